@@ -1,0 +1,172 @@
+package protocol
+
+import "strings"
+
+// AckStatus is payload.status of an ACK.
+type AckStatus string
+
+// The three results an ACK can carry. Deployed agents never send AckAccepted.
+const (
+	AckAccepted AckStatus = "accepted" // received or queued; another ACK follows
+	AckApplied  AckStatus = "applied"  // done
+	AckFailed   AckStatus = "failed"   // not done; message says why
+)
+
+// Valid reports whether s is one of the three statuses.
+func (s AckStatus) Valid() bool { return s == AckAccepted || s == AckApplied || s == AckFailed }
+
+// Action is what a command asks for.
+type Action string
+
+// The actions on the wire. ActionDetect has no wire field: the topic says it.
+const (
+	ActionStart    Action = "start"
+	ActionStop     Action = "stop"
+	ActionPush     Action = "push_config"
+	ActionWGShow   Action = "wg_show"
+	ActionDescribe Action = "describe" // extension
+	ActionDetect   Action = "detect"
+)
+
+// Kind is the topic a command for a travels on, or "" for an unknown action.
+func (a Action) Kind() Kind {
+	switch a {
+	case ActionStart, ActionStop:
+		return KindControl
+	case ActionPush:
+		return KindPush
+	case ActionWGShow, ActionDescribe:
+		return KindInfo
+	case ActionDetect:
+		return KindDetect
+	}
+	return ""
+}
+
+// Tunnel protocols as they are spelt on the wire.
+const (
+	TunnelWireGuard  = "wireguard"
+	TunnelAmneziaWG  = "amneziawg"
+	TunnelAmneziaWG2 = "amneziawg_2"
+)
+
+// ToolFamily is the prefix of the command line tools for a tunnel protocol: "wg" for WireGuard,
+// "awg" for both spellings of AmneziaWG, "" for anything else.
+func ToolFamily(tunnelProtocol string) string {
+	switch tunnelProtocol {
+	case TunnelWireGuard:
+		return "wg"
+	case TunnelAmneziaWG, TunnelAmneziaWG2:
+		return "awg"
+	}
+	return ""
+}
+
+// ValidAWGVersion reports whether v is a version of AmneziaWG the protocol knows.
+func ValidAWGVersion(v string) bool { return v == "1.5" || v == "2.0" || v == "3.1" }
+
+// ValidInterfaceName reports whether name can be a Linux network interface and is safe in a path
+// and on a command line: 1 to 15 bytes of [A-Za-z0-9_=+.-], neither "." nor "..", no leading dash.
+func ValidInterfaceName(name string) bool {
+	if name == "" || len(name) > 15 || name == "." || name == ".." || name[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		alnum := (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
+		if !alnum && !strings.ContainsRune("_=+.-", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// Push is the payload of config/push.
+type Push struct {
+	Action                 Action `json:"action"`
+	TunnelProtocol         string `json:"tunnel_protocol"`
+	PreviousTunnelProtocol string `json:"previous_tunnel_protocol"`
+	InterfaceName          string `json:"interface_name"`
+	ConfigVersion          int    `json:"config_version"`
+	ConfigSHA256           string `json:"config_sha256"` // hex of ConfigText's hash
+	ConfigText             string `json:"config_text"`
+	AWGVersion             string `json:"awg_version,omitempty"`
+}
+
+// Control is the payload of control.
+type Control struct {
+	Action                 Action `json:"action"`
+	TunnelProtocol         string `json:"tunnel_protocol"`
+	PreviousTunnelProtocol string `json:"previous_tunnel_protocol"`
+	InterfaceName          string `json:"interface_name"`
+}
+
+// Info is the payload of info. An absent action means wg_show.
+type Info struct {
+	Action         Action `json:"action,omitempty"`
+	TunnelProtocol string `json:"tunnel_protocol"`
+	InterfaceName  string `json:"interface_name"`
+}
+
+// Detect is the payload of detect.
+type Detect struct {
+	TunnelProtocol string `json:"tunnel_protocol"`
+	InterfaceName  string `json:"interface_name"`
+}
+
+// Ack is the payload of every ACK: the union of the four kinds' fields, each omitted where the
+// kind does not have it.
+type Ack struct {
+	Status  AckStatus `json:"status"`
+	Action  Action    `json:"action,omitempty"`
+	Message string    `json:"message"`
+
+	// config/push/ack, extension.
+	ConfigVersion int    `json:"config_version,omitempty"`
+	ConfigSHA256  string `json:"config_sha256,omitempty"` // also detect/ack: hash of the stored config
+	RolledBack    bool   `json:"rolled_back,omitempty"`
+
+	// detect/ack.
+	ClientOnline *bool `json:"client_online,omitempty"`
+	WGOnline     *bool `json:"wg_online,omitempty"` // this node's interface only
+
+	// detect/ack, and info/ack for describe.
+	Platform      string            `json:"platform,omitempty"`
+	ClientVersion string            `json:"client_version,omitempty"`
+	Arch          string            `json:"arch,omitempty"`
+	Toolchain     map[string]string `json:"toolchain,omitempty"` // tool → version, for those that exist
+	Capabilities  []string          `json:"capabilities,omitempty"`
+}
+
+// Event names that mean something to the appliance; any other is only recorded.
+const (
+	EventOffline       = "offline"
+	EventCommandOutput = "command_output"
+)
+
+// Event is the payload of event.
+type Event struct {
+	Level   string `json:"level"`
+	Event   string `json:"event"`
+	Message string `json:"message"`
+
+	// Command output fields, with Event == EventCommandOutput.
+	RequestID string `json:"request_id,omitempty"`
+	Action    Action `json:"action,omitempty"`
+	Stream    string `json:"stream,omitempty"` // stdout or stderr
+	Output    string `json:"output,omitempty"`
+}
+
+// Heartbeat is the payload of heartbeat.
+type Heartbeat struct {
+	ClientOnline *bool `json:"client_online,omitempty"`
+	WGOnline     *bool `json:"wg_online,omitempty"`
+}
+
+// Capabilities an agent can report at bind and in describe (extension).
+const (
+	// CapabilityDedupe: executes each request_id once and repeats its ACK, so a command whose
+	// outcome is unknown may simply be sent again.
+	CapabilityDedupe = "dedupe"
+	// CapabilityDescribe: answers info with action describe.
+	CapabilityDescribe = "describe"
+)
