@@ -1,0 +1,125 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"wfm/protocol"
+)
+
+var bucketBindTokens = []byte("bind_tokens") // hex sha256 of the token → bindToken
+
+// usedTokenKept is how long a spent or expired token is remembered, so that a second use gets
+// the true reason.
+const usedTokenKept = 24 * time.Hour
+
+type bindToken struct {
+	NodeID    string    `json:"node_id"`
+	ExpiresAt time.Time `json:"expires_at"`
+	UsedAt    time.Time `json:"used_at,omitzero"`
+}
+
+// hashToken is for tokens of 256 random bits, which need no salt and no slow hash. Looking a
+// token up by its hash leaks nothing about it through timing.
+func hashToken(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+// IssueBindToken makes a one-time token for the node, valid for ttl, and invalidates the node's
+// older ones. Errors: [ErrNodeNotFound], [ErrNodeStatic], [ErrNodeDisabled].
+func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, expiresAt time.Time, err error) {
+	if _, _, err := tx.bindable(nodeID); err != nil {
+		return "", time.Time{}, err
+	}
+	if err := tx.invalidateBindTokens(nodeID); err != nil {
+		return "", time.Time{}, err
+	}
+	token = protocol.NewSecret()
+	expiresAt = tx.now.Add(ttl).UTC()
+	return token, expiresAt, put(tx, bucketBindTokens, hashToken(token), bindToken{NodeID: nodeID, ExpiresAt: expiresAt})
+}
+
+// Bound is the result of a bind.
+type Bound struct {
+	Config   Config
+	Node     Node
+	Password string // the node's new MQTT password, shown once
+}
+
+// Bind spends the token: rotates the node's credentials and marks it initialized with client.
+// Errors: [ErrTokenInvalid], [ErrTokenUsed], [ErrTokenExpired], [ErrNodeStatic], [ErrNodeDisabled].
+func (tx *Tx) Bind(token string, client Client) (Bound, error) {
+	key := hashToken(token)
+	t, ok, err := get[bindToken](tx, bucketBindTokens, key)
+	switch {
+	case err != nil:
+		return Bound{}, err
+	case !ok:
+		return Bound{}, ErrTokenInvalid
+	case !t.UsedAt.IsZero():
+		return Bound{}, ErrTokenUsed
+	case !tx.now.Before(t.ExpiresAt):
+		return Bound{}, ErrTokenExpired
+	}
+	cfg, n, err := tx.bindable(t.NodeID)
+	if err != nil {
+		return Bound{}, err
+	}
+	t.UsedAt = tx.now.UTC()
+	if err := put(tx, bucketBindTokens, key, t); err != nil {
+		return Bound{}, err
+	}
+	client.BoundAt = tx.now.UTC()
+	n.Client = &client
+	if err := tx.writeNode(n); err != nil {
+		return Bound{}, err
+	}
+	password, err := tx.rotateCredential(n.ID)
+	if err != nil {
+		return Bound{}, err
+	}
+	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID})
+	return Bound{Config: cfg, Node: n, Password: password},
+		tx.Note(n.ID, JournalEntry{Event: "bound", Message: "agent bound on " + client.Hostname})
+}
+
+// bindable returns the node if an agent may be bound to it.
+func (tx *Tx) bindable(nodeID string) (Config, Node, error) {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return Config{}, n, err
+	}
+	c, err := tx.Config(n.ConfigID)
+	switch {
+	case err != nil:
+		return c, n, err
+	case n.Type != NodeDynamic:
+		return c, n, ErrNodeStatic
+	case !n.Enabled || !c.Enabled:
+		return c, n, ErrNodeDisabled
+	}
+	return c, n, nil
+}
+
+// invalidateBindTokens removes the node's unspent tokens, and on the way everybody's old ones.
+func (tx *Tx) invalidateBindTokens(nodeID string) error {
+	var gone [][]byte
+	c := tx.cursor(bucketBindTokens)
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		t, _, err := get[bindToken](tx, bucketBindTokens, string(k))
+		if err != nil {
+			return err
+		}
+		if (t.NodeID == nodeID && t.UsedAt.IsZero()) || tx.now.After(t.ExpiresAt.Add(usedTokenKept)) {
+			gone = append(gone, append([]byte(nil), k...))
+		}
+	}
+	for _, k := range gone {
+		if err := tx.deleteRaw(bucketBindTokens, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}

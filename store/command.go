@@ -1,0 +1,285 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"wfm/protocol"
+)
+
+var (
+	bucketCommands       = []byte("commands")         // request id → Command
+	bucketCommandsByNode = []byte("commands_by_node") // seqKey(node id, n) → request id
+	bucketCommandsOpen   = []byte("commands_open")    // seqKey(node id, n) → request id, while open
+	bucketOutput         = []byte("command_output")   // seqKey(request id, n) → Output
+)
+
+// Bounds of what is kept per node and command.
+const (
+	commandsKept    = 200     // closed commands of a node; older ones make room
+	notesKept       = 20      // of a command
+	outputsKept     = 16      // pieces of output of a command
+	outputBytesKept = 1 << 20 // of all pieces of a command together
+)
+
+// CommandState is where a command is in its life.
+type CommandState string
+
+// The states. A command starts queued and ends in one of the last six, for good.
+const (
+	CommandQueued     CommandState = "queued"     // written, not sent yet
+	CommandSent       CommandState = "sent"       // handed to the broker
+	CommandAccepted   CommandState = "accepted"   // the node has it and works on it
+	CommandApplied    CommandState = "applied"    // the node has done it
+	CommandFailed     CommandState = "failed"     // the node could not do it
+	CommandExpired    CommandState = "expired"    // the node was away too long; never sent
+	CommandSuperseded CommandState = "superseded" // a newer one took its place
+	CommandCancelled  CommandState = "cancelled"  // by an admin, or because the node may no longer have it
+	CommandUnknown    CommandState = "unknown"    // sent, and no answer came: the outcome is not known
+)
+
+// Ended reports whether the command is over. Nothing changes an ended command's state.
+func (s CommandState) Ended() bool {
+	return s != CommandQueued && s != CommandSent && s != CommandAccepted
+}
+
+// Command is one command to one node, from the wish to its end.
+type Command struct {
+	RequestID   string          `json:"request_id"`
+	Seq         uint64          `json:"seq"` // counts the node's commands
+	ConfigID    string          `json:"config_id"`
+	NodeID      string          `json:"node_id"`
+	Action      protocol.Action `json:"action"`
+	Kind        protocol.Kind   `json:"kind"`
+	Payload     json.RawMessage `json:"payload"`
+	State       CommandState    `json:"state"`
+	RequestedBy string          `json:"requested_by"`
+	CreatedAt   time.Time       `json:"created_at"`
+	UpdatedAt   time.Time       `json:"updated_at"`
+	// ExpiresAt ends a command that is still queued then.
+	ExpiresAt time.Time `json:"expires_at"`
+	// SentAt is when it was last handed to the broker, Attempts how often.
+	SentAt   time.Time `json:"sent_at,omitzero"`
+	Attempts int       `json:"attempts"`
+	// DeadlineAt ends a command that was sent and is not answered then.
+	DeadlineAt time.Time     `json:"deadline_at,omitzero"`
+	AckAt      time.Time     `json:"ack_at,omitzero"`
+	Ack        *protocol.Ack `json:"ack,omitempty"`
+	// Detail says in words how the command ended or what it waits for.
+	Detail string        `json:"detail"`
+	Notes  []CommandNote `json:"notes,omitempty"`
+}
+
+// CommandNote is something that happened to a command without changing its state: a late, foreign
+// or duplicate ACK, a repetition.
+type CommandNote struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
+// Output is one piece of what a command printed on the node.
+type Output struct {
+	At      time.Time `json:"at"`
+	Stream  string    `json:"stream"` // stdout or stderr
+	Message string    `json:"message,omitempty"`
+	Output  string    `json:"output"`
+}
+
+// AddCommand writes a new command: counts and stamps it, and makes room for it.
+func (tx *Tx) AddCommand(c *Command) error {
+	c.Seq = tx.lastSeq(bucketCommandsByNode, c.NodeID) + 1
+	c.CreatedAt, c.UpdatedAt = tx.now.UTC(), tx.now.UTC()
+	key := seqKey(c.NodeID, c.Seq)
+	if err := tx.putRaw(bucketCommandsByNode, key, []byte(c.RequestID)); err != nil {
+		return err
+	}
+	if err := tx.putRaw(bucketCommandsOpen, key, []byte(c.RequestID)); err != nil {
+		return err
+	}
+	if err := put(tx, bucketCommands, c.RequestID, c); err != nil {
+		return err
+	}
+	tx.Emit(Change{Kind: ChangeCommand, ConfigID: c.ConfigID, NodeID: c.NodeID, RequestID: c.RequestID, Created: true})
+	return tx.pruneCommands(c.NodeID)
+}
+
+func (tx *Tx) pruneCommands(nodeID string) error {
+	keys := tx.keysUnder(bucketCommandsByNode, seqPrefix(nodeID), 0)
+	excess := len(keys) - commandsKept
+	for _, k := range keys {
+		if excess <= 0 {
+			break
+		}
+		if tx.getRaw(bucketCommandsOpen, k) != nil {
+			continue // an open command is never forgotten
+		}
+		if err := tx.deleteCommand(k); err != nil {
+			return err
+		}
+		excess--
+	}
+	return nil
+}
+
+// deleteCommand removes everything about the command under the index key.
+func (tx *Tx) deleteCommand(key []byte) error {
+	id := string(tx.getRaw(bucketCommandsByNode, key))
+	if err := tx.deleteUnder(bucketOutput, seqPrefix(id)); err != nil {
+		return err
+	}
+	if err := tx.deleteRaw(bucketCommands, []byte(id)); err != nil {
+		return err
+	}
+	if err := tx.deleteRaw(bucketCommandsOpen, key); err != nil {
+		return err
+	}
+	return tx.deleteRaw(bucketCommandsByNode, key)
+}
+
+func (tx *Tx) deleteCommands(nodeID string) error {
+	for _, k := range tx.keysUnder(bucketCommandsByNode, seqPrefix(nodeID), 0) {
+		if err := tx.deleteCommand(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Command returns the command, or [ErrCommandNotFound].
+func (tx *Tx) Command(requestID string) (Command, error) {
+	c, ok, err := get[Command](tx, bucketCommands, requestID)
+	if err == nil && !ok {
+		err = ErrCommandNotFound
+	}
+	return c, err
+}
+
+// PutCommand writes back a command that was changed, and stamps it. Errors: [ErrCommandNotFound];
+// [ErrCommandEnded] for a change of state after the end.
+func (tx *Tx) PutCommand(c Command) error {
+	old, err := tx.Command(c.RequestID)
+	if err != nil {
+		return err
+	}
+	if old.State.Ended() && c.State != old.State {
+		return fmt.Errorf("command %s is %s: %w", c.RequestID, old.State, ErrCommandEnded)
+	}
+	if over := len(c.Notes) - notesKept; over > 0 {
+		c.Notes = c.Notes[over:]
+	}
+	c.UpdatedAt = tx.now.UTC()
+	if c.State.Ended() {
+		if err := tx.deleteRaw(bucketCommandsOpen, seqKey(c.NodeID, c.Seq)); err != nil {
+			return err
+		}
+	}
+	tx.Emit(Change{Kind: ChangeCommand, ConfigID: c.ConfigID, NodeID: c.NodeID, RequestID: c.RequestID})
+	return put(tx, bucketCommands, c.RequestID, c)
+}
+
+// AddNote appends a note to the command. Error: [ErrCommandNotFound].
+func (tx *Tx) AddNote(requestID, text string) error {
+	c, err := tx.Command(requestID)
+	if err != nil {
+		return err
+	}
+	c.Notes = append(c.Notes, CommandNote{tx.now.UTC(), text})
+	return tx.PutCommand(c)
+}
+
+// Commands returns up to limit commands of the node, newest first, older than the counter before (0: from the newest).
+func (tx *Tx) Commands(nodeID string, before uint64, limit int) ([]Command, error) {
+	var out []Command
+	err := tx.newestFirst(bucketCommandsByNode, nodeID, before, limit, func(_, id []byte) error {
+		c, err := tx.Command(string(id))
+		out = append(out, c)
+		return err
+	})
+	return out, err
+}
+
+// OpenCommands returns the node's commands that have not ended, oldest first; those of all nodes
+// when nodeID is empty.
+func (tx *Tx) OpenCommands(nodeID string) ([]Command, error) {
+	var prefix []byte
+	if nodeID != "" {
+		prefix = seqPrefix(nodeID)
+	}
+	var out []Command
+	c := tx.cursor(bucketCommandsOpen)
+	for k, id := c.Seek(prefix); hasPrefix(k, prefix); k, id = c.Next() {
+		cmd, err := tx.Command(string(id))
+		if err != nil {
+			return nil, fmt.Errorf("open command %s: %w", id, err)
+		}
+		out = append(out, cmd)
+	}
+	return out, nil
+}
+
+// cancelOpenCommands ends the node's open commands. One that was sent may still have been carried
+// out; its detail says so.
+func (tx *Tx) cancelOpenCommands(nodeID, reason string) error {
+	open, err := tx.OpenCommands(nodeID)
+	if err != nil {
+		return err
+	}
+	for _, c := range open {
+		c.Detail = reason
+		if c.State != CommandQueued {
+			c.Detail += "; it had been sent, so the node may have carried it out"
+		}
+		c.State = CommandCancelled
+		if err := tx.PutCommand(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddOutput keeps a piece of the command's output. What goes beyond the bounds is dropped and the
+// command's notes say so, once. Error: [ErrCommandNotFound].
+func (tx *Tx) AddOutput(requestID string, o Output) error {
+	c, err := tx.Command(requestID)
+	if err != nil {
+		return err
+	}
+	kept, err := tx.Output(requestID)
+	if err != nil {
+		return err
+	}
+	size := len(o.Output)
+	for _, k := range kept {
+		size += len(k.Output)
+	}
+	if len(kept) >= outputsKept || size > outputBytesKept {
+		const note = "more output came than is kept; the rest was dropped"
+		if n := len(c.Notes); n > 0 && c.Notes[n-1].Text == note {
+			return nil
+		}
+		return tx.AddNote(requestID, note)
+	}
+	o.At = tx.now.UTC()
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encode output of %s: %w", requestID, err)
+	}
+	tx.Emit(Change{Kind: ChangeCommand, ConfigID: c.ConfigID, NodeID: c.NodeID, RequestID: requestID})
+	return tx.putRaw(bucketOutput, seqKey(requestID, tx.lastSeq(bucketOutput, requestID)+1), raw)
+}
+
+// Output returns what the command printed, in the order it came.
+func (tx *Tx) Output(requestID string) ([]Output, error) {
+	var out []Output
+	prefix := seqPrefix(requestID)
+	c := tx.cursor(bucketOutput)
+	for k, raw := c.Seek(prefix); hasPrefix(k, prefix); k, raw = c.Next() {
+		var o Output
+		if err := json.Unmarshal(raw, &o); err != nil {
+			return nil, fmt.Errorf("read output of %s: %w", requestID, err)
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+var (
+	bucketConfigs     = []byte("configs")      // id → Config
+	bucketConfigNames = []byte("config_names") // name → id
+)
+
+// Config is one mesh.
+type Config struct {
+	ID             string    `json:"id"`
+	Name           string    `json:"name"` // unique
+	Description    string    `json:"description"`
+	Enabled        bool      `json:"enabled"`
+	TunnelProtocol string    `json:"tunnel_protocol"`
+	AWGVersion     string    `json:"awg_version,omitempty"`
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
+}
+
+// Config returns the config, or [ErrConfigNotFound].
+func (tx *Tx) Config(id string) (Config, error) {
+	c, ok, err := get[Config](tx, bucketConfigs, id)
+	if err == nil && !ok {
+		err = ErrConfigNotFound
+	}
+	return c, err
+}
+
+// Configs returns up to limit configs (0: all) by name, from after the name given.
+func (tx *Tx) Configs(after string, limit int) ([]Config, error) {
+	var out []Config
+	c := tx.cursor(bucketConfigNames)
+	for name, id := c.Seek([]byte(after)); name != nil && (limit == 0 || len(out) < limit); name, id = c.Next() {
+		if after != "" && string(name) == after {
+			continue
+		}
+		cfg, err := tx.Config(string(id))
+		if err != nil {
+			return nil, fmt.Errorf("config named %q: %w", name, err)
+		}
+		out = append(out, cfg)
+	}
+	return out, nil
+}
+
+// PutConfig creates or changes the config and stamps it. A config that is now disabled takes its
+// nodes offline: open commands are cancelled and bind tokens invalidated, and their grants end
+// with the commit. Error: [ErrConfigNameExists].
+func (tx *Tx) PutConfig(c *Config) error {
+	if id := tx.getRaw(bucketConfigNames, []byte(c.Name)); id != nil && string(id) != c.ID {
+		return ErrConfigNameExists
+	}
+	old, exists, err := get[Config](tx, bucketConfigs, c.ID)
+	if err != nil {
+		return err
+	}
+	c.UpdatedAt = tx.now.UTC()
+	c.CreatedAt = c.UpdatedAt
+	if exists {
+		c.CreatedAt = old.CreatedAt
+		if err := tx.deleteRaw(bucketConfigNames, []byte(old.Name)); err != nil {
+			return err
+		}
+	}
+	if err := tx.putRaw(bucketConfigNames, []byte(c.Name), []byte(c.ID)); err != nil {
+		return err
+	}
+	if err := put(tx, bucketConfigs, c.ID, c); err != nil {
+		return err
+	}
+	tx.Emit(Change{Kind: ChangeConfig, ConfigID: c.ID, Created: !exists})
+	if exists && old.Enabled != c.Enabled {
+		return tx.eachNode(c.ID, func(n Node) error {
+			tx.touchGrant(n.ID)
+			if c.Enabled {
+				return nil
+			}
+			return tx.cutOff(n, "config disabled")
+		})
+	}
+	return nil
+}
+
+// DeleteConfig removes the config and all its nodes. Error: [ErrConfigNotFound].
+func (tx *Tx) DeleteConfig(id string) error {
+	c, err := tx.Config(id)
+	if err != nil {
+		return err
+	}
+	if err := tx.eachNode(id, func(n Node) error { return tx.DeleteNode(n.ID) }); err != nil {
+		return err
+	}
+	if err := tx.deleteRaw(bucketConfigNames, []byte(c.Name)); err != nil {
+		return err
+	}
+	tx.Emit(Change{Kind: ChangeConfig, ConfigID: id})
+	return tx.deleteRaw(bucketConfigs, []byte(id))
+}
+
+// eachNode calls fn for every node of the config. fn may change or delete the node.
+func (tx *Tx) eachNode(configID string, fn func(Node) error) error {
+	nodes, err := tx.Nodes(configID, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := fn(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// FileName is the name of the data file in the data directory.
+const FileName = "wfm.db"
+
+// Options are what Open may be given. The zero value is fine.
+type Options struct {
+	// Logger gets what no caller is told. Default: discard.
+	Logger *slog.Logger
+	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it are ErrFull.
+	MaxSize int
+}
+
+// DB is the open store. Its methods may be called concurrently.
+type DB struct {
+	bolt   *bbolt.DB
+	log    *slog.Logger
+	writer *writer
+	grants grants
+	feed   feed
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens or creates the data file in dir, which is created too (0700) when it is missing, and
+// brings its schema up to date. Errors: [ErrInUse] at once when another process holds the file,
+// [ErrNewer], [ErrDamaged], [ErrReadOnly], [ErrFull]; all name the path.
+func Open(dir string, o Options) (*DB, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	path := filepath.Join(dir, FileName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory %s: %w", dir, diskError(err))
+	}
+	bolt, err := openBolt(path, o.MaxSize)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	db := &DB{bolt: bolt, log: o.Logger}
+	err = migrate(bolt, migrations)
+	if err == nil {
+		err = db.loadGrants()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), bolt.Close())
+	}
+	db.writer = newWriter(db)
+	return db, nil
+}
+
+func openBolt(path string, maxSize int) (bolt *bbolt.DB, err error) {
+	// bbolt panics on some files that were damaged from outside; an operator wants a sentence.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w (%v)", ErrDamaged, p)
+		}
+	}()
+	bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{
+		// The shortest time-out there is: the lock is tried once and never waited for.
+		Timeout:      time.Nanosecond,
+		FreelistType: bbolt.FreelistMapType,
+		MaxSize:      maxSize,
+	})
+	return bolt, diskError(err)
+}
+
+// Close waits for running transactions, ends all subscriptions and closes the file. Later calls
+// return the first one's result.
+func (db *DB) Close() error {
+	db.closeOnce.Do(func() {
+		db.writer.stop()
+		db.feed.closeAll()
+		db.closeErr = db.bolt.Close()
+	})
+	return db.closeErr
+}
+
+// View runs fn on a consistent snapshot. Values read may be kept: records are copies.
+func (db *DB) View(fn func(*Tx) error) error {
+	err := db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, now: time.Now()}) })
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
+
+// Update runs fn in a read-write transaction and returns when it is on disk. An error of fn is
+// returned as it is and changes nothing. fn may run more than once and shares the disk write with
+// other Updates (see the package's invariants). Errors of its own: [ErrFull], [ErrReadOnly],
+// [ErrClosed], [ErrPanic].
+func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }
+
+// WriteError is the error of the last disk write, nil while writing works. After an error it
+// tries again, so that a health check sees the recovery.
+func (db *DB) WriteError() error {
+	if db.writer.lastError() == nil {
+		return nil
+	}
+	return db.Update(func(tx *Tx) error { return tx.bucket(bucketMeta).Put([]byte("probe"), []byte{1}) })
+}
+
+// Size is the data file's size in bytes.
+func (db *DB) Size() int64 {
+	var n int64
+	_ = db.bolt.View(func(tx *bbolt.Tx) error { n = tx.Size(); return nil })
+	return n
+}
+
+var (
+	bucketMeta = []byte("meta")
+	keySchema  = []byte("schema_version")
+)
+
+// migrations bring a file from schema version i to i+1. Append only.
+var migrations = []func(*bbolt.Tx) error{
+	func(tx *bbolt.Tx) error { // 1: the first schema
+		for _, name := range [][]byte{
+			bucketAdmin, bucketSessions,
+			bucketConfigs, bucketConfigNames, bucketNodes, bucketNodeNames,
+			bucketCredentials, bucketBindTokens, bucketEvidence, bucketJournal,
+			bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput,
+		} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return fmt.Errorf("create bucket %s: %w", name, err)
+			}
+		}
+		return nil
+	},
+}
+
+// migrate runs what is missing of steps in one transaction: all or nothing.
+func migrate(bolt *bbolt.DB, steps []func(*bbolt.Tx) error) error {
+	have := uint64(0)
+	err := bolt.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			if name, _ := tx.Cursor().First(); name != nil {
+				return ErrDamaged // somebody else's bbolt file
+			}
+			return nil
+		}
+		v := meta.Get(keySchema)
+		if len(v) != 8 {
+			return ErrDamaged
+		}
+		have = binary.BigEndian.Uint64(v)
+		return nil
+	})
+	switch want := uint64(len(steps)); {
+	case err != nil:
+		return err
+	case have > want:
+		return fmt.Errorf("schema version %d, this program knows %d: %w", have, want, ErrNewer)
+	case have == want:
+		return nil
+	}
+	err = bolt.Update(func(tx *bbolt.Tx) error {
+		for i := have; i < uint64(len(steps)); i++ {
+			if err := steps[i](tx); err != nil {
+				return fmt.Errorf("migrate to schema version %d: %w", i+1, err)
+			}
+		}
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		return meta.Put(keySchema, binary.BigEndian.AppendUint64(nil, uint64(len(steps))))
+	})
+	return diskError(err)
+}

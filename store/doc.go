@@ -1,0 +1,21 @@
+// Package store is the truth: one bbolt file with every record the appliance keeps, the
+// transactions that change them, and the feed that tells others what has changed.
+//
+// It owns the records and their invariants across records (unique names, a node's credentials
+// end with the node, a bind token is spent once). It does not own protocol decisions over time
+// (command deadlines, presence rules) nor any input format; those are the appliance's and web's.
+//
+// Enter at [Open], then [DB.View] and [DB.Update]; [DB.Grant] for the broker's hooks;
+// [DB.Subscribe] for what changed.
+//
+// Invariants:
+//   - No other package imports bbolt. One process holds the file; a second one gets [ErrInUse]
+//     at once.
+//   - Update returns nil only after the transaction is on disk (fdatasync). Many concurrent
+//     Updates share one disk write, yet each succeeds or fails on its own.
+//   - Grants in memory are replaced after the commit and before any caller or subscriber learns
+//     of it, so whoever has seen a revocation succeed will never see the old grant again.
+//   - Nothing slow happens in a transaction: no network, no channel, no waiting. The function may
+//     run more than once and must not leave traces outside its Tx; [Tx.OnCommit] is for those.
+//   - Secrets are kept as hashes only.
+package store

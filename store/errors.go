@@ -1,0 +1,99 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Errors about the file.
+var (
+	// ErrInUse is returned by Open when another process holds the file.
+	ErrInUse = errors.New("another process is using the data file; stop it, or choose another data directory")
+	// ErrNewer is returned by Open when a newer version of the program wrote the file.
+	ErrNewer = errors.New("the data file was written by a newer version; run that version, or restore a backup")
+	// ErrDamaged is returned by Open when the file is no data file of ours.
+	ErrDamaged = errors.New("the data file is damaged or not a WFM data file; restore a backup, or move it away to start anew")
+	// ErrFull is returned by Update when the disk or the file's size limit has no room. Nothing was changed.
+	ErrFull = errors.New("no space left for the data file; free some space on its disk")
+	// ErrReadOnly is returned by Open and Update when the file cannot be written. Nothing was changed.
+	ErrReadOnly = errors.New("the data file cannot be written; check the directory's permissions and that its disk is not mounted read-only")
+	// ErrClosed is returned once Close was called.
+	ErrClosed = errors.New("the store is closed")
+	// ErrPanic is returned by Update when the function panicked. Nothing was changed.
+	ErrPanic = errors.New("internal error in a transaction")
+)
+
+// Errors about records.
+var (
+	// ErrConfigNotFound is returned when no config has the id.
+	ErrConfigNotFound = errors.New("config not found")
+	// ErrNodeNotFound is returned when no node has the id.
+	ErrNodeNotFound = errors.New("node not found")
+	// ErrConfigNameExists is returned when another config has the name.
+	ErrConfigNameExists = errors.New("a config with this name exists")
+	// ErrNodeNameExists is returned when another node of the config has the name.
+	ErrNodeNameExists = errors.New("a node with this name exists in this config")
+	// ErrCommandNotFound is returned when no command has the request id.
+	ErrCommandNotFound = errors.New("command not found")
+	// ErrTokenInvalid is returned for a bind token that was never issued or was invalidated.
+	ErrTokenInvalid = errors.New("bind token is not valid")
+	// ErrTokenUsed is returned for a bind token that was spent.
+	ErrTokenUsed = errors.New("bind token was used already")
+	// ErrTokenExpired is returned for a bind token past its time.
+	ErrTokenExpired = errors.New("bind token has expired")
+	// ErrNodeStatic is returned when a static node is asked for what only an agent can do.
+	ErrNodeStatic = errors.New("node is static: it has no agent")
+	// ErrNodeDisabled is returned when the node or its config is disabled.
+	ErrNodeDisabled = errors.New("node or its config is disabled")
+	// ErrAdminExists is returned by CreateAdmin when there is one already.
+	ErrAdminExists = errors.New("the admin account exists already")
+	// ErrNoAdmin is returned when the admin account was not set up yet.
+	ErrNoAdmin = errors.New("the admin account is not set up")
+)
+
+// Errors about commands. They stand here because both who gives commands and who runs them need them.
+var (
+	// ErrInvalidAction is returned for an action nobody knows.
+	ErrInvalidAction = errors.New("unknown action")
+	// ErrNotInitialized is returned for a command to a node that no agent was bound to.
+	ErrNotInitialized = errors.New("no agent is bound to this node yet")
+	// ErrNodeOffline is returned for a command that is not to be queued while the node is away.
+	ErrNodeOffline = errors.New("node is not connected")
+	// ErrNoStagedConfig is returned for a push while nothing is staged.
+	ErrNoStagedConfig = errors.New("no config is staged for this node")
+	// ErrTooManyCommands is returned when the node has too many open commands.
+	ErrTooManyCommands = errors.New("too many commands of this node are open")
+	// ErrCommandEnded is returned for a change of a command that is over.
+	ErrCommandEnded = errors.New("command has ended")
+	// ErrMQTTDisabled is returned when the appliance runs without a broker.
+	ErrMQTTDisabled = errors.New("MQTT services are switched off")
+	// ErrMQTTUnavailable is returned while the broker cannot take anything.
+	ErrMQTTUnavailable = errors.New("the MQTT broker is not available")
+)
+
+// diskError gives the errors of bbolt and the system that an operator can act on one of our
+// sentinels, and keeps the rest.
+func diskError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return ErrInUse
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
+		errors.Is(err, bolterrors.ErrVersionMismatch):
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG),
+		errors.Is(err, bolterrors.ErrMaxSizeReached):
+		return fmt.Errorf("%w (%w)", ErrFull, err)
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission),
+		errors.Is(err, bolterrors.ErrDatabaseReadOnly):
+		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+		return ErrClosed
+	}
+	return err
+}

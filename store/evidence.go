@@ -1,0 +1,94 @@
+package store
+
+import "time"
+
+var bucketEvidence = []byte("evidence") // node id → Evidence
+
+// Evidence is all that is known about whether a node is online: signals and when they came. It is
+// only ever added to; whether the node is online is computed from it, never stored.
+type Evidence struct {
+	NodeID string `json:"node_id"`
+	// BootID and SessionID are of the last message. Deployed agents change both on every
+	// connection.
+	BootID    string `json:"boot_id,omitempty"`
+	SessionID string `json:"session_id,omitempty"`
+
+	// The newest signal of each sort, by the appliance's clock.
+	HeartbeatAt time.Time `json:"heartbeat_at,omitzero"`
+	DetectAckAt time.Time `json:"detect_ack_at,omitzero"`
+	EventAt     time.Time `json:"event_at,omitzero"`
+	WillAt      time.Time `json:"will_at,omitzero"`
+	ReachableAt time.Time `json:"reachable_at,omitzero"` // heartbeat, any ACK, any event but offline
+
+	// LastEvent is the name of the last event.
+	LastEvent string `json:"last_event,omitempty"`
+
+	// The newest explicit offline signal: will, offline event, reset, disabled, turned static.
+	OfflineAt     time.Time `json:"offline_at,omitzero"`
+	OfflineReason string    `json:"offline_reason,omitempty"`
+
+	// The MQTT connection as the broker saw it: open while ConnectedAt is after DisconnectedAt.
+	ConnectedAt    time.Time `json:"connected_at,omitzero"`
+	DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
+
+	// The newest detect, and the newest that failed or was not answered in time.
+	ProbeSentAt   time.Time `json:"probe_sent_at,omitzero"`
+	ProbeFailedAt time.Time `json:"probe_failed_at,omitzero"`
+
+	// TunnelRunning is the tunnel's state as last reported at TunnelAt; nil when never.
+	TunnelRunning *bool     `json:"tunnel_running,omitempty"`
+	TunnelAt      time.Time `json:"tunnel_at,omitzero"`
+}
+
+// ConnectionOpen reports whether the broker has an open connection of the node.
+func (e Evidence) ConnectionOpen() bool { return e.ConnectedAt.After(e.DisconnectedAt) }
+
+// Evidence returns what is known of the node; the zero value with its id when nothing is.
+func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
+	e, _, err := get[Evidence](tx, bucketEvidence, nodeID)
+	e.NodeID = nodeID
+	return e, err
+}
+
+// UpdateEvidence changes the node's evidence. Error: [ErrNodeNotFound].
+func (tx *Tx) UpdateEvidence(nodeID string, change func(*Evidence)) error {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return err
+	}
+	e, err := tx.Evidence(nodeID)
+	if err != nil {
+		return err
+	}
+	change(&e)
+	return tx.putEvidence(n, e)
+}
+
+func (tx *Tx) putEvidence(n Node, e Evidence) error {
+	e.NodeID = n.ID
+	tx.Emit(Change{Kind: ChangeEvidence, ConfigID: n.ConfigID, NodeID: n.ID})
+	return put(tx, bucketEvidence, n.ID, e)
+}
+
+// CloseAllConnections records, when the appliance starts, that no connection of the former run is
+// open any more.
+func (tx *Tx) CloseAllConnections() error {
+	var open []Evidence
+	c := tx.cursor(bucketEvidence)
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		e, err := tx.Evidence(string(k))
+		if err != nil {
+			return err
+		}
+		if e.ConnectionOpen() {
+			open = append(open, e)
+		}
+	}
+	for _, e := range open {
+		e.DisconnectedAt = tx.now.UTC()
+		if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

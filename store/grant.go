@@ -1,0 +1,149 @@
+package store
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"sync"
+
+	"wfm/protocol"
+)
+
+var bucketCredentials = []byte("credentials") // node id → credential
+
+// credential is a node's MQTT account. The hash form is the one EMQX imports (sha256, salt as
+// prefix); the password has 256 random bits, so a slow hash would add nothing.
+type credential struct {
+	Salt       string `json:"salt"`
+	Hash       string `json:"hash"` // hex of sha256(salt + password)
+	Generation uint64 `json:"generation"`
+}
+
+func hashPassword(salt, password string) string {
+	sum := sha256.Sum256([]byte(salt + password))
+	return hex.EncodeToString(sum[:])
+}
+
+// Grant is the right of one node's agent to use the broker. It exists exactly while the node is
+// dynamic, bound and enabled in an enabled config.
+type Grant struct {
+	NodeID   string
+	ConfigID string
+	// Generation changes with every bind: a session of an older one has no right to exist.
+	Generation uint64
+	salt, hash string
+}
+
+// CheckPassword compares in constant time.
+func (g Grant) CheckPassword(password []byte) bool {
+	return subtle.ConstantTimeCompare([]byte(hashPassword(g.salt, string(password))), []byte(g.hash)) == 1
+}
+
+// grants is the in-memory copy the hooks ask: no I/O, never older than the last commit that
+// anybody was told of.
+type grants struct {
+	mu sync.RWMutex
+	m  map[string]Grant
+}
+
+type grantChange struct {
+	nodeID string
+	grant  Grant
+	ok     bool
+}
+
+func (g *grants) apply(changes []grantChange) {
+	if len(changes) == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range changes {
+		if c.ok {
+			g.m[c.nodeID] = c.grant
+		} else {
+			delete(g.m, c.nodeID)
+		}
+	}
+}
+
+// Grant returns the node's present right to use the broker. It costs no I/O.
+func (db *DB) Grant(nodeID string) (Grant, bool) {
+	db.grants.mu.RLock()
+	defer db.grants.mu.RUnlock()
+	g, ok := db.grants.m[nodeID]
+	return g, ok
+}
+
+// Grant returns the node's right as this transaction sees it.
+func (tx *Tx) Grant(nodeID string) (Grant, bool, error) {
+	n, ok, err := get[Node](tx, bucketNodes, nodeID)
+	if err != nil || !ok || !n.Enabled || n.Type != NodeDynamic || n.Client == nil {
+		return Grant{}, false, err
+	}
+	c, ok, err := get[Config](tx, bucketConfigs, n.ConfigID)
+	if err != nil || !ok || !c.Enabled {
+		return Grant{}, false, err
+	}
+	cred, ok, err := get[credential](tx, bucketCredentials, nodeID)
+	if err != nil || !ok {
+		return Grant{}, false, err
+	}
+	return Grant{
+		NodeID: n.ID, ConfigID: n.ConfigID, Generation: cred.Generation,
+		salt: cred.Salt, hash: cred.Hash,
+	}, true, nil
+}
+
+func (tx *Tx) touchGrant(nodeID string) {
+	if tx.touched == nil {
+		tx.touched = make(map[string]struct{})
+	}
+	tx.touched[nodeID] = struct{}{}
+}
+
+// settleGrants computes, at the end of a transaction, what its grants will be once it commits.
+func (tx *Tx) settleGrants() error {
+	for id := range tx.touched {
+		g, ok, err := tx.Grant(id)
+		if err != nil {
+			return fmt.Errorf("grant of %q: %w", id, err)
+		}
+		tx.grants = append(tx.grants, grantChange{id, g, ok})
+	}
+	return nil
+}
+
+func (db *DB) loadGrants() error {
+	db.grants.m = make(map[string]Grant)
+	return db.View(func(tx *Tx) error {
+		c := tx.cursor(bucketCredentials)
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			g, ok, err := tx.Grant(string(k))
+			if err != nil {
+				return fmt.Errorf("grant of %q: %w", k, err)
+			}
+			if ok {
+				db.grants.m[g.NodeID] = g
+			}
+		}
+		return nil
+	})
+}
+
+// rotateCredential gives the node a new password and returns it. It is kept nowhere else.
+func (tx *Tx) rotateCredential(nodeID string) (password string, err error) {
+	password = protocol.NewSecret()
+	salt := rand.Text()
+	var gen [8]byte
+	_, _ = rand.Read(gen[:])
+	tx.touchGrant(nodeID)
+	return password, put(tx, bucketCredentials, nodeID, credential{
+		Salt: salt, Hash: hashPassword(salt, password),
+		// Random, not counted: a reset forgets the last one.
+		Generation: binary.BigEndian.Uint64(gen[:]),
+	})
+}

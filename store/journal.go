@@ -1,0 +1,86 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+var bucketJournal = []byte("journal") // seqKey(node id, n) → JournalEntry
+
+// journalKept bounds a node's journal; older entries make room.
+const journalKept = 200
+
+// JournalEntry is one thing that happened with a node: an event it sent, a message that was
+// refused, an ACK that matched nothing, a reset. It never holds a payload.
+type JournalEntry struct {
+	ID        uint64    `json:"id"`
+	At        time.Time `json:"at"`
+	Level     string    `json:"level"` // info, warning, error; default info
+	Event     string    `json:"event"`
+	Message   string    `json:"message"`
+	RequestID string    `json:"request_id,omitempty"`
+	SessionID string    `json:"session_id,omitempty"`
+}
+
+// Note appends e to the node's journal, stamped with the transaction's time. It does not check
+// that the node exists.
+func (tx *Tx) Note(nodeID string, e JournalEntry) error {
+	e.ID, e.At = tx.lastSeq(bucketJournal, nodeID)+1, tx.now.UTC()
+	if e.Level == "" {
+		e.Level = "info"
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode journal entry: %w", err)
+	}
+	if err := tx.putRaw(bucketJournal, seqKey(nodeID, e.ID), raw); err != nil {
+		return err
+	}
+	for _, k := range tx.keysUnder(bucketJournal, seqPrefix(nodeID), 2) {
+		if seqOf(k)+journalKept <= e.ID {
+			if err := tx.deleteRaw(bucketJournal, k); err != nil {
+				return err
+			}
+		}
+	}
+	tx.Emit(Change{Kind: ChangeJournal, NodeID: nodeID})
+	return nil
+}
+
+// Journal returns up to limit entries of the node, newest first, older than the id before (0: from the newest).
+func (tx *Tx) Journal(nodeID string, before uint64, limit int) ([]JournalEntry, error) {
+	var out []JournalEntry
+	err := tx.newestFirst(bucketJournal, nodeID, before, limit, func(_, raw []byte) error {
+		var e JournalEntry
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return fmt.Errorf("read journal of %q: %w", nodeID, err)
+		}
+		out = append(out, e)
+		return nil
+	})
+	return out, err
+}
+
+// newestFirst walks a node's counted records downwards, from below the counter before (0: the end).
+func (tx *Tx) newestFirst(bucket []byte, nodeID string, before uint64, limit int, fn func(k, v []byte) error) error {
+	c := tx.cursor(bucket)
+	end := append([]byte(nodeID), 1)
+	if before != 0 {
+		end = seqKey(nodeID, before)
+	}
+	k, v := c.Seek(end)
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	prefix := seqPrefix(nodeID)
+	for n := 0; hasPrefix(k, prefix) && n < limit; n++ {
+		if err := fn(k, v); err != nil {
+			return err
+		}
+		k, v = c.Prev()
+	}
+	return nil
+}

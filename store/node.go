@@ -1,0 +1,248 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"wfm/protocol"
+)
+
+var (
+	bucketNodes     = []byte("nodes")      // id → Node
+	bucketNodeNames = []byte("node_names") // config id, zero byte, name → id
+)
+
+// NodeType says whether a node has an agent.
+type NodeType string
+
+// The node types.
+const (
+	NodeDynamic NodeType = "dynamic" // has an agent
+	NodeStatic  NodeType = "static"  // has none: a device configured by hand
+)
+
+// Node is one device of a mesh.
+type Node struct {
+	ID            string    `json:"id"`
+	ConfigID      string    `json:"config_id"`
+	Name          string    `json:"name"` // unique in its config
+	Enabled       bool      `json:"enabled"`
+	Type          NodeType  `json:"node_type"`
+	InterfaceName string    `json:"interface_name"`
+	Tags          []string  `json:"tags"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+	// Client is what the bound agent told about itself; nil while the node is not initialized.
+	Client *Client `json:"client,omitempty"`
+}
+
+// Client is the agent a node is bound to.
+type Client struct {
+	Hostname     string    `json:"hostname"`
+	Platform     string    `json:"platform"`
+	Version      string    `json:"version"`
+	Capabilities []string  `json:"capabilities,omitempty"`
+	BoundAt      time.Time `json:"bound_at"`
+}
+
+// Can reports whether the bound agent announced the capability.
+func (n Node) Can(capability string) bool {
+	if n.Client == nil {
+		return false
+	}
+	for _, c := range n.Client.Capabilities {
+		if c == capability {
+			return true
+		}
+	}
+	return false
+}
+
+func nodeNameKey(configID, name string) []byte {
+	return append(append([]byte(configID), 0), name...)
+}
+
+// Node returns the node, or [ErrNodeNotFound].
+func (tx *Tx) Node(id string) (Node, error) {
+	n, ok, err := get[Node](tx, bucketNodes, id)
+	if err == nil && !ok {
+		err = ErrNodeNotFound
+	}
+	return n, err
+}
+
+// Nodes returns up to limit nodes (0: all) of the config by name, from after the name given.
+func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
+	var out []Node
+	prefix := nodeNameKey(configID, "")
+	start := nodeNameKey(configID, after)
+	c := tx.cursor(bucketNodeNames)
+	for k, id := c.Seek(start); hasPrefix(k, prefix) && (limit == 0 || len(out) < limit); k, id = c.Next() {
+		if after != "" && string(k) == string(start) {
+			continue
+		}
+		n, err := tx.Node(string(id))
+		if err != nil {
+			return nil, fmt.Errorf("node named %q: %w", k[len(prefix):], err)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// PutNode creates or changes the node and stamps it. Client is kept as stored: only binding and
+// reset change it. A node that is now disabled or static loses its session's right to exist, see
+// [Tx.ResetClient]. Errors: [ErrConfigNotFound], [ErrNodeNameExists].
+func (tx *Tx) PutNode(n *Node) error {
+	if _, err := tx.Config(n.ConfigID); err != nil {
+		return err
+	}
+	nameKey := nodeNameKey(n.ConfigID, n.Name)
+	if id := tx.getRaw(bucketNodeNames, nameKey); id != nil && string(id) != n.ID {
+		return ErrNodeNameExists
+	}
+	old, exists, err := get[Node](tx, bucketNodes, n.ID)
+	if err != nil {
+		return err
+	}
+	n.UpdatedAt = tx.now.UTC()
+	n.CreatedAt, n.Client = n.UpdatedAt, nil
+	if exists {
+		n.CreatedAt, n.Client, n.ConfigID = old.CreatedAt, old.Client, old.ConfigID
+		if err := tx.deleteRaw(bucketNodeNames, nodeNameKey(old.ConfigID, old.Name)); err != nil {
+			return err
+		}
+	}
+	if err := tx.putRaw(bucketNodeNames, nameKey, []byte(n.ID)); err != nil {
+		return err
+	}
+	if err := tx.writeNode(*n); err != nil {
+		return err
+	}
+	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID, Created: !exists})
+	if !exists {
+		return nil
+	}
+	switch {
+	case old.Type == NodeDynamic && n.Type == NodeStatic:
+		err = tx.resetClient(*n, "node turned static")
+		n.Client = nil
+	case old.Enabled && !n.Enabled:
+		err = tx.cutOff(*n, "node disabled")
+	}
+	return err
+}
+
+func (tx *Tx) writeNode(n Node) error {
+	tx.touchGrant(n.ID)
+	return put(tx, bucketNodes, n.ID, n)
+}
+
+// DeleteNode removes the node and everything kept under it. Error: [ErrNodeNotFound].
+func (tx *Tx) DeleteNode(id string) error {
+	n, err := tx.Node(id)
+	if err != nil {
+		return err
+	}
+	if err := tx.resetClient(n, "node deleted"); err != nil {
+		return err
+	}
+	if err := tx.deleteCommands(id); err != nil {
+		return err
+	}
+	if err := tx.deleteUnder(bucketJournal, seqPrefix(id)); err != nil {
+		return err
+	}
+	if err := tx.deleteRaw(bucketEvidence, []byte(id)); err != nil {
+		return err
+	}
+	if err := tx.deleteRaw(bucketNodeNames, nodeNameKey(n.ConfigID, n.Name)); err != nil {
+		return err
+	}
+	return tx.deleteRaw(bucketNodes, []byte(id))
+}
+
+// ResetClient takes the node back to the state before binding: credentials, bind tokens and
+// runtime state go, open commands are cancelled, the node is explicitly offline. Whoever calls it
+// kicks the live session after the commit. Error: [ErrNodeNotFound].
+func (tx *Tx) ResetClient(nodeID string) error {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return err
+	}
+	return tx.resetClient(n, "client reset")
+}
+
+func (tx *Tx) resetClient(n Node, reason string) error {
+	if err := tx.deleteRaw(bucketCredentials, []byte(n.ID)); err != nil {
+		return err
+	}
+	n.Client = nil
+	if err := tx.writeNode(n); err != nil {
+		return err
+	}
+	if err := tx.putEvidence(n, Evidence{NodeID: n.ID, OfflineAt: tx.now.UTC(), OfflineReason: reason}); err != nil {
+		return err
+	}
+	return tx.endWork(n, reason)
+}
+
+// cutOff ends what runs with a node that is no longer allowed, but keeps its binding: enabling it
+// again lets the same agent back in.
+func (tx *Tx) cutOff(n Node, reason string) error {
+	e, err := tx.Evidence(n.ID)
+	if err != nil {
+		return err
+	}
+	e.OfflineAt, e.OfflineReason = tx.now.UTC(), reason
+	if err := tx.putEvidence(n, e); err != nil {
+		return err
+	}
+	return tx.endWork(n, reason)
+}
+
+func (tx *Tx) endWork(n Node, reason string) error {
+	if err := tx.invalidateBindTokens(n.ID); err != nil {
+		return err
+	}
+	if err := tx.cancelOpenCommands(n.ID, reason); err != nil {
+		return err
+	}
+	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID})
+	return tx.Note(n.ID, JournalEntry{Event: "offline", Message: reason})
+}
+
+// DeriveInterfaceName makes a Linux interface name (at most 15 bytes of [a-z0-9-]) from the names
+// of a config and a node. It is a proposal: neither unique nor stable against renaming.
+func DeriveInterfaceName(configName, nodeName string) string {
+	c, n := plain(configName, 7), plain(nodeName, 7)
+	name := "wg0"
+	switch {
+	case c != "" && n != "":
+		name = c + "-" + n
+	case c != "" || n != "":
+		name = "wg-" + c + n
+	}
+	if !protocol.ValidInterfaceName(name) {
+		return "wg0"
+	}
+	return name
+}
+
+// plain keeps lower-case letters and digits, at most limit of them.
+func plain(s string, limit int) string {
+	out := make([]byte, 0, limit)
+	for _, r := range s {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			r += 'a' - 'A'
+		case (r < 'a' || r > 'z') && (r < '0' || r > '9'):
+			continue
+		}
+		if len(out) == limit {
+			break
+		}
+		out = append(out, byte(r))
+	}
+	return string(out)
+}

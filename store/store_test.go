@@ -1,0 +1,491 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"wfm/protocol"
+)
+
+// open returns a store in a fresh directory whose file is checked for consistency at the end.
+func open(t testing.TB) *DB {
+	t.Helper()
+	db, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = db.bolt.View(func(tx *bbolt.Tx) error {
+			for err := range tx.Check() {
+				t.Errorf("inconsistent file: %v", err)
+			}
+			return nil
+		})
+		if err := db.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return db
+}
+
+func update(t testing.TB, db *DB, fn func(*Tx) error) {
+	t.Helper()
+	if err := db.Update(fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addNode makes an enabled config "cfg_a" (if missing) and a dynamic node in it.
+func addNode(t testing.TB, db *DB, id string) {
+	t.Helper()
+	update(t, db, func(tx *Tx) error {
+		if _, err := tx.Config("cfg_a"); errors.Is(err, ErrConfigNotFound) {
+			c := Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+			if err := tx.PutConfig(&c); err != nil {
+				return err
+			}
+		}
+		return tx.PutNode(&Node{ID: id, ConfigID: "cfg_a", Name: id, Enabled: true, Type: NodeDynamic, InterfaceName: "wg0"})
+	})
+}
+
+func bind(t testing.TB, db *DB, id string) Bound {
+	t.Helper()
+	var b Bound
+	update(t, db, func(tx *Tx) error {
+		token, _, err := tx.IssueBindToken(id, 5*time.Minute)
+		if err != nil {
+			return err
+		}
+		b, err = tx.Bind(token, Client{Hostname: "h"})
+		return err
+	})
+	return b
+}
+
+func TestOpenRefusesAFileAnotherProcessHolds(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := Open(dir, Options{}); !errors.Is(err, ErrInUse) {
+		t.Fatalf("second Open: %v, want ErrInUse", err)
+	}
+}
+
+func TestOpenRefusesFilesThatAreNotOurs(t *testing.T) {
+	foreign := func(fill func(*bbolt.Tx) error) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			t.Helper()
+			b, err := bbolt.Open(path, 0o600, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Update(fill); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		prepare func(*testing.T, string)
+		want    error
+	}{
+		"garbage": {func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.WriteFile(path, make([]byte, 64<<10), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrDamaged},
+		"somebody else's bbolt file": {foreign(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucket([]byte("theirs"))
+			return err
+		}), ErrDamaged},
+		"a newer schema": {foreign(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucket(bucketMeta)
+			if err != nil {
+				return err
+			}
+			return b.Put(keySchema, []byte{0, 0, 0, 0, 0, 0, 0, 99})
+		}), ErrNewer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			tc.prepare(t, filepath.Join(dir, FileName))
+			if _, err := Open(dir, Options{}); !errors.Is(err, tc.want) {
+				t.Fatalf("Open: %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestMigrationIsAllOrNothing(t *testing.T) {
+	b, err := bbolt.Open(filepath.Join(t.TempDir(), "x"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := migrate(b, migrations); err != nil {
+		t.Fatal(err)
+	}
+	boom := errors.New("boom")
+	steps := append(append([]func(*bbolt.Tx) error{}, migrations...),
+		func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("half")); return err },
+		func(*bbolt.Tx) error { return boom })
+	if err := migrate(b, steps); !errors.Is(err, boom) {
+		t.Fatalf("migrate: %v, want boom", err)
+	}
+	if err := migrate(b, migrations); err != nil {
+		t.Errorf("the file must still be of the old version: %v", err)
+	}
+	_ = b.View(func(tx *bbolt.Tx) error {
+		if tx.Bucket([]byte("half")) != nil {
+			t.Error("a step of a migration that failed is in the file")
+		}
+		return nil
+	})
+}
+
+func TestNamesAreUniqueAndFollowRenames(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	cfg := Config{ID: "cfg_b", Name: "a"}
+	if err := db.Update(func(tx *Tx) error { return tx.PutConfig(&cfg) }); !errors.Is(err, ErrConfigNameExists) {
+		t.Errorf("second config of the name: %v", err)
+	}
+	n := Node{ID: "node_2", ConfigID: "cfg_a", Name: "node_1", Type: NodeDynamic}
+	if err := db.Update(func(tx *Tx) error { return tx.PutNode(&n) }); !errors.Is(err, ErrNodeNameExists) {
+		t.Errorf("second node of the name: %v", err)
+	}
+	update(t, db, func(tx *Tx) error {
+		c, _ := tx.Config("cfg_a")
+		c.Name = "renamed"
+		return tx.PutConfig(&c)
+	})
+	update(t, db, func(tx *Tx) error { return tx.PutConfig(&cfg) })
+	update(t, db, func(tx *Tx) error { return tx.DeleteConfig("cfg_a") })
+	_ = db.View(func(tx *Tx) error {
+		if _, err := tx.Node("node_1"); !errors.Is(err, ErrNodeNotFound) {
+			t.Errorf("node of a deleted config: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestBindTokenIsSpentOnceAndInvalidatedByWhatOutdatesIt(t *testing.T) {
+	issue := func(t *testing.T, db *DB, ttl time.Duration) (token string) {
+		t.Helper()
+		update(t, db, func(tx *Tx) (err error) {
+			token, _, err = tx.IssueBindToken("node_1", ttl)
+			return err
+		})
+		return token
+	}
+	change := func(fn func(*Node)) func(*Tx) error {
+		return func(tx *Tx) error {
+			n, err := tx.Node("node_1")
+			if err != nil {
+				return err
+			}
+			fn(&n)
+			return tx.PutNode(&n)
+		}
+	}
+	for name, tc := range map[string]struct {
+		ttl  time.Duration
+		then func(*Tx) error
+		want error
+	}{
+		"fresh":     {time.Minute, nil, nil},
+		"expired":   {-time.Second, nil, ErrTokenExpired},
+		"new token": {time.Minute, func(tx *Tx) error { _, _, err := tx.IssueBindToken("node_1", time.Minute); return err }, ErrTokenInvalid},
+		"reset":     {time.Minute, func(tx *Tx) error { return tx.ResetClient("node_1") }, ErrTokenInvalid},
+		"disabled":  {time.Minute, change(func(n *Node) { n.Enabled = false }), ErrTokenInvalid},
+		"static":    {time.Minute, change(func(n *Node) { n.Type = NodeStatic }), ErrTokenInvalid},
+		"deleted":   {time.Minute, func(tx *Tx) error { return tx.DeleteNode("node_1") }, ErrTokenInvalid},
+		"config disabled": {time.Minute, func(tx *Tx) error {
+			c, _ := tx.Config("cfg_a")
+			c.Enabled = false
+			return tx.PutConfig(&c)
+		}, ErrTokenInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := open(t)
+			addNode(t, db, "node_1")
+			token := issue(t, db, tc.ttl)
+			if tc.then != nil {
+				update(t, db, tc.then)
+			}
+			use := func() error {
+				return db.Update(func(tx *Tx) error { _, err := tx.Bind(token, Client{}); return err })
+			}
+			if err := use(); !errors.Is(err, tc.want) {
+				t.Fatalf("bind: %v, want %v", err, tc.want)
+			}
+			if tc.want == nil {
+				if err := use(); !errors.Is(err, ErrTokenUsed) {
+					t.Errorf("second bind: %v, want ErrTokenUsed", err)
+				}
+			}
+		})
+	}
+}
+
+func TestGrantEndsWithTheCommitThatEndsIt(t *testing.T) {
+	putNode := func(fn func(*Node)) func(*Tx) error {
+		return func(tx *Tx) error {
+			n, _ := tx.Node("node_1")
+			fn(&n)
+			return tx.PutNode(&n)
+		}
+	}
+	for name, revoke := range map[string]func(*Tx) error{
+		"reset":    func(tx *Tx) error { return tx.ResetClient("node_1") },
+		"delete":   func(tx *Tx) error { return tx.DeleteNode("node_1") },
+		"disabled": putNode(func(n *Node) { n.Enabled = false }),
+		"static":   putNode(func(n *Node) { n.Type = NodeStatic }),
+		"config disabled": func(tx *Tx) error {
+			c, _ := tx.Config("cfg_a")
+			c.Enabled = false
+			return tx.PutConfig(&c)
+		},
+		"config deleted": func(tx *Tx) error { return tx.DeleteConfig("cfg_a") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := open(t)
+			addNode(t, db, "node_1")
+			if _, ok := db.Grant("node_1"); ok {
+				t.Error("a node that was never bound has a grant")
+			}
+			b := bind(t, db, "node_1")
+			g, ok := db.Grant("node_1")
+			if !ok || !g.CheckPassword([]byte(b.Password)) || g.CheckPassword([]byte("x")) {
+				t.Fatal("the bound node's password does not work, or any does")
+			}
+			if err := db.Update(func(tx *Tx) error { return errors.Join(revoke(tx), errors.New("no")) }); err == nil {
+				t.Fatal("no error")
+			}
+			if _, ok := db.Grant("node_1"); !ok {
+				t.Error("a transaction that failed took the grant")
+			}
+			sub := db.Subscribe(100)
+			update(t, db, revoke)
+			<-sub.C
+			if _, ok := db.Grant("node_1"); ok {
+				t.Error("the grant is older than the commit")
+			}
+		})
+	}
+}
+
+func TestRebindRotatesThePasswordAndGeneration(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	first := bind(t, db, "node_1")
+	g1, _ := db.Grant("node_1")
+	bind(t, db, "node_1")
+	g2, _ := db.Grant("node_1")
+	if g2.CheckPassword([]byte(first.Password)) || g1.Generation == g2.Generation {
+		t.Error("the old password or generation still holds")
+	}
+}
+
+func TestGrantsSurviveReopen(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addNode(t, db, "node_1")
+	b := bind(t, db, "node_1")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if db, err = Open(dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if g, ok := db.Grant("node_1"); !ok || !g.CheckPassword([]byte(b.Password)) {
+		t.Error("the grant is gone after reopening")
+	}
+}
+
+func TestNoSecretIsInTheFile(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addNode(t, db, "node_1")
+	secrets := []string{bind(t, db, "node_1").Password, protocol.NewSecret()}
+	update(t, db, func(tx *Tx) error {
+		token, _, err := tx.IssueBindToken("node_1", time.Minute)
+		secrets = append(secrets, token)
+		if err != nil {
+			return err
+		}
+		_, err = tx.CreateSession(secrets[1], "admin", time.Hour)
+		return err
+	})
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range secrets {
+		if len(s) < 40 || containsBytes(raw, s) {
+			t.Errorf("secret %d stands in the file", i)
+		}
+	}
+}
+
+func containsBytes(raw []byte, s string) bool {
+	for i := 0; i+len(s) <= len(raw); i++ {
+		if string(raw[i:i+len(s)]) == s {
+			return true
+		}
+	}
+	return false
+}
+
+func TestResetCancelsWorkAndSaysOffline(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	bind(t, db, "node_1")
+	c := Command{RequestID: "cmd_1", ConfigID: "cfg_a", NodeID: "node_1", State: CommandSent}
+	update(t, db, func(tx *Tx) error { return tx.AddCommand(&c) })
+	update(t, db, func(tx *Tx) error { return tx.ResetClient("node_1") })
+	_ = db.View(func(tx *Tx) error {
+		got, err := tx.Command("cmd_1")
+		if err != nil || got.State != CommandCancelled {
+			t.Errorf("command after a reset: %v, %v", got.State, err)
+		}
+		e, _ := tx.Evidence("node_1")
+		n, _ := tx.Node("node_1")
+		if e.OfflineAt.IsZero() || n.Client != nil {
+			t.Error("the node is not marked offline and unbound")
+		}
+		return nil
+	})
+}
+
+func TestCommandsArePrunedButOpenOnesNever(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	update(t, db, func(tx *Tx) error {
+		for i := range commandsKept + 50 {
+			c := Command{RequestID: protocol.NewID("cmd"), ConfigID: "cfg_a", NodeID: "node_1", State: CommandQueued}
+			if i == 0 {
+				c.RequestID = "cmd_open"
+			}
+			if err := tx.AddCommand(&c); err != nil {
+				return err
+			}
+			if i == 0 {
+				continue
+			}
+			c.State = CommandApplied
+			if err := tx.PutCommand(c); err != nil {
+				return err
+			}
+			if err := tx.AddOutput(c.RequestID, Output{Stream: "stdout", Output: "x"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	_ = db.View(func(tx *Tx) error {
+		all, err := tx.Commands("node_1", 0, 1000)
+		if err != nil || len(all) != commandsKept {
+			t.Errorf("%d commands kept (%v), want %d", len(all), err, commandsKept)
+		}
+		if _, err := tx.Command("cmd_open"); err != nil {
+			t.Errorf("the open command: %v", err)
+		}
+		if open, _ := tx.OpenCommands(""); len(open) != 1 {
+			t.Errorf("%d open commands, want 1", len(open))
+		}
+		outputs := 0
+		c := tx.cursor(bucketOutput)
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			outputs++
+		}
+		if outputs > commandsKept {
+			t.Errorf("%d outputs kept for %d commands", outputs, commandsKept)
+		}
+		return nil
+	})
+	update(t, db, func(tx *Tx) error { return tx.DeleteNode("node_1") })
+	_ = db.View(func(tx *Tx) error {
+		for _, b := range [][]byte{bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput, bucketEvidence} {
+			if k, _ := tx.cursor(b).First(); k != nil {
+				t.Errorf("bucket %s keeps something of a deleted node", b)
+			}
+		}
+		return nil
+	})
+}
+
+func TestAnEndedCommandKeepsItsState(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	c := Command{RequestID: "cmd_1", ConfigID: "cfg_a", NodeID: "node_1", State: CommandQueued}
+	update(t, db, func(tx *Tx) error { return tx.AddCommand(&c) })
+	c.State = CommandFailed
+	update(t, db, func(tx *Tx) error { return tx.PutCommand(c) })
+	c.State = CommandApplied
+	if err := db.Update(func(tx *Tx) error { return tx.PutCommand(c) }); !errors.Is(err, ErrCommandEnded) {
+		t.Errorf("failed → applied: %v", err)
+	}
+	update(t, db, func(tx *Tx) error { return tx.AddNote("cmd_1", "late ACK") })
+}
+
+func TestJournalIsBoundedAndNewestFirst(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	addNode(t, db, "node_10") // shares a prefix
+	update(t, db, func(tx *Tx) error {
+		for range journalKept + 30 {
+			if err := tx.Note("node_1", JournalEntry{Event: "e"}); err != nil {
+				return err
+			}
+		}
+		return tx.Note("node_10", JournalEntry{Event: "other"})
+	})
+	_ = db.View(func(tx *Tx) error {
+		all, err := tx.Journal("node_1", 0, 1000)
+		if err != nil || len(all) != journalKept || all[0].ID != journalKept+30 {
+			t.Errorf("%d entries, newest %d (%v)", len(all), all[0].ID, err)
+		}
+		older, _ := tx.Journal("node_1", all[9].ID, 5)
+		if len(older) != 5 || older[0].ID != all[10].ID {
+			t.Errorf("paging starts at the wrong entry")
+		}
+		return nil
+	})
+}
+
+func TestDerivedInterfaceNamesAreValid(t *testing.T) {
+	for _, tc := range []struct{ config, node, want string }{
+		{"Home Mesh", "router", "homemes-router"},
+		{"köln", "büro", "kln-bro"},
+		{"日本", "東京", "wg0"},
+		{"日本", "gw", "wg-gw"},
+	} {
+		got := DeriveInterfaceName(tc.config, tc.node)
+		if got != tc.want || !protocol.ValidInterfaceName(got) {
+			t.Errorf("%q, %q → %q, want %q", tc.config, tc.node, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Tx is one transaction. It is valid only inside the function it was given to.
+type Tx struct {
+	bolt     *bbolt.Tx
+	now      time.Time
+	writable bool
+	wrote    bool
+	err      error // result of a function that failed without having written
+
+	changes  []Change
+	onCommit []func()
+	grants   []grantChange
+	touched  map[string]struct{} // nodes whose grant must be computed anew
+}
+
+// errReadOnlyTx is a programming error: a write in a View.
+var errReadOnlyTx = errors.New("write in a read-only transaction")
+
+// Now is the time of the transaction, the same for everything in it.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Emit tells subscribers of the change feed c, once and only if the transaction commits.
+func (tx *Tx) Emit(c Change) { tx.changes = append(tx.changes, c) }
+
+// OnCommit runs fn once, after the commit and before Update returns. fn must be quick and must
+// not call Update.
+func (tx *Tx) OnCommit(fn func()) { tx.onCommit = append(tx.onCommit, fn) }
+
+func (tx *Tx) bucket(name []byte) *bbolt.Bucket {
+	if tx.writable {
+		// Whoever asks for the raw bucket in an Update may write to it.
+		tx.wrote = true
+	}
+	return tx.bolt.Bucket(name)
+}
+
+func (tx *Tx) cursor(name []byte) *bbolt.Cursor { return tx.bolt.Bucket(name).Cursor() }
+
+func (tx *Tx) getRaw(bucket, key []byte) []byte { return tx.bolt.Bucket(bucket).Get(key) }
+
+func (tx *Tx) putRaw(bucket, key, value []byte) error {
+	if !tx.writable {
+		return errReadOnlyTx
+	}
+	tx.wrote = true
+	if err := tx.bolt.Bucket(bucket).Put(key, value); err != nil {
+		return fmt.Errorf("put %s: %w", bucket, diskError(err))
+	}
+	return nil
+}
+
+func (tx *Tx) deleteRaw(bucket, key []byte) error {
+	if !tx.writable {
+		return errReadOnlyTx
+	}
+	tx.wrote = true
+	if err := tx.bolt.Bucket(bucket).Delete(key); err != nil {
+		return fmt.Errorf("delete from %s: %w", bucket, diskError(err))
+	}
+	return nil
+}
+
+// get reads the JSON record under key into a T; ok is false when there is none.
+func get[T any](tx *Tx, bucket []byte, key string) (v T, ok bool, err error) {
+	raw := tx.getRaw(bucket, []byte(key))
+	if raw == nil {
+		return v, false, nil
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, false, fmt.Errorf("read %s %q: %w", bucket, key, err)
+	}
+	return v, true, nil
+}
+
+func put[T any](tx *Tx, bucket []byte, key string, v T) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s %q: %w", bucket, key, err)
+	}
+	return tx.putRaw(bucket, []byte(key), raw)
+}
+
+// seqKey orders a node's records: node id, a zero byte (no id contains one), a counter.
+func seqKey(nodeID string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(nodeID), 0), seq)
+}
+
+func seqPrefix(nodeID string) []byte { return append([]byte(nodeID), 0) }
+
+func seqOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+
+// lastSeq is the highest counter in use under the node's prefix, 0 when there is none.
+func (tx *Tx) lastSeq(bucket []byte, nodeID string) uint64 {
+	c := tx.cursor(bucket)
+	// Seek past every counter of this node, then step back.
+	k, _ := c.Seek(append([]byte(nodeID), 1))
+	if k == nil {
+		k, _ = c.Last()
+	} else {
+		k, _ = c.Prev()
+	}
+	if k == nil || len(k) != len(nodeID)+9 || string(k[:len(nodeID)]) != nodeID || k[len(nodeID)] != 0 {
+		return 0
+	}
+	return seqOf(k)
+}
+
+// keysUnder returns copies of the keys with the prefix, at most limit (0: all).
+func (tx *Tx) keysUnder(bucket, prefix []byte, limit int) [][]byte {
+	var keys [][]byte
+	c := tx.cursor(bucket)
+	for k, _ := c.Seek(prefix); hasPrefix(k, prefix) && (limit == 0 || len(keys) < limit); k, _ = c.Next() {
+		keys = append(keys, append([]byte(nil), k...))
+	}
+	return keys
+}
+
+func (tx *Tx) deleteUnder(bucket, prefix []byte) error {
+	for _, k := range tx.keysUnder(bucket, prefix, 0) {
+		if err := tx.deleteRaw(bucket, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hasPrefix(k, prefix []byte) bool {
+	return k != nil && len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix)
+}
