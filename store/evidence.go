@@ -27,7 +27,9 @@ type Evidence struct {
 	OfflineAt     time.Time `json:"offline_at,omitzero"`
 	OfflineReason string    `json:"offline_reason,omitempty"`
 
-	// The MQTT connection as the broker saw it: open while ConnectedAt is after DisconnectedAt.
+	// ConnectionID names the MQTT connection the broker has open now, 0 when there is none. It
+	// fences: the end of an older connection says nothing about this one.
+	ConnectionID   uint64    `json:"connection_id,omitempty"`
 	ConnectedAt    time.Time `json:"connected_at,omitzero"`
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
 
@@ -41,7 +43,7 @@ type Evidence struct {
 }
 
 // ConnectionOpen reports whether the broker has an open connection of the node.
-func (e Evidence) ConnectionOpen() bool { return e.ConnectedAt.After(e.DisconnectedAt) }
+func (e Evidence) ConnectionOpen() bool { return e.ConnectionID != 0 }
 
 // Evidence returns what is known of the node; the zero value with its id when nothing is.
 func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
@@ -85,7 +87,7 @@ func (tx *Tx) CloseAllConnections() error {
 		}
 	}
 	for _, e := range open {
-		e.DisconnectedAt = tx.now.UTC()
+		e.ConnectionID, e.DisconnectedAt = 0, tx.now.UTC()
 		if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
 			return err
 		}

@@ -1,0 +1,156 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"wfm/hooks"
+	"wfm/protocol"
+)
+
+// ErrNotConnected is returned by Publish when the node has no live session that is subscribed to
+// the topic and can take the message now.
+var ErrNotConnected = errors.New("node is not connected to the broker")
+
+// Options are what New needs. Limits may be zero.
+type Options struct {
+	Addr    string // host:port to listen on
+	Grants  hooks.Grants
+	Ingress hooks.Ingress
+	Logger  *slog.Logger
+	Limits  Limits
+}
+
+// Broker is the embedded broker.
+type Broker struct {
+	server   *mqtt.Server
+	backend  *mqtt.Client // publishes our commands; MQTT 5, so that they can expire
+	registry *hooks.Registry
+	socket   net.Listener
+	log      *slog.Logger
+
+	stopOnce sync.Once
+	stopped  chan struct{}
+}
+
+// New binds the address and builds the broker. The error of a taken or malformed address is the
+// system's, with the address.
+func New(o Options) (*Broker, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	socket, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for MQTT on %s: %w", o.Addr, err)
+	}
+	b, err := newBroker(o, socket)
+	if err != nil {
+		return nil, errors.Join(err, socket.Close())
+	}
+	return b, nil
+}
+
+func newBroker(o Options, socket net.Listener) (*Broker, error) {
+	server := mqtt.New(serverOptions(o.Logger))
+	hook := hooks.New(server, o.Grants, o.Ingress, o.Logger)
+	if err := server.AddHook(hook, nil); err != nil {
+		return nil, fmt.Errorf("add the broker's hook: %w", err)
+	}
+	l := newListener("tcp", socket, o.Limits, o.Logger, hook.Registry().Ended)
+	if err := server.AddListener(l); err != nil {
+		return nil, fmt.Errorf("add the broker's listener: %w", err)
+	}
+	b := &Broker{
+		server: server, registry: hook.Registry(), socket: socket, log: o.Logger,
+		stopped: make(chan struct{}),
+	}
+	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
+	b.backend.Properties.ProtocolVersion = 5
+	return b, nil
+}
+
+func serverOptions(log *slog.Logger) *mqtt.Options {
+	c := mqtt.NewDefaultServerCapabilities()
+	c.MaximumSessionExpiryInterval = 0 // no broker sessions: the store is the queue
+	c.RetainAvailable = 0
+	c.MaximumQos = 1
+	c.TopicAliasMaximum = 0
+	c.SharedSubAvailable, c.WildcardSubAvailable, c.SubIDAvailable = 0, 0, 0 // announced; the ACL enforces it
+	c.MaximumPacketSize = 2 * hooks.MaxPacketSize                            // the hook refuses earlier, with words
+	c.MaximumClientWritesPending = 128                                       // 8 bytes each, per connection, before CONNECT
+	c.Compatibilities.NoInheritedPropertiesOnAck = true
+	return &mqtt.Options{
+		Capabilities:            c,
+		ClientNetReadBufferSize: 256,
+		SysTopicResendInterval:  60, // each time it stops the world for runtime.ReadMemStats
+		Logger:                  slog.New(hooks.BrokerLog(log.Handler())),
+	}
+}
+
+// Addr is the address the broker listens on.
+func (b *Broker) Addr() net.Addr { return b.socket.Addr() }
+
+// Start begins to accept connections.
+func (b *Broker) Start() error {
+	if err := b.server.Serve(); err != nil {
+		return fmt.Errorf("start the broker: %w", err)
+	}
+	return nil
+}
+
+// Stop closes every connection and returns when all is over or ctx ends. It may be called again.
+func (b *Broker) Stop(ctx context.Context) error {
+	b.stopOnce.Do(func() {
+		b.registry.Close()
+		go func() {
+			defer close(b.stopped)
+			_ = b.server.Close()
+		}()
+	})
+	select {
+	case <-b.stopped:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the broker: %w", ctx.Err())
+	}
+}
+
+// Publish hands a command to the node's session; it expires after expiry if the client has not
+// got it by then. A nil error means it was handed over, not that it arrived. Error: [ErrNotConnected].
+func (b *Broker) Publish(topic protocol.Topic, message []byte, expiry time.Duration) error {
+	taken, err := b.registry.Deliver(topic, func() error {
+		return b.server.InjectPacket(b.backend, packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1},
+			TopicName:   topic.String(),
+			Payload:     message,
+			PacketID:    1,                                                                             // never on the wire: each delivery gets its own
+			Properties:  packets.Properties{MessageExpiryInterval: uint32(max(1, expiry/time.Second))}, //nolint:gosec // minutes
+		})
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("publish to %s: %w", topic, err)
+	case !taken:
+		return fmt.Errorf("publish to %s: %w", topic, ErrNotConnected)
+	}
+	return nil
+}
+
+// Kick ends the node's live session and returns when nothing of it is left. The caller has
+// committed before why it may not come back.
+func (b *Broker) Kick(nodeID string) {
+	if !b.registry.Kick(nodeID) {
+		b.log.Error("a session that was ended still runs", "node_id", nodeID)
+	}
+}
+
+// Sessions is the number of live sessions.
+func (b *Broker) Sessions() int { return b.registry.Sessions() }

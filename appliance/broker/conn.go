@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// conn is a client's connection as the broker gets it.
+type conn struct {
+	net.Conn
+	prefix       []byte // read by the listener already, still to be read by the broker
+	writeTimeout time.Duration
+	done         chan struct{}
+	address      string // what limits count
+	connected    func() // ends the time before CONNECT, once
+	closeOnce    sync.Once
+	closeErr     error
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(p, c.prefix)
+		c.prefix = c.prefix[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Write gives a client that does not read the write deadline and then up: after half a packet
+// nothing sensible can follow.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		_ = c.Close()
+	}
+	return n, err
+}
+
+// SetDeadline sets the read deadline only: the broker means the keep-alive by it, and would take
+// away the write deadline. The broker does so first when it has read a whole CONNECT.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.connected()
+	return c.SetReadDeadline(t)
+}
+
+func (c *conn) Close() error {
+	c.closeOnce.Do(func() { c.closeErr = c.Conn.Close() })
+	return c.closeErr
+}
+
+// Done is closed when the broker has let go of the connection and the registry has cleaned up.
+func (c *conn) Done() <-chan struct{} { return c.done }
+
+// addressOf is what limits count by: an IPv4 address, or the /64 a single IPv6 host usually has.
+func addressOf(a net.Addr) string {
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	ip := net.ParseIP(host)
+	if ip == nil || ip.To4() != nil {
+		return host
+	}
+	return ip.Mask(net.CIDRMask(64, 128)).String()
+}

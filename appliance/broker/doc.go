@@ -1,0 +1,15 @@
+// Package broker is the embedded MQTT broker: mochi-mqtt behind a listener of our own.
+//
+// It owns the sockets and their limits, the broker's settings, starting and stopping it, and the
+// delivery of a command to a live session. It does not own who may do what, nor what messages
+// mean; that is package hooks and what stands behind its Ingress.
+//
+// Enter at [New], then [Broker.Start], [Broker.Publish], [Broker.Kick], [Broker.Stop].
+//
+// Invariants:
+//   - A panic while serving one connection ends that connection only.
+//   - A connection that has not sent a whole CONNECT in time is closed; before that it costs a few
+//     bytes of memory, and one address cannot have many of them.
+//   - No write waits longer than the write deadline for a client that does not read.
+//   - Stop returns within its bound, whatever clients do.
+package broker

@@ -1,0 +1,199 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"wfm/hooks"
+	"wfm/internal/mqtttest"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// fixture is a real broker on loopback over a real store with two bound nodes, and what its
+// ingress was told.
+type fixture struct {
+	*Broker
+	db       *store.DB
+	a, b     account
+	log      syncBuffer
+	events   chan string // "connected a", "disconnected a: reason", "subscribed a", "will a superseded=false"
+	received chan string // topic kinds of taken messages
+
+	mu      sync.Mutex
+	receive error // what Receive answers
+}
+
+type account struct{ node, config, password string }
+
+func (a account) login() mqtttest.Login {
+	return mqtttest.Login{ClientID: "wfm-" + a.node, Username: a.node, Password: a.password, Keepalive: 60}
+}
+
+func (a account) topic(k protocol.Kind) string { return a.t(k).String() }
+
+func (a account) t(k protocol.Kind) protocol.Topic {
+	return protocol.Topic{ConfigID: a.config, NodeID: a.node, Kind: k}
+}
+
+func start(t testing.TB, limits Limits) *fixture {
+	t.Helper()
+	return startWith(t, limits, nil)
+}
+
+// startWith lets a test stand between the broker and the grants.
+func startWith(t testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grants) *fixture {
+	t.Helper()
+	db, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{db: db, events: make(chan string, 100_000), received: make(chan string, 100_000)}
+	f.a, f.b = f.account(t, "node_a"), f.account(t, "node_b")
+	var grants hooks.Grants = db
+	if wrap != nil {
+		grants = wrap(db)
+	}
+	log := slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	f.Broker, err = New(Options{Addr: "127.0.0.1:0", Grants: grants, Ingress: f, Logger: log, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := f.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		_ = db.Close()
+	})
+	return f
+}
+
+func (f *fixture) account(t testing.TB, id string) account {
+	t.Helper()
+	var password string
+	err := f.db.Update(func(tx *store.Tx) error {
+		if _, err := tx.Config("cfg_x"); errors.Is(err, store.ErrConfigNotFound) {
+			if err := tx.PutConfig(&store.Config{ID: "cfg_x", Name: "x", Enabled: true}); err != nil {
+				return err
+			}
+		}
+		n := store.Node{ID: id, ConfigID: "cfg_x", Name: id, Enabled: true, Type: store.NodeDynamic}
+		if err := tx.PutNode(&n); err != nil {
+			return err
+		}
+		token, _, err := tx.IssueBindToken(id, time.Minute)
+		if err != nil {
+			return err
+		}
+		bound, err := tx.Bind(token, store.Client{})
+		password = bound.Password
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account{id, "cfg_x", password}
+}
+
+func (f *fixture) answer(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.receive = err
+}
+
+func (f *fixture) Receive(_ hooks.Session, topic protocol.Topic, _ []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.receive == nil {
+		f.received <- topic.NodeID + " " + string(topic.Kind)
+	}
+	return f.receive
+}
+
+func (f *fixture) Will(s hooks.Session, _ []byte, superseded bool) {
+	if superseded {
+		f.events <- "superseded will " + s.NodeID
+		return
+	}
+	f.events <- "will " + s.NodeID
+}
+
+func (f *fixture) Connected(s hooks.Session)  { f.events <- "connected " + s.NodeID }
+func (f *fixture) Subscribed(s hooks.Session) { f.events <- "subscribed " + s.NodeID }
+func (f *fixture) Disconnected(s hooks.Session, reason string) {
+	f.events <- "disconnected " + s.NodeID + ": " + reason
+}
+
+// await waits until one of the events has come; others before it are skipped.
+func (f *fixture) await(t testing.TB, want ...string) string {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case e := <-f.events:
+			for _, w := range want {
+				if len(e) >= len(w) && e[:len(w)] == w {
+					return e
+				}
+			}
+		case <-timeout:
+			t.Fatalf("never happened: %v\n%s", want, f.log.String())
+		}
+	}
+}
+
+// connect logs the account in and subscribes it to its four topics.
+func (f *fixture) connect(t testing.TB, a account, version byte) *mqtttest.Client {
+	t.Helper()
+	c := mqtttest.Dial(t, f.Addr(), version)
+	if ack := c.Connect(a.login()); ack.ReasonCode != 0 {
+		t.Fatalf("CONNACK %#x\n%s", ack.ReasonCode, f.log.String())
+	}
+	for _, code := range c.Subscribe(1, protocol.SubscribeTopics(a.config, a.node)...) {
+		if code != 1 {
+			t.Fatalf("SUBACK %#x for an own topic", code)
+		}
+	}
+	return c
+}
+
+// nothingLeft checks that the broker has forgotten the account's session entirely.
+func (f *fixture) nothingLeft(t testing.TB, a account) {
+	t.Helper()
+	if _, ok := f.server.Clients.Get("wfm-" + a.node); ok {
+		t.Error("the broker still knows the client")
+	}
+	if subs := f.server.Topics.Subscribers(a.topic(protocol.KindControl)).Subscriptions; len(subs) != 0 {
+		t.Errorf("subscriptions are left: %v", subs)
+	}
+	if err := f.Publish(a.t(protocol.KindControl), []byte("{}"), time.Minute); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("Publish to a session that ended: %v", err)
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/listeners"
+)
+
+// Limits bound what strangers and clients can cost. Zero values mean the defaults.
+type Limits struct {
+	Connections    int           // at a time; default 20,000
+	Pending        int           // before CONNECT, at a time; default 1,024
+	PendingAddress int           // before CONNECT, of one address (IPv6: /64); default 128
+	ConnectTimeout time.Duration // for a whole CONNECT; default 10 s
+	ConnectSize    int           // of a CONNECT packet's remaining length, bytes; default 16 KiB
+	WriteTimeout   time.Duration // for one write to a client; default 5 s
+}
+
+func (l *Limits) setDefaults() {
+	setDefault(&l.Connections, 20_000)
+	setDefault(&l.Pending, 1024)
+	setDefault(&l.PendingAddress, 128)
+	setDefault(&l.ConnectTimeout, 10*time.Second)
+	setDefault(&l.ConnectSize, 16<<10)
+	setDefault(&l.WriteTimeout, 5*time.Second)
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// listener hands connections to the broker, which by itself bounds nothing before CONNECT, dies
+// of a panic in any connection and stops accepting at the first error.
+type listener struct {
+	id     string
+	socket net.Listener
+	limits Limits
+	log    *slog.Logger
+	ended  func(net.Conn) // cleans up after a connection, before its Done
+
+	wg sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	conns   map[*conn]struct{}
+	pending map[string]int // connections before CONNECT, by address
+	waiting int            // sum of pending
+	refused int            // since the last log line
+	logged  time.Time
+}
+
+var _ listeners.Listener = (*listener)(nil)
+
+func newListener(id string, socket net.Listener, limits Limits, log *slog.Logger, ended func(net.Conn)) *listener {
+	limits.setDefaults()
+	return &listener{
+		id: id, socket: socket, limits: limits, log: log, ended: ended,
+		conns: make(map[*conn]struct{}), pending: make(map[string]int),
+	}
+}
+
+// ID, Address, Protocol and Init are what the broker asks of a listener.
+func (l *listener) ID() string              { return l.id }
+func (l *listener) Address() string         { return l.socket.Addr().String() }
+func (l *listener) Protocol() string        { return l.socket.Addr().Network() }
+func (l *listener) Init(*slog.Logger) error { return nil }
+
+// Serve accepts until the socket is closed. Any other error, such as being out of file
+// descriptors, is waited out.
+func (l *listener) Serve(establish listeners.EstablishFn) {
+	const longest = time.Second
+	delay := time.Duration(0)
+	for {
+		raw, err := l.socket.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if delay == 0 {
+				l.log.Error("cannot accept MQTT connections; trying on", "err", err)
+			}
+			delay = min(max(2*delay, 5*time.Millisecond), longest)
+			time.Sleep(delay)
+			continue
+		}
+		delay = 0
+		c := &conn{
+			Conn: raw, writeTimeout: l.limits.WriteTimeout,
+			done: make(chan struct{}), address: addressOf(raw.RemoteAddr()),
+		}
+		c.connected = sync.OnceFunc(func() { l.uncountPending(c) })
+		if !l.admit(c) {
+			_ = c.Close()
+			continue
+		}
+		go l.serve(c, establish)
+	}
+}
+
+// admit counts the connection in, unless that would exceed a limit.
+func (l *listener) admit(c *conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	if len(l.conns) >= l.limits.Connections || l.waiting >= l.limits.Pending ||
+		l.pending[c.address] >= l.limits.PendingAddress {
+		l.refused++
+		if time.Since(l.logged) > time.Minute {
+			l.log.Warn("too many MQTT connections; some are refused", "refused", l.refused,
+				"open", len(l.conns), "before_connect", l.waiting, "remote", c.address)
+			l.refused, l.logged = 0, time.Now()
+		}
+		return false
+	}
+	l.conns[c] = struct{}{}
+	l.pending[c.address]++
+	l.waiting++
+	l.wg.Add(1)
+	return true
+}
+
+func (l *listener) uncountPending(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting--
+	if l.pending[c.address]--; l.pending[c.address] == 0 {
+		delete(l.pending, c.address)
+	}
+}
+
+func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
+	defer l.wg.Done()
+	defer close(c.done)
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.conns, c)
+	}()
+	defer l.guard(c, "clean up after", func() { l.ended(c) })
+	defer func() { _ = c.Close() }()
+	defer c.connected()
+
+	// One deadline for the whole CONNECT: the broker sets its own only after it has read it.
+	_ = c.SetReadDeadline(time.Now().Add(l.limits.ConnectTimeout))
+	err := l.awaitConnect(c)
+	if err == nil {
+		l.guard(c, "serve", func() { err = establish(l.id, c) })
+	}
+	if err != nil {
+		l.log.Debug("MQTT connection ended", "remote", c.address, "err", err)
+	}
+}
+
+// guard keeps a panic within the connection. The broker has none of its own, and a SUBSCRIBE of
+// seven bytes makes it panic.
+func (l *listener) guard(c *conn, doing string, fn func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("internal error in an MQTT connection; it was closed", "doing", doing, "remote", c.address, "panic", fmt.Sprint(p))
+		}
+	}()
+	fn()
+}
+
+var errNoConnect = errors.New("first packet is no acceptable CONNECT")
+
+// awaitConnect reads the first packet's fixed header [MQTT-3.1.0-1], so that nothing is spent on
+// a connection that does not start with a CONNECT of sane size.
+func (l *listener) awaitConnect(c *conn) error {
+	var header [5]byte
+	if _, err := io.ReadFull(c, header[:1]); err != nil {
+		return err
+	}
+	if header[0] != 0x10 {
+		return errNoConnect
+	}
+	length := 0
+	for i := 1; i < len(header); i++ {
+		if _, err := io.ReadFull(c, header[i:i+1]); err != nil {
+			return err
+		}
+		length |= int(header[i]&0x7f) << (7 * (i - 1))
+		if header[i]&0x80 == 0 {
+			if length > l.limits.ConnectSize {
+				return errNoConnect
+			}
+			c.prefix = append([]byte(nil), header[:i+1]...)
+			return nil
+		}
+	}
+	return errNoConnect
+}
+
+// Close stops accepting and closes every connection at once, without a word: a farewell to a
+// client that does not read would hold up the stop. The broker's closeClients is such a farewell.
+func (l *listener) Close(listeners.CloseFn) {
+	_ = l.socket.Close()
+	l.mu.Lock()
+	l.closed = true
+	open := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		open = append(open, c)
+	}
+	l.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
+	l.wg.Wait()
+}

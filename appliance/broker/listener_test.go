@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"wfm/internal/mqtttest"
+)
+
+func TestConnectionWithoutConnectIsClosed(t *testing.T) {
+	f := start(t, Limits{ConnectTimeout: 50 * time.Millisecond})
+	for name, first := range map[string][]byte{
+		"nothing":                   nil,
+		"half a header":             {0x10},
+		"half a CONNECT":            {0x10, 0x20, 0x00, 0x04, 'M', 'Q'},
+		"another packet":            {0xc0, 0x00},
+		"HTTP":                      []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"a length of 256 MiB":       {0x10, 0xff, 0xff, 0xff, 0x7f},
+		"a length without end":      {0x10, 0xff, 0xff, 0xff, 0xff, 0xff},
+		"CONNECT with garbage":      {0x10, 0x04, 0xff, 0xff, 0xff, 0xff},
+		"flags CONNECT cannot have": {0x1f, 0x00},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := mqtttest.Dial(t, f.Addr(), 5)
+			c.SendRaw(first)
+			c.Rest()
+		})
+	}
+}
+
+func TestLengthOfAHugeConnectIsRefusedBeforeItIsRead(t *testing.T) {
+	f := start(t, Limits{ConnectTimeout: time.Hour})
+	c := mqtttest.Dial(t, f.Addr(), 5)
+	c.SendRaw([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
+	c.Rest()
+}
+
+func TestOneAddressCannotHoldManyUnfinishedConnections(t *testing.T) {
+	f := start(t, Limits{ConnectTimeout: time.Hour, PendingAddress: 5})
+	f.connect(t, f.a, 5) // does not count once it is connected
+	var held []*mqtttest.Client
+	for range 5 {
+		c := mqtttest.Dial(t, f.Addr(), 5)
+		c.SendRaw([]byte{0x10})
+		held = append(held, c)
+	}
+	mqtttest.Dial(t, f.Addr(), 5).Rest()
+	_ = held[0].Close()
+	for range 10_000 { // until the broker has noticed
+		c := mqtttest.Dial(t, f.Addr(), 5)
+		c.SendConnect(f.b.login())
+		if _, err := c.Next(); err == nil {
+			return
+		}
+	}
+	t.Error("the place of a closed connection is not given back")
+}
+
+// faultyListener fails a few times as a process without file descriptors does.
+type faultyListener struct {
+	net.Listener
+	faults atomic.Int32
+}
+
+func (l *faultyListener) Accept() (net.Conn, error) {
+	if l.faults.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptGoesOnAfterErrors(t *testing.T) {
+	f := start(t, Limits{})
+	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &faultyListener{Listener: inner}
+	l.faults.Store(3)
+	b, err := newBroker(Options{Grants: f.db, Ingress: f, Logger: f.Broker.log}, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Stop(t.Context()) })
+	c := mqtttest.Dial(t, inner.Addr(), 5)
+	if ack := c.Connect(f.a.login()); ack.ReasonCode != 0 {
+		t.Errorf("CONNACK %#x", ack.ReasonCode)
+	}
+}
+
+func TestTakenPortIsNamed(t *testing.T) {
+	f := start(t, Limits{})
+	_, err := New(Options{Addr: f.Addr().String(), Grants: f.db, Ingress: f})
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("New on a taken port: %v", err)
+	}
+}
+
+func TestAddressesAreCountedPerHost(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1:5":             "192.0.2.1",
+		"[2001:db8:1:2:3::4]:5":   "2001:db8:1:2::",
+		"[::ffff:192.0.2.1]:1000": "::ffff:192.0.2.1",
+	} {
+		a, err := net.ResolveTCPAddr("tcp", in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := addressOf(a); got != want && got != "192.0.2.1" {
+			t.Errorf("%s counts as %s, want %s", in, got, want)
+		}
+	}
+}

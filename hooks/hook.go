@@ -1,0 +1,297 @@
+package hooks
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// maxKeepAlive bounds, in seconds, how long a silent connection is believed. A client that asks
+// for more, or for none at all (0), is held to it.
+const maxKeepAlive = 300
+
+// MaxPacketSize is the largest packet a client may send, in bytes, and is announced to it. The
+// broker's own limit must be above, since it closes the connection without a word.
+const MaxPacketSize = protocol.MaxMessageSize + 1024
+
+// Grants says what a node may do now. [store.DB] is one.
+type Grants interface {
+	Grant(nodeID string) (store.Grant, bool)
+}
+
+// ErrRefused is returned (wrapped) by [Ingress.Receive] for a message that was looked at, recorded
+// and not taken: it will never be taken, so sending it again is of no use.
+var ErrRefused = errors.New("message refused")
+
+// Ingress takes what sessions do. Its methods are called from each connection's own goroutine and
+// may block it, but never kick a session themselves.
+type Ingress interface {
+	// Receive takes a message published by the session. Nil means it is stored and may be
+	// acknowledged. ErrRefused: it never will be. Any other error: it could not be stored now.
+	Receive(s Session, topic protocol.Topic, message []byte) error
+	// Will takes the session's last will. superseded says that another session of the node has
+	// taken over or that this one was ended on purpose, so the will says nothing about the node.
+	Will(s Session, message []byte, superseded bool)
+	// Connected is called once the session is established, before its first message.
+	Connected(s Session)
+	// Subscribed is called after the session's SUBACK was written.
+	Subscribed(s Session)
+	// Disconnected is called when an established session has ended and nothing of it is left.
+	// reason is in words.
+	Disconnected(s Session, reason string)
+}
+
+// Hook is the one hook of the broker.
+type Hook struct {
+	mqtt.HookBase
+	server   *mqtt.Server
+	grants   Grants
+	ingress  Ingress
+	log      *slog.Logger
+	registry *Registry
+}
+
+// New makes the hook for server; it is to be added to it before it serves.
+func New(server *mqtt.Server, grants Grants, ingress Ingress, log *slog.Logger) *Hook {
+	return &Hook{
+		server: server, grants: grants, ingress: ingress, log: log,
+		registry: newRegistry(server, grants, ingress, log),
+	}
+}
+
+// Registry is the registry of live sessions.
+func (h *Hook) Registry() *Registry { return h.registry }
+
+// ID names the hook.
+func (h *Hook) ID() string { return "wfm" }
+
+// Provides lists the events the hook wants.
+func (h *Hook) Provides(event byte) bool {
+	return slices.Contains([]byte{
+		mqtt.OnPacketRead, mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck,
+		mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnPacketEncode, mqtt.OnPacketSent,
+		mqtt.OnPublish, mqtt.OnQosPublish, mqtt.OnPublishDropped, mqtt.OnWill,
+	}, event)
+}
+
+// OnPacketRead holds packets to our rules before the broker looks at them.
+func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if pk.FixedHeader.Remaining > MaxPacketSize {
+		h.refuse(cl, packets.ErrPacketTooLarge)
+		return pk, packets.ErrRejectPacket
+	}
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		// The store is the queue: every session is a clean one.
+		pk.Connect.Clean = true
+		pk.Connect.WillProperties.WillDelayInterval = 0
+	case packets.Publish:
+		if pk.FixedHeader.Qos > 1 {
+			// The broker would answer QoS 2 with a PUBACK [MQTT-4.3.3-1].
+			h.refuse(cl, packets.ErrQosNotSupported)
+			return pk, packets.ErrRejectPacket
+		}
+	case packets.Disconnect:
+		// A session that ends with its connection cannot be made to last at its end.
+		pk.Properties.SessionExpiryIntervalFlag = false
+	}
+	return pk, nil
+}
+
+// refuse ends a connection, telling a client that can be told (MQTT 5) why.
+func (h *Hook) refuse(cl *mqtt.Client, code packets.Code) {
+	if cl.Properties.ProtocolVersion == 5 {
+		_ = h.server.DisconnectClient(cl, code)
+	}
+	cl.Stop(code)
+}
+
+// OnConnect takes from a client every wish that leads the broker into trouble.
+func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
+	cl.Properties.Clean = true
+	cl.Properties.Will.WillDelayInterval = 0
+	// A Receive Maximum deadlocks the broker's publisher, and its quota leaks; our delivery does
+	// not rest on the broker's inflight messages, see OnQosPublish.
+	cl.Properties.Props.ReceiveMaximum = 0
+	cl.State.Inflight.ResetSendQuota(0)
+	cl.Properties.Props.TopicAliasMaximum = 0
+	if cl.State.Keepalive == 0 || cl.State.Keepalive > maxKeepAlive {
+		cl.State.Keepalive = maxKeepAlive
+		cl.State.ServerKeepalive = true
+	}
+	return nil
+}
+
+// OnConnectAuthenticate lets in the agent of an enabled node, under its own client id only.
+func (h *Hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
+	nodeID := string(pk.Connect.Username)
+	grant, ok := h.grants.Grant(nodeID)
+	// Also for an unknown user, so that the time taken tells nothing.
+	password := grant.CheckPassword(pk.Connect.Password)
+	reason := ""
+	switch {
+	case !ok || !password:
+		reason = "unknown user or wrong password"
+	case cl.ID != protocol.ClientID(nodeID):
+		reason = "client id is not the node's"
+	case pk.Connect.WillFlag && !willAllowed(grant, pk):
+		reason = "last will is not on the node's own event topic, or is retained"
+	}
+	if reason != "" {
+		h.log.Warn("MQTT connection refused", "client_id", clip(cl.ID), "remote", cl.Net.Remote, "reason", reason)
+		return false
+	}
+	h.registry.add(cl, grant)
+	return true
+}
+
+// willAllowed holds the will to what the node might publish itself: the broker checks nothing.
+func willAllowed(g store.Grant, pk packets.Packet) bool {
+	own := protocol.Topic{ConfigID: g.ConfigID, NodeID: g.NodeID, Kind: protocol.KindEvent}
+	return pk.Connect.WillTopic == own.String() && !pk.Connect.WillRetain && pk.Connect.WillQos <= 1
+}
+
+// clip bounds what a stranger can write into our log.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// OnACLCheck decides every publish, every subscription and every delivery. It must be cheap.
+func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+	s := h.registry.session(cl)
+	if s == nil {
+		return false
+	}
+	grant, ok := h.grants.Grant(s.NodeID)
+	if !ok || grant.Generation != s.Generation {
+		return false
+	}
+	if write {
+		return protocol.MayPublish(grant.ConfigID, s.NodeID, topic)
+	}
+	return protocol.MaySubscribe(grant.ConfigID, s.NodeID, topic)
+}
+
+// OnSessionEstablish makes the session the only one of its client id.
+func (h *Hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) { h.registry.establish(cl) }
+
+// OnSessionEstablished tells of the session.
+func (h *Hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	if s := h.registry.session(cl); s != nil && !cl.Closed() {
+		s.established.Store(true)
+		h.ingress.Connected(s.Session)
+	}
+}
+
+// OnPacketEncode mends CONNACK: the broker announces less than it refuses, and sends MQTT 3.1.1
+// clients codes that their standard does not know.
+func (h *Hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type != packets.Connack {
+		return pk
+	}
+	if cl.Properties.ProtocolVersion < 5 {
+		pk.ReasonCode = connackV3(pk.ReasonCode)
+		return pk
+	}
+	p := &pk.Properties
+	p.RetainAvailable, p.RetainAvailableFlag = 0, true
+	p.WildcardSubAvailable, p.WildcardSubAvailableFlag = 0, true
+	p.SharedSubAvailable, p.SharedSubAvailableFlag = 0, true
+	p.SubIDAvailable, p.SubIDAvailableFlag = 0, true
+	p.MaximumPacketSize = MaxPacketSize
+	return pk
+}
+
+// connackV3 gives the CONNACK return code of MQTT 3.1.1 (§3.2.2.3), which has 0 to 5 only.
+func connackV3(code byte) byte {
+	switch code {
+	case packets.ErrUnsupportedProtocolVersion.Code:
+		return 1
+	case packets.ErrClientIdentifierNotValid.Code:
+		return 2
+	case packets.ErrBadUsernameOrPassword.Code, packets.ErrNotAuthorized.Code, packets.ErrBanned.Code:
+		return 5
+	}
+	if code > 5 {
+		return 3
+	}
+	return code
+}
+
+// OnPacketSent tells of a subscription once its SUBACK is on its way, so that no command can
+// overtake it.
+func (h *Hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
+	if pk.FixedHeader.Type != packets.Suback {
+		return
+	}
+	if s := h.registry.session(cl); s != nil {
+		h.ingress.Subscribed(s.Session)
+	}
+}
+
+// OnPublish stores what a node publishes. What it returns decides whether the broker sends a
+// PUBACK, so every path is deliberate.
+func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if cl.Net.Inline {
+		return pk, nil // our own commands
+	}
+	s := h.registry.session(cl)
+	topic, err := protocol.ParseTopic(pk.TopicName)
+	if s == nil || err != nil {
+		cl.Stop(packets.ErrNotAuthorized)
+		return pk, packets.ErrRejectPacket
+	}
+	if wait := s.limiter.Reserve().Delay(); wait > 0 {
+		time.Sleep(wait) // only this connection's own goroutine
+	}
+	err = h.ingress.Receive(s.Session, topic, pk.Payload)
+	tellable := cl.Properties.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0
+	switch {
+	case err == nil:
+		return pk, packets.CodeSuccessIgnore // acknowledged, and for nobody else
+	case errors.Is(err, ErrRefused) && tellable:
+		return pk, packets.ErrPayloadFormatInvalid
+	case errors.Is(err, ErrRefused):
+		// It is recorded; an MQTT 3.1.1 client would only send the same again.
+		return pk, packets.CodeSuccessIgnore
+	case tellable:
+		return pk, packets.ErrQuotaExceeded
+	default:
+		cl.Stop(packets.ErrQuotaExceeded)
+		return pk, packets.ErrRejectPacket
+	}
+}
+
+// OnQosPublish forgets an outbound message as soon as it is handed over. The broker's inflight
+// table would let a client's packet id collide with ours, and a command is done by its ACK, not by
+// a PUBACK.
+func (h *Hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
+	if pk.FixedHeader.Type == packets.Publish && cl.State.Inflight.Delete(pk.PacketID) {
+		h.registry.uncountInflight()
+	}
+}
+
+// OnPublishDropped notes that the session's write queue was full.
+func (h *Hook) OnPublishDropped(cl *mqtt.Client, _ packets.Packet) {
+	if s := h.registry.session(cl); s != nil {
+		s.dropped.Add(1)
+	}
+}
+
+// OnWill stores the will and suppresses its publication: a will bypasses the ACL.
+func (h *Hook) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
+	if s := h.registry.session(cl); s != nil && s.established.Load() && !h.registry.isClosing() {
+		h.ingress.Will(s.Session, will.Payload, s.superseded.Load())
+	}
+	return mqtt.Will{}, nil
+}

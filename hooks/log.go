@@ -1,0 +1,80 @@
+package hooks
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// The broker's own messages are let through at most messagesLogged times a minute each: strangers
+// decide how many there are.
+const messagesLogged = 10
+
+// BrokerLog wraps a handler for the broker's own logger. The broker logs whole packets, passwords
+// and payloads included; here only plain facts pass, and a flood is cut.
+func BrokerLog(next slog.Handler) slog.Handler {
+	return &brokerLog{next: next, flood: &flood{}}
+}
+
+type brokerLog struct {
+	next  slog.Handler
+	flood *flood
+}
+
+// allowed are the attributes of the broker's messages that hold no content of a packet.
+var allowed = map[string]bool{
+	"error": true, "client": true, "listener": true, "remote": true, "hook": true,
+	"version": true, "keepalive": true, "recommended": true, "address": true, "protocol": true,
+}
+
+func (h *brokerLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
+
+func (h *brokerLog) Handle(ctx context.Context, rec slog.Record) error {
+	if !h.flood.take(rec.Message, rec.Time) {
+		return nil
+	}
+	out := slog.NewRecord(rec.Time, rec.Level, "broker: "+rec.Message, rec.PC)
+	rec.Attrs(func(a slog.Attr) bool {
+		if allowed[a.Key] {
+			out.AddAttrs(slog.String(a.Key, clip(a.Value.String())))
+		}
+		return true
+	})
+	return h.next.Handle(ctx, out)
+}
+
+func (h *brokerLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	kept := make([]slog.Attr, 0, len(attrs))
+	for _, a := range attrs {
+		if allowed[a.Key] {
+			kept = append(kept, a)
+		}
+	}
+	return &brokerLog{next: h.next.WithAttrs(kept), flood: h.flood}
+}
+
+func (h *brokerLog) WithGroup(string) slog.Handler { return h }
+
+// flood counts messages per text and minute. The texts are the broker's own constants, so the map
+// is bounded.
+type flood struct {
+	mu     sync.Mutex
+	minute time.Time
+	count  map[string]int
+}
+
+func (f *flood) take(message string, at time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if minute := at.Truncate(time.Minute); f.count == nil || !minute.Equal(f.minute) {
+		f.minute, f.count = minute, make(map[string]int)
+	}
+	if len(f.count) > 1000 {
+		return false
+	}
+	f.count[message]++
+	return f.count[message] <= messagesLogged
+}

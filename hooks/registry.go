@@ -1,0 +1,292 @@
+package hooks
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"golang.org/x/time/rate"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// endWait bounds the wait for a session that was told to stop. Writes have a deadline of 5 s,
+	// so only a store that hangs can take longer.
+	endWait = 10 * time.Second
+	// A session may publish messagesPerSecond in the long run and messageBurst at once; beyond
+	// that its own connection is slowed down, nobody else.
+	messagesPerSecond = 50
+	messageBurst      = 200
+)
+
+// Session is one MQTT session of a node's agent.
+type Session struct {
+	ID         uint64 // counts the sessions of this process, from 1
+	NodeID     string
+	ConfigID   string
+	Generation uint64 // of the grant it logged in with
+	Remote     string
+}
+
+// Conn is a connection that says when the broker has let go of it for good.
+type Conn interface {
+	net.Conn
+	// Done is closed after the broker's goroutine for the connection returned and
+	// [Registry.Ended] ran.
+	Done() <-chan struct{}
+}
+
+// session is a live session, from authentication to the end of its connection.
+type session struct {
+	Session
+	client      *mqtt.Client
+	limiter     *rate.Limiter
+	established atomic.Bool
+	superseded  atomic.Bool // taken over or kicked
+	dropped     atomic.Uint64
+	publishing  sync.Mutex // makes dropped tell of one publish
+}
+
+// Registry knows the live sessions and lets at most one per client id live. The broker's own
+// takeover loses subscriptions and leaves ghosts when a client reconnects quickly; here a new
+// session waits until the old one is gone entirely.
+type Registry struct {
+	server  *mqtt.Server
+	grants  Grants
+	ingress Ingress
+	log     *slog.Logger
+	counter atomic.Uint64
+
+	mu      sync.RWMutex
+	byConn  map[net.Conn]*session
+	slots   map[string]*slot // by client id
+	closing bool
+}
+
+// slot is the place one client id's sessions take turns in.
+type slot struct {
+	turn    sync.Mutex
+	waiting int      // under Registry.mu
+	current *session // under Registry.mu
+}
+
+func newRegistry(server *mqtt.Server, grants Grants, ingress Ingress, log *slog.Logger) *Registry {
+	return &Registry{
+		server: server, grants: grants, ingress: ingress, log: log,
+		byConn: make(map[net.Conn]*session), slots: make(map[string]*slot),
+	}
+}
+
+func (r *Registry) add(cl *mqtt.Client, g store.Grant) {
+	s := &session{
+		Session: Session{
+			ID: r.counter.Add(1), NodeID: g.NodeID, ConfigID: g.ConfigID,
+			Generation: g.Generation, Remote: cl.Net.Remote,
+		},
+		client:  cl,
+		limiter: rate.NewLimiter(messagesPerSecond, messageBurst),
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.byConn[cl.Net.Conn] = s
+}
+
+func (r *Registry) session(cl *mqtt.Client) *session {
+	if cl.Net.Inline {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byConn[cl.Net.Conn]
+}
+
+// lock takes the client id's turn; the returned function gives it back.
+func (r *Registry) lock(clientID string) (unlock func()) {
+	r.mu.Lock()
+	sl := r.slots[clientID]
+	if sl == nil {
+		sl = &slot{}
+		r.slots[clientID] = sl
+	}
+	sl.waiting++
+	r.mu.Unlock()
+	sl.turn.Lock()
+	return func() {
+		sl.turn.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		sl.waiting--
+		r.tidyLocked(clientID, sl)
+	}
+}
+
+func (r *Registry) tidyLocked(clientID string, sl *slot) {
+	if sl.waiting == 0 && sl.current == nil && r.slots[clientID] == sl {
+		delete(r.slots, clientID)
+	}
+}
+
+func (r *Registry) current(clientID string) *session {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if sl := r.slots[clientID]; sl != nil {
+		return sl.current
+	}
+	return nil
+}
+
+// establish ends the old session of the client id, waits until it is gone, and makes the new one
+// current if its grant still is the present one: a reset may have come between its
+// authentication and now. A client it stops here is refused by the broker a moment later, when it
+// cannot write the CONNACK.
+func (r *Registry) establish(cl *mqtt.Client) {
+	s := r.session(cl)
+	if s == nil {
+		cl.Stop(packets.ErrNotAuthorized)
+		return
+	}
+	defer r.lock(cl.ID)()
+	if !r.endCurrent(cl.ID, packets.ErrSessionTakenOver) {
+		r.log.Error("the node's old session does not end; the new one is refused", "client_id", cl.ID)
+		cl.Stop(packets.ErrServerBusy)
+		return
+	}
+	grant, ok := r.grants.Grant(s.NodeID)
+	if !ok || grant.Generation != s.Generation {
+		cl.Stop(packets.ErrNotAuthorized)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing {
+		cl.Stop(packets.ErrServerShuttingDown)
+		return
+	}
+	r.slots[cl.ID].current = s
+}
+
+// endCurrent stops the client id's session and waits until nothing of it is left. The caller has
+// the turn.
+func (r *Registry) endCurrent(clientID string, cause packets.Code) bool {
+	old := r.current(clientID)
+	if old == nil {
+		return true
+	}
+	old.superseded.Store(true)
+	old.client.Stop(cause)
+	conn, ok := old.client.Net.Conn.(Conn)
+	if !ok {
+		return true
+	}
+	timeout := time.NewTimer(endWait)
+	defer timeout.Stop()
+	select {
+	case <-conn.Done():
+		return true
+	case <-timeout.C:
+		return false
+	}
+}
+
+// Kick ends the node's session, if there is one, and returns when nothing of it is left (or after
+// a bounded time, saying false). The caller has committed before why it may not come back.
+func (r *Registry) Kick(nodeID string) bool {
+	clientID := protocol.ClientID(nodeID)
+	defer r.lock(clientID)()
+	return r.endCurrent(clientID, packets.ErrAdministrativeAction)
+}
+
+// Ended cleans up after a connection, however it ended; the broker itself forgets some of it
+// after a failed CONNACK or a panic. It must run after the broker's goroutine for the connection
+// returned and before [Conn.Done] is closed.
+func (r *Registry) Ended(conn net.Conn) {
+	r.mu.Lock()
+	s := r.byConn[conn]
+	delete(r.byConn, conn)
+	closing := r.closing
+	if s != nil {
+		if sl := r.slots[s.client.ID]; sl != nil && sl.current == s {
+			sl.current = nil
+			r.tidyLocked(s.client.ID, sl)
+		}
+	}
+	r.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.client.ClearInflights()
+	r.server.UnsubscribeClient(s.client)
+	if known, ok := r.server.Clients.Get(s.client.ID); ok && known == s.client {
+		r.server.Clients.Delete(s.client.ID)
+	}
+	if s.established.Load() && !closing {
+		r.ingress.Disconnected(s.Session, endReason(s.client.StopCause()))
+	}
+}
+
+// endReason puts into words why a session ended.
+func endReason(cause error) string {
+	var code packets.Code
+	switch {
+	case cause == nil, errors.Is(cause, packets.CodeDisconnect):
+		return "disconnected by the client"
+	case errors.As(cause, &code):
+		return code.Reason
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		return "nothing heard within the keep-alive time"
+	case errors.Is(cause, io.EOF), errors.Is(cause, syscall.ECONNRESET):
+		return "connection closed by the other side without DISCONNECT"
+	}
+	return "connection lost"
+}
+
+// Deliver calls publish if the node's session is subscribed to topic, and reports whether the
+// session has taken what was published.
+func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, error) {
+	s := r.current(protocol.ClientID(topic.NodeID))
+	if s == nil || s.client.Closed() {
+		return false, nil
+	}
+	if _, ok := s.client.State.Subscriptions.Get(topic.String()); !ok {
+		return false, nil
+	}
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	before := s.dropped.Load()
+	if err := publish(); err != nil {
+		return false, err
+	}
+	return s.dropped.Load() == before && !s.client.Closed(), nil
+}
+
+// Sessions is the number of live sessions.
+func (r *Registry) Sessions() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.byConn)
+}
+
+// Close says that the process stops: what ends from now on says nothing about the nodes.
+func (r *Registry) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closing = true
+}
+
+func (r *Registry) isClosing() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.closing
+}
+
+func (r *Registry) uncountInflight() { atomic.AddInt64(&r.server.Info.Inflight, -1) }
