@@ -245,46 +245,69 @@ func TestRetainIsKeptForNobody(t *testing.T) {
 	}
 }
 
-// stuff connects the account over a connection that does not read, and publishes until the
-// session takes no more.
-func stuff(t *testing.T, f *fixture, a account) {
+// stuff connects the account with a client that does not read, and publishes to it until it is
+// no longer connected. It returns when the first write hangs; the channel is closed at the end.
+func stuff(t *testing.T, f *fixture, a account) <-chan struct{} {
 	t.Helper()
-	raw, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", f.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = raw.Close()
 	c := f.connect(t, a, 5)
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(4096)
-	message := make([]byte, 200<<10)
-	for range 1000 {
-		if err := f.Publish(a.t(protocol.KindControl), message, time.Minute); err != nil {
-			if !errors.Is(err, ErrNotConnected) {
-				t.Fatal(err)
+	session, ok := f.server.Clients.Get("wfm-" + a.node)
+	if !ok {
+		t.Fatal("no session")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		message := make([]byte, 200<<10)
+		for range 10_000 {
+			if err := f.Publish(a.t(protocol.KindControl), message, time.Minute); err != nil {
+				if !errors.Is(err, ErrNotConnected) {
+					t.Error(err)
+				}
+				return
 			}
-			return
+		}
+		t.Error("a client that does not read takes everything")
+	}()
+	// The write hangs when its lock is held and nothing is sent any more.
+	sent, same := int64(0), 0
+	for same < 50 {
+		select {
+		case <-done:
+			return done
+		case <-time.After(time.Millisecond):
+		}
+		free := session.TryLock()
+		if free {
+			session.Unlock()
+		}
+		same++
+		if now := f.server.Info.Clone().BytesSent; now != sent || free {
+			sent, same = now, 0
 		}
 	}
-	t.Fatal("a session that does not read takes everything")
+	return done
 }
 
 func TestClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
-	f := start(t, Limits{WriteTimeout: time.Hour}) // so that only our measures can help
-	stuff(t, f, f.a)
+	f := start(t, Limits{WriteTimeout: time.Hour}) // so that only ending the session can help
+	stuck := stuff(t, f, f.a)
 	b := f.connect(t, f.b, 5)
 	if err := f.Publish(f.b.t(protocol.KindControl), []byte("{}"), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	b.Expect(packets.Publish)
 	f.Kick(f.a.node)
+	<-stuck
 	f.nothingLeft(t, f.a)
-	stuff(t, f, f.a)
+	stuck = stuff(t, f, f.a)
 	f.connect(t, f.a, 5) // its own reconnect
+	<-stuck
 }
 
 func TestWriteDeadlineEndsAClientThatDoesNotRead(t *testing.T) {
 	f := start(t, Limits{WriteTimeout: 50 * time.Millisecond})
-	stuff(t, f, f.a)
+	<-stuff(t, f, f.a)
 	f.await(t, "disconnected node_a")
 	f.nothingLeft(t, f.a)
 }
