@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+)
+
+// ErrRunning is returned by [Run] when another agent already serves the folder.
+var ErrRunning = errors.New("another agent is already running")
+
+// Options configure [Run]. Only Dir is required.
+type Options struct {
+	Dir string       // the agent's folder
+	Log *slog.Logger // nil: nothing is logged
+	// Only restricts the agent to one profile, by profile id or node id; empty: all.
+	Only string
+
+	Heartbeat    time.Duration // between heartbeats; 0: 30 min
+	Poll         time.Duration // between looks at the profile folder; 0: 2 s
+	BackoffMin   time.Duration // first wait before a reconnect; 0: 1 s
+	BackoffMax   time.Duration // longest wait before a reconnect; 0: 60 s
+	RefusedDelay time.Duration // wait after refused credentials; 0: 60 s
+
+	// For tests: link replaces the look at the kernel's interfaces, pause the outbox's.
+	link  func(string) linkState
+	pause time.Duration
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.Heartbeat, 30*time.Minute)
+	setDefault(&o.Poll, 2*time.Second)
+	setDefault(&o.BackoffMin, time.Second)
+	setDefault(&o.BackoffMax, time.Minute)
+	setDefault(&o.RefusedDelay, time.Minute)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.pause, outboxPause)
+	if o.link == nil {
+		o.link = systemLink
+	}
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d <= 0 {
+		*d = value
+	}
+}
+
+// Run serves every profile below o.Dir until ctx ends, and follows profiles that are bound, bound
+// again or unbound meanwhile. It returns nil after a clean stop: a command that runs by then is
+// finished first, which its own time limits bound. Errors: [ErrRunning], or what keeps the folder
+// from being used. A server that cannot be reached is none: it is tried again for ever.
+func Run(ctx context.Context, o Options) error {
+	o.setDefaults()
+	if o.Dir == "" {
+		return errors.New("the agent's folder is not set")
+	}
+	if err := makeDirs(o.Dir); err != nil {
+		return err
+	}
+	release, err := lockDir(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	t := newTunnels(o.Dir)
+	t.link = o.link
+	k := &keeper{options: o, tunnels: t, bootID: readBootID(), served: map[string]*served{}}
+	defer k.stopAll()
+	tick := time.NewTicker(o.Poll)
+	defer tick.Stop()
+	for {
+		k.reconcile(ctx)
+		select {
+		case <-ctx.Done():
+			o.Log.Info("stopping")
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// keeper makes the running sessions match the profile files. It belongs to the one goroutine of
+// Run.
+type keeper struct {
+	options Options
+	tunnels *tunnels
+	bootID  string
+
+	served  map[string]*served // by profile id
+	lastErr string             // the last problem with the folder, so that it is logged once
+	waiting bool               // it was said that there is no profile
+}
+
+// served is one profile with a running, or ending, session.
+type served struct {
+	stamp  fileStamp
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// fileStamp tells two versions of a profile file apart: every write makes a new file.
+type fileStamp struct {
+	modified time.Time
+	size     int64
+}
+
+// reconcile starts, restarts and ends sessions. It never waits for one: a session that must go is
+// told to end, and its successor starts at a later look, once it is gone. Two sessions of one node
+// would push each other off the broker.
+func (k *keeper) reconcile(ctx context.Context) {
+	wanted, err := k.wanted()
+	k.report(err)
+	if err != nil && wanted == nil {
+		return // the folder cannot be read just now: no reason to end what runs
+	}
+	for id, s := range k.served {
+		if stamp, ok := wanted[id]; !ok || stamp != s.stamp {
+			s.cancel()
+		}
+		select {
+		case <-s.done:
+			s.cancel()
+			delete(k.served, id)
+			if _, still := wanted[id]; !still {
+				k.forget(id)
+			}
+		default:
+		}
+	}
+	for id, stamp := range wanted {
+		if k.served[id] == nil {
+			k.serve(ctx, id, stamp)
+		}
+	}
+	if len(wanted) == 0 && !k.waiting {
+		k.options.Log.Warn("no profile yet, waiting for one: bind this node with `wfm-agent bind --server URL --token TOKEN`")
+	}
+	k.waiting = len(wanted) == 0
+}
+
+// wanted lists the profile files to serve. A nil map says that the folder could not be read.
+func (k *keeper) wanted() (map[string]fileStamp, error) {
+	ids, err := profileIDs(k.options.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if k.options.Only != "" {
+		id, err := resolveProfile(k.options.Dir, k.options.Only)
+		if err != nil {
+			return map[string]fileStamp{}, err
+		}
+		ids = slices.DeleteFunc(ids, func(other string) bool { return other != id })
+	}
+	wanted := map[string]fileStamp{}
+	for _, id := range ids {
+		info, err := os.Stat(profilePath(k.options.Dir, id))
+		if err != nil {
+			continue // unbound between the two looks
+		}
+		wanted[id] = fileStamp{info.ModTime(), info.Size()}
+	}
+	return wanted, nil
+}
+
+func (k *keeper) report(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != k.lastErr {
+		k.options.Log.Error("profiles cannot be served", "err", err)
+	}
+	k.lastErr = text
+}
+
+// serve starts the session of one profile. A file that cannot be used is logged and left alone
+// until it changes.
+func (k *keeper) serve(ctx context.Context, id string, stamp fileStamp) {
+	if ctx.Err() != nil {
+		return
+	}
+	log := k.options.Log.With("profile_id", id)
+	ctx, cancel := context.WithCancel(ctx)
+	s := &served{stamp: stamp, cancel: cancel, done: make(chan struct{})}
+	k.served[id] = s
+	p, err := LoadProfile(k.options.Dir, id)
+	if err != nil {
+		log.Error("profile cannot be used", "err", err)
+		context.AfterFunc(ctx, func() { close(s.done) })
+		return
+	}
+	sess := k.newSession(p, log)
+	go func() {
+		defer close(s.done)
+		if err := sess.Run(ctx); err != nil {
+			log.Error("session ended", "err", err)
+			<-ctx.Done() // trying again before the file changes would end the same way
+		}
+	}()
+}
+
+func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
+	j, err := openJournal(journalPath(k.options.Dir, p.ID()))
+	if err != nil {
+		log.Error("journal cannot be read: a command that was executed before could be executed again", "err", err)
+	}
+	out := newOutbox(log, k.options.pause)
+	return &session{
+		profile: p, heartbeat: k.options.Heartbeat, link: k.options.link, log: log, bootID: k.bootID,
+		changed: make(chan struct{}),
+		backoff: &backoff{
+			least: k.options.BackoffMin, most: k.options.BackoffMax, refused: k.options.RefusedDelay,
+			stable: k.options.BackoffMax, now: time.Now,
+		},
+		out: out, exec: newExecutor(p, k.tunnels, j, out, log),
+	}
+}
+
+// forget removes the journal that an ending session may have written after its profile was
+// removed.
+func (k *keeper) forget(id string) {
+	if err := os.Remove(journalPath(k.options.Dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		k.options.Log.Error("journal of a removed profile stays", "profile_id", id, "err", fmt.Errorf("remove journal: %w", err))
+	}
+}
+
+// stopAll ends every session and waits for it.
+func (k *keeper) stopAll() {
+	for _, s := range k.served {
+		s.cancel()
+	}
+	for _, s := range k.served {
+		<-s.done
+	}
+}

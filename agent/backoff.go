@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// backoff decides how long to wait before a connection attempt: exponential with jitter, so that
+// the nodes of a mesh do not come back in one wave, and long after refused credentials.
+type backoff struct {
+	least, most time.Duration
+	refused     time.Duration // after the broker refused the credentials
+	// stable is how long a connection must have lasted to count as a success. Two agents with the
+	// same credentials push each other out at once; without this they would do so in a tight loop.
+	stable time.Duration
+	now    func() time.Time
+
+	mu      sync.Mutex
+	begun   bool // the first attempt is made at once
+	streak  int  // attempts since the last stable connection
+	denied  bool
+	upSince time.Time
+}
+
+// Next is how long to wait before the next attempt.
+func (b *backoff) Next() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.begun {
+		b.begun = true
+		return 0
+	}
+	wait := b.most
+	if b.streak < 30 && b.least<<b.streak < b.most {
+		wait = b.least << b.streak
+	}
+	if b.denied {
+		wait = b.refused
+	}
+	b.streak++
+	return wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter is no secret
+}
+
+// Denied notes that the broker refused the credentials; it reports whether that is news.
+func (b *backoff) Denied() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	news := !b.denied
+	b.denied = true
+	return news
+}
+
+// Failed notes an attempt that failed for another reason than the credentials.
+func (b *backoff) Failed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.denied = false
+}
+
+// Up notes a connection.
+func (b *backoff) Up() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.denied, b.upSince = false, b.now()
+}
+
+// Down notes the end of a connection.
+func (b *backoff) Down() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now().Sub(b.upSince) >= b.stable {
+		b.streak = 0
+	}
+}

@@ -1,0 +1,215 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+	"unicode"
+
+	"wfm/internal/buildinfo"
+	"wfm/protocol"
+)
+
+const (
+	bindLimit         = 15 * time.Second
+	bindResponseLimit = 1 << 20 // bytes; the largest part is one config text
+	bindMessageLimit  = 500     // bytes of the server's message shown to the user
+)
+
+// BindError is a refusal in the server's own words. Its text is meant for the user.
+type BindError struct {
+	Code    string // the server's error code, for programs
+	Message string // the server's message, for people
+}
+
+// Error returns the server's message alone.
+func (e *BindError) Error() string { return e.Message }
+
+// BindOptions say where and as what to bind.
+type BindOptions struct {
+	Dir       string // the agent's folder
+	ServerURL string // http:// or https://, a path is kept
+	Token     string // one-time token
+	Hostname  string // empty: the machine's
+}
+
+// Bind spends the token and stores the profile it buys, replacing a former one of the same node.
+// It gives up after 15 seconds. A [BindError] is the server's refusal; any other error says in
+// plain words what stood in the way. The token is never part of an error.
+func Bind(ctx context.Context, o BindOptions) (Profile, error) {
+	base, err := parseServerURL(o.ServerURL)
+	if err != nil {
+		return Profile{}, err
+	}
+	if strings.TrimSpace(o.Token) == "" {
+		return Profile{}, errors.New("the token is empty: ask for a bind command on the server's node page")
+	}
+	// The token can be spent once, so find out first whether its answer can be kept.
+	if err := writable(o.Dir); err != nil {
+		return Profile{}, err
+	}
+	answer, err := postBind(ctx, base, bindRequest(o))
+	if err != nil {
+		return Profile{}, err
+	}
+	p := Profile{
+		BoundAt: time.Now().UTC().Format(time.RFC3339), ServerURL: strings.TrimRight(o.ServerURL, "/"),
+		Node: answer.Profile, MQTT: answer.MQTT,
+	}
+	if p.MQTT.Host == "" {
+		p.MQTT.Host = base.Hostname()
+	}
+	if p.MQTT.ClientID == "" {
+		p.MQTT.ClientID = protocol.ClientID(p.Node.NodeID)
+	}
+	if err := saveProfile(o.Dir, p); err != nil {
+		return Profile{}, fmt.Errorf("keep the server's answer: %w", err)
+	}
+	if err := keepDesired(o.Dir, p, answer.DesiredConf); err != nil {
+		return p, fmt.Errorf("bound, but the config that came with it was not stored: %w", err)
+	}
+	return p, nil
+}
+
+func bindRequest(o BindOptions) protocol.BindRequest {
+	hostname := o.Hostname
+	if hostname == "" {
+		hostname, _ = os.Hostname() // informative only: an empty one is no reason to stop
+	}
+	return protocol.BindRequest{
+		Token: strings.TrimSpace(o.Token), Hostname: hostname, Platform: runtime.GOOS,
+		ClientVersion: buildinfo.Version(), Capabilities: capabilities(),
+	}
+}
+
+// capabilities is what this agent can do beyond the deployed ones.
+func capabilities() []string {
+	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe}
+}
+
+func parseServerURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+		return nil, fmt.Errorf("%q is no server address: it begins with http:// or https:// and names a host", printable(raw))
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("the server address must not hold a user, a query or a fragment")
+	}
+	return u, nil
+}
+
+func writable(dir string) error {
+	if err := makeDirs(dir); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(profilesDir(dir), ".probe.*.tmp")
+	if err != nil {
+		return fmt.Errorf("write into %s: %w", profilesDir(dir), err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func postBind(ctx context.Context, base *url.URL, request protocol.BindRequest) (protocol.BindResponse, error) {
+	none := protocol.BindResponse{}
+	ctx, cancel := context.WithTimeout(ctx, bindLimit)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return none, fmt.Errorf("encode bind request: %w", err)
+	}
+	target := base.JoinPath("api", "client", "bind").String()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	if err != nil {
+		return none, fmt.Errorf("prepare bind request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "wfm-agent/"+buildinfo.Version())
+	// A redirect would hand the token to an address the user did not name.
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return none, unreachable(ctx, base, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, bindResponseLimit+1))
+	if err != nil {
+		return none, unreachable(ctx, base, err)
+	}
+	return readBindAnswer(base, resp, data)
+}
+
+func readBindAnswer(base *url.URL, resp *http.Response, data []byte) (protocol.BindResponse, error) {
+	if loc := resp.Header.Get("Location"); resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return protocol.BindResponse{}, fmt.Errorf("%s redirects to %q: bind again with the address it points to", base, printable(loc))
+	}
+	notOurs := fmt.Errorf("%s does not answer like a WFM server (HTTP status %d): check the address", base, resp.StatusCode)
+	var answer struct {
+		Success *bool                  `json:"success"`
+		Data    *protocol.BindResponse `json:"data"`
+		Error   *struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if len(data) > bindResponseLimit || json.Unmarshal(data, &answer) != nil || answer.Success == nil {
+		return protocol.BindResponse{}, notOurs
+	}
+	if !*answer.Success {
+		if answer.Error == nil || printable(answer.Error.Message) == "" {
+			return protocol.BindResponse{}, fmt.Errorf("%s refused the bind without saying why (HTTP status %d)", base, resp.StatusCode)
+		}
+		return protocol.BindResponse{}, &BindError{Code: printable(answer.Error.Code), Message: printable(answer.Error.Message)}
+	}
+	if answer.Data == nil {
+		return protocol.BindResponse{}, notOurs
+	}
+	return *answer.Data, nil
+}
+
+// unreachable turns the client's error into what a person can act on. Its text never holds more
+// of the request than the address.
+func unreachable(ctx context.Context, base *url.URL, err error) error {
+	var dns *net.DNSError
+	var op *net.OpError
+	cause := err
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		cause = ue.Err
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%s did not answer within %s: check the address and the firewall", base, bindLimit)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &dns):
+		return fmt.Errorf("the name %q cannot be resolved: check the server address", dns.Name)
+	case errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("%s cannot be reached (%w): check the address, and that the server runs", base, op.Err)
+	default:
+		return fmt.Errorf("talking to %s broke off (%w)", base, cause)
+	}
+}
+
+// printable makes text from a server fit for a terminal: one line, no control characters, bounded.
+func printable(s string) string {
+	if len(s) > bindMessageLimit {
+		s = s[:bindMessageLimit]
+	}
+	s = strings.ToValidUTF8(s, "")
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s))
+}

@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"unicode/utf8"
+
+	"wfm/internal/buildinfo"
+	"wfm/protocol"
+)
+
+// maxOutput bounds command output in one event, in bytes as encoded in JSON: the message limit
+// less room for the envelope.
+const maxOutput = protocol.MaxMessageSize - 8<<10
+
+func (x *executor) control(ctx context.Context, env protocol.Envelope) protocol.Ack {
+	var c protocol.Control
+	if err := env.DecodePayload(&c); err != nil {
+		return failed(protocol.Ack{}, err)
+	}
+	ack := protocol.Ack{Action: c.Action}
+	if c.Action != protocol.ActionStart && c.Action != protocol.ActionStop {
+		ack.Action = protocol.Action(cut(string(c.Action)))
+		return failed(ack, fmt.Errorf("action %q is not known on control", cut(string(c.Action))))
+	}
+	g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName)
+	if err != nil {
+		return failed(ack, err)
+	}
+	run := x.tunnels.Stop
+	if c.Action == protocol.ActionStart {
+		run = x.tunnels.Start
+	}
+	ack.Message, err = run(ctx, g)
+	if err != nil {
+		return failed(ack, err)
+	}
+	ack.Status = protocol.AckApplied
+	return ack
+}
+
+// detect looks at the node without a tool, so that it answers at once.
+func (x *executor) detect(env protocol.Envelope) protocol.Ack {
+	online := true
+	ack := protocol.Ack{
+		ClientOnline: &online, Platform: platform(), ClientVersion: buildinfo.Version(),
+	}
+	var d protocol.Detect
+	if err := env.DecodePayload(&d); err != nil {
+		return failed(ack, err)
+	}
+	g, err := newTarget(x.profile.ID(), d.TunnelProtocol, "", d.InterfaceName)
+	if err != nil {
+		return failed(ack, err)
+	}
+	up := x.tunnels.link(g.iface) == linkUp
+	ack.WGOnline = &up
+	stored, err := x.tunnels.configs.Read(g.iface)
+	if err != nil {
+		return failed(ack, err)
+	}
+	ack.ConfigSHA256 = stored.SHA256
+	ack.Status = protocol.AckApplied
+	return ack
+}
+
+func (x *executor) info(ctx context.Context, env protocol.Envelope) protocol.Ack {
+	var i protocol.Info
+	if err := env.DecodePayload(&i); err != nil {
+		return failed(protocol.Ack{}, err)
+	}
+	switch i.Action { //nolint:exhaustive // the rest is unknown here
+	case "", protocol.ActionWGShow:
+		return x.show(ctx, env.RequestID, i)
+	case protocol.ActionDescribe:
+		return protocol.Ack{
+			Status: protocol.AckApplied, Action: protocol.ActionDescribe,
+			ClientVersion: buildinfo.Version(), Platform: platform(), Arch: runtime.GOARCH,
+			Toolchain: x.tunnels.toolchain(ctx), Capabilities: capabilities(),
+		}
+	}
+	return failed(protocol.Ack{Action: protocol.Action(cut(string(i.Action)))},
+		fmt.Errorf("action %q is not known on info", cut(string(i.Action))))
+}
+
+// show queues the output ahead of the ACK that execute queues: the outbox keeps that order.
+func (x *executor) show(ctx context.Context, requestID string, i protocol.Info) protocol.Ack {
+	ack := protocol.Ack{Action: protocol.ActionWGShow}
+	g, err := newTarget(x.profile.ID(), i.TunnelProtocol, "", i.InterfaceName)
+	if err != nil {
+		return failed(ack, err)
+	}
+	res := x.tunnels.Show(ctx, g)
+	for _, s := range []struct{ name, text string }{
+		{"stdout", res.stdout.Text()}, {"stderr", res.stderr.Text()},
+	} {
+		if s.text == "" {
+			continue
+		}
+		x.send(protocol.KindEvent, "", protocol.Event{
+			Level: "info", Event: protocol.EventCommandOutput, RequestID: requestID,
+			Action: protocol.ActionWGShow, Stream: s.name,
+			Message: fmt.Sprintf("%s of %s show %s", s.name, g.family, g.iface),
+			Output:  fitOutput(s.text),
+		})
+	}
+	if res.err != nil {
+		return failed(ack, res.err)
+	}
+	ack.Status = protocol.AckApplied
+	ack.Message = fmt.Sprintf("%s show %s ran", g.family, g.iface)
+	return ack
+}
+
+// fitOutput cuts s so that its JSON form fits one message, and says so at the cut.
+func fitOutput(s string) string {
+	const note = "\n[cut here: the output does not fit one message]\n"
+	size := 0
+	for i, r := range s {
+		width := utf8.RuneLen(r)
+		switch {
+		case r == '"' || r == '\\' || r == '\n' || r == '\r' || r == '\t':
+			width = 2
+		case r < 0x20 || r == 0x7f || r == '<' || r == '>' || r == '&' || r == '\u2028' || r == '\u2029' || r == utf8.RuneError:
+			width = 6 // encoding/json escapes these as \uXXXX
+		}
+		if size += width; size > maxOutput-len(note) {
+			return s[:i] + note
+		}
+	}
+	return s
+}

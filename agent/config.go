@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"wfm/internal/atomicfile"
+	"wfm/protocol"
+)
+
+// configMeta is kept beside a stored config. It is a note about the text, never a substitute for
+// looking at it: it counts only while SHA256 is the text's own hash.
+type configMeta struct {
+	Version        int    `json:"config_version"`
+	SHA256         string `json:"config_sha256"`
+	TunnelProtocol string `json:"tunnel_protocol,omitempty"` // as last pushed or started; empty after bind
+	AWGVersion     string `json:"awg_version,omitempty"`
+	ProfileID      string `json:"profile_id"`
+}
+
+// storedConfig is what is on disk for one interface.
+type storedConfig struct {
+	Text   []byte // nil when nothing is stored
+	SHA256 string // of Text, as read; empty when nothing is stored
+	Meta   configMeta
+}
+
+// Exists reports whether a config is stored.
+func (c storedConfig) Exists() bool { return c.Text != nil }
+
+// Version is the version of the text on disk, 0 when the text is not the one that was stored with
+// a version: an editor or the tool itself (SaveConfig) may have changed it.
+func (c storedConfig) Version() int {
+	if c.Exists() && c.Meta.SHA256 == c.SHA256 {
+		return c.Meta.Version
+	}
+	return 0
+}
+
+// configs stores the tunnel configs below the agent's folder. Interface names must be valid
+// (protocol.ValidInterfaceName) before they get here.
+type configs struct {
+	dir string // the agent's folder
+}
+
+// Path is the file of the interface; wg-quick takes the interface's name from the file's.
+func (c configs) Path(iface string) string { return filepath.Join(tunnelsDir(c.dir), iface+".conf") }
+
+func (c configs) metaPath(iface string) string {
+	return filepath.Join(tunnelsDir(c.dir), iface+".json")
+}
+
+// Read returns what is stored for the interface; nothing stored is no error.
+func (c configs) Read(iface string) (storedConfig, error) {
+	f, err := os.Open(c.Path(iface))
+	if errors.Is(err, fs.ErrNotExist) {
+		return storedConfig{}, nil
+	}
+	if err != nil {
+		return storedConfig{}, fmt.Errorf("read stored config: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, protocol.MaxMessageSize+1))
+	if err != nil {
+		return storedConfig{}, fmt.Errorf("read stored config: %w", err)
+	}
+	if len(text) > protocol.MaxMessageSize {
+		return storedConfig{}, fmt.Errorf("read stored config: %s is larger than %d bytes", c.Path(iface), protocol.MaxMessageSize)
+	}
+	stored := storedConfig{Text: text, SHA256: hashOf(text)}
+	if meta, err := os.ReadFile(c.metaPath(iface)); err == nil {
+		// A damaged note is no note: its hash will not match.
+		_ = json.Unmarshal(meta, &stored.Meta)
+	}
+	return stored, nil
+}
+
+// Write stores text and its note. The text goes first: if the note is lost in between, the
+// version reads as unknown and not as a wrong one.
+func (c configs) Write(iface string, text []byte, meta configMeta) error {
+	meta.SHA256 = hashOf(text)
+	note, err := json.Marshal(meta)
+	if err != nil {
+		return fmt.Errorf("encode note of stored config: %w", err)
+	}
+	if err := atomicfile.Write(c.Path(iface), text, 0o600); err != nil {
+		return fmt.Errorf("store config: %w", err)
+	}
+	if err := atomicfile.Write(c.metaPath(iface), append(note, '\n'), 0o600); err != nil {
+		return fmt.Errorf("store config version: %w", err)
+	}
+	return nil
+}
+
+// Restore puts back what Read returned before.
+func (c configs) Restore(iface string, former storedConfig) error {
+	if former.Exists() {
+		meta := former.Meta
+		if meta.SHA256 != former.SHA256 {
+			meta.Version = 0 // the version was already unknown
+		}
+		return c.Write(iface, former.Text, meta)
+	}
+	for _, path := range []string{c.metaPath(iface), c.Path(iface)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove config: %w", err)
+		}
+	}
+	return atomicfile.SyncDir(tunnelsDir(c.dir))
+}
+
+// Owner is the id of another profile of this machine that stored the interface's config, or "".
+// Two meshes that both chose wg0 must not overwrite each other's tunnel.
+func (c configs) Owner(stored storedConfig, profileID string) string {
+	id := stored.Meta.ProfileID
+	if !stored.Exists() || id == "" || id == profileID || !validProfileID(id) {
+		return ""
+	}
+	if _, err := os.Stat(profilePath(c.dir, id)); err != nil {
+		return "" // unbound since: the interface is free
+	}
+	return id
+}
+
+// keepDesired stores the config that came with a bind, so that a start works before the first
+// push. It never touches a config that is already there: that one may be running, and replacing
+// it is the business of a push.
+func keepDesired(dir string, p Profile, desired *protocol.DesiredConf) error {
+	if desired == nil || desired.Content == "" {
+		return nil
+	}
+	if hashOf([]byte(desired.Content)) != desired.SHA256 {
+		return errors.New("its hash does not match its text")
+	}
+	store := configs{dir: dir}
+	stored, err := store.Read(p.Node.InterfaceName)
+	if err != nil || stored.Exists() {
+		return err
+	}
+	return store.Write(p.Node.InterfaceName, []byte(desired.Content),
+		configMeta{Version: desired.Version, ProfileID: p.ID()})
+}
+
+func hashOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

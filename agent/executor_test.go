@@ -1,0 +1,417 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"wfm/protocol"
+)
+
+// bench is an executor on fake tools whose messages come out of sent.
+type bench struct {
+	*executor
+	dir  string
+	sent chan outMessage
+	stop func()
+}
+
+func newBench(t *testing.T, dir string, f *fakeTools) *bench {
+	t.Helper()
+	_, log := newTestLog()
+	tun := f.tunnels(dir)
+	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := newOutbox(log, time.Millisecond)
+	b := &bench{executor: newExecutor(testProfile(), tun, j, out, log), dir: dir, sent: make(chan outMessage, 200)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		out.Run(ctx, func(_ context.Context, m outMessage) sendResult { b.sent <- m; return sendTaken })
+	}()
+	b.Start(ctx)
+	stopped := false
+	b.stop = func() {
+		if !stopped {
+			stopped = true
+			b.Stop()
+			cancel()
+			<-done
+		}
+	}
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *bench) next(t *testing.T) outMessage {
+	t.Helper()
+	select {
+	case m := <-b.sent:
+		return m
+	case <-time.After(patience):
+		t.Fatal("no message")
+		return outMessage{}
+	}
+}
+
+func (b *bench) nextAck(t *testing.T, requestID string) protocol.Ack {
+	t.Helper()
+	m := b.next(t)
+	if m.requestID != requestID {
+		t.Fatalf("%s for %q, want %q: %s", m.kind, m.requestID, requestID, m.payload)
+	}
+	return ackOf(t, m.payload)
+}
+
+// settled waits until nothing is queued or runs.
+func (b *bench) settled(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		b.mu.Lock()
+		n := len(b.running)
+		b.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("commands do not end")
+		}
+	}
+}
+
+func startCommand() protocol.Control {
+	return protocol.Control{Action: protocol.ActionStart, TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"}
+}
+
+func TestCommandRunsOnceAndItsAckIsRepeatedAcrossRestart(t *testing.T) {
+	f := newFakeTools(t)
+	dir := t.TempDir()
+	b := newBench(t, dir, f)
+	if err := b.tunnels.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
+	b.Receive(topic, data)
+	first := b.nextAck(t, "req_1")
+	if first.Status != protocol.AckApplied {
+		t.Fatalf("%+v", first)
+	}
+	b.settled(t)
+	b.Receive(topic, data)
+	if again := b.nextAck(t, "req_1"); again.Message != first.Message {
+		t.Fatalf("repeated as %+v, first %+v", again, first)
+	}
+	b.stop()
+	if err := os.Remove(filepath.Join(f.dir, "link-wfmtest0")); err != nil { // a second start would show
+		t.Fatal(err)
+	}
+	b = newBench(t, dir, f)
+	b.Receive(topic, data)
+	if again := b.nextAck(t, "req_1"); again.Message != first.Message {
+		t.Fatalf("after a restart %+v, first %+v", again, first)
+	}
+	if calls := f.read("calls"); calls != "wg-quick up wfmtest0" {
+		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestDuplicateOfARunningCommandIsIgnoredAndDetectIsNotBlocked(t *testing.T) {
+	f := newFakeTools(t)
+	b := newBench(t, t.TempDir(), f)
+	if err := b.tunnels.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	open := f.gate()
+	topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
+	b.Receive(topic, data)
+	b.Receive(topic, data)
+	probe := protocol.Detect{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"}
+	dt, dd := commandOf(t, protocol.KindDetect, "req_2", probe)
+	b.Receive(dt, dd)
+	ack := b.nextAck(t, "req_2")
+	if ack.Status != protocol.AckApplied || !*ack.ClientOnline || *ack.WGOnline || ack.ConfigSHA256 != hashOf([]byte("x")) || ack.Platform == "" {
+		t.Fatalf("detect during a start: %+v", ack)
+	}
+	open()
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied || ack.Action != protocol.ActionStart {
+		t.Fatalf("%+v", ack)
+	}
+	dt, dd = commandOf(t, protocol.KindDetect, "req_3", probe)
+	b.Receive(dt, dd)
+	if ack := b.nextAck(t, "req_3"); !*ack.WGOnline { // and no second ACK of req_1 in between
+		t.Fatalf("%+v", ack)
+	}
+	if calls := f.read("calls"); calls != "wg-quick up wfmtest0" {
+		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestFullQueueAnswersBusyAndForgetsIt(t *testing.T) {
+	f := newFakeTools(t)
+	b := newBench(t, t.TempDir(), f)
+	if err := b.tunnels.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	open := f.gate()
+	var busy string
+	for i := 0; busy == "" && i < queueSize+2; i++ { // one may run already, or not yet
+		topic, data := commandOf(t, protocol.KindControl, fmt.Sprintf("req_%d", i), startCommand())
+		b.Receive(topic, data)
+		select {
+		case m := <-b.sent:
+			busy = m.requestID
+			if ack := ackOf(t, m.payload); ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "busy") {
+				t.Fatalf("%+v", ack)
+			}
+		default:
+		}
+	}
+	if busy == "" {
+		busy = b.next(t).requestID
+	}
+	open()
+	b.settled(t)
+	for len(b.sent) > 0 {
+		<-b.sent
+	}
+	topic, data := commandOf(t, protocol.KindControl, busy, startCommand())
+	b.Receive(topic, data)
+	for {
+		m := b.next(t)
+		if m.requestID == busy {
+			if ack := ackOf(t, m.payload); ack.Status != protocol.AckApplied {
+				t.Fatalf("a command that was refused as busy must run when it comes again: %+v", ack)
+			}
+			return
+		}
+	}
+}
+
+func TestOutputComesBeforeTheAck(t *testing.T) {
+	f := newFakeTools(t)
+	b := newBench(t, t.TempDir(), f)
+	f.set("link-wfmtest0", "wg")
+	topic, data := commandOf(t, protocol.KindInfo, "req_1", protocol.Info{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"})
+	b.Receive(topic, data)
+	for _, want := range []struct{ stream, output string }{
+		{"stdout", "interface: wfmtest0 keys=always\n"}, {"stderr", "a warning\n"},
+	} {
+		m := b.next(t)
+		var e protocol.Event
+		if err := json.Unmarshal(m.payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		if m.kind != protocol.KindEvent || m.requestID != "" || e.Event != protocol.EventCommandOutput || e.RequestID != "req_1" ||
+			e.Action != protocol.ActionWGShow || e.Stream != want.stream || e.Output != want.output {
+			t.Fatalf("%s %+v, want %s %q", m.kind, e, want.stream, want.output)
+		}
+	}
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied || ack.Action != protocol.ActionWGShow {
+		t.Fatalf("%+v", ack)
+	}
+	if calls := f.read("calls"); calls != "wg show wfmtest0" {
+		t.Fatalf("calls %q", calls)
+	}
+}
+
+func TestDescribeTellsToolsAndCapabilities(t *testing.T) {
+	f := newFakeTools(t)
+	b := newBench(t, t.TempDir(), f)
+	if err := os.Remove(filepath.Join(f.dir, "awg-quick")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", f.dir)
+	topic, data := commandOf(t, protocol.KindInfo, "req_1", protocol.Info{Action: protocol.ActionDescribe})
+	b.Receive(topic, data)
+	ack := b.nextAck(t, "req_1")
+	if _, has := ack.Toolchain["awg-quick"]; has || ack.Toolchain["wg-quick"] != "present" || ack.Status != protocol.AckApplied ||
+		ack.Arch == "" || len(ack.Capabilities) != 2 {
+		t.Fatalf("%+v", ack)
+	}
+}
+
+func TestWhatCannotBeRunIsAnsweredWhenSomebodyWaits(t *testing.T) {
+	b := newBench(t, t.TempDir(), newFakeTools(t))
+	own := func(kind protocol.Kind) string {
+		return protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: kind}.String()
+	}
+	for i, c := range []struct {
+		topic, data string
+		want        string // request_id of the failed ACK; empty: none comes
+	}{
+		{own(protocol.KindControl), `{"request_id":"r0","payload":{"action":"explode","tunnel_protocol":"wireguard","interface_name":"wg0"}}`, "r0"},
+		{own(protocol.KindControl), `{"request_id":"r1","payload":{"action":"start","tunnel_protocol":"ipsec","interface_name":"wg0"}}`, "r1"},
+		{own(protocol.KindControl), `{"request_id":"r2","node_id":"node_z","payload":{}}`, "r2"},
+		{own(protocol.KindInfo), `{"request_id":"r3","payload":{"action":"reboot"}}`, "r3"},
+		{own(protocol.KindDetect), `{"request_id":"r4","payload":{"tunnel_protocol":"x"}}`, "r4"},
+		{own(protocol.KindControl), `not json`, ""},
+		{own(protocol.KindControl), `{"payload":{"action":"start"}}`, ""},
+		{own(protocol.KindEvent), `{"request_id":"r5"}`, ""},
+		{"wfm/cfg_a/node_z/control", `{"request_id":"r6","payload":{}}`, ""},
+		{"other/topic", `{"request_id":"r7"}`, ""},
+		{own(protocol.KindPush), `{"request_id":"r8","payload":{}}`, "r8"},
+	} {
+		b.Receive(c.topic, []byte(c.data))
+		if c.want == "" {
+			continue // the next expected ACK proves that none came
+		}
+		if ack := b.nextAck(t, c.want); ack.Status != protocol.AckFailed || ack.Message == "" {
+			t.Errorf("%d: %+v", i, ack)
+		}
+	}
+}
+
+func TestAckIsSentWhenTheJournalCannotBeWritten(t *testing.T) {
+	f := newFakeTools(t)
+	dir := t.TempDir()
+	b := newBench(t, dir, f)
+	if err := os.RemoveAll(stateDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	stop := startCommand()
+	stop.Action = protocol.ActionStop
+	topic, data := commandOf(t, protocol.KindControl, "req_1", stop)
+	b.Receive(topic, data)
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied {
+		t.Fatalf("%+v", ack)
+	}
+}
+
+func TestJournalIsBoundedAndProbesDoNotPushOutCommands(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j.json")
+	j, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack := protocol.Ack{Status: protocol.AckApplied}
+	j.durable = make([]entry, journalSize) // full, without the cost of as many writes
+	for _, id := range []string{"a", "b"} {
+		if err := j.Begin(protocol.KindControl, id, "wg0"); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Finish(protocol.KindControl, id, ack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 2 * journalSize {
+		j.Remember(protocol.KindDetect, fmt.Sprint(i), ack)
+	}
+	if len(j.durable) != journalSize || len(j.probes) != journalSize {
+		t.Fatalf("%d and %d entries", len(j.durable), len(j.probes))
+	}
+	j, err = openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b"} {
+		if _, ok := j.Lookup(protocol.KindControl, id); !ok {
+			t.Errorf("%s is forgotten", id)
+		}
+	}
+	if _, ok := j.Lookup(protocol.KindPush, "a"); ok {
+		t.Error("the answer to another kind of command was found")
+	}
+}
+
+// TestMain lets the test binary stand in for an agent that is killed: see the test below.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("WFM_TEST_CRASH_DIR"); dir != "" {
+		crashAgent(dir)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func crashAgent(dir string) {
+	_, log := newTestLog()
+	tun := newTunnels(dir)
+	tun.link = func(string) linkState { return linkAbsent }
+	j, _ := openJournal(journalPath(dir, "cfg_a-node_b"))
+	x := newExecutor(testProfile(), tun, j, newOutbox(log, time.Second), log)
+	x.Start(context.Background())
+	data, _ := json.Marshal(map[string]any{"request_id": "req_1", "payload": startCommand()})
+	x.Receive("wfm/cfg_a/node_b/control", data)
+	select {} // until killed
+}
+
+func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
+	f := newFakeTools(t)
+	dir := t.TempDir()
+	tun := f.tunnels(dir)
+	if err := tun.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	open := f.gate()
+	agent := exec.CommandContext(t.Context(), os.Args[0])
+	agent.Env = append(os.Environ(), "WFM_TEST_CRASH_DIR="+dir)
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
+		if time.Now().After(deadline) {
+			t.Fatal("the tool was never called")
+		}
+	}
+	if err := agent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = agent.Wait()
+	open() // the tool outlives the agent and does its work: the outcome really is unknown
+
+	for range 2 { // also the answer survives
+		b := newBench(t, dir, f)
+		topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
+		b.Receive(topic, data)
+		ack := b.nextAck(t, "req_1")
+		if ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "agent was restarted while running it") {
+			t.Fatalf("%+v", ack)
+		}
+		b.stop()
+	}
+	if calls := f.read("calls"); calls != "wg-quick up wfmtest0" {
+		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestStopLetsTheRunningCommandEndAndBeginsNoOther(t *testing.T) {
+	f := newFakeTools(t)
+	dir := t.TempDir()
+	b := newBench(t, dir, f)
+	if err := b.tunnels.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	open := f.gate()
+	for _, id := range []string{"req_1", "req_2"} {
+		topic, data := commandOf(t, protocol.KindControl, id, startCommand())
+		b.Receive(topic, data)
+	}
+	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
+		if time.Now().After(deadline) {
+			t.Fatal("the tool was never called")
+		}
+	}
+	stopped := make(chan struct{})
+	go func() { b.Stop(); close(stopped) }()
+	<-b.executor.stop // told to stop, and one command still runs
+	open()
+	<-stopped
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied {
+		t.Fatalf("%+v", ack)
+	}
+	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, done := j.Lookup(protocol.KindControl, "req_2"); done || len(j.Interrupted()) != 0 {
+		t.Fatal("the queued command was begun")
+	}
+}

@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"wfm/protocol"
+)
+
+// patience bounds how long a test waits for an event that must come.
+const patience = 15 * time.Second
+
+func testProfile() Profile {
+	return Profile{
+		BoundAt: "2026-01-02T03:04:05Z", ServerURL: "https://wfm.example.org",
+		Node: protocol.BindProfile{
+			ProfileID: "cfg_a-node_b", ConfigID: "cfg_a", ConfigName: "mesh", NodeID: "node_b",
+			NodeName: "bee", InterfaceName: "wfmtest0",
+		},
+		MQTT: protocol.BindMQTT{
+			Host: "127.0.0.1", Port: 1883, Username: "node_b", Password: "pa55word-secret", ClientID: "wfm-node_b",
+			Topics: protocol.BindTopics{
+				Subscribe: protocol.SubscribeTopics("cfg_a", "node_b"),
+				Publish:   protocol.PublishTopics("cfg_a", "node_b"),
+			},
+		},
+	}
+}
+
+// fakeTools puts scripts named wg, wg-quick, awg and awg-quick in front of PATH. They force what
+// real tools do rarely: failing, hanging, talking too much. An interface is a file link-NAME that
+// holds the family it runs as.
+type fakeTools struct {
+	t   *testing.T
+	dir string
+}
+
+const fakeQuick = `#!/bin/sh
+family=$(basename "$0" -quick); iface=$(basename "$2" .conf)
+echo "$(basename "$0") $1 $iface" >> "$FAKE/calls"
+if [ -p "$FAKE/gate" ]; then cat "$FAKE/gate" > /dev/null; fi
+if [ -e "$FAKE/hang" ]; then (trap '' TERM; exec sleep 600) & echo $! > "$FAKE/child"; wait; fi
+case "$1" in
+up)
+	[ -e "$FAKE/link-$iface" ] && { echo "already exists" >&2; exit 1; }
+	echo "[#] ip link add $iface type wireguard" >&2
+	if grep -q BROKEN "$2"; then echo "Line unrecognized: 'PrivateKey=BROKENaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa='" >&2; exit 1; fi
+	echo "$family" > "$FAKE/link-$iface" ;;
+down)
+	[ "$(cat "$FAKE/link-$iface" 2>/dev/null)" = "$family" ] || { echo "not a $family interface" >&2; exit 1; }
+	[ -e "$FAKE/stuck" ] && { echo "device is busy" >&2; exit 1; }
+	rm "$FAKE/link-$iface" ;;
+esac
+`
+
+const fakeShow = `#!/bin/sh
+echo "$(basename "$0") $*" >> "$FAKE/calls"
+[ "$1" = --version ] && { echo "wireguard-tools v1.0.20990101 - https://example.org"; exit 0; }
+[ -e "$FAKE/long" ] && { head -c 100000 /dev/zero | tr '\0' '\001'; exit 0; }
+[ -e "$FAKE/link-$2" ] || { echo "Unable to access interface: No such device" >&2; exit 1; }
+echo "interface: $2 keys=$WG_HIDE_KEYS"; echo "a warning" >&2
+`
+
+func newFakeTools(t *testing.T) *fakeTools {
+	t.Helper()
+	f := &fakeTools{t: t, dir: t.TempDir()}
+	for _, family := range []string{"wg", "awg"} {
+		f.script(family, fakeShow)
+		f.script(family+"-quick", fakeQuick)
+	}
+	t.Setenv("FAKE", f.dir)
+	t.Setenv("PATH", f.dir+":/usr/bin:/bin")
+	return f
+}
+
+func (f *fakeTools) script(name, text string) {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fakeTools) set(name, content string) {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(f.dir, name), []byte(content), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fakeTools) read(name string) string {
+	data, _ := os.ReadFile(filepath.Join(f.dir, name))
+	return strings.TrimSpace(string(data))
+}
+
+func (f *fakeTools) link(name string) linkState {
+	if _, err := os.Stat(filepath.Join(f.dir, "link-"+name)); err != nil {
+		return linkAbsent
+	}
+	return linkUp
+}
+
+// gate makes the next quick tool wait until the returned function is called.
+func (f *fakeTools) gate() (open func()) {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "gate")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return func() {
+		f.t.Helper()
+		// Opening waits for the reader; its end of file is our close.
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			f.t.Error(err)
+			return
+		}
+		_ = os.Remove(path)
+		_ = w.Close()
+	}
+}
+
+func (f *fakeTools) tunnels(dir string) *tunnels {
+	f.t.Helper()
+	if err := makeDirs(dir); err != nil {
+		f.t.Fatal(err)
+	}
+	t := newTunnels(dir)
+	t.link = f.link
+	return t
+}
+
+func pushOf(text string, version int) protocol.Push {
+	return protocol.Push{
+		Action: protocol.ActionPush, TunnelProtocol: "wireguard", InterfaceName: "wfmtest0",
+		ConfigVersion: version, ConfigSHA256: hashOf([]byte(text)), ConfigText: text,
+	}
+}
+
+func commandOf(t *testing.T, kind protocol.Kind, requestID string, payload any) (topic string, data []byte) {
+	t.Helper()
+	tp := protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: kind}
+	env, err := protocol.NewEnvelope(tp, requestID, payload, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err = env.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tp.String(), data
+}
+
+func ackOf(t *testing.T, payload json.RawMessage) protocol.Ack {
+	t.Helper()
+	var a protocol.Ack
+	if err := json.Unmarshal(payload, &a); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// testLog collects the log, to look for what must not be in it.
+type testLog struct {
+	mu  chan struct{}
+	buf strings.Builder
+}
+
+func newTestLog() (*testLog, *slog.Logger) {
+	l := &testLog{mu: make(chan struct{}, 1)}
+	return l, slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu <- struct{}{}
+	defer func() { <-l.mu }()
+	return l.buf.Write(p)
+}
+
+func (l *testLog) String() string {
+	l.mu <- struct{}{}
+	defer func() { <-l.mu }()
+	return l.buf.String()
+}

@@ -1,0 +1,150 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"wfm/internal/atomicfile"
+	"wfm/protocol"
+)
+
+// journalSize bounds each half of the journal, in entries. The server keeps a handful of open
+// commands per node, so this remembers far longer than anything is sent again.
+const journalSize = 256
+
+// entry is one command this node has begun.
+type entry struct {
+	Kind      protocol.Kind `json:"kind"`
+	RequestID string        `json:"request_id"`
+	Interface string        `json:"interface_name,omitempty"`
+	// Ack is nil from the start of the execution to its end. Read back from disk, nil means the
+	// agent went away in between.
+	Ack *protocol.Ack `json:"ack"`
+}
+
+type entryKey struct {
+	kind protocol.Kind
+	id   string
+}
+
+// journal remembers which request_ids were executed and how they were answered. Commands that
+// change the node are on disk before they start and again when they end. Probes change nothing:
+// theirs are kept in memory alone, so that watching a node does not wear its flash, and in their
+// own ring, so that it does not push out what matters.
+type journal struct {
+	path string
+
+	mu      sync.Mutex
+	durable []entry // oldest first
+	probes  []entry // oldest first
+}
+
+func journalPath(dir, profileID string) string {
+	return filepath.Join(stateDir(dir), profileID+".json")
+}
+
+// openJournal reads the journal at path. With an error that is no reason to stop, the journal is
+// empty and usable: what was executed before is forgotten.
+func openJournal(path string) (*journal, error) {
+	j := &journal{path: path}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
+	}
+	if err != nil {
+		return j, fmt.Errorf("read journal: %w", err)
+	}
+	var file journalFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return j, fmt.Errorf("read journal %s: %w", path, err)
+	}
+	j.durable = file.Commands[max(0, len(file.Commands)-journalSize):]
+	return j, nil
+}
+
+type journalFile struct {
+	Commands []entry `json:"commands"`
+}
+
+// Interrupted lists the commands that were cut short by the end of a former agent.
+func (j *journal) Interrupted() []entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var out []entry
+	for _, e := range j.durable {
+		if e.Ack == nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Lookup returns the ACK that answered the request, and whether there is one.
+func (j *journal) Lookup(kind protocol.Kind, requestID string) (protocol.Ack, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, ring := range [][]entry{j.durable, j.probes} {
+		if i := find(ring, entryKey{kind, requestID}); i >= 0 && ring[i].Ack != nil {
+			return *ring[i].Ack, true
+		}
+	}
+	return protocol.Ack{}, false
+}
+
+// Begin marks a command that changes the node as started, on disk.
+func (j *journal) Begin(kind protocol.Kind, requestID, iface string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.durable = appendBounded(j.durable, entry{Kind: kind, RequestID: requestID, Interface: iface})
+	return j.saveLocked()
+}
+
+// Finish records the answer to a command that Begin marked. The answer is remembered in memory
+// even when the disk refuses it.
+func (j *journal) Finish(kind protocol.Kind, requestID string, ack protocol.Ack) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if i := find(j.durable, entryKey{kind, requestID}); i >= 0 {
+		j.durable[i].Ack = &ack
+	} else {
+		j.durable = appendBounded(j.durable, entry{Kind: kind, RequestID: requestID, Ack: &ack})
+	}
+	return j.saveLocked()
+}
+
+// Remember records the answer to a probe, in memory.
+func (j *journal) Remember(kind protocol.Kind, requestID string, ack protocol.Ack) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.probes = appendBounded(j.probes, entry{Kind: kind, RequestID: requestID, Ack: &ack})
+}
+
+func (j *journal) saveLocked() error {
+	data, err := json.Marshal(journalFile{Commands: j.durable})
+	if err != nil {
+		return fmt.Errorf("encode journal: %w", err)
+	}
+	return atomicfile.Write(j.path, append(data, '\n'), 0o600)
+}
+
+func find(ring []entry, key entryKey) int {
+	for i, e := range slices.Backward(ring) {
+		if e.Kind == key.kind && e.RequestID == key.id {
+			return i
+		}
+	}
+	return -1
+}
+
+func appendBounded(ring []entry, e entry) []entry {
+	if len(ring) >= journalSize {
+		ring = append(ring[:0:0], ring[len(ring)-journalSize+1:]...)
+	}
+	return append(ring, e)
+}

@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"wfm/internal/atomicfile"
+	"wfm/protocol"
+)
+
+// ErrNoProfile is returned when no profile matches the name that was asked for.
+var ErrNoProfile = errors.New("no such profile")
+
+// ErrProfileInvalid is returned for a profile, from a server or from disk, that cannot be used.
+var ErrProfileInvalid = errors.New("profile cannot be used")
+
+// Profile is what one bind returned: who this node is and how it reaches its broker. It holds the
+// MQTT password, so it is stored readable by its owner alone and logs as its id only.
+type Profile struct {
+	// BoundAt is this machine's clock at the bind, RFC 3339.
+	BoundAt string `json:"bound_at"`
+	// ServerURL is the address the node was bound at, as the user gave it.
+	ServerURL string               `json:"server_url"`
+	Node      protocol.BindProfile `json:"profile"`
+	MQTT      protocol.BindMQTT    `json:"mqtt"`
+}
+
+// ID names the profile on this machine.
+func (p Profile) ID() string { return p.Node.ProfileID }
+
+// LogValue keeps credentials out of the log when a whole profile is logged.
+func (p Profile) LogValue() slog.Value { return slog.StringValue(p.ID()) }
+
+// String keeps credentials out of formatted text.
+func (p Profile) String() string { return p.ID() }
+
+// GoString keeps credentials out of %#v.
+func (p Profile) GoString() string { return "agent.Profile(" + p.ID() + ")" }
+
+// validate holds what everything else relies on: ids that are safe in a topic and in a path, an
+// interface name that is safe on a command line, an account that is this node's.
+func (p Profile) validate() error {
+	n, m := p.Node, p.MQTT
+	problem := ""
+	switch {
+	case !protocol.ValidID(n.ConfigID):
+		problem = "config_id is invalid"
+	case !protocol.ValidID(n.NodeID):
+		problem = "node_id is invalid"
+	case n.ProfileID != protocol.ProfileID(n.ConfigID, n.NodeID):
+		problem = "profile_id does not match config_id and node_id"
+	case !protocol.ValidInterfaceName(n.InterfaceName):
+		problem = "interface_name is invalid"
+	case m.Host == "" || strings.ContainsAny(m.Host, "/@ \t\r\n"):
+		problem = "mqtt.host is invalid"
+	case m.Port < 1 || m.Port > 65535:
+		problem = "mqtt.port is not between 1 and 65535"
+	case m.Username == "" || m.Password == "":
+		problem = "mqtt.username or mqtt.password is missing"
+	case m.ClientID != protocol.ClientID(n.NodeID):
+		problem = "mqtt.client_id is not this node's"
+	case m.TLS && !x509.NewCertPool().AppendCertsFromPEM([]byte(m.CACert)):
+		problem = "mqtt.ca_cert holds no certificate"
+	case slices.ContainsFunc(m.Topics.Subscribe, func(f string) bool { return !protocol.MaySubscribe(n.ConfigID, n.NodeID, f) }),
+		slices.ContainsFunc(m.Topics.Publish, func(f string) bool { return !protocol.MayPublish(n.ConfigID, n.NodeID, f) }):
+		problem = "mqtt.topics are not this node's"
+	}
+	if problem != "" {
+		return fmt.Errorf("%s: %w", problem, ErrProfileInvalid)
+	}
+	return nil
+}
+
+func profilesDir(dir string) string { return filepath.Join(dir, "profiles") }
+func stateDir(dir string) string    { return filepath.Join(dir, "state") }
+func tunnelsDir(dir string) string  { return filepath.Join(dir, "tunnels") }
+
+// validProfileID reports whether id is safe as a file name. It cannot tell where the config id
+// ends and the node id begins, both may hold dashes; [Profile.validate] compares the parts.
+func validProfileID(id string) bool {
+	if len(id) > 2*protocol.MaxIDLength+1 {
+		return false
+	}
+	for part := range strings.SplitSeq(id, "-") {
+		if part != "" && !protocol.ValidID(part) {
+			return false
+		}
+	}
+	return strings.Trim(id, "-") != ""
+}
+
+func profilePath(dir, id string) string { return filepath.Join(profilesDir(dir), id+".json") }
+
+// makeDirs creates the agent's folders, readable by their owner alone.
+func makeDirs(dir string) error {
+	for _, d := range []string{dir, profilesDir(dir), stateDir(dir), tunnelsDir(dir)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("create folder: %w", err)
+		}
+	}
+	// The ones that hold secrets may have been made by hand, with a wider mode.
+	for _, d := range []string{profilesDir(dir), stateDir(dir), tunnelsDir(dir)} {
+		if err := os.Chmod(d, 0o700); err != nil { //nolint:gosec // a folder needs its x bit
+			return fmt.Errorf("protect folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// saveProfile stores p, replacing a former profile of the same node.
+func saveProfile(dir string, p Profile) error {
+	if err := p.validate(); err != nil {
+		return err
+	}
+	if err := makeDirs(dir); err != nil {
+		return err
+	}
+	// Ids may hold dashes, so two different nodes can share a profile id: never let one take the
+	// other's place.
+	if old, err := LoadProfile(dir, p.ID()); err == nil &&
+		(old.Node.ConfigID != p.Node.ConfigID || old.Node.NodeID != p.Node.NodeID) {
+		return fmt.Errorf("profile %q belongs to another node, unbind that one first: %w", p.ID(), ErrProfileInvalid)
+	}
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode profile %q: %w", p.ID(), err)
+	}
+	return atomicfile.Write(profilePath(dir, p.ID()), append(data, '\n'), 0o600)
+}
+
+// LoadProfile reads the profile id below dir. Errors: [ErrNoProfile], [ErrProfileInvalid], or the
+// file system's.
+func LoadProfile(dir, id string) (Profile, error) {
+	var p Profile
+	if !validProfileID(id) {
+		return p, fmt.Errorf("profile %q: %w", id, ErrNoProfile)
+	}
+	data, err := os.ReadFile(profilePath(dir, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("profile %q: %w", id, ErrNoProfile)
+	}
+	if err != nil {
+		return p, fmt.Errorf("read profile: %w", err)
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		// The decoder's text may quote the file, which holds a password.
+		return Profile{}, fmt.Errorf("profile %q is damaged, bind the node again: %w", id, ErrProfileInvalid)
+	}
+	if p.ID() != id {
+		return Profile{}, fmt.Errorf("profile %q names another one inside: %w", id, ErrProfileInvalid)
+	}
+	if err := p.validate(); err != nil {
+		return Profile{}, fmt.Errorf("profile %q: %w", id, err)
+	}
+	return p, nil
+}
+
+// profileIDs lists the profile files below dir, sorted; a missing folder holds none.
+func profileIDs(dir string) ([]string, error) {
+	entries, err := os.ReadDir(profilesDir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list profiles: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && validProfileID(id) && e.Type().IsRegular() {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// ListProfiles reads every profile below dir, sorted by id. One that cannot be read does not hide
+// the others: it is part of the joined error.
+func ListProfiles(dir string) ([]Profile, error) {
+	ids, err := profileIDs(dir)
+	if err != nil {
+		return nil, err
+	}
+	var profiles []Profile
+	var problems []error
+	for _, id := range ids {
+		p, err := LoadProfile(dir, id)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		profiles = append(profiles, p)
+	}
+	return profiles, errors.Join(problems...)
+}
+
+// RemoveProfile forgets the profile with that profile id or node id, and its journal. It leaves
+// the tunnel and its stored config alone. It returns the profile's id; with a node id that more
+// than one profile carries it removes nothing.
+func RemoveProfile(dir, name string) (string, error) {
+	id, err := resolveProfile(dir, name)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Remove(profilePath(dir, id)); err != nil {
+		return "", fmt.Errorf("remove profile: %w", err)
+	}
+	if err := os.Remove(journalPath(dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("remove journal: %w", err)
+	}
+	return id, atomicfile.SyncDir(profilesDir(dir))
+}
+
+// resolveProfile finds the profile id for a profile id or a node id. A file that cannot be read
+// is found by its profile id all the same, so that it can be removed.
+func resolveProfile(dir, name string) (string, error) {
+	ids, err := profileIDs(dir)
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(ids, name) {
+		return name, nil
+	}
+	found := ""
+	for _, id := range ids {
+		if p, err := LoadProfile(dir, id); err != nil || p.Node.NodeID != name {
+			continue
+		}
+		if found != "" {
+			return "", fmt.Errorf("node %q has more than one profile, name one of them: %w", name, ErrNoProfile)
+		}
+		found = id
+	}
+	if found == "" {
+		return "", fmt.Errorf("profile or node %q: %w", name, ErrNoProfile)
+	}
+	return found, nil
+}

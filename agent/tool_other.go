@@ -1,0 +1,17 @@
+//go:build !unix
+
+package agent
+
+import (
+	"os"
+	"os/exec"
+)
+
+func ownGroup(*exec.Cmd) {}
+
+func endGroup(p *os.Process, _ bool) error {
+	if p == nil {
+		return nil
+	}
+	return p.Kill()
+}

@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"wfm/protocol"
+)
+
+// linkState is what the kernel says about an interface.
+type linkState int
+
+const (
+	linkAbsent linkState = iota
+	linkDown             // exists and is not up
+	linkUp
+)
+
+// systemLink asks the kernel, without a tool, so that it also answers where none is installed.
+func systemLink(name string) linkState {
+	ifi, err := net.InterfaceByName(name)
+	switch {
+	case err != nil:
+		return linkAbsent
+	case ifi.Flags&net.FlagUp == 0:
+		return linkDown
+	}
+	return linkUp
+}
+
+// tunnels runs the tools. One value serves all profiles of the machine, because they share its
+// interfaces.
+type tunnels struct {
+	configs configs
+	// link tells the state of an interface; systemLink but in tests.
+	link        func(name string) linkState
+	changeLimit time.Duration // for wg-quick and awg-quick
+	showLimit   time.Duration // for wg and awg
+
+	// mu serialises what changes an interface or its stored config.
+	mu sync.Mutex
+}
+
+func newTunnels(dir string) *tunnels {
+	return &tunnels{
+		configs: configs{dir: dir}, link: systemLink,
+		changeLimit: 25 * time.Second, showLimit: 10 * time.Second,
+	}
+}
+
+// target is the validated part of a command that says what it is about.
+type target struct {
+	profileID string
+	iface     string
+	protocol  string // as the command spells it
+	family    string // wg or awg
+	former    string // family the interface may still run as; empty when the command names none
+}
+
+// newTarget accepts only what may reach a command line and a path.
+func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error) {
+	t := target{profileID: profileID, iface: iface, protocol: tunnelProtocol, family: protocol.ToolFamily(tunnelProtocol)}
+	if t.family == "" {
+		return t, fmt.Errorf("tunnel protocol %q is not known to this agent", cut(tunnelProtocol))
+	}
+	if previous != "" {
+		if t.former = protocol.ToolFamily(previous); t.former == "" {
+			return t, fmt.Errorf("previous tunnel protocol %q is not known to this agent", cut(previous))
+		}
+	}
+	// "all" and "interfaces" are words of the wg command, not interfaces to it.
+	if !protocol.ValidInterfaceName(iface) || iface == "all" || iface == "interfaces" {
+		return t, fmt.Errorf("interface name %q cannot be used", cut(iface))
+	}
+	return t, nil
+}
+
+// cut makes a value of a message fit for a message back.
+func cut(s string) string { return printable(s[:min(len(s), 40)]) }
+
+// Start takes the interface up from its stored config. An interface that already runs is left
+// alone, unless it runs as another protocol than asked for.
+func (t *tunnels) Start(ctx context.Context, g target) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stored, err := t.owned(g)
+	if err != nil {
+		return "", err
+	}
+	if !stored.Exists() {
+		return "", fmt.Errorf("no config is stored for %s: push the config first", g.iface)
+	}
+	// The switch of protocol is known from the command or, should it not say, from the last start.
+	switched := (g.former != "" && g.former != g.family) ||
+		(g.former == "" && stored.runsAs() != "" && stored.runsAs() != g.family)
+	state := t.link(g.iface)
+	if state == linkUp && (!switched || stored.runsAs() == g.family) {
+		return fmt.Sprintf("%s is already running", g.iface), nil
+	}
+	if state != linkAbsent {
+		if err := t.takeDown(ctx, g, stored); err != nil {
+			return "", err
+		}
+	}
+	if err := t.takeUp(ctx, g.family, g.iface); err != nil {
+		if t.link(g.iface) != linkAbsent { // a start that was cut off half-way
+			err = errors.Join(err, t.takeDown(ctx, g, stored))
+		}
+		return "", err
+	}
+	t.noteProtocol(g, stored)
+	return fmt.Sprintf("%s is running", g.iface), nil
+}
+
+// Stop takes the interface down; one that does not run is a success.
+func (t *tunnels) Stop(ctx context.Context, g target) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stored, err := t.owned(g)
+	if err != nil {
+		return "", err
+	}
+	if t.link(g.iface) == linkAbsent {
+		return fmt.Sprintf("%s was not running", g.iface), nil
+	}
+	if !stored.Exists() {
+		return "", errForeign(g.iface)
+	}
+	if err := t.takeDown(ctx, g, stored); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s is stopped", g.iface), nil
+}
+
+// Show runs the plain diagnosis, never its machine-readable form: that one prints keys.
+func (t *tunnels) Show(ctx context.Context, g target) *toolResult {
+	return runTool(ctx, t.showLimit, g.family, "show", g.iface)
+}
+
+// errForeign: an interface this agent has no config for was not made by it, and wg-quick could
+// not undo what made it.
+func errForeign(iface string) error {
+	return fmt.Errorf("%s exists but was not started from a config of this agent: take it down on the node, then try again", iface)
+}
+
+func (t *tunnels) owned(g target) (storedConfig, error) {
+	stored, err := t.configs.Read(g.iface)
+	if err != nil {
+		return stored, err
+	}
+	if owner := t.configs.Owner(stored, g.profileID); owner != "" {
+		return stored, fmt.Errorf("%s is used by another node bound on this machine (profile %s): give one of them another interface name", g.iface, owner)
+	}
+	return stored, nil
+}
+
+// runsAs is the tool family the interface was last started with, or "".
+func (c storedConfig) runsAs() string { return protocol.ToolFamily(c.Meta.TunnelProtocol) }
+
+// noteProtocol remembers what the interface was started as. It is a hint: losing it costs nothing
+// as long as commands carry previous_tunnel_protocol.
+func (t *tunnels) noteProtocol(g target, stored storedConfig) {
+	if stored.Meta.TunnelProtocol == g.protocol && stored.Meta.ProfileID == g.profileID {
+		return
+	}
+	meta := stored.Meta
+	meta.Version, meta.TunnelProtocol, meta.ProfileID = stored.Version(), g.protocol, g.profileID
+	_ = t.configs.Write(g.iface, stored.Text, meta)
+}
+
+func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
+	res := runTool(ctx, t.changeLimit, family+"-quick", "up", t.configs.Path(iface))
+	if res.err != nil {
+		return fmt.Errorf("start %s: %w", iface, res.err)
+	}
+	if t.link(iface) != linkUp {
+		return fmt.Errorf("start %s: %s-quick reported success but the interface is not up", iface, family)
+	}
+	return nil
+}
+
+// takeDown removes the interface with the tools of each protocol it may run as, most likely first:
+// the quick tools refuse an interface of the other family without touching it.
+func (t *tunnels) takeDown(ctx context.Context, g target, stored storedConfig) error {
+	var families []string
+	for _, f := range []string{g.former, stored.runsAs(), g.family} {
+		if f != "" && !strings.Contains(" "+strings.Join(families, " ")+" ", " "+f+" ") {
+			families = append(families, f)
+		}
+	}
+	var problems []error
+	for _, family := range families {
+		res := runTool(ctx, t.changeLimit, family+"-quick", "down", t.configs.Path(g.iface))
+		if t.link(g.iface) == linkAbsent {
+			return nil
+		}
+		if res.err == nil {
+			res.err = fmt.Errorf("%s-quick reported success but the interface is still there", family)
+		}
+		problems = append(problems, res.err)
+	}
+	return fmt.Errorf("stop %s: %w", g.iface, errors.Join(problems...))
+}
+
+// toolchain tells which tools exist and their versions. The quick tools are scripts without one.
+func (t *tunnels) toolchain(ctx context.Context) map[string]string {
+	found := map[string]string{}
+	for _, family := range []string{"wg", "awg"} {
+		if toolExists(family) {
+			found[family] = "present"
+			if res := runTool(ctx, t.showLimit, family, "--version"); res.err == nil {
+				found[family] = toolVersion(res.stdout.String())
+			}
+		}
+		if quick := family + "-quick"; toolExists(quick) {
+			found[quick] = "present"
+		}
+	}
+	return found
+}
+
+// toolVersion reads "wireguard-tools v1.0.20210914 - https://…".
+func toolVersion(output string) string {
+	line, _, _ := strings.Cut(output, "\n")
+	for word := range strings.FieldsSeq(line) {
+		if len(word) > 1 && word[0] == 'v' && word[1] >= '0' && word[1] <= '9' {
+			return cut(word)
+		}
+	}
+	if v := cut(line); v != "" {
+		return v
+	}
+	return "present"
+}
+
+// platform is how this node names its operating system on the wire.
+func platform() string { return runtime.GOOS }

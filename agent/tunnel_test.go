@@ -1,0 +1,331 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"wfm/protocol"
+)
+
+func mustTarget(t *testing.T, proto, previous string) target {
+	t.Helper()
+	g, err := newTarget("cfg_a-node_b", proto, previous, "wfmtest0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestTargetAcceptsNothingUnvalidated(t *testing.T) {
+	for _, c := range []struct{ proto, previous, iface string }{
+		{"", "", "wg0"},
+		{"openvpn", "", "wg0"},
+		{"wireguard", "wg; id", "wg0"},
+		{"wireguard", "", ""},
+		{"wireguard", "", "../wg0"},
+		{"wireguard", "", "wg0;id"},
+		{"wireguard", "", "-h"},
+		{"wireguard", "", "all"},
+		{"wireguard", "", "interfaces"},
+		{"wireguard", "", "sixteen_letters_"},
+	} {
+		if _, err := newTarget("p", c.proto, c.previous, c.iface); err == nil {
+			t.Errorf("%+v accepted", c)
+		}
+	}
+}
+
+func TestStartAndStopAreIdempotent(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	g := mustTarget(t, "wireguard", "")
+	if _, err := tun.Start(t.Context(), g); err == nil || !strings.Contains(err.Error(), "push the config first") {
+		t.Fatalf("start without a config: %v", err)
+	}
+	if msg, err := tun.Stop(t.Context(), g); err != nil || !strings.Contains(msg, "was not running") {
+		t.Fatalf("stop of what does not run: %q, %v", msg, err)
+	}
+	if err := tun.configs.Write(g.iface, []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"is running", "already running"} {
+		if msg, err := tun.Start(t.Context(), g); err != nil || !strings.Contains(msg, want) {
+			t.Fatalf("start: %q, %v; want %q", msg, err, want)
+		}
+	}
+	if _, err := tun.Stop(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if calls := f.read("calls"); calls != "wg-quick up wfmtest0\nwg-quick down wfmtest0" {
+		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestInterfaceThatIsNotOursIsLeftAlone(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	f.set("link-wfmtest0", "wg")
+	g := mustTarget(t, "wireguard", "")
+	if _, err := tun.Stop(t.Context(), g); err == nil || !strings.Contains(err.Error(), "not started from a config of this agent") {
+		t.Fatalf("stop: %v", err)
+	}
+	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("x", 1))
+	if ack.Status != protocol.AckFailed || ack.ConfigSHA256 != "" || f.read("calls") != "" {
+		t.Fatalf("push: %+v, calls %q", ack, f.read("calls"))
+	}
+}
+
+func TestChangeOfProtocolTakesTheInterfaceDownWithTheFormerTools(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	g := mustTarget(t, "amneziawg_2", "wireguard")
+	if err := tun.configs.Write(g.iface, []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	f.set("link-wfmtest0", "wg")
+	if _, err := tun.Start(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.read("calls"); got != "wg-quick down wfmtest0\nawg-quick up wfmtest0" {
+		t.Fatalf("calls:\n%s", got)
+	}
+	// The same command again: it runs as awg by now, whatever it ran as before.
+	if msg, err := tun.Start(t.Context(), g); err != nil || !strings.Contains(msg, "already running") {
+		t.Fatalf("%q, %v", msg, err)
+	}
+	if _, err := tun.Stop(t.Context(), mustTarget(t, "wireguard", "wireguard")); err != nil {
+		t.Fatalf("stop that does not know of the change: %v", err)
+	}
+}
+
+func TestMissingToolIsNamedWithItsPackage(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	g := mustTarget(t, "amneziawg", "")
+	if err := tun.configs.Write(g.iface, []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", t.TempDir())
+	_, err := tun.Start(t.Context(), g)
+	if err == nil || !strings.Contains(err.Error(), "awg-quick is not installed") || !strings.Contains(err.Error(), "amneziawg-tools") {
+		t.Fatalf("err %v", err)
+	}
+	if got := tun.toolchain(t.Context()); len(got) != 0 {
+		t.Fatalf("toolchain %v", got)
+	}
+}
+
+func TestToolThatHangsIsEndedWithItsChildren(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	tun.changeLimit = 300 * time.Millisecond
+	g := mustTarget(t, "wireguard", "")
+	if err := tun.configs.Write(g.iface, []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	f.set("hang", "")
+	_, err := tun.Start(t.Context(), g)
+	if err == nil || !strings.Contains(err.Error(), "did not end within 300ms") {
+		t.Fatalf("err %v", err)
+	}
+	pid, err := strconv.Atoi(f.read("child"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The orphan is reaped by init or stays a zombie of it: gone or Z, never asleep.
+	for deadline := time.Now().Add(patience); ; {
+		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			break
+		}
+		if time.Now().After(deadline) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			t.Fatalf("child of the tool outlived it: %s", stat)
+		}
+	}
+}
+
+func TestToolTalkingTooMuchIsBounded(t *testing.T) {
+	newFakeTools(t).set("long", "")
+	res := runTool(t.Context(), patience, "wg", "show", "x")
+	if res.err != nil || len(res.stdout.String()) != maxToolOutput || !strings.Contains(res.stdout.Text(), "[cut here: 34464 more bytes]") {
+		t.Fatalf("%d bytes, err %v", len(res.stdout.String()), res.err)
+	}
+	out := fitOutput(res.stdout.Text())
+	env, err := protocol.NewEnvelope(protocol.Topic{ConfigID: "c", NodeID: "n", Kind: protocol.KindEvent}, "", protocol.Event{Output: out}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Encode(); err != nil || !strings.Contains(out, "does not fit one message") {
+		t.Fatalf("control characters, 6 bytes each in JSON: %v", err)
+	}
+}
+
+func TestComplaintHoldsNoSecret(t *testing.T) {
+	const key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	for _, stderr := range []string{
+		"[#] ip link add wg0\nLine unrecognized: `PrivateKey=" + key + "'\nConfiguration parsing error\n[#] echo " + key,
+		"Line unrecognized: `PrivateKey=short'",
+		"Key is not the correct length or format: `" + key[:30] + "'",
+		"wg: bad " + key,
+	} {
+		got := complaint(stderr)
+		if strings.Contains(got, key[:20]) || strings.Contains(got, "short") || got == "" {
+			t.Errorf("complaint %q", got)
+		}
+	}
+	if got := complaint("wg-quick: `wg0' already exists\n"); got != ": wg-quick: `wg0' already exists" {
+		t.Errorf("complaint %q lost what helps", got)
+	}
+}
+
+func TestPushStoresAndRestartsOnlyWhatRan(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 1 || ack.ConfigSHA256 != hashOf([]byte("one")) || f.read("calls") != "" {
+		t.Fatalf("%+v, calls %q", ack, f.read("calls"))
+	}
+	info, err := os.Stat(tun.configs.Path("wfmtest0"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("mode %v, err %v", info.Mode(), err)
+	}
+	if _, err := tun.Start(t.Context(), mustTarget(t, "wireguard", "")); err != nil {
+		t.Fatal(err)
+	}
+	ack = tun.Push(t.Context(), "cfg_a-node_b", pushOf("two", 2))
+	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 || ack.RolledBack {
+		t.Fatalf("%+v", ack)
+	}
+	if got := f.read("calls"); got != "wg-quick up wfmtest0\nwg-quick down wfmtest0\nwg-quick up wfmtest0" {
+		t.Fatalf("calls:\n%s", got)
+	}
+}
+
+func TestPushThatDoesNotStartIsRolledBack(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	if _, err := tun.Start(t.Context(), mustTarget(t, "wireguard", "")); err != nil {
+		t.Fatal(err)
+	}
+	bad := pushOf("BROKEN", 2)
+	bad.TunnelProtocol, bad.PreviousTunnelProtocol = "amneziawg", "wireguard"
+	ack := tun.Push(t.Context(), "cfg_a-node_b", bad)
+	if ack.Status != protocol.AckFailed || !ack.RolledBack || ack.ConfigVersion != 1 || ack.ConfigSHA256 != hashOf([]byte("one")) {
+		t.Fatalf("%+v", ack)
+	}
+	if strings.Contains(ack.Message, "BROKEN") || !strings.Contains(ack.Message, "the former config is back and running") {
+		t.Fatalf("message %q", ack.Message)
+	}
+	if f.read("link-wfmtest0") != "wg" {
+		t.Fatalf("runs as %q, want wg again; calls:\n%s", f.read("link-wfmtest0"), f.read("calls"))
+	}
+}
+
+func TestPushThatCannotStopTheInterfaceChangesNothing(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	f.set("link-wfmtest0", "wg")
+	f.set("stuck", "")
+	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("two", 2))
+	if ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "device is busy") {
+		t.Fatalf("%+v", ack)
+	}
+}
+
+func TestPushThatIsNotStoredLeavesTheFormerConfigRunning(t *testing.T) {
+	f := newFakeTools(t)
+	dir := t.TempDir()
+	tun := f.tunnels(dir)
+	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	f.set("link-wfmtest0", "wg")
+	// A folder in the note's place makes the store fail half-way, for root too.
+	meta := tun.configs.metaPath("wfmtest0")
+	if err := os.Remove(meta); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(meta, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("two", 2))
+	if ack.Status != protocol.AckFailed || ack.ConfigSHA256 != hashOf([]byte("one")) {
+		t.Fatalf("%+v: the text on disk must be the former one", ack)
+	}
+}
+
+func TestPushIsRefusedForWhatItCannotBe(t *testing.T) {
+	f := newFakeTools(t)
+	tun := f.tunnels(t.TempDir())
+	for name, spoil := range map[string]func(*protocol.Push){
+		"wrong hash":      func(p *protocol.Push) { p.ConfigSHA256 = hashOf([]byte("other")) },
+		"unknown version": func(p *protocol.Push) { p.AWGVersion = "9.9" },
+		"unknown action":  func(p *protocol.Push) { p.Action = "format_disk" },
+		"unknown tunnel":  func(p *protocol.Push) { p.TunnelProtocol = "ipsec" },
+		"path interface":  func(p *protocol.Push) { p.InterfaceName = "../../x" },
+		"empty":           func(p *protocol.Push) { p.ConfigText = ""; p.ConfigSHA256 = hashOf(nil) },
+	} {
+		p := pushOf("text", 1)
+		spoil(&p)
+		if ack := tun.Push(t.Context(), "cfg_a-node_b", p); ack.Status != protocol.AckFailed || ack.Message == "" {
+			t.Errorf("%s: %+v", name, ack)
+		}
+	}
+	if left, _ := os.ReadDir(tunnelsDir(tun.configs.dir)); len(left) != 0 {
+		t.Fatalf("stored %v", left)
+	}
+}
+
+func TestInterfaceOfAnotherProfileIsRefused(t *testing.T) {
+	f := newFakeTools(t)
+	dir := t.TempDir()
+	tun := f.tunnels(dir)
+	if err := saveProfile(dir, testProfile()); err != nil {
+		t.Fatal(err)
+	}
+	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	ack := tun.Push(t.Context(), "cfg_z-node_z", pushOf("two", 1))
+	if ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "used by another node") {
+		t.Fatalf("%+v", ack)
+	}
+	if _, err := RemoveProfile(dir, "node_b"); err != nil {
+		t.Fatal(err)
+	}
+	if ack := tun.Push(t.Context(), "cfg_z-node_z", pushOf("two", 1)); ack.Status != protocol.AckApplied {
+		t.Fatalf("after the owner is gone: %+v", ack)
+	}
+}
+
+func TestEditedConfigHasNoVersion(t *testing.T) {
+	store := configs{dir: t.TempDir()}
+	if err := makeDirs(store.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Write("wg0", []byte("one"), configMeta{Version: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(store.Path("wg0"), []byte("edited"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := store.Read("wg0")
+	if err != nil || stored.Version() != 0 || stored.SHA256 != hashOf([]byte("edited")) {
+		t.Fatalf("version %d, sha %s, err %v", stored.Version(), stored.SHA256, err)
+	}
+}
+
+func TestToolStoppedWithTheAgentSaysSo(t *testing.T) {
+	f := newFakeTools(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	f.set("hang", "")
+	cancel()
+	if res := runTool(ctx, patience, "wg-quick", "up", "/x/wfmtest0.conf"); res.err == nil {
+		t.Fatal("no error")
+	}
+}

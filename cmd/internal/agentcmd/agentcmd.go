@@ -1,0 +1,176 @@
+package agentcmd
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// errUsage marks a call that was not understood.
+var errUsage = errors.New("usage")
+
+// invocation is one call of the command line.
+type invocation struct {
+	prog           string // as the user typed it: "wfm-agent" or "wfm agent"
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// subcommand is one row of the help.
+type subcommand struct {
+	name, args, summary string
+	examples            []string // after the program's name
+	run                 func(context.Context, *invocation, []string) error
+}
+
+func subcommands() []subcommand {
+	return []subcommand{
+		{
+			name: "bind", args: "--server URL --token TOKEN", run: bind,
+			summary: "make this machine a node, with a one-time token from the server",
+			examples: []string{
+				"bind --server https://wfm.example.org --token 4f1c…",
+				"bind --server https://wfm.example.org --token - < token.txt",
+			},
+		},
+		{
+			name: "run", run: serve,
+			summary:  "serve every profile of this machine until interrupted",
+			examples: []string{"run", "run --profile node_b"},
+		},
+		{
+			name: "list", run: list,
+			summary:  "list the profiles of this machine",
+			examples: []string{"list"},
+		},
+		{
+			name: "unbind", args: "PROFILE|NODE", run: unbind,
+			summary:  "forget a profile; the tunnel and its config stay",
+			examples: []string{"unbind node_b", "unbind cfg_a-node_b"},
+		},
+		{
+			name: "version", run: version,
+			summary:  "print the version",
+			examples: []string{"version"},
+		},
+	}
+}
+
+// Run executes one command line. prog is how the user calls it, args what follows. It returns the
+// exit code of the process: 0 done, 1 failed, 2 not understood.
+func Run(ctx context.Context, prog string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	inv := &invocation{prog: prog, stdin: stdin, stdout: stdout, stderr: stderr}
+	if len(args) == 0 {
+		inv.help(stderr)
+		return exitUsage
+	}
+	name, rest := args[0], args[1:]
+	switch name {
+	case "help", "-h", "-help", "--help":
+		if len(rest) == 0 {
+			inv.help(stdout)
+			return exitOK
+		}
+		name, rest = rest[0], []string{"--help"}
+	case "--version", "-version":
+		name = "version"
+	}
+	for _, c := range subcommands() {
+		if c.name == name {
+			return inv.exit(c, c.run(ctx, inv, rest))
+		}
+	}
+	_, _ = fmt.Fprintf(stderr, "%s: unknown command %q, see `%s help`\n", prog, name, prog)
+	return exitUsage
+}
+
+// exit turns the result of a subcommand into text and exit code.
+func (inv *invocation) exit(c subcommand, err error) int {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		text := strings.TrimSuffix(err.Error(), ": "+errUsage.Error())
+		_, _ = fmt.Fprintf(inv.stderr, "%s %s: %s, see `%s %s --help`\n", inv.prog, c.name, text, inv.prog, c.name)
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(inv.stderr, "%s %s: %s\n", inv.prog, c.name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	return exitFailure
+}
+
+func (inv *invocation) help(w io.Writer) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s connects this machine to a WFM server and runs its tunnel.\n\nUsage:\n", inv.prog)
+	for _, c := range subcommands() {
+		fmt.Fprintf(&b, "  %-50s %s\n", strings.TrimSpace(inv.prog+" "+c.name+" "+c.args), c.summary)
+	}
+	fmt.Fprintf(&b, "  %-50s %s\n", inv.prog+" help COMMAND", "tell more about one command")
+	fmt.Fprintf(&b, "\nEnvironment:\n"+
+		"  WFM_AGENT_DIR        folder of profiles, configs and state (default %s)\n"+
+		"  WFM_AGENT_LOG_LEVEL  debug, info, warn or error (default info)\n", defaultDir())
+	_, _ = io.WriteString(w, b.String())
+}
+
+// flags prepares the flag set of a subcommand, with the flag every subcommand has.
+func (inv *invocation) flags(name string) (fs *flag.FlagSet, dir *string) {
+	fs = flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // errors are worded by exit, help is written by parse
+	dir = fs.String("dir", agentDir(), "`folder` of profiles, configs and state; also WFM_AGENT_DIR")
+	return fs, dir
+}
+
+// parse reads args, flags and operands in any order, and answers --help itself. It returns the
+// operands.
+func (inv *invocation) parse(fs *flag.FlagSet, args []string, operands int) ([]string, error) {
+	var found []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			inv.helpFor(fs)
+			return nil, err
+		} else if err != nil {
+			return nil, fmt.Errorf("%w: %w", err, errUsage)
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		found, args = append(found, fs.Arg(0)), fs.Args()[1:]
+	}
+	if len(found) > operands {
+		return nil, fmt.Errorf("unexpected argument %q: %w", found[operands], errUsage)
+	}
+	return found, nil
+}
+
+func (inv *invocation) helpFor(fs *flag.FlagSet) {
+	for _, c := range subcommands() {
+		if c.name != fs.Name() {
+			continue
+		}
+		_, _ = fmt.Fprintf(inv.stdout, "Usage: %s\n\n%s.\n\nFlags:\n",
+			strings.TrimSpace(inv.prog+" "+c.name+" "+c.args), strings.ToUpper(c.summary[:1])+c.summary[1:])
+		fs.SetOutput(inv.stdout)
+		fs.PrintDefaults()
+		_, _ = fmt.Fprintf(inv.stdout, "\nExamples:\n")
+		for _, e := range c.examples {
+			_, _ = fmt.Fprintf(inv.stdout, "  %s %s\n", inv.prog, e)
+		}
+	}
+}
+
+func agentDir() string {
+	if dir := os.Getenv("WFM_AGENT_DIR"); dir != "" {
+		return dir
+	}
+	return defaultDir()
+}
