@@ -66,6 +66,9 @@ type Command struct {
 	DeadlineAt time.Time     `json:"deadline_at,omitzero"`
 	AckAt      time.Time     `json:"ack_at,omitzero"`
 	Ack        *protocol.Ack `json:"ack,omitempty"`
+	// ResolveBy is the detect that is to tell what became of the command, whose agent cannot be
+	// asked to do it again; empty otherwise.
+	ResolveBy string `json:"resolve_by,omitempty"`
 	// Detail says in words how the command ended or what it waits for.
 	Detail string        `json:"detail"`
 	Notes  []CommandNote `json:"notes,omitempty"`

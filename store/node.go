@@ -246,3 +246,15 @@ func plain(s string, limit int) string {
 	}
 	return string(out)
 }
+
+// UpdateClient changes what is known of the node's agent. A node without one is left alone. Error:
+// [ErrNodeNotFound].
+func (tx *Tx) UpdateClient(nodeID string, change func(*Client)) error {
+	n, err := tx.Node(nodeID)
+	if err != nil || n.Client == nil {
+		return err
+	}
+	change(n.Client)
+	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID})
+	return put(tx, bucketNodes, n.ID, n)
+}

@@ -1,0 +1,104 @@
+package presence
+
+import (
+	"time"
+
+	"wfm/store"
+)
+
+// State is whether a node is online.
+type State string
+
+// The states.
+const (
+	Online  State = "online"
+	Dropped State = "dropped" // was there, and every sign of it has lapsed
+	Offline State = "offline" // said so itself, or may not be there
+)
+
+// Tunnel is the state of the node's tunnel as last reported.
+type Tunnel string
+
+// The tunnel states. Unknown whenever the node is not online.
+const (
+	TunnelUnknown Tunnel = "unknown"
+	TunnelRunning Tunnel = "running"
+	TunnelStopped Tunnel = "stopped"
+)
+
+// Times are the rules' durations.
+type Times struct {
+	// TTL is how long a message proves that its sender is online.
+	TTL time.Duration
+	// Grace is how long a broken connection may take to come back.
+	Grace time.Duration
+}
+
+// DefaultTimes are for agents with a heartbeat of 30 minutes.
+func DefaultTimes() Times { return Times{TTL: 90 * time.Minute, Grace: 30 * time.Second} }
+
+// Status is the projection of a node's evidence.
+type Status struct {
+	State  State
+	Reason string // in words
+	Tunnel Tunnel
+	// NextChange is when time alone changes the state; zero for never.
+	NextChange time.Time
+}
+
+// Project gives the status at now. configEnabled is of the node's config.
+func Project(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t Times) Status {
+	s := state(n, configEnabled, e, now, t)
+	s.Tunnel = TunnelUnknown
+	if s.State == Online && e.TunnelRunning != nil {
+		s.Tunnel = TunnelStopped
+		if *e.TunnelRunning {
+			s.Tunnel = TunnelRunning
+		}
+	}
+	return s
+}
+
+func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t Times) Status {
+	switch {
+	case n.Type == store.NodeStatic:
+		return Status{State: Offline, Reason: "static: it has no agent"}
+	case n.Client == nil:
+		return Status{State: Offline, Reason: "no agent is bound"}
+	case !n.Enabled:
+		return Status{State: Offline, Reason: "the node is disabled"}
+	case !configEnabled:
+		return Status{State: Offline, Reason: "the config is disabled"}
+	}
+	signal := later(e.ReachableAt, e.ConnectedAt)
+	if !e.OfflineAt.IsZero() && !signal.After(e.OfflineAt) {
+		return Status{State: Offline, Reason: e.OfflineReason}
+	}
+	if e.ConnectionOpen() {
+		return Status{State: Online, Reason: "its MQTT connection is open"}
+	}
+	if signal.IsZero() {
+		return Status{State: Offline, Reason: "never heard of"}
+	}
+	expires, lapsed := signal.Add(t.TTL), "nothing was heard for too long"
+	// A message after the break (of another path, such as an external broker) outweighs it.
+	if e.DisconnectedAt.After(e.ReachableAt) {
+		if back := e.DisconnectedAt.Add(t.Grace); back.Before(expires) {
+			expires, lapsed = back, "its MQTT connection broke and did not come back"
+		}
+	}
+	switch {
+	case e.ProbeFailedAt.After(signal):
+		return Status{State: Dropped, Reason: "it did not answer the last detect"}
+	case !now.Before(expires):
+		return Status{State: Dropped, Reason: lapsed}
+	}
+	return Status{State: Online, Reason: "it was heard of lately", NextChange: expires}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
