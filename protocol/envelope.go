@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxMessageSize bounds one message in bytes, both ways: 256 KiB.
@@ -49,6 +53,9 @@ func Decode(topic Topic, data []byte) (Envelope, error) {
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
 		return e, fmt.Errorf("%s: %w", jsonProblem(err), ErrMalformed)
+	}
+	if bytes.TrimSpace(data)[0] != '{' { // null unmarshals into a struct without an error
+		return e, fmt.Errorf("not a JSON object: %w", ErrMalformed)
 	}
 	if e.Type != "" && e.Type != topic.Kind {
 		return e, fmt.Errorf("type is not %q: %w", topic.Kind, ErrMismatch)
@@ -95,8 +102,8 @@ func NewEnvelope(topic Topic, requestID string, payload any, now time.Time) (Env
 
 // Encode writes the message. It refuses, with [ErrMalformed] or [ErrTooLarge], what [Decode] or a
 // deployed agent could not read: an unknown type, invalid ids, a request_id that is missing on a
-// command or ACK or present elsewhere, a sent_at that is no RFC 3339 time, a payload that is no
-// object.
+// command or ACK or present elsewhere, an id that is too long or no UTF-8, a sent_at that is no
+// RFC 3339 time, a payload that is no object.
 func (e Envelope) Encode() ([]byte, error) {
 	switch {
 	case !e.Type.IsCommand() && !e.Type.IsUpstream():
@@ -105,8 +112,12 @@ func (e Envelope) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("invalid config_id or node_id: %w", ErrMalformed)
 	case needsRequestID(e.Type) != (e.RequestID != ""):
 		return nil, fmt.Errorf("request_id on a %s must be set on commands and ACKs only: %w", e.Type, ErrMalformed)
-	case len(e.RequestID) > maxFieldLength || len(e.BootID) > maxFieldLength || len(e.SessionID) > maxFieldLength:
-		return nil, fmt.Errorf("an id is longer than %d bytes: %w", maxFieldLength, ErrMalformed)
+	}
+	for _, f := range []string{e.RequestID, e.BootID, e.SessionID, e.SentAt} {
+		// json.Marshal would replace what is no UTF-8, and the other end would read another id.
+		if len(f) > maxFieldLength || !utf8.ValidString(f) {
+			return nil, fmt.Errorf("request_id, boot_id, session_id or sent_at is longer than %d bytes or no UTF-8: %w", maxFieldLength, ErrMalformed)
+		}
 	}
 	if _, err := time.Parse(time.RFC3339, e.SentAt); err != nil {
 		return nil, fmt.Errorf("sent_at is no RFC 3339 time: %w", ErrMalformed)
@@ -124,15 +135,47 @@ func (e Envelope) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// DecodePayload reads the payload into v, leniently: a field of an unexpected type is skipped and
-// keeps v's zero value, so that one odd field of a deployed agent does not cost the whole message.
+// DecodePayload reads the payload into v, a pointer to a zero struct, leniently: a field of an
+// unexpected type is skipped and keeps its zero value, so that one odd field of a deployed agent
+// does not cost the whole message. A payload that is no object is [ErrMalformed].
 func (e Envelope) DecodePayload(v any) error {
-	err := json.Unmarshal(e.Payload, v)
-	var odd *json.UnmarshalTypeError
-	if err != nil && !errors.As(err, &odd) {
-		return fmt.Errorf("payload of %s: %s: %w", e.Type, jsonProblem(err), ErrMalformed)
+	payload := []byte(e.Payload)
+	for {
+		err := json.Unmarshal(payload, v)
+		if err == nil {
+			return nil
+		}
+		var odd *json.UnmarshalTypeError
+		if !errors.As(err, &odd) || odd.Field == "" {
+			return fmt.Errorf("payload of %s: %s: %w", e.Type, jsonProblem(err), ErrMalformed)
+		}
+		// Unmarshal went on after the odd field, but it may have touched it: a *bool that meets a
+		// string is left pointing to false. So take the field out and start again.
+		name, _, _ := strings.Cut(odd.Field, ".")
+		if payload, err = withoutField(payload, name); err != nil {
+			return fmt.Errorf("payload of %s: %w", e.Type, err)
+		}
+		reflect.ValueOf(v).Elem().SetZero()
 	}
-	return nil
+}
+
+// withoutField takes the field name out of a JSON object, in whatever case it is written there,
+// as encoding/json matches names. A field that is not there is an error.
+func withoutField(object []byte, name string) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(object, &fields); err != nil {
+		return nil, fmt.Errorf("%s: %w", jsonProblem(err), ErrMalformed)
+	}
+	before := len(fields)
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return strings.EqualFold(key, name) })
+	if len(fields) == before {
+		return nil, fmt.Errorf("field %s has the wrong type: %w", name, ErrMalformed)
+	}
+	rest, err := json.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("no valid JSON: %w", ErrMalformed)
+	}
+	return rest, nil
 }
 
 // jsonProblem says what is wrong with a JSON text without repeating any of it.

@@ -1,0 +1,48 @@
+# make help lists the targets.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X wfm/internal/buildinfo.version=$(VERSION)"
+# Pinned in a module of its own, so that the product's go.mod stays free of its dependencies.
+LINT     = go tool -modfile=golangci-lint.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: run test race fuzz bench lint check build help
+
+run: build ## build and start the appliance: MQTT on :1883, HTTP on :8000, data in ./data
+	bin/wfm serve
+
+test: ## run all tests
+	go test ./...
+
+race: ## run all tests under the race detector (needs a C compiler)
+	go test -race ./...
+
+fuzz: ## run every fuzz test for FUZZTIME (10s) each
+	@set -e; \
+	grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
+		name="$${func#func }"; dir="$${file%/*}"; \
+		echo "$$dir $$name"; \
+		go test "$$dir" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null; \
+	done
+
+bench: ## run all benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+lint: ## lint the Go code (the first run builds the linter) and the shell scripts
+	$(LINT) run
+	@scripts="$$(find . -name '*.sh' -not -path './.git/*'; find .ci -name run 2>/dev/null || true)"; \
+	if [ -z "$$scripts" ]; then exit 0; \
+	elif command -v shellcheck >/dev/null; then echo shellcheck $$scripts; shellcheck $$scripts; \
+	elif [ -n "$$WFM_CI" ]; then echo 'shellcheck is not installed' >&2; exit 1; \
+	else echo 'shellcheck is not installed: the shell scripts are not linted'; fi
+
+check: build lint test race ## everything that must pass before a change goes in
+
+build: ## build bin/wfm and bin/wfm-agent
+	$(GO_BUILD) -o bin/wfm ./cmd/wfm
+	$(GO_BUILD) -o bin/wfm-agent ./cmd/wfm-agent
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,325 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Publisher hands messages to nodes.
+type Publisher interface {
+	// Ready reports whether the node has a session that would get a message on the topic now.
+	Ready(topic protocol.Topic) bool
+	// Publish hands the message over; an error means the node has not got it.
+	Publish(topic protocol.Topic, message []byte, expiry time.Duration) error
+}
+
+const (
+	// maxOpen bounds a node's open commands.
+	maxOpen = 64
+	// maxAttempts bounds how often one command is sent.
+	maxAttempts = 10
+	// queueExpiry is how long start and stop wait for a node that is away, when asked to.
+	queueExpiry = time.Hour
+	// restartGrace is how long, after a start of the appliance, an answer that was due earlier is
+	// still waited for: agents need a moment to reconnect.
+	restartGrace = 60 * time.Second
+	// retryWrite is when a change that could not be stored is tried again.
+	retryWrite = 5 * time.Second
+)
+
+// timeLimit is how long a node may take to answer, from sending.
+func timeLimit(a protocol.Action) time.Duration {
+	switch a {
+	case protocol.ActionDetect:
+		return 10 * time.Second
+	case protocol.ActionPush:
+		return 60 * time.Second
+	}
+	return 30 * time.Second
+}
+
+// repeatable reports whether carrying the action out twice is the same as once, even for an agent
+// that does not know request ids.
+func repeatable(a protocol.Action) bool {
+	return a == protocol.ActionDetect || a == protocol.ActionWGShow || a == protocol.ActionDescribe
+}
+
+// Control runs the commands of all nodes.
+type Control struct {
+	db        *store.DB
+	publisher Publisher
+	log       *slog.Logger
+
+	running sync.WaitGroup // timers and senders at work
+
+	mu      sync.Mutex
+	stopped bool
+	timers  map[string]*time.Timer     // by request id, of open commands
+	waiters map[string][]chan struct{} // by request id; closed when the command ends
+	senders map[string]*sync.Mutex     // by node id: commands go out in order
+}
+
+// New makes the control over db. Nothing happens before [Control.Start].
+func New(db *store.DB, publisher Publisher, log *slog.Logger) *Control {
+	return &Control{
+		db: db, publisher: publisher, log: log,
+		timers: make(map[string]*time.Timer), waiters: make(map[string][]chan struct{}),
+		senders: make(map[string]*sync.Mutex),
+	}
+}
+
+// Start takes up the commands that were open when the appliance last stopped, however it stopped.
+func (c *Control) Start() error {
+	return c.db.Update(func(tx *store.Tx) error {
+		open, err := tx.OpenCommands("")
+		if err != nil {
+			return err
+		}
+		for _, cmd := range open {
+			grace := tx.Now().Add(restartGrace).UTC()
+			if cmd.State != store.CommandQueued && cmd.DeadlineAt.Before(grace) {
+				cmd.DeadlineAt = grace
+				if err := tx.PutCommand(cmd); err != nil {
+					return err
+				}
+			}
+			tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+		}
+		return nil
+	})
+}
+
+// Stop ends the timers and waits for what is under way. Commands stay open in the store.
+func (c *Control) Stop() {
+	c.mu.Lock()
+	c.stopped = true
+	for _, t := range c.timers {
+		if t.Stop() {
+			c.running.Done()
+		}
+	}
+	clear(c.timers)
+	for _, ws := range c.waiters {
+		for _, w := range ws {
+			close(w)
+		}
+	}
+	clear(c.waiters)
+	c.mu.Unlock()
+	c.running.Wait()
+}
+
+// Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
+// that is away; otherwise they are refused. Errors: store.ErrInvalidAction, ErrNodeNotFound,
+// ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized, ErrNoStagedConfig, ErrTooManyCommands,
+// ErrNodeOffline, and those of writing. It returns the command as it is after the attempt to send.
+func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
+	cmd, err := c.write(nodeID, action, requestedBy, queue)
+	if err != nil {
+		return store.Command{}, err
+	}
+	c.send(nodeID)
+	err = c.db.View(func(tx *store.Tx) (err error) {
+		cmd, err = tx.Command(cmd.RequestID)
+		return err
+	})
+	return cmd, err
+}
+
+func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
+	var cmd store.Command
+	kind := action.Kind()
+	if kind == "" {
+		return cmd, fmt.Errorf("%q: %w", string(action), store.ErrInvalidAction)
+	}
+	err := c.db.Update(func(tx *store.Tx) error {
+		node, cfg, err := addressee(tx, nodeID)
+		if err != nil {
+			return err
+		}
+		if action == protocol.ActionPush {
+			return store.ErrNoStagedConfig
+		}
+		topic := protocol.Topic{ConfigID: cfg.ID, NodeID: node.ID, Kind: kind}
+		ready := c.publisher.Ready(topic)
+		if !ready && (!queue || repeatable(action)) {
+			return store.ErrNodeOffline
+		}
+		open, err := tx.OpenCommands(nodeID)
+		if err != nil {
+			return err
+		}
+		if len(open) >= maxOpen {
+			return store.ErrTooManyCommands
+		}
+		payload, err := json.Marshal(payloadOf(action, cfg, node))
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", action, err)
+		}
+		expiry := timeLimit(action)
+		if queue {
+			expiry = queueExpiry
+		}
+		cmd = store.Command{
+			RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
+			Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
+			ExpiresAt: tx.Now().Add(expiry).UTC(),
+		}
+		if !ready {
+			cmd.Detail = "waits for the node to connect"
+		}
+		if err := tx.AddCommand(&cmd); err != nil {
+			return err
+		}
+		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+		return nil
+	})
+	return cmd, err
+}
+
+// addressee is the node if it can get commands.
+func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
+	node, err := tx.Node(nodeID)
+	if err != nil {
+		return node, store.Config{}, err
+	}
+	cfg, err := tx.Config(node.ConfigID)
+	switch {
+	case err != nil:
+		return node, cfg, err
+	case node.Type != store.NodeDynamic:
+		return node, cfg, store.ErrNodeStatic
+	case !node.Enabled || !cfg.Enabled:
+		return node, cfg, store.ErrNodeDisabled
+	case node.Client == nil:
+		return node, cfg, store.ErrNotInitialized
+	}
+	return node, cfg, nil
+}
+
+func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
+	switch a.Kind() {
+	case protocol.KindControl:
+		return protocol.Control{
+			Action: a, TunnelProtocol: cfg.TunnelProtocol, PreviousTunnelProtocol: cfg.TunnelProtocol,
+			InterfaceName: n.InterfaceName,
+		}
+	case protocol.KindInfo:
+		return protocol.Info{Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}
+	default:
+		return protocol.Detect{TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}
+	}
+}
+
+// Cancel ends an open command. One that was sent may be carried out all the same, and its detail
+// says so. Errors: store.ErrCommandNotFound, store.ErrCommandEnded.
+func (c *Control) Cancel(_ context.Context, requestID, by string) (store.Command, error) {
+	var cmd store.Command
+	err := c.db.Update(func(tx *store.Tx) (err error) {
+		if cmd, err = tx.Command(requestID); err != nil {
+			return err
+		}
+		if cmd.State.Ended() {
+			return store.ErrCommandEnded
+		}
+		detail := "cancelled by " + by
+		if cmd.State != store.CommandQueued {
+			detail += "; it had been sent, so the node may have carried it out"
+		}
+		return c.end(tx, &cmd, store.CommandCancelled, detail)
+	})
+	return cmd, err
+}
+
+// end writes the command's end, and tells who waits for it once that is on disk.
+func (c *Control) end(tx *store.Tx, cmd *store.Command, state store.CommandState, detail string) error {
+	cmd.State, cmd.Detail = state, detail
+	id := cmd.RequestID
+	tx.OnCommit(func() { c.settled(id) })
+	if cmd.Action == protocol.ActionDetect && state != store.CommandApplied && cmd.Attempts > 0 && state != store.CommandCancelled {
+		err := tx.UpdateEvidence(cmd.NodeID, func(e *store.Evidence) { e.ProbeFailedAt = tx.Now().UTC() })
+		if err != nil && !errors.Is(err, store.ErrNodeNotFound) {
+			return err
+		}
+	}
+	return tx.PutCommand(*cmd)
+}
+
+// settled forgets the command's timer and wakes its waiters.
+func (c *Control) settled(requestID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.timers[requestID]; t != nil && t.Stop() {
+		c.running.Done()
+	}
+	delete(c.timers, requestID)
+	for _, w := range c.waiters[requestID] {
+		close(w)
+	}
+	delete(c.waiters, requestID)
+}
+
+// Wait returns the command as soon as it has ended, or as it is when ctx or the control ends.
+// Error: store.ErrCommandNotFound.
+func (c *Control) Wait(ctx context.Context, requestID string) (store.Command, error) {
+	ended := make(chan struct{})
+	c.mu.Lock()
+	if !c.stopped {
+		c.waiters[requestID] = append(c.waiters[requestID], ended)
+	}
+	c.mu.Unlock()
+	defer c.forget(requestID, ended)
+	read := func() (cmd store.Command, err error) {
+		err = c.db.View(func(tx *store.Tx) (err error) { cmd, err = tx.Command(requestID); return err })
+		return cmd, err
+	}
+	// Only now look: an end from here on wakes us.
+	cmd, err := read()
+	if err != nil || cmd.State.Ended() {
+		return cmd, err
+	}
+	// The store ends commands by itself too, when a node is reset or disabled; its feed tells.
+	changes := c.db.Subscribe(256)
+	defer changes.Close()
+	for {
+		select {
+		case <-ended:
+			return read()
+		case <-ctx.Done():
+			return read()
+		case ch, ok := <-changes.C:
+			if ok && ch.RequestID != requestID {
+				continue
+			}
+			if cmd, err = read(); err != nil || cmd.State.Ended() {
+				return cmd, err
+			}
+			if !ok {
+				changes = c.db.Subscribe(256)
+			}
+		}
+	}
+}
+
+func (c *Control) forget(requestID string, w chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ws := c.waiters[requestID]
+	for i := range ws {
+		if ws[i] == w {
+			c.waiters[requestID] = append(ws[:i:i], ws[i+1:]...)
+			break
+		}
+	}
+	if len(c.waiters[requestID]) == 0 {
+		delete(c.waiters, requestID)
+	}
+}
