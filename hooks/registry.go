@@ -36,6 +36,7 @@ type Session struct {
 	ConfigID   string
 	Generation uint64 // of the grant it logged in with
 	Remote     string
+	Since      time.Time // when it logged in
 }
 
 // Conn is a connection that says when the broker has let go of it for good.
@@ -91,7 +92,7 @@ func (r *Registry) add(cl *mqtt.Client, g store.Grant) {
 	s := &session{
 		Session: Session{
 			ID: r.counter.Add(1), NodeID: g.NodeID, ConfigID: g.ConfigID,
-			Generation: g.Generation, Remote: cl.Net.Remote,
+			Generation: g.Generation, Remote: cl.Net.Remote, Since: time.Now(),
 		},
 		client:  cl,
 		limiter: rate.NewLimiter(messagesPerSecond, messageBurst),
@@ -253,11 +254,8 @@ func endReason(cause error) string {
 // Deliver calls publish if the node's session is subscribed to topic, and reports whether the
 // session has taken what was published.
 func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, error) {
-	s := r.current(protocol.ClientID(topic.NodeID))
-	if s == nil || s.client.Closed() {
-		return false, nil
-	}
-	if _, ok := s.client.State.Subscriptions.Get(topic.String()); !ok {
+	s := r.subscriber(topic)
+	if s == nil {
 		return false, nil
 	}
 	s.publishing.Lock()
@@ -267,6 +265,21 @@ func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, er
 		return false, err
 	}
 	return s.dropped.Load() == before && !s.client.Closed(), nil
+}
+
+// Ready reports whether the node's session is subscribed to topic.
+func (r *Registry) Ready(topic protocol.Topic) bool { return r.subscriber(topic) != nil }
+
+// subscriber is the live session that is subscribed to the topic, or nil.
+func (r *Registry) subscriber(topic protocol.Topic) *session {
+	s := r.current(protocol.ClientID(topic.NodeID))
+	if s == nil || s.client.Closed() {
+		return nil
+	}
+	if _, ok := s.client.State.Subscriptions.Get(topic.String()); !ok {
+		return nil
+	}
+	return s
 }
 
 // Sessions is the number of live sessions.

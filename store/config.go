@@ -12,14 +12,17 @@ var (
 
 // Config is one mesh.
 type Config struct {
-	ID             string    `json:"id"`
-	Name           string    `json:"name"` // unique
-	Description    string    `json:"description"`
-	Enabled        bool      `json:"enabled"`
-	TunnelProtocol string    `json:"tunnel_protocol"`
-	AWGVersion     string    `json:"awg_version,omitempty"`
-	CreatedAt      time.Time `json:"created_at"`
-	UpdatedAt      time.Time `json:"updated_at"`
+	ID             string `json:"id"`
+	Name           string `json:"name"` // unique
+	Description    string `json:"description"`
+	Enabled        bool   `json:"enabled"`
+	TunnelProtocol string `json:"tunnel_protocol"`
+	// PreviousTunnelProtocol is what TunnelProtocol was before it last changed; empty when it never
+	// did. An agent needs it to take the old tunnel down. PutConfig keeps it.
+	PreviousTunnelProtocol string    `json:"previous_tunnel_protocol,omitempty"`
+	AWGVersion             string    `json:"awg_version,omitempty"`
+	CreatedAt              time.Time `json:"created_at"`
+	UpdatedAt              time.Time `json:"updated_at"`
 }
 
 // Config returns the config, or [ErrConfigNotFound].
@@ -62,7 +65,10 @@ func (tx *Tx) PutConfig(c *Config) error {
 	c.UpdatedAt = tx.now.UTC()
 	c.CreatedAt = c.UpdatedAt
 	if exists {
-		c.CreatedAt = old.CreatedAt
+		c.CreatedAt, c.PreviousTunnelProtocol = old.CreatedAt, old.PreviousTunnelProtocol
+		if old.TunnelProtocol != c.TunnelProtocol {
+			c.PreviousTunnelProtocol = old.TunnelProtocol
+		}
 		if err := tx.deleteRaw(bucketConfigNames, []byte(old.Name)); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,20 +60,19 @@ type Control struct {
 	log       *slog.Logger
 
 	running sync.WaitGroup // timers and senders at work
+	done    chan struct{}  // closed by Stop
 
 	mu      sync.Mutex
 	stopped bool
-	timers  map[string]*time.Timer     // by request id, of open commands
-	waiters map[string][]chan struct{} // by request id; closed when the command ends
-	senders map[string]*sync.Mutex     // by node id: commands go out in order
+	timers  map[string]*time.Timer // by request id, of open commands
+	senders map[string]*sync.Mutex // by node id: commands go out in order
 }
 
 // New makes the control over db. Nothing happens before [Control.Start].
 func New(db *store.DB, publisher Publisher, log *slog.Logger) *Control {
 	return &Control{
 		db: db, publisher: publisher, log: log,
-		timers: make(map[string]*time.Timer), waiters: make(map[string][]chan struct{}),
-		senders: make(map[string]*sync.Mutex),
+		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 	}
 }
 
@@ -100,6 +100,10 @@ func (c *Control) Start() error {
 // Stop ends the timers and waits for what is under way. Commands stay open in the store.
 func (c *Control) Stop() {
 	c.mu.Lock()
+	if c.stopped {
+		c.mu.Unlock()
+		return
+	}
 	c.stopped = true
 	for _, t := range c.timers {
 		if t.Stop() {
@@ -107,13 +111,8 @@ func (c *Control) Stop() {
 		}
 	}
 	clear(c.timers)
-	for _, ws := range c.waiters {
-		for _, w := range ws {
-			close(w)
-		}
-	}
-	clear(c.waiters)
 	c.mu.Unlock()
+	close(c.done)
 	c.running.Wait()
 }
 
@@ -127,11 +126,7 @@ func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action
 		return store.Command{}, err
 	}
 	c.send(nodeID)
-	err = c.db.View(func(tx *store.Tx) (err error) {
-		cmd, err = tx.Command(cmd.RequestID)
-		return err
-	})
-	return cmd, err
+	return c.read(cmd.RequestID)
 }
 
 func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
@@ -209,8 +204,8 @@ func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
 	switch a.Kind() {
 	case protocol.KindControl:
 		return protocol.Control{
-			Action: a, TunnelProtocol: cfg.TunnelProtocol, PreviousTunnelProtocol: cfg.TunnelProtocol,
-			InterfaceName: n.InterfaceName,
+			Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName,
+			PreviousTunnelProtocol: cmp.Or(cfg.PreviousTunnelProtocol, cfg.TunnelProtocol),
 		}
 	case protocol.KindInfo:
 		return protocol.Info{Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}
@@ -239,7 +234,7 @@ func (c *Control) Cancel(_ context.Context, requestID, by string) (store.Command
 	return cmd, err
 }
 
-// end writes the command's end, and tells who waits for it once that is on disk.
+// end writes the command's end. A detect that was sent and got no good answer is evidence.
 func (c *Control) end(tx *store.Tx, cmd *store.Command, state store.CommandState, detail string) error {
 	cmd.State, cmd.Detail = state, detail
 	id := cmd.RequestID
@@ -253,7 +248,7 @@ func (c *Control) end(tx *store.Tx, cmd *store.Command, state store.CommandState
 	return tx.PutCommand(*cmd)
 }
 
-// settled forgets the command's timer and wakes its waiters.
+// settled forgets the command's timer.
 func (c *Control) settled(requestID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -261,65 +256,44 @@ func (c *Control) settled(requestID string) {
 		c.running.Done()
 	}
 	delete(c.timers, requestID)
-	for _, w := range c.waiters[requestID] {
-		close(w)
-	}
-	delete(c.waiters, requestID)
 }
 
 // Wait returns the command as soon as it has ended, or as it is when ctx or the control ends.
 // Error: store.ErrCommandNotFound.
 func (c *Control) Wait(ctx context.Context, requestID string) (store.Command, error) {
-	ended := make(chan struct{})
-	c.mu.Lock()
-	if !c.stopped {
-		c.waiters[requestID] = append(c.waiters[requestID], ended)
-	}
-	c.mu.Unlock()
-	defer c.forget(requestID, ended)
-	read := func() (cmd store.Command, err error) {
-		err = c.db.View(func(tx *store.Tx) (err error) { cmd, err = tx.Command(requestID); return err })
-		return cmd, err
-	}
-	// Only now look: an end from here on wakes us.
-	cmd, err := read()
-	if err != nil || cmd.State.Ended() {
-		return cmd, err
-	}
-	// The store ends commands by itself too, when a node is reset or disabled; its feed tells.
-	changes := c.db.Subscribe(256)
-	defer changes.Close()
 	for {
-		select {
-		case <-ended:
-			return read()
-		case <-ctx.Done():
-			return read()
-		case ch, ok := <-changes.C:
-			if ok && ch.RequestID != requestID {
-				continue
+		// First listen, then look: an end in between is heard.
+		changes := c.db.Subscribe(256)
+		cmd, err := c.read(requestID)
+		for err == nil && !cmd.State.Ended() {
+			select {
+			case <-ctx.Done():
+				changes.Close()
+				return c.read(requestID)
+			case <-c.done:
+				changes.Close()
+				return c.read(requestID)
+			case ch, ok := <-changes.C:
+				if ok && ch.RequestID == requestID {
+					cmd, err = c.read(requestID)
+				}
+				if ok {
+					continue
+				}
 			}
-			if cmd, err = read(); err != nil || cmd.State.Ended() {
-				return cmd, err
-			}
-			if !ok {
-				changes = c.db.Subscribe(256)
-			}
+			break // too slow for the feed: listen anew
+		}
+		changes.Close()
+		if err != nil || cmd.State.Ended() {
+			return cmd, err
 		}
 	}
 }
 
-func (c *Control) forget(requestID string, w chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ws := c.waiters[requestID]
-	for i := range ws {
-		if ws[i] == w {
-			c.waiters[requestID] = append(ws[:i:i], ws[i+1:]...)
-			break
-		}
-	}
-	if len(c.waiters[requestID]) == 0 {
-		delete(c.waiters, requestID)
-	}
+func (c *Control) read(requestID string) (cmd store.Command, err error) {
+	err = c.db.View(func(tx *store.Tx) (err error) {
+		cmd, err = tx.Command(requestID)
+		return err
+	})
+	return cmd, err
 }

@@ -1,0 +1,159 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Bounds of what is kept of an ACK; a node chooses its length.
+const (
+	maxMessage = 4 << 10
+	maxWord    = 128
+	maxList    = 32
+)
+
+// Ack takes an ACK that came on topic, within the transaction that stores everything else about
+// the message. An ACK that does not fit changes no command's state: it leaves a note on the node's
+// own command, or in the node's journal when there is none.
+func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
+	bound(&ack)
+	cmd, err := tx.Command(env.RequestID)
+	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && cmd.NodeID != topic.NodeID) {
+		// Of another node's command it learns nothing, and touches nothing.
+		return tx.Note(topic.NodeID, store.JournalEntry{
+			Level: "warning", Event: "ack_unmatched", RequestID: env.RequestID, SessionID: env.SessionID,
+			Message: fmt.Sprintf("%s with status %q for a request_id this node was never sent", topic.Kind, clip(string(ack.Status), maxWord)),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if why := misfit(cmd, topic, ack); why != "" {
+		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: why})
+		return tx.PutCommand(cmd)
+	}
+	cmd.AckAt, cmd.Ack, cmd.ResolveBy = tx.Now().UTC(), &ack, ""
+	switch ack.Status {
+	case protocol.AckAccepted:
+		cmd.State, cmd.Detail = store.CommandAccepted, ack.Message
+		cmd.DeadlineAt = tx.Now().Add(timeLimit(cmd.Action)).UTC()
+		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+		return tx.PutCommand(cmd)
+	case protocol.AckFailed:
+		err = c.end(tx, &cmd, store.CommandFailed, ack.Message)
+	default:
+		err = c.end(tx, &cmd, store.CommandApplied, ack.Message)
+	}
+	if err == nil && cmd.Action == protocol.ActionDetect && ack.Status == protocol.AckApplied {
+		err = c.resolve(tx, cmd, ack)
+	}
+	return err
+}
+
+// misfit says why the ACK does not count for the command, or "".
+func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
+	status := clip(string(ack.Status), maxWord)
+	switch {
+	case topic.Kind != cmd.Kind.Ack():
+		return fmt.Sprintf("ignored a %s: the command wants a %s", topic.Kind, cmd.Kind.Ack())
+	case !ack.Status.Valid():
+		return fmt.Sprintf("ignored an ACK with the unknown status %q", status)
+	case cmd.State.Ended() && !cmd.AckAt.IsZero():
+		return fmt.Sprintf("ignored a repeated ACK (%s)", status)
+	case cmd.State.Ended():
+		return fmt.Sprintf("ignored a late ACK (%s): the command was %s already", status, cmd.State)
+	case cmd.Attempts == 0:
+		return fmt.Sprintf("ignored an ACK (%s) that came before the command was sent", status)
+	case cmd.State == store.CommandAccepted && ack.Status == protocol.AckAccepted:
+		return "ignored a repeated ACK (accepted)"
+	}
+	return ""
+}
+
+// resolve uses the detect to tell what became of commands that cannot be asked for again. If the
+// tunnel is as the command wanted it, nobody knows who did it; otherwise it is sent again.
+func (c *Control) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) error {
+	open, err := tx.OpenCommands(detect.NodeID)
+	if err != nil {
+		return err
+	}
+	for _, cmd := range open {
+		if cmd.ResolveBy != detect.RequestID || ack.WGOnline == nil {
+			continue
+		}
+		if *ack.WGOnline == (cmd.Action == protocol.ActionStart) {
+			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
+			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer; a detect afterwards says that the tunnel "+state+", as asked")
+		} else {
+			cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "a detect says that it was not carried out; sent again"})
+			err = c.requeue(tx, cmd)
+			tx.OnCommit(func() { c.NodeReady(cmd.NodeID, time.Time{}) }) // no session is older: it only sends
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Output takes a piece of a command's output, within the message's transaction.
+func (c *Control) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
+	cmd, err := tx.Command(ev.RequestID)
+	why := ""
+	switch {
+	case errors.Is(err, store.ErrCommandNotFound) || (err == nil && cmd.NodeID != topic.NodeID):
+		why = "output for a request_id this node was never sent"
+	case err != nil:
+		return err
+	case cmd.Kind != protocol.KindInfo || cmd.Attempts == 0:
+		why = "output for a command that has none"
+	case cmd.State.Ended():
+		return tx.AddNote(cmd.RequestID, "ignored output that came after the end")
+	case ev.Stream != "stdout" && ev.Stream != "stderr":
+		why = "output on an unknown stream"
+	}
+	if why != "" {
+		return tx.Note(topic.NodeID, store.JournalEntry{
+			Level: "warning", Event: "output_unmatched", RequestID: clip(ev.RequestID, maxWord), SessionID: env.SessionID, Message: why,
+		})
+	}
+	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: clip(ev.Message, maxMessage), Output: ev.Output})
+}
+
+// bound cuts what a node may have made too long.
+func bound(a *protocol.Ack) {
+	a.Message = clip(a.Message, maxMessage)
+	a.Action = protocol.Action(clip(string(a.Action), maxWord))
+	a.ConfigSHA256, a.Platform = clip(a.ConfigSHA256, maxWord), clip(a.Platform, maxWord)
+	a.ClientVersion, a.Arch = clip(a.ClientVersion, maxWord), clip(a.Arch, maxWord)
+	if len(a.Capabilities) > maxList {
+		a.Capabilities = a.Capabilities[:maxList]
+	}
+	for i, s := range a.Capabilities {
+		a.Capabilities[i] = clip(s, maxWord)
+	}
+	if len(a.Toolchain) > maxList {
+		a.Toolchain = nil
+	}
+	for tool, version := range a.Toolchain {
+		if len(tool) > maxWord {
+			delete(a.Toolchain, tool)
+			continue
+		}
+		a.Toolchain[tool] = clip(version, maxWord)
+	}
+}
+
+// clip cuts s to at most n bytes, at a character.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	s = s[:n-3]
+	return strings.ToValidUTF8(s, "") + "…"
+}

@@ -1,0 +1,287 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// send brings the node's queued commands out, in order. A command is on disk as sent before it is
+// published, so that no answer can come for one that counts as queued.
+func (c *Control) send(nodeID string) {
+	unlock, ok := c.lockSender(nodeID)
+	if !ok {
+		return
+	}
+	defer unlock()
+	var open []store.Command
+	err := c.db.View(func(tx *store.Tx) (err error) { open, err = tx.OpenCommands(nodeID); return err })
+	if err != nil {
+		c.log.Error("cannot read the commands of a node", "node_id", nodeID, "err", err)
+		return
+	}
+	for _, cmd := range open {
+		if cmd.State == store.CommandQueued && !c.sendOne(cmd) {
+			return // the others would fare the same, and order matters
+		}
+	}
+}
+
+// lockSender makes a node's commands go out one after the other. ok is false once the control
+// stops.
+func (c *Control) lockSender(nodeID string) (unlock func(), ok bool) {
+	c.mu.Lock()
+	if c.stopped {
+		c.mu.Unlock()
+		return nil, false
+	}
+	m := c.senders[nodeID]
+	if m == nil {
+		m = &sync.Mutex{}
+		c.senders[nodeID] = m
+	}
+	c.running.Add(1)
+	c.mu.Unlock()
+	m.Lock()
+	return func() { m.Unlock(); c.running.Done() }, true
+}
+
+// sendOne reports whether the command was handed over.
+func (c *Control) sendOne(cmd store.Command) bool {
+	topic := protocol.Topic{ConfigID: cmd.ConfigID, NodeID: cmd.NodeID, Kind: cmd.Kind}
+	if !c.publisher.Ready(topic) {
+		return false
+	}
+	env, err := protocol.NewEnvelope(topic, cmd.RequestID, cmd.Payload, time.Now())
+	var message []byte
+	if err == nil {
+		message, err = env.Encode()
+	}
+	if err != nil {
+		c.log.Error("cannot encode a command", "request_id", cmd.RequestID, "err", err)
+		return false
+	}
+	limit := timeLimit(cmd.Action)
+	err = c.change(cmd.RequestID, func(tx *store.Tx, cmd *store.Command) error {
+		if cmd.State != store.CommandQueued {
+			return errNothingToDo
+		}
+		if cmd.Attempts >= maxAttempts {
+			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
+		}
+		cmd.State, cmd.Attempts, cmd.Detail = store.CommandSent, cmd.Attempts+1, ""
+		cmd.SentAt, cmd.DeadlineAt = tx.Now().UTC(), tx.Now().Add(limit).UTC()
+		if cmd.Action == protocol.ActionDetect {
+			if err := tx.UpdateEvidence(cmd.NodeID, func(e *store.Evidence) { e.ProbeSentAt = tx.Now().UTC() }); err != nil {
+				return err
+			}
+		}
+		return tx.PutCommand(*cmd)
+	})
+	if err != nil {
+		if !errors.Is(err, errNothingToDo) {
+			c.log.Error("cannot record that a command is sent, so it is not", "request_id", cmd.RequestID, "err", err)
+		}
+		return errors.Is(err, errNothingToDo)
+	}
+	if err := c.publisher.Publish(topic, message, limit); err != nil {
+		c.log.Info("the node was gone when a command was sent", "node_id", cmd.NodeID, "request_id", cmd.RequestID)
+		c.unsend(cmd.RequestID)
+		return false
+	}
+	return true
+}
+
+// unsend takes back that a command was sent. Should the node have got it all the same, its ACK
+// still counts, since an attempt was made.
+func (c *Control) unsend(requestID string) {
+	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
+		if cmd.State != store.CommandSent {
+			return errNothingToDo
+		}
+		cmd.State, cmd.DeadlineAt, cmd.Detail = store.CommandQueued, time.Time{}, "waits for the node to connect"
+		return tx.PutCommand(*cmd)
+	})
+	if err != nil && !errors.Is(err, errNothingToDo) {
+		// It stays sent and ends by its time limit as unknown, which is true.
+		c.log.Error("cannot record that a command was not sent", "request_id", requestID, "err", err)
+	}
+}
+
+var errNothingToDo = errors.New("nothing to do")
+
+// change runs fn on the command as it is now and arms its timer anew. fn returns errNothingToDo to
+// leave it alone.
+func (c *Control) change(requestID string, fn func(*store.Tx, *store.Command) error) error {
+	return c.db.Update(func(tx *store.Tx) error {
+		cmd, err := tx.Command(requestID)
+		if err != nil {
+			return err
+		}
+		if err := fn(tx, &cmd); err != nil {
+			return err
+		}
+		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+		return nil
+	})
+}
+
+// NodeReady is called when the node's session, established at since, has subscribed. It sends what is queued, and deals
+// with what was sent in an earlier session and not answered: an agent that knows request ids, or
+// an action that may be done twice, gets it again; of any other a detect has to tell what became.
+func (c *Control) NodeReady(nodeID string, since time.Time) {
+	c.mu.Lock()
+	if c.stopped {
+		c.mu.Unlock()
+		return
+	}
+	c.running.Add(1)
+	c.mu.Unlock()
+	go func() { // the caller is the session's own goroutine, which should read on
+		defer c.running.Done()
+		probe := false
+		err := c.db.Update(func(tx *store.Tx) (err error) {
+			probe, err = c.takeUp(tx, nodeID, since)
+			return err
+		})
+		if err != nil {
+			c.log.Error("cannot take up the node's commands", "node_id", nodeID, "err", err)
+		}
+		if probe {
+			c.probe(nodeID, since)
+		}
+		c.send(nodeID)
+	}()
+}
+
+// takeUp queues the unanswered commands of earlier sessions again where that is safe, and reports whether a detect is
+// needed for the rest.
+func (c *Control) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe bool, err error) {
+	node, err := tx.Node(nodeID)
+	if errors.Is(err, store.ErrNodeNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	open, err := tx.OpenCommands(nodeID)
+	if err != nil {
+		return false, err
+	}
+	for _, cmd := range open {
+		switch {
+		case !leftOver(cmd, since):
+			continue
+		case !node.Can(protocol.CapabilityDedupe) && !repeatable(cmd.Action):
+			probe = true
+			continue
+		}
+		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "the node came back without having answered; sent again"})
+		if err := c.requeue(tx, cmd); err != nil {
+			return false, err
+		}
+	}
+	return probe, nil
+}
+
+// leftOver reports whether the command was sent in a session before the one established at since.
+func leftOver(cmd store.Command, since time.Time) bool {
+	return cmd.State != store.CommandQueued && cmd.SentAt.Before(since)
+}
+
+// requeue makes a sent command wait to be sent again, within a fresh time limit.
+func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
+	cmd.State, cmd.ResolveBy = store.CommandQueued, ""
+	cmd.ExpiresAt = tx.Now().Add(timeLimit(cmd.Action)).UTC()
+	tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+	return tx.PutCommand(cmd)
+}
+
+// probe issues the detect that is to tell what became of the node's unanswered commands.
+func (c *Control) probe(nodeID string, since time.Time) {
+	detect, err := c.write(nodeID, protocol.ActionDetect, "system", false)
+	if err != nil {
+		c.log.Info("cannot ask the node what became of its commands", "node_id", nodeID, "err", err)
+		return // they end by their time limit as unknown
+	}
+	err = c.db.Update(func(tx *store.Tx) error {
+		open, err := tx.OpenCommands(nodeID)
+		if err != nil {
+			return err
+		}
+		for _, cmd := range open {
+			if !leftOver(cmd, since) || repeatable(cmd.Action) || cmd.ResolveBy != "" {
+				continue
+			}
+			cmd.ResolveBy = detect.RequestID
+			cmd.DeadlineAt = tx.Now().Add(timeLimit(protocol.ActionDetect) + timeLimit(cmd.Action)).UTC()
+			tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+			if err := tx.PutCommand(cmd); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.log.Error("cannot note which detect is to tell", "node_id", nodeID, "err", err)
+	}
+}
+
+// arm sets the command's timer to the next moment something is due, or ends it.
+func (c *Control) arm(cmd store.Command, now time.Time) {
+	if cmd.State.Ended() {
+		c.settled(cmd.RequestID)
+		return
+	}
+	due := cmd.ExpiresAt
+	if cmd.State != store.CommandQueued {
+		due = cmd.DeadlineAt
+	}
+	c.armIn(cmd.RequestID, max(0, due.Sub(now)))
+}
+
+func (c *Control) armIn(requestID string, wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return
+	}
+	if t := c.timers[requestID]; t != nil && t.Stop() {
+		c.running.Done()
+	}
+	c.running.Add(1)
+	c.timers[requestID] = time.AfterFunc(wait, func() {
+		defer c.running.Done()
+		c.due(requestID)
+	})
+}
+
+// due ends a command whose time is over.
+func (c *Control) due(requestID string) {
+	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
+		now := tx.Now()
+		switch {
+		case cmd.State.Ended():
+			return nil
+		case cmd.State == store.CommandQueued && !now.Before(cmd.ExpiresAt):
+			if cmd.Attempts > 0 {
+				return c.end(tx, cmd, store.CommandUnknown, "it was sent, the link was lost, and no answer came; whether it was carried out is not known")
+			}
+			return c.end(tx, cmd, store.CommandExpired, "the node did not connect in time; it was never sent")
+		case cmd.State != store.CommandQueued && !now.Before(cmd.DeadlineAt):
+			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("no answer within %s; whether it was carried out is not known", timeLimit(cmd.Action)))
+		}
+		return nil // not due after all: change arms it anew
+	})
+	switch {
+	case errors.Is(err, store.ErrCommandNotFound), errors.Is(err, store.ErrClosed):
+		c.settled(requestID)
+	case err != nil:
+		c.log.Error("cannot end a command whose time is over; trying again", "request_id", requestID, "err", err)
+		c.armIn(requestID, retryWrite)
+	}
+}
