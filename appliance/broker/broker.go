@@ -36,6 +36,7 @@ type Broker struct {
 	registry *hooks.Registry
 	socket   net.Listener
 	log      *slog.Logger
+	started  time.Time
 
 	stopOnce sync.Once
 	stopped  chan struct{}
@@ -100,11 +101,15 @@ func (b *Broker) Addr() net.Addr { return b.socket.Addr() }
 
 // Start begins to accept connections.
 func (b *Broker) Start() error {
+	b.started = time.Now()
 	if err := b.server.Serve(); err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}
 	return nil
 }
+
+// StartedAt is when the broker began to accept connections.
+func (b *Broker) StartedAt() time.Time { return b.started }
 
 // Stop closes every connection and returns when all is over or ctx ends. It may be called again.
 func (b *Broker) Stop(ctx context.Context) error {

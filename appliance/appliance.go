@@ -1,0 +1,235 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"wfm/appliance/broker"
+	"wfm/appliance/control"
+	"wfm/appliance/presence"
+	"wfm/internal/buildinfo"
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web"
+)
+
+// Options are what an appliance needs. See cmd/wfm for the defaults.
+type Options struct {
+	DataDir  string
+	HTTPAddr string
+	// MQTTEnabled false runs without a broker: everything that needs one answers MQTT_DISABLED.
+	MQTTEnabled bool
+	MQTTAddr    string
+	// MQTTPublicHost and MQTTPublicPort are handed to agents at bind. Empty and 0: the host the
+	// agent used for the bind itself, and the port the broker listens on.
+	MQTTPublicHost string
+	MQTTPublicPort int
+	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
+	PublicOrigin        string
+	ExtraAllowedOrigins []string
+	// AdminPassword sets up the account "admin" if there is none yet.
+	AdminPassword string
+	SessionTTL    time.Duration
+	Logger        *slog.Logger
+}
+
+// Appliance is a running appliance.
+type Appliance struct {
+	log        *slog.Logger
+	db         *store.DB
+	broker     *broker.Broker // nil without MQTT
+	control    *control.Control
+	web        *web.Server
+	httpSocket net.Listener
+	setupToken string
+
+	serving chan error
+	stops   []namedStop // in order of start
+	stop    sync.Once
+	stopped chan struct{}
+}
+
+type namedStop struct {
+	name string
+	fn   func(context.Context) error
+}
+
+// New opens the store and binds every port. Its errors are one sentence that names what is taken,
+// missing or wrong; everything opened so far is released then.
+func New(o Options) (_ *Appliance, err error) {
+	a := &Appliance{log: o.Logger, serving: make(chan error, 1), stopped: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			_ = a.Stop(context.Background())
+		}
+	}()
+	a.db, err = store.Open(o.DataDir, store.Options{Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("store", func(context.Context) error { return a.db.Close() })
+	if a.setupToken, err = setUp(a.db, o.AdminPassword); err != nil {
+		return nil, err
+	}
+	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
+		return nil, fmt.Errorf("close the connections of the last run: %w", err)
+	}
+	if o.MQTTEnabled {
+		if err := a.newBroker(o); err != nil {
+			return nil, err
+		}
+	}
+	a.httpSocket, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for HTTP on %s: %w", o.HTTPAddr, err)
+	}
+	a.onStop("HTTP socket", func(context.Context) error { _ = a.httpSocket.Close(); return nil })
+	a.web = web.New(a.webOptions(o))
+	return a, nil
+}
+
+// newBroker joins control, ingress and broker, which need each other.
+func (a *Appliance) newBroker(o Options) error {
+	late := &latePublisher{}
+	a.control = control.New(a.db, late, o.Logger)
+	var err error
+	a.broker, err = broker.New(broker.Options{
+		Addr: o.MQTTAddr, Grants: a.db, Logger: o.Logger,
+		Ingress: &ingress{db: a.db, control: a.control, log: o.Logger},
+	})
+	if err != nil {
+		return err
+	}
+	late.Broker = a.broker
+	// The broker is stopped before the control, so that nothing comes in for it any more.
+	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
+	a.onStop("broker", a.broker.Stop)
+	return nil
+}
+
+// latePublisher is the broker once it exists; nothing is published before Start.
+type latePublisher struct{ *broker.Broker }
+
+func (a *Appliance) webOptions(o Options) web.Options {
+	w := web.Options{
+		Store: a.db, Logger: o.Logger, Presence: project, Version: buildinfo.Version(),
+		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
+		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins,
+		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
+	}
+	if a.broker != nil {
+		w.Commands, w.Broker = a.control, brokerView{a.broker}
+		if w.MQTTPort == 0 {
+			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
+				w.MQTTPort = tcp.Port
+			}
+		}
+	}
+	return w
+}
+
+// setUp makes the admin account from password, or a token with which it can be set up.
+func setUp(db *store.DB, password string) (token string, err error) {
+	err = db.View(func(tx *store.Tx) error { _, err := tx.Admin(); return err })
+	switch {
+	case err == nil: // set up already; a password given now changes nothing
+		return "", nil
+	case !errors.Is(err, store.ErrNoAdmin):
+		return "", fmt.Errorf("read the admin account: %w", err)
+	case password == "":
+		return protocol.NewSecret(), nil
+	}
+	if err := web.SetUpAdmin(db, password); err != nil {
+		return "", fmt.Errorf("set up the admin account: %w", err)
+	}
+	return "", nil
+}
+
+func project(n store.Node, configEnabled bool, e store.Evidence, now time.Time) web.Presence {
+	s := presence.Project(n, configEnabled, e, now, presence.DefaultTimes())
+	return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel)}
+}
+
+// brokerView is the embedded broker as the API sees it.
+type brokerView struct{ *broker.Broker }
+
+// Status is always running: the process ends when the embedded broker cannot start.
+func (b brokerView) Status() web.BrokerStatus {
+	return web.BrokerStatus{Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded"}
+}
+
+func (a *Appliance) onStop(name string, fn func(context.Context) error) {
+	a.stops = append(a.stops, namedStop{name, fn})
+}
+
+// Start takes up open commands and begins to serve.
+func (a *Appliance) Start() error {
+	if a.broker != nil {
+		if err := a.control.Start(); err != nil {
+			return fmt.Errorf("take up open commands: %w", err)
+		}
+		if err := a.broker.Start(); err != nil {
+			return err
+		}
+	}
+	go func() {
+		err := a.web.Serve(a.httpSocket)
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		a.serving <- err
+	}()
+	a.onStop("web", a.web.Shutdown)
+	return nil
+}
+
+// Failed delivers the error with which serving ended by itself.
+func (a *Appliance) Failed() <-chan error { return a.serving }
+
+// stopShare is what each part may take of the time to stop, so that one cannot take it all.
+const stopShare = 1500 * time.Millisecond
+
+// Stop ends everything in reverse order and returns when that is done, or when ctx ends. It may be
+// called again.
+func (a *Appliance) Stop(ctx context.Context) error {
+	a.stop.Do(func() {
+		go a.runStops(ctx)
+	})
+	select {
+	case <-a.stopped:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop: %w", ctx.Err())
+	}
+}
+
+func (a *Appliance) runStops(ctx context.Context) {
+	defer close(a.stopped)
+	for i := len(a.stops) - 1; i >= 0; i-- {
+		share, cancel := context.WithTimeout(ctx, stopShare)
+		if err := a.stops[i].fn(share); err != nil {
+			a.log.Warn("a part did not stop cleanly", "part", a.stops[i].name, "err", err)
+		}
+		cancel()
+	}
+}
+
+// HTTPAddr is the address the API is served on.
+func (a *Appliance) HTTPAddr() net.Addr { return a.httpSocket.Addr() }
+
+// MQTTAddr is the address of the embedded broker, nil without one.
+func (a *Appliance) MQTTAddr() net.Addr {
+	if a.broker == nil {
+		return nil
+	}
+	return a.broker.Addr()
+}
+
+// SetupToken is what setting up the admin account needs; empty when there is one.
+func (a *Appliance) SetupToken() string { return a.setupToken }

@@ -1,0 +1,266 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"wfm/appliance/control"
+	"wfm/hooks"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Bounds of what is kept of an event, in bytes.
+const (
+	maxEventName    = 64
+	maxEventMessage = 1024
+)
+
+// errRevoked is returned for a message of a session whose node was reset or disabled meanwhile.
+var errRevoked = errors.New("the node's access was revoked")
+
+// ingress takes what nodes send and stores it, before it is acknowledged.
+type ingress struct {
+	db      *store.DB
+	control *control.Control
+	log     *slog.Logger
+}
+
+var _ hooks.Ingress = (*ingress)(nil)
+
+// Receive stores one message in one transaction. A message that is malformed or lies is recorded
+// in the node's journal and is a hooks.ErrRefused.
+func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte) error {
+	env, err := protocol.Decode(topic, message)
+	if err != nil {
+		return g.refuse(s, topic, err)
+	}
+	var take func(tx *store.Tx) error
+	switch {
+	case topic.Kind == protocol.KindHeartbeat:
+		var hb protocol.Heartbeat
+		err = env.DecodePayload(&hb)
+		take = func(tx *store.Tx) error { return g.heartbeat(tx, env, hb) }
+	case topic.Kind == protocol.KindEvent:
+		var ev protocol.Event
+		err = env.DecodePayload(&ev)
+		take = func(tx *store.Tx) error { return g.event(tx, topic, env, ev) }
+	default:
+		var ack protocol.Ack
+		err = env.DecodePayload(&ack)
+		take = func(tx *store.Tx) error { return g.ack(tx, topic, env, ack) }
+	}
+	if err != nil {
+		return g.refuse(s, topic, err)
+	}
+	err = g.db.Update(func(tx *store.Tx) error {
+		if err := allowed(tx, s); err != nil {
+			return err
+		}
+		return take(tx)
+	})
+	if err != nil {
+		g.log.Error("a node's message could not be stored", "node_id", s.NodeID, "kind", string(topic.Kind), "err", err)
+	}
+	return err
+}
+
+// allowed checks, in the transaction that stores the message, that the session may still send it.
+func allowed(tx *store.Tx, s hooks.Session) error {
+	grant, ok, err := tx.Grant(s.NodeID)
+	if err == nil && (!ok || grant.Generation != s.Generation) {
+		err = errRevoked
+	}
+	return err
+}
+
+func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) error {
+	g.log.Warn("a node's message was refused", "node_id", s.NodeID, "kind", string(topic.Kind), "err", cause)
+	err := g.db.Update(func(tx *store.Tx) error {
+		if err := allowed(tx, s); err != nil {
+			return err
+		}
+		return tx.Note(s.NodeID, store.JournalEntry{
+			Level: "warning", Event: "message_refused", Message: fmt.Sprintf("%s: %v", topic.Kind, cause),
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", hooks.ErrRefused, cause)
+}
+
+// reachable records that the node was heard of, and what else change says.
+func reachable(tx *store.Tx, env protocol.Envelope, change func(*store.Evidence)) error {
+	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
+		e.BootID, e.SessionID, e.ReachableAt = env.BootID, env.SessionID, tx.Now().UTC()
+		change(e)
+	})
+}
+
+func (g *ingress) heartbeat(tx *store.Tx, env protocol.Envelope, hb protocol.Heartbeat) error {
+	return reachable(tx, env, func(e *store.Evidence) {
+		e.HeartbeatAt = tx.Now().UTC()
+		tunnel(tx, e, hb.WGOnline)
+	})
+}
+
+// tunnel takes what the node says of its tunnel; nothing when it does not say.
+func tunnel(tx *store.Tx, e *store.Evidence, running *bool) {
+	if running != nil {
+		e.TunnelRunning, e.TunnelAt = running, tx.Now().UTC()
+	}
+}
+
+func (g *ingress) ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
+	before, err := tx.Command(env.RequestID)
+	fits := err == nil && before.NodeID == topic.NodeID && before.Kind.Ack() == topic.Kind && !before.State.Ended()
+	if err != nil && !errors.Is(err, store.ErrCommandNotFound) {
+		return err
+	}
+	err = reachable(tx, env, func(e *store.Evidence) {
+		if topic.Kind == protocol.KindDetectAck {
+			e.DetectAckAt = tx.Now().UTC()
+		}
+		if !fits || ack.Status != protocol.AckApplied {
+			return // it says nothing of the tunnel as it is now
+		}
+		tunnel(tx, e, ack.WGOnline)
+		switch before.Action {
+		case protocol.ActionStart:
+			tunnel(tx, e, new(true))
+		case protocol.ActionStop:
+			tunnel(tx, e, new(false))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.control.Ack(tx, topic, env, ack); err != nil {
+		return err
+	}
+	if !fits || (ack.ClientVersion == "" && ack.Platform == "" && before.Action != protocol.ActionDescribe) {
+		return nil
+	}
+	// Ack has bounded the strings it kept; take them from there.
+	kept, err := tx.Command(env.RequestID)
+	if err != nil || kept.Ack == nil {
+		return err
+	}
+	return tx.UpdateClient(topic.NodeID, func(c *store.Client) {
+		if kept.Ack.ClientVersion != "" {
+			c.Version = kept.Ack.ClientVersion
+		}
+		if kept.Ack.Platform != "" {
+			c.Platform = kept.Ack.Platform
+		}
+		if before.Action == protocol.ActionDescribe && kept.Ack.Status == protocol.AckApplied {
+			c.Capabilities = kept.Ack.Capabilities
+		}
+	})
+}
+
+func (g *ingress) event(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
+	name := clip(ev.Event, maxEventName)
+	record := func(e *store.Evidence) { e.EventAt, e.LastEvent = tx.Now().UTC(), name }
+	if ev.Event == protocol.EventOffline {
+		err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
+			record(e)
+			e.BootID, e.SessionID = env.BootID, env.SessionID
+			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), "the agent said that it goes offline"
+		})
+		if err != nil {
+			return err
+		}
+	} else if err := reachable(tx, env, record); err != nil {
+		return err
+	}
+	if ev.Event == protocol.EventCommandOutput {
+		return g.control.Output(tx, topic, env, ev)
+	}
+	return tx.Note(env.NodeID, store.JournalEntry{
+		Level: level(ev.Level), Event: name, Message: clip(ev.Message, maxEventMessage), SessionID: env.SessionID,
+	})
+}
+
+func level(l string) string {
+	switch l {
+	case "debug", "info", "warning", "error":
+		return l
+	case "warn":
+		return "warning"
+	}
+	return "info"
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}
+
+// Will records the last will. Only that of the node's present session says that it is offline.
+func (g *ingress) Will(s hooks.Session, _ []byte, superseded bool) {
+	g.record(s, "will", func(tx *store.Tx) error {
+		if err := allowed(tx, s); err != nil {
+			return err
+		}
+		message := "its connection was lost (last will)"
+		err := tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
+			e.WillAt = tx.Now().UTC()
+			if superseded || (e.ConnectionID != s.ID && e.ConnectionID != 0) {
+				message = "last will of a session that another one has replaced; it says nothing about the node"
+				return
+			}
+			e.EventAt, e.LastEvent = tx.Now().UTC(), protocol.EventOffline
+			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), message
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Note(s.NodeID, store.JournalEntry{Event: "last_will", Message: message})
+	})
+}
+
+// Connected records that the broker has an open connection of the node.
+func (g *ingress) Connected(s hooks.Session) {
+	g.record(s, "connection", func(tx *store.Tx) error {
+		if err := allowed(tx, s); err != nil {
+			return err
+		}
+		return tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
+			e.ConnectionID, e.ConnectedAt = s.ID, tx.Now().UTC()
+		})
+	})
+}
+
+// Subscribed sends what waits for the node.
+func (g *ingress) Subscribed(s hooks.Session) { g.control.NodeReady(s.NodeID, s.Since) }
+
+// Disconnected records that the node's connection has ended, unless a newer one is open.
+func (g *ingress) Disconnected(s hooks.Session, reason string) {
+	g.record(s, "end of connection", func(tx *store.Tx) error {
+		ours := false
+		err := tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
+			if ours = e.ConnectionID == s.ID; ours {
+				e.ConnectionID, e.DisconnectedAt = 0, tx.Now().UTC()
+			}
+		})
+		if err != nil || !ours {
+			return err
+		}
+		return tx.Note(s.NodeID, store.JournalEntry{Event: "disconnected", Message: "MQTT connection ended: " + reason})
+	})
+}
+
+// record stores what the broker saw. Nobody waits for an answer, so an error is only logged: a
+// node that was deleted or reset meanwhile is none.
+func (g *ingress) record(s hooks.Session, what string, fn func(*store.Tx) error) {
+	err := g.db.Update(fn)
+	if err == nil || errors.Is(err, errRevoked) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrClosed) {
+		return
+	}
+	g.log.Error("what the broker saw could not be stored", "node_id", s.NodeID, "what", what, "err", err)
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"wfm/appliance"
+	"wfm/internal/buildinfo"
+)
+
+// stopTime is what a clean stop may take, whatever clients do.
+const stopTime = 4500 * time.Millisecond
+
+func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	s, err := parse(args, getenv, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintln(stderr, "wfm serve:", err)
+		return exitUsage
+	}
+	s.Logger = logger(s, stderr)
+	a, err := appliance.New(s.Options)
+	if err != nil {
+		fmt.Fprintln(stderr, "wfm serve:", advise(err))
+		return exitFailure
+	}
+	if err := a.Start(); err != nil {
+		fmt.Fprintln(stderr, "wfm serve:", advise(err))
+		return exitFailure
+	}
+	greet(stdout, s, a)
+	code := exitOK
+	select {
+	case <-ctx.Done():
+		s.Logger.Info("stopping")
+	case err := <-a.Failed():
+		fmt.Fprintln(stderr, "wfm serve:", err)
+		code = exitFailure
+	}
+	// The signal has ended ctx; stopping has its own time.
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if err := a.Stop(stopping); err != nil {
+		fmt.Fprintln(stderr, "wfm serve: not everything stopped in time; what was acknowledged is on disk")
+		return exitFailure
+	}
+	return code
+}
+
+func logger(s settings, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.logLevel}
+	if s.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// advise adds what to do about the errors of a start that people meet most.
+func advise(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return err.Error() + "; stop what uses the port, or choose another with --http-addr or --mqtt-addr"
+	case errors.Is(err, syscall.EACCES):
+		return err.Error() + "; choose another port or directory, or run with the rights it needs"
+	}
+	return err.Error()
+}
+
+// greet says where everything is, and how to set the admin password.
+func greet(w io.Writer, s settings, a *appliance.Appliance) {
+	dir, err := filepath.Abs(s.DataDir)
+	if err != nil {
+		dir = s.DataDir
+	}
+	url := s.PublicOrigin
+	if url == "" {
+		url = "http://" + reachable(a.HTTPAddr())
+	}
+	mqtt := "off"
+	if addr := a.MQTTAddr(); addr != nil {
+		mqtt = reachable(addr)
+	}
+	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n  data          %s\n", buildinfo.Version(), url, mqtt, dir)
+	if token := a.SetupToken(); token != "" {
+		fmt.Fprintf(w, `
+There is no admin password yet. Set it with this token, which is valid until the appliance stops:
+  setup token   %s
+  curl -sS %s/api/v1/auth/setup -H 'Content-Type: application/json' \
+    -d '{"setup_token":"%s","password":"at least 10 characters"}'
+`, token, url, token)
+	}
+}
+
+// reachable is the address as this machine reaches it.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"wfm/appliance"
+	"wfm/web"
+)
+
+// settings is what flags and variables decide.
+type settings struct {
+	appliance.Options
+	logLevel  slog.Level
+	logFormat string
+}
+
+// setting is one flag and its variable. An empty value means the default.
+type setting struct {
+	flag, env, def, meaning string
+	set                     func(s *settings, value string) error
+}
+
+// settingsTable is every setting there is, in the order of --help.
+func settingsTable() []setting {
+	return []setting{
+		{"data-dir", "WFM_DATA_DIR", "./data", "directory of the data file", func(s *settings, v string) error {
+			s.DataDir = v
+			return nil
+		}},
+		{"http-addr", "WFM_HTTP_ADDR", ":8000", "address of the admin page and API", func(s *settings, v string) error {
+			s.HTTPAddr = v
+			return checkAddr(v)
+		}},
+		{"public-origin", "WFM_PUBLIC_ORIGIN", "", "origin people use, as in https://wfm.example.org; other Hosts and Origins are refused then", func(s *settings, v string) error {
+			s.PublicOrigin = v
+			return checkOrigins(v)
+		}},
+		{"extra-allowed-origins", "WFM_EXTRA_ALLOWED_ORIGINS", "", "further origins, separated by commas", func(s *settings, v string) error {
+			for o := range strings.SplitSeq(v, ",") {
+				if o = strings.TrimSpace(o); o != "" {
+					s.ExtraAllowedOrigins = append(s.ExtraAllowedOrigins, o)
+				}
+			}
+			return checkOrigins(s.ExtraAllowedOrigins...)
+		}},
+		{"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: flags are seen by all)", func(s *settings, v string) error {
+			s.AdminPassword = v
+			return nil
+		}},
+		{"auth-token-expire-minutes", "WFM_AUTH_TOKEN_EXPIRE_MINUTES", "1440", "how long a login lasts", func(s *settings, v string) error {
+			n, err := number(v, 1, 525_600)
+			s.SessionTTL = time.Duration(n) * time.Minute
+			return err
+		}},
+		{"enable-mqtt-services", "WFM_ENABLE_MQTT_SERVICES", "true", "false: run without a broker", func(s *settings, v string) (err error) {
+			if s.MQTTEnabled, err = strconv.ParseBool(v); err != nil {
+				return errors.New("want true or false")
+			}
+			return nil
+		}},
+		{"mqtt-addr", "WFM_MQTT_ADDR", ":1883", "address of the MQTT broker", func(s *settings, v string) error {
+			s.MQTTAddr = v
+			return checkAddr(v)
+		}},
+		{"mqtt-public-host", "WFM_MQTT_PUBLIC_HOST", "", "host handed to agents; default: the host they bind at", func(s *settings, v string) error {
+			s.MQTTPublicHost = v
+			if strings.ContainsAny(v, "/ \t@") || (strings.Contains(v, ":") && net.ParseIP(v) == nil) {
+				return errors.New("want a host name or an IP address, without port and scheme")
+			}
+			return nil
+		}},
+		{"mqtt-public-port", "WFM_MQTT_PUBLIC_PORT", "", "port handed to agents; default: the broker's own", func(s *settings, v string) (err error) {
+			if v != "" {
+				s.MQTTPublicPort, err = number(v, 1, 65535)
+			}
+			return err
+		}},
+		{"log-level", "WFM_LOG_LEVEL", "info", "debug, info, warn or error", func(s *settings, v string) error {
+			if s.logLevel.UnmarshalText([]byte(v)) != nil {
+				return errors.New("want debug, info, warn or error")
+			}
+			return nil
+		}},
+		{"log-format", "WFM_LOG_FORMAT", "text", "text or json", func(s *settings, v string) error {
+			s.logFormat = v
+			if v != "text" && v != "json" {
+				return errors.New("want text or json")
+			}
+			return nil
+		}},
+	}
+}
+
+// notYet are variables of deployments that this version cannot serve. Ignoring one would run
+// something else than was asked for.
+var notYet = []string{
+	"WFM_HTTPS_ADDR", "WFM_MQTT_TLS_ENABLED", "WFM_TLS_ISSUER", "WFM_ACME_DOMAINS",
+	"WFM_TLS_CERT_FILE", "WFM_TLS_KEY_FILE", "WFM_MQTT_URL", "WFM_EMQX_API_BASE_URL",
+}
+
+// parse reads flags over variables over defaults. Its error is one sentence that names the flag
+// and the variable. flag.ErrHelp: help was asked for and is written to stdout.
+func parse(args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
+	var s settings
+	table := settingsTable()
+	given := make(map[string]*string, len(table))
+	flags := flag.NewFlagSet("wfm serve", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	for _, row := range table {
+		given[row.flag] = flags.String(row.flag, "", row.meaning)
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		help(stdout, table)
+		return s, err
+	} else if err != nil {
+		return s, fmt.Errorf("%w, see `wfm serve --help`", err)
+	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q, see `wfm serve --help`", flags.Arg(0))
+	}
+	for _, name := range notYet {
+		if v := getenv(name); v != "" && v != "false" {
+			return s, fmt.Errorf("%s is set, but this version cannot do that yet; unset it", name)
+		}
+	}
+	for _, row := range table {
+		value, source := row.def, "its default"
+		if v := getenv(row.env); v != "" {
+			value, source = v, row.env
+		}
+		if v := *given[row.flag]; v != "" {
+			value, source = v, "--"+row.flag
+		}
+		if err := row.set(&s, value); err != nil {
+			if strings.Contains(row.flag, "password") {
+				value = "…"
+			}
+			return s, fmt.Errorf("%s is %q: %w", source, value, err)
+		}
+	}
+	return s, nil
+}
+
+func help(w io.Writer, table []setting) {
+	fmt.Fprint(w, `Run the appliance. It needs no configuration. A flag wins over its variable; empty means the default.
+
+Usage:
+  wfm serve [flags]
+
+`)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "  FLAG\tVARIABLE\tDEFAULT\tMEANING")
+	for _, row := range table {
+		fmt.Fprintf(t, "  --%s\t%s\t%s\t%s\n", row.flag, row.env, row.def, row.meaning)
+	}
+	_ = t.Flush()
+	fmt.Fprint(w, `
+Examples:
+  wfm serve
+  wfm serve --data-dir /var/lib/wfm --http-addr 127.0.0.1:8000 --public-origin https://wfm.example.org
+  WFM_ADMIN_PASSWORD="$(cat password.txt)" wfm serve --log-format json
+`)
+}
+
+func checkAddr(v string) error {
+	_, port, err := net.SplitHostPort(v)
+	if err != nil {
+		return errors.New("want host:port or :port")
+	}
+	if _, err := number(port, 0, 65535); err != nil {
+		return fmt.Errorf("the port is wrong: %w", err)
+	}
+	return nil
+}
+
+func number(v string, lowest, highest int) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < lowest || n > highest {
+		return 0, fmt.Errorf("want a number from %d to %d", lowest, highest)
+	}
+	return n, nil
+}
+
+func checkOrigins(origins ...string) error {
+	for _, o := range origins {
+		if o == "" {
+			continue
+		}
+		if _, err := web.ParseOrigin(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
