@@ -29,14 +29,22 @@ var allowed = map[string]bool{
 }
 
 func (h *brokerLog) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.next.Enabled(ctx, level)
+	return h.next.Enabled(ctx, ours(level))
+}
+
+// ours demotes what the broker calls information: it is about its insides.
+func ours(level slog.Level) slog.Level {
+	if level == slog.LevelInfo {
+		return slog.LevelDebug
+	}
+	return level
 }
 
 func (h *brokerLog) Handle(ctx context.Context, rec slog.Record) error {
 	if !h.flood.take(rec.Message, rec.Time) {
 		return nil
 	}
-	out := slog.NewRecord(rec.Time, rec.Level, "broker: "+rec.Message, rec.PC)
+	out := slog.NewRecord(rec.Time, ours(rec.Level), "broker: "+rec.Message, rec.PC)
 	rec.Attrs(func(a slog.Attr) bool {
 		if allowed[a.Key] {
 			out.AddAttrs(slog.String(a.Key, clip(a.Value.String())))

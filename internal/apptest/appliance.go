@@ -1,0 +1,236 @@
+package apptest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Password is the admin's in every test.
+const Password = "a password for tests"
+
+// Appliance is a running `wfm serve`.
+type Appliance struct {
+	*Process
+	Dir, URL       string
+	MQTTHost, Port string
+	Token          string // of the admin's session
+	env            []string
+}
+
+// Start starts an appliance on free loopback ports with its data in dir (a fresh one when empty),
+// and logs in.
+func Start(t *testing.T, dir string, env ...string) *Appliance {
+	t.Helper()
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	a := &Appliance{Dir: dir, env: append([]string{
+		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + freePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + freePort(t),
+		"WFM_ADMIN_PASSWORD=" + Password, "WFM_LOG_LEVEL=debug",
+	}, env...)}
+	a.Restart(t)
+	return a
+}
+
+// Restart starts the appliance again, on the same ports and data, after it has ended.
+func (a *Appliance) Restart(t *testing.T) {
+	t.Helper()
+	a.Process = Spawn(t, a.env, Binary("wfm"), "serve")
+	a.URL = strings.TrimSuffix(strings.Fields(a.Expect(t, "page and API"))[3], "/")
+	if f := strings.Fields(a.Expect(t, "MQTT broker")); f[2] != "off" {
+		var err error
+		if a.MQTTHost, a.Port, err = net.SplitHostPort(f[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Expect(t, "data ")
+	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
+}
+
+// Stop ends the appliance as an operator does.
+func (a *Appliance) Stop(t *testing.T) {
+	t.Helper()
+	a.Signal(t, syscall.SIGTERM)
+	if code := a.Wait(t, 5*time.Second); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// Answer is what the API answered.
+type Answer struct {
+	Status int
+	Code   string // error code, empty on success
+	Data   any
+	Body   string
+}
+
+// Call makes an API call with the admin's token.
+func (a *Appliance) Call(t *testing.T, method, path string, body any) Answer {
+	t.Helper()
+	raw, ok := body.(string)
+	if !ok && body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = string(b)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 70*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, a.URL+path, bytes.NewReader([]byte(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if a.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.Token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env struct {
+		Data  any
+		Error struct{ Code string }
+	}
+	_ = json.Unmarshal(text, &env)
+	return Answer{res.StatusCode, env.Error.Code, env.Data, string(text)}
+}
+
+// Must makes a call that has to succeed with an object.
+func (a *Appliance) Must(t *testing.T, method, path string, body any) map[string]any {
+	t.Helper()
+	ans := a.Call(t, method, path, body)
+	data, ok := ans.Data.(map[string]any)
+	if ans.Status >= 300 || !ok {
+		t.Fatalf("%s %s: %d %s", method, path, ans.Status, ans.Body)
+	}
+	return data
+}
+
+// Refused makes a call that has to fail with the error code.
+func (a *Appliance) Refused(t *testing.T, code, method, path string, body any) {
+	t.Helper()
+	if ans := a.Call(t, method, path, body); ans.Code != code {
+		t.Errorf("%s %s: %d %s, want %s", method, path, ans.Status, ans.Body, code)
+	}
+}
+
+// Node is a node of the test's one config.
+type Node struct {
+	*Appliance
+	ConfigID, ID, Interface string
+	AgentDir                string
+	Password                string // MQTT
+}
+
+// AddConfig makes a config and returns its id.
+func (a *Appliance) AddConfig(t *testing.T, name string) string {
+	t.Helper()
+	return a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": name})["config_id"].(string)
+}
+
+// AddNode makes a dynamic node and binds an agent directory to it with the real agent.
+func (a *Appliance) AddNode(t *testing.T, configID, name, iface string) *Node {
+	t.Helper()
+	n := &Node{Appliance: a, ConfigID: configID, Interface: iface, AgentDir: t.TempDir()}
+	n.ID = a.Must(t, "POST", "/api/v1/configs/"+configID+"/nodes", map[string]any{"name": name, "interface_name": iface})["node_id"].(string)
+	n.Bind(t)
+	return n
+}
+
+// Bind asks for a token and binds the agent with it.
+func (n *Node) Bind(t *testing.T) {
+	t.Helper()
+	token := n.Must(t, "POST", n.Path("bind-command"), nil)["token"].(string)
+	if out, code := Run(t, Binary("wfm-agent"), "bind", "--dir", n.AgentDir, "--server", n.URL, "--token", token); code != 0 {
+		t.Fatalf("bind: %s", out)
+	}
+	raw, err := os.ReadFile(filepath.Join(n.AgentDir, "profiles", n.ConfigID+"-"+n.ID+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var profile struct{ MQTT struct{ Password string } }
+	if err := json.Unmarshal(raw, &profile); err != nil || profile.MQTT.Password == "" {
+		t.Fatalf("profile without MQTT password (%v)", err)
+	}
+	n.Password = profile.MQTT.Password
+}
+
+// StartAgent runs the node's agent and waits until the appliance sees it online.
+func (n *Node) StartAgent(t *testing.T, env ...string) *Process {
+	t.Helper()
+	p := Spawn(t, env, Binary("wfm-agent"), "run", "--dir", n.AgentDir)
+	n.Await(t, "online")
+	return p
+}
+
+// Path is the API path of something of the node.
+func (n *Node) Path(of string) string {
+	return fmt.Sprintf("/api/v1/configs/%s/nodes/%s/%s", n.ConfigID, n.ID, of)
+}
+
+// Topic is a topic of the node.
+func (n *Node) Topic(suffix string) string {
+	return fmt.Sprintf("wfm/%s/%s/%s", n.ConfigID, n.ID, suffix)
+}
+
+// Control gives a command and waits for its end.
+func (n *Node) Control(t *testing.T, action string) map[string]any {
+	t.Helper()
+	return n.Must(t, "POST", n.Path("endpoint/control"), map[string]any{"action": action, "wait": 40})
+}
+
+// Await waits until the node's presence is state.
+func (n *Node) Await(t *testing.T, state string) {
+	t.Helper()
+	var last Answer
+	Eventually(t, func() bool {
+		last = n.Call(t, "GET", n.Path("endpoint/status"), nil)
+		data, _ := last.Data.(map[string]any)
+		client, _ := data["client_state"].(map[string]any)
+		return client["client_presence_state"] == state
+	}, func() string { return "node never became " + state + ": " + last.Body })
+}
+
+// Eventually asks again and again until ok, at most for Patience.
+func Eventually(t *testing.T, ok func() bool, complain func() string) {
+	t.Helper()
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	timeout := time.After(Patience)
+	for !ok() {
+		select {
+		case <-ticks.C:
+		case <-timeout:
+			t.Fatal(complain())
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package apptest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience bounds every wait for something that must happen; reaching it fails the test.
+const Patience = 20 * time.Second
+
+var binaries string // directory of the built programs
+
+// Main builds the programs and runs the tests, on Linux as root in a network and mount namespace
+// of their own, which has nothing but a loopback. For use as `os.Exit(apptest.Main(m))`.
+func Main(m *testing.M) int {
+	const inside = "WFM_TEST_NAMESPACE"
+	if _, err := exec.LookPath("unshare"); err == nil && os.Geteuid() == 0 && os.Getenv(inside) == "" {
+		args := append([]string{"--net", "--mount", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, os.Args[0]}, os.Args[1:]...)
+		cmd := exec.CommandContext(context.Background(), "unshare", args...)
+		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "tests in their own namespace:", err)
+			return 1
+		}
+		return 0
+	}
+	dir, err := os.MkdirTemp("", "wfm-test-*")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", dir, "wfm/cmd/wfm", "wfm/cmd/wfm-agent")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	binaries = dir
+	return m.Run()
+}
+
+// Binary is the path of a built program: wfm or wfm-agent.
+func Binary(name string) string { return filepath.Join(binaries, name) }
+
+// Need skips the test when a tool is missing, with a line that names it; in CI it fails instead.
+func Need(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err == nil {
+			continue
+		}
+		if os.Getenv("WFM_CI") != "" {
+			t.Fatalf("%s is not installed", tool)
+		}
+		t.Skipf("%s is not installed", tool)
+	}
+}
+
+// NeedRoot skips the test unless it runs as root in its own namespaces; in CI it fails instead.
+func NeedRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Getenv("WFM_TEST_NAMESPACE") != "":
+	case os.Getenv("WFM_CI") != "":
+		t.Fatal("needs root")
+	default:
+		t.Skip("needs root, for network namespaces and mounts")
+	}
+}
+
+// Process is a running program.
+type Process struct {
+	Cmd    *exec.Cmd
+	out    *lines
+	exited chan struct{}
+	err    error
+}
+
+// Spawn starts a program that is killed when the test ends. Its output is shown if the test fails.
+func Spawn(t *testing.T, env []string, name string, args ...string) *Process {
+	t.Helper()
+	p := &Process{
+		Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), name, args...),
+		out: newLines(), exited: make(chan struct{}),
+	}
+	p.Cmd.Env = append(os.Environ(), env...)
+	p.Cmd.Stdout, p.Cmd.Stderr = p.out, p.out
+	p.Cmd.WaitDelay = time.Second
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	go func() {
+		defer close(p.exited)
+		p.err = p.Cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("output of %s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.Output())
+		}
+	})
+	return p
+}
+
+// Output is what the program has printed so far.
+func (p *Process) Output() string { return p.out.String() }
+
+// Kill ends the program as a power cut would.
+func (p *Process) Kill() {
+	_ = p.Cmd.Process.Kill()
+	<-p.exited
+}
+
+// Signal sends a signal.
+func (p *Process) Signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.Cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wait returns the exit code, or fails the test when the program does not end within d.
+func (p *Process) Wait(t *testing.T, d time.Duration) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.Cmd.ProcessState.ExitCode()
+	case <-time.After(d):
+		t.Fatalf("%s did not end within %s; output:\n%s", filepath.Base(p.Cmd.Path), d, p.Output())
+		return -1
+	}
+}
+
+// Expect waits until the output contains text, and returns the line it is in.
+func (p *Process) Expect(t *testing.T, text string) string {
+	t.Helper()
+	timeout := time.After(Patience)
+	for {
+		changed := p.out.changed()
+		if line := find(p.Output(), text); line != "" {
+			return line
+		}
+		select {
+		case <-changed:
+		case <-p.exited:
+			if line := find(p.Output(), text); line != "" {
+				return line
+			}
+			t.Fatalf("%s ended without printing %q:\n%s", filepath.Base(p.Cmd.Path), text, p.Output())
+		case <-timeout:
+			t.Fatalf("%s never printed %q:\n%s", filepath.Base(p.Cmd.Path), text, p.Output())
+		}
+	}
+}
+
+func find(output, text string) string {
+	for line := range strings.Lines(output) {
+		if strings.Contains(line, text) {
+			return strings.TrimSuffix(line, "\n")
+		}
+	}
+	return ""
+}
+
+// lines collects output and tells when more has come.
+type lines struct {
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{}
+}
+
+func newLines() *lines { return &lines{more: make(chan struct{})} }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.more)
+	l.more = make(chan struct{})
+	return l.b.Write(p)
+}
+
+func (l *lines) changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.more
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Run runs a program to its end and returns its output and exit code.
+func Run(t *testing.T, name string, args ...string) (string, int) {
+	t.Helper()
+	p := Spawn(t, nil, name, args...)
+	code := p.Wait(t, Patience)
+	return p.Output(), code
+}
