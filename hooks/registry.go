@@ -267,6 +267,12 @@ func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, er
 	return s.dropped.Load() == before && !s.client.Closed(), nil
 }
 
+// Connected reports whether the node has a live session, be it that it has not subscribed yet.
+func (r *Registry) Connected(nodeID string) bool {
+	s := r.current(protocol.ClientID(nodeID))
+	return s != nil && s.established.Load() && !s.client.Closed()
+}
+
 // Ready reports whether the node's session is subscribed to topic.
 func (r *Registry) Ready(topic protocol.Topic) bool { return r.subscriber(topic) != nil }
 

@@ -160,5 +160,8 @@ func (b *Broker) Kick(nodeID string) {
 // Sessions is the number of live sessions.
 func (b *Broker) Sessions() int { return b.registry.Sessions() }
 
+// Connected reports whether the node has a live session.
+func (b *Broker) Connected(nodeID string) bool { return b.registry.Connected(nodeID) }
+
 // Ready reports whether the node has a live session that is subscribed to the topic.
 func (b *Broker) Ready(topic protocol.Topic) bool { return b.registry.Ready(topic) }

@@ -16,6 +16,8 @@ import (
 
 // Publisher hands messages to nodes.
 type Publisher interface {
+	// Connected reports whether the node has a session, be it that it has not subscribed yet.
+	Connected(nodeID string) bool
 	// Ready reports whether the node has a session that would get a message on the topic now.
 	Ready(topic protocol.Topic) bool
 	// Publish hands the message over; an error means the node has not got it.
@@ -143,9 +145,8 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		if action == protocol.ActionPush {
 			return store.ErrNoStagedConfig
 		}
-		topic := protocol.Topic{ConfigID: cfg.ID, NodeID: node.ID, Kind: kind}
-		ready := c.publisher.Ready(topic)
-		if !ready && (!queue || repeatable(action)) {
+		connected := c.publisher.Connected(node.ID)
+		if !connected && (!queue || repeatable(action)) {
 			return store.ErrNodeOffline
 		}
 		open, err := tx.OpenCommands(nodeID)
@@ -168,7 +169,7 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 			Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
 			ExpiresAt: tx.Now().Add(expiry).UTC(),
 		}
-		if !ready {
+		if !connected {
 			cmd.Detail = "waits for the node to connect"
 		}
 		if err := tx.AddCommand(&cmd); err != nil {

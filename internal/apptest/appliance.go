@@ -37,7 +37,7 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 	}
 	a := &Appliance{Dir: dir, env: append([]string{
 		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + freePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + freePort(t),
-		"WFM_ADMIN_PASSWORD=" + Password, "WFM_LOG_LEVEL=debug",
+		"WFM_ADMIN_PASSWORD=" + Password, "WFM_LOG_LEVEL=info",
 	}, env...)}
 	a.Restart(t)
 	return a
