@@ -188,6 +188,7 @@ func (n *Node) Bind(t *testing.T) {
 func (n *Node) StartAgent(t *testing.T, env ...string) *Process {
 	t.Helper()
 	p := Spawn(t, env, Binary("wfm-agent"), "run", "--dir", n.AgentDir)
+	p.Expect(t, "msg=connected")
 	n.Await(t, "online")
 	return p
 }

@@ -1,0 +1,187 @@
+package web
+
+import (
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// bindTokenTTL is how long a bind command can be run.
+const bindTokenTTL = 5 * time.Minute
+
+// bindCommand makes the command that a person runs on the node to bind its agent.
+func (s *Server) bindCommand(c echo.Context) error {
+	f, err := readOptionalBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	given := f.text("server_url", serverURL)
+	if err := f.err(); err != nil {
+		return err
+	}
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	address, err := s.serverAddress(c, given)
+	if err != nil {
+		return err
+	}
+	var nodeID, token string
+	var expires time.Time
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		_, n, err := nodeOf(tx, c)
+		if err != nil {
+			return err
+		}
+		nodeID = n.ID
+		token, expires, err = tx.IssueBindToken(n.ID, bindTokenTTL)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
+	return respond(c, map[string]any{
+		"command":    "wfm-agent bind --server " + quoted(address) + " --token " + token,
+		"token":      token,
+		"expires_at": when(expires),
+	})
+}
+
+// serverAddress is where the agent will find the appliance: as given, the public origin, or as this
+// request found it.
+func (s *Server) serverAddress(c echo.Context, given *string) (string, error) {
+	if given != nil {
+		return *given, nil
+	}
+	if s.origins.public != "" {
+		return s.origins.public, nil
+	}
+	address, problem := serverURL(scheme(c.Request()) + "://" + c.Request().Host)
+	if problem != "" {
+		return "", errNoServerAddress
+	}
+	return address, nil
+}
+
+// quoted keeps a shell from reading the brackets of an IPv6 address as a pattern.
+func quoted(address string) string {
+	if strings.Contains(address, "[") {
+		return "'" + address + "'"
+	}
+	return address
+}
+
+// resetClient takes the node back to the state before binding and ends its session.
+func (s *Server) resetClient(c echo.Context) error {
+	var f facts
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		cfg, n, err := nodeOf(tx, c)
+		if err != nil {
+			return err
+		}
+		if n.Type == store.NodeStatic {
+			return store.ErrNodeStatic
+		}
+		if err := tx.ResetClient(n.ID); err != nil {
+			return err
+		}
+		if n, err = tx.Node(n.ID); err != nil {
+			return err
+		}
+		f, err = s.facts(tx, cfg, n)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.kick(f.node.ID)
+	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
+	return respond(c, map[string]any{"client_state": f.clientState()})
+}
+
+// clientBind spends a bind token. An agent shows the person at the node nothing but the message of
+// an error.
+func (s *Server) clientBind(c echo.Context) error {
+	if wait, ok := s.binds.take(remoteKey(c.Request().RemoteAddr), time.Now()); !ok {
+		return &rateError{wait}
+	}
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	body, err := readBody(c, bindBodyLimit)
+	if err != nil {
+		return err
+	}
+	token := body.need("token", line(1, 128))
+	client := store.Client{
+		Hostname:     or(body.text("hostname", line(0, 255)), ""),
+		Platform:     or(body.text("platform", line(0, 64)), ""),
+		Version:      or(body.text("client_version", line(0, 64)), ""),
+		Capabilities: body.texts("capabilities", 32, line(1, 64)),
+	}
+	if err := body.err(); err != nil {
+		return err
+	}
+	var bound store.Bound
+	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		bound, err = tx.Bind(token, client)
+		return err
+	}); err != nil {
+		return bindRefusal(err)
+	}
+	s.kick(bound.Node.ID) // the session of the agent that was bound before
+	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
+	return respond(c, s.bindResponse(bound, client, requestHost(c.Request().Host)))
+}
+
+// bindRefusal words what others may say of a node for the person at the node.
+func bindRefusal(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNodeDisabled):
+		return errBindNotAllowed
+	case errors.Is(err, store.ErrNodeStatic):
+		return errBindStatic
+	case errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrConfigNotFound):
+		return store.ErrTokenInvalid
+	}
+	return err
+}
+
+func (s *Server) bindResponse(b store.Bound, client store.Client, host string) protocol.BindResponse {
+	if s.opts.MQTTHost != "" {
+		host = s.opts.MQTTHost
+	} else if host == "" {
+		if u, err := url.Parse(s.origins.public); err == nil {
+			host = u.Hostname()
+		}
+	}
+	n := b.Node
+	return protocol.BindResponse{
+		Profile: protocol.BindProfile{
+			ProfileID: protocol.ProfileID(n.ConfigID, n.ID), ConfigID: n.ConfigID, ConfigName: b.Config.Name,
+			NodeID: n.ID, NodeName: n.Name, InterfaceName: n.InterfaceName,
+			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
+		},
+		MQTT: protocol.BindMQTT{
+			Host: host, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Topics: protocol.BindTopics{
+				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
+				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),
+			},
+		},
+	}
+}
+
+// requestHost is the Host header without its port and without the brackets of an IPv6 address.
+func requestHost(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}

@@ -1,0 +1,199 @@
+package web
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// cmdStatus is the coarse status that lists and scripts know, of the finer state.
+func cmdStatus(state store.CommandState) string {
+	switch state {
+	case store.CommandApplied:
+		return "acked"
+	case store.CommandFailed, store.CommandCancelled, store.CommandSuperseded, store.CommandExpired:
+		return "failed"
+	case store.CommandUnknown:
+		return "timeout"
+	case store.CommandQueued, store.CommandSent, store.CommandAccepted:
+		return "pending"
+	}
+	return "pending"
+}
+
+// cmdSummary says in one line where the command is.
+func cmdSummary(c store.Command) string {
+	words := map[store.CommandState]string{
+		store.CommandQueued:     "waits to be sent",
+		store.CommandSent:       "sent; the node has not answered yet",
+		store.CommandAccepted:   "the node works on it",
+		store.CommandApplied:    "done",
+		store.CommandFailed:     "the node could not do it",
+		store.CommandExpired:    "never sent: the node was away too long",
+		store.CommandSuperseded: "a newer command took its place",
+		store.CommandCancelled:  "cancelled",
+		store.CommandUnknown:    "sent, but no answer came: the outcome is not known",
+	}
+	return string(c.Action) + ": " + words[c.State]
+}
+
+// cmdMessage is the most telling sentence about the command: the node's own, ours, or the summary.
+func cmdMessage(c store.Command) string {
+	if c.Ack != nil && c.Ack.Message != "" {
+		return c.Ack.Message
+	}
+	if c.Detail != "" {
+		return c.Detail
+	}
+	return cmdSummary(c)
+}
+
+// cmdDetail is all that is known in words about how the command went, a line each.
+func cmdDetail(c store.Command) string {
+	var lines []string
+	add := func(text string) {
+		if text != "" && !slices.Contains(lines, text) {
+			lines = append(lines, text)
+		}
+	}
+	add(c.Detail)
+	if c.Ack != nil {
+		add(c.Ack.Message)
+	}
+	for _, n := range c.Notes {
+		add(n.Text)
+	}
+	return strings.Join(lines, "\n")
+}
+
+type logView struct {
+	ID          string             `json:"id"`
+	RequestID   string             `json:"request_id"`
+	ConfigID    string             `json:"config_id"`
+	NodeID      string             `json:"node_id"`
+	Action      protocol.Action    `json:"action"`
+	Status      string             `json:"status"`
+	State       store.CommandState `json:"state"`
+	RequestedBy string             `json:"requested_by"`
+	Summary     string             `json:"summary"`
+	Detail      string             `json:"detail"`
+	RequestedAt *time.Time         `json:"requested_at"`
+	AckAt       *time.Time         `json:"ack_at"`
+	CreatedAt   *time.Time         `json:"created_at"`
+	UpdatedAt   *time.Time         `json:"updated_at"`
+}
+
+func viewLog(c store.Command) logView {
+	return logView{
+		ID: c.RequestID, RequestID: c.RequestID, ConfigID: c.ConfigID, NodeID: c.NodeID, Action: c.Action,
+		Status: cmdStatus(c.State), State: c.State, RequestedBy: c.RequestedBy,
+		Summary: cmdSummary(c), Detail: cmdDetail(c),
+		RequestedAt: when(c.CreatedAt), AckAt: when(c.AckAt), CreatedAt: when(c.CreatedAt), UpdatedAt: when(c.UpdatedAt),
+	}
+}
+
+// commandView is one command's whole life.
+type commandView struct {
+	logView
+	Seq        uint64              `json:"seq"`
+	Kind       protocol.Kind       `json:"kind"`
+	Payload    json.RawMessage     `json:"payload"`
+	Attempts   int                 `json:"attempts"`
+	SentAt     *time.Time          `json:"sent_at"`
+	ExpiresAt  *time.Time          `json:"expires_at"`
+	DeadlineAt *time.Time          `json:"deadline_at"`
+	Ack        *protocol.Ack       `json:"ack"`
+	Notes      []store.CommandNote `json:"notes"`
+	Output     []store.Output      `json:"output"`
+}
+
+func viewCommand(c store.Command, output []store.Output) commandView {
+	notes := c.Notes
+	if notes == nil {
+		notes = []store.CommandNote{}
+	}
+	return commandView{
+		logView: viewLog(c), Seq: c.Seq, Kind: c.Kind, Payload: shownPayload(c), Attempts: c.Attempts,
+		SentAt: when(c.SentAt), ExpiresAt: when(c.ExpiresAt), DeadlineAt: when(c.DeadlineAt),
+		Ack: c.Ack, Notes: notes, Output: output,
+	}
+}
+
+// shownPayload is the payload without the text of a config, which holds the node's private key; the
+// hash beside it says which text it was.
+func shownPayload(c store.Command) json.RawMessage {
+	if len(c.Payload) == 0 {
+		return json.RawMessage("{}")
+	}
+	if c.Kind != protocol.KindPush {
+		return c.Payload
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(c.Payload, &members); err != nil {
+		return json.RawMessage("{}")
+	}
+	delete(members, "config_text")
+	raw, err := json.Marshal(members)
+	if err != nil {
+		return json.RawMessage("{}")
+	}
+	return raw
+}
+
+func (s *Server) endpointLogs(c echo.Context) error {
+	limit, before, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	var commands []store.Command
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		commands, err = tx.Commands(f.node.ID, before, limit+1)
+		return err
+	}); err != nil {
+		return err
+	}
+	commands, next := cut(commands, limit, func(c store.Command) string { return strconv.FormatUint(c.Seq, 10) })
+	views := make([]logView, len(commands))
+	for i, cmd := range commands {
+		views[i] = viewLog(cmd)
+	}
+	return respondList(c, views, next)
+}
+
+func (s *Server) getCommand(c echo.Context) error {
+	var cmd store.Command
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		cmd, err = tx.Command(c.Param("request_id"))
+		return err
+	}); err != nil {
+		return err
+	}
+	return s.respondCommand(c, cmd)
+}
+
+func (s *Server) cancelCommand(c echo.Context) error {
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	cmd, err := s.opts.Commands.Cancel(c.Request().Context(), c.Param("request_id"), loginOf(c).Username)
+	if err != nil {
+		return err
+	}
+	s.log.Info("command cancelled", "node_id", cmd.NodeID, "command_id", cmd.RequestID, "by", loginOf(c).Username)
+	return s.respondCommand(c, cmd)
+}
+
+func (s *Server) respondCommand(c echo.Context, cmd store.Command) error {
+	output, err := s.output(cmd.RequestID)
+	if err != nil {
+		return err
+	}
+	return respond(c, viewCommand(cmd, output))
+}

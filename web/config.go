@@ -1,0 +1,225 @@
+package web
+
+import (
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+type configView struct {
+	ID             string     `json:"id"`
+	ConfigID       string     `json:"config_id"`
+	Name           string     `json:"name"`
+	Description    string     `json:"description"`
+	Enabled        bool       `json:"enabled"`
+	TunnelProtocol string     `json:"tunnel_protocol"`
+	AWGVersion     string     `json:"awg_version"`
+	CreatedAt      *time.Time `json:"created_at"`
+	UpdatedAt      *time.Time `json:"updated_at"`
+}
+
+func viewConfig(c store.Config) configView {
+	return configView{
+		ID: c.ID, ConfigID: c.ID, Name: c.Name, Description: c.Description, Enabled: c.Enabled,
+		TunnelProtocol: c.TunnelProtocol, AWGVersion: c.AWGVersion,
+		CreatedAt: when(c.CreatedAt), UpdatedAt: when(c.UpdatedAt),
+	}
+}
+
+// configPatch is what a request wants of a config; nil is not mentioned.
+type configPatch struct {
+	name, description          *string
+	enabled                    *bool
+	tunnelProtocol, awgVersion *string
+}
+
+func readConfigPatch(f *fields) configPatch {
+	return configPatch{
+		name:           f.text("name", line(1, 32)),
+		description:    f.text("description", prose(1000)),
+		enabled:        f.flag("enabled"),
+		tunnelProtocol: f.text("tunnel_protocol", oneOf(protocol.TunnelWireGuard, protocol.TunnelAmneziaWG, protocol.TunnelAmneziaWG2)),
+		awgVersion:     f.text("awg_version", awgVersion),
+	}
+}
+
+// apply changes c by the patch. A version of AmneziaWG goes with the tunnel protocol it belonged to.
+func (p configPatch) apply(c *store.Config) error {
+	c.Name = or(p.name, c.Name)
+	c.Description = or(p.description, c.Description)
+	c.Enabled = or(p.enabled, c.Enabled)
+	c.TunnelProtocol = or(p.tunnelProtocol, c.TunnelProtocol)
+	c.AWGVersion = or(p.awgVersion, c.AWGVersion)
+	if protocol.ToolFamily(c.TunnelProtocol) == "awg" {
+		return nil
+	}
+	if or(p.awgVersion, "") != "" {
+		f := &fields{}
+		f.reject("awg_version", "is only for the tunnel_protocol amneziawg or amneziawg_2")
+		return f.err()
+	}
+	c.AWGVersion = ""
+	return nil
+}
+
+func (s *Server) listConfigs(c echo.Context) error {
+	limit, after, err := readPage(c)
+	if err != nil {
+		return err
+	}
+	var configs []store.Config
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		configs, err = tx.Configs(after, limit+1)
+		return err
+	}); err != nil {
+		return err
+	}
+	configs, next := cut(configs, limit, func(c store.Config) string { return c.Name })
+	views := make([]configView, len(configs))
+	for i, cfg := range configs {
+		views[i] = viewConfig(cfg)
+	}
+	return respondList(c, views, next)
+}
+
+func (s *Server) createConfig(c echo.Context) error {
+	f, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	patch := readConfigPatch(f)
+	if patch.name == nil {
+		f.reject("name", "is required")
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	id := protocol.NewID("cfg")
+	var cfg store.Config
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+		if err := patch.apply(&cfg); err != nil {
+			return err
+		}
+		return tx.PutConfig(&cfg)
+	}); err != nil {
+		return err
+	}
+	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
+	return respond(c, viewConfig(cfg))
+}
+
+func (s *Server) getConfig(c echo.Context) error {
+	var cfg store.Config
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		cfg, err = tx.Config(c.Param("config_id"))
+		return err
+	}); err != nil {
+		return err
+	}
+	return respond(c, viewConfig(cfg))
+}
+
+func (s *Server) updateConfig(c echo.Context) error {
+	f, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	patch := readConfigPatch(f)
+	if err := f.err(); err != nil {
+		return err
+	}
+	var cfg store.Config
+	var cutOff []string
+	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		cutOff = nil
+		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
+			return err
+		}
+		if err := patch.apply(&cfg); err != nil {
+			return err
+		}
+		if !cfg.Enabled {
+			if cutOff, err = dynamicNodes(tx, cfg.ID); err != nil {
+				return err
+			}
+		}
+		return tx.PutConfig(&cfg)
+	}); err != nil {
+		return err
+	}
+	s.kick(cutOff...)
+	s.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
+	return respond(c, viewConfig(cfg))
+}
+
+func (s *Server) deleteConfig(c echo.Context) error {
+	id := c.Param("config_id")
+	var cutOff []string
+	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		if cutOff, err = dynamicNodes(tx, id); err != nil {
+			return err
+		}
+		return tx.DeleteConfig(id)
+	}); err != nil {
+		return err
+	}
+	s.kick(cutOff...)
+	s.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
+	return respond(c, map[string]string{"message": "The config and its nodes were deleted.", "config_id": id})
+}
+
+// dynamicNodes are the nodes of the config that may have a live session.
+func dynamicNodes(tx *store.Tx, configID string) ([]string, error) {
+	nodes, err := tx.Nodes(configID, "", 0)
+	var ids []string
+	for _, n := range nodes {
+		if n.Type == store.NodeDynamic {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids, err
+}
+
+type overviewView struct {
+	Config    configView `json:"config"`
+	NodeCount int        `json:"node_count"`
+	// Presence and Sync count the nodes by state. A node without a desired config has no sync state.
+	Presence map[string]int `json:"presence"`
+	Sync     map[string]int `json:"sync"`
+	Nodes    []nodeView     `json:"nodes"`
+}
+
+func (s *Server) overview(c echo.Context) error {
+	var v overviewView
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(cfg.ID, "", 0)
+		if err != nil {
+			return err
+		}
+		v = overviewView{
+			Config: viewConfig(cfg), NodeCount: len(nodes), Nodes: make([]nodeView, 0, len(nodes)),
+			Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0},
+			Sync:     map[string]int{"latest": 0, "pending": 0, "drifted": 0},
+		}
+		for _, n := range nodes {
+			facts, err := s.facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			v.Presence[facts.presence.State]++
+			v.Nodes = append(v.Nodes, facts.view())
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return respond(c, v)
+}

@@ -1,0 +1,35 @@
+package web
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// FuzzFields holds that no body makes the readers panic, and that one that is refused is refused in
+// words that do not repeat it.
+func FuzzFields(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `null`, `[]`, `{"name":"a","tags":["b"],"wait":3,"enabled":true}`, `{"name":null}`,
+		`{"name":7,"tags":[1],"wait":"x","enabled":0}`, "{\"name\":\"\xff\"}", `{"wait":1e99}`, `{"name"`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		fields, err := parseFields(body)
+		if err != nil {
+			if _, ok := errors.AsType[*invalidError](err); !ok {
+				t.Fatalf("%q: %v is no invalidError", body, err)
+			}
+			return
+		}
+		name := fields.text("name", line(1, 32))
+		fields.need("interface_name", interfaceName)
+		fields.texts("tags", 16, line(1, 32))
+		fields.number("wait", 0, 60)
+		fields.flag("enabled")
+		if name != nil && (*name == "" || strings.TrimSpace(*name) != *name) {
+			t.Errorf("%q: name %q was taken", body, *name)
+		}
+	})
+}

@@ -1,0 +1,199 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// What only this package can find wrong with a request. answers says what a client is told.
+var (
+	errBodyBroken      = errors.New("request body broke off")
+	errAuthRequired    = errors.New("no session token")
+	errInvalidToken    = errors.New("unknown session token")
+	errTokenExpired    = errors.New("expired session token")
+	errAuthFailed      = errors.New("wrong user name or password")
+	errWrongPassword   = errors.New("wrong current password")
+	errSamePassword    = errors.New("new password equals the current one")
+	errSetupToken      = errors.New("wrong set-up token")
+	errHostRejected    = errors.New("host not allowed")
+	errOriginRejected  = errors.New("origin not allowed")
+	errConfigMismatch  = errors.New("node belongs to another config")
+	errBindNotAllowed  = errors.New("bind not allowed")
+	errBindStatic      = errors.New("bind to a static node")
+	errPanic           = errors.New("panic in a request")
+	errUnknownPath     = errors.New("unknown path")
+	errUnknownMethod   = errors.New("method not allowed")
+	errNoServerAddress = errors.New("no usable server address")
+)
+
+// invalidError is a request that cannot be understood: its message, or its fields and what is wrong
+// with each.
+type invalidError struct {
+	message string
+	fields  map[string]string
+}
+
+func (e *invalidError) Error() string {
+	if len(e.fields) == 0 {
+		return e.message
+	}
+	words := make([]string, 0, len(e.fields))
+	for _, name := range slices.Sorted(maps.Keys(e.fields)) {
+		words = append(words, name+" "+e.fields[name])
+	}
+	return "The request is not valid: " + strings.Join(words, "; ") + "."
+}
+
+// rateError is a request too many.
+type rateError struct{ wait time.Duration }
+
+func (e *rateError) Error() string { return "too many attempts" }
+
+// seconds is the wait rounded up to what Retry-After can say.
+func (e *rateError) seconds() int { return max(1, int(math.Ceil(e.wait.Seconds()))) }
+
+// answer is what a client is told about an error. The message says what to do.
+type answer struct {
+	status  int
+	code    string
+	message string
+	detail  any
+}
+
+// codeInternal answers every error that nobody foresaw.
+const codeInternal = "INTERNAL_ERROR"
+
+var answers = []struct {
+	err error
+	answer
+}{
+	{errAuthRequired, answer{401, "AUTH_REQUIRED", "Log in first, and send the token as Authorization: Bearer.", nil}},
+	{errInvalidToken, answer{401, "INVALID_TOKEN", "The session is not known, or has been ended; log in again.", nil}},
+	{errTokenExpired, answer{401, "TOKEN_EXPIRED", "The session has expired; log in again.", nil}},
+	{errAuthFailed, answer{401, "AUTH_FAILED", "The user name or the password is wrong.", nil}},
+	{errWrongPassword, answer{401, "ADMIN_PASSWORD_INVALID", "The current password is wrong.", nil}},
+	{errSamePassword, answer{409, "PASSWORD_UNCHANGED", "The new password is the current one; choose another.", nil}},
+	{errSetupToken, answer{401, "INVALID_TOKEN", "The setup_token is wrong; the appliance prints it when it starts without an admin account.", nil}},
+	{store.ErrNoAdmin, answer{409, "AUTH_SETUP_REQUIRED", "The admin account is not set up yet; do that first with POST /api/v1/auth/setup.", nil}},
+	{store.ErrAdminExists, answer{409, "AUTH_ALREADY_INITIALIZED", "The admin account exists already; log in.", nil}},
+	{errHostRejected, answer{403, "PUBLIC_HOST_REJECTED", "This address is not one the appliance answers to; use its public origin, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
+	{errOriginRejected, answer{403, "PUBLIC_ORIGIN_REJECTED", "The request does not come from a page of this appliance; open its own page, or set WFM_PUBLIC_ORIGIN or WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
+
+	{store.ErrConfigNotFound, answer{404, "CONFIG_NOT_FOUND", "There is no config with this id; it may have been deleted.", nil}},
+	{store.ErrNodeNotFound, answer{404, "NODE_NOT_FOUND", "There is no node with this id; it may have been deleted.", nil}},
+	{store.ErrConfigNameExists, answer{409, "CONFIG_NAME_EXISTS", "Another config has this name; choose another.", nil}},
+	{store.ErrNodeNameExists, answer{409, "NODE_NAME_EXISTS", "Another node of this config has this name; choose another.", nil}},
+	{errConfigMismatch, answer{400, "NODE_CONFIG_MISMATCH", "The node belongs to another config; use that config's id in the path.", nil}},
+
+	{store.ErrNodeDisabled, answer{409, "NODE_DISABLED", "The node or its config is disabled; enable it first.", nil}},
+	{store.ErrNodeStatic, answer{400, "CLIENT_BIND_STATIC_NODE", "The node is static and has no agent; make it dynamic to control it.", nil}},
+	{store.ErrNotInitialized, answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
+	{store.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
+	{store.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
+	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "No config is staged for this node; save and sync one first.", nil}},
+	{store.ErrTooManyCommands, answer{409, "TOO_MANY_COMMANDS", "Too many commands of this node are open; wait for them to end, or cancel some.", nil}},
+	{store.ErrCommandNotFound, answer{404, "CONTROL_LOG_NOT_FOUND", "There is no command with this request_id; it may have made room for newer ones.", nil}},
+	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
+	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
+	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
+
+	{store.ErrTokenInvalid, answer{401, "CLIENT_BIND_TOKEN_INVALID", "The bind token is not valid. Copy the whole bind command, or ask for a new one: a newer command, a reset or a disabled node makes the old one invalid.", nil}},
+	{store.ErrTokenExpired, answer{401, "CLIENT_BIND_TOKEN_EXPIRED", "The bind token has expired. Ask for a new bind command and run it within five minutes.", nil}},
+	{store.ErrTokenUsed, answer{409, "CLIENT_BIND_TOKEN_USED", "The bind token was used already, and it works only once. Ask for a new bind command.", nil}},
+	{errBindStatic, answer{400, "CLIENT_BIND_STATIC_NODE", "This node is static, so no agent can be bound to it. Make it dynamic on the server, then ask for a new bind command.", nil}},
+	{errBindNotAllowed, answer{403, "CLIENT_BIND_NOT_ALLOWED", "This node or its config is disabled on the server. Have it enabled there, then ask for a new bind command.", nil}},
+	{errNoServerAddress, answer{422, "VALIDATION_ERROR", "The address of this request cannot stand in a bind command; send server_url, or set WFM_PUBLIC_ORIGIN.", map[string]any{"fields": map[string]string{"server_url": "is required"}}}},
+
+	{store.ErrFull, answer{507, "STORE_FULL", "Nothing was changed: " + store.ErrFull.Error() + ".", nil}},
+	{store.ErrReadOnly, answer{503, "STORE_READ_ONLY", "Nothing was changed: " + store.ErrReadOnly.Error() + ".", nil}},
+	{store.ErrClosed, answer{503, "SHUTTING_DOWN", "The appliance is stopping; try again when it runs.", nil}},
+	{errBodyBroken, answer{400, "BAD_REQUEST", "The request body broke off; send it again.", nil}},
+	{errUnknownPath, answer{404, "NOT_FOUND", "There is nothing at this path; look for a misspelling.", nil}},
+	{errUnknownMethod, answer{405, "METHOD_NOT_ALLOWED", "This path does not take this method; the Allow header names those it takes.", nil}},
+	{context.Canceled, answer{503, "REQUEST_CANCELLED", "The request was given up before it was done.", nil}},
+	{context.DeadlineExceeded, answer{503, "REQUEST_CANCELLED", "The request took too long; try again.", nil}},
+}
+
+// translate is the one place where an error becomes an answer. Sentinels of the store stand in
+// answers; an error nobody foresaw is [codeInternal] and gives nothing of its text away.
+func translate(err error) answer {
+	var invalid *invalidError
+	var rate *rateError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &invalid):
+		a := answer{status: http.StatusUnprocessableEntity, code: "VALIDATION_ERROR", message: invalid.Error()}
+		if len(invalid.fields) > 0 {
+			a.detail = map[string]any{"fields": invalid.fields}
+		}
+		return a
+	case errors.As(err, &rate):
+		return answer{
+			http.StatusTooManyRequests, "RATE_LIMITED",
+			fmt.Sprintf("Too many attempts from this address; try again in %d seconds.", rate.seconds()),
+			map[string]any{"retry_after": rate.seconds()},
+		}
+	case errors.As(err, &tooLarge):
+		return answer{
+			http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE",
+			fmt.Sprintf("The request body is too large; at most %d bytes are taken.", tooLarge.Limit), nil,
+		}
+	}
+	for _, known := range answers {
+		if errors.Is(err, known.err) {
+			return known.answer
+		}
+	}
+	return answer{http.StatusInternalServerError, codeInternal, "Something went wrong inside the appliance; its log has the details under this request_id.", nil}
+}
+
+// answerError is the end of every request that failed.
+func (s *Server) answerError(err error, c echo.Context) {
+	if c.Response().Committed {
+		// Too late for another answer; a truncated one must not look whole.
+		s.log.Warn("answer broke off", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
+		panic(http.ErrAbortHandler)
+	}
+	if routing, ok := errors.AsType[*echo.HTTPError](err); ok {
+		err = fromRouter(routing)
+	}
+	a := translate(err)
+	if a.code == codeInternal {
+		s.log.Error("request failed", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
+		a.detail = map[string]any{"request_id": requestIDOf(c)}
+	}
+	if rate, ok := errors.AsType[*rateError](err); ok {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(rate.seconds()))
+	}
+	if a.status == http.StatusUnauthorized {
+		c.Response().Header().Set("WWW-Authenticate", "Bearer")
+	}
+	body := failure{}
+	body.Error.Code, body.Error.Message, body.Error.Detail = a.code, a.message, a.detail
+	if err := writeJSON(c, a.status, body); err != nil {
+		s.log.Debug("client left before the answer", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
+	}
+}
+
+// fromRouter turns the router's own errors into ours.
+func fromRouter(err *echo.HTTPError) error {
+	switch err.Code {
+	case http.StatusNotFound:
+		return errUnknownPath
+	case http.StatusMethodNotAllowed:
+		return errUnknownMethod
+	}
+	return err
+}

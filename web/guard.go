@@ -1,0 +1,145 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+)
+
+const requestIDKey = "wfm.request_id"
+
+func requestIDOf(c echo.Context) string {
+	id, _ := c.Get(requestIDKey).(string)
+	return id
+}
+
+// observe is around every request, known path or not: names it, sets the headers every answer has,
+// and turns a panic into an error.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		id := protocol.NewID("req")
+		c.Set(requestIDKey, id)
+		h := c.Response().Header()
+		h.Set("X-Request-Id", id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		if err := s.recovered(next, c); err != nil {
+			c.Error(err)
+		}
+		// The route and not the path: what a client wrote into a path is its own business.
+		s.log.Debug("request", "method", c.Request().Method, "route", c.Path(), "http_status", c.Response().Status,
+			"duration", time.Since(start), "request_id", id)
+		return nil
+	}
+}
+
+func (s *Server) recovered(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler: // nobody wants an answer; net/http knows
+			panic(p)
+		default:
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	return next(c)
+}
+
+// origins are the addresses the appliance is configured to be reached at.
+type origins struct {
+	public  string
+	allowed map[string]bool // canonical origins
+	hosts   map[string]bool // their host and port
+}
+
+// ErrOrigin is returned by [ParseOrigin].
+var ErrOrigin = errors.New("an origin is http:// or https://, a host and perhaps a port, as in https://wfm.example.org")
+
+// ParseOrigin returns the origin as browsers write it: lower case, no default port, no path. It
+// returns [ErrOrigin] for anything else than an origin.
+func ParseOrigin(raw string) (string, error) {
+	u, err := url.Parse(strings.ToLower(strings.TrimRight(raw, "/")))
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", ErrOrigin
+	}
+	return u.Scheme + "://" + plainHost(u.Scheme, u.Host), nil
+}
+
+// plainHost drops the scheme's default port, as browsers do.
+func plainHost(scheme, host string) string {
+	host = strings.ToLower(host)
+	if scheme == "https" {
+		return strings.TrimSuffix(host, ":443")
+	}
+	return strings.TrimSuffix(host, ":80")
+}
+
+// newOrigins leaves out what is no origin, so that a misspelt public origin lets nobody in.
+func newOrigins(public string, extra []string) origins {
+	o := origins{allowed: map[string]bool{}, hosts: map[string]bool{}}
+	for i, raw := range append([]string{public}, extra...) {
+		origin, err := ParseOrigin(raw)
+		if err != nil {
+			continue
+		}
+		if i == 0 {
+			o.public = origin
+		}
+		o.allowed[origin] = true
+		o.hosts[strings.TrimPrefix(strings.TrimPrefix(origin, "http://"), "https://")] = true
+	}
+	return o
+}
+
+// allowsHost reports whether Host names one of the origins, with or without their default port.
+func (o origins) allowsHost(host string) bool {
+	return o.hosts[strings.ToLower(host)] || o.hosts[plainHost("http", host)] || o.hosts[plainHost("https", host)]
+}
+
+func scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// allowsOrigin reports whether a page of origin may write here: one of the appliance's own
+// address, as this request names it, or an allowed one.
+func (o origins) allowsOrigin(origin string, r *http.Request) bool {
+	canonical, err := ParseOrigin(origin)
+	if err != nil {
+		return false
+	}
+	return o.allowed[canonical] || canonical == scheme(r)+"://"+plainHost(scheme(r), r.Host)
+}
+
+// guarded refuses, once a public origin is configured, requests for another host (a name an
+// attacker has pointed at the appliance) and requests from other sites' pages.
+func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if s.opts.PublicOrigin == "" {
+			return next(c)
+		}
+		r := c.Request()
+		if !s.origins.allowsHost(r.Host) {
+			return errHostRejected
+		}
+		if origin := r.Header.Get("Origin"); origin != "" && !s.origins.allowsOrigin(origin, r) {
+			return errOriginRejected
+		}
+		return next(c)
+	}
+}

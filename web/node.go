@@ -1,0 +1,259 @@
+package web
+
+import (
+	"slices"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+type nodeView struct {
+	ID                  string     `json:"id"`
+	NodeID              string     `json:"node_id"`
+	ConfigID            string     `json:"config_id"`
+	Name                string     `json:"name"`
+	Enabled             bool       `json:"enabled"`
+	NodeType            string     `json:"node_type"`
+	InterfaceName       string     `json:"interface_name"`
+	Tags                []string   `json:"tags"`
+	ClientInitialized   bool       `json:"client_initialized"`
+	ClientPresenceState string     `json:"client_presence_state"`
+	PresenceReason      string     `json:"presence_reason"`
+	WGRuntimeState      string     `json:"wg_runtime_state"`
+	LastSeen            *time.Time `json:"last_seen"`
+	CreatedAt           *time.Time `json:"created_at"`
+	UpdatedAt           *time.Time `json:"updated_at"`
+}
+
+// facts is all that is known of a node in one transaction.
+type facts struct {
+	config   store.Config
+	node     store.Node
+	evidence store.Evidence
+	presence Presence
+}
+
+func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, error) {
+	e, err := tx.Evidence(n.ID)
+	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now())}, err
+}
+
+func (f facts) view() nodeView {
+	n := f.node
+	tags := n.Tags
+	if tags == nil {
+		tags = []string{}
+	}
+	return nodeView{
+		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
+		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
+		ClientPresenceState: f.presence.State, PresenceReason: f.presence.Reason, WGRuntimeState: f.presence.Tunnel,
+		LastSeen: when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
+	}
+}
+
+// nodeOf returns the node the path names, and its config. A path that names a config, too, must
+// name the node's own. Errors: [store.ErrConfigNotFound], [store.ErrNodeNotFound],
+// errConfigMismatch.
+func nodeOf(tx *store.Tx, c echo.Context) (store.Config, store.Node, error) {
+	named := c.Param("config_id")
+	if named != "" {
+		if _, err := tx.Config(named); err != nil {
+			return store.Config{}, store.Node{}, err
+		}
+	}
+	n, err := tx.Node(c.Param("node_id"))
+	if err != nil {
+		return store.Config{}, n, err
+	}
+	if named != "" && named != n.ConfigID {
+		return store.Config{}, n, errConfigMismatch
+	}
+	cfg, err := tx.Config(n.ConfigID)
+	return cfg, n, err
+}
+
+// pathFacts reads what is known of the node the path names; more reads on in the same transaction.
+func (s *Server) pathFacts(c echo.Context, more ...func(*store.Tx, facts) error) (f facts, err error) {
+	err = s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, n, err := nodeOf(tx, c)
+		if err != nil {
+			return err
+		}
+		if f, err = s.facts(tx, cfg, n); err != nil {
+			return err
+		}
+		for _, read := range more {
+			if err := read(tx, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return f, err
+}
+
+// nodePatch is what a request wants of a node; nil is not mentioned.
+type nodePatch struct {
+	name          *string
+	enabled       *bool
+	nodeType      *string
+	interfaceName *string
+	tags          []string
+}
+
+func readNodePatch(f *fields) nodePatch {
+	p := nodePatch{
+		name:          f.text("name", line(1, 32)),
+		enabled:       f.flag("enabled"),
+		nodeType:      f.text("node_type", oneOf(string(store.NodeDynamic), string(store.NodeStatic))),
+		interfaceName: f.text("interface_name", interfaceName),
+	}
+	for _, tag := range f.texts("tags", 16, line(1, 32)) {
+		if p.tags == nil {
+			p.tags = []string{}
+		}
+		if !slices.Contains(p.tags, tag) {
+			p.tags = append(p.tags, tag)
+		}
+	}
+	if _, given := f.raw["tags"]; given && p.tags == nil && string(f.raw["tags"]) != "null" {
+		p.tags = []string{}
+	}
+	return p
+}
+
+// apply changes n by the patch. An interface name that is empty, in a new node or by the patch, is
+// derived from the names.
+func (p nodePatch) apply(cfg store.Config, n *store.Node) {
+	n.Name = or(p.name, n.Name)
+	n.Enabled = or(p.enabled, n.Enabled)
+	n.Type = store.NodeType(or(p.nodeType, string(n.Type)))
+	n.InterfaceName = or(p.interfaceName, n.InterfaceName)
+	if n.InterfaceName == "" {
+		n.InterfaceName = store.DeriveInterfaceName(cfg.Name, n.Name)
+	}
+	if p.tags != nil {
+		n.Tags = p.tags
+	}
+}
+
+func (s *Server) listNodes(c echo.Context) error {
+	limit, after, err := readPage(c)
+	if err != nil {
+		return err
+	}
+	var views []nodeView
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(cfg.ID, after, limit+1)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			f, err := s.facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			views = append(views, f.view())
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	views, next := cut(views, limit, func(n nodeView) string { return n.Name })
+	return respondList(c, views, next)
+}
+
+func (s *Server) createNode(c echo.Context) error {
+	body, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	patch := readNodePatch(body)
+	if patch.name == nil {
+		body.reject("name", "is required")
+	}
+	if err := body.err(); err != nil {
+		return err
+	}
+	id := protocol.NewID("node")
+	var f facts
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		n := store.Node{ID: id, ConfigID: cfg.ID, Enabled: true, Type: store.NodeDynamic, Tags: []string{}}
+		patch.apply(cfg, &n)
+		if err := tx.PutNode(&n); err != nil {
+			return err
+		}
+		f, err = s.facts(tx, cfg, n)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
+	return respond(c, f.view())
+}
+
+func (s *Server) getNode(c echo.Context) error {
+	f, err := s.pathFacts(c)
+	if err != nil {
+		return err
+	}
+	return respond(c, f.view())
+}
+
+func (s *Server) updateNode(c echo.Context) error {
+	body, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	patch := readNodePatch(body)
+	if err := body.err(); err != nil {
+		return err
+	}
+	var f facts
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		cfg, n, err := nodeOf(tx, c)
+		if err != nil {
+			return err
+		}
+		patch.apply(cfg, &n)
+		if err := tx.PutNode(&n); err != nil {
+			return err
+		}
+		f, err = s.facts(tx, cfg, n)
+		return err
+	}); err != nil {
+		return err
+	}
+	if !f.node.Enabled || f.node.Type == store.NodeStatic {
+		s.kick(f.node.ID)
+	}
+	s.log.Info("node changed", "node_id", f.node.ID, "enabled", f.node.Enabled, "by", loginOf(c).Username)
+	return respond(c, f.view())
+}
+
+func (s *Server) deleteNode(c echo.Context) error {
+	var node store.Node
+	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		if _, node, err = nodeOf(tx, c); err != nil {
+			return err
+		}
+		return tx.DeleteNode(node.ID)
+	}); err != nil {
+		return err
+	}
+	s.kick(node.ID)
+	s.log.Info("node deleted", "node_id", node.ID, "by", loginOf(c).Username)
+	return respond(c, map[string]string{"message": "The node was deleted.", "node_id": node.ID})
+}

@@ -1,0 +1,130 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+
+	"wfm/store"
+)
+
+// AdminUser is the name of the one account.
+const AdminUser = "admin"
+
+// Bounds of a password in bytes.
+const (
+	minPassword = 10
+	maxPassword = 1024
+)
+
+// Cost of one hash: what OWASP's password storage cheat sheet asks of argon2id.
+const (
+	argonMemory  = 19 << 10 // KiB
+	argonTime    = 2
+	argonThreads = 1
+	argonSalt    = 16 // bytes
+	argonKey     = 32 // bytes
+)
+
+// ErrPasswordLength is returned by [SetUpAdmin] for a password that is too short or too long.
+var ErrPasswordLength = fmt.Errorf("the admin password must have %d to %d bytes", minPassword, maxPassword)
+
+// errHash is returned for a stored hash this program did not write.
+var errHash = errors.New("the stored password hash has an unknown form")
+
+// SetUpAdmin makes the account "admin" without a request, for unattended set-up. Errors:
+// [ErrPasswordLength], [store.ErrAdminExists].
+func SetUpAdmin(db *store.DB, password string) error {
+	if len(password) < minPassword || len(password) > maxPassword {
+		return ErrPasswordLength
+	}
+	hash := hashPassword(password)
+	return db.Update(func(tx *store.Tx) error { return tx.CreateAdmin(AdminUser, hash) })
+}
+
+// hashPassword returns the PHC string of the password under a new salt.
+func hashPassword(password string) string {
+	salt := make([]byte, argonSalt)
+	_, _ = rand.Read(salt) // never fails
+	return phc(salt, argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey))
+}
+
+func phc(salt, key []byte) string {
+	b64 := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
+		argon2.Version, argonMemory, argonTime, argonThreads, b64(salt), b64(key))
+}
+
+// checkPassword compares in constant time. The parameters are those of the stored hash.
+func checkPassword(hash, password string) (bool, error) {
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || parts[1] != "argon2id" {
+		return false, errHash
+	}
+	var version int
+	var memory, time uint32
+	var threads uint8
+	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
+		return false, errHash
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil ||
+		memory == 0 || memory > 1<<20 || time == 0 || time > 16 || threads == 0 {
+		return false, errHash
+	}
+	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
+	want, errKey := base64.RawStdEncoding.DecodeString(parts[5])
+	if errSalt != nil || errKey != nil || len(want) != argonKey {
+		return false, errHash
+	}
+	got := argon2.IDKey([]byte(password), salt, time, memory, threads, argonKey)
+	return subtle.ConstantTimeCompare(got, want) == 1, nil
+}
+
+// hasher bounds how many hashes are computed at a time, and with it the memory that logins take.
+type hasher struct {
+	slots chan struct{}
+	dummy string // checked for a user name nobody has, so that it takes as long
+}
+
+func newHasher() *hasher {
+	return &hasher{
+		slots: make(chan struct{}, 2),
+		dummy: phc(make([]byte, argonSalt), make([]byte, argonKey)),
+	}
+}
+
+func (h *hasher) acquire(ctx context.Context) error {
+	select {
+	case h.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	if err := h.acquire(ctx); err != nil {
+		return "", err
+	}
+	defer func() { <-h.slots }()
+	return hashPassword(password), nil
+}
+
+// check compares the password with hash; an empty hash takes as long and fails.
+func (h *hasher) check(ctx context.Context, hash, password string) (bool, error) {
+	if err := h.acquire(ctx); err != nil {
+		return false, err
+	}
+	defer func() { <-h.slots }()
+	if hash == "" {
+		_, err := checkPassword(h.dummy, password)
+		return false, err
+	}
+	return checkPassword(hash, password)
+}

@@ -1,0 +1,95 @@
+package web
+
+import (
+	"container/list"
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxRemembered bounds the addresses a limiter remembers; the one not seen for longest makes room.
+const maxRemembered = 10_000
+
+// limiter bounds how often an address may try something: a bucket of tokens each. It has its own
+// buckets because a token must be given back exactly (an attempt that succeeded does not count,
+// yet concurrent attempts must not pass before the first of them has failed).
+type limiter struct {
+	perSecond float64
+	burst     float64
+
+	mu      sync.Mutex
+	buckets map[netip.Addr]*list.Element // of *bucket
+	recent  *list.List                   // front: seen last
+}
+
+type bucket struct {
+	addr   netip.Addr
+	tokens float64
+	at     time.Time
+}
+
+func newLimiter(perMinute, burst float64) *limiter {
+	return &limiter{
+		perSecond: perMinute / 60, burst: burst,
+		buckets: make(map[netip.Addr]*list.Element), recent: list.New(),
+	}
+}
+
+// take spends a token of the address, or says how long to wait for one.
+func (l *limiter) take(addr netip.Addr, now time.Time) (wait time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.bucketLocked(addr, now)
+	if passed := now.Sub(b.at).Seconds(); passed > 0 {
+		b.tokens = min(l.burst, b.tokens+passed*l.perSecond)
+		b.at = now
+	}
+	if b.tokens < 1 {
+		return time.Duration(math.Ceil((1 - b.tokens) / l.perSecond * float64(time.Second))), false
+	}
+	b.tokens--
+	return 0, true
+}
+
+// giveBack returns the token of an attempt that does not count.
+func (l *limiter) giveBack(addr netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.buckets[addr]; ok {
+		b := e.Value.(*bucket)
+		b.tokens = min(l.burst, b.tokens+1)
+	}
+}
+
+func (l *limiter) bucketLocked(addr netip.Addr, now time.Time) *bucket {
+	if e, ok := l.buckets[addr]; ok {
+		l.recent.MoveToFront(e)
+		return e.Value.(*bucket)
+	}
+	if l.recent.Len() >= maxRemembered {
+		oldest := l.recent.Back()
+		delete(l.buckets, l.recent.Remove(oldest).(*bucket).addr)
+	}
+	b := &bucket{addr: addr, tokens: l.burst, at: now}
+	l.buckets[addr] = l.recent.PushFront(b)
+	return b
+}
+
+// remoteKey is whom a connection counts for: its IPv4 address, or the /64 of its IPv6 address, of
+// which one subscriber has them all. Headers that a client can write say nothing.
+func remoteKey(remoteAddr string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	if addr.Is4() {
+		return addr
+	}
+	prefix, err := addr.Prefix(64)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return prefix.Addr()
+}

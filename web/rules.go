@@ -1,0 +1,99 @@
+package web
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"wfm/protocol"
+)
+
+// rule checks a string a client sent. It returns the form to keep, or what is wrong, worded to
+// follow the field's name.
+type rule func(string) (clean, problem string)
+
+// line wants one trimmed line of low to high characters.
+func line(low, high int) rule {
+	return func(v string) (string, string) {
+		v = strings.TrimSpace(v)
+		switch n := utf8.RuneCountInString(v); {
+		case n < low && low == 1:
+			return "", "must not be empty"
+		case n < low || n > high:
+			return "", fmt.Sprintf("must have %d to %d characters", low, high)
+		case strings.ContainsFunc(v, unicode.IsControl):
+			return "", "must not contain control characters"
+		}
+		return v, ""
+	}
+}
+
+// prose wants at most limit characters; line breaks and tabs are fine.
+func prose(limit int) rule {
+	return func(v string) (string, string) {
+		v = strings.TrimSpace(v)
+		if utf8.RuneCountInString(v) > limit {
+			return "", fmt.Sprintf("must have at most %d characters", limit)
+		}
+		if strings.ContainsFunc(v, func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\r\n\t", r) }) {
+			return "", "must not contain control characters"
+		}
+		return v, ""
+	}
+}
+
+func oneOf(choices ...string) rule {
+	return func(v string) (string, string) {
+		if !slices.Contains(choices, v) {
+			return "", "must be one of " + strings.Join(choices, ", ")
+		}
+		return v, ""
+	}
+}
+
+func awgVersion(v string) (clean, problem string) {
+	if v != "" && !protocol.ValidAWGVersion(v) {
+		return "", "must be empty or a version of AmneziaWG: 1.5, 2.0 or 3.1"
+	}
+	return v, ""
+}
+
+func interfaceName(v string) (clean, problem string) {
+	if v != "" && !protocol.ValidInterfaceName(v) {
+		return "", "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"
+	}
+	return v, ""
+}
+
+// password bounds a new password. It says nothing about its value.
+func password(v string) (clean, problem string) {
+	if len(v) < minPassword || len(v) > maxPassword {
+		return "", fmt.Sprintf("must have %d to %d bytes", minPassword, maxPassword)
+	}
+	return v, ""
+}
+
+// secret takes any string worth comparing with a secret.
+func secret(v string) (clean, problem string) {
+	if v == "" || len(v) > maxPassword {
+		return "", fmt.Sprintf("must have 1 to %d bytes", maxPassword)
+	}
+	return v, ""
+}
+
+// shellSafeURL are the addresses that stand on a command line as they are; brackets, around an
+// IPv6 address, need quoting.
+var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$`)
+
+func serverURL(v string) (clean, problem string) {
+	v = strings.TrimRight(strings.TrimSpace(v), "/")
+	u, err := url.Parse(v)
+	if err != nil || len(v) > 255 || u.Hostname() == "" || !shellSafeURL.MatchString(v) {
+		return "", "must begin with http:// or https:// and name a host and nothing but letters, digits and . : / _ -"
+	}
+	return v, ""
+}

@@ -1,0 +1,196 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Limits of a connection. The longest answer is a command that is waited for, see maxWait.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 90 * time.Second
+	idleTimeout       = 120 * time.Second
+	maxHeaderBytes    = 16 << 10
+)
+
+// DefaultSessionTTL is how long a login lasts unless [Options] say otherwise.
+const DefaultSessionTTL = 24 * time.Hour
+
+// Options is what the server needs.
+type Options struct {
+	Store *store.DB // required
+	// Logger gets what no client is told. Default: discard.
+	Logger *slog.Logger
+	// Commands and Broker may be nil while MQTTEnabled is false.
+	Commands Commands
+	Broker   Broker
+	// Presence projects what is known of a node to its state; it must be pure. Required.
+	Presence func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) Presence
+	// Version is reported by the health call.
+	Version string
+	// MQTTEnabled false answers MQTT_DISABLED to whatever needs an agent.
+	MQTTEnabled bool
+	// SessionTTL is how long a login lasts. Default: [DefaultSessionTTL].
+	SessionTTL time.Duration
+	// PublicOrigin, as in https://wfm.example.org, switches the check of Host and Origin on and
+	// stands in bind commands. ExtraAllowedOrigins pass the check too. See [ParseOrigin].
+	PublicOrigin        string
+	ExtraAllowedOrigins []string
+	// MQTTHost and MQTTPort are what bind hands to an agent. An empty host means the host the bind
+	// request was sent to.
+	MQTTHost string
+	MQTTPort int
+	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
+	// refused.
+	SetupToken string
+}
+
+// Commands gives commands to nodes and follows them.
+type Commands interface {
+	// Issue writes the command and sends it; with queue it may wait for a node that is away.
+	// Errors: store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic, ErrNotInitialized,
+	// ErrNodeOffline, ErrNoStagedConfig, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
+	// ErrMQTTUnavailable.
+	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
+	// Wait returns the command as soon as it has ended, or as it is when ctx ends (no error then).
+	Wait(ctx context.Context, requestID string) (store.Command, error)
+	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
+	Cancel(ctx context.Context, requestID, by string) (store.Command, error)
+}
+
+// Broker is what the server needs of the MQTT broker.
+type Broker interface {
+	// Kick ends the node's live session, if there is one. It is bounded in time and idempotent.
+	Kick(nodeID string)
+	// Status says how the broker is; it does not wait for anything.
+	Status() BrokerStatus
+}
+
+// BrokerStatus is how the broker is.
+type BrokerStatus struct {
+	Enabled         bool
+	Connected       bool
+	Status          string // running, stopped, disabled or error
+	LastError       string
+	LastConnectedAt time.Time
+	Mode            string // embedded, external or disabled
+}
+
+// Presence is whether a node is reachable, why, and whether its tunnel runs.
+type Presence struct {
+	State  string // online, dropped or offline
+	Reason string // in words
+	Tunnel string // unknown, running or stopped
+}
+
+// The states of [Presence].
+const (
+	stateOnline  = "online"
+	stateDropped = "dropped"
+	stateOffline = "offline"
+
+	tunnelRunning = "running"
+)
+
+// Server answers HTTP requests. Its methods may be called concurrently.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	origins origins
+	hasher  *hasher
+	logins  *limiter // failed attempts to prove to be the admin
+	binds   *limiter // bind requests
+	handler http.Handler
+	http    *http.Server
+
+	stopping context.Context // ends when Shutdown begins, so that nobody waits for a command then
+	stop     context.CancelFunc
+}
+
+// New makes a server; nothing runs yet.
+func New(o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.SessionTTL <= 0 {
+		o.SessionTTL = DefaultSessionTTL
+	}
+	s := &Server{
+		opts:    o,
+		log:     o.Logger,
+		origins: newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins),
+		hasher:  newHasher(),
+		logins:  newLimiter(10, 5),
+		binds:   newLimiter(20, 10),
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.handler = s.routes()
+	s.http = &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// Handler is the whole server as one handler.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Serve answers requests that come in on l until Shutdown, and closes l. It may be called for
+// several listeners. It returns nil after Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops listening and waits for running requests; those that wait for a command are
+// answered at once. When ctx ends first, it closes their connections and returns ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())
+	}
+	return nil
+}
+
+// mqtt returns [store.ErrMQTTDisabled] while there is nothing to reach an agent with.
+func (s *Server) mqtt() error {
+	if !s.opts.MQTTEnabled || s.opts.Commands == nil {
+		return store.ErrMQTTDisabled
+	}
+	return nil
+}
+
+// kick ends the live sessions of nodes that have just lost the right to them. Only after the
+// commit: before it, the broker would let them in again.
+func (s *Server) kick(nodeIDs ...string) {
+	if s.opts.Broker == nil {
+		return
+	}
+	for _, id := range nodeIDs {
+		s.opts.Broker.Kick(id)
+	}
+}
+
+func (s *Server) brokerStatus() BrokerStatus {
+	if !s.opts.MQTTEnabled || s.opts.Broker == nil {
+		return BrokerStatus{Status: "disabled", Mode: "disabled"}
+	}
+	return s.opts.Broker.Status()
+}

@@ -1,0 +1,223 @@
+package web
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// clientStateView is the agent's side of a node. It is empty while no agent is bound.
+type clientStateView struct {
+	ClientInitialized   bool       `json:"client_initialized"`
+	ClientPlatform      string     `json:"client_platform"`
+	ClientVersion       string     `json:"client_version"`
+	ClientHostname      string     `json:"client_hostname"`
+	MQTTUsername        string     `json:"mqtt_username"`
+	MQTTClientID        string     `json:"mqtt_client_id"`
+	ClientPresenceState string     `json:"client_presence_state"`
+	BootID              string     `json:"boot_id"`
+	SessionID           string     `json:"session_id"`
+	LastHeartbeatAt     *time.Time `json:"last_heartbeat_at"`
+	LastDetectAckAt     *time.Time `json:"last_detect_ack_at"`
+	LastReachableAt     *time.Time `json:"last_reachable_at"`
+	LastOfflineAt       *time.Time `json:"last_offline_at"`
+	LastWillAt          *time.Time `json:"last_will_at"`
+	LastEventAt         *time.Time `json:"last_event_at"`
+	LastEvent           string     `json:"last_event"`
+}
+
+func (f facts) clientState() clientStateView {
+	e := f.evidence
+	v := clientStateView{
+		ClientPresenceState: f.presence.State,
+		BootID:              e.BootID, SessionID: e.SessionID,
+		LastHeartbeatAt: when(e.HeartbeatAt), LastDetectAckAt: when(e.DetectAckAt), LastReachableAt: when(e.ReachableAt),
+		LastOfflineAt: when(e.OfflineAt), LastWillAt: when(e.WillAt), LastEventAt: when(e.EventAt), LastEvent: e.LastEvent,
+	}
+	if client := f.node.Client; client != nil {
+		v.ClientInitialized = true
+		v.ClientPlatform, v.ClientVersion, v.ClientHostname = client.Platform, client.Version, client.Hostname
+		v.MQTTUsername, v.MQTTClientID = f.node.ID, protocol.ClientID(f.node.ID)
+	}
+	return v
+}
+
+// runtimeView is whether the node is reachable and its tunnel runs.
+type runtimeView struct {
+	Online                 bool       `json:"online"`
+	ConnectivityState      string     `json:"connectivity_state"`
+	WGRunning              bool       `json:"wg_running"`
+	WGRuntimeState         string     `json:"wg_runtime_state"`
+	LastSeen               *time.Time `json:"last_seen"`
+	LastProbeSentAt        *time.Time `json:"last_probe_sent_at"`
+	LastProbeAckAt         *time.Time `json:"last_probe_ack_at"`
+	LastConnectivityReason string     `json:"last_connectivity_reason"`
+}
+
+func (f facts) runtime(probing bool) runtimeView {
+	e := f.evidence
+	return runtimeView{
+		Online: f.presence.State == stateOnline, ConnectivityState: f.connectivity(probing),
+		WGRunning: f.presence.Tunnel == tunnelRunning, WGRuntimeState: f.presence.Tunnel,
+		LastSeen: when(e.ReachableAt), LastProbeSentAt: when(e.ProbeSentAt), LastProbeAckAt: when(e.DetectAckAt),
+		LastConnectivityReason: f.presence.Reason,
+	}
+}
+
+func (f facts) connectivity(probing bool) string {
+	switch {
+	case f.node.Client == nil:
+		return "unknown"
+	case probing:
+		return "probing"
+	case f.presence.State == stateOnline:
+		return "online"
+	}
+	return "offline"
+}
+
+// openProbes are the nodes that a detect was sent to and not answered yet; of one node, or of all
+// when nodeID is empty.
+func openProbes(tx *store.Tx, nodeID string) (map[string]bool, error) {
+	open, err := tx.OpenCommands(nodeID)
+	probing := make(map[string]bool)
+	for _, c := range open {
+		if c.Action == protocol.ActionDetect {
+			probing[c.NodeID] = true
+		}
+	}
+	return probing, err
+}
+
+type mqttServiceView struct {
+	Enabled         bool       `json:"enabled"`
+	Connected       bool       `json:"connected"`
+	Status          string     `json:"status"`
+	LastError       string     `json:"last_error"`
+	LastConnectedAt *time.Time `json:"last_connected_at"`
+	Mode            string     `json:"mode"`
+}
+
+func (s *Server) mqttService() mqttServiceView {
+	b := s.brokerStatus()
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode}
+}
+
+type configStateView struct {
+	ConfigID       string `json:"config_id"`
+	Name           string `json:"name"`
+	Enabled        bool   `json:"enabled"`
+	TunnelProtocol string `json:"tunnel_protocol"`
+	AWGVersion     string `json:"awg_version"`
+}
+
+// evidenceView is what the presence state rests on.
+type evidenceView struct {
+	State          string `json:"state"`
+	Reason         string `json:"reason"`
+	ConnectionOpen bool   `json:"connection_open"`
+	store.Evidence
+}
+
+type endpointStatusView struct {
+	Node        nodeView        `json:"node"`
+	Runtime     runtimeView     `json:"runtime"`
+	ClientState clientStateView `json:"client_state"`
+	MQTTService mqttServiceView `json:"mqtt_service"`
+	ConfigState configStateView `json:"config_state"`
+	LastControl *logView        `json:"last_control"`
+	Evidence    evidenceView    `json:"evidence"`
+}
+
+// lastControlAmong is how many of a node's newest commands are searched for one that is no probe.
+const lastControlAmong = 50
+
+func (s *Server) endpointStatus(c echo.Context) error {
+	var probing map[string]bool
+	var last *logView
+	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		if probing, err = openProbes(tx, f.node.ID); err != nil {
+			return err
+		}
+		commands, err := tx.Commands(f.node.ID, 0, lastControlAmong)
+		for _, cmd := range commands {
+			if cmd.Action != protocol.ActionDetect {
+				v := viewLog(cmd)
+				last = &v
+				break
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return respond(c, endpointStatusView{
+		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: s.mqttService(),
+		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, f.config.AWGVersion},
+		LastControl: last,
+		Evidence:    evidenceView{f.presence.State, f.presence.Reason, f.evidence.ConnectionOpen(), f.evidence},
+	})
+}
+
+type snapshotRow struct {
+	NodeID              string `json:"node_id"`
+	NodeName            string `json:"node_name"`
+	NodeType            string `json:"node_type"`
+	Enabled             bool   `json:"enabled"`
+	ClientInitialized   bool   `json:"client_initialized"`
+	ClientPresenceState string `json:"client_presence_state"`
+	runtimeView
+}
+
+func (s *Server) runtimeSnapshot(c echo.Context) error {
+	rows := []snapshotRow{}
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(cfg.ID, "", 0)
+		if err != nil {
+			return err
+		}
+		probing, err := openProbes(tx, "")
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			f, err := s.facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, snapshotRow{
+				n.ID, n.Name, string(n.Type), n.Enabled, n.Client != nil, f.presence.State, f.runtime(probing[n.ID]),
+			})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return respond(c, rows)
+}
+
+// endpointEvents is the node's journal, newest first.
+func (s *Server) endpointEvents(c echo.Context) error {
+	limit, before, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	var entries []store.JournalEntry
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		entries, err = tx.Journal(f.node.ID, before, limit+1)
+		return err
+	}); err != nil {
+		return err
+	}
+	entries, next := cut(entries, limit, func(e store.JournalEntry) string { return strconv.FormatUint(e.ID, 10) })
+	return respondList(c, entries, next)
+}
