@@ -77,7 +77,7 @@ func (h *Hook) Provides(event byte) bool {
 	return slices.Contains([]byte{
 		mqtt.OnPacketRead, mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck,
 		mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnPacketEncode, mqtt.OnPacketSent,
-		mqtt.OnPublish, mqtt.OnQosPublish, mqtt.OnPublishDropped, mqtt.OnWill,
+		mqtt.OnPublish, mqtt.OnQosPublish, mqtt.OnWill,
 	}, event)
 }
 
@@ -89,7 +89,7 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	}
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
-		// The store is the queue: every session is a clean one.
+		// The store is the queue: every session is a clean one. The broker copies this to the client.
 		pk.Connect.Clean = true
 		pk.Connect.WillProperties.WillDelayInterval = 0
 	case packets.Publish:
@@ -115,8 +115,6 @@ func (h *Hook) refuse(cl *mqtt.Client, code packets.Code) {
 
 // OnConnect takes from a client every wish that leads the broker into trouble.
 func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
-	cl.Properties.Clean = true
-	cl.Properties.Will.WillDelayInterval = 0
 	// A Receive Maximum deadlocks the broker's publisher, and its quota leaks; our delivery does
 	// not rest on the broker's inflight messages, see OnQosPublish.
 	cl.Properties.Props.ReceiveMaximum = 0
@@ -278,13 +276,6 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 func (h *Hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
 	if pk.FixedHeader.Type == packets.Publish && cl.State.Inflight.Delete(pk.PacketID) {
 		h.registry.uncountInflight()
-	}
-}
-
-// OnPublishDropped notes that the session's write queue was full.
-func (h *Hook) OnPublishDropped(cl *mqtt.Client, _ packets.Packet) {
-	if s := h.registry.session(cl); s != nil {
-		s.dropped.Add(1)
 	}
 }
 

@@ -54,8 +54,6 @@ type session struct {
 	limiter     *rate.Limiter
 	established atomic.Bool
 	superseded  atomic.Bool // taken over or kicked
-	dropped     atomic.Uint64
-	publishing  sync.Mutex // makes dropped tell of one publish
 }
 
 // Registry knows the live sessions and lets at most one per client id live. The broker's own
@@ -258,13 +256,8 @@ func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, er
 	if s == nil {
 		return false, nil
 	}
-	s.publishing.Lock()
-	defer s.publishing.Unlock()
-	before := s.dropped.Load()
-	if err := publish(); err != nil {
-		return false, err
-	}
-	return s.dropped.Load() == before && !s.client.Closed(), nil
+	err := publish()
+	return err == nil && !s.client.Closed(), err
 }
 
 // Connected reports whether the node has a live session, be it that it has not subscribed yet.

@@ -32,7 +32,7 @@ type Options struct {
 // Broker is the embedded broker.
 type Broker struct {
 	server   *mqtt.Server
-	backend  *mqtt.Client // publishes our commands; MQTT 5, so that they can expire
+	backend  *mqtt.Client // publishes our commands
 	registry *hooks.Registry
 	socket   net.Listener
 	log      *slog.Logger
@@ -74,7 +74,6 @@ func newBroker(o Options, socket net.Listener) (*Broker, error) {
 		stopped: make(chan struct{}),
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
-	b.backend.Properties.ProtocolVersion = 5
 	return b, nil
 }
 
@@ -86,7 +85,7 @@ func serverOptions(log *slog.Logger) *mqtt.Options {
 	c.TopicAliasMaximum = 0
 	c.SharedSubAvailable, c.WildcardSubAvailable, c.SubIDAvailable = 0, 0, 0 // announced; the ACL enforces it
 	c.MaximumPacketSize = 2 * hooks.MaxPacketSize                            // the hook refuses earlier, with words
-	c.MaximumClientWritesPending = 128                                       // 8 bytes each, per connection, before CONNECT
+	c.MaximumClientWritesPending = 128                                       // 8 bytes each, per connection, before CONNECT; twice a node's open commands
 	c.Compatibilities.NoInheritedPropertiesOnAck = true
 	return &mqtt.Options{
 		Capabilities:            c,

@@ -173,17 +173,14 @@ func (l *listener) guard(c *conn, doing string, fn func()) {
 	fn()
 }
 
-var errNoConnect = errors.New("first packet is no acceptable CONNECT")
+var errNoConnect = errors.New("first packet is too large for a CONNECT")
 
-// awaitConnect reads the first packet's fixed header [MQTT-3.1.0-1], so that nothing is spent on
-// a connection that does not start with a CONNECT of sane size.
+// awaitConnect reads the first packet's fixed header, so that a stranger cannot make the broker
+// reserve memory for more than a CONNECT needs. That it is one [MQTT-3.1.0-1] the broker checks.
 func (l *listener) awaitConnect(c *conn) error {
 	var header [5]byte
 	if _, err := io.ReadFull(c, header[:1]); err != nil {
 		return err
-	}
-	if header[0] != 0x10 {
-		return errNoConnect
 	}
 	length := 0
 	for i := 1; i < len(header); i++ {

@@ -35,15 +35,33 @@ func TestConnectionWithoutConnectIsClosed(t *testing.T) {
 func TestLengthOfAHugeConnectIsRefusedBeforeItIsRead(t *testing.T) {
 	f := start(t, Limits{ConnectTimeout: time.Hour})
 	c := mqtttest.Dial(t, f.Addr(), 5)
-	c.SendRaw([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
+	c.SendRaw([]byte{0x10, 0x80, 0x80, 0x06}) // 96 KiB
 	c.Rest()
 }
 
+func TestConnectionsAreLimited(t *testing.T) {
+	t.Run("in all", func(t *testing.T) {
+		f := start(t, Limits{Connections: 1})
+		f.connect(t, f.a, 5)
+		c := mqtttest.Dial(t, f.Addr(), 5)
+		c.SendConnect(f.b.login())
+		if rest := c.Rest(); len(rest) != 0 {
+			t.Error("one more than the limit was served")
+		}
+	})
+	t.Run("before CONNECT", func(t *testing.T) {
+		f := start(t, Limits{Pending: 1, ConnectTimeout: time.Hour})
+		f.connect(t, f.a, 5)
+		mqtttest.Dial(t, f.Addr(), 5).SendRaw([]byte{0x10})
+		mqtttest.Dial(t, f.Addr(), 5).Rest()
+	})
+}
+
 func TestOneAddressCannotHoldManyUnfinishedConnections(t *testing.T) {
-	f := start(t, Limits{ConnectTimeout: time.Hour, PendingAddress: 5})
+	f := start(t, Limits{ConnectTimeout: time.Hour, PendingAddress: 1})
 	f.connect(t, f.a, 5) // does not count once it is connected
 	var held []*mqtttest.Client
-	for range 5 {
+	for range 1 {
 		c := mqtttest.Dial(t, f.Addr(), 5)
 		c.SendRaw([]byte{0x10})
 		held = append(held, c)

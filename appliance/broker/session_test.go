@@ -249,6 +249,12 @@ func TestRetainIsKeptForNobody(t *testing.T) {
 // no longer connected. It returns when the first write hangs; the channel is closed at the end.
 func stuff(t *testing.T, f *fixture, a account) <-chan struct{} {
 	t.Helper()
+	_, done := stuffWith(t, f, a)
+	return done
+}
+
+func stuffWith(t *testing.T, f *fixture, a account) (*mqtttest.Client, <-chan struct{}) {
+	t.Helper()
 	c := f.connect(t, a, 5)
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(4096)
 	session, ok := f.server.Clients.Get("wfm-" + a.node)
@@ -274,7 +280,7 @@ func stuff(t *testing.T, f *fixture, a account) <-chan struct{} {
 	for same < 50 {
 		select {
 		case <-done:
-			return done
+			return c, done
 		case <-time.After(time.Millisecond):
 		}
 		free := session.TryLock()
@@ -286,7 +292,7 @@ func stuff(t *testing.T, f *fixture, a account) <-chan struct{} {
 			sent, same = now, 0
 		}
 	}
-	return done
+	return c, done
 }
 
 func TestClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
@@ -310,6 +316,60 @@ func TestWriteDeadlineEndsAClientThatDoesNotRead(t *testing.T) {
 	<-stuff(t, f, f.a)
 	f.await(t, "disconnected node_a")
 	f.nothingLeft(t, f.a)
+}
+
+func TestClientThatSendsAndDoesNotReadCannotExtendTheWriteDeadline(t *testing.T) {
+	f := start(t, Limits{WriteTimeout: time.Second})
+	c, stuck := stuffWith(t, f, f.a)
+	// The broker sets its keep-alive deadline before each packet it reads.
+	c.Send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: 9})
+	<-stuck
+	f.await(t, "disconnected node_a")
+}
+
+func TestInboundTopicAliasIsRefused(t *testing.T) {
+	f := start(t, Limits{})
+	c := f.connect(t, f.a, 5)
+	c.Send(packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, TopicName: f.a.topic(protocol.KindEvent), PacketID: 3,
+		Payload: []byte("{}"), Properties: packets.Properties{TopicAlias: 1, TopicAliasFlag: true},
+	})
+	for _, pk := range c.Rest() {
+		if pk.FixedHeader.Type == packets.Puback {
+			t.Error("a publish with a topic alias was acknowledged")
+		}
+	}
+}
+
+func TestPubackDoesNotEchoProperties(t *testing.T) {
+	f := start(t, Limits{})
+	c := f.connect(t, f.a, 5)
+	c.Send(packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, TopicName: f.a.topic(protocol.KindEvent), PacketID: 3,
+		Payload: []byte("{}"), Properties: packets.Properties{User: []packets.UserProperty{{Key: "k", Val: "v"}}},
+	})
+	if pk := c.Expect(packets.Puback); len(pk.Properties.User) != 0 {
+		t.Error("the PUBACK carries the message's properties")
+	}
+}
+
+// What cannot be seen from outside, because another measure covers it or because it only costs.
+func TestBrokerSettings(t *testing.T) {
+	f := start(t, Limits{})
+	l := f.a.login()
+	l.NotClean = true
+	mqtttest.Dial(t, f.Addr(), 4).Connect(l)
+	cl, ok := f.server.Clients.Get("wfm-node_a")
+	if !ok || !cl.Properties.Clean {
+		t.Error("the session is not a clean one")
+	}
+	o := f.server.Options
+	if o.Capabilities.RetainAvailable != 0 || o.Capabilities.MaximumSessionExpiryInterval != 0 {
+		t.Error("the broker may retain messages or sessions")
+	}
+	if o.ClientNetReadBufferSize > 256 || o.Capabilities.MaximumClientWritesPending > 128 || o.SysTopicResendInterval < 60 {
+		t.Error("a connection or a tick costs more than it should")
+	}
 }
 
 func TestStopEndsInTimeWhateverClientsDoAndSaysNothingOfTheNodes(t *testing.T) {

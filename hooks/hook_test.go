@@ -1,0 +1,75 @@
+package hooks
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"wfm/store"
+)
+
+// The broker's tests show the hooks at work on real connections; here is what cannot be seen from
+// there because another measure covers it.
+
+func TestConnectIsMadeCleanBeforeTheBrokerReadsIt(t *testing.T) {
+	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
+	h := New(server, nil, nil, slog.New(slog.DiscardHandler))
+	pk, err := h.OnPacketRead(server.NewClient(nil, "x", "x", false), packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}})
+	if err != nil || !pk.Connect.Clean {
+		t.Errorf("clean: %v, %v", pk.Connect.Clean, err)
+	}
+}
+
+func TestWillIsHeldToWhatTheNodeMightPublish(t *testing.T) {
+	g := store.Grant{ConfigID: "cfg_a", NodeID: "node_a"}
+	own := packets.ConnectParams{WillTopic: "wfm/cfg_a/node_a/event", WillQos: 1}
+	for name, change := range map[string]func(*packets.ConnectParams){
+		"other node": func(c *packets.ConnectParams) { c.WillTopic = "wfm/cfg_a/node_b/event" },
+		"command":    func(c *packets.ConnectParams) { c.WillTopic = "wfm/cfg_a/node_a/control" },
+		"retained":   func(c *packets.ConnectParams) { c.WillRetain = true },
+		"QoS 2":      func(c *packets.ConnectParams) { c.WillQos = 2 },
+	} {
+		c := own
+		change(&c)
+		if willAllowed(g, packets.Packet{Connect: c}) {
+			t.Errorf("%s: allowed", name)
+		}
+	}
+	if !willAllowed(g, packets.Packet{Connect: own}) {
+		t.Error("the node's own event as will is refused")
+	}
+}
+
+func TestBrokerLogHoldsNoContent(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(BrokerLog(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	log = log.With("will", "secret-1", "client", "c").WithGroup("g")
+	log.Warn("error processing packet", "pk", "secret-2", "packet", []byte("secret-3"), "error", "bad")
+	log.Warn("other", slog.Group("nested", "pk", "secret-4"), "error", strings.Repeat("long ", 100)+"secret-5")
+	if s := out.String(); strings.Contains(s, "secret") || !strings.Contains(s, "error=bad") || !strings.Contains(s, "client=c") {
+		t.Errorf("logged: %s", s)
+	}
+}
+
+func TestBrokerLogCutsAFlood(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(BrokerLog(slog.NewTextHandler(&out, nil)))
+	for range 1000 {
+		log.Warn("junk")
+	}
+	if n := strings.Count(out.String(), "junk"); n > 2*messagesLogged {
+		t.Errorf("%d of 1000 messages were logged", n)
+	}
+}
+
+func TestConnackCodesOfMQTT311(t *testing.T) {
+	for code := range 256 {
+		if got := connackV3(byte(code)); got > 5 || (code != 0 && got == 0) {
+			t.Errorf("%#x becomes %d", code, got)
+		}
+	}
+}
