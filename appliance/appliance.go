@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,12 +62,12 @@ type namedStop struct {
 }
 
 // New opens the store and binds every port. Its errors are one sentence that names what is taken,
-// missing or wrong; everything opened so far is released then.
-func New(o Options) (_ *Appliance, err error) {
+// missing or wrong; everything opened so far is released then. ctx is for opening only.
+func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	a := &Appliance{log: o.Logger, serving: make(chan error, 1), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			_ = a.Stop(context.Background())
+			_ = a.Stop(context.WithoutCancel(ctx))
 		}
 	}()
 	a.db, err = store.Open(o.DataDir, store.Options{Logger: o.Logger})
@@ -81,11 +82,11 @@ func New(o Options) (_ *Appliance, err error) {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
 	if o.MQTTEnabled {
-		if err := a.newBroker(o); err != nil {
+		if err := a.newBroker(ctx, o); err != nil {
 			return nil, err
 		}
 	}
-	a.httpSocket, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.HTTPAddr)
+	a.httpSocket, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.HTTPAddr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP on %s: %w", o.HTTPAddr, err)
 	}
@@ -95,11 +96,11 @@ func New(o Options) (_ *Appliance, err error) {
 }
 
 // newBroker joins control, ingress and broker, which need each other.
-func (a *Appliance) newBroker(o Options) error {
+func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
 	a.control = control.New(a.db, late, o.Logger)
 	var err error
-	a.broker, err = broker.New(broker.Options{
+	a.broker, err = broker.New(ctx, broker.Options{
 		Addr: o.MQTTAddr, Grants: a.db, Logger: o.Logger,
 		Ingress: &ingress{db: a.db, control: a.control, log: o.Logger},
 	})
@@ -211,10 +212,10 @@ func (a *Appliance) Stop(ctx context.Context) error {
 
 func (a *Appliance) runStops(ctx context.Context) {
 	defer close(a.stopped)
-	for i := len(a.stops) - 1; i >= 0; i-- {
+	for _, part := range slices.Backward(a.stops) {
 		share, cancel := context.WithTimeout(ctx, stopShare)
-		if err := a.stops[i].fn(share); err != nil {
-			a.log.Warn("a part did not stop cleanly", "part", a.stops[i].name, "err", err)
+		if err := part.fn(share); err != nil {
+			a.log.Warn("a part did not stop cleanly", "part", part.name, "err", err)
 		}
 		cancel()
 	}

@@ -37,16 +37,16 @@ func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte)
 		return g.refuse(s, topic, err)
 	}
 	var take func(tx *store.Tx) error
-	switch {
-	case topic.Kind == protocol.KindHeartbeat:
+	switch topic.Kind {
+	case protocol.KindHeartbeat:
 		var hb protocol.Heartbeat
 		err = env.DecodePayload(&hb)
 		take = func(tx *store.Tx) error { return g.heartbeat(tx, env, hb) }
-	case topic.Kind == protocol.KindEvent:
+	case protocol.KindEvent:
 		var ev protocol.Event
 		err = env.DecodePayload(&ev)
 		take = func(tx *store.Tx) error { return g.event(tx, topic, env, ev) }
-	default:
+	default: // an ACK: the ACL lets no command in
 		var ack protocol.Ack
 		err = env.DecodePayload(&ack)
 		take = func(tx *store.Tx) error { return g.ack(tx, topic, env, ack) }
@@ -127,11 +127,8 @@ func (g *ingress) ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 			return // it says nothing of the tunnel as it is now
 		}
 		tunnel(tx, e, ack.WGOnline)
-		switch before.Action {
-		case protocol.ActionStart:
-			tunnel(tx, e, new(true))
-		case protocol.ActionStop:
-			tunnel(tx, e, new(false))
+		if before.Kind == protocol.KindControl {
+			tunnel(tx, e, new(before.Action == protocol.ActionStart))
 		}
 	})
 	if err != nil {

@@ -69,10 +69,8 @@ func (tx *Tx) newestFirst(bucket []byte, nodeID string, before uint64, limit int
 	if before != 0 {
 		end = seqKey(nodeID, before)
 	}
-	k, v := c.Seek(end)
-	if k == nil {
-		k, v = c.Last()
-	} else {
+	k, v := c.Last()
+	if at, _ := c.Seek(end); at != nil {
 		k, v = c.Prev()
 	}
 	prefix := seqPrefix(nodeID)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"wfm/protocol"
@@ -50,12 +51,7 @@ func (n Node) Can(capability string) bool {
 	if n.Client == nil {
 		return false
 	}
-	for _, c := range n.Client.Capabilities {
-		if c == capability {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(n.Client.Capabilities, capability)
 }
 
 func nodeNameKey(configID, name string) []byte {
@@ -232,17 +228,16 @@ func DeriveInterfaceName(configName, nodeName string) string {
 // plain keeps lower-case letters and digits, at most limit of them.
 func plain(s string, limit int) string {
 	out := make([]byte, 0, limit)
-	for _, r := range s {
+	for _, c := range []byte(s) {
 		switch {
-		case r >= 'A' && r <= 'Z':
-			r += 'a' - 'A'
-		case (r < 'a' || r > 'z') && (r < '0' || r > '9'):
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		case (c < 'a' || c > 'z') && (c < '0' || c > '9'):
 			continue
 		}
-		if len(out) == limit {
-			break
+		if len(out) < limit {
+			out = append(out, c)
 		}
-		out = append(out, byte(r))
 	}
 	return string(out)
 }

@@ -13,37 +13,37 @@ import (
 )
 
 // open returns a store in a fresh directory whose file is checked for consistency at the end.
-func open(t testing.TB) *DB {
-	t.Helper()
-	db, err := Open(t.TempDir(), Options{})
+func open(tb testing.TB) *DB {
+	tb.Helper()
+	db, err := Open(tb.TempDir(), Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = db.bolt.View(func(tx *bbolt.Tx) error {
 			for err := range tx.Check() {
-				t.Errorf("inconsistent file: %v", err)
+				tb.Errorf("inconsistent file: %v", err)
 			}
 			return nil
 		})
 		if err := db.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return db
 }
 
-func update(t testing.TB, db *DB, fn func(*Tx) error) {
-	t.Helper()
+func update(tb testing.TB, db *DB, fn func(*Tx) error) {
+	tb.Helper()
 	if err := db.Update(fn); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // addNode makes an enabled config "cfg_a" (if missing) and a dynamic node in it.
-func addNode(t testing.TB, db *DB, id string) {
-	t.Helper()
-	update(t, db, func(tx *Tx) error {
+func addNode(tb testing.TB, db *DB, id string) {
+	tb.Helper()
+	update(tb, db, func(tx *Tx) error {
 		if _, err := tx.Config("cfg_a"); errors.Is(err, ErrConfigNotFound) {
 			c := Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 			if err := tx.PutConfig(&c); err != nil {
@@ -54,11 +54,11 @@ func addNode(t testing.TB, db *DB, id string) {
 	})
 }
 
-func bind(t testing.TB, db *DB, id string) Bound {
-	t.Helper()
+func bind(tb testing.TB, db *DB) Bound {
+	tb.Helper()
 	var b Bound
-	update(t, db, func(tx *Tx) error {
-		token, _, err := tx.IssueBindToken(id, 5*time.Minute)
+	update(tb, db, func(tx *Tx) error {
+		token, _, err := tx.IssueBindToken("node_1", 5*time.Minute)
 		if err != nil {
 			return err
 		}
@@ -266,7 +266,7 @@ func TestGrantEndsWithTheCommitThatEndsIt(t *testing.T) {
 			if _, ok := db.Grant("node_1"); ok {
 				t.Error("a node that was never bound has a grant")
 			}
-			b := bind(t, db, "node_1")
+			b := bind(t, db)
 			g, ok := db.Grant("node_1")
 			if !ok || !g.CheckPassword([]byte(b.Password)) || g.CheckPassword([]byte("x")) {
 				t.Fatal("the bound node's password does not work, or any does")
@@ -290,9 +290,9 @@ func TestGrantEndsWithTheCommitThatEndsIt(t *testing.T) {
 func TestRebindRotatesThePasswordAndGeneration(t *testing.T) {
 	db := open(t)
 	addNode(t, db, "node_1")
-	first := bind(t, db, "node_1")
+	first := bind(t, db)
 	g1, _ := db.Grant("node_1")
-	bind(t, db, "node_1")
+	bind(t, db)
 	g2, _ := db.Grant("node_1")
 	if g2.CheckPassword([]byte(first.Password)) || g1.Generation == g2.Generation {
 		t.Error("the old password or generation still holds")
@@ -306,7 +306,7 @@ func TestGrantsSurviveReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	addNode(t, db, "node_1")
-	b := bind(t, db, "node_1")
+	b := bind(t, db)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestNoSecretIsInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	addNode(t, db, "node_1")
-	secrets := []string{bind(t, db, "node_1").Password, protocol.NewSecret()}
+	secrets := []string{bind(t, db).Password, protocol.NewSecret()}
 	update(t, db, func(tx *Tx) error {
 		token, _, err := tx.IssueBindToken("node_1", time.Minute)
 		secrets = append(secrets, token)
@@ -362,7 +362,7 @@ func containsBytes(raw []byte, s string) bool {
 func TestResetCancelsWorkAndSaysOffline(t *testing.T) {
 	db := open(t)
 	addNode(t, db, "node_1")
-	bind(t, db, "node_1")
+	bind(t, db)
 	c := Command{RequestID: "cmd_1", ConfigID: "cfg_a", NodeID: "node_1", State: CommandSent}
 	update(t, db, func(tx *Tx) error { return tx.AddCommand(&c) })
 	update(t, db, func(tx *Tx) error { return tx.ResetClient("node_1") })

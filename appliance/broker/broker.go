@@ -43,12 +43,12 @@ type Broker struct {
 }
 
 // New binds the address and builds the broker. The error of a taken or malformed address is the
-// system's, with the address.
-func New(o Options) (*Broker, error) {
+// system's, with the address. ctx is for binding only.
+func New(ctx context.Context, o Options) (*Broker, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	socket, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.Addr)
+	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for MQTT on %s: %w", o.Addr, err)
 	}

@@ -41,45 +41,45 @@ func (a account) t(k protocol.Kind) protocol.Topic {
 	return protocol.Topic{ConfigID: a.config, NodeID: a.node, Kind: k}
 }
 
-func start(t testing.TB, limits Limits) *fixture {
-	t.Helper()
-	return startWith(t, limits, nil)
+func start(tb testing.TB, limits Limits) *fixture {
+	tb.Helper()
+	return startWith(tb, limits, nil)
 }
 
 // startWith lets a test stand between the broker and the grants.
-func startWith(t testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grants) *fixture {
-	t.Helper()
-	db, err := store.Open(t.TempDir(), store.Options{})
+func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grants) *fixture {
+	tb.Helper()
+	db, err := store.Open(tb.TempDir(), store.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	f := &fixture{db: db, events: make(chan string, 100_000), received: make(chan string, 100_000)}
-	f.a, f.b = f.account(t, "node_a"), f.account(t, "node_b")
+	f.a, f.b = f.account(tb, "node_a"), f.account(tb, "node_b")
 	var grants hooks.Grants = db
 	if wrap != nil {
 		grants = wrap(db)
 	}
 	log := slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.Broker, err = New(Options{Addr: "127.0.0.1:0", Grants: grants, Ingress: f, Logger: log, Limits: limits})
+	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", Grants: grants, Ingress: f, Logger: log, Limits: limits})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := f.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := f.Stop(ctx); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 		_ = db.Close()
 	})
 	return f
 }
 
-func (f *fixture) account(t testing.TB, id string) account {
-	t.Helper()
+func (f *fixture) account(tb testing.TB, id string) account {
+	tb.Helper()
 	var password string
 	err := f.db.Update(func(tx *store.Tx) error {
 		if _, err := tx.Config("cfg_x"); errors.Is(err, store.ErrConfigNotFound) {
@@ -100,7 +100,7 @@ func (f *fixture) account(t testing.TB, id string) account {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return account{id, "cfg_x", password}
 }
@@ -135,8 +135,8 @@ func (f *fixture) Disconnected(s hooks.Session, reason string) {
 }
 
 // await waits until one of the events has come; others before it are skipped.
-func (f *fixture) await(t testing.TB, want ...string) string {
-	t.Helper()
+func (f *fixture) await(tb testing.TB, want ...string) string {
+	tb.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
 		select {
@@ -147,37 +147,37 @@ func (f *fixture) await(t testing.TB, want ...string) string {
 				}
 			}
 		case <-timeout:
-			t.Fatalf("never happened: %v\n%s", want, f.log.String())
+			tb.Fatalf("never happened: %v\n%s", want, f.log.String())
 		}
 	}
 }
 
 // connect logs the account in and subscribes it to its four topics.
-func (f *fixture) connect(t testing.TB, a account, version byte) *mqtttest.Client {
-	t.Helper()
-	c := mqtttest.Dial(t, f.Addr(), version)
+func (f *fixture) connect(tb testing.TB, a account, version byte) *mqtttest.Client {
+	tb.Helper()
+	c := mqtttest.Dial(tb, f.Addr(), version)
 	if ack := c.Connect(a.login()); ack.ReasonCode != 0 {
-		t.Fatalf("CONNACK %#x\n%s", ack.ReasonCode, f.log.String())
+		tb.Fatalf("CONNACK %#x\n%s", ack.ReasonCode, f.log.String())
 	}
 	for _, code := range c.Subscribe(1, protocol.SubscribeTopics(a.config, a.node)...) {
 		if code != 1 {
-			t.Fatalf("SUBACK %#x for an own topic", code)
+			tb.Fatalf("SUBACK %#x for an own topic", code)
 		}
 	}
 	return c
 }
 
 // nothingLeft checks that the broker has forgotten the account's session entirely.
-func (f *fixture) nothingLeft(t testing.TB, a account) {
-	t.Helper()
+func (f *fixture) nothingLeft(tb testing.TB, a account) {
+	tb.Helper()
 	if _, ok := f.server.Clients.Get("wfm-" + a.node); ok {
-		t.Error("the broker still knows the client")
+		tb.Error("the broker still knows the client")
 	}
 	if subs := f.server.Topics.Subscribers(a.topic(protocol.KindControl)).Subscriptions; len(subs) != 0 {
-		t.Errorf("subscriptions are left: %v", subs)
+		tb.Errorf("subscriptions are left: %v", subs)
 	}
 	if err := f.Publish(a.t(protocol.KindControl), []byte("{}"), time.Minute); !errors.Is(err, ErrNotConnected) {
-		t.Errorf("Publish to a session that ended: %v", err)
+		tb.Errorf("Publish to a session that ended: %v", err)
 	}
 }
 

@@ -115,7 +115,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 
 func TestTakenPortIsNamed(t *testing.T) {
 	f := start(t, Limits{})
-	_, err := New(Options{Addr: f.Addr().String(), Grants: f.db, Ingress: f})
+	_, err := New(t.Context(), Options{Addr: f.Addr().String(), Grants: f.db, Ingress: f})
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("New on a taken port: %v", err)
 	}

@@ -30,23 +30,24 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return exitUsage
 	}
 	s.Logger = logger(s, stderr)
-	a, err := appliance.New(s.Options)
+	a, err := appliance.New(ctx, s.Options)
 	if err != nil {
 		fmt.Fprintln(stderr, "wfm serve:", advise(err))
 		return exitFailure
 	}
+	code := exitOK
 	if err := a.Start(); err != nil {
 		fmt.Fprintln(stderr, "wfm serve:", advise(err))
-		return exitFailure
-	}
-	greet(stdout, s, a)
-	code := exitOK
-	select {
-	case <-ctx.Done():
-		s.Logger.Info("stopping")
-	case err := <-a.Failed():
-		fmt.Fprintln(stderr, "wfm serve:", err)
 		code = exitFailure
+	} else {
+		greet(stdout, s, a)
+		select {
+		case <-ctx.Done():
+			s.Logger.Info("stopping")
+		case err := <-a.Failed():
+			fmt.Fprintln(stderr, "wfm serve:", err)
+			code = exitFailure
+		}
 	}
 	// The signal has ended ctx; stopping has its own time.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)

@@ -25,7 +25,7 @@ func Main(m *testing.M) int {
 	const inside = "WFM_TEST_NAMESPACE"
 	if _, err := exec.LookPath("unshare"); err == nil && os.Geteuid() == 0 && os.Getenv(inside) == "" {
 		args := append([]string{"--net", "--mount", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, os.Args[0]}, os.Args[1:]...)
-		cmd := exec.CommandContext(context.Background(), "unshare", args...)
+		cmd := exec.CommandContext(context.Background(), "unshare", args...) //nolint:gosec // the test binary and its own arguments
 		cmd.Env = append(os.Environ(), inside+"=1")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
