@@ -69,8 +69,11 @@ func (tx *Tx) newestFirst(bucket []byte, nodeID string, before uint64, limit int
 	if before != 0 {
 		end = seqKey(nodeID, before)
 	}
-	k, v := c.Last()
-	if at, _ := c.Seek(end); at != nil {
+	var v []byte
+	k, _ := c.Seek(end)
+	if k == nil {
+		k, v = c.Last()
+	} else {
 		k, v = c.Prev()
 	}
 	prefix := seqPrefix(nodeID)
