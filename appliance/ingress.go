@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"wfm/appliance/control"
 	"wfm/hooks"
@@ -60,7 +61,7 @@ func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte)
 		}
 		return take(tx)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errRevoked) {
 		g.log.Error("a node's message could not be stored", "node_id", s.NodeID, "kind", string(topic.Kind), "err", err)
 	}
 	return err
@@ -115,7 +116,7 @@ func tunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 
 func (g *ingress) ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
 	before, err := tx.Command(env.RequestID)
-	fits := err == nil && before.NodeID == topic.NodeID && before.Kind.Ack() == topic.Kind && !before.State.Ended()
+	fits := err == nil && before.NodeID == topic.NodeID && before.Kind.Ack() == topic.Kind && before.Attempts > 0 && !before.State.Ended()
 	if err != nil && !errors.Is(err, store.ErrCommandNotFound) {
 		return err
 	}
@@ -193,7 +194,7 @@ func level(l string) string {
 
 func clip(s string, n int) string {
 	if len(s) > n {
-		return s[:n] + "…"
+		return strings.ToValidUTF8(s[:n], "") + "…"
 	}
 	return s
 }

@@ -36,7 +36,7 @@ type Session struct {
 	ConfigID   string
 	Generation uint64 // of the grant it logged in with
 	Remote     string
-	Since      time.Time // when it logged in
+	Since      time.Time // when it took the place of any older one
 }
 
 // Conn is a connection that says when the broker has let go of it for good.
@@ -90,7 +90,7 @@ func (r *Registry) add(cl *mqtt.Client, g store.Grant) {
 	s := &session{
 		Session: Session{
 			ID: r.counter.Add(1), NodeID: g.NodeID, ConfigID: g.ConfigID,
-			Generation: g.Generation, Remote: cl.Net.Remote, Since: time.Now(),
+			Generation: g.Generation, Remote: cl.Net.Remote,
 		},
 		client:  cl,
 		limiter: rate.NewLimiter(messagesPerSecond, messageBurst),
@@ -171,6 +171,7 @@ func (r *Registry) establish(cl *mqtt.Client) {
 		cl.Stop(packets.ErrServerShuttingDown)
 		return
 	}
+	s.Since = time.Now()
 	r.slots[cl.ID].current = s
 }
 

@@ -230,7 +230,7 @@ func (tx *Tx) cancelOpenCommands(nodeID, reason string) error {
 	}
 	for _, c := range open {
 		c.Detail = reason
-		if c.State != CommandQueued {
+		if c.Attempts > 0 {
 			c.Detail += "; it had been sent, so the node may have carried it out"
 		}
 		c.State = CommandCancelled

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -63,14 +64,15 @@ func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 		return fmt.Sprintf("ignored a %s: the command wants a %s", topic.Kind, cmd.Kind.Ack())
 	case !ack.Status.Valid():
 		return fmt.Sprintf("ignored an ACK with the unknown status %q", status)
-	case cmd.State.Ended() && !cmd.AckAt.IsZero():
+	case cmd.State == store.CommandApplied, cmd.State == store.CommandFailed:
 		return fmt.Sprintf("ignored a repeated ACK (%s)", status)
 	case cmd.State.Ended():
 		return fmt.Sprintf("ignored a late ACK (%s): the command was %s already", status, cmd.State)
 	case cmd.Attempts == 0:
 		return fmt.Sprintf("ignored an ACK (%s) that came before the command was sent", status)
-	case cmd.State == store.CommandAccepted && ack.Status == protocol.AckAccepted:
-		return "ignored a repeated ACK (accepted)"
+	case cmd.State != store.CommandSent && ack.Status == protocol.AckAccepted:
+		// Also of a command that waits to be sent again: it would put off its end for ever.
+		return "ignored a repeated or late ACK (accepted)"
 	}
 	return ""
 }
@@ -86,10 +88,17 @@ func (c *Control) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) 
 		if cmd.ResolveBy != detect.RequestID || ack.WGOnline == nil {
 			continue
 		}
-		if *ack.WGOnline == (cmd.Action == protocol.ActionStart) {
+		later, err := overtaken(tx, cmd)
+		if err != nil {
+			return err
+		}
+		switch {
+		case later:
+			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
+		case *ack.WGOnline == (cmd.Action == protocol.ActionStart):
 			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
 			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer; a detect afterwards says that the tunnel "+state+", as asked")
-		} else {
+		default:
 			cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "a detect says that it was not carried out; sent again"})
 			err = c.requeue(tx, cmd)
 			tx.OnCommit(func() { c.NodeReady(cmd.NodeID, time.Time{}) }) // no session is older: it only sends
@@ -99,6 +108,18 @@ func (c *Control) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) 
 		}
 	}
 	return nil
+}
+
+// overtaken reports whether a later start or stop was sent. Then the tunnel's state says nothing
+// about cmd, and sending that again would undo what was asked for last.
+func overtaken(tx *store.Tx, cmd store.Command) (bool, error) {
+	newest, err := tx.Commands(cmd.NodeID, 0, math.MaxInt)
+	for _, other := range newest {
+		if other.Seq > cmd.Seq && other.Kind == cmd.Kind && other.Attempts > 0 {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 // Output takes a piece of a command's output, within the message's transaction.

@@ -45,8 +45,9 @@ func timeLimit(a protocol.Action) time.Duration {
 		return 10 * time.Second
 	case protocol.ActionPush:
 		return 60 * time.Second
+	default:
+		return 30 * time.Second
 	}
-	return 30 * time.Second
 }
 
 // repeatable reports whether carrying the action out twice is the same as once, even for an agent
@@ -87,8 +88,12 @@ func (c *Control) Start() error {
 		}
 		for _, cmd := range open {
 			grace := tx.Now().Add(restartGrace).UTC()
-			if cmd.State != store.CommandQueued && cmd.DeadlineAt.Before(grace) {
-				cmd.DeadlineAt = grace
+			due := &cmd.DeadlineAt
+			if cmd.State == store.CommandQueued {
+				due = &cmd.ExpiresAt
+			}
+			if cmd.Attempts > 0 && due.Before(grace) {
+				*due = grace
 				if err := tx.PutCommand(cmd); err != nil {
 					return err
 				}
@@ -227,7 +232,7 @@ func (c *Control) Cancel(_ context.Context, requestID, by string) (store.Command
 			return store.ErrCommandEnded
 		}
 		detail := "cancelled by " + by
-		if cmd.State != store.CommandQueued {
+		if cmd.Attempts > 0 {
 			detail += "; it had been sent, so the node may have carried it out"
 		}
 		return c.end(tx, &cmd, store.CommandCancelled, detail)

@@ -18,6 +18,10 @@ func (c *Control) send(nodeID string) {
 		return
 	}
 	defer unlock()
+	c.sendLocked(nodeID)
+}
+
+func (c *Control) sendLocked(nodeID string) {
 	var open []store.Command
 	err := c.db.View(func(tx *store.Tx) (err error) { open, err = tx.OpenCommands(nodeID); return err })
 	if err != nil {
@@ -66,11 +70,12 @@ func (c *Control) sendOne(cmd store.Command) bool {
 		return false
 	}
 	limit := timeLimit(cmd.Action)
+	enough := false
 	err = c.change(cmd.RequestID, func(tx *store.Tx, cmd *store.Command) error {
 		if cmd.State != store.CommandQueued {
 			return errNothingToDo
 		}
-		if cmd.Attempts >= maxAttempts {
+		if enough = cmd.Attempts >= maxAttempts; enough {
 			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
 		}
 		cmd.State, cmd.Attempts, cmd.Detail = store.CommandSent, cmd.Attempts+1, ""
@@ -84,9 +89,13 @@ func (c *Control) sendOne(cmd store.Command) bool {
 	})
 	if err != nil {
 		if !errors.Is(err, errNothingToDo) {
-			c.log.Error("cannot record that a command is sent, so it is not", "request_id", cmd.RequestID, "err", err)
+			c.log.Error("cannot record that a command is sent, so it is not; trying again", "request_id", cmd.RequestID, "err", err)
+			c.armIn(cmd.RequestID, retryWrite)
 		}
 		return errors.Is(err, errNothingToDo)
+	}
+	if enough {
+		return true
 	}
 	if err := c.publisher.Publish(topic, message, limit); err != nil {
 		c.log.Info("the node was gone when a command was sent", "node_id", cmd.NodeID, "request_id", cmd.RequestID)
@@ -143,6 +152,13 @@ func (c *Control) NodeReady(nodeID string, since time.Time) {
 	c.mu.Unlock()
 	go func() { // the caller is the session's own goroutine, which should read on
 		defer c.running.Done()
+		// One at a time: a session tells of each of its subscriptions, and no detect may go out
+		// before it is noted what it is to tell.
+		unlock, ok := c.lockSender(nodeID)
+		if !ok {
+			return
+		}
+		defer unlock()
 		probe := false
 		err := c.db.Update(func(tx *store.Tx) (err error) {
 			probe, err = c.takeUp(tx, nodeID, since)
@@ -154,7 +170,7 @@ func (c *Control) NodeReady(nodeID string, since time.Time) {
 		if probe {
 			c.probe(nodeID, since)
 		}
-		c.send(nodeID)
+		c.sendLocked(nodeID)
 	}()
 }
 
@@ -177,7 +193,7 @@ func (c *Control) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe bo
 		case !leftOver(cmd, since):
 			continue
 		case !node.Can(protocol.CapabilityDedupe) && !repeatable(cmd.Action):
-			probe = true
+			probe = probe || cmd.ResolveBy == ""
 			continue
 		}
 		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "the node came back without having answered; sent again"})
@@ -260,8 +276,9 @@ func (c *Control) armIn(requestID string, wait time.Duration) {
 	})
 }
 
-// due ends a command whose time is over.
+// due ends a command whose time is over, and tries to send one whose time is not.
 func (c *Control) due(requestID string) {
+	nodeID := ""
 	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
 		now := tx.Now()
 		switch {
@@ -269,15 +286,20 @@ func (c *Control) due(requestID string) {
 			return nil
 		case cmd.State == store.CommandQueued && !now.Before(cmd.ExpiresAt):
 			if cmd.Attempts > 0 {
-				return c.end(tx, cmd, store.CommandUnknown, "it was sent, the link was lost, and no answer came; whether it was carried out is not known")
+				return c.end(tx, cmd, store.CommandUnknown, "the link was lost when or after it was sent, and no answer came; whether it was carried out is not known")
 			}
 			return c.end(tx, cmd, store.CommandExpired, "the node did not connect in time; it was never sent")
 		case cmd.State != store.CommandQueued && !now.Before(cmd.DeadlineAt):
-			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("no answer within %s; whether it was carried out is not known", timeLimit(cmd.Action)))
+			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("no answer within %s; whether it was carried out is not known", now.Sub(cmd.SentAt).Round(time.Second)))
+		}
+		if cmd.State == store.CommandQueued {
+			nodeID = cmd.NodeID
 		}
 		return nil // not due after all: change arms it anew
 	})
 	switch {
+	case err == nil && nodeID != "":
+		c.send(nodeID)
 	case errors.Is(err, store.ErrCommandNotFound), errors.Is(err, store.ErrClosed):
 		c.settled(requestID)
 	case err != nil:
