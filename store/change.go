@@ -10,6 +10,7 @@ const (
 	ChangeConfig   ChangeKind = "config"   // created, changed or deleted
 	ChangeNode     ChangeKind = "node"     // created, changed, bound, reset or deleted
 	ChangeEvidence ChangeKind = "evidence" // what presence rests on
+	ChangePresence ChangeKind = "presence" // a node's state changed, not only its evidence
 	ChangeCommand  ChangeKind = "command"  // created or changed
 	ChangeJournal  ChangeKind = "journal"  // a line was added
 )

@@ -142,6 +142,12 @@ var migrations = []func(*bbolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bbolt.Tx) error { // 2: history of presence
+		if _, err := tx.CreateBucketIfNotExists(bucketTransitions); err != nil {
+			return fmt.Errorf("create bucket %s: %w", bucketTransitions, err)
+		}
+		return nil
+	},
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.

@@ -149,6 +149,9 @@ func (tx *Tx) DeleteNode(id string) error {
 	if err := tx.deleteUnder(bucketJournal, seqPrefix(id)); err != nil {
 		return err
 	}
+	if err := tx.deleteUnder(bucketTransitions, seqPrefix(id)); err != nil {
+		return err
+	}
 	if err := tx.deleteRaw(bucketEvidence, []byte(id)); err != nil {
 		return err
 	}

@@ -489,3 +489,37 @@ func TestDerivedInterfaceNamesAreValid(t *testing.T) {
 		}
 	}
 }
+
+func TestTransitionsAreKeptOncePerChangeAndBounded(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	update(t, db, func(tx *Tx) error {
+		n, err := tx.Node("node_1")
+		if err != nil {
+			return err
+		}
+		for i := range transitionsKept + 20 {
+			to := []string{"online", "dropped"}[i%2]
+			for range 2 { // the second says nothing new
+				if err := tx.AddTransition(n, Transition{At: tx.Now(), To: to}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	_ = db.View(func(tx *Tx) error {
+		all, err := tx.Transitions("node_1", 0, 10_000)
+		if err != nil || len(all) != transitionsKept || all[0].From != "online" || all[0].To != "dropped" {
+			t.Errorf("%d entries, newest %+v (%v)", len(all), all[0], err)
+		}
+		return nil
+	})
+	update(t, db, func(tx *Tx) error { return tx.DeleteNode("node_1") })
+	_ = db.View(func(tx *Tx) error {
+		if k, _ := tx.cursor(bucketTransitions).First(); k != nil {
+			t.Error("a deleted node's history is kept")
+		}
+		return nil
+	})
+}

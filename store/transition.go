@@ -1,0 +1,67 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+var bucketTransitions = []byte("transitions") // seqKey(node id, n) → Transition
+
+// transitionsKept bounds a node's history; older ones make room.
+const transitionsKept = 500
+
+// Transition is one change of a node's presence.
+type Transition struct {
+	ID     uint64    `json:"id"`
+	At     time.Time `json:"at"`
+	From   string    `json:"from"` // empty for the first
+	To     string    `json:"to"`
+	Reason string    `json:"reason"`
+}
+
+// AddTransition appends to the node's history, unless its last entry says the same state already.
+// At is the caller's: when it became so, which may be before it was noticed.
+func (tx *Tx) AddTransition(n Node, t Transition) error {
+	last, err := tx.Transitions(n.ID, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(last) == 1 {
+		if last[0].To == t.To {
+			return nil
+		}
+		t.From = last[0].To
+	}
+	t.ID = tx.lastSeq(bucketTransitions, n.ID) + 1
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode transition: %w", err)
+	}
+	if err := tx.putRaw(bucketTransitions, seqKey(n.ID, t.ID), raw); err != nil {
+		return err
+	}
+	for _, k := range tx.keysUnder(bucketTransitions, seqPrefix(n.ID), 2) {
+		if seqOf(k)+transitionsKept <= t.ID {
+			if err := tx.deleteRaw(bucketTransitions, k); err != nil {
+				return err
+			}
+		}
+	}
+	tx.Emit(Change{Kind: ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID})
+	return nil
+}
+
+// Transitions returns up to limit entries of the node's history, newest first, older than the id before (0: from the newest).
+func (tx *Tx) Transitions(nodeID string, before uint64, limit int) ([]Transition, error) {
+	var out []Transition
+	err := tx.newestFirst(bucketTransitions, nodeID, before, limit, func(_, raw []byte) error {
+		var t Transition
+		if err := json.Unmarshal(raw, &t); err != nil {
+			return fmt.Errorf("read history of %q: %w", nodeID, err)
+		}
+		out = append(out, t)
+		return nil
+	})
+	return out, err
+}
