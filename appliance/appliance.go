@@ -15,6 +15,8 @@ import (
 	"wfm/appliance/control"
 	"wfm/appliance/presence"
 	"wfm/internal/buildinfo"
+	"wfm/internal/connlimit"
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -90,6 +92,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP on %s: %w", o.HTTPAddr, err)
 	}
+	a.httpSocket = connlimit.New(a.httpSocket, connlimit.Share(8, 4096), connlimit.Share(16, 2048))
 	a.onStop("HTTP socket", func(context.Context) error { _ = a.httpSocket.Close(); return nil })
 	a.web = web.New(a.webOptions(o))
 	return a, nil
@@ -99,17 +102,17 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
 	a.control = control.New(a.db, late, o.Logger)
+	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
+	in := &ingress{db: a.db, control: a.control, log: log, live: func(id string) uint64 { return late.SessionID(id) }}
 	var err error
-	a.broker, err = broker.New(ctx, broker.Options{
-		Addr: o.MQTTAddr, Grants: a.db, Logger: o.Logger,
-		Ingress: &ingress{db: a.db, control: a.control, log: o.Logger},
-	})
+	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in})
 	if err != nil {
 		return err
 	}
 	late.Broker = a.broker
 	// The broker is stopped before the control, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
+	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"wfm/appliance/control"
 	"wfm/hooks"
@@ -26,6 +28,13 @@ type ingress struct {
 	db      *store.DB
 	control *control.Control
 	log     *slog.Logger
+	// live is the id of the node's live session at the broker, 0 for none.
+	live func(nodeID string) uint64
+
+	mu      sync.Mutex
+	unsure  map[string]struct{} // nodes of which something the broker saw could not be stored
+	mending *time.Timer         // tries again; nil while unsure is empty
+	stopped bool
 }
 
 var _ hooks.Ingress = (*ingress)(nil)
@@ -260,5 +269,54 @@ func (g *ingress) record(s hooks.Session, what string, fn func(*store.Tx) error)
 	if err == nil || errors.Is(err, errRevoked) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrClosed) {
 		return
 	}
-	g.log.Error("what the broker saw could not be stored", "node_id", s.NodeID, "what", what, "err", err)
+	g.log.Error("what the broker saw could not be stored; trying again", "node_id", s.NodeID, "what", what, "err", err)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.unsure == nil {
+		g.unsure = make(map[string]struct{})
+	}
+	g.unsure[s.NodeID] = struct{}{}
+	if g.mending == nil && !g.stopped {
+		g.mending = time.AfterFunc(mendAfter, g.mend)
+	}
+}
+
+// mendAfter is when the evidence of connections that could not be stored is brought up to date.
+const mendAfter = 5 * time.Second
+
+// mend makes the evidence of the unsure nodes agree with the broker's sessions. It only tells
+// whether a connection is open: when exactly one ended while nothing could be stored is lost.
+func (g *ingress) mend() {
+	g.mu.Lock()
+	nodes := g.unsure
+	g.unsure, g.mending = nil, nil
+	stopped := g.stopped
+	g.mu.Unlock()
+	if stopped {
+		return
+	}
+	for id := range nodes {
+		g.record(hooks.Session{NodeID: id}, "connection", func(tx *store.Tx) error {
+			return tx.UpdateEvidence(id, func(e *store.Evidence) {
+				live := g.live(id)
+				switch {
+				case live == e.ConnectionID:
+				case live == 0:
+					e.ConnectionID, e.DisconnectedAt = 0, tx.Now().UTC()
+				default:
+					e.ConnectionID, e.ConnectedAt = live, tx.Now().UTC()
+				}
+			})
+		})
+	}
+}
+
+// stop ends the mending.
+func (g *ingress) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	if g.mending != nil {
+		g.mending.Stop()
+	}
 }

@@ -87,6 +87,11 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		h.refuse(cl, packets.ErrPacketTooLarge)
 		return pk, packets.ErrRejectPacket
 	}
+	if s := h.registry.session(cl); s != nil {
+		if wait := s.limiter.Reserve().Delay(); wait > 0 {
+			time.Sleep(wait) // only this connection's own goroutine
+		}
+	}
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
 		// The store is the queue: every session is a clean one. The broker copies this to the client.
@@ -248,9 +253,6 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	if s == nil || err != nil {
 		cl.Stop(packets.ErrNotAuthorized)
 		return pk, packets.ErrRejectPacket
-	}
-	if wait := s.limiter.Reserve().Delay(); wait > 0 {
-		time.Sleep(wait) // only this connection's own goroutine
 	}
 	err = h.ingress.Receive(s.Session, topic, pk.Payload)
 	tellable := cl.Properties.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0

@@ -23,10 +23,10 @@ const (
 	// endWait bounds the wait for a session that was told to stop. Writes have a deadline of 5 s,
 	// so only a store that hangs can take longer.
 	endWait = 10 * time.Second
-	// A session may publish messagesPerSecond in the long run and messageBurst at once; beyond
-	// that its own connection is slowed down, nobody else.
-	messagesPerSecond = 50
-	messageBurst      = 200
+	// A session may send packetsPerSecond in the long run and packetBurst at once; beyond that its
+	// own connection is slowed down, nobody else.
+	packetsPerSecond = 50
+	packetBurst      = 200
 )
 
 // Session is one MQTT session of a node's agent.
@@ -93,7 +93,7 @@ func (r *Registry) add(cl *mqtt.Client, g store.Grant) {
 			Generation: g.Generation, Remote: cl.Net.Remote,
 		},
 		client:  cl,
-		limiter: rate.NewLimiter(messagesPerSecond, messageBurst),
+		limiter: rate.NewLimiter(packetsPerSecond, packetBurst),
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,8 +263,15 @@ func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, er
 
 // Connected reports whether the node has a live session, be it that it has not subscribed yet.
 func (r *Registry) Connected(nodeID string) bool {
-	s := r.current(protocol.ClientID(nodeID))
-	return s != nil && s.established.Load() && !s.client.Closed()
+	return r.SessionID(nodeID) != 0
+}
+
+// SessionID is the id of the node's established session, 0 when it has none.
+func (r *Registry) SessionID(nodeID string) uint64 {
+	if s := r.current(protocol.ClientID(nodeID)); s != nil && s.established.Load() && !s.client.Closed() {
+		return s.ID
+	}
+	return 0
 }
 
 // Ready reports whether the node's session is subscribed to topic.

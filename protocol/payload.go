@@ -66,9 +66,14 @@ func ToolFamily(tunnelProtocol string) string {
 func ValidAWGVersion(v string) bool { return v == "1.5" || v == "2.0" || v == "3.1" }
 
 // ValidInterfaceName reports whether name can be a Linux network interface and is safe in a path
-// and on a command line: 1 to 15 bytes of [A-Za-z0-9_=+.-], neither "." nor "..", no leading dash.
+// and on a command line: 1 to 15 bytes of [A-Za-z0-9_=+.-], no leading dash, neither
+// "." nor ".." nor a name that the system or the tools use for something else.
 func ValidInterfaceName(name string) bool {
-	if name == "" || len(name) > 15 || name == "." || name == ".." || name[0] == '-' {
+	switch name {
+	case "", ".", "..", "lo", "all", "interfaces": // the last two are words of `wg show`
+		return false
+	}
+	if len(name) > 15 || name[0] == '-' {
 		return false
 	}
 	for _, c := range []byte(name) {

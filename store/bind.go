@@ -71,6 +71,13 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 	if err := put(tx, bucketBindTokens, key, t); err != nil {
 		return Bound{}, err
 	}
+	// What another agent was told and what it said must not pass to this one.
+	if err := tx.putEvidence(n, Evidence{}); err != nil {
+		return Bound{}, err
+	}
+	if err := tx.cancelOpenCommands(n.ID, "an agent was bound anew"); err != nil {
+		return Bound{}, err
+	}
 	client.BoundAt = tx.now.UTC()
 	n.Client = &client
 	if err := tx.writeNode(n); err != nil {

@@ -162,5 +162,8 @@ func (b *Broker) Sessions() int { return b.registry.Sessions() }
 // Connected reports whether the node has a live session.
 func (b *Broker) Connected(nodeID string) bool { return b.registry.Connected(nodeID) }
 
+// SessionID is the id of the node's live session, 0 when it has none.
+func (b *Broker) SessionID(nodeID string) uint64 { return b.registry.SessionID(nodeID) }
+
 // Ready reports whether the node has a live session that is subscribed to the topic.
 func (b *Broker) Ready(topic protocol.Topic) bool { return b.registry.Ready(topic) }

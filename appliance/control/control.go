@@ -69,6 +69,7 @@ type Control struct {
 	stopped bool
 	timers  map[string]*time.Timer // by request id, of open commands
 	senders map[string]*sync.Mutex // by node id: commands go out in order
+	ready   map[string]*readyTurn  // by node id, while one is dealt with
 }
 
 // New makes the control over db. Nothing happens before [Control.Start].
@@ -76,6 +77,7 @@ func New(db *store.DB, publisher Publisher, log *slog.Logger) *Control {
 	return &Control{
 		db: db, publisher: publisher, log: log,
 		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
+		ready: make(map[string]*readyTurn),
 	}
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,9 +29,11 @@ func (c *Control) sendLocked(nodeID string) {
 		c.log.Error("cannot read the commands of a node", "node_id", nodeID, "err", err)
 		return
 	}
+	held := make(map[protocol.Kind]bool)
 	for _, cmd := range open {
-		if cmd.State == store.CommandQueued && !c.sendOne(cmd) {
-			return // the others would fare the same, and order matters
+		// Order matters within a topic; one the node does not listen to holds up no other.
+		if cmd.State == store.CommandQueued && !held[cmd.Kind] && !c.sendOne(cmd) {
+			held[cmd.Kind] = true
 		}
 	}
 }
@@ -144,34 +147,79 @@ func (c *Control) change(requestID string, fn func(*store.Tx, *store.Command) er
 // an action that may be done twice, gets it again; of any other a detect has to tell what became.
 func (c *Control) NodeReady(nodeID string, since time.Time) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.stopped {
-		c.mu.Unlock()
 		return
 	}
+	// However often a node subscribes, there is one goroutine for it, and one more turn waiting.
+	if turn := c.ready[nodeID]; turn != nil {
+		turn.again, turn.since = true, later(turn.since, since)
+		return
+	}
+	turn := &readyTurn{since: since}
+	c.ready[nodeID] = turn
 	c.running.Add(1)
-	c.mu.Unlock()
 	go func() { // the caller is the session's own goroutine, which should read on
 		defer c.running.Done()
-		// One at a time: a session tells of each of its subscriptions, and no detect may go out
-		// before it is noted what it is to tell.
-		unlock, ok := c.lockSender(nodeID)
-		if !ok {
-			return
+		for c.nextTurn(nodeID, turn, &since) {
+			c.nodeReady(nodeID, since)
 		}
-		defer unlock()
-		probe := false
-		err := c.db.Update(func(tx *store.Tx) (err error) {
+	}()
+}
+
+// readyTurn is that a node is being dealt with; under Control.mu.
+type readyTurn struct {
+	since time.Time
+	again bool
+	began bool
+}
+
+// nextTurn reports whether there is something to do for the node, and forgets it otherwise.
+func (c *Control) nextTurn(nodeID string, turn *readyTurn, since *time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if (turn.began && !turn.again) || c.stopped {
+		delete(c.ready, nodeID)
+		return false
+	}
+	turn.began, turn.again, *since = true, false, turn.since
+	return true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (c *Control) nodeReady(nodeID string, since time.Time) {
+	// No detect may go out before it is noted what it is to tell.
+	unlock, ok := c.lockSender(nodeID)
+	if !ok {
+		return
+	}
+	defer unlock()
+	leftOvers := false
+	err := c.db.View(func(tx *store.Tx) error {
+		open, err := tx.OpenCommands(nodeID)
+		leftOvers = slices.ContainsFunc(open, func(cmd store.Command) bool { return leftOver(cmd, since) })
+		return err
+	})
+	probe := false
+	if err == nil && leftOvers {
+		err = c.db.Update(func(tx *store.Tx) (err error) {
 			probe, err = c.takeUp(tx, nodeID, since)
 			return err
 		})
-		if err != nil {
-			c.log.Error("cannot take up the node's commands", "node_id", nodeID, "err", err)
-		}
-		if probe {
-			c.probe(nodeID, since)
-		}
-		c.sendLocked(nodeID)
-	}()
+	}
+	if err != nil {
+		c.log.Error("cannot take up the node's commands", "node_id", nodeID, "err", err)
+	}
+	if probe {
+		c.probe(nodeID, since)
+	}
+	c.sendLocked(nodeID)
 }
 
 // takeUp queues the unanswered commands of earlier sessions again where that is safe, and reports whether a detect is
@@ -288,7 +336,11 @@ func (c *Control) due(requestID string) {
 			if cmd.Attempts > 0 {
 				return c.end(tx, cmd, store.CommandUnknown, "the link was lost when or after it was sent, and no answer came; whether it was carried out is not known")
 			}
-			return c.end(tx, cmd, store.CommandExpired, "the node did not connect in time; it was never sent")
+			why := "the node did not connect in time"
+			if c.publisher.Connected(cmd.NodeID) {
+				why = fmt.Sprintf("the node is connected but does not listen for %s", cmd.Kind)
+			}
+			return c.end(tx, cmd, store.CommandExpired, why+"; it was never sent")
 		case cmd.State != store.CommandQueued && !now.Before(cmd.DeadlineAt):
 			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("no answer within %s; whether it was carried out is not known", now.Sub(cmd.SentAt).Round(time.Second)))
 		}
