@@ -54,16 +54,3 @@ func (c *conn) Close() error {
 
 // Done is closed when the broker has let go of the connection and the registry has cleaned up.
 func (c *conn) Done() <-chan struct{} { return c.done }
-
-// addressOf is what limits count by: an IPv4 address, or the /64 a single IPv6 host usually has.
-func addressOf(a net.Addr) string {
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	ip := net.ParseIP(host)
-	if ip == nil || ip.To4() != nil {
-		return host
-	}
-	return ip.Mask(net.CIDRMask(64, 128)).String()
-}

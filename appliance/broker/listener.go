@@ -6,27 +6,30 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
+
+	"wfm/internal/connlimit"
 )
 
 // Limits bound what strangers and clients can cost. Zero values mean the defaults.
 type Limits struct {
-	Connections    int           // at a time; default 20,000
-	Pending        int           // before CONNECT, at a time; default 1,024
+	Connections    int           // at a time; default 20,000, or half the file descriptors
+	Pending        int           // before CONNECT, at a time; default 1,024, or an eighth of them
 	PendingAddress int           // before CONNECT, of one address (IPv6: /64); default 128
-	ConnectTimeout time.Duration // for a whole CONNECT; default 10 s
+	ConnectTimeout time.Duration // for a whole CONNECT; default 5 s
 	ConnectSize    int           // of a CONNECT packet's remaining length, bytes; default 16 KiB
 	WriteTimeout   time.Duration // for one write to a client; default 5 s
 }
 
 func (l *Limits) setDefaults() {
-	setDefault(&l.Connections, 20_000)
-	setDefault(&l.Pending, 1024)
+	setDefault(&l.Connections, connlimit.Share(2, 20_000))
+	setDefault(&l.Pending, connlimit.Share(8, 1024))
 	setDefault(&l.PendingAddress, 128)
-	setDefault(&l.ConnectTimeout, 10*time.Second)
+	setDefault(&l.ConnectTimeout, 5*time.Second)
 	setDefault(&l.ConnectSize, 16<<10)
 	setDefault(&l.WriteTimeout, 5*time.Second)
 }
@@ -52,9 +55,9 @@ type listener struct {
 	mu      sync.Mutex
 	closed  bool
 	conns   map[*conn]struct{}
-	pending map[string]int // connections before CONNECT, by address
-	waiting int            // sum of pending
-	refused int            // since the last log line
+	pending map[string][]*conn // connections before CONNECT, by address, oldest first
+	waiting int                // sum of pending
+	refused int                // since the last log line
 	logged  time.Time
 }
 
@@ -64,7 +67,7 @@ func newListener(id string, socket net.Listener, limits Limits, log *slog.Logger
 	limits.setDefaults()
 	return &listener{
 		id: id, socket: socket, limits: limits, log: log, ended: ended,
-		conns: make(map[*conn]struct{}), pending: make(map[string]int),
+		conns: make(map[*conn]struct{}), pending: make(map[string][]*conn),
 	}
 }
 
@@ -95,7 +98,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		delay = 0
 		c := &conn{
 			Conn: raw, writeTimeout: l.limits.WriteTimeout,
-			done: make(chan struct{}), address: addressOf(raw.RemoteAddr()),
+			done: make(chan struct{}), address: connlimit.Address(raw.RemoteAddr()),
 		}
 		c.connected = sync.OnceFunc(func() { l.uncountPending(c) })
 		if !l.admit(c) {
@@ -113,8 +116,7 @@ func (l *listener) admit(c *conn) bool {
 	if l.closed {
 		return false
 	}
-	if len(l.conns) >= l.limits.Connections || l.waiting >= l.limits.Pending ||
-		l.pending[c.address] >= l.limits.PendingAddress {
+	if len(l.conns) >= l.limits.Connections {
 		l.refused++
 		if time.Since(l.logged) > time.Minute {
 			l.log.Warn("too many MQTT connections; some are refused", "refused", l.refused,
@@ -123,18 +125,53 @@ func (l *listener) admit(c *conn) bool {
 		}
 		return false
 	}
+	// An honest CONNECT comes within a round trip. So when there are too many that have not come,
+	// the one that took longest makes room: whoever holds sockets open keeps nobody else out.
+	switch {
+	case len(l.pending[c.address]) >= l.limits.PendingAddress:
+		l.evictLocked(c.address)
+	case l.waiting >= l.limits.Pending:
+		l.evictLocked(l.fullestLocked())
+	}
 	l.conns[c] = struct{}{}
-	l.pending[c.address]++
+	l.pending[c.address] = append(l.pending[c.address], c)
 	l.waiting++
 	l.wg.Add(1)
 	return true
 }
 
+// evictLocked closes the oldest unfinished connection of the address.
+func (l *listener) evictLocked(address string) {
+	oldest := l.pending[address][0]
+	l.forgetPendingLocked(oldest)
+	_ = oldest.Conn.Close()
+}
+
+// fullestLocked is the address with the most unfinished connections.
+func (l *listener) fullestLocked() string {
+	fullest := ""
+	for address, conns := range l.pending {
+		if len(conns) > len(l.pending[fullest]) {
+			fullest = address
+		}
+	}
+	return fullest
+}
+
 func (l *listener) uncountPending(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forgetPendingLocked(c)
+}
+
+func (l *listener) forgetPendingLocked(c *conn) {
+	conns := l.pending[c.address]
+	i := slices.Index(conns, c)
+	if i < 0 {
+		return // evicted before
+	}
 	l.waiting--
-	if l.pending[c.address]--; l.pending[c.address] == 0 {
+	if l.pending[c.address] = slices.Delete(conns, i, i+1); len(conns) == 1 {
 		delete(l.pending, c.address)
 	}
 }
