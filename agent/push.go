@@ -67,6 +67,9 @@ func (t *tunnels) pushLocked(ctx context.Context, g target, p protocol.Push) (me
 }
 
 func checkPush(p protocol.Push) error {
+	if p.ConfigVersion < 0 {
+		return errors.New("config_version is negative")
+	}
 	switch {
 	case p.Action != "" && p.Action != protocol.ActionPush:
 		return fmt.Errorf("action %q is not known on config/push", cut(string(p.Action)))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,31 +54,49 @@ func Open(dir string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db := &DB{bolt: bolt, log: o.Logger}
-	err = migrate(bolt, migrations)
-	if err == nil {
-		err = db.loadGrants()
-	}
+	err = guardDamage(func() error {
+		if err := migrate(bolt, migrations); err != nil {
+			return err
+		}
+		return db.loadGrants()
+	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), bolt.Close())
+		if !errors.Is(err, errPanicked) { // whose transaction is still open: Close would wait for it
+			err = errors.Join(err, bolt.Close())
+		}
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db.writer = newWriter(db)
 	return db, nil
 }
 
 func openBolt(path string, maxSize int) (bolt *bbolt.DB, err error) {
-	// bbolt panics on some files that were damaged from outside; an operator wants a sentence.
+	err = guardDamage(func() (err error) {
+		bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			// The shortest time-out there is: the lock is tried once and never waited for.
+			Timeout:      time.Nanosecond,
+			FreelistType: bbolt.FreelistMapType,
+			MaxSize:      maxSize,
+		})
+		if err != nil && strings.Contains(err.Error(), "file size too small") {
+			err = fmt.Errorf("%w (%w)", ErrDamaged, err)
+		}
+		return diskError(err)
+	})
+	return bolt, err
+}
+
+var errPanicked = errors.New("the data file makes no sense")
+
+// guardDamage turns a panic of fn into ErrDamaged: bbolt panics on files that were damaged from
+// outside, and an operator wants a sentence.
+func guardDamage(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w (%v)", ErrDamaged, p)
+			err = fmt.Errorf("%w (%w)", ErrDamaged, errPanicked)
 		}
 	}()
-	bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		// The shortest time-out there is: the lock is tried once and never waited for.
-		Timeout:      time.Nanosecond,
-		FreelistType: bbolt.FreelistMapType,
-		MaxSize:      maxSize,
-	})
-	return bolt, diskError(err)
+	return fn()
 }
 
 // Close waits for running transactions, ends all subscriptions and closes the file. Later calls
@@ -106,13 +125,22 @@ func (db *DB) View(fn func(*Tx) error) error {
 // [ErrClosed], [ErrPanic].
 func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }
 
-// WriteError is the error of the last disk write, nil while writing works. After an error it
-// tries again, so that a health check sees the recovery.
+// WriteError is the error of the last write that failed, nil while writing works. After an error
+// it tries again, so that a health check sees the recovery: with a record large enough that it
+// does not just fit where a smaller one was freed.
 func (db *DB) WriteError() error {
 	if db.writer.lastError() == nil {
 		return nil
 	}
-	return db.Update(func(tx *Tx) error { return tx.bucket(bucketMeta).Put([]byte("probe"), []byte{1}) })
+	key := []byte("probe")
+	err := db.Update(func(tx *Tx) error { return tx.putRaw(bucketMeta, key, make([]byte, 64<<10)) })
+	if err == nil {
+		err = db.Update(func(tx *Tx) error { return tx.deleteRaw(bucketMeta, key) })
+	}
+	if err == nil {
+		db.writer.forgive()
+	}
+	return err
 }
 
 // Size is the data file's size in bytes.

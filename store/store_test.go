@@ -106,6 +106,34 @@ func TestOpenRefusesFilesThatAreNotOurs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, ErrDamaged},
+		"cut off": {func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrDamaged},
+		"overwritten in the middle": {func(t *testing.T, path string) {
+			t.Helper()
+			db, err := Open(filepath.Dir(path), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			addNode(t, db, "node_1")
+			bind(t, db)
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 2 * os.Getpagesize(); i < len(raw); i++ {
+				raw[i] = 0xff
+			}
+			if err := os.WriteFile(path, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrDamaged},
 		"somebody else's bbolt file": {foreign(func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucket([]byte("theirs"))
 			return err

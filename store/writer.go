@@ -21,7 +21,7 @@ type writer struct {
 	done     chan struct{}
 
 	mu  sync.Mutex
-	err error // of the last disk write
+	err error // of the last write that failed, until forgiven
 }
 
 type writeRequest struct {
@@ -72,6 +72,12 @@ func (w *writer) lastError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
+}
+
+func (w *writer) forgive() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = nil
 }
 
 func (w *writer) run() {
@@ -180,9 +186,14 @@ func rollback(b *bbolt.Tx, cause error) error {
 	return cause
 }
 
+// note keeps an error. A success does not take it back: on a full disk small writes still succeed
+// now and then.
 func (w *writer) note(err error) error {
+	if err == nil {
+		return nil
+	}
 	w.mu.Lock()
-	first := err != nil && w.err == nil
+	first := w.err == nil
 	w.err = err
 	w.mu.Unlock()
 	if first {

@@ -108,7 +108,8 @@ func (s *Server) resetClient(c echo.Context) error {
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
 // an error.
 func (s *Server) clientBind(c echo.Context) error {
-	if wait, ok := s.binds.take(remoteKey(c.Request().RemoteAddr), time.Now()); !ok {
+	from := remoteKey(c.Request().RemoteAddr)
+	if wait, ok := s.binds.take(from, time.Now()); !ok {
 		return &rateError{wait}
 	}
 	if err := s.mqtt(); err != nil {
@@ -135,7 +136,8 @@ func (s *Server) clientBind(c echo.Context) error {
 	}); err != nil {
 		return bindRefusal(err)
 	}
-	s.kick(bound.Node.ID) // the session of the agent that was bound before
+	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
+	s.kick(bound.Node.ID)  // the session of the agent that was bound before
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
 	return respond(c, s.bindResponse(bound, client, requestHost(c.Request().Host)))
 }

@@ -122,6 +122,7 @@ var answers = []struct {
 	{errBodyBroken, answer{400, "BAD_REQUEST", "The request body broke off; send it again.", nil}},
 	{errUnknownPath, answer{404, "NOT_FOUND", "There is nothing at this path; look for a misspelling.", nil}},
 	{errUnknownMethod, answer{405, "METHOD_NOT_ALLOWED", "This path does not take this method; the Allow header names those it takes.", nil}},
+	{errBusy, answer{429, "RATE_LIMITED", "Too many people log in at this moment; try again in a few seconds.", nil}},
 	{context.Canceled, answer{503, "REQUEST_CANCELLED", "The request was given up before it was done.", nil}},
 	{context.DeadlineExceeded, answer{503, "REQUEST_CANCELLED", "The request took too long; try again.", nil}},
 }

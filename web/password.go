@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -86,20 +87,36 @@ func checkPassword(hash, password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
-// hasher bounds how many hashes are computed at a time, and with it the memory that logins take.
+// maxWaiting bounds how many logins wait for their hash; a hash takes some 30 ms, so the last of
+// them waits well under a second.
+const maxWaiting = 16
+
+// errBusy is returned while too many logins wait already.
+var errBusy = errors.New("too many logins at once")
+
+// hasher bounds how many hashes are computed at a time, and with it the memory and the processors
+// that logins take, and how many wait, so that a flood of them does not queue up before the admin.
 type hasher struct {
-	slots chan struct{}
-	dummy string // checked for a user name nobody has, so that it takes as long
+	slots   chan struct{}
+	waiting chan struct{}
+	dummy   string // checked for a user name nobody has, so that it takes as long
 }
 
 func newHasher() *hasher {
 	return &hasher{
-		slots: make(chan struct{}, 2),
-		dummy: phc(make([]byte, argonSalt), make([]byte, argonKey)),
+		slots:   make(chan struct{}, max(1, runtime.NumCPU()/2)),
+		waiting: make(chan struct{}, maxWaiting),
+		dummy:   phc(make([]byte, argonSalt), make([]byte, argonKey)),
 	}
 }
 
 func (h *hasher) acquire(ctx context.Context) error {
+	select {
+	case h.waiting <- struct{}{}:
+		defer func() { <-h.waiting }()
+	default:
+		return errBusy
+	}
 	select {
 	case h.slots <- struct{}{}:
 		return nil

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,11 +26,18 @@ func line(low, high int) rule {
 			return "", "must not be empty"
 		case n < low || n > high:
 			return "", fmt.Sprintf("must have %d to %d characters", low, high)
-		case strings.ContainsFunc(v, unicode.IsControl):
-			return "", "must not contain control characters"
+		case strings.ContainsFunc(v, unseen):
+			return "", "must not contain control or invisible characters"
 		}
 		return v, ""
 	}
+}
+
+// unseen reports whether people cannot see the character, so that two texts with and without it
+// look the same: controls, format characters such as those that turn the writing direction, and
+// what stands for bytes that were no character.
+func unseen(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
 }
 
 // prose wants at most limit characters; line breaks and tabs are fine.
@@ -39,8 +47,8 @@ func prose(limit int) rule {
 		if utf8.RuneCountInString(v) > limit {
 			return "", fmt.Sprintf("must have at most %d characters", limit)
 		}
-		if strings.ContainsFunc(v, func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\r\n\t", r) }) {
-			return "", "must not contain control characters"
+		if strings.ContainsFunc(v, func(r rune) bool { return unseen(r) && !strings.ContainsRune("\r\n\t\u200d", r) }) {
+			return "", "must not contain control or invisible characters"
 		}
 		return v, ""
 	}
@@ -92,6 +100,9 @@ var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.
 func serverURL(v string) (clean, problem string) {
 	v = strings.TrimRight(strings.TrimSpace(v), "/")
 	u, err := url.Parse(v)
+	if err == nil && u.Port() != "" {
+		_, err = strconv.ParseUint(u.Port(), 10, 16)
+	}
 	if err != nil || len(v) > 255 || u.Hostname() == "" || !shellSafeURL.MatchString(v) {
 		return "", "must begin with http:// or https:// and name a host and nothing but letters, digits and . : / _ -"
 	}
