@@ -551,3 +551,26 @@ func TestTransitionsAreKeptOncePerChangeAndBounded(t *testing.T) {
 		return nil
 	})
 }
+
+func TestRebindPassesNothingOfTheOldAgentOn(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	bind(t, db)
+	c := Command{RequestID: "cmd_1", ConfigID: "cfg_a", NodeID: "node_1", State: CommandSent, Attempts: 1}
+	update(t, db, func(tx *Tx) error {
+		if err := tx.UpdateEvidence("node_1", func(e *Evidence) { e.BootID, e.TunnelRunning = "b", new(true) }); err != nil {
+			return err
+		}
+		return tx.AddCommand(&c)
+	})
+	bind(t, db)
+	_ = db.View(func(tx *Tx) error {
+		if got, err := tx.Command("cmd_1"); err != nil || got.State != CommandCancelled {
+			t.Errorf("the old agent's command is %s (%v)", got.State, err)
+		}
+		if e, err := tx.Evidence("node_1"); err != nil || e.BootID != "" || e.TunnelRunning != nil {
+			t.Errorf("the old agent's evidence: %+v (%v)", e, err)
+		}
+		return nil
+	})
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -253,5 +254,37 @@ func TestSIGTERMStopsCleanlyWhateverClientsDo(t *testing.T) {
 		}
 	case <-time.After(apptest.Patience):
 		t.Error("who waited for the command was told nothing")
+	}
+}
+
+func TestLogThatNobodyReadsAnyMoreEndsNothing(t *testing.T) {
+	dir := t.TempDir()
+	a := apptest.Start(t, dir)
+	a.Stop(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), apptest.Binary("wfm"), "serve", "--data-dir", dir, "--http-addr",
+		strings.TrimPrefix(a.URL, "http://"), "--mqtt-addr", "127.0.0.1:0")
+	cmd.Stdout, cmd.Stderr = write, write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	_ = write.Close()
+	if _, err := read.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	_ = read.Close()
+	apptest.Eventually(t, func() bool {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", cmd.Args[5])
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}, func() string { return "it does not serve" })
+	for range 3 { // each leaves a line in the log
+		a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": apptest.Password})
 	}
 }
