@@ -176,6 +176,12 @@ var migrations = []func(*bbolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bbolt.Tx) error { // 3: certificates
+		if _, err := tx.CreateBucketIfNotExists(bucketFiles); err != nil {
+			return fmt.Errorf("create bucket %s: %w", bucketFiles, err)
+		}
+		return nil
+	},
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.

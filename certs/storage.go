@@ -1,0 +1,156 @@
+package certs
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/certmagic"
+
+	"wfm/store"
+)
+
+// Storage is certmagic's storage in the store. It may be used concurrently.
+type Storage struct {
+	db *store.DB
+
+	mu    sync.Mutex
+	locks map[string]chan struct{} // closed when the lock is given back
+}
+
+var (
+	_ certmagic.Storage   = (*Storage)(nil)
+	_ certmagic.TryLocker = (*Storage)(nil)
+)
+
+// NewStorage makes the storage in db.
+func NewStorage(db *store.DB) *Storage {
+	return &Storage{db: db, locks: make(map[string]chan struct{})}
+}
+
+// Store puts value at key. It returns when the value is on disk.
+func (s *Storage) Store(ctx context.Context, key string, value []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.db.Update(func(tx *store.Tx) error { return tx.PutFile(key, value) }); err != nil {
+		return fmt.Errorf("store %s: %w", key, err)
+	}
+	return nil
+}
+
+// Load returns the value at key. Error: fs.ErrNotExist.
+func (s *Storage) Load(_ context.Context, key string) ([]byte, error) {
+	f, err := s.file(key)
+	return f.Value, err
+}
+
+func (s *Storage) file(key string) (f store.File, err error) {
+	err = s.db.View(func(tx *store.Tx) error {
+		var ok bool
+		f, ok, err = tx.File(key)
+		if err == nil && !ok {
+			err = fs.ErrNotExist
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("load %s: %w", key, err)
+	}
+	return f, err
+}
+
+// Delete removes the key and everything below it. A key that does not exist is no error.
+func (s *Storage) Delete(_ context.Context, key string) error {
+	if err := s.db.Update(func(tx *store.Tx) error { return tx.DeleteFiles(key) }); err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	return nil
+}
+
+// Exists reports whether the key is a file or a directory.
+func (s *Storage) Exists(_ context.Context, key string) bool {
+	exists := false
+	_ = s.db.View(func(tx *store.Tx) (err error) {
+		_, exists, err = tx.File(key)
+		exists = exists || len(tx.Files(key, true)) > 0
+		return err
+	})
+	return exists
+}
+
+// List returns the keys below path. Error: fs.ErrNotExist.
+func (s *Storage) List(_ context.Context, path string, recursive bool) (keys []string, err error) {
+	err = s.db.View(func(tx *store.Tx) error {
+		keys = tx.Files(strings.Trim(path, "/"), recursive)
+		return nil
+	})
+	if err == nil && len(keys) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", path, err)
+	}
+	return keys, nil
+}
+
+// Stat describes the key. Error: fs.ErrNotExist.
+func (s *Storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
+	f, err := s.file(key)
+	if err == nil {
+		return certmagic.KeyInfo{Key: key, Modified: f.ModifiedAt, Size: int64(len(f.Value)), IsTerminal: true}, nil
+	}
+	if s.Exists(ctx, key) {
+		return certmagic.KeyInfo{Key: key}, nil
+	}
+	return certmagic.KeyInfo{}, err
+}
+
+// Lock takes the named lock, waiting for it until ctx ends.
+func (s *Storage) Lock(ctx context.Context, name string) error {
+	for {
+		held := s.take(name)
+		if held == nil {
+			return nil
+		}
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return fmt.Errorf("lock %s: %w", name, ctx.Err())
+		}
+	}
+}
+
+// TryLock takes the named lock if it is free.
+func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	return s.take(name) == nil, nil
+}
+
+// take returns nil when it has taken the lock, or else what is closed when it is given back.
+func (s *Storage) take(name string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held, ok := s.locks[name]; ok {
+		return held
+	}
+	s.locks[name] = make(chan struct{})
+	return nil
+}
+
+// Unlock gives the named lock back. Error: it is not held.
+func (s *Storage) Unlock(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, ok := s.locks[name]
+	if !ok {
+		return fmt.Errorf("unlock %s: it is not locked", name)
+	}
+	delete(s.locks, name)
+	close(held)
+	return nil
+}
