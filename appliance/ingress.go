@@ -298,10 +298,9 @@ func (g *ingress) mend() {
 	for id := range nodes {
 		g.record(hooks.Session{NodeID: id}, "connection", func(tx *store.Tx) error {
 			return tx.UpdateEvidence(id, func(e *store.Evidence) {
-				live := g.live(id)
-				switch {
-				case live == e.ConnectionID:
-				case live == 0:
+				switch live := g.live(id); live {
+				case e.ConnectionID:
+				case 0:
 					e.ConnectionID, e.DisconnectedAt = 0, tx.Now().UTC()
 				default:
 					e.ConnectionID, e.ConnectedAt = live, tx.Now().UTC()

@@ -37,14 +37,6 @@ func (tx *Tx) Emit(c Change) { tx.changes = append(tx.changes, c) }
 // not call Update.
 func (tx *Tx) OnCommit(fn func()) { tx.onCommit = append(tx.onCommit, fn) }
 
-func (tx *Tx) bucket(name []byte) *bbolt.Bucket {
-	if tx.writable {
-		// Whoever asks for the raw bucket in an Update may write to it.
-		tx.wrote = true
-	}
-	return tx.bolt.Bucket(name)
-}
-
 func (tx *Tx) cursor(name []byte) *bbolt.Cursor { return tx.bolt.Bucket(name).Cursor() }
 
 func (tx *Tx) getRaw(bucket, key []byte) []byte { return tx.bolt.Bucket(bucket).Get(key) }

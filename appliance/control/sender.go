@@ -158,13 +158,11 @@ func (c *Control) NodeReady(nodeID string, since time.Time) {
 	}
 	turn := &readyTurn{since: since}
 	c.ready[nodeID] = turn
-	c.running.Add(1)
-	go func() { // the caller is the session's own goroutine, which should read on
-		defer c.running.Done()
+	c.running.Go(func() { // the caller is the session's own goroutine, which should read on
 		for c.nextTurn(nodeID, turn, &since) {
 			c.nodeReady(nodeID, since)
 		}
-	}()
+	})
 }
 
 // readyTurn is that a node is being dealt with; under Control.mu.

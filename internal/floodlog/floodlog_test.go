@@ -20,7 +20,7 @@ func TestFloodIsCutAndCounted(t *testing.T) {
 		if n := strings.Count(out.String(), "msg=junk"); n != PerMinute || !strings.Contains(out.String(), "msg=other k=v") {
 			t.Errorf("%d of 1000 were let through:\n%s", n, out.String())
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 		out.Reset()
 		log.Warn("junk")
 		if want := "left_out=970"; !strings.Contains(out.String(), want) {
