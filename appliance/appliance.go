@@ -48,6 +48,7 @@ type Appliance struct {
 	db         *store.DB
 	broker     *broker.Broker // nil without MQTT
 	control    *control.Control
+	tracker    *presence.Tracker
 	web        *web.Server
 	httpSocket net.Listener
 	setupToken string
@@ -83,6 +84,8 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
+	a.tracker = presence.NewTracker(a.db, presence.DefaultTimes(), o.Logger)
+	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
 		if err := a.newBroker(ctx, o); err != nil {
 			return nil, err
@@ -174,6 +177,9 @@ func (a *Appliance) onStop(name string, fn func(context.Context) error) {
 
 // Start takes up open commands and begins to serve.
 func (a *Appliance) Start() error {
+	if err := a.tracker.Start(); err != nil {
+		return fmt.Errorf("read the nodes: %w", err)
+	}
 	if a.broker != nil {
 		if err := a.control.Start(); err != nil {
 			return fmt.Errorf("take up open commands: %w", err)

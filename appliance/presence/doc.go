@@ -1,8 +1,13 @@
 // Package presence says whether a node is online, and why.
 //
-// It owns the rules that turn evidence into a state. It does not own the evidence (package store)
-// nor when to look again.
+// It owns the rules that turn evidence into a state, the history of each node's states, and what
+// the history says in figures. It does not own the evidence (package store).
 //
-// Enter at [Project]. Invariant: it is a pure function of its arguments; no clock, no I/O. Nothing
-// else in the program decides whether a node is online.
+// Enter at [Project]; [NewTracker] for the history.
+//
+// Invariants:
+//   - Project is a pure function of its arguments; no clock, no I/O. Nothing else in the program
+//     decides whether a node is online.
+//   - The tracker looks at a node when its evidence changes and at the moment time alone changes
+//     its state; it never goes through all nodes to see whether something is due.
 package presence

@@ -42,6 +42,8 @@ type Status struct {
 	State  State
 	Reason string // in words
 	Tunnel Tunnel
+	// Since is when it became so by the evidence; zero where that does not say.
+	Since time.Time
 	// NextChange is when time alone changes the state; zero for never.
 	NextChange time.Time
 }
@@ -62,20 +64,20 @@ func Project(n store.Node, configEnabled bool, e store.Evidence, now time.Time, 
 func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t Times) Status {
 	switch {
 	case n.Type == store.NodeStatic:
-		return Status{State: Offline, Reason: "static: it has no agent"}
+		return Status{State: Offline, Reason: "static: it has no agent", Since: e.OfflineAt}
 	case n.Client == nil:
-		return Status{State: Offline, Reason: "no agent is bound"}
+		return Status{State: Offline, Reason: "no agent is bound", Since: e.OfflineAt}
 	case !n.Enabled:
-		return Status{State: Offline, Reason: "the node is disabled"}
+		return Status{State: Offline, Reason: "the node is disabled", Since: e.OfflineAt}
 	case !configEnabled:
-		return Status{State: Offline, Reason: "the config is disabled"}
+		return Status{State: Offline, Reason: "the config is disabled", Since: e.OfflineAt}
 	}
 	signal := later(e.ReachableAt, e.ConnectedAt)
 	if !e.OfflineAt.IsZero() && !signal.After(e.OfflineAt) {
-		return Status{State: Offline, Reason: e.OfflineReason}
+		return Status{State: Offline, Reason: e.OfflineReason, Since: e.OfflineAt}
 	}
 	if e.ConnectionOpen() {
-		return Status{State: Online, Reason: "its MQTT connection is open"}
+		return Status{State: Online, Reason: "its MQTT connection is open", Since: e.ConnectedAt}
 	}
 	if signal.IsZero() {
 		return Status{State: Offline, Reason: "never heard of"}
@@ -89,11 +91,11 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 	}
 	switch {
 	case e.ProbeFailedAt.After(signal):
-		return Status{State: Dropped, Reason: "it did not answer the last detect"}
+		return Status{State: Dropped, Reason: "it did not answer the last detect", Since: e.ProbeFailedAt}
 	case !now.Before(expires):
-		return Status{State: Dropped, Reason: lapsed}
+		return Status{State: Dropped, Reason: lapsed, Since: expires}
 	}
-	return Status{State: Online, Reason: "it was heard of lately", NextChange: expires}
+	return Status{State: Online, Reason: "it was heard of lately", Since: signal, NextChange: expires}
 }
 
 func later(a, b time.Time) time.Time {

@@ -1,0 +1,46 @@
+package presence
+
+import (
+	"time"
+
+	"wfm/store"
+)
+
+// Uptime is the fraction, from 0 to 1, of the last window that the node was online, according to
+// its transitions (newest first). Where the history is shorter than the window, it is the fraction
+// of what is known; ok is false when nothing is.
+func Uptime(transitions []store.Transition, window time.Duration, now time.Time) (fraction float64, ok bool) {
+	begin, end := now.Add(-window), now
+	var online, all time.Duration
+	for _, t := range transitions {
+		from := t.At
+		if from.Before(begin) {
+			from = begin
+		}
+		if span := end.Sub(from); span > 0 {
+			all += span
+			if t.To == string(Online) {
+				online += span
+			}
+			end = from
+		}
+		if !t.At.After(begin) {
+			break
+		}
+	}
+	if all == 0 {
+		return 0, false
+	}
+	return float64(online) / float64(all), true
+}
+
+// Flaps is how often, in the last window, the node went from online to another state.
+func Flaps(transitions []store.Transition, window time.Duration, now time.Time) int {
+	n := 0
+	for _, t := range transitions {
+		if t.From == string(Online) && t.At.After(now.Add(-window)) {
+			n++
+		}
+	}
+	return n
+}

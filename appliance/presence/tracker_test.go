@@ -1,0 +1,256 @@
+package presence
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wfm/store"
+)
+
+type fixture struct {
+	t  *testing.T
+	db *store.DB
+	*Tracker
+}
+
+// bubble runs test with a tracker over a real store with the bound nodes node_a and node_b.
+func bubble(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.Open(t.TempDir(), store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &fixture{t: t, db: db}
+		f.update(func(tx *store.Tx) error {
+			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true})
+		})
+		f.bind("node_a")
+		f.bind("node_b")
+		f.start()
+		t.Cleanup(func() {
+			f.Stop()
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, f)
+	})
+}
+
+func (f *fixture) start() {
+	f.t.Helper()
+	f.Tracker = NewTracker(f.db, DefaultTimes(), slog.New(slog.DiscardHandler))
+	if err := f.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func (f *fixture) update(fn func(*store.Tx) error) {
+	f.t.Helper()
+	if err := f.db.Update(fn); err != nil {
+		f.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func (f *fixture) bind(id string) {
+	f.t.Helper()
+	f.update(func(tx *store.Tx) error {
+		if err := tx.PutNode(&store.Node{ID: id, ConfigID: "cfg_a", Name: id, Enabled: true, Type: store.NodeDynamic}); err != nil {
+			return err
+		}
+		token, _, err := tx.IssueBindToken(id, time.Minute)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Bind(token, store.Client{})
+		return err
+	})
+}
+
+func (f *fixture) connect(id string, connection uint64) {
+	f.t.Helper()
+	f.update(func(tx *store.Tx) error {
+		return tx.UpdateEvidence(id, func(e *store.Evidence) {
+			if connection == 0 {
+				e.DisconnectedAt = tx.Now()
+			} else {
+				e.ConnectedAt = tx.Now()
+			}
+			e.ConnectionID = connection
+		})
+	})
+}
+
+// pass lets time pass.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// want checks the node's whole history, oldest first, each with its moment in seconds after begin.
+func (f *fixture) want(id string, begin time.Time, want ...string) {
+	f.t.Helper()
+	_ = f.db.View(func(tx *store.Tx) error {
+		all, err := tx.Transitions(id, 0, 100)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		var got []string
+		for _, t := range all {
+			got = append([]string{fmt.Sprintf("%s@%d", t.To, int(t.At.Sub(begin).Seconds()))}, got...)
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			f.t.Errorf("history of %s: %v, want %v", id, got, want)
+		}
+		return nil
+	})
+}
+
+func TestTransitionsAreRecordedAtTheMomentTheyHappen(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		begin := time.Now()
+		f.connect("node_a", 1)
+		pass(100 * time.Second)
+		f.connect("node_a", 0)
+		pass(10 * time.Second)
+		f.connect("node_a", 2) // back within the grace
+		pass(100 * time.Second)
+		f.want("node_a", begin, "offline@0", "online@0")
+		f.connect("node_a", 0) // at 210
+		pass(time.Hour)
+		f.want("node_a", begin, "offline@0", "online@0", "dropped@240")
+		f.want("node_b", begin, "offline@0")
+	})
+}
+
+func TestWhatMayNotBeThereIsOfflineAtOnce(t *testing.T) {
+	for name, change := range map[string]func(tx *store.Tx) error{
+		"reset": func(tx *store.Tx) error { return tx.ResetClient("node_a") },
+		"node disabled": func(tx *store.Tx) error {
+			n, err := tx.Node("node_a")
+			n.Enabled = false
+			return errors.Join(err, tx.PutNode(&n))
+		},
+		"config disabled": func(tx *store.Tx) error {
+			c, err := tx.Config("cfg_a")
+			c.Enabled = false
+			return errors.Join(err, tx.PutConfig(&c))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fixture) {
+				begin := time.Now()
+				f.connect("node_a", 1)
+				pass(50 * time.Second)
+				f.update(change)
+				f.want("node_a", begin, "offline@0", "online@0", "offline@50")
+			})
+		})
+	}
+}
+
+func TestRestartShowsNobodyOnlineOnOldEvidenceAndMakesNobodyFlap(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		begin := time.Now()
+		f.connect("node_a", 1)
+		f.connect("node_b", 2)
+		f.Stop()
+		pass(100 * time.Second)
+		f.update((*store.Tx).CloseAllConnections)
+		f.start()
+		pass(20 * time.Second)
+		f.connect("node_b", 1) // comes back in time; node_a does not
+		pass(time.Hour)
+		f.want("node_a", begin, "offline@0", "online@0", "dropped@130")
+		f.want("node_b", begin, "offline@0", "online@0")
+	})
+}
+
+func TestWhatChangedWhileNobodyLookedIsInTheHistory(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		begin := time.Now()
+		f.connect("node_a", 1)
+		f.Stop()
+		pass(10 * time.Second)
+		f.connect("node_a", 0)
+		pass(time.Hour)
+		f.start()
+		f.want("node_a", begin, "offline@0", "online@0", "dropped@40")
+	})
+}
+
+func TestDeletedNodesAreForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.connect("node_a", 1)
+		f.update(func(tx *store.Tx) error { return tx.DeleteNode("node_a") })
+		f.Stop()
+		if _, ok := f.known["node_a"]; ok {
+			t.Error("a deleted node is still known")
+		}
+	})
+}
+
+func TestManyNodesChangeEachAtItsMoment(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		begin := time.Now()
+		for i := range 300 {
+			f.bind(fmt.Sprintf("node_%d", i))
+		}
+		f.update(func(tx *store.Tx) error {
+			for i := range 300 {
+				err := tx.UpdateEvidence(fmt.Sprintf("node_%d", i), func(e *store.Evidence) {
+					e.ConnectedAt = tx.Now()
+					e.DisconnectedAt = tx.Now().Add(time.Duration(i) * time.Second)
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		pass(time.Hour)
+		for i := range 300 {
+			f.want(fmt.Sprintf("node_%d", i), begin, "offline@0", "online@0", fmt.Sprintf("dropped@%d", i+30))
+		}
+	})
+}
+
+func TestHistoryInFigures(t *testing.T) {
+	now := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
+	at := func(hoursAgo float64) time.Time { return now.Add(-time.Duration(hoursAgo * float64(time.Hour))) }
+	step := func(hoursAgo float64, from, to State) store.Transition {
+		return store.Transition{At: at(hoursAgo), From: string(from), To: string(to)}
+	}
+	for name, tc := range map[string]struct {
+		history []store.Transition // newest first
+		uptime  float64            // of 24 h; negative: not known
+		flaps   int
+	}{
+		"nothing known":      {nil, -1, 0},
+		"online for long":    {[]store.Transition{step(100, Offline, Online)}, 1, 0},
+		"offline for long":   {[]store.Transition{step(100, Online, Offline)}, 0, 0},
+		"half of the window": {[]store.Transition{step(12, Offline, Online), step(100, Online, Offline)}, 0.5, 0},
+		"one gap":            {[]store.Transition{step(6, Dropped, Online), step(12, Online, Dropped), step(48, Offline, Online)}, 0.75, 1},
+		"shorter history":    {[]store.Transition{step(6, Offline, Online), step(12, "", Offline)}, 0.5, 0},
+		"before the window":  {[]store.Transition{step(30, Dropped, Online), step(40, Online, Dropped)}, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, ok := Uptime(tc.history, 24*time.Hour, now)
+			if ok != (tc.uptime >= 0) || (ok && math.Abs(got-tc.uptime) > 1e-9) {
+				t.Errorf("uptime %v, %v; want %v", got, ok, tc.uptime)
+			}
+			if n := Flaps(tc.history, 24*time.Hour, now); n != tc.flaps {
+				t.Errorf("%d flaps, want %d", n, tc.flaps)
+			}
+		})
+	}
+}
