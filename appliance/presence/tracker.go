@@ -108,8 +108,8 @@ func (t *Tracker) gather(changes <-chan store.Change) {
 
 // note marks the nodes whose state the change may have changed.
 func (t *Tracker) note(c store.Change) {
-	switch {
-	case c.Kind == store.ChangeConfig:
+	switch c.Kind {
+	case store.ChangeConfig:
 		err := t.db.View(func(tx *store.Tx) error {
 			nodes, err := tx.Nodes(c.ConfigID, "", 0)
 			for _, n := range nodes {
@@ -120,8 +120,10 @@ func (t *Tracker) note(c store.Change) {
 		if err != nil {
 			t.log.Error("cannot read the nodes of a config", "config_id", c.ConfigID, "err", err)
 		}
-	case c.Kind == store.ChangeNode, c.Kind == store.ChangeEvidence:
+	case store.ChangeNode, store.ChangeEvidence:
 		t.look[c.NodeID] = struct{}{}
+	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal:
+		// They are no evidence.
 	}
 }
 

@@ -116,7 +116,7 @@ func (f *fixture) want(id string, begin time.Time, want ...string) {
 }
 
 func TestTransitionsAreRecordedAtTheMomentTheyHappen(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		begin := time.Now()
 		f.connect("node_a", 1)
 		pass(100 * time.Second)
@@ -147,7 +147,7 @@ func TestWhatMayNotBeThereIsOfflineAtOnce(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, f *fixture) {
+			bubble(t, func(_ *testing.T, f *fixture) {
 				begin := time.Now()
 				f.connect("node_a", 1)
 				pass(50 * time.Second)
@@ -159,7 +159,7 @@ func TestWhatMayNotBeThereIsOfflineAtOnce(t *testing.T) {
 }
 
 func TestRestartShowsNobodyOnlineOnOldEvidenceAndMakesNobodyFlap(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		begin := time.Now()
 		f.connect("node_a", 1)
 		f.connect("node_b", 2)
@@ -176,7 +176,7 @@ func TestRestartShowsNobodyOnlineOnOldEvidenceAndMakesNobodyFlap(t *testing.T) {
 }
 
 func TestWhatChangedWhileNobodyLookedIsInTheHistory(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		begin := time.Now()
 		f.connect("node_a", 1)
 		f.Stop()
@@ -200,7 +200,7 @@ func TestDeletedNodesAreForgotten(t *testing.T) {
 }
 
 func TestManyNodesChangeEachAtItsMoment(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		begin := time.Now()
 		for i := range 300 {
 			f.bind(fmt.Sprintf("node_%d", i))
