@@ -49,6 +49,7 @@ type Appliance struct {
 	broker     *broker.Broker // nil without MQTT
 	control    *control.Control
 	tracker    *presence.Tracker
+	prober     *presence.Prober // nil without MQTT
 	web        *web.Server
 	httpSocket net.Listener
 	setupToken string
@@ -115,23 +116,28 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late.Broker = a.broker
 	// The broker is stopped before the control, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
+	a.prober = presence.NewProber(a.db, a.control, detectInterval, o.Logger)
+	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
 	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
 	return nil
 }
+
+// detectInterval is how often each node is asked how it is while somebody watches.
+const detectInterval = 120 * time.Second
 
 // latePublisher is the broker once it exists; nothing is published before Start.
 type latePublisher struct{ *broker.Broker }
 
 func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
-		Store: a.db, Logger: o.Logger, Presence: project, Version: buildinfo.Version(),
+		Store: a.db, Logger: o.Logger, Presence: project, History: history, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
 		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {
-		w.Commands, w.Broker = a.control, brokerView{a.broker}
+		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
 		if w.MQTTPort == 0 {
 			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
 				w.MQTTPort = tcp.Port
@@ -161,6 +167,19 @@ func setUp(db *store.DB, password string) (token string, err error) {
 func project(n store.Node, configEnabled bool, e store.Evidence, now time.Time) web.Presence {
 	s := presence.Project(n, configEnabled, e, now, presence.DefaultTimes())
 	return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel)}
+}
+
+// history puts a node's transitions in figures.
+func history(transitions []store.Transition, now time.Time) web.HistorySummary {
+	const day = 24 * time.Hour
+	s := web.HistorySummary{Flaps24h: presence.Flaps(transitions, day, now)}
+	if f, ok := presence.Uptime(transitions, day, now); ok {
+		s.Uptime24h = &f
+	}
+	if f, ok := presence.Uptime(transitions, 7*day, now); ok {
+		s.Uptime7d = &f
+	}
+	return s
 }
 
 // brokerView is the embedded broker as the API sees it.

@@ -233,7 +233,7 @@ func unchanged(hash string, otherwise error) func(*store.Tx) error {
 func (s *Server) attempt(c echo.Context, try func() error) error {
 	from := remoteKey(c.Request().RemoteAddr)
 	if wait, ok := s.logins.take(from, time.Now()); !ok {
-		return &rateError{wait}
+		return &rateError{wait: wait}
 	}
 	err := try()
 	if errors.Is(err, errAuthFailed) || errors.Is(err, errWrongPassword) || errors.Is(err, errSetupToken) {
@@ -259,6 +259,7 @@ func (s *Server) startSession(c echo.Context, event string, change func(*store.T
 	if err != nil {
 		return err
 	}
+	s.hub.recheck() // a new password ends sessions, and so does the bound on their number
 	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
 	c.SetCookie(s.cookie(c.Request(), token, int(s.opts.SessionTTL.Seconds())))
 	return respond(c, map[string]any{
@@ -280,6 +281,7 @@ func (s *Server) authLogout(c echo.Context) error {
 	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.DeleteSession(token) }); err != nil {
 		return err
 	}
+	s.hub.recheck()
 	c.SetCookie(s.cookie(c.Request(), "", -1))
 	return respond(c, map[string]string{"message": "Logged out."})
 }

@@ -110,7 +110,7 @@ func (s *Server) resetClient(c echo.Context) error {
 func (s *Server) clientBind(c echo.Context) error {
 	from := remoteKey(c.Request().RemoteAddr)
 	if wait, ok := s.binds.take(from, time.Now()); !ok {
-		return &rateError{wait}
+		return &rateError{wait: wait}
 	}
 	if err := s.mqtt(); err != nil {
 		return err

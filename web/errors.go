@@ -57,7 +57,10 @@ func (e *invalidError) Error() string {
 }
 
 // rateError is a request too many.
-type rateError struct{ wait time.Duration }
+type rateError struct {
+	wait    time.Duration
+	message string // what to do; default: to wait
+}
 
 func (e *rateError) Error() string { return "too many attempts" }
 
@@ -141,9 +144,12 @@ func translate(err error) answer {
 		}
 		return a
 	case errors.As(err, &rate):
+		message := rate.message
+		if message == "" {
+			message = fmt.Sprintf("Too many attempts from this address; try again in %d seconds.", rate.seconds())
+		}
 		return answer{
-			http.StatusTooManyRequests, "RATE_LIMITED",
-			fmt.Sprintf("Too many attempts from this address; try again in %d seconds.", rate.seconds()),
+			http.StatusTooManyRequests, "RATE_LIMITED", message,
 			map[string]any{"retry_after": rate.seconds()},
 		}
 	case errors.As(err, &tooLarge):

@@ -67,6 +67,10 @@ func (s *Server) table() []route {
 		{get, pathNode + "/endpoint/status", accessSession, s.endpointStatus},
 		{get, pathNode + "/endpoint/logs", accessSession, s.endpointLogs},
 		{get, pathNode + "/endpoint/events", accessSession, s.endpointEvents},
+		{get, pathNode + "/endpoint/history", accessSession, s.endpointHistory},
+
+		{get, "/api/v1/system/status", accessSession, s.systemStatus},
+		{get, "/api/v1/events/stream", accessSession, s.eventStream},
 
 		{get, "/api/v1/commands/:request_id", accessSession, s.getCommand},
 		{post, "/api/v1/commands/:request_id/cancel", accessSession, s.cancelCommand},

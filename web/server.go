@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"wfm/protocol"
@@ -18,7 +19,7 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 90 * time.Second
-	idleTimeout       = 120 * time.Second
+	idleTimeout       = 30 * time.Second // an open connection is one of a limited number
 	maxHeaderBytes    = 16 << 10
 )
 
@@ -35,6 +36,12 @@ type Options struct {
 	Broker   Broker
 	// Presence projects what is known of a node to its state; it must be pure. Required.
 	Presence func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) Presence
+	// History puts all transitions that are kept of a node, newest first, in figures; it must be
+	// pure. Default: figures that say nothing.
+	History func(transitions []store.Transition, now time.Time) HistorySummary
+	// Watch is called for every event stream that is opened, and what it returns once at its end:
+	// somebody looks meanwhile. May be nil.
+	Watch func() (release func())
 	// Version is reported by the health call.
 	Version string
 	// MQTTEnabled false answers MQTT_DISABLED to whatever needs an agent.
@@ -109,8 +116,11 @@ type Server struct {
 	hasher  *hasher
 	logins  *limiter // failed attempts to prove to be the admin
 	binds   *limiter // bind requests
+	hub     *hub
 	handler http.Handler
 	http    *http.Server
+
+	statuses statusReader
 
 	stopping context.Context // ends when Shutdown begins, so that nobody waits for a command then
 	stop     context.CancelFunc
@@ -133,6 +143,7 @@ func New(o Options) *Server {
 		binds:   newLimiter(20, 10),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf)
 	s.handler = s.routes()
 	s.http = &http.Server{
 		Handler:           s.handler,
@@ -159,9 +170,10 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown stops listening and waits for running requests; those that wait for a command are
-// answered at once. When ctx ends first, it closes their connections and returns ctx's error.
+// answered, and event streams ended, at once. When ctx ends first, it closes their connections and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
+	s.hub.wait()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())
@@ -183,9 +195,17 @@ func (s *Server) kick(nodeIDs ...string) {
 	if s.opts.Broker == nil {
 		return
 	}
+	// Several at a time, since each waits until its session is gone entirely.
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 16)
 	for _, id := range nodeIDs {
-		s.opts.Broker.Kick(id)
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			s.opts.Broker.Kick(id)
+		})
 	}
+	all.Wait()
 }
 
 func (s *Server) brokerStatus() BrokerStatus {

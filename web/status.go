@@ -117,8 +117,10 @@ type configStateView struct {
 
 // evidenceView is what the presence state rests on.
 type evidenceView struct {
-	State          string `json:"state"`
-	Reason         string `json:"reason"`
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+	// Why is one sentence: the reason, and the newest signal.
+	Why            string `json:"why"`
 	ConnectionOpen bool   `json:"connection_open"`
 	store.Evidence
 }
@@ -139,7 +141,9 @@ const lastControlAmong = 50
 func (s *Server) endpointStatus(c echo.Context) error {
 	var probing map[string]bool
 	var last *logView
+	var why string
 	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		why = f.why(tx.Now())
 		if probing, err = openProbes(tx, f.node.ID); err != nil {
 			return err
 		}
@@ -160,7 +164,7 @@ func (s *Server) endpointStatus(c echo.Context) error {
 		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: s.mqttService(),
 		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, f.config.AWGVersion},
 		LastControl: last,
-		Evidence:    evidenceView{f.presence.State, f.presence.Reason, f.evidence.ConnectionOpen(), f.evidence},
+		Evidence:    evidenceView{f.presence.State, f.presence.Reason, why, f.evidence.ConnectionOpen(), f.evidence},
 	})
 }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -39,4 +40,120 @@ func storeProblem(err error) string {
 		}
 	}
 	return "the data file cannot be written; look at the appliance's log"
+}
+
+type systemSummary struct {
+	Configs int `json:"configs"`
+	Nodes   int `json:"nodes"`
+	// Presence counts the nodes of all configs by state.
+	Presence map[string]int `json:"presence"`
+}
+
+type storeServiceView struct {
+	Status    string `json:"status"` // ok or error
+	Error     string `json:"error"`
+	SizeBytes int64  `json:"size_bytes"`
+}
+
+type httpServiceView struct {
+	Status  string `json:"status"`
+	Streams int    `json:"streams"` // event streams that are open
+}
+
+type systemServices struct {
+	Store storeServiceView `json:"store"`
+	MQTT  mqttServiceView  `json:"mqtt"`
+	HTTP  httpServiceView  `json:"http"`
+}
+
+type systemStatusView struct {
+	Summary   systemSummary  `json:"summary"`
+	Services  systemServices `json:"services"`
+	Sync      map[string]int `json:"sync"`
+	Timestamp *time.Time     `json:"timestamp"`
+}
+
+func (s *Server) systemStatus(c echo.Context) error {
+	v, err := s.readStatus()
+	if err != nil {
+		return err
+	}
+	return respond(c, v)
+}
+
+// statusReader shares one reading of the system's status among all who ask while the last one goes
+// on: after a restart every page asks at once. Nobody gets what was read before they asked.
+type statusReader struct {
+	running sync.Mutex // held while one reads
+
+	mu   sync.Mutex
+	next *statusReading // has not begun yet; nil when nobody waits
+}
+
+type statusReading struct {
+	once  sync.Once
+	value systemStatusView
+	err   error
+}
+
+func (s *Server) readStatus() (systemStatusView, error) {
+	r := &s.statuses
+	r.mu.Lock()
+	if r.next == nil {
+		r.next = &statusReading{err: errPanic} // unless it comes to its end
+	}
+	mine := r.next
+	r.mu.Unlock()
+
+	r.running.Lock()
+	defer r.running.Unlock()
+	mine.once.Do(func() {
+		r.mu.Lock()
+		r.next = nil // who asks from now on waits for the one after this
+		r.mu.Unlock()
+		mine.value, mine.err = s.computeStatus()
+	})
+	return mine.value, mine.err
+}
+
+func (s *Server) computeStatus() (systemStatusView, error) {
+	v := systemStatusView{
+		Summary: systemSummary{Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}},
+		Sync:    map[string]int{"latest": 0, "pending": 0, "drifted": 0},
+	}
+	err := s.opts.Store.View(func(tx *store.Tx) error {
+		v.Timestamp = when(tx.Now())
+		configs, err := tx.Configs("", 0)
+		if err != nil {
+			return err
+		}
+		v.Summary.Configs = len(configs)
+		for _, cfg := range configs {
+			nodes, err := tx.Nodes(cfg.ID, "", 0)
+			if err != nil {
+				return err
+			}
+			v.Summary.Nodes += len(nodes)
+			for _, n := range nodes {
+				f, err := s.facts(tx, cfg, n)
+				if err != nil {
+					return err
+				}
+				v.Summary.Presence[f.presence.State]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return systemStatusView{}, err
+	}
+	v.Services = systemServices{
+		Store: storeServiceView{Status: "ok", SizeBytes: s.opts.Store.Size()},
+		MQTT:  s.mqttService(),
+		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
+	}
+	if err := s.opts.Store.WriteError(); err != nil {
+		v.Services.Store.Status, v.Services.Store.Error = "error", storeProblem(err)
+	}
+	return v, nil
 }

@@ -1,0 +1,161 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// probeSlots is how many parts an interval has; a node's id says in which it is asked.
+	probeSlots = 120
+	// probesInFlight bounds the detects that are not answered yet.
+	probesInFlight = 16
+)
+
+// Issuer gives commands and waits for their end.
+type Issuer interface {
+	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
+	Wait(ctx context.Context, requestID string) (store.Command, error)
+}
+
+// Prober asks every node once an interval how it is (detect), while somebody watches and only then.
+// The nodes are spread over the interval, each always at the same place, so that whoever begins to
+// watch sets off no burst.
+type Prober struct {
+	db     *store.DB
+	issuer Issuer
+	slot   time.Duration
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	stopped  bool
+	watchers int
+	cancel   context.CancelFunc // ends the loop that runs; nil while nobody watches
+	running  sync.WaitGroup
+}
+
+// NewProber makes a prober that asks each node once an interval; nothing runs while nobody watches.
+func NewProber(db *store.DB, issuer Issuer, interval time.Duration, log *slog.Logger) *Prober {
+	return &Prober{db: db, issuer: issuer, slot: interval / probeSlots, log: log}
+}
+
+// Watch says that somebody watches, until release is called. release may be called again.
+func (p *Prober) Watch() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watchers++
+	if p.cancel == nil && !p.stopped {
+		ctx, cancel := context.WithCancel(context.Background())
+		p.cancel = cancel
+		p.running.Go(func() { p.loop(ctx) })
+	}
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.watchers--; p.watchers == 0 && p.cancel != nil {
+			p.cancel()
+			p.cancel = nil
+		}
+	})
+}
+
+// Stop ends probing for good and waits until nothing of it runs. It may be called again.
+func (p *Prober) Stop() {
+	p.mu.Lock()
+	p.stopped = true
+	if p.cancel != nil {
+		p.cancel()
+		p.cancel = nil
+	}
+	p.mu.Unlock()
+	p.running.Wait()
+}
+
+func (p *Prober) loop(ctx context.Context) {
+	ticks := time.NewTicker(p.slot)
+	defer ticks.Stop()
+	inFlight := make(chan struct{}, probesInFlight)
+	var slots [probeSlots][]string
+	read := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticks.C:
+			k := now.UnixNano() / int64(p.slot) % probeSlots
+			if k == 0 || !read { // once an interval is often enough to learn of new nodes
+				var err error
+				if slots, err = p.nodes(); err != nil {
+					p.log.Error("cannot read the nodes to probe", "err", err)
+					continue
+				}
+				read = true
+			}
+			for _, id := range slots[k] {
+				select {
+				case <-ctx.Done():
+					return
+				case inFlight <- struct{}{}:
+				}
+				p.running.Go(func() {
+					defer func() { <-inFlight }()
+					p.probe(ctx, id)
+				})
+			}
+		}
+	}
+}
+
+// nodes are the ids of the nodes that can be asked, by slot.
+func (p *Prober) nodes() (slots [probeSlots][]string, err error) {
+	err = p.db.View(func(tx *store.Tx) error {
+		configs, err := tx.Configs("", 0)
+		if err != nil {
+			return err
+		}
+		for _, cfg := range configs {
+			if !cfg.Enabled {
+				continue
+			}
+			nodes, err := tx.Nodes(cfg.ID, "", 0)
+			if err != nil {
+				return err
+			}
+			for _, n := range nodes {
+				if n.Type == store.NodeDynamic && n.Enabled && n.Client != nil {
+					k := slotOf(n.ID)
+					slots[k] = append(slots[k], n.ID)
+				}
+			}
+		}
+		return nil
+	})
+	return slots, err
+}
+
+func slotOf(nodeID string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(nodeID))
+	return int(h.Sum32() % probeSlots)
+}
+
+// probe asks the node and waits for the end of it. That it is away, or gone meanwhile, is no
+// error.
+func (p *Prober) probe(ctx context.Context, nodeID string) {
+	cmd, err := p.issuer.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
+	switch {
+	case err == nil:
+		_, _ = p.issuer.Wait(ctx, cmd.RequestID)
+	case errors.Is(err, store.ErrNodeOffline), errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrNodeDisabled),
+		errors.Is(err, store.ErrNotInitialized), errors.Is(err, store.ErrNodeStatic), errors.Is(err, store.ErrClosed):
+	default:
+		p.log.Warn("cannot probe a node", "node_id", nodeID, "err", err)
+	}
+}

@@ -1,0 +1,140 @@
+package presence
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// answers is an issuer whose commands end when the test says.
+type answers struct {
+	mu     sync.Mutex
+	asked  map[string][]time.Time
+	open   int
+	most   int
+	answer chan struct{} // closed: at once
+}
+
+func (a *answers) Issue(_ context.Context, nodeID string, action protocol.Action, _ string, queue bool) (store.Command, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if action != protocol.ActionDetect || queue {
+		return store.Command{}, fmt.Errorf("asked for %s, queue %v", action, queue)
+	}
+	a.asked[nodeID] = append(a.asked[nodeID], time.Now())
+	a.open++
+	a.most = max(a.most, a.open)
+	return store.Command{RequestID: nodeID}, nil
+}
+
+func (a *answers) Wait(ctx context.Context, _ string) (store.Command, error) {
+	select {
+	case <-a.answer:
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open--
+	return store.Command{}, nil
+}
+
+func (a *answers) count() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, times := range a.asked {
+		n += len(times)
+	}
+	return n
+}
+
+// probing runs test with a prober of 2 minutes over 240 nodes more than the fixture has.
+func probing(t *testing.T, test func(t *testing.T, f *fixture, p *Prober, a *answers)) {
+	t.Helper()
+	bubble(t, func(t *testing.T, f *fixture) {
+		for i := range 240 {
+			f.bind(fmt.Sprintf("node_%d", i))
+		}
+		a := &answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}
+		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
+		defer p.Stop()
+		test(t, f, p, a)
+	})
+}
+
+func TestNodesAreProbedOnceAnIntervalAndOnlyWhileSomebodyWatches(t *testing.T) {
+	probing(t, func(t *testing.T, f *fixture, p *Prober, a *answers) {
+		close(a.answer)
+		pass(time.Hour)
+		if n := a.count(); n != 0 {
+			t.Fatalf("%d probes while nobody watches", n)
+		}
+		f.update(func(tx *store.Tx) error { return tx.ResetClient("node_7") })
+		first, second := p.Watch(), p.Watch()
+		pass(240*time.Second + time.Millisecond)
+		if n := len(a.asked["node_7"]); n != 0 {
+			t.Errorf("a node without an agent was asked %d times", n)
+		}
+		seconds := make(map[int64]int)
+		for id, times := range a.asked {
+			if len(times) != 2 || times[1].Sub(times[0]) != 120*time.Second {
+				t.Errorf("%s was asked at %v, want twice, an interval apart", id, times)
+			}
+			seconds[times[0].Unix()]++
+		}
+		if len(a.asked) != 241 || len(seconds) < 80 {
+			t.Errorf("%d nodes were asked, in %d different seconds", len(a.asked), len(seconds))
+		}
+		first()
+		first()
+		before := a.count()
+		pass(60 * time.Second)
+		if a.count() == before {
+			t.Error("probing stopped while one still watches")
+		}
+		second()
+		synctest.Wait()
+		before = a.count()
+		pass(time.Hour)
+		if n := a.count() - before; n != 0 {
+			t.Errorf("%d probes after the last watcher left", n)
+		}
+	})
+}
+
+func TestUnansweredProbesAreBoundedAndEndWithTheWatching(t *testing.T) {
+	probing(t, func(t *testing.T, _ *fixture, p *Prober, a *answers) {
+		release := p.Watch()
+		pass(10 * time.Minute)
+		if a.most != probesInFlight {
+			t.Errorf("at most %d in flight, want %d", a.most, probesInFlight)
+		}
+		release()
+		synctest.Wait()
+		if a.open != 0 {
+			t.Errorf("%d still wait", a.open)
+		}
+	})
+}
+
+func TestProberStopsForGood(t *testing.T) {
+	probing(t, func(t *testing.T, _ *fixture, p *Prober, a *answers) {
+		close(a.answer)
+		release := p.Watch()
+		p.Stop()
+		p.Stop()
+		release()
+		p.Watch()()
+		before := a.count()
+		pass(time.Hour)
+		if a.count() != before {
+			t.Error("it went on after Stop")
+		}
+	})
+}

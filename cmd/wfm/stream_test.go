@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"wfm/internal/apptest"
+)
+
+// stream opens the event stream, after the event with the id last if that is not empty, and
+// returns what reads the next line that begins with a prefix, and what leaves.
+func stream(t *testing.T, a *apptest.Appliance, last string) (next func(prefix string) string, leave func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), apptest.Patience)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+"/api/v1/events/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+a.Token)
+	if last != "" {
+		req.Header.Set("Last-Event-ID", last)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("status %d", res.StatusCode)
+	}
+	lines := bufio.NewScanner(res.Body)
+	return func(prefix string) string {
+		t.Helper()
+		for lines.Scan() {
+			if rest, ok := strings.CutPrefix(lines.Text(), prefix); ok {
+				return rest
+			}
+		}
+		t.Fatalf("the stream ended before %q: %v", prefix, lines.Err())
+		return ""
+	}, cancel
+}
+
+func TestStreamTellsOfPresenceAndResumesWhereItBroke(t *testing.T) {
+	a := apptest.Start(t, "")
+	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
+	next, leave := stream(t, a, "")
+	for _, want := range []string{"system.status.updated", "system.clock.sync"} {
+		if got := next("event: "); got != want {
+			t.Fatalf("first came %s, want %s", got, want)
+		}
+	}
+	last := next("id: ")
+	agent := n.StartAgent(t)
+	if got := next("event: endpoint.status.updated"); got != "" {
+		t.Error(got)
+	}
+	last = strings.TrimSpace(next("id: "))
+	if data := next("data: "); !strings.Contains(data, `"status":"online"`) || !strings.Contains(data, n.ID) {
+		t.Errorf("when the agent came: %s", data)
+	}
+	leave()
+	agent.Kill() // its last will says so
+	n.Await(t, "offline")
+	next, leave = stream(t, a, last)
+	defer leave()
+	next("event: endpoint.status.updated")
+	if data := next("data: "); !strings.Contains(data, `"status":"offline"`) {
+		t.Errorf("what was missed: %s", data)
+	}
+	history := n.Call(t, "GET", n.Path("endpoint/history"), nil)
+	if !strings.Contains(history.Body, "last will") || !strings.Contains(history.Body, `"flaps_24h":1`) {
+		t.Errorf("history: %s", history.Body)
+	}
+	next, leave = stream(t, a, "other-1")
+	defer leave()
+	next("event: system.resync")
+}

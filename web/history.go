@@ -1,0 +1,64 @@
+package web
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// HistorySummary is a node's history in figures.
+type HistorySummary struct {
+	// Uptime24h and Uptime7d are the parts, from 0 to 1, of that time in which the node was online;
+	// nil when not known.
+	Uptime24h *float64 `json:"uptime_24h"`
+	Uptime7d  *float64 `json:"uptime_7d"`
+	// Flaps24h counts how often the node went away and came back in the last 24 hours.
+	Flaps24h int `json:"flaps_24h"`
+}
+
+type transitionView struct {
+	ID     uint64     `json:"id"`
+	At     *time.Time `json:"at"`
+	From   string     `json:"from"`
+	To     string     `json:"to"`
+	Reason string     `json:"reason"`
+}
+
+type historyView struct {
+	NodeID      string           `json:"node_id"`
+	Summary     HistorySummary   `json:"summary"`
+	Transitions []transitionView `json:"transitions"`
+}
+
+// endpointHistory is the history of the node's presence, newest first.
+func (s *Server) endpointHistory(c echo.Context) error {
+	limit, before, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	v := historyView{Transitions: []transitionView{}}
+	var page []store.Transition
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		v.NodeID = f.node.ID
+		if page, err = tx.Transitions(f.node.ID, before, limit+1); err != nil || s.opts.History == nil {
+			return err
+		}
+		all, err := tx.Transitions(f.node.ID, 0, math.MaxInt)
+		if err == nil {
+			v.Summary = s.opts.History(all, tx.Now())
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	page, next := cut(page, limit, func(t store.Transition) string { return strconv.FormatUint(t.ID, 10) })
+	for _, t := range page {
+		v.Transitions = append(v.Transitions, transitionView{t.ID, when(t.At), t.From, t.To, t.Reason})
+	}
+	return writeJSON(c, http.StatusOK, success{Success: true, Data: v, NextCursor: next})
+}

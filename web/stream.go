@@ -1,0 +1,337 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// Times of a stream.
+const (
+	// clockInterval is how often a stream tells the time, and how long at most the end of its
+	// session may go unnoticed.
+	clockInterval = 15 * time.Second
+	// streamWriteTimeout is how long a client may take to read what is written at a time.
+	streamWriteTimeout = 10 * time.Second
+	// farewellTimeout is how long the end of a stream may take to be written.
+	farewellTimeout = 250 * time.Millisecond
+)
+
+// writtenAtATime bounds the events that share a write and its deadline.
+const writtenAtATime = 64
+
+type configRef struct {
+	ConfigID string `json:"config_id"`
+}
+
+type nodeRef struct {
+	ConfigID string `json:"config_id"`
+	NodeID   string `json:"node_id"`
+}
+
+type statusPayload struct {
+	nodeRef
+	Status string `json:"status"`
+}
+
+type logPayload struct {
+	nodeRef
+	Log logView `json:"log"`
+}
+
+type clockPayload struct {
+	Now *time.Time `json:"now"`
+}
+
+type resyncPayload struct {
+	Reason string `json:"reason"`
+}
+
+// eventStream sends events until the client leaves, its session ends, it reads too slowly, or the
+// server stops. It answers [rateError] while too many streams are open.
+func (s *Server) eventStream(c echo.Context) error {
+	r, h := c.Request(), c.Response().Header()
+	if r.Method == http.MethodHead {
+		h.Set(echo.HeaderContentType, "text/event-stream")
+		return c.NoContent(http.StatusOK)
+	}
+	ctx, end := context.WithCancelCause(r.Context())
+	defer end(nil)
+	l := loginOf(c)
+	st := &stream{token: l.token, queue: make(chan frame, queueSize), check: make(chan struct{}, 1), end: end}
+	begin, err := s.hub.attach(st, lastEventID(r))
+	if err != nil {
+		return err
+	}
+	defer s.hub.detach(st)
+	if err := s.sessionLives(l.token); err != nil { // may have ended before the hub knew of us
+		return err
+	}
+	if s.opts.Watch != nil {
+		defer s.opts.Watch()()
+	}
+	// The time to read a request has nothing to do with how long its stream is; once over, it would
+	// end the request's context.
+	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	h.Set(echo.HeaderContentType, "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // a proxy that gathers events delays them
+	if r.ProtoMajor == 1 {
+		h.Set("Connection", "close")
+	}
+	c.Response().WriteHeader(http.StatusOK)
+	w := newEventWriter(ctx, c)
+	defer w.finish()
+	err = s.sendEvents(ctx, w, st, begin, l.ExpiresAt)
+	s.log.Debug("stream ended", "request_id", requestIDOf(c), "reason", errors.Join(context.Cause(ctx), err))
+	return nil
+}
+
+// lastEventID is the id of the last event that the client has seen. A client that connects anew
+// sends the header, with the address it began with: the header is the newer one.
+func lastEventID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	return r.URL.Query().Get("last_event_id")
+}
+
+// sessionLives returns why the token is no session any more. Errors: errInvalidToken,
+// errTokenExpired.
+func (s *Server) sessionLives(token string) error {
+	return s.opts.Store.View(func(tx *store.Tx) error {
+		session, ok, err := tx.Session(token)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return errInvalidToken
+		case !tx.Now().Before(session.ExpiresAt):
+			return errTokenExpired
+		}
+		return nil
+	})
+}
+
+// sendEvents returns the error that ended the stream.
+func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, begin joined, expires time.Time) error {
+	last := begin.seq
+	if err := s.greet(w, begin); err != nil {
+		return err
+	}
+	for missed := begin.missed; len(missed) > 0; {
+		n := min(len(missed), writtenAtATime)
+		if err := w.write(missed[:n]...); err != nil {
+			return err
+		}
+		last, missed = missed[n-1].seq, missed[n:]
+	}
+	clock := time.NewTicker(clockInterval)
+	defer clock.Stop()
+	expiry := time.NewTimer(time.Until(expires))
+	defer expiry.Stop()
+	for {
+		var out []frame
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-st.queue:
+			out = waiting(f, st.queue)
+			last = out[len(out)-1].seq
+		case <-st.check:
+			if err := s.sessionLives(st.token); err != nil {
+				return err
+			}
+		case <-expiry.C:
+			if err := s.sessionLives(st.token); err != nil {
+				return err
+			}
+		case <-clock.C:
+			if err := s.sessionLives(st.token); err != nil {
+				return err
+			}
+			f, err := own(event{eventClock, clockPayload{when(time.Now())}}, s.hub.id(last))
+			if err != nil {
+				return err
+			}
+			out = []frame{f}
+		}
+		if err := w.write(out...); err != nil {
+			return err
+		}
+	}
+}
+
+// greet writes what every stream begins with. These frames are this stream's own: their id is that
+// of the event before the next, so that whoever resumes after one of them misses nothing.
+func (s *Server) greet(w *eventWriter, begin joined) error {
+	id := s.hub.id(begin.seq)
+	if begin.resync != "" {
+		id = unknownID
+	}
+	status, err := s.readStatus() // after the stream was attached, so that later changes come as events
+	if err != nil {
+		return err
+	}
+	var frames []frame
+	for _, e := range []event{{eventSystemStatus, status}, {eventClock, clockPayload{when(time.Now())}}} {
+		f, err := own(e, id)
+		if err != nil {
+			return err
+		}
+		frames = append(frames, f)
+	}
+	if begin.resync != "" {
+		f, err := own(event{eventResync, resyncPayload{begin.resync}}, s.hub.id(begin.seq))
+		if err != nil {
+			return err
+		}
+		frames = append(frames, f)
+	}
+	return w.write(frames...)
+}
+
+// own is an event of one stream alone, which has no number of its own.
+func own(e event, id string) (frame, error) {
+	data, err := e.data()
+	return frame{bytes: frameOf(e.name, id, data)}, err
+}
+
+// waiting takes what is queued behind f already, up to what is written at a time.
+func waiting(f frame, queue <-chan frame) []frame {
+	out := []frame{f}
+	for len(out) < writtenAtATime {
+		select {
+		case next := <-queue:
+			out = append(out, next)
+		default:
+			return out
+		}
+	}
+	return out
+}
+
+// eventWriter writes frames with a deadline each time. The end of its context ends a write that is
+// under way.
+type eventWriter struct {
+	response http.ResponseWriter
+	control  *http.ResponseController
+	ended    func() error // the context's error
+	release  func()       // stops to watch the context
+}
+
+func newEventWriter(ctx context.Context, c echo.Context) *eventWriter {
+	w := &eventWriter{response: c.Response(), control: http.NewResponseController(c.Response()), ended: ctx.Err}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = w.control.SetWriteDeadline(time.Now())
+	})
+	w.release = func() {
+		if !stop() {
+			<-interrupted // the connection must not be touched after the handler
+		}
+	}
+	return w
+}
+
+func (w *eventWriter) write(frames ...frame) error {
+	if len(frames) == 0 {
+		return nil
+	}
+	if err := w.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	// Asked after the deadline is set: if the context ends later than this, its deadline comes after ours.
+	if err := w.ended(); err != nil {
+		return err
+	}
+	var all bytes.Buffer
+	for _, f := range frames {
+		all.Write(f.bytes)
+	}
+	if _, err := w.response.Write(all.Bytes()); err != nil {
+		return err
+	}
+	return w.control.Flush()
+}
+
+// finish leaves the server a moment to write the end of the answer.
+func (w *eventWriter) finish() {
+	w.release()
+	_ = w.control.SetWriteDeadline(time.Now().Add(farewellTimeout))
+}
+
+// eventsOf turns committed changes into events, as the store is now, and names the configs whose
+// overview has changed. What is gone already makes no event of its own.
+func (s *Server) eventsOf(changes []store.Change) (events []event, configs []string, err error) {
+	told := make(map[string]bool) // nodes whose status is among events
+	err = s.opts.Store.View(func(tx *store.Tx) error {
+		for _, c := range changes {
+			ref := nodeRef{c.ConfigID, c.NodeID}
+			switch c.Kind {
+			case store.ChangeConfig:
+				events = append(events, event{eventConfigList, configRef{c.ConfigID}})
+				configs = append(configs, c.ConfigID)
+			case store.ChangeNode:
+				events = append(events, event{eventNode, ref})
+				configs = append(configs, c.ConfigID)
+			case store.ChangePresence:
+				configs = append(configs, c.ConfigID)
+				if told[c.NodeID] {
+					continue
+				}
+				told[c.NodeID] = true
+				state, err := s.presenceState(tx, c.NodeID)
+				if gone(err) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				events = append(events, event{eventStatus, statusPayload{ref, state}})
+			case store.ChangeCommand:
+				cmd, err := tx.Command(c.RequestID)
+				if gone(err) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				name := eventLogUpdated
+				if c.Created {
+					name = eventLogCreated
+				}
+				events = append(events, event{name, logPayload{ref, viewLog(cmd)}})
+			case store.ChangeEvidence, store.ChangeJournal:
+				// A heartbeat changes nothing that anybody sees.
+			}
+		}
+		return nil
+	})
+	return events, configs, err
+}
+
+func gone(err error) bool {
+	return errors.Is(err, store.ErrConfigNotFound) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrCommandNotFound)
+}
+
+func (s *Server) presenceState(tx *store.Tx, nodeID string) (string, error) {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return "", err
+	}
+	cfg, err := tx.Config(n.ConfigID)
+	if err != nil {
+		return "", err
+	}
+	f, err := s.facts(tx, cfg, n)
+	return f.presence.State, err
+}

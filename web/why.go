@@ -1,0 +1,69 @@
+package web
+
+import (
+	"fmt"
+	"time"
+)
+
+// why says in one sentence what the node's state rests on: the reason, the newest signal and how
+// old it is, and the session it came from.
+func (f facts) why(now time.Time) string {
+	text := f.presence.State
+	if f.presence.Reason != "" {
+		text += " because " + f.presence.Reason
+	}
+	if what, at := f.newestSignal(); what != "" {
+		text += fmt.Sprintf("; last signal: %s %s ago", what, age(now.Sub(at)))
+		if f.evidence.SessionID != "" {
+			text += ", session " + f.evidence.SessionID
+		}
+	}
+	return text
+}
+
+// newestSignal is the newest of all that is known about the node. Of signals that came together,
+// the one that says most stands first.
+func (f facts) newestSignal() (what string, at time.Time) {
+	e := f.evidence
+	event := "event"
+	if e.LastEvent != "" {
+		event += " " + e.LastEvent
+	}
+	offline := "offline"
+	if e.OfflineReason != "" {
+		offline += " (" + e.OfflineReason + ")"
+	}
+	for _, s := range []struct {
+		what string
+		at   time.Time
+	}{
+		{"heartbeat", e.HeartbeatAt},
+		{"detect ACK", e.DetectAckAt},
+		{"will", e.WillAt},
+		{event, e.EventAt},
+		{"ACK", e.ReachableAt}, // nothing else makes a node reachable
+		{offline, e.OfflineAt},
+		{"connection opened", e.ConnectedAt},
+		{"connection closed", e.DisconnectedAt},
+		{"detect without an answer", e.ProbeFailedAt},
+	} {
+		if s.at.After(at) {
+			what, at = s.what, s.at
+		}
+	}
+	return what, at
+}
+
+// age is d in the largest unit that it fills.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d s", max(0, d/time.Second))
+}
