@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,11 @@ type Options struct {
 	// AdminPassword sets up the account "admin" if there is none yet.
 	AdminPassword string
 	SessionTTL    time.Duration
-	Logger        *slog.Logger
+	// Presence are the durations of the rules of presence; zero ones mean presence.DefaultTimes.
+	Presence presence.Times
+	// DetectInterval is how often each node is asked how it is while somebody watches; 0 means 120 s.
+	DetectInterval time.Duration
+	Logger         *slog.Logger
 }
 
 // Appliance is a running appliance.
@@ -68,6 +73,10 @@ type namedStop struct {
 // New opens the store and binds every port. Its errors are one sentence that names what is taken,
 // missing or wrong; everything opened so far is released then. ctx is for opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
+	defaults := presence.DefaultTimes()
+	o.Presence.TTL = cmp.Or(o.Presence.TTL, defaults.TTL)
+	o.Presence.Grace = cmp.Or(o.Presence.Grace, defaults.Grace)
+	o.DetectInterval = cmp.Or(o.DetectInterval, 120*time.Second)
 	a := &Appliance{log: o.Logger, serving: make(chan error, 1), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -85,7 +94,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
-	a.tracker = presence.NewTracker(a.db, presence.DefaultTimes(), o.Logger)
+	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
 		if err := a.newBroker(ctx, o); err != nil {
@@ -116,22 +125,19 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late.Broker = a.broker
 	// The broker is stopped before the control, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
-	a.prober = presence.NewProber(a.db, a.control, detectInterval, o.Logger)
+	a.prober = presence.NewProber(a.db, a.control, o.DetectInterval, o.Logger)
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
 	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
 	return nil
 }
 
-// detectInterval is how often each node is asked how it is while somebody watches.
-const detectInterval = 120 * time.Second
-
 // latePublisher is the broker once it exists; nothing is published before Start.
 type latePublisher struct{ *broker.Broker }
 
 func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
-		Store: a.db, Logger: o.Logger, Presence: project, History: history, Version: buildinfo.Version(),
+		Store: a.db, Logger: o.Logger, Presence: projection(o.Presence), History: history, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
 		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
@@ -164,9 +170,12 @@ func setUp(db *store.DB, password string) (token string, err error) {
 	return "", nil
 }
 
-func project(n store.Node, configEnabled bool, e store.Evidence, now time.Time) web.Presence {
-	s := presence.Project(n, configEnabled, e, now, presence.DefaultTimes())
-	return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel)}
+// projection is presence's, for the API.
+func projection(times presence.Times) func(store.Node, bool, store.Evidence, time.Time) web.Presence {
+	return func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) web.Presence {
+		s := presence.Project(n, configEnabled, e, now, times)
+		return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel)}
+	}
 }
 
 // history puts a node's transitions in figures.

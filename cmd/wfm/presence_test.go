@@ -105,3 +105,28 @@ func TestFastReconnectsLeaveANodeOnline(t *testing.T) {
 		}, func() string { return "the last will of the present session was not taken" })
 	}
 }
+
+func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches(t *testing.T) {
+	a := apptest.Start(t, "", "WFM_PRESENCE_GRACE_SECONDS=1", "WFM_DETECT_INTERVAL_SECONDS=10")
+	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
+	agent := n.StartAgent(t)
+	next, leave := stream(t, a, "")
+	next("event: control.log.created") // nobody asked for it
+	if data := next("data: "); !strings.Contains(data, `"action":"detect"`) || !strings.Contains(data, `"requested_by":"system"`) {
+		t.Errorf("while watched: %s", data)
+	}
+	leave()
+	agent.Kill()
+	n.Await(t, "offline") // by its last will
+
+	id, login := bindRaw(t, a, n.ConfigID, "raw")
+	login.WillTopic = "" // nothing says that it goes
+	raw := &apptest.Node{Appliance: a, ConfigID: n.ConfigID, ID: id}
+	c := mqtttest.Dial(t, mqttAddr(t, a), 5)
+	c.Connect(login)
+	raw.Await(t, "online")
+	_ = c.Close()
+	raw.Await(t, "dropped")
+	mqtttest.Dial(t, mqttAddr(t, a), 4).Connect(login)
+	raw.Await(t, "online")
+}

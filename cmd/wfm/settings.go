@@ -84,6 +84,21 @@ func settingsTable() []setting {
 			}
 			return err
 		}},
+		{"presence-ttl-minutes", "WFM_PRESENCE_TTL_MINUTES", "90", "how long a message proves a node without connection online", func(s *settings, v string) error {
+			n, err := number(v, 1, 10_080)
+			s.Presence.TTL = time.Duration(n) * time.Minute
+			return err
+		}},
+		{"presence-grace-seconds", "WFM_PRESENCE_GRACE_SECONDS", "30", "how long a broken connection may take to come back", func(s *settings, v string) error {
+			n, err := number(v, 1, 3600)
+			s.Presence.Grace = time.Duration(n) * time.Second
+			return err
+		}},
+		{"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", "120", "how often each node is asked while somebody watches", func(s *settings, v string) error {
+			n, err := number(v, 10, 86_400)
+			s.DetectInterval = time.Duration(n) * time.Second
+			return err
+		}},
 		{"log-level", "WFM_LOG_LEVEL", "info", "debug, info, warn or error", func(s *settings, v string) error {
 			if s.logLevel.UnmarshalText([]byte(v)) != nil {
 				return errors.New("want debug, info, warn or error")
