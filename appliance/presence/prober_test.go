@@ -91,6 +91,11 @@ func TestNodesAreProbedOnceAnIntervalAndOnlyWhileSomebodyWatches(t *testing.T) {
 		if len(a.asked) != 241 || len(seconds) < 80 {
 			t.Errorf("%d nodes were asked, in %d different seconds", len(a.asked), len(seconds))
 		}
+		f.bind("node_new")
+		pass(240 * time.Second)
+		if n := len(a.asked["node_new"]); n == 0 {
+			t.Error("a node that came later is never asked")
+		}
 		first()
 		first()
 		before := a.count()

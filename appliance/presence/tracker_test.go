@@ -126,7 +126,9 @@ func TestTransitionsAreRecordedAtTheMomentTheyHappen(t *testing.T) {
 		pass(100 * time.Second)
 		f.want("node_a", begin, "offline@0", "online@0")
 		f.connect("node_a", 0) // at 210
-		pass(time.Hour)
+		pass(29 * time.Second)
+		f.want("node_a", begin, "offline@0", "online@0")
+		pass(time.Second)
 		f.want("node_a", begin, "offline@0", "online@0", "dropped@240")
 		f.want("node_b", begin, "offline@0")
 	})
@@ -217,7 +219,11 @@ func TestManyNodesChangeEachAtItsMoment(t *testing.T) {
 			}
 			return nil
 		})
-		pass(time.Hour)
+		pass(time.Millisecond)
+		for i := range 299 {
+			f.want(fmt.Sprintf("node_%d", i+1), begin, "offline@0", "online@0")
+		}
+		pass(330 * time.Second)
 		for i := range 300 {
 			f.want(fmt.Sprintf("node_%d", i), begin, "offline@0", "online@0", fmt.Sprintf("dropped@%d", i+30))
 		}
