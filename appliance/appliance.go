@@ -105,7 +105,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP on %s: %w", o.HTTPAddr, err)
 	}
-	a.httpSocket = connlimit.New(a.httpSocket, connlimit.Share(8, 4096), connlimit.Share(16, 2048))
+	a.httpSocket = connlimit.New(a.httpSocket, connlimit.Share(4, 4096), connlimit.Share(8, 2048))
 	a.onStop("HTTP socket", func(context.Context) error { _ = a.httpSocket.Close(); return nil })
 	a.web = web.New(a.webOptions(o))
 	return a, nil
