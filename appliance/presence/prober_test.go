@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,13 @@ func (a *answers) Wait(ctx context.Context, _ string) (store.Command, error) {
 	return store.Command{}, nil
 }
 
+// times are when the node was asked.
+func (a *answers) times(nodeID string) []time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.asked[nodeID])
+}
+
 func (a *answers) count() (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -78,10 +86,11 @@ func TestNodesAreProbedOnceAnIntervalAndOnlyWhileSomebodyWatches(t *testing.T) {
 		f.update(func(tx *store.Tx) error { return tx.ResetClient("node_7") })
 		first, second := p.Watch(), p.Watch()
 		pass(240*time.Second + time.Millisecond)
-		if n := len(a.asked["node_7"]); n != 0 {
+		if n := len(a.times("node_7")); n != 0 {
 			t.Errorf("a node without an agent was asked %d times", n)
 		}
 		seconds := make(map[int64]int)
+		a.mu.Lock()
 		for id, times := range a.asked {
 			if len(times) != 2 || times[1].Sub(times[0]) != 120*time.Second {
 				t.Errorf("%s was asked at %v, want twice, an interval apart", id, times)
@@ -91,9 +100,10 @@ func TestNodesAreProbedOnceAnIntervalAndOnlyWhileSomebodyWatches(t *testing.T) {
 		if len(a.asked) != 241 || len(seconds) < 80 {
 			t.Errorf("%d nodes were asked, in %d different seconds", len(a.asked), len(seconds))
 		}
+		a.mu.Unlock()
 		f.bind("node_new")
 		pass(240 * time.Second)
-		if n := len(a.asked["node_new"]); n == 0 {
+		if n := len(a.times("node_new")); n == 0 {
 			t.Error("a node that came later is never asked")
 		}
 		first()
@@ -117,11 +127,15 @@ func TestUnansweredProbesAreBoundedAndEndWithTheWatching(t *testing.T) {
 	probing(t, func(t *testing.T, _ *fixture, p *Prober, a *answers) {
 		release := p.Watch()
 		pass(10 * time.Minute)
+		a.mu.Lock()
 		if a.most != probesInFlight {
 			t.Errorf("at most %d in flight, want %d", a.most, probesInFlight)
 		}
+		a.mu.Unlock()
 		release()
 		synctest.Wait()
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		if a.open != 0 {
 			t.Errorf("%d still wait", a.open)
 		}
