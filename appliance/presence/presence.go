@@ -73,7 +73,11 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 		return Status{State: Offline, Reason: "the config is disabled", Since: e.OfflineAt}
 	}
 	signal := later(e.ReachableAt, e.ConnectedAt)
-	if !e.OfflineAt.IsZero() && !signal.After(e.OfflineAt) {
+	// Of the same moment as another signal, offline wins: what is stored together shares its time,
+	// and an agent says it last. But a connection opened then and still open came after it, since
+	// the store records the end of an older one with it.
+	reopened := e.ConnectionOpen() && e.ConnectedAt.Equal(e.OfflineAt)
+	if !e.OfflineAt.IsZero() && !signal.After(e.OfflineAt) && !reopened {
 		return Status{State: Offline, Reason: e.OfflineReason, Since: e.OfflineAt}
 	}
 	if e.ConnectionOpen() {
@@ -83,15 +87,15 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 		return Status{State: Offline, Reason: "never heard of"}
 	}
 	expires, lapsed := signal.Add(t.TTL), "nothing was heard for too long"
-	// A message after the break (of another path, such as an external broker) outweighs it.
-	if e.DisconnectedAt.After(e.ReachableAt) {
-		if back := e.DisconnectedAt.Add(t.Grace); back.Before(expires) {
-			expires, lapsed = back, "its MQTT connection broke and did not come back"
-		}
+	// A message after the break (of another path, such as an external broker) outweighs it. Until
+	// the break the open connection was proof enough, however long ago the last message was.
+	if !e.DisconnectedAt.IsZero() && !e.DisconnectedAt.Before(e.ReachableAt) {
+		expires, lapsed = e.DisconnectedAt.Add(t.Grace), "its MQTT connection broke and did not come back"
 	}
 	switch {
 	case e.ProbeFailedAt.After(signal):
-		return Status{State: Dropped, Reason: "it did not answer the last detect", Since: e.ProbeFailedAt}
+		// While the connection was open, the failed probe did not count.
+		return Status{State: Dropped, Reason: "it did not answer the last detect", Since: later(e.ProbeFailedAt, e.DisconnectedAt)}
 	case !now.Before(expires):
 		return Status{State: Dropped, Reason: lapsed, Since: expires}
 	}

@@ -59,6 +59,18 @@ func TestEveryRuleOfPresence(t *testing.T) {
 			node: bound, want: Dropped, tunnel: TunnelUnknown,
 			evidence: store.Evidence{ReachableAt: ago(time.Hour), ConnectedAt: ago(time.Hour), DisconnectedAt: ago(30 * time.Second)},
 		},
+		"quiet connection broke within the grace": {
+			node: bound, want: Online, tunnel: TunnelUnknown,
+			evidence: store.Evidence{ReachableAt: ago(3 * time.Hour), ConnectedAt: ago(4 * time.Hour), DisconnectedAt: ago(time.Second)},
+		},
+		"message and break at the same moment": {
+			node: bound, want: Dropped, tunnel: TunnelUnknown,
+			evidence: store.Evidence{ReachableAt: ago(time.Minute), ConnectedAt: ago(time.Hour), DisconnectedAt: ago(time.Minute)},
+		},
+		"older will and new connection at the same moment": {
+			node: bound, want: Online, tunnel: TunnelUnknown,
+			evidence: store.Evidence{ConnectionID: 2, ConnectedAt: ago(time.Minute), OfflineAt: ago(time.Minute)},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Project(tc.node, !tc.disabled, tc.evidence, now, DefaultTimes())
@@ -72,5 +84,17 @@ func TestEveryRuleOfPresence(t *testing.T) {
 				t.Errorf("still %s at its next change", then.State)
 			}
 		})
+	}
+}
+
+func TestFailedProbeCountsOnlyOnceTheConnectionBroke(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	n := store.Node{Type: store.NodeDynamic, Enabled: true, Client: &store.Client{}}
+	broke := now.Add(-time.Minute)
+	got := Project(n, true, store.Evidence{
+		ConnectedAt: now.Add(-3 * time.Hour), ProbeFailedAt: now.Add(-2 * time.Hour), DisconnectedAt: broke,
+	}, now, DefaultTimes())
+	if got.State != Dropped || !got.Since.Equal(broke) {
+		t.Errorf("%s since %v, want dropped since %v", got.State, got.Since, broke)
 	}
 }

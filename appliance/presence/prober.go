@@ -34,6 +34,8 @@ type Prober struct {
 	slot   time.Duration
 	log    *slog.Logger
 
+	inFlight chan struct{} // a place for each detect that is not answered yet, whoever watches
+
 	mu       sync.Mutex
 	stopped  bool
 	watchers int
@@ -43,7 +45,7 @@ type Prober struct {
 
 // NewProber makes a prober that asks each node once an interval; nothing runs while nobody watches.
 func NewProber(db *store.DB, issuer Issuer, interval time.Duration, log *slog.Logger) *Prober {
-	return &Prober{db: db, issuer: issuer, slot: interval / probeSlots, log: log}
+	return &Prober{db: db, issuer: issuer, slot: interval / probeSlots, log: log, inFlight: make(chan struct{}, probesInFlight)}
 }
 
 // Watch says that somebody watches, until release is called. release may be called again.
@@ -81,7 +83,6 @@ func (p *Prober) Stop() {
 func (p *Prober) loop(ctx context.Context) {
 	ticks := time.NewTicker(p.slot)
 	defer ticks.Stop()
-	inFlight := make(chan struct{}, probesInFlight)
 	var slots [probeSlots][]string
 	read := false
 	for {
@@ -102,10 +103,10 @@ func (p *Prober) loop(ctx context.Context) {
 				select {
 				case <-ctx.Done():
 					return
-				case inFlight <- struct{}{}:
+				case p.inFlight <- struct{}{}:
 				}
 				p.running.Go(func() {
-					defer func() { <-inFlight }()
+					defer func() { <-p.inFlight }()
 					p.probe(ctx, id)
 				})
 			}
