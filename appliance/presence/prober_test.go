@@ -142,6 +142,32 @@ func TestUnansweredProbesAreBoundedAndEndWithTheWatching(t *testing.T) {
 	})
 }
 
+func TestComingAndGoingWatchersShareOneBound(t *testing.T) {
+	probing(t, func(t *testing.T, f *fixture, _ *Prober, _ *answers) {
+		a := &stubborn{answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}}
+		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
+		for range 5 {
+			release := p.Watch()
+			pass(2 * time.Minute)
+			release()
+		}
+		a.mu.Lock()
+		if a.most > probesInFlight {
+			t.Errorf("%d detects were unanswered at once, want at most %d", a.most, probesInFlight)
+		}
+		a.mu.Unlock()
+		close(a.answer)
+		p.Stop()
+	})
+}
+
+// stubborn is an issuer whose Wait does not heed that nobody watches any more.
+type stubborn struct{ answers }
+
+func (a *stubborn) Wait(ctx context.Context, id string) (store.Command, error) {
+	return a.answers.Wait(context.WithoutCancel(ctx), id)
+}
+
 func TestProberStopsForGood(t *testing.T) {
 	probing(t, func(t *testing.T, _ *fixture, p *Prober, a *answers) {
 		close(a.answer)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -106,10 +107,21 @@ func Spawn(t *testing.T, env []string, name string, args ...string) *Process {
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
-			t.Logf("output of %s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.Output())
+			t.Logf("output of %s %s:\n%s", filepath.Base(name), strings.Join(masked(args), " "), p.Output())
 		}
 	})
 	return p
+}
+
+// masked are the arguments without the passwords and tokens among them.
+func masked(args []string) []string {
+	out := slices.Clone(args)
+	for i := 1; i < len(out); i++ {
+		if out[i-1] == "-P" || out[i-1] == "--token" {
+			out[i] = "…"
+		}
+	}
+	return out
 }
 
 // Output is what the program has printed so far.
