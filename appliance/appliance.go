@@ -34,6 +34,9 @@ type Options struct {
 	// agent used for the bind itself, and the port the broker listens on.
 	MQTTPublicHost string
 	MQTTPublicPort int
+	// MQTTKeepAlive is the longest keep-alive an MQTT 5 agent may have, and so how soon a lost link
+	// is noticed; 0 leaves it to the agents.
+	MQTTKeepAlive time.Duration
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
@@ -118,7 +121,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log, live: func(id string) uint64 { return late.SessionID(id) }}
 	var err error
-	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in})
+	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
 	if err != nil {
 		return err
 	}

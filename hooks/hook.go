@@ -13,9 +13,9 @@ import (
 	"wfm/store"
 )
 
-// maxKeepAlive bounds, in seconds, how long a silent connection is believed. A client that asks
-// for more, or for none at all (0), is held to it.
-const maxKeepAlive = 300
+// MaxKeepAlive is the longest keep-alive a client may have, in seconds. One that asks for more, or
+// for none at all (0), is held to it.
+const MaxKeepAlive = 300
 
 // MaxPacketSize is the largest packet a client may send, in bytes, and is announced to it. The
 // broker's own limit must be above, since it closes the connection without a word.
@@ -56,13 +56,17 @@ type Hook struct {
 	ingress  Ingress
 	log      *slog.Logger
 	registry *Registry
+
+	keepAlive uint16 // seconds
 }
 
-// New makes the hook for server; it is to be added to it before it serves.
-func New(server *mqtt.Server, grants Grants, ingress Ingress, log *slog.Logger) *Hook {
+// New makes the hook for server; it is to be added to it before it serves. keepAlive, in seconds up
+// to [MaxKeepAlive], is the longest that an MQTT 5 client may have, which can be told.
+func New(server *mqtt.Server, grants Grants, ingress Ingress, keepAlive uint16, log *slog.Logger) *Hook {
 	return &Hook{
 		server: server, grants: grants, ingress: ingress, log: log,
-		registry: newRegistry(server, grants, ingress, log),
+		registry:  newRegistry(server, grants, ingress, log),
+		keepAlive: keepAlive,
 	}
 }
 
@@ -125,9 +129,13 @@ func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	cl.Properties.Props.ReceiveMaximum = 0
 	cl.State.Inflight.ResetSendQuota(0)
 	cl.Properties.Props.TopicAliasMaximum = 0
-	if cl.State.Keepalive == 0 || cl.State.Keepalive > maxKeepAlive {
-		cl.State.Keepalive = maxKeepAlive
-		cl.State.ServerKeepalive = true
+	longest := h.keepAlive
+	if cl.Properties.ProtocolVersion < 5 {
+		longest = MaxKeepAlive // it goes by its own, and would be cut off between two pings
+	}
+	if cl.State.Keepalive == 0 || cl.State.Keepalive > longest {
+		cl.State.Keepalive = longest
+		cl.State.ServerKeepalive = true // Server Keep Alive, MQTT 5 3.2.2.3.14
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 
 func TestConnectIsMadeCleanBeforeTheBrokerReadsIt(t *testing.T) {
 	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	h := New(server, nil, nil, slog.New(slog.DiscardHandler))
+	h := New(server, nil, nil, MaxKeepAlive, slog.New(slog.DiscardHandler))
 	pk, err := h.OnPacketRead(server.NewClient(nil, "x", "x", false), packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}})
 	if err != nil || !pk.Connect.Clean {
 		t.Errorf("clean: %v, %v", pk.Connect.Clean, err)

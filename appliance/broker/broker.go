@@ -27,6 +27,9 @@ type Options struct {
 	Ingress hooks.Ingress
 	Logger  *slog.Logger
 	Limits  Limits
+	// KeepAlive is the longest keep-alive that an MQTT 5 client may have; default and at most
+	// hooks.MaxKeepAlive seconds.
+	KeepAlive time.Duration
 }
 
 // Broker is the embedded broker.
@@ -61,7 +64,7 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 
 func newBroker(o Options, socket net.Listener) (*Broker, error) {
 	server := mqtt.New(serverOptions(o.Logger))
-	hook := hooks.New(server, o.Grants, o.Ingress, o.Logger)
+	hook := hooks.New(server, o.Grants, o.Ingress, keepAlive(o.KeepAlive), o.Logger)
 	if err := server.AddHook(hook, nil); err != nil {
 		return nil, fmt.Errorf("add the broker's hook: %w", err)
 	}
@@ -75,6 +78,13 @@ func newBroker(o Options, socket net.Listener) (*Broker, error) {
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
 	return b, nil
+}
+
+func keepAlive(d time.Duration) uint16 {
+	if seconds := d / time.Second; seconds >= 1 && seconds < hooks.MaxKeepAlive {
+		return uint16(seconds)
+	}
+	return hooks.MaxKeepAlive
 }
 
 func serverOptions(log *slog.Logger) *mqtt.Options {

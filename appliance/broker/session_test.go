@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/hooks"
 	"wfm/internal/mqtttest"
 	"wfm/protocol"
 )
@@ -163,7 +166,7 @@ func TestCommandCarriesItsExpiryToMQTT5Clients(t *testing.T) {
 
 func TestConnackAnnouncesWhatHolds(t *testing.T) {
 	f := start(t, Limits{})
-	for asked, want := range map[uint16]uint16{0: maxKeepAliveInTest, 65535: maxKeepAliveInTest, 60: 0} {
+	for asked, want := range map[uint16]uint16{0: hooks.MaxKeepAlive, 65535: hooks.MaxKeepAlive, 60: 0} {
 		l := f.a.login()
 		l.Keepalive = asked
 		l.Properties.TopicAliasMaximum = 10
@@ -188,7 +191,22 @@ func TestConnackAnnouncesWhatHolds(t *testing.T) {
 	}
 }
 
-const maxKeepAliveInTest = 300
+func TestAShorterKeepAliveIsAskedOfWhoCanBeTold(t *testing.T) {
+	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
+	h := hooks.New(server, nil, nil, keepAlive(7*time.Second), slog.New(slog.DiscardHandler))
+	for version, want := range map[byte]uint16{4: 60, 5: 7} {
+		cl := server.NewClient(nil, "x", "x", false)
+		cl.Properties.ProtocolVersion, cl.State.Keepalive = version, 60
+		if err := h.OnConnect(cl, packets.Packet{}); err != nil || cl.State.Keepalive != want || cl.State.ServerKeepalive != (version == 5) {
+			t.Errorf("MQTT version %d is held to %d s, told %v, %v; want %d s", version, cl.State.Keepalive, cl.State.ServerKeepalive, err, want)
+		}
+	}
+	for wish, want := range map[time.Duration]uint16{0: hooks.MaxKeepAlive, time.Hour: hooks.MaxKeepAlive, 5 * time.Second: 5} {
+		if got := keepAlive(wish); got != want {
+			t.Errorf("keep-alive %s became %d s, want %d", wish, got, want)
+		}
+	}
+}
 
 func TestSilentClientIsNoticedByItsKeepAlive(t *testing.T) {
 	f := start(t, Limits{})

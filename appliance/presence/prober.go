@@ -15,8 +15,9 @@ import (
 const (
 	// probeSlots is how many parts an interval has; a node's id says in which it is asked.
 	probeSlots = 120
-	// probesInFlight bounds the detects that are not answered yet.
-	probesInFlight = 16
+	// probesInFlight bounds the detects that are not answered yet. A node that never answers takes a
+	// place for 10 s, so that with 120 s between two turns 768 such nodes still all get theirs.
+	probesInFlight = 64
 )
 
 // Issuer gives commands and waits for their end.
@@ -85,10 +86,21 @@ func (p *Prober) loop(ctx context.Context) {
 	defer ticks.Stop()
 	var slots [probeSlots][]string
 	read := false
+	var waiting turns
 	for {
+		var place chan<- struct{} // nil, which nobody gets, while nobody waits for one
+		if len(waiting.order) > 0 {
+			place = p.inFlight
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case place <- struct{}{}:
+			id := waiting.next()
+			p.running.Go(func() {
+				defer func() { <-p.inFlight }()
+				p.probe(ctx, id)
+			})
 		case now := <-ticks.C:
 			k := now.UnixNano() / int64(p.slot) % probeSlots
 			if k == 0 || !read { // once an interval is often enough to learn of new nodes
@@ -100,18 +112,37 @@ func (p *Prober) loop(ctx context.Context) {
 				read = true
 			}
 			for _, id := range slots[k] {
-				select {
-				case <-ctx.Done():
-					return
-				case p.inFlight <- struct{}{}:
-				}
-				p.running.Go(func() {
-					defer func() { <-p.inFlight }()
-					p.probe(ctx, id)
-				})
+				waiting.add(id)
 			}
 		}
 	}
+}
+
+// turns are the nodes whose turn has come and for which there was no place yet, first come first
+// served. However many never answer, each node gets its turn before another gets a second one.
+type turns struct {
+	order []string
+	in    map[string]struct{}
+}
+
+// add puts the node at the end, unless it waits already.
+func (t *turns) add(nodeID string) {
+	if _, waits := t.in[nodeID]; waits {
+		return
+	}
+	if t.in == nil {
+		t.in = make(map[string]struct{})
+	}
+	t.in[nodeID] = struct{}{}
+	t.order = append(t.order, nodeID)
+}
+
+// next takes out the node that has waited longest.
+func (t *turns) next() string {
+	id := t.order[0]
+	t.order = t.order[1:]
+	delete(t.in, id)
+	return id
 }
 
 // nodes are the ids of the nodes that can be asked, by slot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -166,6 +167,43 @@ type stubborn struct{ answers }
 
 func (a *stubborn) Wait(ctx context.Context, id string) (store.Command, error) {
 	return a.answers.Wait(context.WithoutCancel(ctx), id)
+}
+
+func TestNodesThatNeverAnswerDoNotKeepOthersFromTheirTurn(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.update(func(tx *store.Tx) error {
+			for i := range 1000 {
+				if err := bindIn(tx, fmt.Sprintf("node_%d", i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		a := &silent{answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}}
+		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
+		defer p.Stop()
+		defer p.Watch()()
+		pass(20 * time.Minute)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		least, most := math.MaxInt, 0
+		for _, times := range a.asked {
+			least, most = min(least, len(times)), max(most, len(times))
+		}
+		// 64 at a time for 10 s each: a round of 1,002 takes 157 s.
+		if len(a.asked) != 1002 || least < 6 || most-least > 1 {
+			t.Errorf("%d nodes were asked, %d to %d times each", len(a.asked), least, most)
+		}
+	})
+}
+
+// silent is an issuer whose commands end by their time limit.
+type silent struct{ answers }
+
+func (a *silent) Wait(ctx context.Context, id string) (store.Command, error) {
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return a.answers.Wait(limited, id)
 }
 
 func TestProberStopsForGood(t *testing.T) {

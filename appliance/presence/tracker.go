@@ -29,21 +29,25 @@ type Tracker struct {
 	stopOnce sync.Once
 	done     sync.WaitGroup
 
-	known map[string]known // by node id
+	known map[string]*known // by node id
 	due   dueHeap
 	look  map[string]struct{} // nodes to look at
+	lost  bool                // changes were missed: every node is to be looked at
 }
 
+// known is what is known of a node.
 type known struct {
-	state State
-	next  time.Time // when time alone changes the state; zero for never
+	nodeID string
+	state  State
+	next   time.Time // when time alone changes the state; zero for never
+	place  int       // in the heap, while next is not zero
 }
 
 // NewTracker makes a tracker over db; nothing runs before [Tracker.Start].
 func NewTracker(db *store.DB, times Times, log *slog.Logger) *Tracker {
 	return &Tracker{
 		db: db, times: times, log: log, stopping: make(chan struct{}),
-		known: make(map[string]known), look: make(map[string]struct{}),
+		known: make(map[string]*known), look: make(map[string]struct{}),
 	}
 }
 
@@ -80,14 +84,18 @@ func (t *Tracker) run(changes *store.Subscription) {
 				break
 			}
 			changes = t.db.Subscribe(feedBuffer)
-			if err := t.lookAtAll(); errors.Is(err, store.ErrClosed) {
-				return
-			} else if err != nil {
-				t.log.Error("cannot read the nodes", "err", err)
-			}
+			t.lost = true
 		case <-timer.C:
 		}
-		timer.Reset(t.step(time.Now()))
+		wait, err := t.step(time.Now())
+		if errors.Is(err, store.ErrClosed) {
+			return
+		}
+		if err != nil {
+			t.log.Error("cannot keep the history of nodes; trying again", "err", err)
+			wait = retryAfter
+		}
+		timer.Reset(wait)
 	}
 }
 
@@ -118,7 +126,8 @@ func (t *Tracker) note(c store.Change) {
 			return err
 		})
 		if err != nil {
-			t.log.Error("cannot read the nodes of a config", "config_id", c.ConfigID, "err", err)
+			t.log.Error("cannot read the nodes of a config; trying again", "config_id", c.ConfigID, "err", err)
+			t.lost = true
 		}
 	case store.ChangeNode, store.ChangeEvidence:
 		t.look[c.NodeID] = struct{}{}
@@ -144,12 +153,17 @@ func (t *Tracker) lookAtAll() error {
 }
 
 // step looks at the nodes that are marked or due, and returns how long nothing is due.
-func (t *Tracker) step(now time.Time) time.Duration {
-	for len(t.due) > 0 && !now.Before(t.due[0].at) {
-		entry := heap.Pop(&t.due).(dueEntry)
-		if t.known[entry.nodeID].next.Equal(entry.at) { // else it is of an earlier look
-			t.look[entry.nodeID] = struct{}{}
+func (t *Tracker) step(now time.Time) (time.Duration, error) {
+	if t.lost {
+		if err := t.lookAtAll(); err != nil {
+			return 0, err
 		}
+		t.lost = false
+	}
+	for len(t.due) > 0 && !now.Before(t.due[0].next) {
+		k := heap.Pop(&t.due).(*known)
+		k.next = time.Time{}
+		t.look[k.nodeID] = struct{}{}
 	}
 	batch := make([]string, 0, min(len(t.look), lookBatch))
 	for id := range t.look {
@@ -160,19 +174,16 @@ func (t *Tracker) step(now time.Time) time.Duration {
 	}
 	if len(batch) > 0 {
 		if err := t.record(batch); err != nil {
-			if !errors.Is(err, store.ErrClosed) {
-				t.log.Error("cannot write the history of nodes; trying again", "err", err)
-			}
-			return retryAfter
+			return 0, err
 		}
 	}
 	switch {
 	case len(t.look) > 0:
-		return 0
+		return 0, nil
 	case len(t.due) > 0:
-		return max(0, t.due[0].at.Sub(now))
+		return max(0, t.due[0].next.Sub(now)), nil
 	}
-	return time.Hour
+	return time.Hour, nil
 }
 
 // record looks at the nodes and writes down what has changed, all in one transaction.
@@ -193,7 +204,7 @@ func (t *Tracker) record(nodeIDs []string) error {
 				return err
 			}
 			found[id] = s
-			if t.known[id].state == s.State {
+			if k := t.known[id]; k != nil && k.state == s.State {
 				continue
 			}
 			at := s.Since
@@ -212,16 +223,36 @@ func (t *Tracker) record(nodeIDs []string) error {
 	for _, id := range nodeIDs {
 		delete(t.look, id)
 		s, ok := found[id]
-		if !ok {
-			delete(t.known, id)
+		k := t.known[id]
+		switch {
+		case k == nil && !ok:
 			continue
+		case k == nil:
+			k = &known{nodeID: id}
+			t.known[id] = k
+		case !ok:
+			delete(t.known, id)
 		}
-		if !s.NextChange.IsZero() && !t.known[id].next.Equal(s.NextChange) {
-			heap.Push(&t.due, dueEntry{s.NextChange, id})
-		}
-		t.known[id] = known{s.State, s.NextChange}
+		k.state = s.State
+		t.schedule(k, s.NextChange)
 	}
 	return nil
+}
+
+// schedule moves the node's place in the heap to the moment next; zero takes it out.
+func (t *Tracker) schedule(k *known, next time.Time) {
+	was := !k.next.IsZero()
+	switch {
+	case was && next.IsZero():
+		heap.Remove(&t.due, k.place) // before next changes, which the heap is ordered by
+		k.next = next
+	case was:
+		k.next = next
+		heap.Fix(&t.due, k.place)
+	case !next.IsZero():
+		k.next = next
+		heap.Push(&t.due, k)
+	}
 }
 
 func (t *Tracker) status(tx *store.Tx, n store.Node) (Status, error) {
@@ -236,22 +267,26 @@ func (t *Tracker) status(tx *store.Tx, n store.Node) (Status, error) {
 	return Project(n, cfg.Enabled, e, tx.Now(), t.times), nil
 }
 
-// dueEntry is a moment at which time alone changes a node's state. One that another look has
-// outdated stays in the heap until its moment.
-type dueEntry struct {
-	at     time.Time
-	nodeID string
-}
-
-type dueHeap []dueEntry
+// dueHeap has the nodes whose state time alone will change, soonest first. Each stands in it once.
+type dueHeap []*known
 
 func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueEntry)) }
+func (h dueHeap) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *dueHeap) Push(x any) {
+	k := x.(*known)
+	k.place = len(*h)
+	*h = append(*h, k)
+}
+
 func (h *dueHeap) Pop() any {
 	old := *h
 	last := old[len(old)-1]
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return last
 }

@@ -63,17 +63,19 @@ func (f *fixture) update(fn func(*store.Tx) error) {
 
 func (f *fixture) bind(id string) {
 	f.t.Helper()
-	f.update(func(tx *store.Tx) error {
-		if err := tx.PutNode(&store.Node{ID: id, ConfigID: "cfg_a", Name: id, Enabled: true, Type: store.NodeDynamic}); err != nil {
-			return err
-		}
-		token, _, err := tx.IssueBindToken(id, time.Minute)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Bind(token, store.Client{})
+	f.update(func(tx *store.Tx) error { return bindIn(tx, id) })
+}
+
+func bindIn(tx *store.Tx, id string) error {
+	if err := tx.PutNode(&store.Node{ID: id, ConfigID: "cfg_a", Name: id, Enabled: true, Type: store.NodeDynamic}); err != nil {
 		return err
-	})
+	}
+	token, _, err := tx.IssueBindToken(id, time.Minute)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Bind(token, store.Client{})
+	return err
 }
 
 func (f *fixture) connect(id string, connection uint64) {
@@ -227,6 +229,41 @@ func TestManyNodesChangeEachAtItsMoment(t *testing.T) {
 		for i := range 300 {
 			f.want(fmt.Sprintf("node_%d", i), begin, "offline@0", "online@0", fmt.Sprintf("dropped@%d", i+30))
 		}
+	})
+}
+
+func TestANodeThatIsHeardOfAgainAndAgainStandsOnceAmongThoseThatAreDue(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		begin := time.Now()
+		for range 50 {
+			f.update(func(tx *store.Tx) error {
+				return tx.UpdateEvidence("node_a", func(e *store.Evidence) { e.ReachableAt = tx.Now() })
+			})
+			pass(time.Minute)
+		}
+		f.Stop()
+		if len(f.due) != 1 {
+			t.Errorf("%d entries are due for one node", len(f.due))
+		}
+		f.start()
+		pass(2 * time.Hour)
+		f.want("node_a", begin, "offline@0", "online@0", fmt.Sprintf("dropped@%d", (49+90)*60))
+	})
+}
+
+func TestMissedChangesAreMadeUpFor(t *testing.T) {
+	bubble(t, func(_ *testing.T, f *fixture) {
+		begin := time.Now()
+		f.update(func(tx *store.Tx) error {
+			for range feedBuffer + 1 { // more than may wait: the feed lets the tracker go
+				tx.Emit(store.Change{Kind: store.ChangeJournal})
+			}
+			return nil
+		})
+		f.connect("node_a", 1)
+		f.connect("node_b", 2)
+		f.want("node_a", begin, "offline@0", "online@0")
+		f.want("node_b", begin, "offline@0", "online@0")
 	})
 }
 

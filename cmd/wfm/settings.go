@@ -84,6 +84,11 @@ func settingsTable() []setting {
 			}
 			return err
 		}},
+		{"mqtt-keep-alive-seconds", "WFM_MQTT_KEEP_ALIVE_SECONDS", "300", "longest keep-alive of an agent: a lost link is noticed after 1.5 times that", func(s *settings, v string) error {
+			n, err := number(v, 5, 300)
+			s.MQTTKeepAlive = time.Duration(n) * time.Second
+			return err
+		}},
 		{"presence-ttl-minutes", "WFM_PRESENCE_TTL_MINUTES", "90", "how long a message proves a node without connection online", func(s *settings, v string) error {
 			n, err := number(v, 1, 10_080)
 			s.Presence.TTL = time.Duration(n) * time.Minute
