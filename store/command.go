@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"wfm/protocol"
@@ -10,14 +12,15 @@ import (
 
 var (
 	bucketCommands       = []byte("commands")         // request id → Command
-	bucketCommandsByNode = []byte("commands_by_node") // seqKey(node id, n) → request id
+	bucketCommandsByNode = []byte("commands_by_node") // seqKey(node id, n) → indexed(request id, action)
 	bucketCommandsOpen   = []byte("commands_open")    // seqKey(node id, n) → request id, while open
 	bucketOutput         = []byte("command_output")   // seqKey(request id, n) → Output
 )
 
 // Bounds of what is kept per node and command.
 const (
-	commandsKept    = 200     // closed commands of a node; older ones make room
+	commandsKept    = 200     // closed commands of a node but detects; older ones make room
+	detectsKept     = 40      // closed detects, of which a watched node gets one every two minutes
 	notesKept       = 20      // of a command
 	outputsKept     = 16      // pieces of output of a command
 	outputBytesKept = 1 << 20 // of all pieces of a command together
@@ -94,7 +97,7 @@ func (tx *Tx) AddCommand(c *Command) error {
 	c.Seq = tx.lastSeq(bucketCommandsByNode, c.NodeID) + 1
 	c.CreatedAt, c.UpdatedAt = tx.now.UTC(), tx.now.UTC()
 	key := seqKey(c.NodeID, c.Seq)
-	if err := tx.putRaw(bucketCommandsByNode, key, []byte(c.RequestID)); err != nil {
+	if err := tx.putRaw(bucketCommandsByNode, key, indexed(*c)); err != nil {
 		return err
 	}
 	if err := tx.putRaw(bucketCommandsOpen, key, []byte(c.RequestID)); err != nil {
@@ -107,9 +110,41 @@ func (tx *Tx) AddCommand(c *Command) error {
 	return tx.pruneCommands(c.NodeID)
 }
 
+// indexed is the command's entry in the index of its node: it tells detects apart without a look
+// at the command.
+func indexed(c Command) []byte {
+	if c.Action == protocol.ActionDetect {
+		return []byte(c.RequestID + detectMark)
+	}
+	return []byte(c.RequestID)
+}
+
+// detectMark follows the request id of a detect; no id contains a zero byte.
+const detectMark = "\x00detect"
+
+func requestIDOf(entry []byte) string { return strings.TrimSuffix(string(entry), detectMark) }
+
+// pruneCommands makes room, for detects and other commands apart: probes must not push out what
+// people did.
 func (tx *Tx) pruneCommands(nodeID string) error {
-	keys := tx.keysUnder(bucketCommandsByNode, seqPrefix(nodeID), 0)
-	excess := len(keys) - commandsKept
+	var detects, others [][]byte // keys, oldest first
+	prefix := seqPrefix(nodeID)
+	c := tx.cursor(bucketCommandsByNode)
+	for k, entry := c.Seek(prefix); hasPrefix(k, prefix); k, entry = c.Next() {
+		if k := bytes.Clone(k); bytes.HasSuffix(entry, []byte(detectMark)) {
+			detects = append(detects, k)
+		} else {
+			others = append(others, k)
+		}
+	}
+	if err := tx.pruneOldest(detects, detectsKept); err != nil {
+		return err
+	}
+	return tx.pruneOldest(others, commandsKept)
+}
+
+func (tx *Tx) pruneOldest(keys [][]byte, kept int) error {
+	excess := len(keys) - kept
 	for _, k := range keys {
 		if excess <= 0 {
 			break
@@ -127,7 +162,7 @@ func (tx *Tx) pruneCommands(nodeID string) error {
 
 // deleteCommand removes everything about the command under the index key.
 func (tx *Tx) deleteCommand(key []byte) error {
-	id := string(tx.getRaw(bucketCommandsByNode, key))
+	id := requestIDOf(tx.getRaw(bucketCommandsByNode, key))
 	if err := tx.deleteUnder(bucketOutput, seqPrefix(id)); err != nil {
 		return err
 	}
@@ -194,8 +229,8 @@ func (tx *Tx) AddNote(requestID, text string) error {
 // Commands returns up to limit commands of the node, newest first, older than the counter before (0: from the newest).
 func (tx *Tx) Commands(nodeID string, before uint64, limit int) ([]Command, error) {
 	var out []Command
-	err := tx.newestFirst(bucketCommandsByNode, nodeID, before, limit, func(_, id []byte) error {
-		c, err := tx.Command(string(id))
+	err := tx.newestFirst(bucketCommandsByNode, nodeID, before, limit, func(_, entry []byte) error {
+		c, err := tx.Command(requestIDOf(entry))
 		out = append(out, c)
 		return err
 	})

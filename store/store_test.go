@@ -408,6 +408,35 @@ func TestResetCancelsWorkAndSaysOffline(t *testing.T) {
 	})
 }
 
+func TestProbesPushOutNoOtherCommands(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	update(t, db, func(tx *Tx) error {
+		for i := range commandsKept + 50 {
+			action := protocol.ActionDetect
+			if i < 5 {
+				action = protocol.ActionStart
+			}
+			c := Command{RequestID: protocol.NewID("cmd"), ConfigID: "cfg_a", NodeID: "node_1", Action: action, State: CommandQueued}
+			if err := tx.AddCommand(&c); err != nil {
+				return err
+			}
+			c.State = CommandApplied
+			if err := tx.PutCommand(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	_ = db.View(func(tx *Tx) error {
+		all, err := tx.Commands("node_1", 0, 1000)
+		if err != nil || len(all) != detectsKept+5 || all[len(all)-1].Action != protocol.ActionStart {
+			t.Errorf("%d commands kept (%v), want %d detects and the 5 starts", len(all), err, detectsKept)
+		}
+		return nil
+	})
+}
+
 func TestCommandsArePrunedButOpenOnesNever(t *testing.T) {
 	db := open(t)
 	addNode(t, db, "node_1")
