@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wfm/appliance/control"
+	"wfm/appliance/presence"
 	"wfm/hooks"
 	"wfm/protocol"
 	"wfm/store"
@@ -511,6 +512,39 @@ func TestIngressFencesConnectionsByTheirSession(t *testing.T) {
 			t.Errorf("it ended twice: %+v", e)
 		}
 	})
+}
+
+// What the broker tells of the end of an old session may come before or after it tells of the new
+// one, and the will may be known as superseded or not.
+func TestWhatAnOldSessionLeavesBehindNeverTakesTheNewOneOffline(t *testing.T) {
+	will := func(superseded bool) func(f *ingressFixture, first, _ hooks.Session) {
+		return func(f *ingressFixture, first, _ hooks.Session) { f.Will(first, nil, superseded) }
+	}
+	ended := func(f *ingressFixture, first, _ hooks.Session) { f.Disconnected(first, "replaced") }
+	opened := func(f *ingressFixture, _, second hooks.Session) { f.Connected(second) }
+	type step = func(f *ingressFixture, first, second hooks.Session)
+	for i, order := range [][]step{
+		{will(false), ended, opened}, {will(false), opened, ended}, {opened, will(false), ended},
+		{ended, will(false), opened}, {ended, opened, will(false)}, {opened, ended, will(false)},
+		{will(true), ended, opened}, {will(true), opened, ended}, {opened, will(true), ended},
+		{ended, will(true), opened}, {ended, opened, will(true)}, {opened, ended, will(true)},
+	} {
+		for _, pause := range []time.Duration{0, time.Second} { // 0: all at one moment
+			ingressTest(t, func(t *testing.T, f *ingressFixture) {
+				first, second := f.session(1), f.session(2)
+				f.Connected(first)
+				<-time.After(time.Minute)
+				for _, do := range order {
+					<-time.After(pause)
+					do(f, first, second)
+				}
+				e := f.evidence()
+				if s := presence.Project(f.node(), true, e, time.Now(), presence.DefaultTimes()); s.State != presence.Online || e.ConnectionID != 2 {
+					t.Errorf("order %d, %s between: %+v by %+v", i, pause, s, e)
+				}
+			})
+		}
+	}
 }
 
 func TestIngressSendsWhatWaitsOnceTheNodeHasSubscribed(t *testing.T) {

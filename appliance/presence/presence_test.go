@@ -47,6 +47,10 @@ func TestEveryRuleOfPresence(t *testing.T) {
 			node: bound, want: Dropped, tunnel: TunnelUnknown,
 			evidence: store.Evidence{ReachableAt: ago(time.Hour), ProbeFailedAt: ago(time.Minute)},
 		},
+		"failed probe while the connection is open": {
+			node: bound, want: Online, tunnel: TunnelUnknown,
+			evidence: store.Evidence{ConnectionID: 1, ConnectedAt: ago(time.Hour), ReachableAt: ago(time.Hour), ProbeFailedAt: ago(time.Minute)},
+		},
 		"signal after the failed probe": {
 			node: bound, want: Online, tunnel: TunnelUnknown,
 			evidence: store.Evidence{ReachableAt: ago(time.Minute), ProbeFailedAt: ago(time.Hour)},
