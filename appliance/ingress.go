@@ -208,8 +208,10 @@ func clip(s string, n int) string {
 	return s
 }
 
-// Will records the last will. Only that of the node's present session says that it is offline.
-func (g *ingress) Will(s hooks.Session, _ []byte, superseded bool) {
+// Will records the last will. Only that of the node's present session says that it is offline, and
+// only when its own side closed the connection: of a link that fell silent the end of the
+// connection tells, and the node has its grace.
+func (g *ingress) Will(s hooks.Session, _ []byte, cause hooks.WillCause) {
 	g.record(s, "will", func(tx *store.Tx) error {
 		if err := allowed(tx, s); err != nil {
 			return err
@@ -217,8 +219,12 @@ func (g *ingress) Will(s hooks.Session, _ []byte, superseded bool) {
 		message := "its connection was lost (last will)"
 		err := tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
 			e.WillAt = tx.Now().UTC()
-			if superseded || (e.ConnectionID != s.ID && e.ConnectionID != 0) {
+			switch {
+			case cause == hooks.WillSuperseded || (e.ConnectionID != s.ID && e.ConnectionID != 0):
 				message = "last will of a session that another one has replaced; it says nothing about the node"
+				return
+			case cause == hooks.WillSilent:
+				message = "last will after nothing was heard within the keep-alive time: the link is broken, the node itself said nothing"
 				return
 			}
 			e.EventAt, e.LastEvent = tx.Now().UTC(), protocol.EventOffline

@@ -426,7 +426,7 @@ func TestIngressTakesNothingFromASessionThatLostItsRight(t *testing.T) {
 					t.Errorf("%s: %s: %v", name, kind, err)
 				}
 			}
-			f.Will(s, nil, false)
+			f.Will(s, nil, hooks.WillClosed)
 			f.Connected(hooks.Session{ID: 2, NodeID: "node_a", ConfigID: "cfg_a", Generation: s.Generation})
 			if name == "deleted" {
 				if lines := f.journal(); len(lines) != 0 {
@@ -454,16 +454,17 @@ func changeNode(tx *store.Tx, change func(*store.Node)) error {
 
 func TestIngressTakesOnlyTheWillOfThePresentSessionAsOffline(t *testing.T) {
 	for name, tc := range map[string]struct {
-		open       uint64 // the connection that is open
-		superseded bool
-		offline    bool
+		open    uint64 // the connection that is open
+		cause   hooks.WillCause
+		offline bool
 	}{
-		"of the present session":               {1, false, true},
-		"when none is open":                    {0, false, true},
-		"when another is open":                 {2, false, false},
-		"superseded":                           {1, true, false},
-		"superseded, and another is open":      {2, true, false},
-		"superseded by one that is not up yet": {0, true, false},
+		"of the present session":               {1, hooks.WillClosed, true},
+		"when none is open":                    {0, hooks.WillClosed, true},
+		"when another is open":                 {2, hooks.WillClosed, false},
+		"of a silent link":                     {1, hooks.WillSilent, false},
+		"superseded":                           {1, hooks.WillSuperseded, false},
+		"superseded, and another is open":      {2, hooks.WillSuperseded, false},
+		"superseded by one that is not up yet": {0, hooks.WillSuperseded, false},
 	} {
 		ingressTest(t, func(t *testing.T, f *ingressFixture) {
 			s := f.session(1)
@@ -471,12 +472,12 @@ func TestIngressTakesOnlyTheWillOfThePresentSessionAsOffline(t *testing.T) {
 				f.Connected(f.session(tc.open))
 			}
 			<-time.After(time.Second)
-			f.Will(s, []byte("anything"), tc.superseded)
+			f.Will(s, []byte("anything"), tc.cause)
 			e := f.evidence()
 			if now(e.OfflineAt) != tc.offline || !now(e.WillAt) || (e.LastEvent == protocol.EventOffline) != tc.offline || !e.ReachableAt.IsZero() || e.ConnectionID != tc.open {
 				t.Errorf("%s: %+v", name, e)
 			}
-			if j := f.journal()[0]; j.Event != "last_will" || strings.Contains(j.Message, "says nothing") == tc.offline || strings.Contains(j.Message, "anything") {
+			if j := f.journal()[0]; j.Event != "last_will" || strings.HasPrefix(j.Message, "its connection was lost") != tc.offline || strings.Contains(j.Message, "anything") {
 				t.Errorf("%s: journal %+v", name, j)
 			}
 		})
@@ -517,17 +518,17 @@ func TestIngressFencesConnectionsByTheirSession(t *testing.T) {
 // What the broker tells of the end of an old session may come before or after it tells of the new
 // one, and the will may be known as superseded or not.
 func TestWhatAnOldSessionLeavesBehindNeverTakesTheNewOneOffline(t *testing.T) {
-	will := func(superseded bool) func(f *ingressFixture, first, _ hooks.Session) {
-		return func(f *ingressFixture, first, _ hooks.Session) { f.Will(first, nil, superseded) }
+	will := func(cause hooks.WillCause) func(f *ingressFixture, first, _ hooks.Session) {
+		return func(f *ingressFixture, first, _ hooks.Session) { f.Will(first, nil, cause) }
 	}
 	ended := func(f *ingressFixture, first, _ hooks.Session) { f.Disconnected(first, "replaced") }
 	opened := func(f *ingressFixture, _, second hooks.Session) { f.Connected(second) }
 	type step = func(f *ingressFixture, first, second hooks.Session)
 	for i, order := range [][]step{
-		{will(false), ended, opened}, {will(false), opened, ended}, {opened, will(false), ended},
-		{ended, will(false), opened}, {ended, opened, will(false)}, {opened, ended, will(false)},
-		{will(true), ended, opened}, {will(true), opened, ended}, {opened, will(true), ended},
-		{ended, will(true), opened}, {ended, opened, will(true)}, {opened, ended, will(true)},
+		{will(hooks.WillClosed), ended, opened}, {will(hooks.WillClosed), opened, ended}, {opened, will(hooks.WillClosed), ended},
+		{ended, will(hooks.WillClosed), opened}, {ended, opened, will(hooks.WillClosed)}, {opened, ended, will(hooks.WillClosed)},
+		{will(hooks.WillSuperseded), ended, opened}, {will(hooks.WillSuperseded), opened, ended}, {opened, will(hooks.WillSuperseded), ended},
+		{ended, will(hooks.WillSuperseded), opened}, {ended, opened, will(hooks.WillSuperseded)}, {opened, ended, will(hooks.WillSuperseded)},
 	} {
 		for _, pause := range []time.Duration{0, time.Second} { // 0: all at one moment
 			ingressTest(t, func(t *testing.T, f *ingressFixture) {

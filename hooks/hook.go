@@ -36,9 +36,8 @@ type Ingress interface {
 	// Receive takes a message published by the session. Nil means it is stored and may be
 	// acknowledged. ErrRefused: it never will be. Any other error: it could not be stored now.
 	Receive(s Session, topic protocol.Topic, message []byte) error
-	// Will takes the session's last will. superseded says that another session of the node has
-	// taken over or that this one was ended on purpose, so the will says nothing about the node.
-	Will(s Session, message []byte, superseded bool)
+	// Will takes the session's last will.
+	Will(s Session, message []byte, cause WillCause)
 	// Connected is called once the session is established, before its first message.
 	Connected(s Session)
 	// Subscribed is called after the session's SUBACK was written.
@@ -47,6 +46,21 @@ type Ingress interface {
 	// reason is in words.
 	Disconnected(s Session, reason string)
 }
+
+// WillCause is why a last will is released.
+type WillCause int
+
+// The causes.
+const (
+	// WillClosed: the node's side closed the connection without a farewell. The agent has ended.
+	WillClosed WillCause = iota
+	// WillSilent: nothing was heard within the keep-alive time, so the broker closed the connection.
+	// The node may be as well as before, behind a broken link: it has said nothing.
+	WillSilent
+	// WillSuperseded: another session of the node has taken over, or this one was ended on purpose.
+	// It says nothing about the node.
+	WillSuperseded
+)
 
 // Hook is the one hook of the broker.
 type Hook struct {
@@ -292,7 +306,7 @@ func (h *Hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) 
 // OnWill stores the will and suppresses its publication: a will bypasses the ACL.
 func (h *Hook) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
 	if s := h.registry.session(cl); s != nil && s.established.Load() && !h.registry.isClosing() {
-		h.ingress.Will(s.Session, will.Payload, s.superseded.Load())
+		h.ingress.Will(s.Session, will.Payload, s.willCause())
 	}
 	return mqtt.Will{}, nil
 }

@@ -45,6 +45,9 @@ type Conn interface {
 	// Done is closed after the broker's goroutine for the connection returned and
 	// [Registry.Ended] ran.
 	Done() <-chan struct{}
+	// Silent reports whether reading or writing has ended because the link gave no sign any more,
+	// and not because the other side closed the connection.
+	Silent() bool
 }
 
 // session is a live session, from authentication to the end of its connection.
@@ -54,6 +57,17 @@ type session struct {
 	limiter     *rate.Limiter
 	established atomic.Bool
 	superseded  atomic.Bool // taken over or kicked
+}
+
+func (s *session) willCause() WillCause {
+	conn, ok := s.client.Net.Conn.(Conn)
+	switch {
+	case s.superseded.Load():
+		return WillSuperseded
+	case ok && conn.Silent():
+		return WillSilent
+	}
+	return WillClosed
 }
 
 // Registry knows the live sessions and lets at most one per client id live. The broker's own

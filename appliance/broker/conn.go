@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +17,7 @@ type conn struct {
 	done         chan struct{}
 	address      string // what limits count
 	connected    func() // ends the time before CONNECT, once
+	silent       atomic.Bool
 	closeOnce    sync.Once
 	closeErr     error
 }
@@ -24,8 +28,22 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.prefix = c.prefix[n:]
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	c.noteSilence(err)
+	return n, err
 }
+
+// noteSilence remembers that the link gave no sign any more: a deadline of ours passed, or the
+// system gave up sending.
+func (c *conn) noteSilence(err error) {
+	var timeout net.Error
+	if (errors.As(err, &timeout) && timeout.Timeout()) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) {
+		c.silent.Store(true)
+	}
+}
+
+// Silent is part of hooks.Conn.
+func (c *conn) Silent() bool { return c.silent.Load() }
 
 // Write gives a client that does not read the write deadline and then up: after half a packet
 // nothing sensible can follow.
@@ -34,6 +52,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
+	c.noteSilence(err)
 	if err != nil {
 		_ = c.Close()
 	}

@@ -22,7 +22,7 @@ type fixture struct {
 	db       *store.DB
 	a, b     account
 	log      syncBuffer
-	events   chan string // "connected a", "disconnected a: reason", "subscribed a", "will a superseded=false"
+	events   chan string // "connected a", "disconnected a: reason", "subscribed a", "will a", "silent will a"
 	received chan string // topic kinds of taken messages
 
 	mu      sync.Mutex
@@ -120,12 +120,10 @@ func (f *fixture) Receive(_ hooks.Session, topic protocol.Topic, _ []byte) error
 	return f.receive
 }
 
-func (f *fixture) Will(s hooks.Session, _ []byte, superseded bool) {
-	if superseded {
-		f.events <- "superseded will " + s.NodeID
-		return
-	}
-	f.events <- "will " + s.NodeID
+func (f *fixture) Will(s hooks.Session, _ []byte, cause hooks.WillCause) {
+	f.events <- map[hooks.WillCause]string{
+		hooks.WillClosed: "will ", hooks.WillSilent: "silent will ", hooks.WillSuperseded: "superseded will ",
+	}[cause] + s.NodeID
 }
 
 func (f *fixture) Connected(s hooks.Session)  { f.events <- "connected " + s.NodeID }

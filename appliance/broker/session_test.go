@@ -215,7 +215,9 @@ func TestSilentClientIsNoticedByItsKeepAlive(t *testing.T) {
 	l.WillTopic, l.WillPayload = f.a.topic(protocol.KindEvent), []byte("{}")
 	c := mqtttest.Dial(t, f.Addr(), 5)
 	c.Connect(l)
-	f.await(t, "will node_a")
+	if e := f.await(t, "will", "silent will"); e != "silent will node_a" {
+		t.Errorf("of a silent link came %q", e)
+	}
 	f.await(t, "disconnected node_a: nothing heard")
 }
 

@@ -106,6 +106,35 @@ func TestFastReconnectsLeaveANodeOnline(t *testing.T) {
 	}
 }
 
+// history is the node's states, oldest first.
+func history(t *testing.T, n *apptest.Node) (states []string) {
+	t.Helper()
+	for _, row := range n.Must(t, "GET", n.Path("endpoint/history"), nil)["transitions"].([]any) {
+		states = append([]string{row.(map[string]any)["to"].(string)}, states...)
+	}
+	return states
+}
+
+func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
+	net := apptest.NewNetns(t, "cut", "10.77.1.1", "10.77.1.2")
+	a := apptest.Start(t, "", "WFM_MQTT_ADDR=10.77.1.1:0", "WFM_MQTT_PUBLIC_HOST=10.77.1.1",
+		"WFM_MQTT_KEEP_ALIVE_SECONDS=5", "WFM_PRESENCE_GRACE_SECONDS=2")
+	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
+	agent := net.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir)
+	agent.Expect(t, "msg=connected")
+	n.Await(t, "online")
+	net.Cut(t)
+	n.Await(t, "dropped") // after the keep-alive and the grace; the broker has its will, which the agent did not send
+	net.Heal(t)
+	n.Await(t, "online")
+	if got := n.Control(t, "detect"); got["status"] != "acked" {
+		t.Errorf("after the heal: %v", got)
+	}
+	if got := strings.Join(history(t, n), " "); got != "offline online dropped online" {
+		t.Errorf("history: %s", got)
+	}
+}
+
 func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches(t *testing.T) {
 	a := apptest.Start(t, "", "WFM_PRESENCE_GRACE_SECONDS=1", "WFM_DETECT_INTERVAL_SECONDS=10")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")

@@ -1,0 +1,107 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wfm/store"
+	"wfm/web"
+)
+
+// pipes is a listener of connections in memory, over which time is the bubble's.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p.conns <- theirs
+	return ours, nil
+}
+
+// timed runs test in a synctest bubble with a stream of a session that lasts ttl.
+func timed(t *testing.T, ttl time.Duration, test func(t *testing.T, db *store.DB, s *eventReader)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		db := openStore(t, 0)
+		token := adminSession(t, db, ttl)
+		server := web.New(web.Options{Store: db, Presence: presence})
+		p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(p) }()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://wfm.test/api/v1/events/stream", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := (&http.Transport{DialContext: p.dial}).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, db, (&eventReader{t, resp, bufio.NewReader(resp.Body)}).greeted())
+		resp.Body.Close()
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAStreamTellsTheTimeEvery15Seconds(t *testing.T) {
+	timed(t, time.Hour, func(t *testing.T, _ *store.DB, s *eventReader) {
+		begin := time.Now()
+		for i := range 8 { // beyond every time limit of a request
+			f := s.want("system.clock.sync")
+			told, err := time.Parse(time.RFC3339Nano, f.payload["now"].(string))
+			if want := begin.Add(time.Duration(i+1) * 15 * time.Second); err != nil || !told.Equal(want) || !time.Now().Equal(want) {
+				t.Fatalf("at %s it tells %s (%v), want %s", time.Now(), told, err, want)
+			}
+		}
+	})
+}
+
+func TestAStreamEndsWithItsSessionAndNotBefore(t *testing.T) {
+	timed(t, 40*time.Second, func(t *testing.T, _ *store.DB, s *eventReader) {
+		begin := time.Now()
+		s.want("system.clock.sync")
+		s.want("system.clock.sync")
+		if f := s.next(); !errors.Is(f.err, io.EOF) || time.Since(begin) != 40*time.Second {
+			t.Errorf("after %s: %+v", time.Since(begin), f)
+		}
+	})
+}
+
+func TestAStreamWhoseSessionIsGoneEndsWithTheNextClock(t *testing.T) {
+	timed(t, time.Hour, func(t *testing.T, db *store.DB, s *eventReader) {
+		// By another way than this server's: it hears nothing of it.
+		if err := db.Update(func(tx *store.Tx) error { return tx.SetAdminPassword("another") }); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if f := s.next(); !errors.Is(f.err, io.EOF) || time.Since(begin) > 15*time.Second {
+			t.Errorf("after %s: %+v", time.Since(begin), f)
+		}
+	})
+}
