@@ -525,10 +525,18 @@ func TestWhatAnOldSessionLeavesBehindNeverTakesTheNewOneOffline(t *testing.T) {
 	opened := func(f *ingressFixture, _, second hooks.Session) { f.Connected(second) }
 	type step = func(f *ingressFixture, first, second hooks.Session)
 	for i, order := range [][]step{
-		{will(hooks.WillClosed), ended, opened}, {will(hooks.WillClosed), opened, ended}, {opened, will(hooks.WillClosed), ended},
-		{ended, will(hooks.WillClosed), opened}, {ended, opened, will(hooks.WillClosed)}, {opened, ended, will(hooks.WillClosed)},
-		{will(hooks.WillSuperseded), ended, opened}, {will(hooks.WillSuperseded), opened, ended}, {opened, will(hooks.WillSuperseded), ended},
-		{ended, will(hooks.WillSuperseded), opened}, {ended, opened, will(hooks.WillSuperseded)}, {opened, ended, will(hooks.WillSuperseded)},
+		{will(hooks.WillClosed), ended, opened},
+		{will(hooks.WillClosed), opened, ended},
+		{opened, will(hooks.WillClosed), ended},
+		{ended, will(hooks.WillClosed), opened},
+		{ended, opened, will(hooks.WillClosed)},
+		{opened, ended, will(hooks.WillClosed)},
+		{will(hooks.WillSuperseded), ended, opened},
+		{will(hooks.WillSuperseded), opened, ended},
+		{opened, will(hooks.WillSuperseded), ended},
+		{ended, will(hooks.WillSuperseded), opened},
+		{ended, opened, will(hooks.WillSuperseded)},
+		{opened, ended, will(hooks.WillSuperseded)},
 	} {
 		for _, pause := range []time.Duration{0, time.Second} { // 0: all at one moment
 			ingressTest(t, func(t *testing.T, f *ingressFixture) {

@@ -53,7 +53,7 @@ func evidence(r *rand.Rand) store.Evidence {
 // everyEvidence calls test with random evidence, and names what it failed with.
 func everyEvidence(t *testing.T, test func(r *rand.Rand, e store.Evidence) error) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // a seed
+	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 1))
 	for range rounds {
 		e := evidence(r)

@@ -135,6 +135,74 @@ func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
 	}
 }
 
+// Each way to take a node's right away, while it is online with the real agent and with a raw client
+// of either version of MQTT.
+func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *testing.T) {
+	a := apptest.Start(t, "")
+	cfg := a.AddConfig(t, "home")
+	agentNode := a.AddNode(t, cfg, "agent", "wg0")
+	agent := agentNode.StartAgent(t)
+	type online struct {
+		*apptest.Node
+		ended     func() // waits until its connection has
+		reconnect func() // nil: it does so by itself, much later
+	}
+	all := map[string]*online{"agent": {agentNode, func() { agent.Expect(t, "connection lost") }, nil}}
+	for _, version := range []byte{4, 5} {
+		id, login := bindRaw(t, a, cfg, fmt.Sprintf("v%d", version))
+		o := &online{Node: &apptest.Node{Appliance: a, ConfigID: cfg, ID: id}}
+		o.reconnect = func() {
+			c := mqtttest.Dial(t, mqttAddr(t, a), version)
+			if ack := c.Connect(login); ack.ReasonCode != 0 {
+				t.Fatalf("CONNACK %#x", ack.ReasonCode)
+			}
+			o.ended = func() { c.Rest() }
+		}
+		o.reconnect()
+		all[fmt.Sprintf("MQTT version %d", version)] = o
+	}
+	want := func(o *online, state, why string) {
+		t.Helper()
+		o.Await(t, state)
+		if body := a.Call(t, "GET", o.Path("endpoint/status"), nil).Body; !strings.Contains(body, why) {
+			t.Errorf("%s, but not by %q: %s", state, why, body)
+		}
+	}
+	for name, o := range all {
+		o.Await(t, "online")
+		if o.reconnect == nil {
+			continue
+		}
+		a.Must(t, "PUT", "/api/v1/nodes/"+o.ID, map[string]any{"enabled": false})
+		want(o, "offline", "the node is disabled")
+		o.ended()
+		a.Must(t, "PUT", "/api/v1/nodes/"+o.ID, map[string]any{"enabled": true})
+		want(o, "offline", "disabled") // as it was: nothing was heard since
+		o.reconnect()
+		want(o, "online", "connection is open")
+		t.Log(name, "was disabled and came back")
+	}
+	a.Must(t, "PUT", "/api/v1/configs/"+cfg, map[string]any{"enabled": false})
+	for _, o := range all {
+		want(o, "offline", "the config is disabled")
+		o.ended()
+	}
+	a.Must(t, "PUT", "/api/v1/configs/"+cfg, map[string]any{"enabled": true})
+	for _, o := range all {
+		if o.reconnect == nil {
+			continue
+		}
+		o.reconnect()
+		o.Await(t, "online")
+		a.Must(t, "POST", o.Path("reset-client"), nil)
+		want(o, "offline", "no agent is bound")
+		o.ended()
+		if got := strings.Join(history(t, o.Node), " "); got != "offline online offline online offline online offline" {
+			t.Errorf("history: %s", got)
+		}
+	}
+}
+
 func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches(t *testing.T) {
 	a := apptest.Start(t, "", "WFM_PRESENCE_GRACE_SECONDS=1", "WFM_DETECT_INTERVAL_SECONDS=10")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
