@@ -27,8 +27,9 @@ func (taker) Publish(protocol.Topic, []byte, time.Duration) error { return nil }
 // ingressFixture is an ingress over a real store and control, with node_a and node_b bound.
 type ingressFixture struct {
 	*ingress
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	fail error // of every write that concerns a node, while it is set
 }
 
 // ingressTest runs test in a synctest bubble, so that a time is exactly the one it should be.
@@ -53,7 +54,7 @@ func ingressTest(t *testing.T, test func(t *testing.T, f *ingressFixture)) {
 
 func (f *ingressFixture) open(maxSize int) {
 	f.t.Helper()
-	db, err := store.Open(f.dir, store.Options{MaxSize: maxSize})
+	db, err := store.Open(f.dir, store.Options{MaxSize: maxSize, Witness: f.witness})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -62,6 +63,13 @@ func (f *ingressFixture) open(maxSize int) {
 	if err := f.control.Start(); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+func (f *ingressFixture) witness(tx *store.Tx, n store.Node) error {
+	if f.fail != nil {
+		return f.fail
+	}
+	return presence.Witness(presence.DefaultTimes())(tx, n)
 }
 
 func (f *ingressFixture) close() {

@@ -22,17 +22,22 @@ const FileName = "wfm.db"
 type Options struct {
 	// Logger gets what no caller is told. Default: discard.
 	Logger *slog.Logger
+	// Witness is called at the end of each Update, in its transaction, once for each node of which the
+	// function changed the record or the evidence, unless it is gone. Its error fails the Update.
+	Witness func(tx *Tx, n Node) error
 	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it are ErrFull.
 	MaxSize int
 }
 
 // DB is the open store. Its methods may be called concurrently.
 type DB struct {
-	bolt   *bbolt.DB
-	log    *slog.Logger
-	writer *writer
-	grants grants
-	feed   feed
+	bolt    *bbolt.DB
+	log     *slog.Logger
+	clock   *clock
+	witness func(*Tx, Node) error // may be nil
+	writer  *writer
+	grants  grants
+	feed    feed
 
 	closeOnce sync.Once
 	closeErr  error
@@ -53,9 +58,12 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db := &DB{bolt: bolt, log: o.Logger}
+	db := &DB{bolt: bolt, log: o.Logger, clock: newClock(), witness: o.Witness}
 	err = guardDamage(func() error {
 		if err := migrate(bolt, migrations); err != nil {
+			return err
+		}
+		if err := db.settleClock(); err != nil {
 			return err
 		}
 		return db.loadGrants()
@@ -112,7 +120,7 @@ func (db *DB) Close() error {
 
 // View runs fn on a consistent snapshot. Values read may be kept: records are copies.
 func (db *DB) View(fn func(*Tx) error) error {
-	err := db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, now: time.Now()}) })
+	err := db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, now: db.Now()}) })
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}

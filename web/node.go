@@ -38,6 +38,9 @@ type facts struct {
 
 func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, error) {
 	e, err := tx.Evidence(n.ID)
+	if s.opts.Evidence != nil {
+		e = s.opts.Evidence(e)
+	}
 	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now())}, err
 }
 
