@@ -14,6 +14,7 @@ type Interface struct {
 	PublicKey     string // base64, derived from the private key
 
 	Addresses      []netip.Prefix // with their host bits
+	AddressLine    int            // of the first Address; 0 if there is none
 	DNS            []netip.Addr
 	SearchDomains  []string // the names among the values of DNS
 	DNSLine        int      // of the first DNS; 0 if there is none

@@ -30,12 +30,13 @@ const (
 // break, or give a value to the wrong key.
 func quote(s string) string {
 	if looksLikeKey(s) {
-		return "the value (not shown, it looks like a key)"
+		return "this (not shown, it looks like a key)"
 	}
+	// In ASCII, so that a letter of another script is seen for what it is.
 	if len(s) > maxQuote {
-		s = strings.ToValidUTF8(s[:maxQuote], "") + "…"
+		return strconv.QuoteToASCII(strings.ToValidUTF8(s[:maxQuote], "")) + "…"
 	}
-	return strconv.Quote(s)
+	return strconv.QuoteToASCII(s)
 }
 
 func looksLikeKey(s string) bool {

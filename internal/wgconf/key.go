@@ -124,6 +124,9 @@ func words(v string) []string {
 }
 
 func setAddress(p *parser, v string) error {
+	if p.iface().AddressLine == 0 {
+		p.iface().AddressLine = p.line
+	}
 	for _, s := range words(v) {
 		prefix, err := parsePrefix(s)
 		if err != nil {

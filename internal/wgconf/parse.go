@@ -2,7 +2,6 @@ package wgconf
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -201,7 +200,15 @@ func unknownKey(name, family string) error {
 
 // nearestKey is the key of the family that differs from name by little, or "".
 func nearestKey(name, family string) string {
-	name = lower(strings.NewReplacer(" ", "", "_", "", "-", "", "\t", "").Replace(name))
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case strings.ContainsRune(" \t_-", r):
+			return -1
+		case r > unicode.MaxASCII: // a lookalike, one byte of difference
+			return '?'
+		}
+		return r
+	}, lower(name))
 	best, least := "", 3
 	for _, k := range keyList {
 		if k.awg && family != "awg" || len(name) > len(k.name)+2 {
@@ -233,5 +240,5 @@ func distance(a, b string) int {
 			row[j+1] = min(cost, row[j]+1, diagonal+1)
 		}
 	}
-	return slices.Min(row[len(b):])
+	return row[len(b)]
 }
