@@ -205,7 +205,7 @@ func report(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 // tellsStored reports whether the ACK says what is on the node's disk. Of an agent that confirms,
 // an applied detect or describe without a hash says that nothing is; of any other, it says nothing.
 func tellsStored(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
-	switch cmd.Action { //nolint:exhaustive // the others say nothing of the text
+	switch cmd.Action {
 	case protocol.ActionPush, protocol.ActionDetect, protocol.ActionDescribe:
 	default:
 		return false, nil

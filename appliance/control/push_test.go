@@ -211,7 +211,7 @@ func TestADeployedAgentConfirmsWithoutAHash(t *testing.T) {
 }
 
 func TestANodeThatStoredAnotherTextConfirmsNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		f.connect("node_a")
 		cmd, _ := f.pushed("node_a", "text")
 		other := strings.Repeat("ab", 32)
@@ -223,7 +223,7 @@ func TestANodeThatStoredAnotherTextConfirmsNothing(t *testing.T) {
 }
 
 func TestAPushThatWasRolledBackSaysSoInTheNodesWords(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		f.connect("node_a")
 		cmd, first := f.pushed("node_a", "text 1")
 		f.answer(cmd, protocol.AckApplied)
@@ -249,7 +249,7 @@ func TestALateWordOfTheNodeIsTrueAllTheSame(t *testing.T) {
 		}, store.CommandCancelled},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, f *fixture) {
+			bubble(t, func(_ *testing.T, f *fixture) {
 				f.connect("node_a")
 				cmd, ref := f.pushed("node_a", "text 1")
 				tc.end(f, cmd)
@@ -266,7 +266,7 @@ func TestALateWordOfTheNodeIsTrueAllTheSame(t *testing.T) {
 }
 
 func TestALateWordDoesNotOutdoALaterPush(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
+	bubble(t, func(_ *testing.T, f *fixture) {
 		f.connect("node_a")
 		old, _ := f.pushed("node_a", "text 1")
 		cmd, ref := f.pushed("node_a", "text 2")
