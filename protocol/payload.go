@@ -174,8 +174,8 @@ const (
 	CapabilityDedupe = "dedupe"
 	// CapabilityDescribe: answers info with action describe.
 	CapabilityDescribe = "describe"
-	// CapabilityCommitConfirm: takes a push or a start back that cuts it off from its server, and
-	// sends an ACK "accepted" before it knows. An applied detect or describe without config_sha256
-	// means that nothing is stored.
+	// CapabilityCommitConfirm: after a push to a running interface, or a start, proves that it
+	// still reaches the server and otherwise takes the change back; says accepted in between. An
+	// applied detect or describe without config_sha256 means that nothing is stored.
 	CapabilityCommitConfirm = "commit_confirm"
 )

@@ -135,23 +135,22 @@ func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) 
 	return s, tx.pruneConfVersions(nodeID, s)
 }
 
-// StageDesired freezes the desired config for delivery; family is the tool family its text was
-// checked for. Errors: [ErrNodeNotFound], [ErrNoDesiredConfig].
-func (tx *Tx) StageDesired(nodeID, family string) (ConfState, error) {
+// Stage freezes a version of the node's config for delivery; family is the tool family its text was
+// checked for. It never goes back behind a version that is staged already. Errors:
+// [ErrNodeNotFound], [ErrConfVersionNotFound].
+func (tx *Tx) Stage(nodeID string, ref ConfRef, family string) (ConfState, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
 		return ConfState{}, err
 	}
-	s, err := tx.ConfState(nodeID)
-	switch {
-	case err != nil:
-		return s, err
-	case s.Desired.Version == 0:
-		return s, ErrNoDesiredConfig
-	case s.Staged == s.Desired && s.StagedFor == family:
-		return s, nil
+	if _, err := tx.ConfVersion(nodeID, ref.Version); err != nil {
+		return ConfState{}, err
 	}
-	s.Staged, s.StagedFor = s.Desired, family
+	s, err := tx.ConfState(nodeID)
+	if err != nil || ref.Version < s.Staged.Version || (ref == s.Staged && family == s.StagedFor) {
+		return s, err
+	}
+	s.Staged, s.StagedFor = ref, family
 	return s, tx.putConfState(n, s)
 }
 

@@ -26,7 +26,8 @@ func desire(tb testing.TB, db *DB, text string) (s ConfState) {
 
 func stage(tb testing.TB, db *DB) (s ConfState) {
 	tb.Helper()
-	update(tb, db, func(tx *Tx) (err error) { s, err = tx.StageDesired("node_1", "wg"); return err })
+	ref := confState(tb, db).Desired
+	update(tb, db, func(tx *Tx) (err error) { s, err = tx.Stage("node_1", ref, "wg"); return err })
 	return s
 }
 
@@ -112,19 +113,24 @@ func TestVersionsCountUpAndTextsAreKeptOncePerHash(t *testing.T) {
 	}
 }
 
-func TestStagedIsFrozenAndNeedsADesiredConfig(t *testing.T) {
+func TestStagedIsFrozenAndNeverGoesBack(t *testing.T) {
 	db := open(t)
 	addNode(t, db, "node_1")
-	err := db.Update(func(tx *Tx) error { _, err := tx.StageDesired("node_1", "wg"); return err })
-	if !errors.Is(err, ErrNoDesiredConfig) {
+	err := db.Update(func(tx *Tx) error { _, err := tx.Stage("node_1", ConfRef{}, "wg"); return err })
+	if !errors.Is(err, ErrConfVersionNotFound) {
 		t.Errorf("nothing to stage: %v", err)
 	}
-	desire(t, db, "a")
-	if s := stage(t, db); s.Staged != s.Desired || s.StagedFor != "wg" {
+	first := desire(t, db, "a").Desired
+	if s := stage(t, db); s.Staged != first || s.StagedFor != "wg" {
 		t.Errorf("%+v", s)
 	}
-	if s := desire(t, db, "b"); s.Staged.Version != 1 || s.Desired.Version != 2 {
+	if s := desire(t, db, "b"); s.Staged != first || s.Desired.Version != 2 {
 		t.Errorf("saving changed what is staged: %+v", s)
+	}
+	stage(t, db)
+	update(t, db, func(tx *Tx) error { _, err := tx.Stage("node_1", first, "awg"); return err }) // late
+	if s := confState(t, db); s.Staged.Version != 2 || s.StagedFor != "wg" {
+		t.Errorf("a later version was staged already: %+v", s)
 	}
 }
 
@@ -330,7 +336,7 @@ func TestAReportWithoutAVersionGetsThatOfTheSameTextAndOnlyAChangeIsTold(t *test
 // TestAConfigIsWholeAfterAKill runs itself as a child that saves and stages, kills it hard in the
 // middle, and looks whether what was told as saved is there with its text.
 func TestAConfigIsWholeAfterAKill(t *testing.T) {
-	text := func(i int) string { return fmt.Sprint("text ", i%150) } // some come again
+	text := func(i int) string { return fmt.Sprint("text ", i%60) } // some come again
 	if dir := os.Getenv("WFM_STORE_CHILD"); dir != "" {
 		db, err := Open(dir, Options{})
 		if err != nil {

@@ -39,7 +39,7 @@ var (
 	ErrNodeNameExists = errors.New("a node with this name exists in this config")
 	// ErrCommandNotFound is returned when no command has the request id.
 	ErrCommandNotFound = errors.New("command not found")
-	// ErrNoDesiredConfig is returned for staging while the node has no desired config.
+	// ErrNoDesiredConfig is returned for what needs a desired config while the node has none.
 	ErrNoDesiredConfig = errors.New("no config is desired for this node")
 	// ErrConfVersionNotFound is returned when the node's config never had the version, or it made
 	// room for newer ones.

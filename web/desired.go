@@ -42,7 +42,7 @@ func (e *cutOffError) Error() string {
 		" Change the config, or send force: true to save it all the same."
 }
 
-// conflictError is a change of a config that is no longer as the change supposes.
+// conflictError is a change that was made from a version which is not the desired one any more.
 type conflictError struct{ desired int }
 
 func (e *conflictError) Error() string {
@@ -122,7 +122,8 @@ type savedView struct {
 }
 
 // saveDesired is the one way to a new version of a node's config. What is slow, reading the text and
-// asking for the appliance's address, is done before the transaction.
+// asking for the appliance's address, is done before the transaction. Should the tunnel protocol
+// change in between, staging reads the text again.
 func (s *Server) saveDesired(c echo.Context, w wish) error {
 	before, err := s.pathFacts(c)
 	if err != nil {
@@ -143,11 +144,10 @@ func (s *Server) saveDesired(c echo.Context, w wish) error {
 			return err
 		}
 		state, err := tx.ConfState(n.ID)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case w.base != nil && *w.base != state.Desired.Version,
-			protocol.ToolFamily(cfg.TunnelProtocol) != protocol.ToolFamily(before.config.TunnelProtocol):
+		}
+		if w.base != nil && *w.base != state.Desired.Version {
 			return &conflictError{state.Desired.Version}
 		}
 		v := store.ConfVersion{Author: loginOf(c).Username, Source: w.source, Note: w.note}

@@ -121,49 +121,32 @@ func (s *Server) syncNode(c echo.Context) error {
 	})
 }
 
-// stageAttempts bounds how often staging starts anew because the config was changed meanwhile.
-const stageAttempts = 3
-
 // stage stages what is desired for the node, which is checked again: the config's tunnel protocol
-// may have been changed since it was saved. Errors: store.ErrNoDesiredConfig, *wgconf.Error,
-// *conflictError.
+// may have been changed since it was saved. It is the version it checked that it stages, also when
+// another one is desired meanwhile. Errors: store.ErrNoDesiredConfig, *wgconf.Error.
 func (s *Server) stage(nodeID string) (f facts, err error) {
-	for range stageAttempts {
-		var text string
-		if err := s.opts.Store.View(func(tx *store.Tx) error {
-			if f, err = s.nodeFacts(tx, nodeID); err != nil {
-				return err
-			}
-			if f.conf.Desired.Version == 0 {
-				return store.ErrNoDesiredConfig
-			}
-			text, err = tx.ConfText(nodeID, f.conf.Desired.SHA256)
+	var text string
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		if f, err = s.nodeFacts(tx, nodeID); err != nil {
 			return err
-		}); err != nil {
-			return f, err
 		}
-		family := protocol.ToolFamily(f.config.TunnelProtocol)
-		if _, err := parseConf(f.config, nodeID, text); err != nil {
-			return f, err
+		if f.conf.Desired.Version == 0 {
+			return store.ErrNoDesiredConfig
 		}
-		conflict := false
-		checked := f.conf.Desired
-		if err := s.opts.Store.Update(func(tx *store.Tx) error {
-			now, err := s.nodeFacts(tx, nodeID)
-			if err != nil {
-				return err
-			}
-			if conflict = now.conf.Desired != checked || protocol.ToolFamily(now.config.TunnelProtocol) != family; conflict {
-				return nil
-			}
-			now.conf, err = tx.StageDesired(nodeID, family)
-			f = now
-			return err
-		}); err != nil || !conflict {
-			return f, err
-		}
+		text, err = tx.ConfText(nodeID, f.conf.Desired.SHA256)
+		return err
+	}); err != nil {
+		return f, err
 	}
-	return f, &conflictError{f.conf.Desired.Version}
+	if _, err := parseConf(f.config, nodeID, text); err != nil {
+		return f, err
+	}
+	checked := f.conf.Desired
+	err = s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		f.conf, err = tx.Stage(nodeID, checked, protocol.ToolFamily(f.config.TunnelProtocol))
+		return err
+	})
+	return f, err
 }
 
 func (s *Server) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {

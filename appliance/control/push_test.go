@@ -25,10 +25,11 @@ func (f *fixture) stage(nodeID, text string) (ref store.ConfRef) {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.SetDesired(nodeID, text, store.ConfVersion{Author: "admin"}); err != nil {
+		s, err := tx.SetDesired(nodeID, text, store.ConfVersion{Author: "admin"})
+		if err != nil {
 			return err
 		}
-		s, err := tx.StageDesired(nodeID, protocol.ToolFamily(cfg.TunnelProtocol))
+		s, err = tx.Stage(nodeID, s.Desired, protocol.ToolFamily(cfg.TunnelProtocol))
 		ref = s.Staged
 		return err
 	})
