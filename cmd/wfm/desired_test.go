@@ -154,8 +154,8 @@ func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
 	north.ping(t, south)
 	south.ping(t, north)
 
-	// A change of a running tunnel.
-	north.save(t, north.config(south, "MTU = 1400"))
+	// A change of a running tunnel, by about the largest message there may be: each < takes six bytes.
+	north.save(t, north.config(south, "MTU = 1400")+strings.Repeat("#"+strings.Repeat("<", 999)+"\n", 43))
 	north.wantSync(t, "pending", 2, 1)
 	north.push(t, "applied")
 	north.wantSync(t, "latest", 2, 2)
