@@ -9,8 +9,9 @@
 // Enter at [Parse], then [Config.Warnings].
 //
 // Invariants:
-//   - What Parse accepts, the tools accept; where they take the last of two contradicting lines, or
-//     a value only some of their versions understand, Parse asks for a clear one instead.
+//   - What Parse accepts, the tools accept, as far as the text alone tells: a routing table or a
+//     version of AmneziaWG may still be missing on the node. Parse is stricter where the tools take
+//     the last of two lines that contradict each other, or what only looks like it works.
 //   - No error, warning or Config holds a private key, a preshared key, or anything that looks like
 //     one, whichever line it stands on.
 //   - Warnings err on the side of warning: the routes and rules the node has already are not known

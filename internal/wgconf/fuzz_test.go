@@ -48,8 +48,8 @@ func FuzzParse(f *testing.F) {
 
 func checkErrorText(t *testing.T, s string, err error) {
 	t.Helper()
-	var perr *wgconf.Error
-	if !errors.As(err, &perr) || perr.Line < 0 || perr.Line > strings.Count(s, "\n")+1 {
+	perr, ok := errors.AsType[*wgconf.Error](err)
+	if !ok || perr.Line < 0 || perr.Line > strings.Count(s, "\n")+1 {
 		t.Fatalf("%T %+v", err, err)
 	}
 	for _, r := range err.Error() {

@@ -200,8 +200,7 @@ func TestParseSaysWhatIsWrongAndWhere(t *testing.T) {
 func expectError(t *testing.T, s, family, want string) {
 	t.Helper()
 	c, err := wgconf.Parse(s, family)
-	var perr *wgconf.Error
-	if !errors.As(err, &perr) {
+	if _, ok := errors.AsType[*wgconf.Error](err); !ok {
 		t.Fatalf("error of type %T: %v", err, err)
 	}
 	if got := err.Error(); got != want {
