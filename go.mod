@@ -3,6 +3,7 @@ module wfm
 go 1.26.0
 
 require (
+	github.com/aymanbagabas/go-udiff v0.4.1
 	github.com/caddyserver/certmagic v0.25.6
 	github.com/eclipse/paho.golang v0.23.0
 	github.com/labstack/echo/v4 v4.16.0

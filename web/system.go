@@ -68,10 +68,10 @@ type systemServices struct {
 }
 
 type systemStatusView struct {
-	Summary   systemSummary  `json:"summary"`
-	Services  systemServices `json:"services"`
-	Sync      map[string]int `json:"sync"`
-	Timestamp *time.Time     `json:"timestamp"`
+	Summary   systemSummary            `json:"summary"`
+	Services  systemServices           `json:"services"`
+	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all configs by state
+	Timestamp *time.Time               `json:"timestamp"`
 }
 
 func (s *Server) systemStatus(c echo.Context) error {
@@ -143,7 +143,7 @@ func (s *Server) storeService() storeServiceView {
 func (s *Server) computeStatus() (systemStatusView, error) {
 	v := systemStatusView{
 		Summary: systemSummary{Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}},
-		Sync:    map[string]int{"latest": 0, "pending": 0, "drifted": 0},
+		Sync:    noSyncYet(),
 	}
 	err := s.opts.Store.View(func(tx *store.Tx) error {
 		v.Timestamp = when(tx.Now())
@@ -164,6 +164,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 					return err
 				}
 				v.Summary.Presence[f.presence.State]++
+				v.Sync[f.sync()]++
 			}
 		}
 		return nil
