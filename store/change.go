@@ -13,6 +13,7 @@ const (
 	ChangePresence ChangeKind = "presence" // a node's state changed, not only its evidence
 	ChangeCommand  ChangeKind = "command"  // created or changed
 	ChangeJournal  ChangeKind = "journal"  // a line was added
+	ChangeRollout  ChangeKind = "rollout"  // created or changed, or one of its nodes
 )
 
 // Change is one committed change. Ids that do not apply are empty.
@@ -21,6 +22,7 @@ type Change struct {
 	ConfigID  string
 	NodeID    string
 	RequestID string
+	RolloutID string
 	Created   bool
 }
 

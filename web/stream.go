@@ -310,7 +310,7 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs []str
 					name = eventLogCreated
 				}
 				events = append(events, event{name, logPayload{ref, viewLog(cmd)}})
-			case store.ChangeEvidence, store.ChangeJournal:
+			case store.ChangeEvidence, store.ChangeJournal, store.ChangeRollout:
 				// A heartbeat changes nothing that anybody sees.
 			}
 		}

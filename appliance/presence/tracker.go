@@ -122,7 +122,7 @@ func (t *Tracker) note(c store.Change) {
 		}
 	case store.ChangeNode, store.ChangeEvidence:
 		t.look[c.NodeID] = struct{}{}
-	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal:
+	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal, store.ChangeRollout:
 		// They are no evidence.
 	}
 }
