@@ -268,7 +268,7 @@ func readRolloutNode(id string, key, raw []byte) (n RolloutNode, err error) {
 // PutRolloutNode writes back a node's part that was changed, and counts it in r, which the caller
 // writes with [Tx.PutRollout] in the same transaction. An outcome that is final is stamped and
 // stays. Errors: [ErrRolloutNotFound], [ErrRolloutNodeDecided].
-func (tx *Tx) PutRolloutNode(r *Rollout, n RolloutNode) error {
+func (tx *Tx) PutRolloutNode(r *Rollout, n *RolloutNode) error {
 	old, err := tx.RolloutNode(r.ID, n.Position)
 	if err != nil {
 		return err
@@ -281,7 +281,7 @@ func (tx *Tx) PutRolloutNode(r *Rollout, n RolloutNode) error {
 	if n.Outcome.Decided() {
 		n.DecidedAt = tx.now.UTC()
 	}
-	return tx.writeRolloutNode(r.ID, n)
+	return tx.writeRolloutNode(r.ID, *n)
 }
 
 func (tx *Tx) writeRolloutNode(id string, n RolloutNode) error {

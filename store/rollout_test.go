@@ -29,7 +29,7 @@ func finish(tb testing.TB, db *DB, id string) {
 		}
 		for _, n := range nodes {
 			n.Outcome = RolloutNodeDone
-			if err := tx.PutRolloutNode(&r, n); err != nil {
+			if err := tx.PutRolloutNode(&r, &n); err != nil {
 				return err
 			}
 		}
@@ -95,7 +95,7 @@ func TestNodeOfARolloutIsDecidedOnceAndCounted(t *testing.T) {
 				return err
 			}
 			n.Outcome = outcome
-			if err := tx.PutRolloutNode(&r, n); err != nil {
+			if err := tx.PutRolloutNode(&r, &n); err != nil {
 				return err
 			}
 			return tx.PutRollout(r)
