@@ -149,6 +149,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	}
 	if a.broker != nil {
 		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
+		w.Rollouts = a.rollouts
 		if w.MQTTPort == 0 {
 			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
 				w.MQTTPort = tcp.Port
