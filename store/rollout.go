@@ -129,7 +129,7 @@ func (tx *Tx) AddRollout(r *Rollout, nodeIDs []string) error {
 			return err
 		}
 		if err := tx.writeRolloutNode(r.ID, RolloutNode{
-			Position: uint64(i) + 1, Wave: i/r.WaveSize + 1, NodeID: id, Name: n.Name, Outcome: RolloutNodeWaiting, //nolint:gosec // an index
+			Position: uint64(i) + 1, Wave: i/r.WaveSize + 1, NodeID: id, Name: n.Name, Outcome: RolloutNodeWaiting,
 		}); err != nil {
 			return err
 		}

@@ -8,11 +8,10 @@ import (
 )
 
 // addRollout makes a rollout of waves of two over the nodes.
-func addRollout(tb testing.TB, db *DB, id string, nodes ...string) Rollout {
+func addRollout(tb testing.TB, db *DB, id string, nodes ...string) {
 	tb.Helper()
 	r := Rollout{ID: id, ConfigID: "cfg_a", Action: "start", WaveSize: 2, MaxFailures: 1}
 	update(tb, db, func(tx *Tx) error { return tx.AddRollout(&r, nodes) })
-	return r
 }
 
 // finish decides all its nodes.

@@ -47,7 +47,10 @@ func (l *ledger) Issue(_ context.Context, nodeID string, action protocol.Action,
 		return store.Command{}, err
 	}
 	l.issued = append(l.issued, nodeID)
-	return cmd, l.lose[nodeID]
+	if err := l.lose[nodeID]; err != nil {
+		return store.Command{}, err
+	}
+	return cmd, nil
 }
 
 func (l *ledger) Cancel(_ context.Context, requestID, by string) (cmd store.Command, err error) {

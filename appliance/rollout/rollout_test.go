@@ -154,6 +154,25 @@ func TestNodeThatSeemsOnlineButCannotBeReachedIsSkippedInTheEnd(t *testing.T) {
 	})
 }
 
+func TestTimeInAPauseCountsForNoNode(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.ledger.tell(func(l *ledger) { l.refuse["a"] = store.ErrNodeOffline })
+		id := f.begin(1, 1, "a")
+		if _, err := f.Pause(t.Context(), id, "admin"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour)
+		if _, err := f.Resume(t.Context(), id, "admin"); err != nil {
+			t.Fatal(err)
+		}
+		pass(comeBack - 2*retryRefused)
+		f.want(id, "running", "waiting")
+		f.ledger.tell(func(l *ledger) { delete(l.refuse, "a") })
+		pass(retryRefused)
+		f.want(id, "running", "sent")
+	})
+}
+
 func TestCommandThatCannotBeSentIsTakenBackAndTheNodeSkipped(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
 		f.ledger.tell(func(l *ledger) { l.state["a"] = store.CommandQueued })

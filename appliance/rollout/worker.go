@@ -27,11 +27,11 @@ const (
 // a time is over.
 type worker struct {
 	*Runner
-	id, configID string
-	by           string // the author of its commands, which no other command has
-	action       protocol.Action
-	began        time.Time // no time limit runs from before
-	patience     time.Time // nobody is skipped before: agents need a moment after a restart
+	id       string
+	by       string // the author of its commands, which no other command has
+	action   protocol.Action
+	began    time.Time // no time limit runs from before
+	patience time.Time // nobody is skipped before: agents need a moment after a restart
 
 	// turn holds one token while a step is done and a command given. It guards adopt and refused.
 	turn chan struct{}
@@ -47,7 +47,7 @@ type refusal struct{ first, last time.Time }
 
 func newWorker(r *Runner, ro store.Rollout, now time.Time) *worker {
 	return &worker{
-		Runner: r, id: ro.ID, configID: ro.ConfigID, by: author(ro.ID), action: ro.Action, began: now,
+		Runner: r, id: ro.ID, by: author(ro.ID), action: ro.Action, began: now,
 		turn: make(chan struct{}, 1), refused: make(map[string]refusal),
 	}
 }
@@ -99,12 +99,11 @@ func (w *worker) concerns(c store.Change) bool {
 	switch c.Kind {
 	case store.ChangeRollout:
 		return c.RolloutID == w.id
-	case store.ChangeConfig:
-		return c.ConfigID == w.configID
 	case store.ChangeCommand, store.ChangeEvidence, store.ChangeNode:
 		_, ok := w.underWay[c.NodeID]
 		return ok
-	case store.ChangePresence, store.ChangeJournal:
+	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal:
+		// What a change of the config does to a node is a change of the node.
 	}
 	return false
 }
