@@ -14,6 +14,7 @@ const (
 	ChangeCommand  ChangeKind = "command"  // created or changed
 	ChangeApply    ChangeKind = "apply"    // what is desired, staged, confirmed or reported of a node's config
 	ChangeJournal  ChangeKind = "journal"  // a line was added
+	ChangeRollout  ChangeKind = "rollout"  // created or changed, or one of its nodes
 )
 
 // Change is one committed change. Ids that do not apply are empty.
@@ -23,6 +24,7 @@ type Change struct {
 	NodeID    string
 	RequestID string
 	State     string // of ChangePresence: the state the node is in now
+	RolloutID string
 	Created   bool
 }
 

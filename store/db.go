@@ -165,39 +165,27 @@ var (
 
 // migrations bring a file from schema version i to i+1. Append only.
 var migrations = []func(*bbolt.Tx) error{
-	func(tx *bbolt.Tx) error { // 1: the first schema
-		for _, name := range [][]byte{
-			bucketAdmin, bucketSessions,
-			bucketConfigs, bucketConfigNames, bucketNodes, bucketNodeNames,
-			bucketCredentials, bucketBindTokens, bucketEvidence, bucketJournal,
-			bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput,
-		} {
+	createBuckets( // 1: the first schema
+		bucketAdmin, bucketSessions,
+		bucketConfigs, bucketConfigNames, bucketNodes, bucketNodeNames,
+		bucketCredentials, bucketBindTokens, bucketEvidence, bucketJournal,
+		bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput,
+	),
+	createBuckets(bucketTransitions),                                          // 2: history of presence
+	createBuckets(bucketFiles),                                                // 3: certificates
+	createBuckets(bucketConfStates, bucketConfVersions, bucketConfTexts),      // 4: desired configs
+	createBuckets(bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes), // 5: rollouts
+}
+
+func createBuckets(names ...[]byte) func(*bbolt.Tx) error {
+	return func(tx *bbolt.Tx) error {
+		for _, name := range names {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("create bucket %s: %w", name, err)
 			}
 		}
 		return nil
-	},
-	func(tx *bbolt.Tx) error { // 2: history of presence
-		if _, err := tx.CreateBucketIfNotExists(bucketTransitions); err != nil {
-			return fmt.Errorf("create bucket %s: %w", bucketTransitions, err)
-		}
-		return nil
-	},
-	func(tx *bbolt.Tx) error { // 3: certificates
-		if _, err := tx.CreateBucketIfNotExists(bucketFiles); err != nil {
-			return fmt.Errorf("create bucket %s: %w", bucketFiles, err)
-		}
-		return nil
-	},
-	func(tx *bbolt.Tx) error { // 4: desired configs
-		for _, name := range [][]byte{bucketConfStates, bucketConfVersions, bucketConfTexts} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return fmt.Errorf("create bucket %s: %w", name, err)
-			}
-		}
-		return nil
-	},
+	}
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.
