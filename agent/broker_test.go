@@ -167,6 +167,16 @@ func (b *testBroker) next(kinds ...protocol.Kind) received {
 	}
 }
 
+// wantAck expects the next ACK of the kind to be that answer.
+func (b *testBroker) wantAck(kind protocol.Kind, requestID string, status protocol.AckStatus) received {
+	b.t.Helper()
+	r := b.next(kind)
+	if ack := ackOf(b.t, r.env.Payload); r.env.RequestID != requestID || ack.Status != status {
+		b.t.Fatalf("%s for %s: %+v, want %s for %s", kind, r.env.RequestID, ack, status, requestID)
+	}
+	return r
+}
+
 func eventOf(t *testing.T, r received) protocol.Event {
 	t.Helper()
 	var e protocol.Event

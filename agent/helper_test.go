@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -105,6 +107,16 @@ func (f *fakeTools) link(name string) linkState {
 	return linkUp
 }
 
+// awaitCall waits until a tool was called.
+func (f *fakeTools) awaitCall(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
+		if time.Now().After(deadline) {
+			t.Fatal("the tool was never called")
+		}
+	}
+}
+
 // gate makes the next quick tool wait until the returned function is called.
 func (f *fakeTools) gate() (open func()) {
 	f.t.Helper()
@@ -131,7 +143,7 @@ func (f *fakeTools) tunnels(dir string) *tunnels {
 		f.t.Fatal(err)
 	}
 	t := newTunnels(dir)
-	t.link = f.link
+	t.link, t.retryPause = f.link, 5*time.Millisecond
 	return t
 }
 
@@ -141,6 +153,41 @@ func pushOf(text string, version int) protocol.Push {
 		ConfigVersion: version, ConfigSHA256: hashOf([]byte(text)), ConfigText: text,
 	}
 }
+
+// pushTo pushes as the executor does, and leaves a change open.
+func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) protocol.Ack {
+	t.Helper()
+	x := &executor{tunnels: tun}
+	x.profile.Node.ProfileID = profileID
+	env, err := protocol.NewEnvelope(protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: protocol.KindPush}, "req_1", p, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack, _ := x.push(t.Context(), env)
+	return ack
+}
+
+// fakeUplink is a way to the server whose round trips end as reach says; nil: well.
+type fakeUplink struct {
+	reach     func(context.Context) error
+	accepted  chan outMessage // what reached the server
+	reconnect atomic.Int32
+}
+
+func (u *fakeUplink) RoundTrip(ctx context.Context, m outMessage) error {
+	if u.reach != nil {
+		if err := u.reach(ctx); err != nil {
+			return err
+		}
+	}
+	if u.accepted != nil {
+		u.accepted <- m
+	}
+	return nil
+}
+
+func (u *fakeUplink) Urgent(bool) {}
+func (u *fakeUplink) Reconnect()  { u.reconnect.Add(1) }
 
 func commandOf(t *testing.T, kind protocol.Kind, requestID string, payload any) (topic string, data []byte) {
 	t.Helper()

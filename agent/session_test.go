@@ -102,9 +102,8 @@ func TestAgentServesCommandsOverARealBroker(t *testing.T) {
 		t.Fatalf("%+v", ack)
 	}
 	b.send(protocol.KindControl, "req_2", startCommand())
-	if r := b.next(protocol.KindControlAck); r.env.RequestID != "req_2" || ackOf(t, r.env.Payload).Status != protocol.AckApplied {
-		t.Fatalf("%+v", r.env)
-	}
+	b.wantAck(protocol.KindControlAck, "req_2", protocol.AckAccepted)
+	b.wantAck(protocol.KindControlAck, "req_2", protocol.AckApplied)
 	b.send(protocol.KindInfo, "req_3", protocol.Info{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"})
 	for _, stream := range []string{"stdout", "stderr"} {
 		if e := eventOf(t, b.next(protocol.KindEvent, protocol.KindInfoAck)); e.Stream != stream || e.RequestID != "req_3" {
@@ -170,11 +169,7 @@ func TestAckSurvivesARestartOfTheBroker(t *testing.T) {
 	}
 	open := f.gate()
 	b.send(protocol.KindControl, "req_1", startCommand())
-	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the tool was never called")
-		}
-	}
+	f.awaitCall(t)
 	b.close()
 	open() // the command ends while there is no broker
 	for deadline := time.Now().Add(patience); f.read("link-wfmtest0") == ""; {
@@ -183,16 +178,9 @@ func TestAckSurvivesARestartOfTheBroker(t *testing.T) {
 		}
 	}
 	b = startBroker(t, b.addr, hook)
-	for answered, listening := false, false; !answered || !listening; { // in either order
-		r := b.next(protocol.KindControlAck, protocol.KindHeartbeat)
-		if r.env.Type == protocol.KindHeartbeat {
-			listening = true
-			continue
-		}
-		answered = true
-		if r.env.RequestID != "req_1" || ackOf(t, r.env.Payload).Status != protocol.AckApplied || r.env.SessionID == first.SessionID {
-			t.Fatalf("%+v", r.env)
-		}
+	b.wantAck(protocol.KindControlAck, "req_1", protocol.AckAccepted)
+	if r := b.wantAck(protocol.KindControlAck, "req_1", protocol.AckApplied); r.env.SessionID == first.SessionID {
+		t.Fatalf("%+v", r.env)
 	}
 	b.send(protocol.KindDetect, "req_2", protocol.Detect{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"})
 	b.next(protocol.KindDetectAck)

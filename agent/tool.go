@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -40,6 +41,9 @@ func runTool(ctx context.Context, limit time.Duration, name string, args ...stri
 	// First politely: wg-quick removes a half-made interface when it is told to end.
 	cmd.Cancel = func() error { return endGroup(cmd.Process, false) }
 	cmd.WaitDelay = toolGrace
+	// The kernel takes the end of the thread that started a process for the end of its parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {

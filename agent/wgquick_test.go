@@ -82,12 +82,12 @@ func driveRealTools(t *testing.T) {
 	push := func(text string, version int) protocol.Ack {
 		p := pushOf(text, version)
 		p.InterfaceName = iface
-		return tun.Push(t.Context(), "cfg_a-node_b", p)
+		return pushTo(t, tun, "cfg_a-node_b", p)
 	}
 	if ack := push(realConfig(51001), 1); ack.Status != protocol.AckApplied {
 		t.Fatalf("%+v", ack)
 	}
-	if _, err := tun.Start(t.Context(), g); err != nil {
+	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", iface).Run() }) //nolint:noctx // clean-up has no context left
@@ -103,7 +103,7 @@ func driveRealTools(t *testing.T) {
 	}
 	t.Logf("ACK of a broken config: %s", ack.Message)
 	expectRunning(t, tun, g, "51002")
-	if _, err := tun.Stop(t.Context(), g); err != nil || systemLink(iface) != linkAbsent {
+	if _, err := tun.Stop(t.Context(), "req_1", g); err != nil || systemLink(iface) != linkAbsent {
 		t.Fatalf("stop: %v, link %v", err, systemLink(iface))
 	}
 	if v := tun.toolchain(t.Context())["wg"]; !strings.HasPrefix(v, "v1.") {
