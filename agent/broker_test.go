@@ -127,11 +127,15 @@ func (h *brokerHook) counts() (refused, denied int) {
 
 func startBroker(t *testing.T, addr string, hook *brokerHook) *testBroker {
 	t.Helper()
+	return startBrokerOn(t, listeners.NewTCP(listeners.Config{ID: "t", Address: addr}), hook)
+}
+
+func startBrokerOn(t *testing.T, l listeners.Listener, hook *brokerHook) *testBroker {
+	t.Helper()
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := server.AddHook(hook, nil); err != nil {
 		t.Fatal(err)
 	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: addr})
 	if err := server.AddListener(l); err != nil {
 		t.Fatal(err)
 	}

@@ -31,14 +31,16 @@ type uplink interface {
 // settle ends an open change, fresh or left by a former agent: it is confirmed, or taken back.
 // It is the node alone that decides, before its answer goes out: were it to wait for the server to
 // confirm the answer, neither could ever be sure of the other. A server that is away for the whole
-// time cannot be told from one that the change cut off. False: the agent ends first, and the
-// change stays open.
-func (x *executor) settle(ctx context.Context, c change) (protocol.Ack, bool) {
+// time cannot be told from one that the change cut off. With a cause it is taken back at once.
+// False: the agent ends first, and the change stays open.
+func (x *executor) settle(ctx context.Context, c change, cause error) (protocol.Ack, bool) {
 	log := x.log.With("type", c.Kind, "request_id", c.RequestID)
 	x.server.Urgent(true)
 	defer x.server.Urgent(false)
 	ack := protocol.Ack{Action: c.Action, Status: protocol.AckApplied}
-	cause := x.confirm(ctx, c)
+	if cause == nil {
+		cause = x.confirm(ctx, c)
+	}
 	if errors.Is(cause, errStopping) {
 		log.Info("a change is left to be confirmed by the next agent")
 		return ack, false
@@ -74,16 +76,7 @@ func (x *executor) describeChange(ack *protocol.Ack, c change) {
 // confirm waits until the server was reached with the change in effect. The error says why the
 // change must be taken back, or is errStopping.
 func (x *executor) confirm(ctx context.Context, c change) error {
-	left := c.left(x.tunnels.confirmLimit)
-	switch {
-	case c.Deadline.IsZero():
-		return errCutShort
-	case left <= 0:
-		return errors.New("the agent was not running when this change had to be confirmed")
-	case x.tunnels.link(c.Interface) != linkUp:
-		return fmt.Errorf("%s went down before this change was confirmed", c.Interface)
-	}
-	ctx, cancel := context.WithTimeout(ctx, left)
+	ctx, cancel := context.WithTimeout(ctx, c.left(x.tunnels.confirmLimit))
 	defer cancel()
 	for {
 		err := x.attempt(ctx, c)
@@ -132,7 +125,16 @@ func (x *executor) attempt(ctx context.Context, c change) error {
 // resume ends a change that a former agent left open, before any new command changes the node.
 func (x *executor) resume(ctx context.Context, c change) {
 	x.log.Warn("a change was left open by a former agent", "type", c.Kind, "request_id", c.RequestID, "interface", c.Interface)
-	if ack, ended := x.settle(ctx, c); ended {
+	var cause error
+	switch {
+	case c.Deadline.IsZero():
+		cause = errCutShort
+	case c.left(x.tunnels.confirmLimit) <= 0:
+		cause = errors.New("the agent was not running when this change had to be confirmed")
+	case x.tunnels.link(c.Interface) != linkUp: // a reboot, mostly
+		cause = fmt.Errorf("%s went down before this change was confirmed", c.Interface)
+	}
+	if ack, ended := x.settle(ctx, c, cause); ended {
 		x.finish(c.Kind, c.RequestID, ack)
 	}
 }

@@ -179,7 +179,7 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	if pending != nil {
 		log.Info("a change is to be confirmed", "interface", pending.Interface)
 		ended := false
-		if ack, ended = x.settle(ctx, *pending); !ended {
+		if ack, ended = x.settle(ctx, *pending, nil); !ended {
 			return
 		}
 	}

@@ -28,8 +28,15 @@ func newBench(t *testing.T, dir string, f *fakeTools) *bench {
 
 func newBenchOn(t *testing.T, dir string, f *fakeTools, uplink uplink) *bench {
 	t.Helper()
+	return newBenchWithin(t, dir, f, uplink, patience)
+}
+
+// newBenchWithin has changes confirmed within limit.
+func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit time.Duration) *bench {
+	t.Helper()
 	_, log := newTestLog()
 	tun := f.tunnels(dir)
+	tun.confirmLimit = limit
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
 	if err != nil {
 		t.Fatal(err)

@@ -46,12 +46,15 @@ type fakeTools struct {
 const fakeQuick = `#!/bin/sh
 family=$(basename "$0" -quick); iface=$(basename "$2" .conf)
 echo "$(basename "$0") $1 $iface" >> "$FAKE/calls"
+die() { [ -e "$FAKE/die-$1" ] && rm "$FAKE/die-$1" && kill -9 $PPID; :; }
+die "before-$1"
 if [ -p "$FAKE/gate" ]; then cat "$FAKE/gate" > /dev/null; fi
 if [ -e "$FAKE/hang" ]; then (trap '' TERM; exec sleep 600) & echo $! > "$FAKE/child"; wait; fi
 case "$1" in
 up)
 	[ -e "$FAKE/link-$iface" ] && { echo "already exists" >&2; exit 1; }
 	echo "[#] ip link add $iface type wireguard" >&2
+	if [ -e "$FAKE/once" ]; then rm "$FAKE/once"; echo "no such name" >&2; exit 1; fi
 	if grep -q BROKEN "$2"; then echo "Line unrecognized: 'PrivateKey=BROKENaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa='" >&2; exit 1; fi
 	echo "$family" > "$FAKE/link-$iface" ;;
 down)
@@ -59,6 +62,7 @@ down)
 	[ -e "$FAKE/stuck" ] && { echo "device is busy" >&2; exit 1; }
 	rm "$FAKE/link-$iface" ;;
 esac
+die "after-$1"
 `
 
 const fakeShow = `#!/bin/sh

@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		childAgent(dir)
 		return
 	}
+	if dir := os.Getenv("WFM_TEST_WHOLE_AGENT_DIR"); dir != "" {
+		_ = Run(context.Background(), Options{Dir: dir})
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -34,6 +38,7 @@ func childAgent(dir string) {
 	killAt, _ := strconv.Atoi(os.Getenv("WFM_TEST_KILL_AT"))
 	f := &fakeTools{dir: os.Getenv("FAKE")}
 	tun := newTunnels(dir)
+	tun.confirmLimit, tun.retryPause = 50*time.Millisecond, 5*time.Millisecond
 	looks := 0
 	tun.link = func(name string) linkState {
 		if looks++; looks == killAt {

@@ -41,19 +41,21 @@ func storeProfile(t *testing.T, dir, addr string, change func(*Profile)) {
 	}
 }
 
-// runAgent runs a whole agent until the test ends; stop may be called earlier.
+// runAgent runs a whole agent on fake tools until the test ends; stop may be called earlier.
 func runAgent(t *testing.T, dir string, f *fakeTools) (l *testLog, stop func()) {
 	t.Helper()
-	l, log := newTestLog()
+	return runAgentWith(t, Options{Dir: dir, Confirm: patience, ConfirmPause: 20 * time.Millisecond, link: f.link})
+}
+
+// runAgentWith runs a whole agent, and fills in what every test wants.
+func runAgentWith(t *testing.T, o Options) (l *testLog, stop func()) {
+	t.Helper()
+	l, o.Log = newTestLog()
+	o.Heartbeat, o.Poll, o.pause = time.Hour, 20*time.Millisecond, 5*time.Millisecond
+	o.BackoffMin, o.BackoffMax, o.RefusedDelay = 5*time.Millisecond, 50*time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Options{
-			Dir: dir, Log: log, Heartbeat: time.Hour, Poll: 20 * time.Millisecond,
-			BackoffMin: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond, RefusedDelay: 20 * time.Millisecond,
-			link: f.link, pause: 5 * time.Millisecond,
-		})
-	}()
+	go func() { done <- Run(ctx, o) }()
 	stopped := false
 	stop = func() {
 		if stopped {

@@ -181,6 +181,9 @@ func TestComplaintHoldsNoSecret(t *testing.T) {
 			t.Errorf("complaint %q", got)
 		}
 	}
+	if got := complaint("│ Running wireguard-go is not required │\n└───┘\n"); got != "" {
+		t.Errorf("complaint %q, want nothing of a greeting", got)
+	}
 	if got := complaint("wg-quick: `wg0' already exists\n"); got != ": wg-quick: `wg0' already exists" {
 		t.Errorf("complaint %q lost what helps", got)
 	}
