@@ -252,10 +252,8 @@ func (t *tunnels) Forget(profileID string, key entryKey, ack protocol.Ack) error
 	if err != nil || c == nil || c.key() != key {
 		return err
 	}
-	if ack.Status == protocol.AckFailed && !ack.RolledBack {
-		if stored, err := t.configs.Read(c.Interface); err != nil || stored.SHA256 != c.former().SHA256 {
-			return nil
-		}
+	if ack.Status == protocol.AckFailed && !ack.RolledBack && !t.configs.Holds(c.Interface, c.former()) {
+		return nil
 	}
 	return removeChange(t.configs.dir, profileID)
 }

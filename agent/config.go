@@ -107,7 +107,7 @@ func (c configs) writeMeta(iface string, meta configMeta) error {
 // note may be lost, so that a full disk does not keep a tunnel down whose config never changed.
 func (c configs) Restore(iface string, former storedConfig) error {
 	if former.Exists() {
-		if stored, err := c.Read(iface); err != nil || stored.SHA256 != former.SHA256 {
+		if !c.Holds(iface, former) {
 			if err := atomicfile.Write(c.Path(iface), former.Text, 0o600); err != nil {
 				return fmt.Errorf("store config: %w", err)
 			}
@@ -123,6 +123,12 @@ func (c configs) Restore(iface string, former storedConfig) error {
 		}
 	}
 	return atomicfile.SyncDir(tunnelsDir(c.dir))
+}
+
+// Holds reports whether that text is what is stored.
+func (c configs) Holds(iface string, text storedConfig) bool {
+	stored, err := c.Read(iface)
+	return err == nil && stored.Exists() && stored.SHA256 == text.SHA256
 }
 
 // Owner is the id of another profile of this machine that stored the interface's config, or "".

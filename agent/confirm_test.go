@@ -55,9 +55,9 @@ func wantNode(t *testing.T, f *fakeTools, dir, text string, runs bool) {
 	}
 }
 
-func push(t *testing.T, b *bench, requestID, text string, version int) {
+func push(t *testing.T, b *bench, text string, version int) {
 	t.Helper()
-	topic, data := commandOf(t, protocol.KindPush, requestID, pushOf(text, version))
+	topic, data := commandOf(t, protocol.KindPush, "req_1", pushOf(text, version))
 	b.Receive(topic, data)
 }
 
@@ -71,13 +71,13 @@ func TestPushOnARunningTunnelIsAppliedOnlyOnceTheServerIsReached(t *testing.T) {
 		return nil
 	}}
 	b := newBenchOn(t, dir, f, up)
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	<-asked
 	c, err := loadChange(dir, "cfg_a-node_b")
 	if err != nil || c == nil || c.RequestID != "req_1" || c.Former.Text != "one" || c.Deadline.IsZero() {
 		t.Fatalf("open change %+v, %v", c, err)
 	}
-	push(t, b, "req_1", "two", 2) // again: its ACK will come
+	push(t, b, "two", 2) // again: its ACK will come
 	topic, data := commandOf(t, protocol.KindDetect, "req_2", protocol.Detect{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"})
 	b.Receive(topic, data)
 	if ack := b.nextAck(t, "req_2"); ack.ConfigVersion != 2 || ack.ConfigSHA256 != hashOf([]byte("two")) || !*ack.WGOnline {
@@ -102,7 +102,7 @@ func TestChangeThatCutsTheNodeOffIsTakenBack(t *testing.T) {
 		runningTunnel(t, f, dir)
 		up := cutOff()
 		b := newBenchWithin(t, dir, f, up, 20*time.Millisecond)
-		push(t, b, "req_1", "two", 2)
+		push(t, b, "two", 2)
 		ack := b.nextAck(t, "req_1")
 		want := "the config cut this node off from its server: no answer within 20ms after the change (no route to host); the former config is back and running"
 		if ack.Status != protocol.AckFailed || !ack.RolledBack || ack.Message != want || ack.ConfigVersion != 1 || ack.ConfigSHA256 != hashOf([]byte("one")) {
@@ -159,7 +159,7 @@ func TestChangeIsNotConfirmedByATunnelThatWentDown(t *testing.T) {
 		}
 		return nil // the server is within reach, without the tunnel
 	}}, 50*time.Millisecond)
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || !ack.RolledBack || !strings.Contains(ack.Message, "wfmtest0 is not up") {
 		t.Fatalf("%+v", ack)
 	}
@@ -170,7 +170,7 @@ func TestChangeIsNotConfirmedByATunnelThatWentDown(t *testing.T) {
 func TestWhatChangesNoRunningTunnelNeedsNoConfirmation(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	b := newBenchOn(t, dir, f, cutOff())
-	push(t, b, "req_1", "one", 1)
+	push(t, b, "one", 1)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied || ack.ConfigVersion != 1 || f.read("calls") != "" {
 		t.Fatalf("push to what does not run: %+v, calls %q", ack, f.read("calls"))
 	}
@@ -194,7 +194,7 @@ func leaveOpen(t *testing.T, f *fakeTools, dir string) {
 	runningTunnel(t, f, dir)
 	up, asked := silent()
 	b := newBenchOn(t, dir, f, up)
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	<-asked
 	b.stop()
 	if len(b.sent) > 0 {
@@ -272,7 +272,7 @@ func TestOpenChangeIsFinishedByTheNextAgent(t *testing.T) {
 				c.edit(t, f, dir)
 			}
 			b := newBenchWithin(t, dir, f, c.up, 50*time.Millisecond)
-			push(t, b, "req_1", "two", 2) // the server sends it again
+			push(t, b, "two", 2) // the server sends it again
 			ack := b.nextAck(t, "req_1")
 			if c.message == "" && ack.Status != protocol.AckApplied ||
 				c.message != "" && (ack.Status != protocol.AckFailed || !ack.RolledBack || !strings.Contains(ack.Message, c.message)) {
@@ -284,7 +284,7 @@ func TestOpenChangeIsFinishedByTheNextAgent(t *testing.T) {
 			b.settled(t)
 			wantNode(t, f, dir, c.text, c.runs)
 			before := f.read("calls")
-			push(t, b, "req_1", "two", 2)
+			push(t, b, "two", 2)
 			if again := b.nextAck(t, "req_1"); again.Message != ack.Message || f.read("calls") != before {
 				t.Fatalf("run again: %+v", again)
 			}
@@ -304,7 +304,7 @@ func TestAnsweredChangeStaysWhateverIsLeftOfItsRecord(t *testing.T) {
 	}
 	changeRecord(t, dir, func(c *change) { c.Deadline = time.Now().Add(-time.Hour) })
 	b := newBenchOn(t, dir, f, cutOff())
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied {
 		t.Fatalf("%+v", ack)
 	}
@@ -319,7 +319,7 @@ func TestNothingIsChangedThatCouldNotBeUndone(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(changePath(dir, "cfg_a-node_b"), "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	ack := b.nextAck(t, "req_1")
 	if ack.Status != protocol.AckFailed || ack.RolledBack || !strings.HasPrefix(ack.Message, "nothing was changed: ") || ack.ConfigVersion != 1 {
 		t.Fatalf("%+v", ack)
@@ -336,7 +336,7 @@ func TestTakingBackIsTriedAgain(t *testing.T) {
 		f.set("once", "") // the former config will not start at first
 		return errors.New("no route to host")
 	}}, time.Millisecond)
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || !ack.RolledBack {
 		t.Fatalf("%+v", ack)
 	}
@@ -351,7 +351,7 @@ func TestTakingBackThatDoesNotWorkIsSaidAndEnds(t *testing.T) {
 		f.set("stuck", "")
 		return errors.New("no route to host")
 	}}, time.Millisecond)
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	ack := b.nextAck(t, "req_1")
 	if ack.Status != protocol.AckFailed || ack.RolledBack || !strings.Contains(ack.Message, "device is busy") || ack.ConfigVersion != 1 {
 		t.Fatalf("%+v", ack)
@@ -373,7 +373,7 @@ func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
 		_ = os.Remove(conf)
 		return errors.Join(os.MkdirAll(filepath.Join(conf, "x"), 0o700), errors.New("no route to host"))
 	}}, time.Millisecond)
-	push(t, b, "req_1", "two", 2)
+	push(t, b, "two", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || !strings.Contains(ack.Message, "bringing back the former config did not work either") {
 		t.Fatalf("%+v", ack)
 	}

@@ -342,7 +342,7 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.set("link-wfmtest0", "wg")
-	open := f.gate()
+	f.gate()
 	stop := startCommand()
 	stop.Action = protocol.ActionStop
 	agent := spawnAgent(t, dir)
@@ -350,7 +350,7 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	agent.receive(t, topic, data)
 	f.awaitCall(t)
 	agent.kill(t)
-	open()
+	f.dropGate()
 
 	for range 2 { // also the answer survives
 		b := newBench(t, dir, f)

@@ -141,6 +141,19 @@ func (f *fakeTools) gate() (open func()) {
 	}
 }
 
+// dropGate takes the gate away whether or not somebody waits at it: the tool of a killed agent is
+// ended, at whatever point it was.
+func (f *fakeTools) dropGate() {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "gate")
+	rw, err := os.OpenFile(path, os.O_RDWR, 0) // waits for nobody
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_ = os.Remove(path)
+	_ = rw.Close()
+}
+
 func (f *fakeTools) tunnels(dir string) *tunnels {
 	f.t.Helper()
 	if err := makeDirs(dir); err != nil {

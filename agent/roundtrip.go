@@ -68,7 +68,7 @@ func (s *session) connect(ctx context.Context) (net.Conn, error) {
 // A session that does not answer is made to connect again: by itself it might hold on to a dead
 // connection for longer than a change may wait.
 func (s *session) RoundTrip(ctx context.Context, m outMessage) error {
-	if net.ParseIP(s.profile.MQTT.Host) == nil && resolverIsStale() {
+	if net.ParseIP(s.profile.MQTT.Host) == nil && resolverIsStale("/etc/resolv.conf") {
 		return errors.New("the name servers of this machine have just changed")
 	}
 	conn, err := s.dial(ctx, roundTripLimit)
@@ -107,8 +107,8 @@ func (s *session) Reconnect() {
 
 // resolverIsStale tells that a lookup just now may still go to the former name servers, and so
 // prove nothing.
-func resolverIsStale() bool {
-	info, err := os.Stat("/etc/resolv.conf")
+func resolverIsStale(resolvConf string) bool {
+	info, err := os.Stat(resolvConf)
 	if err != nil {
 		return false
 	}
