@@ -24,7 +24,7 @@ type uplink interface {
 	RoundTrip(ctx context.Context, m outMessage) error
 	// Urgent makes the session connect again without the long waits of a quiet time.
 	Urgent(on bool)
-	// Reconnect gives up the open connection for a new one.
+	// Reconnect gives up the connection, or the attempt at one, for a new one.
 	Reconnect()
 }
 

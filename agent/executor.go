@@ -71,6 +71,7 @@ func (x *executor) Start(ctx context.Context) {
 	}
 	if open != nil {
 		x.running[open.key()] = struct{}{} // the server may send it again meanwhile
+		x.server.Urgent(true)              // from the first attempt to connect on
 	}
 	x.workers.Go(func() {
 		if open != nil {

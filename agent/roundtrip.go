@@ -53,6 +53,11 @@ func (s *session) connect(ctx context.Context) (net.Conn, error) {
 	if s.backoff.Urgent() {
 		limit = roundTripLimit // a packet lost to a wrong route would be sent again too late
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.stopDial = cancel
+	s.mu.Unlock()
 	conn, err := s.dial(ctx, limit)
 	if err != nil {
 		return nil, err
@@ -96,11 +101,15 @@ func (s *session) RoundTrip(ctx context.Context, m outMessage) error {
 // Urgent keeps the pauses between two connection attempts short for as long as it is on.
 func (s *session) Urgent(on bool) { s.backoff.SetUrgent(on) }
 
-// Reconnect ends the open connection, if there is one; the client then makes a new one.
+// Reconnect ends the connection, or the attempt at one: either may have the source address of a
+// route that is gone. The client then makes a new one.
 func (s *session) Reconnect() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.down != nil && s.conn != nil {
+	if s.stopDial != nil {
+		s.stopDial()
+	}
+	if s.conn != nil {
 		_ = s.conn.Close()
 	}
 }

@@ -57,6 +57,7 @@ type session struct {
 	changed   chan struct{}               // closed and replaced when a connection comes up
 	cm        *autopaho.ConnectionManager // set with the first connection
 	conn      net.Conn                    // the newest, so that Reconnect can end it
+	stopDial  context.CancelFunc          // ends the newest attempt to connect
 }
 
 // Run serves until ctx ends, then lets a running command end, says goodbye and disconnects.
