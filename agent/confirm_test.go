@@ -292,6 +292,22 @@ func TestOpenChangeIsFinishedByTheNextAgent(t *testing.T) {
 	}
 }
 
+func TestOpenChangeIsNotAnsweredBeforeItIsSettled(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	leaveOpen(t, f, dir)
+	up, asked := silent()
+	b := newBenchOn(t, dir, f, up)
+	<-asked
+	if ack, done := b.journal.Lookup(protocol.KindPush, "req_1"); done {
+		t.Fatalf("answered %+v", ack)
+	}
+	b.stop()
+	b = newBench(t, dir, f)
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied {
+		t.Fatalf("%+v", ack)
+	}
+}
+
 func TestAnsweredChangeStaysWhateverIsLeftOfItsRecord(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	leaveOpen(t, f, dir)
@@ -378,6 +394,9 @@ func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
 		t.Fatalf("%+v", ack)
 	}
 	b.stop()
+	if c, err := loadChange(dir, "cfg_a-node_b"); err != nil || c == nil || !c.Deadline.IsZero() || c.Former.Text != "one" {
+		t.Fatalf("open change %+v, %v: must not be confirmed any more", c, err)
+	}
 	if err := os.RemoveAll(conf); err != nil {
 		t.Fatal(err)
 	}

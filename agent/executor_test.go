@@ -350,6 +350,7 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	agent.receive(t, topic, data)
 	f.awaitCall(t)
 	agent.kill(t)
+	f.awaitGone("tool") // or it would go on under the hands of the next agent
 	f.dropGate()
 
 	for range 2 { // also the answer survives

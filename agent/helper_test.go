@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -45,6 +46,7 @@ type fakeTools struct {
 
 const fakeQuick = `#!/bin/sh
 family=$(basename "$0" -quick); iface=$(basename "$2" .conf)
+echo $$ > "$FAKE/tool"
 echo "$(basename "$0") $1 $iface" >> "$FAKE/calls"
 die() { [ -e "$FAKE/die-$1" ] && rm "$FAKE/die-$1" && kill -9 $PPID; :; }
 die "before-$1"
@@ -138,6 +140,26 @@ func (f *fakeTools) gate() (open func()) {
 		}
 		_ = os.Remove(path)
 		_ = w.Close()
+	}
+}
+
+// awaitGone waits until the process has ended whose id a tool left in the file name.
+func (f *fakeTools) awaitGone(name string) {
+	f.t.Helper()
+	pid, err := strconv.Atoi(f.read(name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	// The orphan is reaped by init or stays a zombie of it: gone or Z, never asleep.
+	for deadline := time.Now().Add(patience); ; {
+		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			f.t.Fatalf("the %s outlived what started it: %s", name, stat)
+		}
 	}
 }
 

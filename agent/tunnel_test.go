@@ -4,9 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -135,21 +133,7 @@ func TestToolThatHangsIsEndedWithItsChildren(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "did not end within 300ms") {
 		t.Fatalf("err %v", err)
 	}
-	pid, err := strconv.Atoi(f.read("child"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The orphan is reaped by init or stays a zombie of it: gone or Z, never asleep.
-	for deadline := time.Now().Add(patience); ; {
-		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			break
-		}
-		if time.Now().After(deadline) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			t.Fatalf("child of the tool outlived it: %s", stat)
-		}
-	}
+	f.awaitGone("child")
 }
 
 func TestToolTalkingTooMuchIsBounded(t *testing.T) {
