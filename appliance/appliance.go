@@ -48,7 +48,9 @@ type Options struct {
 	Presence presence.Times
 	// DetectInterval is how often each node is asked how it is while somebody watches; 0 means 120 s.
 	DetectInterval time.Duration
-	Logger         *slog.Logger
+	// DetectTimeout is how long a node may take to answer that; 0 means 10 s.
+	DetectTimeout time.Duration
+	Logger        *slog.Logger
 }
 
 // Appliance is a running appliance.
@@ -151,7 +153,7 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 // newBroker joins control, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
-	a.control = control.New(a.db, late, o.Logger)
+	a.control = control.New(a.db, late, o.DetectTimeout, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log}
 	var err error

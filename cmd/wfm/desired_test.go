@@ -36,7 +36,7 @@ func addSite(t *testing.T, network *apptest.Network, a *apptest.Appliance, cfg s
 	s.public = base64.StdEncoding.EncodeToString(key.PublicKey().Bytes())
 	// The tools keep their sockets by interface name in one place, also of other tests.
 	s.Node = a.AddNode(t, cfg, fmt.Sprintf("site%d", number), fmt.Sprintf("wf%d%c", os.Getpid(), 'a'+number))
-	t.Cleanup(func() { apptest.Run(t, "ip", "-n", s.Netns.Name, "link", "del", s.Interface) })
+	t.Cleanup(func() { apptest.Run(t, "ip", "-n", s.Name, "link", "del", s.Interface) })
 	s.run(t)
 	return s
 }

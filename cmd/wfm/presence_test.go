@@ -203,6 +203,24 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 	}
 }
 
+func TestADetectThatIsNotAnsweredInTheTimeItMayTakeIsNoProofAgainstAnOpenConnection(t *testing.T) {
+	a := apptest.Start(t, "", "WFM_DETECT_TIMEOUT_SECONDS=1", "WFM_PRESENCE_GRACE_SECONDS=3600")
+	cfg := a.AddConfig(t, "home")
+	id, login := bindRaw(t, a, cfg, "silent")
+	login.WillTopic = ""
+	n := &apptest.Node{Appliance: a, ConfigID: cfg, ID: id}
+	c := mqtttest.Dial(t, mqttAddr(t, a), 5)
+	c.Connect(login)
+	c.Subscribe(1, n.Topic("detect"))
+	got := n.Control(t, "detect")
+	if got["state"] != "unknown" || !strings.Contains(got["message"].(string), "no answer within 1s") {
+		t.Errorf("a detect without an answer: %v", got)
+	}
+	n.Await(t, "online")
+	_ = c.Close()
+	n.Await(t, "dropped") // now it counts, and nothing waits for the grace
+}
+
 func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches(t *testing.T) {
 	a := apptest.Start(t, "", "WFM_PRESENCE_GRACE_SECONDS=1", "WFM_DETECT_INTERVAL_SECONDS=10")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")

@@ -104,6 +104,11 @@ func settingsTable() []setting {
 			s.DetectInterval = time.Duration(n) * time.Second
 			return err
 		}},
+		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", "10", "how long a node may take to answer that", func(s *settings, v string) error {
+			n, err := number(v, 1, 300)
+			s.DetectTimeout = time.Duration(n) * time.Second
+			return err
+		}},
 		{"log-level", "WFM_LOG_LEVEL", "info", "debug, info, warn or error", func(s *settings, v string) error {
 			if s.logLevel.UnmarshalText([]byte(v)) != nil {
 				return errors.New("want debug, info, warn or error")
