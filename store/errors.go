@@ -75,6 +75,15 @@ var (
 	ErrMQTTUnavailable = errors.New("the MQTT broker is not available")
 )
 
+// Errors about TLS certificates. They stand here because both who keeps them and who hands out what
+// verifies them need them.
+var (
+	// ErrTLSNotReady is returned while there is no certificate, or no root that verifies it.
+	ErrTLSNotReady = errors.New("there is no TLS certificate yet")
+	// ErrTLSHost is returned for a host that no certificate is for.
+	ErrTLSHost = errors.New("the TLS certificate is not for this host")
+)
+
 // diskError gives the errors of bbolt and the system that an operator can act on one of our
 // sentinels, and keeps the rest.
 func diskError(err error) error {
