@@ -8,8 +8,9 @@ import (
 
 // conn is a client's connection as the broker gets it.
 type conn struct {
-	net.Conn
-	prefix       []byte // read by the listener already, still to be read by the broker
+	net.Conn              // with TLS, the encrypted one
+	raw          net.Conn // what it runs over, or the same
+	prefix       []byte   // read by the listener already, still to be read by the broker
 	writeTimeout time.Duration
 	done         chan struct{}
 	address      string // what limits count
@@ -34,8 +35,11 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
+	if err == nil {
+		err = c.SetWriteDeadline(time.Time{}) // TLS writes between ours, too, to change keys
+	}
 	if err != nil {
-		_ = c.Close()
+		c.abort()
 	}
 	return n, err
 }
@@ -47,9 +51,22 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
+// Close closes the connection. TLS says goodbye first, to a client that takes it at once.
 func (c *conn) Close() error {
-	c.closeOnce.Do(func() { c.closeErr = c.Conn.Close() })
+	c.closeOnce.Do(func() {
+		late := time.AfterFunc(goodbyeTimeout, func() { _ = c.raw.Close() })
+		defer late.Stop()
+		c.closeErr = c.Conn.Close()
+	})
 	return c.closeErr
+}
+
+const goodbyeTimeout = 50 * time.Millisecond
+
+// abort closes the connection without a word, and so at once. It ends a goodbye under way.
+func (c *conn) abort() {
+	err := c.raw.Close()
+	c.closeOnce.Do(func() { c.closeErr = err })
 }
 
 // Done is closed when the broker has let go of the connection and the registry has cleaned up.
