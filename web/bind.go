@@ -33,6 +33,11 @@ func (s *Server) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if u, err := url.Parse(address); err == nil {
+		if err := s.cover(u.Hostname()); err != nil {
+			return err
+		}
+	}
 	var nodeID, token string
 	var expires time.Time
 	if err := s.opts.Store.Update(func(tx *store.Tx) error {
@@ -115,6 +120,11 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
+	host := s.mqttHost(requestHost(c.Request().Host))
+	caCert, err := s.caCert(host)
+	if err != nil {
+		return err
+	}
 	body, err := readBody(c, bindBodyLimit)
 	if err != nil {
 		return err
@@ -139,7 +149,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
 	s.kick(bound.Node.ID)  // the session of the agent that was bound before
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, s.bindResponse(bound, client, requestHost(c.Request().Host)))
+	return respond(c, s.bindResponse(bound, client, host, caCert))
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -155,14 +165,7 @@ func bindRefusal(err error) error {
 	return err
 }
 
-func (s *Server) bindResponse(b store.Bound, client store.Client, host string) protocol.BindResponse {
-	if s.opts.MQTTHost != "" {
-		host = s.opts.MQTTHost
-	} else if host == "" {
-		if u, err := url.Parse(s.origins.public); err == nil {
-			host = u.Hostname()
-		}
-	}
+func (s *Server) bindResponse(b store.Bound, client store.Client, host, caCert string) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -171,7 +174,7 @@ func (s *Server) bindResponse(b store.Bound, client store.Client, host string) p
 			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
 		},
 		MQTT: protocol.BindMQTT{
-			Host: host, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Host: host, Port: s.opts.MQTTPort, TLS: s.opts.MQTTTLS, CACert: caCert, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
 			Topics: protocol.BindTopics{
 				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),

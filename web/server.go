@@ -56,6 +56,13 @@ type Options struct {
 	// request was sent to.
 	MQTTHost string
 	MQTTPort int
+	// MQTTTLS has bind hand out TLS: MQTTPort is the port for it then, and what Certificates say is
+	// to be trusted.
+	MQTTTLS bool
+	// Certificates may be nil while nothing is served with TLS.
+	Certificates Certificates
+	// HTTPSPort is where people are redirected to from HTTP. 0: nowhere.
+	HTTPSPort int
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string

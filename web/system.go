@@ -64,6 +64,7 @@ type systemServices struct {
 	Store storeServiceView `json:"store"`
 	MQTT  mqttServiceView  `json:"mqtt"`
 	HTTP  httpServiceView  `json:"http"`
+	TLS   tlsServiceView   `json:"tls"`
 }
 
 type systemStatusView struct {
@@ -151,6 +152,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 		Store: storeServiceView{Status: "ok", SizeBytes: s.opts.Store.Size()},
 		MQTT:  s.mqttService(),
 		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
+		TLS:   s.tlsService(),
 	}
 	if err := s.opts.Store.WriteError(); err != nil {
 		v.Services.Store.Status, v.Services.Store.Error = "error", storeProblem(err)
