@@ -153,7 +153,7 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 
 // retryIn is the pause after so many failures before this one.
 func retryIn(failures int) time.Duration {
-	return min(15*time.Second<<min(failures, 10), time.Hour)
+	return min(5*time.Second<<min(failures, 10), time.Hour)
 }
 
 func (a *acmeSource) roots() ([]*x509.Certificate, error) {

@@ -79,6 +79,16 @@ func served(t *testing.T, addr, host string) []*x509.Certificate {
 	return c.(*tls.Conn).ConnectionState().PeerCertificates
 }
 
+// trust is for clients that trust the CA and no other.
+func trust(t *testing.T, ca string) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(ca)) {
+		t.Fatal("no CA certificate")
+	}
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+}
+
 // tlsStatus is services.tls of the system status.
 func tlsStatus(t *testing.T, a *apptest.Appliance) map[string]any {
 	t.Helper()
