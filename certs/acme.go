@@ -134,7 +134,7 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 	for {
 		err := a.get(ctx, name)
 		if err == nil {
-			a.keeper.changed()
+			_ = a.keeper.changed() // kept for the status
 			return
 		}
 		wait := retryIn(attempts)

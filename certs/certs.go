@@ -78,6 +78,7 @@ type Keeper struct {
 	stopped  chan struct{}
 
 	mu        sync.Mutex
+	verified  [][]*x509.Certificate // chains whose roots are kept
 	lastError string
 	failedAt  time.Time
 	nextTry   time.Time // while there is no certificate
@@ -121,7 +122,7 @@ func (k *Keeper) Start() error {
 	if err := k.kept.begin(); err != nil {
 		k.failed(err) // on a full disk, what is there is served all the same
 	}
-	k.changed()
+	_ = k.changed() // kept for the status
 	k.wg.Go(func() { k.source.run(k.ctx) })
 	k.wg.Go(k.watch)
 	return nil
@@ -190,20 +191,12 @@ func (k *Keeper) CACert(host string) (string, error) {
 	if host != "" && !slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return c[0].VerifyHostname(host) == nil }) {
 		return "", store.ErrTLSHost
 	}
-	roots, err := k.roots()
-	if err != nil {
-		return "", err
+	if !k.isVerified(chains) {
+		if err := k.changed(); err != nil {
+			return "", err
+		}
 	}
-	return string(encodeCertificates(roots...)), nil
-}
-
-// roots are those of what is served, and those that were handed out before.
-func (k *Keeper) roots() ([]*x509.Certificate, error) {
-	present, err := k.source.roots()
-	if err != nil {
-		return nil, err
-	}
-	return k.kept.add(present)
+	return string(encodeCertificates(k.kept.all()...)), nil
 }
 
 // Cover has the own CA's certificate cover host too, from now on. Others cover what they cover.
@@ -211,7 +204,10 @@ func (k *Keeper) roots() ([]*x509.Certificate, error) {
 func (k *Keeper) Cover(host string) error {
 	_, err := k.CACert(host)
 	if l, ok := k.source.(*local); ok && errors.Is(err, store.ErrTLSHost) {
-		return l.learn(k.ctx, host)
+		if err := l.learn(k.ctx, host); err != nil {
+			return err
+		}
+		return k.changed()
 	}
 	return err
 }
@@ -226,23 +222,24 @@ func (k *Keeper) Renew(ctx context.Context, newCA bool) error {
 		k.failed(err)
 		return err
 	}
-	k.changed()
-	return nil
+	return k.changed()
 }
 
-// changed is called when certificates have come.
-func (k *Keeper) changed() {
-	if len(k.source.inUse()) == 0 {
-		return
+// changed is called when certificates may have come: it finds the roots that verify them, and keeps
+// those before anybody is told of them.
+func (k *Keeper) changed() error {
+	chains := k.source.inUse()
+	if len(chains) == 0 {
+		return nil
 	}
 	before := k.kept.all()
 	present, err := k.source.roots()
 	if err == nil {
-		_, err = k.kept.add(present)
+		err = k.kept.add(present)
 	}
 	if err != nil {
 		k.failed(err)
-		return
+		return err
 	}
 	if len(before) > 0 && !slices.ContainsFunc(present, func(c *x509.Certificate) bool { return slices.ContainsFunc(before, c.Equal) }) {
 		k.log.Error("the certificate has another root than before: agents bound before today do not trust it; bind them again",
@@ -250,7 +247,16 @@ func (k *Keeper) changed() {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.verified = chains
 	k.lastError, k.failedAt, k.nextTry = "", time.Time{}, time.Time{}
+	return nil
+}
+
+// isVerified reports whether the roots of just these chains are kept.
+func (k *Keeper) isVerified(chains [][]*x509.Certificate) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.EqualFunc(k.verified, chains, func(a, b []*x509.Certificate) bool { return a[0].Equal(b[0]) })
 }
 
 // failed keeps what went wrong for the status. Whoever calls it logs, or lets certmagic log.
@@ -266,19 +272,13 @@ func (k *Keeper) failed(err error) {
 // watch sees what certmagic has renewed by itself, and warns, once a day, of certificates that run out.
 func (k *Keeper) watch() {
 	var warned time.Time
-	seen := k.source.inUse()
 	for pause(k.ctx, cmp.Or(k.o.check, time.Minute)) == nil {
-		if now := k.source.inUse(); !sameChains(seen, now) {
-			seen = now
-			k.changed()
+		if !k.isVerified(k.source.inUse()) {
+			_ = k.changed() // kept for the status
 		}
 		if w := k.Status().Warning; w != "" && time.Since(warned) > 24*time.Hour {
 			k.log.Warn("a certificate runs out", "warning", w)
 			warned = time.Now()
 		}
 	}
-}
-
-func sameChains(a, b [][]*x509.Certificate) bool {
-	return slices.EqualFunc(a, b, func(x, y []*x509.Certificate) bool { return x[0].Equal(y[0]) })
 }

@@ -55,7 +55,7 @@ func (f *files) run(ctx context.Context) {
 			f.keeper.failed(err)
 		case fresh:
 			f.keeper.log.Info("certificate files were read again", "not_after", f.served.Load().chain[0].NotAfter.UTC())
-			f.keeper.changed()
+			_ = f.keeper.changed() // kept for the status
 		}
 	}
 }

@@ -76,8 +76,13 @@ func (l *local) start(ctx context.Context) error {
 }
 
 func (l *local) run(ctx context.Context) {
+	failing := true // perhaps, since start
 	for pause(ctx, cmp.Or(l.keeper.o.check, localCheck)) == nil {
-		if err := l.ensure(ctx, false); err != nil && ctx.Err() == nil {
+		err := l.ensure(ctx, false)
+		if err == nil && (failing || !l.keeper.isVerified(l.inUse())) {
+			err = l.keeper.changed()
+		}
+		if failing = err != nil; failing && ctx.Err() == nil {
 			l.keeper.log.Warn("cannot issue a certificate, will try again", "err", err)
 			l.keeper.failed(err)
 		}

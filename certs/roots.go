@@ -141,22 +141,22 @@ func (k *kept) liveLocked() []*x509.Certificate {
 	return slices.Clone(k.roots)
 }
 
-// add keeps the roots too, newest first, and returns all. They are on disk when it returns.
-func (k *kept) add(present []*x509.Certificate) ([]*x509.Certificate, error) {
+// add keeps the roots too, newest first. They are on disk when it returns.
+func (k *kept) add(present []*x509.Certificate) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.liveLocked()
 	all := merge(before, present)
 	if len(all) == len(before) {
-		return all, nil
+		return nil
 	}
 	slices.SortStableFunc(all, func(a, b *x509.Certificate) int { return b.NotBefore.Compare(a.NotBefore) })
 	text := encodeCertificates(all...)
 	if err := k.db.Update(func(tx *store.Tx) error { return tx.PutFile(k.key(), text) }); err != nil {
-		return nil, fmt.Errorf("keep the CA certificates: %w", err)
+		return fmt.Errorf("keep the CA certificates: %w", err)
 	}
 	k.roots = all
-	return slices.Clone(all), nil
+	return nil
 }
 
 // Stored reads what is kept in the store: every certificate, and the PEM of the roots that clients

@@ -199,6 +199,17 @@ func checkTogether(s settings) error {
 	if s.MQTTEnabled && s.MQTTAddr == "" && !s.MQTTTLSEnabled {
 		return errors.New("--mqtt-addr is off and --mqtt-tls-enabled is not true: nobody could connect; set one of them, or --enable-mqtt-services=false")
 	}
+	secure := s.HTTPSAddr != "" || (s.MQTTEnabled && s.MQTTTLSEnabled)
+	switch {
+	case s.TLSIssuer != "local" && !secure:
+		return fmt.Errorf("--tls-issuer is %s, but nothing is served with TLS; set --mqtt-tls-enabled=true or --https-addr", s.TLSIssuer)
+	case len(s.ACME.Domains) > 0 && s.TLSIssuer != "acme":
+		return errors.New("--acme-domains is set, but --tls-issuer is not acme; set it, or leave the domains out")
+	case s.TLSCertFile+s.TLSKeyFile != "" && s.TLSIssuer != "files":
+		return errors.New("--tls-cert-file or --tls-key-file is set, but --tls-issuer is not files; set it, or leave the files out")
+	case (s.ACME.EABKeyID == "") != (s.ACME.EABHMAC == ""):
+		return errors.New("--acme-eab-key-id and WFM_ACME_EAB_HMAC go together: set both or none")
+	}
 	return nil
 }
 

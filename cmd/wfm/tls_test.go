@@ -429,6 +429,10 @@ func TestBadTLSSettingsAreSaidInOneSentence(t *testing.T) {
 		want string
 	}{
 		"nobody could connect":  {[]string{"--mqtt-addr", "off", "--mqtt-tls-enabled", "false"}, "nobody could connect"},
+		"issuer for nothing":    {[]string{"--mqtt-tls-enabled", "false", "--tls-issuer", "acme"}, "nothing is served with TLS"},
+		"domains for nothing":   {[]string{"--acme-domains", "a.test"}, "--tls-issuer is not acme"},
+		"files for nothing":     {[]string{"--tls-cert-file", certFile}, "--tls-issuer is not files"},
+		"half an account":       {[]string{"--tls-issuer", "acme", "--acme-eab-key-id", "k"}, "set both or none"},
 		"unknown issuer":        {[]string{"--tls-issuer", "magic"}, "want local, acme or files"},
 		"ACME without a domain": {[]string{"--tls-issuer", "acme"}, "WFM_ACME_DOMAINS"},
 		"ACME over HTTP":        {[]string{"--tls-issuer", "acme", "--acme-directory", "http://a.test"}, "want an https:// URL"},
