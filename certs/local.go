@@ -229,7 +229,7 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 	}
 	for _, h := range hosts {
 		if g.permits(h) && chain[0].VerifyHostname(h) != nil {
-			return g.managed.renew(ctx, firstName)
+			return g.renew(ctx, firstName)
 		}
 	}
 	return nil
@@ -354,7 +354,7 @@ func (l *local) renew(ctx context.Context, newCA bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, g := range *l.served.Load() {
-		if err := g.managed.renew(ctx, firstName); err != nil {
+		if err := g.renew(ctx, firstName); err != nil {
 			return err
 		}
 	}

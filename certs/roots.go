@@ -170,7 +170,8 @@ func Stored(db *store.DB) (certificates []Certificate, caCert string, err error)
 		}
 		k := kept{issuer: Issuer(present.Value)}
 		for _, key := range tx.Files("", true) {
-			if key != k.key() && !(strings.HasPrefix(key, "certificates/") && strings.HasSuffix(key, ".crt")) {
+			leaf := strings.HasPrefix(key, "certificates/") && strings.HasSuffix(key, ".crt")
+			if !leaf && key != k.key() {
 				continue
 			}
 			f, _, err := tx.File(key)
@@ -182,7 +183,7 @@ func Stored(db *store.DB) (certificates []Certificate, caCert string, err error)
 				return fmt.Errorf("read %s: %w", key, err)
 			}
 			kind := "server"
-			if key == k.key() {
+			if !leaf {
 				kind, caCert = "root", string(f.Value)
 			} else if len(found) > 0 {
 				found = found[:1] // the rest is the way to the root

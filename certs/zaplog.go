@@ -17,6 +17,7 @@ var _ zapcore.Core = (*zapCore)(nil)
 
 // Enabled, With, Check, Write and Sync are what zap asks of a core.
 func (c *zapCore) Enabled(level zapcore.Level) bool { return level >= zapcore.ErrorLevel }
+
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
 	return &zapCore{c.log.With(attrs(fields)...)}
 }

@@ -170,8 +170,7 @@ func translate(err error) answer {
 			return known.answer
 		}
 	}
-	var renewal *renewalError
-	if errors.As(err, &renewal) {
+	if renewal, ok := errors.AsType[*renewalError](err); ok {
 		return answer{http.StatusBadGateway, "CERTIFICATE_RENEWAL_FAILED", renewal.Error(), nil}
 	}
 	return answer{http.StatusInternalServerError, codeInternal, "Something went wrong inside the appliance; its log has the details under this request_id.", nil}

@@ -90,7 +90,7 @@ func awaitCertificate(t *testing.T, a *apptest.Appliance) {
 }
 
 // renewalKeepsConnections binds an agent, and has it and another client live through a renewal.
-func renewalKeepsConnections(t *testing.T, a *apptest.Appliance) (n *apptest.Node) {
+func renewalKeepsConnections(t *testing.T, a *apptest.Appliance) {
 	t.Helper()
 	cfg := a.AddConfig(t, "home")
 	n, held := a.AddNode(t, cfg, "a", "wg0"), a.AddNode(t, cfg, "b", "wg1")
@@ -113,7 +113,6 @@ func renewalKeepsConnections(t *testing.T, a *apptest.Appliance) (n *apptest.Nod
 	}
 	agent.Kill()
 	n.StartAgent(t)
-	return n
 }
 
 func TestACMEByHTTP01(t *testing.T) {

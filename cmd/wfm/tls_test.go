@@ -442,7 +442,7 @@ func TestBadTLSSettingsAreSaidInOneSentence(t *testing.T) {
 		"another's key":         {[]string{"--tls-issuer", "files", "--tls-cert-file", certFile, "--tls-key-file", keyFile}, "does not match"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, code := apptest.Run(t, apptest.Binary("wfm"), append(append(free[:len(free):len(free)], "--data-dir", t.TempDir()), tc.args...)...)
+			out, code := apptest.Run(t, apptest.Binary("wfm"), slices.Concat(free, []string{"--data-dir", t.TempDir()}, tc.args)...)
 			if code == 0 || !strings.Contains(out, tc.want) || strings.Count(strings.TrimSpace(out), "\n") != 0 {
 				t.Errorf("exit code %d: %s", code, out)
 			}

@@ -84,9 +84,6 @@ func Hosts(t *testing.T, names ...string) {
 	t.Helper()
 	NeedRoot(t)
 	file := WriteFile(t, "hosts", "127.0.0.1 localhost "+strings.Join(names, " ")+"\n::1 localhost\n")
-	if err := os.Chmod(file, 0o644); err != nil {
-		t.Fatal(err)
-	}
 	if err := syscall.Mount(file, "/etc/hosts", "", syscall.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
