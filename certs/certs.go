@@ -212,6 +212,21 @@ func (k *Keeper) Cover(host string) error {
 	return err
 }
 
+// Fingerprint is the SHA-256, hex, of the own CA's certificate for the host; empty with other
+// issuers, whose certificates machines may trust by themselves.
+func (k *Keeper) Fingerprint(host string) string {
+	l, ok := k.source.(*local)
+	if !ok {
+		return ""
+	}
+	if g := l.pick(host); g != nil {
+		if chain := g.chain(firstName); chain != nil {
+			return describe("server", chain[0]).SHA256
+		}
+	}
+	return ""
+}
+
 // Renew replaces the certificates now; files are read again. With newCA the own CA makes itself a
 // new root, and hands out the old one beside it. The certificate in use stays when that fails.
 func (k *Keeper) Renew(ctx context.Context, newCA bool) error {

@@ -33,10 +33,12 @@ func (s *Server) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	pin := ""
 	if u, err := url.Parse(address); err == nil {
 		if err := s.cover(u.Hostname()); err != nil {
 			return err
 		}
+		pin = s.pin(c.Request(), u)
 	}
 	var nodeID, token string
 	var expires time.Time
@@ -53,7 +55,7 @@ func (s *Server) bindCommand(c echo.Context) error {
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
 	return respond(c, map[string]any{
-		"command":    "wfm-agent bind --server " + quoted(address) + " --token " + token,
+		"command":    "wfm-agent bind --server " + quoted(address) + pin + " --token " + token,
 		"token":      token,
 		"expires_at": when(expires),
 	})

@@ -347,6 +347,30 @@ func TestHTTPSIsServedWithTheSameCertificateAndHTTPLeadsThere(t *testing.T) {
 	n.StartAgent(t)
 }
 
+func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
+	a := withTLS(t, "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t))
+	n := &apptest.Node{Appliance: a, ConfigID: a.AddConfig(t, "home"), AgentDir: t.TempDir()}
+	n.ID = a.Must(t, "POST", "/api/v1/configs/"+n.ConfigID+"/nodes", map[string]any{"name": "a"})["node_id"].(string)
+	command := a.Must(t, "POST", n.Path("bind-command"), nil)["command"].(string)
+	run := func(command string) (string, int) {
+		return apptest.Run(t, apptest.Binary("wfm-agent"), append(strings.Fields(command)[1:], "--dir", n.AgentDir)...)
+	}
+	sum := fingerprint(served(t, strings.TrimPrefix(a.URL, "https://"), "localhost")[0])
+	if !strings.Contains(command, " --cert-sha256 "+sum+" ") {
+		t.Fatal("the bind command does not name the certificate")
+	}
+	if out, code := run(strings.Replace(command, sum, strings.Repeat("0", 64), 1)); code == 0 || !strings.Contains(out, "somebody may stand between") {
+		t.Errorf("bind at a server with another certificate: exit code %d: %s", code, out)
+	}
+	if out, code := run(strings.Replace(command, " --cert-sha256 "+sum, "", 1)); code == 0 || !strings.Contains(out, "certificate") {
+		t.Errorf("bind at a server the system does not trust: exit code %d: %s", code, out)
+	}
+	if out, code := run(command); code != 0 {
+		t.Fatalf("bind: %s", out)
+	}
+	n.StartAgent(t)
+}
+
 func TestCertificateFilesAreSwappedUnderLoad(t *testing.T) {
 	apptest.Need(t, "mosquitto_sub")
 	ca, next := newTestCA(t, "site"), newTestCA(t, "next")
