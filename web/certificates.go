@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,7 +90,11 @@ func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
 	}
 	for _, c := range st.Certificates {
 		if c.Kind == "server" {
-			v.Names = append(v.Names, c.Names...)
+			for _, name := range c.Names {
+				if !slices.Contains(v.Names, name) {
+					v.Names = append(v.Names, name)
+				}
+			}
 		}
 	}
 	switch {

@@ -16,7 +16,7 @@ import (
 
 // Limits of a connection. The longest answer is a command that is waited for, see maxWait.
 const (
-	readHeaderTimeout = 10 * time.Second
+	readHeaderTimeout = 9 * time.Second // also for a TLS handshake before the header
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 90 * time.Second
 	idleTimeout       = 30 * time.Second // an open connection is one of a limited number

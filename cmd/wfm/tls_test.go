@@ -321,6 +321,34 @@ func TestCertificateIsForWhateverHostAgentsAreTold(t *testing.T) {
 	}
 }
 
+func TestCAThatIsHeldToThePublicHostWorksForOtherClients(t *testing.T) {
+	apptest.Need(t, "mosquitto_pub")
+	apptest.Hosts(t, "wfm.test", "new.example")
+	a := withTLS(t, "WFM_MQTT_PUBLIC_HOST=wfm.test")
+	cfg := a.AddConfig(t, "home")
+	n := a.AddNode(t, cfg, "a", "wg0")
+	a.Stop(t)
+	a.Restart(t, "WFM_MQTT_PUBLIC_HOST=new.example") // which needs another root
+	late := a.AddNode(t, cfg, "b", "wg1")
+	for _, tc := range []struct {
+		node         *apptest.Node
+		host, caFile string
+		works        bool
+	}{
+		{n, "wfm.test", n.CAFile, true},
+		{n, "127.0.0.1", n.CAFile, true},
+		{late, "new.example", late.CAFile, true},
+		{late, "wfm.test", late.CAFile, true},
+		{late, "new.example", n.CAFile, false},
+	} {
+		if out, code := publishTLS(t, tc.node, tc.host, tc.caFile); (code == 0) != tc.works {
+			t.Errorf("%s: exit code %d: %s", tc.host, code, out)
+		}
+	}
+	n.StartAgent(t)
+	late.StartAgent(t)
+}
+
 func TestHTTPSIsServedWithTheSameCertificateAndHTTPLeadsThere(t *testing.T) {
 	httpsPort := apptest.FreePort(t)
 	a := withTLS(t, "WFM_HTTPS_ADDR=127.0.0.1:"+httpsPort) // its calls go over HTTPS, with the CA from ca.pem

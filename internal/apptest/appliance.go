@@ -70,8 +70,13 @@ func (a *Appliance) Restart(t *testing.T, env ...string) {
 }
 
 // PlainURL is the appliance's address without TLS.
-func (a *Appliance) PlainURL() string {
-	return "http://" + strings.TrimPrefix(a.env[1], "WFM_HTTP_ADDR=")
+func (a *Appliance) PlainURL() (address string) {
+	for _, v := range a.env { // the last one counts
+		if addr, ok := strings.CutPrefix(v, "WFM_HTTP_ADDR="); ok {
+			address = "http://" + addr
+		}
+	}
+	return address
 }
 
 // trusting is a client that trusts the CA certificate at the address, and no other.
