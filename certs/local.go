@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,9 +26,7 @@ const (
 	rolloverBefore = 2 * 365 * 24 * time.Hour // the end of a root: from then on there is a newer one beside it
 	retireBefore   = 24 * time.Hour           // the end of a root: from then on nothing is signed with it
 
-	localCheck   = time.Minute // between looks at this machine's addresses
-	maxLearned   = 64          // hosts that agents were told to connect to
-	maxAddresses = 64          // of this machine
+	localCheck = time.Minute // between looks at this machine's addresses
 
 	keyAuthorities = "local-ca"       // /1/ca.crt, /1/ca.key, /2/…
 	keyLearned     = "local-ca/hosts" // JSON
@@ -146,7 +143,7 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 	now, hosts := time.Now(), l.hosts()
 	live := l.retire(now)
 	if n := len(live); newRoot || n == 0 || live[n-1].root.NotAfter.Sub(now) < rolloverBefore ||
-		slices.ContainsFunc(hosts, func(h string) bool { return !live[n-1].permits(h) }) {
+		slices.ContainsFunc(l.told(), func(h string) bool { return !live[n-1].permits(h) }) {
 		g, err := l.makeGeneration(hosts, now)
 		if err != nil {
 			return err
@@ -232,77 +229,6 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 			return g.renew(ctx, firstName)
 		}
 	}
-	return nil
-}
-
-// hosts are all that the certificates are for.
-func (l *local) hosts() []string {
-	hosts := []string{firstName, "127.0.0.1", "::1"}
-	if name, err := os.Hostname(); err == nil {
-		hosts = append(hosts, name)
-	}
-	hosts = append(append(hosts, l.keeper.o.PublicHost), l.keeper.o.Hosts...)
-	l.learning.Lock()
-	hosts = append(hosts, l.learned...)
-	l.learning.Unlock()
-	addresses, _ := net.InterfaceAddrs() // none is no reason to have no certificate
-	for _, a := range addresses[:min(len(addresses), maxAddresses)] {
-		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() {
-			hosts = append(hosts, n.IP.String())
-		}
-	}
-	var out []string
-	for _, h := range hosts {
-		if h = strings.ToLower(strings.TrimSuffix(h, ".")); isHost(h) && !slices.Contains(out, h) {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
-// isHost reports whether a certificate can be for it.
-func isHost(h string) bool {
-	if net.ParseIP(h) != nil {
-		return true
-	}
-	if h == "" || len(h) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(h, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return false
-		}
-	}
-	return true
-}
-
-// learn adds a host for good: agents are told of it, and changing the settings must not cut them off.
-func (l *local) learn(ctx context.Context, host string) error {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if err := l.note(host); err != nil {
-		return err
-	}
-	return l.ensure(ctx, false)
-}
-
-func (l *local) note(host string) error {
-	l.learning.Lock()
-	defer l.learning.Unlock()
-	if slices.Contains(l.learned, host) {
-		return nil
-	}
-	if !isHost(host) || len(l.learned) >= maxLearned {
-		return store.ErrTLSHost
-	}
-	learned := append(slices.Clone(l.learned), host)
-	text, err := json.Marshal(learned)
-	if err != nil {
-		return fmt.Errorf("encode hosts: %w", err)
-	}
-	if err := l.keeper.o.Store.Update(func(tx *store.Tx) error { return tx.PutFile(keyLearned, text) }); err != nil {
-		return fmt.Errorf("keep the host: %w", err)
-	}
-	l.learned = learned
 	return nil
 }
 

@@ -186,10 +186,21 @@ func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 	}
 }
 
-// age puts a CA into the store that was made so long ago.
-func age(t *testing.T, db *store.DB, ago time.Duration) {
+func TestAnotherNameOfTheMachineNeedsNoOtherRoot(t *testing.T) {
+	db := openStore(t)
+	age(t, db, 0, firstName, "wfm.example.org") // as in a container, which has a new name each time it is made
+	k, _ := run(t, Options{Store: db, PublicHost: "wfm.example.org"})
+	ca := caCert(t, k, "wfm.example.org")
+	if strings.Count(ca, "BEGIN CERTIFICATE") != 1 {
+		t.Error("another root was made")
+	}
+	mustConnect(t, k, ca, "wfm.example.org")
+}
+
+// age puts a CA into the store that was made so long ago, for the domains.
+func age(t *testing.T, db *store.DB, ago time.Duration, domains ...string) {
 	t.Helper()
-	a, err := newAuthority(nil, time.Now().Add(-ago))
+	a, err := newAuthority(domains, time.Now().Add(-ago))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,17 +51,11 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// Close closes the connection. TLS says goodbye first, to a client that takes it at once.
+// Close closes the connection. TLS says goodbye first, unless a write hangs.
 func (c *conn) Close() error {
-	c.closeOnce.Do(func() {
-		late := time.AfterFunc(goodbyeTimeout, func() { _ = c.raw.Close() })
-		defer late.Stop()
-		c.closeErr = c.Conn.Close()
-	})
+	c.closeOnce.Do(func() { c.closeErr = c.Conn.Close() })
 	return c.closeErr
 }
-
-const goodbyeTimeout = 50 * time.Millisecond
 
 // abort closes the connection without a word, and so at once. It ends a goodbye under way.
 func (c *conn) abort() {
