@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -62,11 +63,11 @@ func (l *local) start(ctx context.Context) error {
 	if err := l.load(); err != nil {
 		return err
 	}
-	ensure := func() error { return l.ensure(ctx, false) }
-	if host := l.keeper.o.PublicHost; host != "" {
-		ensure = func() error { return l.learn(ctx, host) }
+	var err error
+	if host := onlyHosts([]string{l.keeper.o.PublicHost}); host != nil {
+		err = l.note(host[0]) // agents are told of it, and the setting may change
 	}
-	if err := ensure(); err != nil {
+	if err = errors.Join(err, l.ensure(ctx, false)); err != nil {
 		l.keeper.failed(err) // a full disk, say; run tries again
 	}
 	return nil
@@ -148,10 +149,8 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 		if err != nil {
 			return err
 		}
+		// Without a certificate yet, it serves hosts only that no other could. It is not made again.
 		live = append(slices.Clone(live), g)
-		if err := g.get(ctx, firstName); err != nil { // before it is served
-			return err
-		}
 		l.served.Store(&live)
 	}
 	for _, g := range live {
