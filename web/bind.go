@@ -33,6 +33,13 @@ func (s *Server) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	pin := ""
+	if u, err := url.Parse(address); err == nil {
+		if err := s.cover(u.Hostname()); err != nil {
+			return err
+		}
+		pin = s.pin(c.Request(), u)
+	}
 	var nodeID, token string
 	var expires time.Time
 	if err := s.opts.Store.Update(func(tx *store.Tx) error {
@@ -48,7 +55,7 @@ func (s *Server) bindCommand(c echo.Context) error {
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
 	return respond(c, map[string]any{
-		"command":    "wfm-agent bind --server " + quoted(address) + " --token " + token,
+		"command":    "wfm-agent bind --server " + quoted(address) + pin + " --token " + token,
 		"token":      token,
 		"expires_at": when(expires),
 	})
@@ -115,6 +122,11 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
+	host := s.mqttHost(requestHost(c.Request().Host))
+	caCert, err := s.caCert(host)
+	if err != nil {
+		return err
+	}
 	body, err := readBody(c, bindBodyLimit)
 	if err != nil {
 		return err
@@ -129,7 +141,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := body.err(); err != nil {
 		return err
 	}
-	client.MQTTHost = s.mqttHost(requestHost(c.Request().Host))
+	client.MQTTHost = host
 	var bound store.Bound
 	var conf *protocol.DesiredConf
 	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
@@ -144,7 +156,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
 	s.kick(bound.Node.ID)  // the session of the agent that was bound before
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, s.bindResponse(bound, client, conf))
+	return respond(c, s.bindResponse(bound, client, caCert, conf))
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -160,20 +172,7 @@ func bindRefusal(err error) error {
 	return err
 }
 
-// mqttHost is the broker's name or address for an agent that found the appliance under host.
-func (s *Server) mqttHost(host string) string {
-	if s.opts.MQTTHost != "" {
-		return s.opts.MQTTHost
-	}
-	if host == "" || len(host) > 255 { // no name is longer
-		if u, err := url.Parse(s.origins.public); err == nil {
-			return u.Hostname()
-		}
-	}
-	return host
-}
-
-func (s *Server) bindResponse(b store.Bound, client store.Client, conf *protocol.DesiredConf) protocol.BindResponse {
+func (s *Server) bindResponse(b store.Bound, client store.Client, caCert string, conf *protocol.DesiredConf) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -182,7 +181,7 @@ func (s *Server) bindResponse(b store.Bound, client store.Client, conf *protocol
 			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
 		},
 		MQTT: protocol.BindMQTT{
-			Host: client.MQTTHost, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Host: client.MQTTHost, Port: s.opts.MQTTPort, TLS: s.opts.MQTTTLS, CACert: caCert, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
 			Topics: protocol.BindTopics{
 				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),

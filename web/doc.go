@@ -4,8 +4,8 @@
 // It owns what a request may look like, who may send it, and how every outcome is answered. It
 // does not own the records and their invariants (store), how a command reaches a node, when a
 // node counts as online, how a rollout goes on, or the broker: for those it declares the small
-// interfaces [Commands], [Rollouts] and [Broker] and takes a function, and whoever composes the
-// appliance supplies them.
+// interfaces [Commands], [Rollouts], [Broker] and [Certificates] and takes a function, and whoever
+// composes the appliance supplies them.
 //
 // Enter at [New]; routes.go lists every path. [SetUpAdmin] makes the account without a request.
 //
@@ -16,6 +16,7 @@
 //     sentence. What it does not know is answered INTERNAL_ERROR and logged once; its text never
 //     leaves the appliance.
 //   - Passwords, tokens, request bodies and query strings are never logged.
-//   - Whoever asks without a session learns nothing but whether set-up is needed and whether the
-//     appliance serves.
+//   - Whoever asks without a session learns nothing but whether set-up is needed, whether the
+//     appliance serves, and which CA to trust.
+//   - Where HTTPS is served, no session is used without it.
 package web

@@ -11,7 +11,7 @@ import (
 type access int
 
 const (
-	accessOpen    access = iota // nothing, whatever Host it names: health, the bind exchange
+	accessOpen    access = iota // nothing, whatever Host it names, also without TLS: health, the bind exchange
 	accessGuarded               // Host and Origin pass the check
 	accessSession               // that, and a valid session
 )
@@ -32,6 +32,7 @@ func (s *Server) table() []route {
 	return []route{
 		{get, "/", accessGuarded, s.page},
 		{get, "/healthz", accessOpen, s.healthz},
+		{get, "/.well-known/acme-challenge/:token", accessOpen, s.acmeChallenge},
 		{get, "/readyz", accessOpen, s.readyz},
 		{get, "/api/v1/system/health", accessOpen, s.health},
 		{post, "/api/client/bind", accessOpen, s.clientBind},
@@ -81,6 +82,9 @@ func (s *Server) table() []route {
 		{get, pathNode + "/endpoint/history", accessSession, s.endpointHistory},
 
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
+		{get, "/api/v1/system/certificates", accessSession, s.listCertificates},
+		{post, "/api/v1/system/certificates/renew", accessSession, s.renewCertificates},
+		{get, "/api/v1/system/ca.pem", accessOpen, s.caCertificate},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},
 
 		{get, "/api/v1/rollouts/:rollout_id", accessSession, s.getRollout},
@@ -106,7 +110,7 @@ func (s *Server) routes() http.Handler {
 			h = s.withSession(h)
 		}
 		if r.access != accessOpen {
-			h = s.guarded(h)
+			h = s.guarded(s.secured(h))
 		}
 		e.Add(r.method, r.path, h)
 		if r.method == http.MethodGet {

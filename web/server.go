@@ -16,7 +16,7 @@ import (
 
 // Limits of a connection. The longest answer is a command that is waited for, see maxWait.
 const (
-	readHeaderTimeout = 10 * time.Second
+	readHeaderTimeout = 9 * time.Second // also for a TLS handshake before the header
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 90 * time.Second
 	idleTimeout       = 30 * time.Second // an open connection is one of a limited number
@@ -63,6 +63,13 @@ type Options struct {
 	// Resolver tells what MQTTHost resolves to, to warn of configs that would cut a node off.
 	// Default: net.DefaultResolver.
 	Resolver *net.Resolver
+	// MQTTTLS has bind hand out TLS: MQTTPort is the port for it then, and what Certificates say is
+	// to be trusted.
+	MQTTTLS bool
+	// Certificates may be nil while nothing is served with TLS.
+	Certificates Certificates
+	// HTTPSPort is where people are redirected to from HTTP. 0: nowhere.
+	HTTPSPort int
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string

@@ -65,6 +65,7 @@ type systemServices struct {
 	Store storeServiceView `json:"store"`
 	MQTT  mqttServiceView  `json:"mqtt"`
 	HTTP  httpServiceView  `json:"http"`
+	TLS   tlsServiceView   `json:"tls"`
 }
 
 type systemStatusView struct {
@@ -176,6 +177,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 		Store: s.storeService(),
 		MQTT:  s.mqttService(),
 		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
+		TLS:   s.tlsService(),
 	}
 	return v, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -71,7 +72,7 @@ func logger(s settings, w io.Writer) *slog.Logger {
 func advise(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return err.Error() + "; stop what uses the port, or choose another with --http-addr or --mqtt-addr"
+		return err.Error() + "; stop what uses the port, or choose another with --http-addr, --mqtt-addr, --https-addr or --mqtt-tls-addr"
 	case errors.Is(err, syscall.EACCES):
 		return err.Error() + "; choose another port or directory, or run with the rights it needs"
 	}
@@ -84,27 +85,40 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 	if err != nil {
 		dir = s.DataDir
 	}
-	url := s.PublicOrigin
-	if url == "" {
-		url = "http://" + reachable(a.HTTPAddr())
+	url, plain, trust := s.PublicOrigin, "http://"+reachable(a.HTTPAddr()), ""
+	switch secure := a.HTTPSAddr(); {
+	case secure != nil && s.TLSIssuer == "local":
+		trust = " --cacert wfm-ca.pem" // curl does not know our CA
+		fallthrough
+	case secure != nil:
+		url = cmp.Or(url, "https://"+reachable(secure))
+	default:
+		url = cmp.Or(url, plain)
 	}
-	mqtt := "off"
-	if addr := a.MQTTAddr(); addr != nil {
-		mqtt = reachable(addr)
+	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n", buildinfo.Version(), url, reachable(a.MQTTAddr()))
+	if addr := a.MQTTTLSAddr(); addr != nil {
+		fmt.Fprintf(w, "  MQTT with TLS %s\n", reachable(addr))
 	}
-	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n  data          %s\n", buildinfo.Version(), url, mqtt, dir)
+	fmt.Fprintf(w, "  data          %s\n", dir)
 	if token := a.SetupToken(); token != "" {
 		fmt.Fprintf(w, `
 There is no admin password yet. Set it with this token, which is valid until the appliance stops:
   setup token   %s
-  curl -sS %s/api/v1/auth/setup -H 'Content-Type: application/json' \
+`, token)
+		if trust != "" {
+			fmt.Fprintf(w, "  curl -sS %s/api/v1/system/ca.pem -o wfm-ca.pem\n", plain)
+		}
+		fmt.Fprintf(w, `  curl -sS%s %s/api/v1/auth/setup -H 'Content-Type: application/json' \
     -d '{"setup_token":"%s","password":"at least 10 characters"}'
-`, token, url, token)
+`, trust, url, token)
 	}
 }
 
 // reachable is the address as this machine reaches it.
 func reachable(addr net.Addr) string {
+	if addr == nil {
+		return "off"
+	}
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
 		return addr.String()
