@@ -30,7 +30,6 @@ const (
 func (s *Server) table() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	return []route{
-		{get, "/", accessGuarded, s.page},
 		{get, "/healthz", accessOpen, s.healthz},
 		{get, "/readyz", accessOpen, s.readyz},
 		{get, "/api/v1/system/health", accessOpen, s.health},
@@ -84,7 +83,7 @@ func (s *Server) routes() http.Handler {
 	e.Logger.SetOutput(io.Discard) // what is worth logging goes to s.log
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.observe)
-	for _, r := range s.table() {
+	for _, r := range append(s.table(), s.pages()...) {
 		h := r.handle
 		if r.access == accessSession {
 			h = s.withSession(h)

@@ -147,13 +147,18 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 	if err != nil {
 		return systemStatusView{}, err
 	}
-	v.Services = systemServices{
+	v.Services = s.services()
+	return v, nil
+}
+
+func (s *Server) services() systemServices {
+	v := systemServices{
 		Store: storeServiceView{Status: "ok", SizeBytes: s.opts.Store.Size()},
 		MQTT:  s.mqttService(),
 		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
 	}
 	if err := s.opts.Store.WriteError(); err != nil {
-		v.Services.Store.Status, v.Services.Store.Error = "error", storeProblem(err)
+		v.Store.Status, v.Store.Error = "error", storeProblem(err)
 	}
-	return v, nil
+	return v
 }

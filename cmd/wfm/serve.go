@@ -94,12 +94,11 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 	}
 	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n  data          %s\n", buildinfo.Version(), url, mqtt, dir)
 	if token := a.SetupToken(); token != "" {
+		// The token is the link's fragment, which no log on the way gets to see.
 		fmt.Fprintf(w, `
-There is no admin password yet. Set it with this token, which is valid until the appliance stops:
-  setup token   %s
-  curl -sS %s/api/v1/auth/setup -H 'Content-Type: application/json' \
-    -d '{"setup_token":"%s","password":"at least 10 characters"}'
-`, token, url, token)
+There is no admin password yet. Set it with this link, which works until the appliance stops:
+  setup link    %s/setup#%s
+`, url, token)
 	}
 }
 

@@ -43,8 +43,26 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 	return a
 }
 
+// StartNew starts an appliance without an admin account, and returns the link that sets it up. Token
+// is empty.
+func StartNew(t *testing.T, env ...string) (a *Appliance, setupLink string) {
+	t.Helper()
+	dir := t.TempDir()
+	a = &Appliance{Dir: dir, env: append([]string{
+		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + freePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + freePort(t),
+	}, env...)}
+	a.spawn(t)
+	return a, strings.Fields(a.Expect(t, "setup link"))[2]
+}
+
 // Restart starts the appliance again, on the same ports and data, after it has ended.
 func (a *Appliance) Restart(t *testing.T) {
+	t.Helper()
+	a.spawn(t)
+	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
+}
+
+func (a *Appliance) spawn(t *testing.T) {
 	t.Helper()
 	a.Process = Spawn(t, a.env, Binary("wfm"), "serve")
 	a.URL = strings.TrimSuffix(strings.Fields(a.Expect(t, "page and API"))[3], "/")
@@ -55,7 +73,6 @@ func (a *Appliance) Restart(t *testing.T) {
 		}
 	}
 	a.Expect(t, "data ")
-	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
 }
 
 // Stop ends the appliance as an operator does.
