@@ -118,11 +118,11 @@ func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
 	page := "/configs/" + cfg
 	a.browse(page).shows("1–50 of 120", "page=2", "&lt;b&gt;")
 	a.browse(page+"?page=3").shows("101–120 of 120", "page=2")
-	a.browse(page+"?page=99").shows("101–120 of 120")
-	a.browse(page+"?page=-1").shows("1–50 of 120")
-	a.browse(page+"?tag=edge").shows("1–3 of 3 found")
-	a.browse(page+"?q=NBY").shows("1–4 of 4 found")
-	a.browse(page+"?state=online").shows("No node fits")
+	a.browse(page + "?page=99").shows("101–120 of 120")
+	a.browse(page + "?page=-1").shows("1–50 of 120")
+	a.browse(page + "?tag=edge").shows("1–3 of 3 found")
+	a.browse(page + "?q=NBY").shows("1–4 of 4 found")
+	a.browse(page + "?state=online").shows("No node fits")
 	a.browse(page+"?state=offline&tag=edge&q=n").shows("1–3 of 3 found", `value="n"`)
 }
 

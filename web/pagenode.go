@@ -54,7 +54,8 @@ type nodeBody struct {
 	Away      bool
 	Sync      string
 	CanPush   bool
-	Why       string
+	Signal    string // the newest
+	SignalAt  time.Time
 	Client    clientStateView
 	BoundAt   time.Time
 
@@ -81,7 +82,7 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	v := nodeBody{Probes: pageQuery(c, "detects") != ""}
 	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
 	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
-		v.Why = f.why(tx.Now())
+		v.Signal, v.SignalAt = f.newestSignal()
 		v.Self = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
 		if err := v.readHistory(tx, f, s.opts.History); err != nil {
 			return err

@@ -36,7 +36,7 @@ func Timeline(spans []Span, begin, end time.Time, label string) template.HTML {
 		if w <= 0 {
 			continue
 		}
-		w = max(w, 1) // short, but it was there
+		w = max(w, 3) // short, but it was there
 		fmt.Fprintf(&b, `<rect class="span-%s" x="%.2f" y="%g" width="%.2f" height="%g"><title>%s from %s to %s: %s</title></rect>`,
 			s.State, x, top, w, height-2-top, s.State, clock(s.From), clock(s.To), template.HTMLEscapeString(s.Reason))
 	}
