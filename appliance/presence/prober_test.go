@@ -67,9 +67,7 @@ func (a *answers) count() (n int) {
 func probing(t *testing.T, test func(t *testing.T, f *fixture, p *Prober, a *answers)) {
 	t.Helper()
 	bubble(t, func(t *testing.T, f *fixture) {
-		for i := range 240 {
-			f.bind(fmt.Sprintf("node_%d", i))
-		}
+		f.bindMany(240)
 		a := &answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}
 		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
 		defer p.Stop()
@@ -171,14 +169,7 @@ func (a *stubborn) Wait(ctx context.Context, id string) (store.Command, error) {
 
 func TestNodesThatNeverAnswerDoNotKeepOthersFromTheirTurn(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
-		f.update(func(tx *store.Tx) error {
-			for i := range 1000 {
-				if err := bindIn(tx, fmt.Sprintf("node_%d", i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		f.bindMany(1000)
 		a := &silent{answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}}
 		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
 		defer p.Stop()

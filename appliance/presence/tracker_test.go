@@ -66,6 +66,19 @@ func (f *fixture) bind(id string) {
 	f.update(func(tx *store.Tx) error { return bindIn(tx, id) })
 }
 
+// bindMany binds node_0 to node_n-1.
+func (f *fixture) bindMany(n int) {
+	f.t.Helper()
+	f.update(func(tx *store.Tx) error {
+		for i := range n {
+			if err := bindIn(tx, fmt.Sprintf("node_%d", i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func bindIn(tx *store.Tx, id string) error {
 	if err := tx.PutNode(&store.Node{ID: id, ConfigID: "cfg_a", Name: id, Enabled: true, Type: store.NodeDynamic}); err != nil {
 		return err
@@ -206,9 +219,7 @@ func TestDeletedNodesAreForgotten(t *testing.T) {
 func TestManyNodesChangeEachAtItsMoment(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
 		begin := time.Now()
-		for i := range 300 {
-			f.bind(fmt.Sprintf("node_%d", i))
-		}
+		f.bindMany(300)
 		f.update(func(tx *store.Tx) error {
 			for i := range 300 {
 				err := tx.UpdateEvidence(fmt.Sprintf("node_%d", i), func(e *store.Evidence) {

@@ -1,0 +1,48 @@
+package wgconf
+
+import "net/netip"
+
+// Config is what a config text says, as far as somebody asks. It holds no secret.
+type Config struct {
+	Interface Interface
+	Peers     []Peer // in the order of the text, each with a PublicKey of its own
+}
+
+// Interface is the one [Interface] section. Lines count from 1.
+type Interface struct {
+	HasPrivateKey bool   // always true: Parse asks for one
+	PublicKey     string // base64, derived from the private key
+
+	Addresses      []netip.Prefix // with their host bits
+	AddressLine    int            // of the first Address; 0 if there is none
+	DNS            []netip.Addr
+	SearchDomains  []string // the names among the values of DNS
+	DNSLine        int      // of the first DNS; 0 if there is none
+	ListenPort     int      // 0: chosen by the system
+	MTU            int      // bytes; 0: chosen by the tool
+	Table          string   // off, auto, a number or a name; "" means auto
+	FwMark         string   // as it stands in the text; "" if it does not
+	SaveConfig     bool
+	SaveConfigLine int    // 0 if there is none
+	Hooks          []Hook // in the order of the text
+
+	Line int // of the section's header
+}
+
+// Hook is a command the tool runs as root. Its text is not kept: it may hold secrets.
+type Hook struct {
+	Key  string // PreUp, PostUp, PreDown or PostDown
+	Line int
+}
+
+// Peer is one [Peer] section. Lines count from 1.
+type Peer struct {
+	PublicKey           string         // base64
+	Endpoint            string         // host:port as it stands in the text; "" if it does not
+	AllowedIPs          []netip.Prefix // without host bits
+	PersistentKeepalive int            // seconds; 0: off
+	HasPresharedKey     bool
+
+	Line           int // of the section's header
+	AllowedIPsLine int // of the first AllowedIPs; 0 if there is none
+}
