@@ -174,4 +174,8 @@ const (
 	CapabilityDedupe = "dedupe"
 	// CapabilityDescribe: answers info with action describe.
 	CapabilityDescribe = "describe"
+	// CapabilityCommitConfirm: after a push to a running interface, or a start, proves that it
+	// still reaches the server and otherwise takes the change back; says accepted in between. An
+	// applied detect or describe without config_sha256 means that nothing is stored.
+	CapabilityCommitConfirm = "commit_confirm"
 )

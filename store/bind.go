@@ -78,6 +78,9 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 	if err := tx.cancelOpenCommands(n.ID, "an agent was bound anew"); err != nil {
 		return Bound{}, err
 	}
+	if err := tx.forgetConfirmed(n); err != nil {
+		return Bound{}, err
+	}
 	client.BoundAt = tx.now.UTC()
 	n.Client = &client
 	if err := tx.writeNode(n); err != nil {

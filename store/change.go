@@ -12,6 +12,7 @@ const (
 	ChangeEvidence ChangeKind = "evidence" // what presence rests on
 	ChangePresence ChangeKind = "presence" // a node's state changed, not only its evidence
 	ChangeCommand  ChangeKind = "command"  // created or changed
+	ChangeApply    ChangeKind = "apply"    // what is desired, staged, confirmed or reported of a node's config
 	ChangeJournal  ChangeKind = "journal"  // a line was added
 )
 

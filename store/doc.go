@@ -17,5 +17,6 @@
 //     of it, so whoever has seen a revocation succeed will never see the old grant again.
 //   - Nothing slow happens in a transaction: no network, no channel, no waiting. The function may
 //     run more than once and must not leave traces outside its Tx; [Tx.OnCommit] is for those.
-//   - Secrets are kept as hashes only.
+//   - Secrets are kept as hashes only, except the texts of tunnel configs: those must be given back,
+//     and hold private keys.
 package store

@@ -39,6 +39,11 @@ var (
 	ErrNodeNameExists = errors.New("a node with this name exists in this config")
 	// ErrCommandNotFound is returned when no command has the request id.
 	ErrCommandNotFound = errors.New("command not found")
+	// ErrNoDesiredConfig is returned for what needs a desired config while the node has none.
+	ErrNoDesiredConfig = errors.New("no config is desired for this node")
+	// ErrConfVersionNotFound is returned when the node's config never had the version, or it made
+	// room for newer ones.
+	ErrConfVersionNotFound = errors.New("config version not found")
 	// ErrTokenInvalid is returned for a bind token that was never issued or was invalidated.
 	ErrTokenInvalid = errors.New("bind token is not valid")
 	// ErrTokenUsed is returned for a bind token that was spent.
@@ -65,6 +70,9 @@ var (
 	ErrNodeOffline = errors.New("node is not connected")
 	// ErrNoStagedConfig is returned for a push while nothing is staged.
 	ErrNoStagedConfig = errors.New("no config is staged for this node")
+	// ErrStagedOutdated is returned for a push of a config that was staged for tools of another
+	// tunnel protocol.
+	ErrStagedOutdated = errors.New("the staged config was checked for another tunnel protocol")
 	// ErrTooManyCommands is returned when the node has too many open commands.
 	ErrTooManyCommands = errors.New("too many commands of this node are open")
 	// ErrCommandEnded is returned for a change of a command that is over.

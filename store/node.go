@@ -44,6 +44,8 @@ type Client struct {
 	Version      string    `json:"version"`
 	Capabilities []string  `json:"capabilities,omitempty"`
 	BoundAt      time.Time `json:"bound_at"`
+	// MQTTHost is the name or address under which the agent was told to find the broker.
+	MQTTHost string `json:"mqtt_host,omitempty"`
 }
 
 // Can reports whether the bound agent announced the capability.
@@ -146,6 +148,9 @@ func (tx *Tx) DeleteNode(id string) error {
 	if err := tx.deleteCommands(id); err != nil {
 		return err
 	}
+	if err := tx.deleteConf(id); err != nil {
+		return err
+	}
 	if err := tx.deleteUnder(bucketJournal, seqPrefix(id)); err != nil {
 		return err
 	}
@@ -178,6 +183,9 @@ func (tx *Tx) resetClient(n Node, reason string) error {
 	}
 	n.Client = nil
 	if err := tx.writeNode(n); err != nil {
+		return err
+	}
+	if err := tx.forgetConfirmed(n); err != nil {
 		return err
 	}
 	if err := tx.putEvidence(n, Evidence{NodeID: n.ID, OfflineAt: tx.now.UTC(), OfflineReason: reason}); err != nil {

@@ -129,9 +129,14 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := body.err(); err != nil {
 		return err
 	}
+	client.MQTTHost = s.mqttHost(requestHost(c.Request().Host))
 	var bound store.Bound
+	var conf *protocol.DesiredConf
 	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
-		bound, err = tx.Bind(token, client)
+		if bound, err = tx.Bind(token, client); err != nil {
+			return err
+		}
+		conf, err = stagedConf(tx, bound)
 		return err
 	}); err != nil {
 		return bindRefusal(err)
@@ -139,7 +144,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
 	s.kick(bound.Node.ID)  // the session of the agent that was bound before
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, s.bindResponse(bound, client, requestHost(c.Request().Host)))
+	return respond(c, s.bindResponse(bound, client, conf))
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -155,14 +160,20 @@ func bindRefusal(err error) error {
 	return err
 }
 
-func (s *Server) bindResponse(b store.Bound, client store.Client, host string) protocol.BindResponse {
+// mqttHost is the broker's name or address for an agent that found the appliance under host.
+func (s *Server) mqttHost(host string) string {
 	if s.opts.MQTTHost != "" {
-		host = s.opts.MQTTHost
-	} else if host == "" {
+		return s.opts.MQTTHost
+	}
+	if host == "" || len(host) > 255 { // no name is longer
 		if u, err := url.Parse(s.origins.public); err == nil {
-			host = u.Hostname()
+			return u.Hostname()
 		}
 	}
+	return host
+}
+
+func (s *Server) bindResponse(b store.Bound, client store.Client, conf *protocol.DesiredConf) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -171,12 +182,13 @@ func (s *Server) bindResponse(b store.Bound, client store.Client, host string) p
 			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
 		},
 		MQTT: protocol.BindMQTT{
-			Host: host, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Host: client.MQTTHost, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
 			Topics: protocol.BindTopics{
 				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),
 			},
 		},
+		DesiredConf: conf,
 	}
 }
 

@@ -44,13 +44,14 @@ func cmdSummary(c store.Command) string {
 	return string(c.Action) + ": " + words[c.State]
 }
 
-// cmdMessage is the most telling sentence about the command: the node's own, ours, or the summary.
+// cmdMessage is the most telling sentence about the command: how it ended or what it waits for, the
+// node's own, or the summary.
 func cmdMessage(c store.Command) string {
-	if c.Ack != nil && c.Ack.Message != "" {
-		return c.Ack.Message
-	}
 	if c.Detail != "" {
 		return c.Detail
+	}
+	if c.Ack != nil && c.Ack.Message != "" {
+		return c.Ack.Message
 	}
 	return cmdSummary(c)
 }

@@ -187,10 +187,10 @@ func dynamicNodes(tx *store.Tx, configID string) ([]string, error) {
 type overviewView struct {
 	Config    configView `json:"config"`
 	NodeCount int        `json:"node_count"`
-	// Presence and Sync count the nodes by state. A node without a desired config has no sync state.
-	Presence map[string]int `json:"presence"`
-	Sync     map[string]int `json:"sync"`
-	Nodes    []nodeView     `json:"nodes"`
+	// Presence and Sync count the nodes by state.
+	Presence map[string]int           `json:"presence"`
+	Sync     map[store.SyncStatus]int `json:"sync"`
+	Nodes    []nodeView               `json:"nodes"`
 }
 
 func (s *Server) overview(c echo.Context) error {
@@ -207,7 +207,7 @@ func (s *Server) overview(c echo.Context) error {
 		v = overviewView{
 			Config: viewConfig(cfg), NodeCount: len(nodes), Nodes: make([]nodeView, 0, len(nodes)),
 			Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0},
-			Sync:     map[string]int{"latest": 0, "pending": 0, "drifted": 0},
+			Sync:     noSyncYet(),
 		}
 		for _, n := range nodes {
 			facts, err := s.facts(tx, cfg, n)
@@ -215,6 +215,7 @@ func (s *Server) overview(c echo.Context) error {
 				return err
 			}
 			v.Presence[facts.presence.State]++
+			v.Sync[facts.sync()]++
 			v.Nodes = append(v.Nodes, facts.view())
 		}
 		return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/internal/wgconf"
 	"wfm/store"
 )
 
@@ -106,6 +107,9 @@ var answers = []struct {
 	{store.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
 	{store.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
 	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "No config is staged for this node; save and sync one first.", nil}},
+	{store.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged; sync the node again, which checks it for the new one.", nil}},
+	{store.ErrNoDesiredConfig, answer{409, "NO_DESIRED_CONFIG", "No config is saved for this node; save one first with PUT applied-conf.", nil}},
+	{store.ErrConfVersionNotFound, answer{404, "CONFIG_VERSION_NOT_FOUND", "The node's config has no such version; it may have made room for newer ones.", nil}},
 	{store.ErrTooManyCommands, answer{409, "TOO_MANY_COMMANDS", "Too many commands of this node are open; wait for them to end, or cancel some.", nil}},
 	{store.ErrCommandNotFound, answer{404, "CONTROL_LOG_NOT_FOUND", "There is no command with this request_id; it may have made room for newer ones.", nil}},
 	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
@@ -158,12 +162,34 @@ func translate(err error) answer {
 			fmt.Sprintf("The request body is too large; at most %d bytes are taken.", tooLarge.Limit), nil,
 		}
 	}
+	if a, ok := asDesiredAnswer(err); ok {
+		return a
+	}
 	for _, known := range answers {
 		if errors.Is(err, known.err) {
 			return known.answer
 		}
 	}
 	return answer{http.StatusInternalServerError, codeInternal, "Something went wrong inside the appliance; its log has the details under this request_id.", nil}
+}
+
+// asDesiredAnswer answers what is wrong with a node's tunnel config.
+func asDesiredAnswer(err error) (answer, bool) {
+	var invalid *wgconf.Error
+	var cutOff *cutOffError
+	var conflict *conflictError
+	switch {
+	case errors.As(err, &invalid):
+		return answer{
+			http.StatusUnprocessableEntity, "INVALID_TUNNEL_CONFIG", "The tunnel config is not valid: " + strings.TrimSuffix(invalid.Error(), ".") + ".",
+			map[string]any{"line": invalid.Line, "problem": invalid.Problem},
+		}, true
+	case errors.As(err, &cutOff):
+		return answer{http.StatusConflict, "CONFIG_WOULD_CUT_OFF", cutOff.Error(), map[string]any{"warnings": cutOff.warnings}}, true
+	case errors.As(err, &conflict):
+		return answer{http.StatusConflict, "CONFIG_CONFLICT", conflict.Error(), map[string]any{"desired_version": conflict.desired}}, true
+	}
+	return answer{}, false
 }
 
 // answerError is the end of every request that failed.

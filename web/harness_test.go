@@ -121,6 +121,16 @@ type reply struct {
 		Detail  struct {
 			Fields    map[string]string `json:"fields"`
 			RequestID string            `json:"request_id"`
+
+			Line           int    `json:"line"`
+			Problem        string `json:"problem"`
+			DesiredVersion int    `json:"desired_version"`
+			Warnings       []struct {
+				Code    string `json:"code"`
+				Line    int    `json:"line"`
+				Message string `json:"message"`
+				CutsOff bool   `json:"cuts_off"`
+			} `json:"warnings"`
 		} `json:"detail"`
 	} `json:"error"`
 }

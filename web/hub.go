@@ -38,6 +38,7 @@ const (
 	eventConfigList   = "config.list.updated"
 	eventOverview     = "config.overview.updated"
 	eventNode         = "node.workspace.updated"
+	eventApply        = "node.apply.updated"
 	eventStatus       = "endpoint.status.updated"
 	eventLogCreated   = "control.log.created"
 	eventLogUpdated   = "control.log.updated"

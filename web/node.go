@@ -23,6 +23,7 @@ type nodeView struct {
 	ClientPresenceState string     `json:"client_presence_state"`
 	PresenceReason      string     `json:"presence_reason"`
 	WGRuntimeState      string     `json:"wg_runtime_state"`
+	SyncStatus          string     `json:"sync_status"`
 	LastSeen            *time.Time `json:"last_seen"`
 	CreatedAt           *time.Time `json:"created_at"`
 	UpdatedAt           *time.Time `json:"updated_at"`
@@ -34,11 +35,16 @@ type facts struct {
 	node     store.Node
 	evidence store.Evidence
 	presence Presence
+	conf     store.ConfState
 }
 
 func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, error) {
 	e, err := tx.Evidence(n.ID)
-	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now())}, err
+	if err != nil {
+		return facts{}, err
+	}
+	conf, err := tx.ConfState(n.ID)
+	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now()), conf}, err
 }
 
 func (f facts) view() nodeView {
@@ -51,7 +57,8 @@ func (f facts) view() nodeView {
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
 		ClientPresenceState: f.presence.State, PresenceReason: f.presence.Reason, WGRuntimeState: f.presence.Tunnel,
-		LastSeen: when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
+		SyncStatus: string(f.sync()),
+		LastSeen:   when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
 	}
 }
 

@@ -70,6 +70,14 @@ func awgVersion(v string) (clean, problem string) {
 	return v, ""
 }
 
+// confText takes a config as it is: what was written is what the node gets.
+func confText(v string) (clean, problem string) {
+	if v == "" {
+		return "", "must not be empty"
+	}
+	return v, ""
+}
+
 func interfaceName(v string) (clean, problem string) {
 	if v != "" && !protocol.ValidInterfaceName(v) {
 		return "", "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"

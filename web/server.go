@@ -56,6 +56,9 @@ type Options struct {
 	// request was sent to.
 	MQTTHost string
 	MQTTPort int
+	// Resolver tells what MQTTHost resolves to, to warn of configs that would cut a node off.
+	// Default: net.DefaultResolver.
+	Resolver *net.Resolver
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string
@@ -65,7 +68,7 @@ type Options struct {
 type Commands interface {
 	// Issue writes the command and sends it; with queue it may wait for a node that is away.
 	// Errors: store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic, ErrNotInitialized,
-	// ErrNodeOffline, ErrNoStagedConfig, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
+	// ErrNodeOffline, ErrNoStagedConfig, ErrStagedOutdated, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
 	// ErrMQTTUnavailable.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
 	// Wait returns the command as soon as it has ended, or as it is when ctx ends (no error then).

@@ -113,6 +113,8 @@ type configStateView struct {
 	Enabled        bool   `json:"enabled"`
 	TunnelProtocol string `json:"tunnel_protocol"`
 	AWGVersion     string `json:"awg_version"`
+	syncRefs
+	SyncStatus store.SyncStatus `json:"sync_status"`
 }
 
 // evidenceView is what the presence state rests on.
@@ -162,7 +164,7 @@ func (s *Server) endpointStatus(c echo.Context) error {
 	}
 	return respond(c, endpointStatusView{
 		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: s.mqttService(),
-		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, f.config.AWGVersion},
+		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, f.config.AWGVersion, f.syncRefs(), f.sync()},
 		LastControl: last,
 		Evidence:    evidenceView{f.presence.State, f.presence.Reason, why, f.evidence.ConnectionOpen(), f.evidence},
 	})

@@ -283,6 +283,9 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs []str
 			case store.ChangeNode:
 				events = append(events, event{eventNode, ref})
 				configs = append(configs, c.ConfigID)
+			case store.ChangeApply:
+				events = append(events, event{eventApply, ref})
+				configs = append(configs, c.ConfigID)
 			case store.ChangePresence:
 				configs = append(configs, c.ConfigID)
 				if told[c.NodeID] {

@@ -67,10 +67,10 @@ type systemServices struct {
 }
 
 type systemStatusView struct {
-	Summary   systemSummary  `json:"summary"`
-	Services  systemServices `json:"services"`
-	Sync      map[string]int `json:"sync"`
-	Timestamp *time.Time     `json:"timestamp"`
+	Summary   systemSummary            `json:"summary"`
+	Services  systemServices           `json:"services"`
+	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all configs by state
+	Timestamp *time.Time               `json:"timestamp"`
 }
 
 func (s *Server) systemStatus(c echo.Context) error {
@@ -119,7 +119,7 @@ func (s *Server) readStatus() (systemStatusView, error) {
 func (s *Server) computeStatus() (systemStatusView, error) {
 	v := systemStatusView{
 		Summary: systemSummary{Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}},
-		Sync:    map[string]int{"latest": 0, "pending": 0, "drifted": 0},
+		Sync:    noSyncYet(),
 	}
 	err := s.opts.Store.View(func(tx *store.Tx) error {
 		v.Timestamp = when(tx.Now())
@@ -140,6 +140,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 					return err
 				}
 				v.Summary.Presence[f.presence.State]++
+				v.Sync[f.sync()]++
 			}
 		}
 		return nil

@@ -35,20 +35,34 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		return err
 	}
 	if why := misfit(cmd, topic, ack); why != "" {
+		if why, err = lateWord(tx, cmd, topic, ack, why); err != nil {
+			return err
+		}
 		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: why})
 		return tx.PutCommand(cmd)
 	}
 	cmd.AckAt, cmd.Ack, cmd.ResolveBy = tx.Now().UTC(), &ack, ""
 	switch ack.Status {
 	case protocol.AckAccepted:
+		limit, err := limitOf(tx, cmd)
+		if err != nil {
+			return err
+		}
 		cmd.State, cmd.Detail = store.CommandAccepted, ack.Message
-		cmd.DeadlineAt = tx.Now().Add(timeLimit(cmd.Action)).UTC()
+		cmd.DeadlineAt = tx.Now().Add(limit).UTC()
 		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
 		return tx.PutCommand(cmd)
 	case protocol.AckFailed:
-		err = c.end(tx, &cmd, store.CommandFailed, ack.Message)
+		err = c.end(tx, &cmd, store.CommandFailed, failure(ack))
 	default:
-		err = c.end(tx, &cmd, store.CommandApplied, ack.Message)
+		if cmd.Action == protocol.ActionPush {
+			err = c.applied(tx, &cmd, ack)
+		} else {
+			err = c.end(tx, &cmd, store.CommandApplied, ack.Message)
+		}
+	}
+	if err == nil {
+		err = report(tx, cmd, ack)
 	}
 	if err == nil && cmd.Action == protocol.ActionDetect && ack.Status == protocol.AckApplied {
 		err = c.resolve(tx, cmd, ack)
@@ -78,14 +92,17 @@ func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 }
 
 // resolve uses the detect to tell what became of commands that cannot be asked for again. If the
-// tunnel is as the command wanted it, nobody knows who did it; otherwise it is sent again.
+// tunnel is as a start or stop wanted it, nobody knows who did it; otherwise it is sent again. A
+// push is sent again in any case: a detect does not tell whether the whole of it was done, and done
+// twice it leaves the same text and restarts the tunnel once more.
 func (c *Control) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) error {
 	open, err := tx.OpenCommands(detect.NodeID)
 	if err != nil {
 		return err
 	}
 	for _, cmd := range open {
-		if cmd.ResolveBy != detect.RequestID || ack.WGOnline == nil {
+		push := cmd.Action == protocol.ActionPush
+		if cmd.ResolveBy != detect.RequestID || (ack.WGOnline == nil && !push) {
 			continue
 		}
 		later, err := overtaken(tx, cmd)
@@ -95,11 +112,15 @@ func (c *Control) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) 
 		switch {
 		case later:
 			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
-		case *ack.WGOnline == (cmd.Action == protocol.ActionStart):
+		case !push && *ack.WGOnline == (cmd.Action == protocol.ActionStart):
 			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
 			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer; a detect afterwards says that the tunnel "+state+", as asked")
 		default:
-			cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "a detect says that it was not carried out; sent again"})
+			text := "a detect says that it was not carried out; sent again"
+			if push {
+				text = "the node answers again, without a word on this; sent again, which does no harm if it was carried out"
+			}
+			cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: text})
 			err = c.requeue(tx, cmd)
 			tx.OnCommit(func() { c.NodeReady(cmd.NodeID, time.Time{}) }) // no session is older: it only sends
 		}

@@ -38,16 +38,30 @@ const (
 	retryWrite = 5 * time.Second
 )
 
-// timeLimit is how long a node may take to answer, from sending.
-func timeLimit(a protocol.Action) time.Duration {
-	switch a {
-	case protocol.ActionDetect:
+// timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a
+// push or a start only when it knows that it was not cut off: it looks for its server for 60 s,
+// may take the change back then, and has to reconnect to tell. Its true outcome is worth the wait.
+func timeLimit(a protocol.Action, confirms bool) time.Duration {
+	switch {
+	case a == protocol.ActionDetect:
 		return 10 * time.Second
-	case protocol.ActionPush:
+	case a == protocol.ActionPush && confirms:
+		return 180 * time.Second
+	case a == protocol.ActionStart && confirms:
+		return 120 * time.Second
+	case a == protocol.ActionPush:
 		return 60 * time.Second
 	default:
 		return 30 * time.Second
 	}
+}
+
+// limitOf is the time limit of the command with the node's agent as it is now.
+func limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
+	n, err := tx.Node(cmd.NodeID)
+	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
+	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)
+	return timeLimit(cmd.Action, confirms), err
 }
 
 // repeatable reports whether carrying the action out twice is the same as once, even for an agent
@@ -89,7 +103,11 @@ func (c *Control) Start() error {
 			return err
 		}
 		for _, cmd := range open {
-			grace := tx.Now().Add(restartGrace).UTC()
+			limit, err := limitOf(tx, cmd)
+			if err != nil {
+				return err
+			}
+			grace := tx.Now().Add(max(restartGrace, limit)).UTC()
 			due := &cmd.DeadlineAt
 			if cmd.State == store.CommandQueued {
 				due = &cmd.ExpiresAt
@@ -126,9 +144,11 @@ func (c *Control) Stop() {
 }
 
 // Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
-// that is away; otherwise they are refused. Errors: store.ErrInvalidAction, ErrNodeNotFound,
-// ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized, ErrNoStagedConfig, ErrTooManyCommands,
-// ErrNodeOffline, and those of writing. It returns the command as it is after the attempt to send.
+// that is away; otherwise they are refused. A push is of the staged config, waits for the node
+// without being asked to, and supersedes the one that is open. Errors: store.ErrInvalidAction,
+// ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized, ErrNoStagedConfig,
+// ErrStagedOutdated, ErrTooManyCommands, ErrNodeOffline, and those of writing. It returns the
+// command as it is after the attempt to send.
 func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
 	cmd, err := c.write(nodeID, action, requestedBy, queue)
 	if err != nil {
@@ -149,12 +169,24 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		if err != nil {
 			return err
 		}
-		if action == protocol.ActionPush {
-			return store.ErrNoStagedConfig
-		}
+		push := action == protocol.ActionPush
 		connected := c.publisher.Connected(node.ID)
-		if !connected && (!queue || repeatable(action)) {
+		if !connected && !push && (!queue || repeatable(action)) {
 			return store.ErrNodeOffline
+		}
+		body, err := payloadOf(tx, action, cfg, node)
+		if err != nil {
+			return err
+		}
+		payload, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", action, err)
+		}
+		id := protocol.NewID("req")
+		if push {
+			if err := c.supersede(tx, node.ID, id); err != nil {
+				return err
+			}
 		}
 		open, err := tx.OpenCommands(nodeID)
 		if err != nil {
@@ -163,16 +195,15 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		if len(open) >= maxOpen {
 			return store.ErrTooManyCommands
 		}
-		payload, err := json.Marshal(payloadOf(action, cfg, node))
-		if err != nil {
-			return fmt.Errorf("encode %s: %w", action, err)
-		}
-		expiry := timeLimit(action)
-		if queue {
+		expiry := timeLimit(action, false)
+		switch {
+		case push:
+			expiry = pushExpiry
+		case queue:
 			expiry = queueExpiry
 		}
 		cmd = store.Command{
-			RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
+			RequestID: id, ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
 			Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
 			ExpiresAt: tx.Now().Add(expiry).UTC(),
 		}
@@ -208,18 +239,24 @@ func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	return node, cfg, nil
 }
 
-func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
+func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node) (any, error) {
 	switch a.Kind() {
+	case protocol.KindPush:
+		return stagedPush(tx, cfg, n)
 	case protocol.KindControl:
 		return protocol.Control{
 			Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName,
-			PreviousTunnelProtocol: cmp.Or(cfg.PreviousTunnelProtocol, cfg.TunnelProtocol),
-		}
+			PreviousTunnelProtocol: previousProtocol(cfg),
+		}, nil
 	case protocol.KindInfo:
-		return protocol.Info{Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}
+		return protocol.Info{Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}, nil
 	default:
-		return protocol.Detect{TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}
+		return protocol.Detect{TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}, nil
 	}
+}
+
+func previousProtocol(cfg store.Config) string {
+	return cmp.Or(cfg.PreviousTunnelProtocol, cfg.TunnelProtocol)
 }
 
 // Cancel ends an open command. One that was sent may be carried out all the same, and its detail

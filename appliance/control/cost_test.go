@@ -43,7 +43,7 @@ func TestCommandTheNodeDoesNotListenForHoldsUpNoOther(t *testing.T) {
 		if err != nil || stop.State != store.CommandSent {
 			t.Errorf("the command it listens for is %s (%v)", stop.State, err)
 		}
-		time.Sleep(timeLimit(protocol.ActionDetect)) //nolint:forbidigo // the bubble's clock
+		time.Sleep(timeLimit(protocol.ActionDetect, false)) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
 		got, err := f.read(detect.RequestID)
 		if err != nil || got.State != store.CommandExpired || !strings.Contains(got.Detail, "does not listen for detect") {

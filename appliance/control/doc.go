@@ -16,4 +16,6 @@
 //   - Every open command has a moment at which it ends by itself, so none is open for ever. What
 //     was sent and not answered ends as unknown, never as failed: nobody knows.
 //   - After a restart every open command goes on.
+//   - A node has at most one open push, and its text, which holds a private key, is never in the
+//     ledger. An applied ACK confirms what was pushed, never what is staged by then.
 package control

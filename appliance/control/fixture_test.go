@@ -1,6 +1,9 @@
 package control
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -309,9 +312,9 @@ func (f *fixture) mustBeOnDiskAsSent(p published) {
 		f.t.Errorf("%s is published while it is %s (attempts %d, sent %s, deadline %s)", cmd.Action, cmd.State, cmd.Attempts, cmd.SentAt, cmd.DeadlineAt)
 	case p.topic != protocol.Topic{ConfigID: cmd.ConfigID, NodeID: cmd.NodeID, Kind: cmd.Kind}:
 		f.t.Errorf("%s to %s is published on %s", cmd.Action, cmd.NodeID, p.topic)
-	case string(p.env.Payload) != string(cmd.Payload):
+	case !samePayload(p.env.Payload, cmd):
 		f.t.Errorf("published payload %s, on disk is %s", p.env.Payload, cmd.Payload)
-	case p.expiry != timeLimit(cmd.Action):
+	case p.expiry != cmd.DeadlineAt.Sub(cmd.SentAt):
 		f.t.Errorf("%s is published to expire after %s", cmd.Action, p.expiry)
 	case cmd.Attempts > maxAttempts:
 		f.t.Errorf("%s is published for the %dth time", cmd.Action, cmd.Attempts)
@@ -365,4 +368,19 @@ func (f *fixture) fill() (release func()) {
 	}
 	f.t.Fatal("the store never filled up")
 	return nil
+}
+
+// samePayload reports whether what is published is what is on disk; of a push, with the text that
+// has the hash in it, and on disk without.
+func samePayload(published json.RawMessage, cmd store.Command) bool {
+	if cmd.Action != protocol.ActionPush {
+		return string(published) == string(cmd.Payload)
+	}
+	var out protocol.Push
+	if err := json.Unmarshal(published, &out); err != nil || strings.Contains(string(cmd.Payload), "config_text") {
+		return false
+	}
+	sum := sha256.Sum256([]byte(out.ConfigText))
+	kept, err := json.Marshal(pushPayload{Push: out})
+	return err == nil && string(kept) == string(cmd.Payload) && hex.EncodeToString(sum[:]) == out.ConfigSHA256
 }

@@ -348,7 +348,7 @@ func TestWhateverHappensAnEndIsForGoodAndEveryCommandEnds(t *testing.T) {
 					t.Fatalf("seed %d, step %d", seed, step)
 				}
 			}
-			pass(2 * time.Hour)
+			pass(pushExpiry + 2*time.Hour)
 			f.endsAreForGood(ended)
 			if err := f.db.View(func(tx *store.Tx) error {
 				if open, err := tx.OpenCommands(""); err != nil || len(open) != 0 {
@@ -368,6 +368,7 @@ func TestWhateverHappensAnEndIsForGoodAndEveryCommandEnds(t *testing.T) {
 func (f *fixture) endsAreForGood(ended map[string]store.CommandState) {
 	f.t.Helper()
 	for _, node := range []string{"node_a", "node_old"} {
+		open := 0
 		for _, cmd := range f.commands(node) {
 			if was, ok := ended[cmd.RequestID]; ok && was != cmd.State {
 				f.t.Errorf("%s %s was %s and is %s", cmd.Action, cmd.RequestID, was, cmd.State)
@@ -384,6 +385,12 @@ func (f *fixture) endsAreForGood(ended map[string]store.CommandState) {
 			if cmd.State == store.CommandExpired && cmd.Attempts > 0 {
 				f.t.Errorf("%s is expired and was sent", cmd.RequestID)
 			}
+			if cmd.Action == protocol.ActionPush && !cmd.State.Ended() {
+				open++
+			}
+		}
+		if open > 1 {
+			f.t.Errorf("%d pushes of %s are open", open, node)
 		}
 	}
 }
@@ -396,7 +403,10 @@ func (f *fixture) randomStep(r *rand.Rand) {
 	all := append(f.commands("node_a"), f.commands("node_old")...)
 	switch r.IntN(10) {
 	case 0, 1:
-		action := pick(r, protocol.ActionStart, protocol.ActionStop, protocol.ActionDetect, protocol.ActionWGShow, protocol.ActionDescribe)
+		action := pick(r, protocol.ActionStart, protocol.ActionStop, protocol.ActionDetect, protocol.ActionWGShow, protocol.ActionDescribe, protocol.ActionPush)
+		if action == protocol.ActionPush {
+			f.stage(node, pick(r, "text 1", "text 2", "text 3"))
+		}
 		_, _ = f.Issue(f.t.Context(), node, action, "admin", r.IntN(2) == 0)
 	case 2, 3, 4:
 		if len(all) == 0 {

@@ -63,23 +63,31 @@ func (c *Control) sendOne(cmd store.Command) bool {
 	if !c.publisher.Ready(topic) {
 		return false
 	}
-	env, err := protocol.NewEnvelope(topic, cmd.RequestID, cmd.Payload, time.Now())
-	var message []byte
-	if err == nil {
-		message, err = env.Encode()
-	}
+	message, err := c.encode(topic, cmd)
 	if err != nil {
 		c.log.Error("cannot encode a command", "request_id", cmd.RequestID, "err", err)
 		return false
 	}
-	limit := timeLimit(cmd.Action)
-	enough := false
+	var limit time.Duration
+	ended := false
 	err = c.change(cmd.RequestID, func(tx *store.Tx, cmd *store.Command) error {
 		if cmd.State != store.CommandQueued {
 			return errNothingToDo
 		}
-		if enough = cmd.Attempts >= maxAttempts; enough {
+		if ended = cmd.Attempts >= maxAttempts; ended {
 			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
+		}
+		if cmd.Action == protocol.ActionPush && cmd.Attempts == 0 {
+			why, err := outdated(tx, *cmd)
+			if err != nil {
+				return err
+			}
+			if ended = why != ""; ended {
+				return c.end(tx, cmd, store.CommandCancelled, why)
+			}
+		}
+		if limit, err = limitOf(tx, *cmd); err != nil {
+			return err
 		}
 		cmd.State, cmd.Attempts, cmd.Detail = store.CommandSent, cmd.Attempts+1, ""
 		cmd.SentAt, cmd.DeadlineAt = tx.Now().UTC(), tx.Now().Add(limit).UTC()
@@ -97,7 +105,7 @@ func (c *Control) sendOne(cmd store.Command) bool {
 		}
 		return errors.Is(err, errNothingToDo)
 	}
-	if enough {
+	if ended {
 		return true
 	}
 	if err := c.publisher.Publish(topic, message, limit); err != nil {
@@ -106,6 +114,21 @@ func (c *Control) sendOne(cmd store.Command) bool {
 		return false
 	}
 	return true
+}
+
+func (c *Control) encode(topic protocol.Topic, cmd store.Command) ([]byte, error) {
+	var payload any = cmd.Payload
+	if cmd.Action == protocol.ActionPush {
+		var err error
+		if payload, err = c.withText(cmd); err != nil {
+			return nil, err
+		}
+	}
+	env, err := protocol.NewEnvelope(topic, cmd.RequestID, payload, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return env.Encode()
 }
 
 // unsend takes back that a command was sent. Should the node have got it all the same, its ACK
@@ -257,8 +280,12 @@ func leftOver(cmd store.Command, since time.Time) bool {
 
 // requeue makes a sent command wait to be sent again, within a fresh time limit.
 func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
+	limit, err := limitOf(tx, cmd)
+	if err != nil {
+		return err
+	}
 	cmd.State, cmd.ResolveBy = store.CommandQueued, ""
-	cmd.ExpiresAt = tx.Now().Add(timeLimit(cmd.Action)).UTC()
+	cmd.ExpiresAt = tx.Now().Add(limit).UTC()
 	tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
 	return tx.PutCommand(cmd)
 }
@@ -279,8 +306,12 @@ func (c *Control) probe(nodeID string, since time.Time) {
 			if !leftOver(cmd, since) || repeatable(cmd.Action) || cmd.ResolveBy != "" {
 				continue
 			}
+			limit, err := limitOf(tx, cmd)
+			if err != nil {
+				return err
+			}
 			cmd.ResolveBy = detect.RequestID
-			cmd.DeadlineAt = tx.Now().Add(timeLimit(protocol.ActionDetect) + timeLimit(cmd.Action)).UTC()
+			cmd.DeadlineAt = tx.Now().Add(timeLimit(protocol.ActionDetect, false) + limit).UTC()
 			tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
 			if err := tx.PutCommand(cmd); err != nil {
 				return err

@@ -1,0 +1,225 @@
+package control
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// pushExpiry is how long a push waits for a node that is away: longer than a site is dark for
+// holidays or a repair, so that whoever pushed need not come back and try again. It ends all the
+// same, since after that long nobody remembers what was meant.
+const pushExpiry = 30 * 24 * time.Hour
+
+// pushPayload is a push as the ledger keeps it: without the text, which holds the node's private
+// key. The text is kept once, in the store's history, and joins the payload on its way out.
+type pushPayload struct {
+	protocol.Push
+	ConfigText string `json:"config_text,omitempty"` // takes the place of Push's and is never set
+}
+
+// stagedPush is the push of what is staged for the node. Errors: store.ErrNoStagedConfig,
+// ErrStagedOutdated.
+func stagedPush(tx *store.Tx, cfg store.Config, n store.Node) (pushPayload, error) {
+	s, err := tx.ConfState(n.ID)
+	switch {
+	case err != nil:
+		return pushPayload{}, err
+	case s.Staged.Version == 0:
+		return pushPayload{}, store.ErrNoStagedConfig
+	case s.StagedFor != protocol.ToolFamily(cfg.TunnelProtocol):
+		return pushPayload{}, store.ErrStagedOutdated
+	}
+	return pushPayload{Push: protocol.Push{
+		Action: protocol.ActionPush, TunnelProtocol: cfg.TunnelProtocol, PreviousTunnelProtocol: previousProtocol(cfg),
+		InterfaceName: n.InterfaceName, ConfigVersion: s.Staged.Version, ConfigSHA256: s.Staged.SHA256, AWGVersion: cfg.AWGVersion,
+	}}, nil
+}
+
+func pushOf(cmd store.Command) (protocol.Push, error) {
+	var p protocol.Push
+	if err := json.Unmarshal(cmd.Payload, &p); err != nil {
+		return p, fmt.Errorf("read payload of %s: %w", cmd.RequestID, err)
+	}
+	return p, nil
+}
+
+// withText is the payload of a push as the node gets it.
+func (c *Control) withText(cmd store.Command) (any, error) {
+	p, err := pushOf(cmd)
+	if err != nil {
+		return nil, err
+	}
+	err = c.db.View(func(tx *store.Tx) (err error) {
+		p.ConfigText, err = tx.ConfText(cmd.NodeID, p.ConfigSHA256)
+		return err
+	})
+	return p, err
+}
+
+// supersede ends the node's open pushes, since a newer one takes their place.
+func (c *Control) supersede(tx *store.Tx, nodeID, by string) error {
+	open, err := tx.OpenCommands(nodeID)
+	if err != nil {
+		return err
+	}
+	for _, cmd := range open {
+		if cmd.Action != protocol.ActionPush {
+			continue
+		}
+		detail := "superseded by " + by
+		if cmd.Attempts > 0 {
+			detail += "; it had been sent, so the node may have carried it out"
+		}
+		if err := c.end(tx, &cmd, store.CommandSuperseded, detail); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outdated says why a push that waited is not for the node any more, or "".
+func outdated(tx *store.Tx, cmd store.Command) (string, error) {
+	p, err := pushOf(cmd)
+	if err != nil {
+		return "", err
+	}
+	n, err := tx.Node(cmd.NodeID)
+	if err != nil {
+		return "", err
+	}
+	cfg, err := tx.Config(cmd.ConfigID)
+	if err == nil && (p.InterfaceName != n.InterfaceName || p.TunnelProtocol != cfg.TunnelProtocol) {
+		return "the node's interface or the tunnel protocol was changed while it waited; it was never sent: push again", nil
+	}
+	return "", err
+}
+
+// applied ends the push by the node's word that it did it. What counts as confirmed is what was
+// pushed, whatever is staged by now.
+func (c *Control) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
+	confirmed, err := confirm(tx, *cmd, ack)
+	if errors.Is(err, errOtherText) {
+		return c.end(tx, cmd, store.CommandFailed, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	if !confirmed {
+		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "a later push is confirmed already, so this one is not"})
+	}
+	return c.end(tx, cmd, store.CommandApplied, ack.Message)
+}
+
+var errOtherText = errors.New("the node says it stored another text than was pushed; push again")
+
+// confirm reports whether the ACK made what was pushed the node's confirmed config. Error:
+// errOtherText.
+func confirm(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
+	p, err := pushOf(cmd)
+	if err != nil {
+		return false, err
+	}
+	if ack.ConfigSHA256 != "" && !strings.EqualFold(ack.ConfigSHA256, p.ConfigSHA256) {
+		return false, errOtherText
+	}
+	return tx.ConfirmApplied(cmd.NodeID, store.ConfRef{Version: p.ConfigVersion, SHA256: p.ConfigSHA256}, cmd.Seq)
+}
+
+// lateWord takes the ACK of a push that ended without one: superseded, given up or not answered in
+// time. The command stays as it ended, but what the node says it has is true all the same, unless
+// it has confirmed a later push. It returns the note to leave; otherwise is that for an ACK which
+// changes nothing.
+func lateWord(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, otherwise string) (string, error) {
+	unanswered := cmd.State == store.CommandUnknown || cmd.State == store.CommandSuperseded || cmd.State == store.CommandCancelled
+	if cmd.Action != protocol.ActionPush || !unanswered || cmd.Attempts == 0 || topic.Kind != protocol.KindPushAck {
+		return otherwise, nil
+	}
+	s, err := tx.ConfState(cmd.NodeID)
+	if err != nil || cmd.Seq <= s.ConfirmedSeq {
+		return otherwise, err
+	}
+	note := ""
+	switch ack.Status {
+	case protocol.AckApplied:
+		_, err := confirm(tx, cmd, ack)
+		switch {
+		case errors.Is(err, errOtherText):
+			note = "a late ACK (applied): " + err.Error()
+		case err != nil:
+			return "", err
+		default:
+			note = fmt.Sprintf("a late ACK (applied): the command stays %s, but the node has carried it out and its config counts as confirmed", cmd.State)
+		}
+	case protocol.AckFailed:
+		note = fmt.Sprintf("a late ACK (failed): the command stays %s; the node said: %s", cmd.State, failure(ack))
+	default:
+		return otherwise, nil
+	}
+	return note, report(tx, cmd, ack)
+}
+
+// failure is what the node says went wrong, and whether it took the change back.
+func failure(ack protocol.Ack) string {
+	switch {
+	case !ack.RolledBack:
+		return ack.Message
+	case ack.Message == "":
+		return "rolled back"
+	}
+	return "rolled back: " + ack.Message
+}
+
+// report takes what an ACK that counts says about the text on the node's disk.
+func report(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
+	told, err := tellsStored(tx, cmd, ack)
+	if err != nil || !told {
+		return err
+	}
+	ref := store.ConfRef{Version: max(0, ack.ConfigVersion), SHA256: strings.ToLower(ack.ConfigSHA256)}
+	if cmd.Action != protocol.ActionPush {
+		// A push under way has put its text there, and may take it back: its own ACK will tell.
+		open, err := tx.OpenCommands(cmd.NodeID)
+		if err != nil {
+			return err
+		}
+		for _, other := range open {
+			if other.Action != protocol.ActionPush || other.Attempts == 0 {
+				continue
+			}
+			if p, err := pushOf(other); err != nil || p.ConfigSHA256 == ref.SHA256 {
+				return err
+			}
+		}
+	}
+	return tx.ReportStored(cmd.NodeID, ref)
+}
+
+// tellsStored reports whether the ACK says what is on the node's disk. Of an agent that confirms,
+// an applied detect or describe without a hash says that nothing is; of any other, it says nothing.
+func tellsStored(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
+	switch cmd.Action {
+	case protocol.ActionPush, protocol.ActionDetect, protocol.ActionDescribe:
+	default:
+		return false, nil
+	}
+	if ack.ConfigSHA256 != "" {
+		raw, err := hex.DecodeString(ack.ConfigSHA256)
+		return err == nil && len(raw) == 32, nil // what is no hash says nothing either
+	}
+	if cmd.Action == protocol.ActionPush || ack.Status != protocol.AckApplied {
+		return false, nil
+	}
+	if cmd.Action == protocol.ActionDescribe {
+		return slices.Contains(ack.Capabilities, protocol.CapabilityCommitConfirm), nil
+	}
+	n, err := tx.Node(cmd.NodeID)
+	return n.Can(protocol.CapabilityCommitConfirm), err
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"wfm/internal/apptest"
+)
+
+// site is a node in a network namespace of its own, on one network with the appliance.
+type site struct {
+	*apptest.Node
+	namespace, address string
+	private, public    string // keys of its tunnel
+	agent              *apptest.Process
+}
+
+const applianceAddress = "10.77.0.1"
+
+// ip runs a command of ip that has to succeed.
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, code := apptest.Run(t, "ip", args...); code != 0 {
+		t.Fatalf("ip %s: %s", strings.Join(args, " "), out)
+	}
+}
+
+// network makes the bridge the appliance is on, in the namespace of the tests.
+func network(t *testing.T) {
+	t.Helper()
+	ip(t, "link", "add", "wfmbr", "type", "bridge")
+	t.Cleanup(func() { apptest.Run(t, "ip", "link", "del", "wfmbr") })
+	ip(t, "address", "add", applianceAddress+"/24", "dev", "wfmbr")
+	ip(t, "link", "set", "wfmbr", "up")
+}
+
+// addSite makes the namespace of a node and binds the agent; number sets addresses apart.
+func addSite(t *testing.T, a *apptest.Appliance, cfg string, number int) *site {
+	t.Helper()
+	s := &site{
+		namespace: fmt.Sprintf("wfm-%d-%d", os.Getpid(), number),
+		address:   fmt.Sprintf("10.77.0.%d", 10+number),
+	}
+	ip(t, "netns", "add", s.namespace)
+	t.Cleanup(func() { apptest.Run(t, "ip", "netns", "del", s.namespace) })
+	port := fmt.Sprintf("wfmv%d", number)
+	ip(t, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", s.namespace)
+	ip(t, "link", "set", port, "master", "wfmbr", "up")
+	ip(t, "-n", s.namespace, "address", "add", s.address+"/24", "dev", "eth0")
+	ip(t, "-n", s.namespace, "link", "set", "eth0", "up")
+	ip(t, "-n", s.namespace, "link", "set", "lo", "up")
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.private = base64.StdEncoding.EncodeToString(key.Bytes())
+	s.public = base64.StdEncoding.EncodeToString(key.PublicKey().Bytes())
+	// The tools keep their sockets by interface name in one place, also of other tests.
+	s.Node = a.AddNode(t, cfg, fmt.Sprintf("site%d", number), fmt.Sprintf("wf%d%c", os.Getpid(), 'a'+number))
+	t.Cleanup(func() { apptest.Run(t, "ip", "-n", s.namespace, "link", "del", s.Interface) })
+	s.run(t)
+	return s
+}
+
+// run starts the node's agent in its namespace.
+func (s *site) run(t *testing.T) {
+	t.Helper()
+	s.agent = apptest.Spawn(t, nil, "ip", "netns", "exec", s.namespace, apptest.Binary("wfm-agent"), "run", "--dir", s.AgentDir)
+	s.agent.Expect(t, "msg=connected")
+	s.Await(t, "online")
+}
+
+// config is the site's tunnel to the peer; more are lines of its [Interface].
+func (s *site) config(peer *site, more ...string) string {
+	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %s/24\nListenPort = 51820\n%s\n\n[Peer]\nPublicKey = %s\nEndpoint = %s:51820\nAllowedIPs = %s/32\n",
+		s.private, s.inner(), strings.Join(more, "\n"), peer.public, peer.address, peer.inner())
+}
+
+// inner is the site's address in the tunnel.
+func (s *site) inner() string { return strings.Replace(s.address, "10.77.", "10.88.", 1) }
+
+func (s *site) ping(t *testing.T, peer *site) {
+	t.Helper()
+	if out, code := apptest.Run(t, "ip", "netns", "exec", s.namespace, "ping", "-c", "1", "-w", "15", peer.inner()); code != 0 {
+		t.Fatalf("no answer through the tunnel: %s", out)
+	}
+}
+
+// save saves and stages a config.
+func (s *site) save(t *testing.T, config string) {
+	t.Helper()
+	s.Must(t, "PUT", s.Path("applied-conf"), map[string]any{"content": config})
+	s.Must(t, "POST", s.Path("sync"), nil)
+}
+
+// push pushes what is staged and wants the state.
+func (s *site) push(t *testing.T, state string) map[string]any {
+	t.Helper()
+	got := s.Must(t, "POST", s.Path("endpoint/control"), map[string]any{"action": "push_config", "wait": 60})
+	if got["state"] != state {
+		t.Fatalf("push: %v, want %s", got, state)
+	}
+	return got
+}
+
+func (s *site) wantSync(t *testing.T, status string, desired, confirmed int) {
+	t.Helper()
+	got := s.Must(t, "GET", s.Path("sync-status"), nil)
+	if got["status"] != status || got["desired_version"] != float64(desired) || got["confirmed_version"] != float64(confirmed) {
+		t.Errorf("sync status %v, want %s with version %d desired and %d confirmed", got, status, desired, confirmed)
+	}
+}
+
+// twoSites are bound to a running appliance and away from nobody.
+func twoSites(t *testing.T) (a *apptest.Appliance, cfg string, north, south *site) {
+	t.Helper()
+	apptest.NeedRoot(t)
+	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip", "ping")
+	network(t)
+	a = apptest.Start(t, "", "WFM_HTTP_ADDR="+applianceAddress+":18000", "WFM_MQTT_ADDR="+applianceAddress+":11883")
+	cfg = a.AddConfig(t, "home")
+	return a, cfg, addSite(t, a, cfg, 1), addSite(t, a, cfg, 2)
+}
+
+// The whole way of a config, with the real agent, the real tools and real tunnels.
+func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
+	a, cfg, north, south := twoSites(t)
+	north.Refused(t, "NO_STAGED_CONFIG", "POST", north.Path("endpoint/control"), map[string]any{"action": "push_config"})
+	for _, pair := range [][2]*site{{north, south}, {south, north}} {
+		pair[0].Must(t, "PUT", pair[0].Path("applied-conf"), map[string]any{"content": pair[0].config(pair[1])})
+	}
+	if got := a.Must(t, "POST", "/api/v1/configs/"+cfg+"/sync-all", nil); got["synced_count"] != 2.0 || got["failed_count"] != 0.0 {
+		t.Fatalf("sync-all: %v", got)
+	}
+	for _, s := range []*site{north, south} {
+		s.wantSync(t, "pending", 1, 0)
+		life := s.push(t, "applied")
+		s.wantSync(t, "latest", 1, 1)
+		if got := s.Control(t, "start"); got["state"] != "applied" {
+			t.Fatalf("start: %v", got)
+		}
+		command := s.Call(t, "GET", "/api/v1/commands/"+life["request_id"].(string), nil).Body
+		if strings.Contains(command, s.private) || !strings.Contains(command, "config_sha256") {
+			t.Errorf("the command as it is shown: %s", strings.ReplaceAll(command, s.private, "(key)"))
+		}
+	}
+	north.ping(t, south)
+	south.ping(t, north)
+
+	// A change of a running tunnel, by about the largest message there may be: each < takes six bytes.
+	north.save(t, north.config(south, "MTU = 1400")+strings.Repeat("#"+strings.Repeat("<", 999)+"\n", 43))
+	north.wantSync(t, "pending", 2, 1)
+	north.push(t, "applied")
+	north.wantSync(t, "latest", 2, 2)
+	north.ping(t, south)
+
+	if out := a.Output(); strings.Contains(out, north.private) || strings.Contains(out, south.private) {
+		t.Error("the appliance's log holds a private key")
+	}
+	for _, s := range []*site{north, south} {
+		if got := s.Control(t, "stop"); got["state"] != "applied" {
+			t.Errorf("stop: %v", got)
+		}
+	}
+}
+
+func TestAConfigThatDoesNotStartFailsAndTheFormerTunnelRunsOn(t *testing.T) {
+	_, _, north, south := twoSites(t)
+	for _, pair := range [][2]*site{{north, south}, {south, north}} {
+		pair[0].save(t, pair[0].config(pair[1]))
+		pair[0].push(t, "applied")
+		if got := pair[0].Control(t, "start"); got["state"] != "applied" {
+			t.Fatalf("start: %v", got)
+		}
+	}
+	north.ping(t, south)
+
+	north.Refused(t, "INVALID_TUNNEL_CONFIG", "PUT", north.Path("applied-conf"),
+		map[string]any{"content": strings.Replace(north.config(south), north.private, "not a key", 1)})
+	north.Refused(t, "CONFIG_WOULD_CUT_OFF", "PUT", north.Path("applied-conf"),
+		map[string]any{"content": strings.Replace(north.config(south), south.inner()+"/32", "10.77.0.0/24", 1)})
+	north.wantSync(t, "latest", 1, 1)
+
+	// Only the node can find out that this one does not start.
+	north.save(t, north.config(south, "PostUp = false"))
+	got := north.push(t, "failed")
+	if message := fmt.Sprint(got["message"]); !strings.HasPrefix(message, "rolled back: ") || !strings.Contains(message, "former config is back") {
+		t.Errorf("message: %q", message)
+	}
+	north.wantSync(t, "pending", 2, 1)
+	north.ping(t, south)
+	if got := north.Must(t, "POST", north.Path("conf-history/1/restore"), nil); got["status"] != "latest" {
+		t.Errorf("the config that runs is desired again: %v", got)
+	}
+	for _, s := range []*site{north, south} {
+		s.Control(t, "stop")
+	}
+}
+
+func TestAPushWaitsForANodeThatIsAwayAndDriftIsMeasured(t *testing.T) {
+	a, _, north, south := twoSites(t)
+	north.save(t, north.config(south))
+	north.agent.Signal(t, syscall.SIGTERM)
+	north.agent.Wait(t, apptest.Patience)
+	north.Await(t, "offline")
+	control := map[string]any{"action": "push_config"}
+	first := north.Must(t, "POST", north.Path("endpoint/control"), control)
+	north.save(t, north.config(south, "MTU = 1400"))
+	second := north.Must(t, "POST", north.Path("endpoint/control"), control)
+	if first["state"] != "queued" || second["state"] != "queued" {
+		t.Fatalf("pushes to a node that is away: %v, %v", first, second)
+	}
+	a.Kill()
+	a.Restart(t)
+	north.run(t)
+	state := func(command map[string]any) any {
+		return north.Must(t, "GET", "/api/v1/commands/"+command["request_id"].(string), nil)["state"]
+	}
+	apptest.Eventually(t, func() bool { return state(second) == "applied" }, func() string { return fmt.Sprint("second push: ", state(second)) })
+	if got := state(first); got != "superseded" {
+		t.Errorf("first push: %v", got)
+	}
+	north.wantSync(t, "latest", 2, 2)
+
+	file := filepath.Join(north.AgentDir, "tunnels", north.Interface+".conf")
+	if err := os.WriteFile(file, []byte(north.config(south, "MTU = 1380")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	north.Control(t, "detect")
+	north.wantSync(t, "drifted", 2, 2)
+	north.push(t, "applied")
+	north.Control(t, "detect")
+	north.wantSync(t, "latest", 2, 2)
+}

@@ -1,0 +1,322 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"wfm/protocol"
+)
+
+var (
+	bucketConfStates   = []byte("conf_states")   // node id → ConfState
+	bucketConfVersions = []byte("conf_versions") // seqKey(node id, version) → ConfVersion
+	bucketConfTexts    = []byte("conf_texts")    // node id, zero byte, hex sha256 → the text, once per hash
+)
+
+// confVersionsKept bounds a node's history of configs. Older versions make room, except those that
+// are desired, staged, confirmed or under way.
+const confVersionsKept = 100
+
+// ConfRef names a version of a node's tunnel config, and its text by the hash. The zero value is none.
+type ConfRef struct {
+	Version int    `json:"version"`
+	SHA256  string `json:"sha256"` // hex
+}
+
+// ConfState is how far a node's tunnel config has come: what the operator wants, what was frozen
+// for delivery, and what the node said.
+type ConfState struct {
+	Desired ConfRef `json:"desired"`
+	Staged  ConfRef `json:"staged"`
+	// StagedFor is the tool family (see [protocol.ToolFamily]) the staged text was checked for.
+	StagedFor string `json:"staged_for,omitempty"`
+	// Confirmed is what the node reported applied, and ConfirmedSeq the Seq of the push that it
+	// answered so. Pushes up to that Seq confirm nothing any more.
+	Confirmed    ConfRef   `json:"confirmed"`
+	ConfirmedAt  time.Time `json:"confirmed_at,omitzero"`
+	ConfirmedSeq uint64    `json:"confirmed_seq,omitempty"`
+	// Reported is what the node last said is on its disk. With a zero ReportedAt that is not known;
+	// with an empty hash, nothing is on its disk.
+	Reported   ConfRef   `json:"reported"`
+	ReportedAt time.Time `json:"reported_at,omitzero"`
+}
+
+// SyncStatus is a [ConfState] in one word.
+type SyncStatus string
+
+// The sync states.
+const (
+	SyncLatest  SyncStatus = "latest"  // the node has what is desired, or nothing is
+	SyncPending SyncStatus = "pending" // it has not confirmed yet what is desired
+	SyncDrifted SyncStatus = "drifted" // it said that it has another text than the one it confirmed
+)
+
+// Sync is the one rule of what is in sync. A static node confirms nothing: its config is carried
+// there by hand once it is staged.
+func (s ConfState) Sync(t NodeType) SyncStatus {
+	has := s.Confirmed
+	if t == NodeStatic {
+		has = s.Staged
+	}
+	switch {
+	case s.Desired.Version == 0:
+		return SyncLatest
+	case t != NodeStatic && has.Version != 0 && !s.ReportedAt.IsZero() && s.Reported.SHA256 != has.SHA256:
+		return SyncDrifted
+	case has.SHA256 == s.Desired.SHA256:
+		return SyncLatest
+	}
+	return SyncPending
+}
+
+// ConfVersion is one version in the history of a node's config, without its text.
+type ConfVersion struct {
+	ConfRef
+	Author string    `json:"author"`
+	At     time.Time `json:"at"`
+	Source string    `json:"source"` // how it came about: see [ConfEdited] and [ConfRestored]
+	Size   int       `json:"size"`   // of the text in bytes
+	Note   string    `json:"note,omitempty"`
+}
+
+// ConfEdited is the Source of a version that somebody wrote.
+const ConfEdited = "edited"
+
+// ConfRestored is the Source of a version with the text of an older one.
+func ConfRestored(version int) string { return fmt.Sprintf("restored from %d", version) }
+
+// ConfState returns how far the node's config has come; the zero value when there is none.
+func (tx *Tx) ConfState(nodeID string) (ConfState, error) {
+	s, _, err := get[ConfState](tx, bucketConfStates, nodeID)
+	return s, err
+}
+
+func (tx *Tx) putConfState(n Node, s ConfState) error {
+	tx.Emit(Change{Kind: ChangeApply, ConfigID: n.ConfigID, NodeID: n.ID})
+	return put(tx, bucketConfStates, n.ID, s)
+}
+
+// SetDesired makes text the node's desired config, as a new version by v's Author, Source and Note;
+// the rest of v is filled in here. Text equal to what is desired already makes no new version.
+// Error: [ErrNodeNotFound].
+func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return ConfState{}, err
+	}
+	s, err := tx.ConfState(nodeID)
+	if err != nil {
+		return s, err
+	}
+	sum := sha256.Sum256([]byte(text))
+	ref := ConfRef{s.Desired.Version + 1, hex.EncodeToString(sum[:])}
+	if s.Desired.SHA256 == ref.SHA256 {
+		return s, nil
+	}
+	v.ConfRef, v.At, v.Size, s.Desired = ref, tx.now.UTC(), len(text), ref
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return s, fmt.Errorf("encode config version %d of %q: %w", ref.Version, nodeID, err)
+	}
+	if err := tx.putRaw(bucketConfTexts, confTextKey(nodeID, ref.SHA256), []byte(text)); err != nil {
+		return s, err
+	}
+	if err := tx.putRaw(bucketConfVersions, confVersionKey(nodeID, ref.Version), raw); err != nil {
+		return s, err
+	}
+	if err := tx.putConfState(n, s); err != nil {
+		return s, err
+	}
+	return s, tx.pruneConfVersions(nodeID, s)
+}
+
+// Stage freezes a version of the node's config for delivery; family is the tool family its text was
+// checked for. It never goes back behind a version that is staged already. Errors:
+// [ErrNodeNotFound], [ErrConfVersionNotFound].
+func (tx *Tx) Stage(nodeID string, ref ConfRef, family string) (ConfState, error) {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return ConfState{}, err
+	}
+	if _, err := tx.ConfVersion(nodeID, ref.Version); err != nil {
+		return ConfState{}, err
+	}
+	s, err := tx.ConfState(nodeID)
+	if err != nil || ref.Version < s.Staged.Version || (ref == s.Staged && family == s.StagedFor) {
+		return s, err
+	}
+	s.Staged, s.StagedFor = ref, family
+	return s, tx.putConfState(n, s)
+}
+
+// ConfirmApplied records that the node reported the config of the push with the command counter
+// seq applied. It reports false, and changes nothing, when that of a later push is confirmed
+// already. Error: [ErrNodeNotFound].
+func (tx *Tx) ConfirmApplied(nodeID string, ref ConfRef, seq uint64) (bool, error) {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return false, err
+	}
+	s, err := tx.ConfState(nodeID)
+	if err != nil || seq <= s.ConfirmedSeq {
+		return false, err
+	}
+	s.Confirmed, s.ConfirmedAt, s.ConfirmedSeq = ref, tx.now.UTC(), seq
+	// What the node said before is no longer so. An agent that says more says it with the answer.
+	s.Reported, s.ReportedAt = ConfRef{}, time.Time{}
+	return true, tx.putConfState(n, s)
+}
+
+// ReportStored records what the node says is on its disk; an empty hash is nothing. A node that
+// names no version gets the one of ours with that text. Error: [ErrNodeNotFound].
+func (tx *Tx) ReportStored(nodeID string, ref ConfRef) error {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return err
+	}
+	s, err := tx.ConfState(nodeID)
+	if err != nil {
+		return err
+	}
+	for _, ours := range []ConfRef{s.Confirmed, s.Staged, s.Desired} {
+		if ref.Version == 0 && ref.SHA256 == ours.SHA256 {
+			ref.Version = ours.Version
+		}
+	}
+	known := s.Reported == ref && !s.ReportedAt.IsZero()
+	s.Reported, s.ReportedAt = ref, tx.now.UTC()
+	if known { // nobody sees a change
+		return put(tx, bucketConfStates, nodeID, s)
+	}
+	return tx.putConfState(n, s)
+}
+
+// forgetConfirmed is for a node whose agent went: the next one has confirmed and reported nothing,
+// and a late answer to what the former one was sent counts no more.
+func (tx *Tx) forgetConfirmed(n Node) error {
+	s, ok, err := get[ConfState](tx, bucketConfStates, n.ID)
+	if err != nil || !ok {
+		return err
+	}
+	s.Confirmed, s.ConfirmedAt, s.ConfirmedSeq = ConfRef{}, time.Time{}, tx.lastSeq(bucketCommandsByNode, n.ID)
+	s.Reported, s.ReportedAt = ConfRef{}, time.Time{}
+	return tx.putConfState(n, s)
+}
+
+// ConfVersion returns the version of the node's config, or [ErrConfVersionNotFound].
+func (tx *Tx) ConfVersion(nodeID string, version int) (ConfVersion, error) {
+	var v ConfVersion
+	if version <= 0 {
+		return v, ErrConfVersionNotFound
+	}
+	raw := tx.getRaw(bucketConfVersions, confVersionKey(nodeID, version))
+	if raw == nil {
+		return v, ErrConfVersionNotFound
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, fmt.Errorf("read config version %d of %q: %w", version, nodeID, err)
+	}
+	return v, nil
+}
+
+// ConfVersions returns up to limit versions of the node's config, newest first, older than before
+// (0: from the newest).
+func (tx *Tx) ConfVersions(nodeID string, before uint64, limit int) ([]ConfVersion, error) {
+	var out []ConfVersion
+	err := tx.newestFirst(bucketConfVersions, nodeID, before, limit, func(_, raw []byte) error {
+		var v ConfVersion
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return fmt.Errorf("read config history of %q: %w", nodeID, err)
+		}
+		out = append(out, v)
+		return nil
+	})
+	return out, err
+}
+
+// ConfText returns the text with the hash, which holds the node's private key: it goes to the node
+// and to whoever may write, and into no log, event or error. Error: [ErrConfVersionNotFound].
+func (tx *Tx) ConfText(nodeID, sha string) (string, error) {
+	raw := tx.getRaw(bucketConfTexts, confTextKey(nodeID, sha))
+	if raw == nil {
+		return "", ErrConfVersionNotFound
+	}
+	return string(raw), nil
+}
+
+// pruneConfVersions makes room in the history, and drops the texts that no version has any more.
+func (tx *Tx) pruneConfVersions(nodeID string, s ConfState) error {
+	all, err := tx.ConfVersions(nodeID, 0, math.MaxInt)
+	excess := len(all) - confVersionsKept
+	if err != nil || excess <= 0 {
+		return err
+	}
+	keep, err := tx.versionsUnderWay(nodeID)
+	if err != nil {
+		return err
+	}
+	for _, ref := range []ConfRef{s.Desired, s.Staged, s.Confirmed} {
+		keep[ref.Version] = true
+	}
+	used := make(map[string]int)
+	for _, v := range all {
+		used[v.SHA256]++
+	}
+	for i := len(all) - 1; i >= 0 && excess > 0; i-- {
+		v := all[i]
+		if keep[v.Version] {
+			continue
+		}
+		excess--
+		if err := tx.deleteRaw(bucketConfVersions, confVersionKey(nodeID, v.Version)); err != nil {
+			return err
+		}
+		if used[v.SHA256]--; used[v.SHA256] > 0 {
+			continue
+		}
+		if err := tx.deleteRaw(bucketConfTexts, confTextKey(nodeID, v.SHA256)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versionsUnderWay are those of the node's open pushes.
+func (tx *Tx) versionsUnderWay(nodeID string) (map[int]bool, error) {
+	open, err := tx.OpenCommands(nodeID)
+	out := make(map[int]bool)
+	for _, c := range open {
+		if c.Action != protocol.ActionPush {
+			continue
+		}
+		var p protocol.Push
+		if err := json.Unmarshal(c.Payload, &p); err != nil {
+			return nil, fmt.Errorf("read payload of %s: %w", c.RequestID, err)
+		}
+		out[p.ConfigVersion] = true
+	}
+	return out, err
+}
+
+func (tx *Tx) deleteConf(nodeID string) error {
+	if err := tx.deleteUnder(bucketConfVersions, seqPrefix(nodeID)); err != nil {
+		return err
+	}
+	if err := tx.deleteUnder(bucketConfTexts, seqPrefix(nodeID)); err != nil {
+		return err
+	}
+	return tx.deleteRaw(bucketConfStates, []byte(nodeID))
+}
+
+func confVersionKey(nodeID string, version int) []byte {
+	return seqKey(nodeID, uint64(version)) //nolint:gosec // versions count up from 1
+}
+
+func confTextKey(nodeID, sha string) []byte {
+	return append(seqPrefix(nodeID), strings.ToLower(sha)...)
+}

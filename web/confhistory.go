@@ -1,0 +1,176 @@
+package web
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aymanbagabas/go-udiff"
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+type confVersionView struct {
+	Version   int        `json:"version"`
+	SHA256    string     `json:"sha256"`
+	Author    string     `json:"author"`
+	CreatedAt *time.Time `json:"created_at"`
+	Source    string     `json:"source"`
+	Size      int        `json:"size"`
+	Note      string     `json:"note"`
+	// Whether the version is the one that is desired, staged, confirmed.
+	Desired   bool `json:"desired"`
+	Staged    bool `json:"staged"`
+	Confirmed bool `json:"confirmed"`
+}
+
+func (f facts) versionView(v store.ConfVersion) confVersionView {
+	return confVersionView{
+		Version: v.Version, SHA256: v.SHA256, Author: v.Author, CreatedAt: when(v.At), Source: v.Source, Size: v.Size, Note: v.Note,
+		Desired: v.Version == f.conf.Desired.Version, Staged: v.Version == f.conf.Staged.Version, Confirmed: v.Version == f.conf.Confirmed.Version,
+	}
+}
+
+// confHistory are the versions of the node's config, newest first.
+func (s *Server) confHistory(c echo.Context) error {
+	limit, before, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	var versions []store.ConfVersion
+	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		versions, err = tx.ConfVersions(f.node.ID, before, limit+1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	versions, next := cut(versions, limit, func(v store.ConfVersion) string { return strconv.Itoa(v.Version) })
+	views := make([]confVersionView, len(versions))
+	for i, v := range versions {
+		views[i] = f.versionView(v)
+	}
+	return respondList(c, views, next)
+}
+
+type confTextView struct {
+	confVersionView
+	Content       string `json:"content"`
+	ContentHidden bool   `json:"content_hidden"`
+	// Against is the version the diff begins from; 0 when there is none to compare with.
+	Against int    `json:"against"`
+	Diff    string `json:"diff"` // unified
+}
+
+// confVersion is one version with its text and what it changed: against the version before it, or
+// the one that ?against names.
+func (s *Server) confVersion(c echo.Context) error {
+	version, err := versionParam(c)
+	if err != nil {
+		return err
+	}
+	against, err := readAgainst(c)
+	if err != nil {
+		return err
+	}
+	var v confTextView
+	var former string
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+		this, err := tx.ConfVersion(f.node.ID, version)
+		if err != nil {
+			return err
+		}
+		v = confTextView{confVersionView: f.versionView(this), ContentHidden: !mayWrite(loginOf(c))}
+		if v.ContentHidden {
+			return nil
+		}
+		if v.Content, err = tx.ConfText(f.node.ID, this.SHA256); err != nil {
+			return err
+		}
+		other, err := compared(tx, f.node.ID, version, against)
+		if err != nil || other.Version == 0 {
+			return err
+		}
+		v.Against = other.Version
+		former, err = tx.ConfText(f.node.ID, other.SHA256)
+		return err
+	}); err != nil {
+		return err
+	}
+	if v.Against != 0 {
+		if v.Diff, err = diff(v.Against, former, version, v.Content); err != nil {
+			return err
+		}
+	}
+	return respond(c, v)
+}
+
+func readAgainst(c echo.Context) (int, error) {
+	raw := c.QueryParam("against")
+	if raw == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(raw)
+	if err != nil || n < 1 {
+		f := &fields{}
+		f.reject("against", "must be the number of a version")
+		return 0, f.err()
+	}
+	return n, nil
+}
+
+// compared is the version named, or else the newest before version; the zero value when there is
+// none.
+func compared(tx *store.Tx, nodeID string, version, named int) (store.ConfVersion, error) {
+	if named != 0 {
+		return tx.ConfVersion(nodeID, named)
+	}
+	before, err := tx.ConfVersions(nodeID, uint64(version), 1) //nolint:gosec // versions count up from 1
+	if err != nil || len(before) == 0 {
+		return store.ConfVersion{}, err
+	}
+	return before[0], nil
+}
+
+func diff(fromVersion int, from string, toVersion int, to string) (string, error) {
+	return udiff.ToUnified(fmt.Sprint("version ", fromVersion), fmt.Sprint("version ", toVersion), from, udiff.Lines(from, to), udiff.DefaultContextLines)
+}
+
+// restoreConf makes the text of an older version the desired one again, as a new version, with all
+// that saving checks.
+func (s *Server) restoreConf(c echo.Context) error {
+	version, err := versionParam(c)
+	if err != nil {
+		return err
+	}
+	body, err := readOptionalBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	w := readWish(body)
+	if err := body.err(); err != nil {
+		return err
+	}
+	w.source = store.ConfRestored(version)
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+		v, err := tx.ConfVersion(f.node.ID, version)
+		if err != nil {
+			return err
+		}
+		w.text, err = tx.ConfText(f.node.ID, v.SHA256)
+		return err
+	}); err != nil {
+		return err
+	}
+	return s.saveDesired(c, w)
+}
+
+// versionParam is the version the path names; what is no number names none.
+func versionParam(c echo.Context) (int, error) {
+	n, err := strconv.Atoi(c.Param("version"))
+	if err != nil || n < 1 {
+		return 0, store.ErrConfVersionNotFound
+	}
+	return n, nil
+}

@@ -1,0 +1,238 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// syncRefs are the versions on their way to the node. A version of 0 is none. With
+// reported_local_at null, what is on the node's disk is not known; with an empty hash, nothing is.
+type syncRefs struct {
+	DesiredVersion       int        `json:"desired_version"`
+	DesiredSHA256        string     `json:"desired_sha256"`
+	StagedVersion        int        `json:"staged_version"`
+	StagedSHA256         string     `json:"staged_sha256"`
+	ConfirmedVersion     int        `json:"confirmed_version"`
+	ConfirmedSHA256      string     `json:"confirmed_sha256"`
+	ConfirmedAt          *time.Time `json:"confirmed_at"`
+	ReportedLocalVersion int        `json:"reported_local_version"`
+	ReportedLocalSHA256  string     `json:"reported_local_sha256"`
+	ReportedLocalAt      *time.Time `json:"reported_local_at"`
+}
+
+type syncView struct {
+	NodeID   string         `json:"node_id"`
+	NodeName string         `json:"node_name"`
+	NodeType store.NodeType `json:"node_type"`
+	syncRefs
+	Status store.SyncStatus `json:"status"`
+}
+
+func (f facts) sync() store.SyncStatus { return f.conf.Sync(f.node.Type) }
+
+func (f facts) syncRefs() syncRefs {
+	s := f.conf
+	return syncRefs{
+		DesiredVersion: s.Desired.Version, DesiredSHA256: s.Desired.SHA256,
+		StagedVersion: s.Staged.Version, StagedSHA256: s.Staged.SHA256,
+		ConfirmedVersion: s.Confirmed.Version, ConfirmedSHA256: s.Confirmed.SHA256, ConfirmedAt: when(s.ConfirmedAt),
+		ReportedLocalVersion: s.Reported.Version, ReportedLocalSHA256: s.Reported.SHA256, ReportedLocalAt: when(s.ReportedAt),
+	}
+}
+
+func (f facts) syncView() syncView {
+	return syncView{f.node.ID, f.node.Name, f.node.Type, f.syncRefs(), f.sync()}
+}
+
+// noSyncYet counts no node in any sync state.
+func noSyncYet() map[store.SyncStatus]int {
+	return map[store.SyncStatus]int{store.SyncLatest: 0, store.SyncPending: 0, store.SyncDrifted: 0}
+}
+
+func (s *Server) syncStatus(c echo.Context) error {
+	f, err := s.pathFacts(c)
+	if err != nil {
+		return err
+	}
+	return respond(c, f.syncView())
+}
+
+func (s *Server) configSyncStatus(c echo.Context) error {
+	views := []syncView{}
+	all, err := s.nodesFacts(c.Param("config_id"))
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		views = append(views, f.syncView())
+	}
+	return respond(c, views)
+}
+
+func (s *Server) nodesFacts(configID string) (all []facts, err error) {
+	err = s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(configID)
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(cfg.ID, "", 0)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			f, err := s.facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			all = append(all, f)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// syncNode stages the node's desired config.
+func (s *Server) syncNode(c echo.Context) error {
+	f, err := s.pathFacts(c)
+	if err != nil {
+		return err
+	}
+	was := f.conf.Staged
+	if f, err = s.stage(f.node.ID); err != nil {
+		return err
+	}
+	message := fmt.Sprintf("Version %d is staged; push it to the node.", f.conf.Staged.Version)
+	switch {
+	case f.node.Type == store.NodeStatic:
+		message = fmt.Sprintf("Version %d is staged; carry it to the device, which has no agent.", f.conf.Staged.Version)
+	case was == f.conf.Staged:
+		message = fmt.Sprintf("Version %d was staged already.", f.conf.Staged.Version)
+	}
+	s.log.Info("config staged", "node_id", f.node.ID, "version", f.conf.Staged.Version, "by", loginOf(c).Username)
+	return respond(c, map[string]any{
+		"message": message, "staged_version": f.conf.Staged.Version, "staged_sha256": f.conf.Staged.SHA256, "sync_status": f.sync(),
+	})
+}
+
+// stage stages what is desired for the node, which is checked again: the config's tunnel protocol
+// may have been changed since it was saved. It is the version it checked that it stages, also when
+// another one is desired meanwhile. Errors: store.ErrNoDesiredConfig, *wgconf.Error.
+func (s *Server) stage(nodeID string) (f facts, err error) {
+	var text string
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		if f, err = s.nodeFacts(tx, nodeID); err != nil {
+			return err
+		}
+		if f.conf.Desired.Version == 0 {
+			return store.ErrNoDesiredConfig
+		}
+		text, err = tx.ConfText(nodeID, f.conf.Desired.SHA256)
+		return err
+	}); err != nil {
+		return f, err
+	}
+	if _, err := parseConf(f.config, nodeID, text); err != nil {
+		return f, err
+	}
+	checked := f.conf.Desired
+	err = s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		f.conf, err = tx.Stage(nodeID, checked, protocol.ToolFamily(f.config.TunnelProtocol))
+		return err
+	})
+	return f, err
+}
+
+func (s *Server) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return facts{}, err
+	}
+	cfg, err := tx.Config(n.ConfigID)
+	if err != nil {
+		return facts{}, err
+	}
+	return s.facts(tx, cfg, n)
+}
+
+type syncedView struct {
+	NodeID        string `json:"node_id"`
+	NodeName      string `json:"node_name"`
+	StagedVersion int    `json:"staged_version"`
+}
+
+type syncFailedView struct {
+	NodeID   string `json:"node_id"`
+	NodeName string `json:"node_name"`
+	Code     string `json:"code"`
+	Message  string `json:"message"`
+}
+
+type syncAllView struct {
+	Message     string           `json:"message"`
+	SyncedCount int              `json:"synced_count"`
+	FailedCount int              `json:"failed_count"`
+	Synced      []syncedView     `json:"synced"`
+	Failed      []syncFailedView `json:"failed"`
+}
+
+// staging is one node's part of a sync-all.
+type staging struct {
+	facts
+	err error
+}
+
+// syncAll stages the desired config of every node that is not staged yet. One node's refusal is no
+// reason to spare the others.
+func (s *Server) syncAll(c echo.Context) error {
+	all, err := s.nodesFacts(c.Param("config_id"))
+	if err != nil {
+		return err
+	}
+	var todo []staging
+	for _, f := range all {
+		staged := f.conf.Staged.SHA256 == f.conf.Desired.SHA256 && f.conf.StagedFor == protocol.ToolFamily(f.config.TunnelProtocol)
+		if f.conf.Desired.Version != 0 && !staged {
+			todo = append(todo, staging{facts: f})
+		}
+	}
+	// Several at a time: they share disk writes.
+	var running sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for i := range todo {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			if f, err := s.stage(todo[i].node.ID); err != nil {
+				todo[i].err = err
+			} else {
+				todo[i].facts = f
+			}
+		})
+	}
+	running.Wait()
+	v := syncAllView{Synced: []syncedView{}, Failed: []syncFailedView{}}
+	for _, t := range todo {
+		switch {
+		case t.err == nil:
+			v.Synced = append(v.Synced, syncedView{t.node.ID, t.node.Name, t.conf.Staged.Version})
+		case errors.Is(t.err, store.ErrNodeNotFound): // deleted meanwhile
+		default:
+			a := translate(t.err)
+			if a.code == codeInternal {
+				s.log.Error("staging failed", "node_id", t.node.ID, "request_id", requestIDOf(c), "err", t.err)
+			}
+			v.Failed = append(v.Failed, syncFailedView{t.node.ID, t.node.Name, a.code, a.message})
+		}
+	}
+	v.SyncedCount, v.FailedCount = len(v.Synced), len(v.Failed)
+	v.Message = fmt.Sprintf("%d staged, %d failed; all others were staged already or have no config.", v.SyncedCount, v.FailedCount)
+	s.log.Info("configs staged", "config_id", c.Param("config_id"), "synced", v.SyncedCount, "failed", v.FailedCount, "by", loginOf(c).Username)
+	return respond(c, v)
+}
