@@ -15,6 +15,7 @@ import (
 	"wfm/appliance/broker"
 	"wfm/appliance/control"
 	"wfm/appliance/presence"
+	"wfm/appliance/rollout"
 	"wfm/internal/buildinfo"
 	"wfm/internal/connlimit"
 	"wfm/internal/floodlog"
@@ -58,6 +59,7 @@ type Appliance struct {
 	control    *control.Control
 	tracker    *presence.Tracker
 	prober     *presence.Prober // nil without MQTT
+	rollouts   *rollout.Runner  // nil without MQTT
 	web        *web.Server
 	httpSocket net.Listener
 	setupToken string
@@ -132,6 +134,9 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
 	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
+	a.rollouts = rollout.New(rollout.Options{Store: a.db, Commands: a.control, Presence: o.Presence, Logger: o.Logger})
+	// Before the broker: nodes it lets go of must not seem to be away at their turn.
+	a.onStop("rollouts", func(context.Context) error { a.rollouts.Stop(); return nil })
 	return nil
 }
 
@@ -147,6 +152,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	}
 	if a.broker != nil {
 		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
+		w.Rollouts = a.rollouts
 		if w.MQTTPort == 0 {
 			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
 				w.MQTTPort = tcp.Port
@@ -217,6 +223,9 @@ func (a *Appliance) Start() error {
 		}
 		if err := a.broker.Start(); err != nil {
 			return err
+		}
+		if err := a.rollouts.Start(); err != nil {
+			return fmt.Errorf("take up rollouts: %w", err)
 		}
 	}
 	go func() {

@@ -14,6 +14,7 @@ const (
 	ChangeCommand  ChangeKind = "command"  // created or changed
 	ChangeApply    ChangeKind = "apply"    // what is desired, staged, confirmed or reported of a node's config
 	ChangeJournal  ChangeKind = "journal"  // a line was added
+	ChangeRollout  ChangeKind = "rollout"  // created or changed, or one of its nodes
 )
 
 // Change is one committed change. Ids that do not apply are empty.
@@ -22,6 +23,7 @@ type Change struct {
 	ConfigID  string
 	NodeID    string
 	RequestID string
+	RolloutID string
 	Created   bool
 }
 

@@ -92,13 +92,16 @@ func (tx *Tx) PutConfig(c *Config) error {
 	return nil
 }
 
-// DeleteConfig removes the config and all its nodes. Error: [ErrConfigNotFound].
+// DeleteConfig removes the config, its rollouts and all its nodes. Error: [ErrConfigNotFound].
 func (tx *Tx) DeleteConfig(id string) error {
 	c, err := tx.Config(id)
 	if err != nil {
 		return err
 	}
 	if err := tx.eachNode(id, func(n Node) error { return tx.DeleteNode(n.ID) }); err != nil {
+		return err
+	}
+	if err := tx.deleteRollouts(id); err != nil {
 		return err
 	}
 	if err := tx.deleteRaw(bucketConfigNames, []byte(c.Name)); err != nil {

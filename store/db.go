@@ -190,6 +190,14 @@ var migrations = []func(*bbolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bbolt.Tx) error { // 5: rollouts
+		for _, name := range [][]byte{bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return fmt.Errorf("create bucket %s: %w", name, err)
+			}
+		}
+		return nil
+	},
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.

@@ -83,6 +83,16 @@ var (
 	ErrMQTTUnavailable = errors.New("the MQTT broker is not available")
 )
 
+// Errors about rollouts.
+var (
+	// ErrRolloutNotFound is returned when no rollout has the id.
+	ErrRolloutNotFound = errors.New("rollout not found")
+	// ErrRolloutEnded is returned for a change of a rollout that is over.
+	ErrRolloutEnded = errors.New("rollout has ended")
+	// ErrRolloutNodeDecided is returned for a change of a node whose outcome is final.
+	ErrRolloutNodeDecided = errors.New("the node's outcome is final")
+)
+
 // diskError gives the errors of bbolt and the system that an operator can act on one of our
 // sentinels, and keeps the rest.
 func diskError(err error) error {

@@ -101,6 +101,8 @@ func TestEveryCallButTheOpenOnesWantsASession(t *testing.T) {
 		"POST /api/v1/configs/c/nodes/n/bind-command", "POST /api/v1/configs/c/nodes/n/reset-client",
 		"POST /api/v1/configs/c/nodes/n/endpoint/control", "GET /api/v1/configs/c/nodes/n/endpoint/status",
 		"GET /api/v1/configs/c/nodes/n/endpoint/logs", "GET /api/v1/configs/c/nodes/n/endpoint/events",
+		"POST /api/v1/configs/c/endpoint/control-batch", "GET /api/v1/configs/c/rollouts", "GET /api/v1/rollouts/r",
+		"POST /api/v1/rollouts/r/pause", "POST /api/v1/rollouts/r/resume", "POST /api/v1/rollouts/r/cancel",
 		"GET /api/v1/commands/r", "POST /api/v1/commands/r/cancel",
 	} {
 		method, path, _ := strings.Cut(call, " ")

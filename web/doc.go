@@ -3,8 +3,9 @@
 //
 // It owns what a request may look like, who may send it, and how every outcome is answered. It
 // does not own the records and their invariants (store), how a command reaches a node, when a
-// node counts as online, or the broker: for those it declares the small interfaces [Commands] and
-// [Broker] and takes a function, and whoever composes the appliance supplies them.
+// node counts as online, how a rollout goes on, or the broker: for those it declares the small
+// interfaces [Commands], [Rollouts] and [Broker] and takes a function, and whoever composes the
+// appliance supplies them.
 //
 // Enter at [New]; routes.go lists every path. [SetUpAdmin] makes the account without a request.
 //

@@ -36,6 +36,7 @@ var (
 	errPanic           = errors.New("panic in a request")
 	errUnknownPath     = errors.New("unknown path")
 	errUnknownMethod   = errors.New("method not allowed")
+	errRolloutAction   = errors.New("no action for a rollout")
 	errNoServerAddress = errors.New("no usable server address")
 )
 
@@ -106,6 +107,9 @@ var answers = []struct {
 	{store.ErrNotInitialized, answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
 	{store.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
 	{store.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
+	{errRolloutAction, answer{400, "INVALID_ACTION", "A rollout can start, stop or push_config; give other actions to each node.", nil}},
+	{store.ErrRolloutNotFound, answer{404, "ROLLOUT_NOT_FOUND", "There is no rollout with this id; it may have made room for newer ones.", nil}},
+	{store.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
 	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "No config is staged for this node; save and sync one first.", nil}},
 	{store.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged; sync the node again, which checks it for the new one.", nil}},
 	{store.ErrNoDesiredConfig, answer{409, "NO_DESIRED_CONFIG", "No config is saved for this node; save one first with PUT applied-conf.", nil}},
@@ -140,7 +144,14 @@ func translate(err error) answer {
 	var invalid *invalidError
 	var rate *rateError
 	var tooLarge *http.MaxBytesError
+	var active *store.RolloutActiveError
 	switch {
+	case errors.As(err, &active):
+		return answer{
+			http.StatusConflict, "ROLLOUT_ACTIVE",
+			fmt.Sprintf("Rollout %s of this config is not over; wait for its end, or cancel it.", active.ID),
+			map[string]any{"rollout_id": active.ID},
+		}
 	case errors.As(err, &invalid):
 		a := answer{status: http.StatusUnprocessableEntity, code: "VALIDATION_ERROR", message: invalid.Error()}
 		if len(invalid.fields) > 0 {

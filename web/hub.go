@@ -42,6 +42,7 @@ const (
 	eventStatus       = "endpoint.status.updated"
 	eventLogCreated   = "control.log.created"
 	eventLogUpdated   = "control.log.updated"
+	eventRollout      = "rollout.updated"
 	eventSystemStatus = "system.status.updated"
 	eventClock        = "system.clock.sync"
 	eventResync       = "system.resync"

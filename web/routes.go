@@ -55,6 +55,8 @@ func (s *Server) table() []route {
 		{post, pathConfig + "/sync-all", accessSession, s.syncAll},
 		{get, pathConfig + "/endpoint/runtime-snapshot", accessSession, s.runtimeSnapshot},
 		{post, pathConfig + "/endpoint/probe-batch", accessSession, s.probeBatch},
+		{post, pathConfig + "/endpoint/control-batch", accessSession, s.controlBatch},
+		{get, pathConfig + "/rollouts", accessSession, s.listRollouts},
 
 		{get, "/api/v1/nodes/:node_id", accessSession, s.getNode},
 		{put, "/api/v1/nodes/:node_id", accessSession, s.updateNode},
@@ -79,6 +81,11 @@ func (s *Server) table() []route {
 
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},
+
+		{get, "/api/v1/rollouts/:rollout_id", accessSession, s.getRollout},
+		{post, "/api/v1/rollouts/:rollout_id/pause", accessSession, s.pauseRollout},
+		{post, "/api/v1/rollouts/:rollout_id/resume", accessSession, s.resumeRollout},
+		{post, "/api/v1/rollouts/:rollout_id/cancel", accessSession, s.cancelRollout},
 
 		{get, "/api/v1/commands/:request_id", accessSession, s.getCommand},
 		{post, "/api/v1/commands/:request_id/cancel", accessSession, s.cancelCommand},

@@ -34,6 +34,8 @@ type Options struct {
 	// Commands and Broker may be nil while MQTTEnabled is false.
 	Commands Commands
 	Broker   Broker
+	// Rollouts is nil where nothing can be carried out, which answers MQTT_DISABLED.
+	Rollouts Rollouts
 	// Presence projects what is known of a node to its state; it must be pure. Required.
 	Presence func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) Presence
 	// History puts all transitions that are kept of a node, newest first, in figures; it must be

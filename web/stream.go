@@ -272,7 +272,7 @@ func (w *eventWriter) finish() {
 // eventsOf turns committed changes into events, as the store is now, and names the configs whose
 // overview has changed. What is gone already makes no event of its own.
 func (s *Server) eventsOf(changes []store.Change) (events []event, configs []string, err error) {
-	told := make(map[string]bool) // nodes whose status is among events
+	told := make(map[string]bool) // nodes whose status, and rollouts whose state, is among events
 	err = s.opts.Store.View(func(tx *store.Tx) error {
 		for _, c := range changes {
 			ref := nodeRef{c.ConfigID, c.NodeID}
@@ -313,6 +313,19 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs []str
 					name = eventLogCreated
 				}
 				events = append(events, event{name, logPayload{ref, viewLog(cmd)}})
+			case store.ChangeRollout:
+				if told[c.RolloutID] {
+					continue
+				}
+				told[c.RolloutID] = true
+				r, err := tx.Rollout(c.RolloutID)
+				if gone(err) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				events = append(events, event{eventRollout, rolloutPayload{configRef{c.ConfigID}, viewRollout(r)}})
 			case store.ChangeEvidence, store.ChangeJournal:
 				// A heartbeat changes nothing that anybody sees.
 			}
@@ -323,7 +336,8 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs []str
 }
 
 func gone(err error) bool {
-	return errors.Is(err, store.ErrConfigNotFound) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrCommandNotFound)
+	return errors.Is(err, store.ErrConfigNotFound) || errors.Is(err, store.ErrNodeNotFound) ||
+		errors.Is(err, store.ErrCommandNotFound) || errors.Is(err, store.ErrRolloutNotFound)
 }
 
 func (s *Server) presenceState(tx *store.Tx, nodeID string) (string, error) {

@@ -11,12 +11,12 @@ import (
 )
 
 // bindRaw binds a node as an older agent does, and returns what a raw client logs in with.
-func bindRaw(t *testing.T, a *apptest.Appliance, configID, name string) (nodeID string, login mqtttest.Login) {
+func bindRaw(t *testing.T, a *apptest.Appliance, configID, name string, capabilities ...string) (nodeID string, login mqtttest.Login) {
 	t.Helper()
 	nodes := "/api/v1/configs/" + configID + "/nodes"
 	nodeID = a.Must(t, "POST", nodes, map[string]any{"name": name})["node_id"].(string)
 	token := a.Must(t, "POST", nodes+"/"+nodeID+"/bind-command", nil)["token"]
-	bound := a.Must(t, "POST", "/api/client/v1/bind", map[string]any{"token": token, "hostname": name, "platform": "linux", "client_version": "1"})
+	bound := a.Must(t, "POST", "/api/client/v1/bind", map[string]any{"token": token, "hostname": name, "platform": "linux", "client_version": "1", "capabilities": capabilities})
 	mqtt := bound["mqtt"].(map[string]any)
 	return nodeID, mqtttest.Login{
 		ClientID: mqtt["client_id"].(string), Username: mqtt["username"].(string), Password: mqtt["password"].(string), Keepalive: 60,

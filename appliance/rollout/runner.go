@@ -1,0 +1,161 @@
+package rollout
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"wfm/appliance/presence"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Commands gives commands to nodes.
+type Commands interface {
+	// Issue writes a command and sends it; see control.Issue for its errors.
+	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
+	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
+	Cancel(ctx context.Context, requestID, by string) (store.Command, error)
+}
+
+// Options are what a runner needs.
+type Options struct {
+	Store    *store.DB
+	Commands Commands
+	Presence presence.Times // of the rules that say whether a node is online
+	Logger   *slog.Logger
+}
+
+// Runner runs the rollouts of all configs, each in a goroutine of its own. Its methods may be
+// called concurrently.
+type Runner struct {
+	db       *store.DB
+	commands Commands
+	times    presence.Times
+	log      *slog.Logger
+
+	stopping context.Context // ends when Stop begins, and with it what is being issued
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	workers map[string]*worker // by rollout id, while it is not finished
+}
+
+// New makes a runner. Nothing happens before [Runner.Start].
+func New(o Options) *Runner {
+	r := &Runner{db: o.Store, commands: o.Commands, times: o.Presence, log: o.Logger, workers: make(map[string]*worker)}
+	r.stopping, r.stop = context.WithCancel(context.Background())
+	return r
+}
+
+// Start takes up the rollouts that were not finished when the appliance last stopped, however it
+// stopped. What was paused stays paused.
+func (r *Runner) Start() error {
+	var open []store.Rollout
+	err := r.db.View(func(tx *store.Tx) (err error) { open, err = tx.UnfinishedRollouts(); return err })
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, ro := range open {
+		w := newWorker(r, ro, now)
+		w.adopt, w.patience = true, now.Add(comeBack)
+		r.launch(w)
+	}
+	return nil
+}
+
+// Stop ends the work and waits for it. Rollouts stay as they are in the store. It may be called
+// again.
+func (r *Runner) Stop() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	r.stop()
+	r.running.Wait()
+}
+
+func (r *Runner) launch(w *worker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped { // it is taken up at the next start
+		return
+	}
+	r.workers[w.id] = w
+	r.running.Go(func() {
+		w.run()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.workers, w.id)
+	})
+}
+
+// Begin writes a new rollout of ro's config, action, author and bounds over the nodes, in this
+// order, and begins with the first wave. Errors: those of store.AddRollout, and of writing.
+func (r *Runner) Begin(_ context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
+	ro.ID = protocol.NewID("rol")
+	if err := r.db.Update(func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) }); err != nil {
+		return store.Rollout{}, err
+	}
+	r.log.Info("rollout begun", "rollout_id", ro.ID, "config_id", ro.ConfigID, "action", ro.Action, "nodes", len(nodeIDs), "by", ro.RequestedBy)
+	r.launch(newWorker(r, ro, ro.CreatedAt))
+	return ro, nil
+}
+
+// Pause has the rollout give no further command until it is resumed. Errors:
+// store.ErrRolloutNotFound, ErrRolloutEnded.
+func (r *Runner) Pause(ctx context.Context, id, by string) (store.Rollout, error) {
+	return r.turnTo(ctx, id, store.RolloutPaused, "paused by "+by)
+}
+
+// Resume has a paused rollout go on. Errors: store.ErrRolloutNotFound, ErrRolloutEnded.
+func (r *Runner) Resume(ctx context.Context, id, by string) (store.Rollout, error) {
+	return r.turnTo(ctx, id, store.RolloutRunning, "resumed by "+by)
+}
+
+// Cancel ends the rollout. What was sent is followed to its end; what was not is cancelled.
+// Errors: store.ErrRolloutNotFound, ErrRolloutEnded.
+func (r *Runner) Cancel(ctx context.Context, id, by string) (store.Rollout, error) {
+	return r.turnTo(ctx, id, store.RolloutCancelled, "cancelled by "+by)
+}
+
+// turnTo changes the state of an active rollout; to the one it is in already is no change. The
+// worker learns of it from the change feed.
+func (r *Runner) turnTo(ctx context.Context, id string, state store.RolloutState, reason string) (store.Rollout, error) {
+	r.mu.Lock()
+	w := r.workers[id]
+	r.mu.Unlock()
+	if w != nil { // so that no command is given after this has returned
+		select {
+		case w.turn <- struct{}{}:
+			defer func() { <-w.turn }()
+		case <-ctx.Done():
+			return store.Rollout{}, ctx.Err()
+		}
+	}
+	var ro store.Rollout
+	err := r.db.Update(func(tx *store.Tx) (err error) {
+		if ro, err = tx.Rollout(id); err != nil || ro.State == state {
+			return err
+		}
+		if !ro.State.Active() {
+			return store.ErrRolloutEnded
+		}
+		ro.State, ro.Reason = state, reason
+		if err := tx.PutRollout(ro); err != nil {
+			return err
+		}
+		ro, err = tx.Rollout(id)
+		return err
+	})
+	if w != nil {
+		clear(w.refused) // time passes while it is paused
+	}
+	if err == nil {
+		r.log.Info("rollout changed", "rollout_id", id, "state", ro.State, "reason", ro.Reason)
+	}
+	return ro, err
+}

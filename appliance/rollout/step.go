@@ -1,0 +1,309 @@
+package rollout
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"wfm/appliance/presence"
+	"wfm/store"
+)
+
+const (
+	// queueLimit is how long a command may wait to be sent. A push would otherwise wait for weeks
+	// for a node that went away between the look and the command.
+	queueLimit = 90 * time.Second
+	// openLimit is how long a command may be open at all. Its own time limits are far shorter; but
+	// reconnects put them off, and no node may hold up a rollout for ever.
+	openLimit = 10 * time.Minute
+)
+
+// plan is what follows from a step.
+type plan struct {
+	issue    *store.RolloutNode  // whose turn it is
+	withdraw []string            // commands to cancel
+	more     bool                // another step follows at once
+	at       time.Time           // when time alone makes another step useful; zero for never
+	underWay map[string]struct{} // undecided nodes of the wave
+	finished bool
+}
+
+// step brings what is stored of a rollout up to date with what became of its commands, in one
+// transaction.
+type step struct {
+	plan
+	w       *worker
+	tx      *store.Tx
+	rollout store.Rollout
+	wave    []store.RolloutNode
+	changed bool
+}
+
+// step does one step. It can be done any number of times, and begun anew after a kill: it depends
+// on nothing but the store and the worker's times.
+func (w *worker) step() (plan, error) {
+	var s *step
+	before := store.RolloutState("")
+	err := w.db.Update(func(tx *store.Tx) (err error) {
+		s = &step{w: w, tx: tx}
+		s.underWay = make(map[string]struct{})
+		if s.rollout, err = tx.Rollout(w.id); err != nil {
+			return err
+		}
+		before = s.rollout.State
+		return s.run()
+	})
+	if err != nil {
+		return plan{}, err
+	}
+	if s.rollout.State != before {
+		w.log.Info("rollout changed", "rollout_id", w.id, "state", s.rollout.State, "reason", s.rollout.Reason)
+	}
+	return s.plan, nil
+}
+
+func (s *step) run() (err error) {
+	r := &s.rollout
+	size := r.WaveSize
+	if s.wave, err = s.tx.RolloutNodes(r.ID, uint64((r.Wave-1)*size), size); err != nil { //nolint:gosec // both are at least 1
+		return err
+	}
+	for i := range s.wave {
+		if err := s.follow(&s.wave[i]); err != nil {
+			return err
+		}
+	}
+	if failed := r.Counts[store.RolloutNodeFailed]; r.State.Active() && failed >= r.MaxFailures {
+		s.enter(store.RolloutStopped, fmt.Sprintf("%d failed, and at %d (max_failures) it stops; %s", failed, r.MaxFailures, lastFailure(s.wave)))
+	}
+	switch {
+	case r.State == store.RolloutRunning:
+		err = s.giveTurns()
+	case !r.State.Active():
+		err = s.giveUpTheRest()
+	}
+	if err != nil {
+		return err
+	}
+	s.finish()
+	if !s.changed {
+		return nil
+	}
+	return s.tx.PutRollout(*r)
+}
+
+func (s *step) enter(state store.RolloutState, reason string) {
+	s.rollout.State, s.rollout.Reason, s.changed = state, reason, true
+}
+
+// lastFailure names a node of the wave that failed; there the last one must be.
+func lastFailure(wave []store.RolloutNode) string {
+	last := store.RolloutNode{}
+	for _, n := range wave {
+		if n.Outcome == store.RolloutNodeFailed && !n.DecidedAt.Before(last.DecidedAt) {
+			last = n
+		}
+	}
+	return fmt.Sprintf("the last was %s (%s)", last.Name, last.Detail)
+}
+
+// decide writes the node's outcome.
+func (s *step) decide(n *store.RolloutNode, o store.RolloutOutcome, detail string) error {
+	n.Outcome, n.Detail = o, detail
+	return s.put(n)
+}
+
+func (s *step) put(n *store.RolloutNode) error {
+	s.changed = true
+	return s.tx.PutRolloutNode(&s.rollout, n)
+}
+
+// lookAt has another step done at t, if not before.
+func (s *step) lookAt(t time.Time) {
+	if s.at.IsZero() || t.Before(s.at) {
+		s.at = t
+	}
+}
+
+// follow notes what became of the node's command.
+func (s *step) follow(n *store.RolloutNode) error {
+	if n.Outcome == store.RolloutNodeWaiting && s.w.adopt {
+		cmd, err := s.tx.CommandRequestedBy(n.NodeID, s.w.by)
+		if err != nil && !errors.Is(err, store.ErrCommandNotFound) {
+			return err
+		}
+		if err == nil {
+			given(n, cmd)
+			if err := s.put(n); err != nil {
+				return err
+			}
+		}
+	}
+	if n.Outcome == store.RolloutNodeWaiting || n.Outcome.Decided() {
+		return nil
+	}
+	cmd, err := s.tx.Command(n.RequestID)
+	switch {
+	case errors.Is(err, store.ErrCommandNotFound): // a command is kept as long as its node, for long enough
+		return s.decide(n, store.RolloutNodeFailed, "the node was deleted while its command was under way")
+	case err != nil:
+		return err
+	case !cmd.State.Ended():
+		return s.hurry(n, cmd)
+	case cmd.State == store.CommandApplied:
+		return s.confirm(n, cmd)
+	case n.Withdrawn && cmd.State == store.CommandCancelled && cmd.Attempts == 0:
+		if s.rollout.State.Active() {
+			return s.decide(n, store.RolloutNodeSkipped, n.Detail)
+		}
+		return s.decide(n, store.RolloutNodeCancelled, n.Detail)
+	}
+	detail := string(cmd.State) + ": " + cmp.Or(cmd.Detail, "no reason was given")
+	if n.Withdrawn {
+		detail = n.Detail + "; " + detail
+	}
+	return s.decide(n, store.RolloutNodeFailed, detail)
+}
+
+// hurry has a command that is open for too long withdrawn. That it is, is written first: after a
+// kill in between, a cancelled command is still known for one the rollout itself gave up.
+func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
+	since := later(n.SentAt, s.w.began)
+	due, why := since.Add(openLimit), fmt.Sprintf("its command had no end within %s", openLimit)
+	if unsent := cmd.State == store.CommandQueued && cmd.Attempts == 0; unsent && !s.rollout.State.Active() {
+		due, why = s.tx.Now(), "the rollout ended before its command was sent"
+	} else if unsent {
+		due, why = since.Add(queueLimit), fmt.Sprintf("it went away at its turn: its command could not be sent within %s", queueLimit)
+	}
+	if !n.Withdrawn && s.tx.Now().Before(due) {
+		s.lookAt(due)
+		return nil
+	}
+	s.withdraw = append(s.withdraw, n.RequestID)
+	if n.Withdrawn {
+		return nil
+	}
+	n.Withdrawn, n.Detail = true, why
+	return s.put(n)
+}
+
+// confirm looks whether a node that has carried its command out is online.
+func (s *step) confirm(n *store.RolloutNode, cmd store.Command) error {
+	status, err := s.status(n.NodeID)
+	due := later(cmd.AckAt, s.w.began).Add(comeBack)
+	n.AppliedAt = cmd.AckAt
+	switch {
+	case err != nil: // with a command there is a node
+		return err
+	case status.State == presence.Online:
+		return s.decide(n, store.RolloutNodeDone, cmd.Detail)
+	case !s.tx.Now().Before(due):
+		return s.decide(n, store.RolloutNodeFailed, fmt.Sprintf("it carried the command out and was not online within %s: %s", comeBack, status.Reason))
+	}
+	s.lookAt(due)
+	if n.Outcome == store.RolloutNodeConfirming {
+		return nil
+	}
+	return s.decide(n, store.RolloutNodeConfirming, "carried out; not online at the moment: "+status.Reason)
+}
+
+func (s *step) status(nodeID string) (presence.Status, error) {
+	n, err := s.tx.Node(nodeID)
+	if err != nil {
+		return presence.Status{}, err
+	}
+	cfg, err := s.tx.Config(n.ConfigID)
+	if err != nil {
+		return presence.Status{}, err
+	}
+	e, err := s.tx.Evidence(nodeID)
+	return presence.Project(n, cfg.Enabled, e, s.tx.Now(), s.w.times), err
+}
+
+// giveTurns picks the next node of the wave to get its command, and passes over those that are
+// away. Once all are decided, the next wave begins.
+func (s *step) giveTurns() error {
+	decided := 0
+	for i := range s.wave {
+		n := &s.wave[i]
+		if n.Outcome == store.RolloutNodeWaiting && s.issue == nil {
+			if err := s.turnOf(n); err != nil {
+				return err
+			}
+		}
+		if n.Outcome.Decided() {
+			decided++
+		}
+	}
+	if decided == len(s.wave) && s.rollout.Wave < s.rollout.Waves {
+		s.rollout.Wave++
+		s.changed, s.more = true, true
+	}
+	return nil
+}
+
+func (s *step) turnOf(n *store.RolloutNode) error {
+	status, err := s.status(n.NodeID)
+	refused, wasRefused := s.w.refused[n.NodeID]
+	now := s.tx.Now()
+	switch {
+	case errors.Is(err, store.ErrNodeNotFound):
+		return s.decide(n, store.RolloutNodeSkipped, "deleted before its turn")
+	case err != nil:
+		return err
+	case status.State != presence.Online && now.Before(s.w.patience):
+		s.lookAt(s.w.patience)
+	case status.State != presence.Online:
+		return s.decide(n, store.RolloutNodeSkipped, "not online at its turn: "+status.Reason)
+	case wasRefused && !now.Before(refused.first.Add(comeBack)):
+		return s.decide(n, store.RolloutNodeSkipped, "not connected at its turn, and not back within "+comeBack.String())
+	case wasRefused && now.Before(refused.last.Add(retryRefused)):
+		s.lookAt(refused.last.Add(retryRefused))
+	default:
+		s.issue = n
+	}
+	return nil
+}
+
+// giveUpTheRest ends the waiting of all that had no turn, in a rollout that is over.
+func (s *step) giveUpTheRest() error {
+	if s.rollout.Counts[store.RolloutNodeWaiting] == 0 {
+		return nil
+	}
+	first := uint64((s.rollout.Wave - 1) * s.rollout.WaveSize) //nolint:gosec // both are at least 1
+	rest, err := s.tx.RolloutNodes(s.rollout.ID, first, 0)
+	for i := range rest {
+		if rest[i].Outcome != store.RolloutNodeWaiting {
+			continue
+		}
+		if err := s.decide(&rest[i], store.RolloutNodeCancelled, "the rollout ended before its turn"); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// finish ends the rollout when nothing of it is left, and otherwise notes whose changes matter.
+func (s *step) finish() {
+	r := &s.rollout
+	if r.Counts[store.RolloutNodeWaiting]+r.Counts[store.RolloutNodeSent]+r.Counts[store.RolloutNodeConfirming] == 0 {
+		if r.State.Active() {
+			s.enter(store.RolloutDone, "every node had its turn")
+		}
+		r.FinishedAt, s.changed, s.finished = s.tx.Now().UTC(), true, true
+		return
+	}
+	for _, n := range s.wave {
+		if !n.Outcome.Decided() {
+			s.underWay[n.NodeID] = struct{}{}
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

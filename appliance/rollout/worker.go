@@ -1,0 +1,232 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// feedBuffer is how many changes may wait for a worker before it reads everything anew.
+	feedBuffer = 4096
+	// comeBack is how long a node may take to be online after its command, which can cut its
+	// connection; and, at its turn, one whose connection broke or that the appliance's own restart
+	// cut off.
+	comeBack = 60 * time.Second
+	// retryRefused is when a command to a node that seemed to be online, and was not connected, is
+	// tried again.
+	retryRefused = 2 * time.Second
+	// retryWrite is when a change that could not be stored is tried again.
+	retryWrite = 5 * time.Second
+)
+
+// worker carries one rollout on. It wakes when something of the nodes under way changes, and when
+// a time is over.
+type worker struct {
+	*Runner
+	id       string
+	by       string // the author of its commands, which no other command has
+	action   protocol.Action
+	began    time.Time // no time limit runs from before
+	patience time.Time // nobody is skipped before: agents need a moment after a restart
+
+	// turn holds one token while a step is done and a command given. It guards adopt and refused.
+	turn chan struct{}
+	// adopt is set while commands may have been given that are not noted.
+	adopt bool
+	// refused are the nodes that seemed to be online but were not connected.
+	refused map[string]refusal
+
+	underWay map[string]struct{} // undecided nodes of the wave; of the goroutine alone
+}
+
+type refusal struct{ first, last time.Time }
+
+func newWorker(r *Runner, ro store.Rollout, now time.Time) *worker {
+	return &worker{
+		Runner: r, id: ro.ID, by: author(ro.ID), action: ro.Action, began: now,
+		turn: make(chan struct{}, 1), refused: make(map[string]refusal),
+	}
+}
+
+// author is who the commands of the rollout are requested by.
+func author(id string) string { return "rollout " + id }
+
+func (w *worker) run() {
+	changes := w.db.Subscribe(feedBuffer) // first listen, then look
+	defer func() { changes.Close() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.stopping.Done():
+			return
+		case c, ok := <-changes.C:
+			if !ok { // too slow for the feed, or the store is closed, which advance finds out
+				changes = w.db.Subscribe(feedBuffer)
+			} else if !w.concerns(c) {
+				continue
+			}
+		case <-timer.C:
+		}
+		forget(changes.C)
+		wait, ok := w.advance()
+		if !ok {
+			return
+		}
+		timer.Reset(wait)
+	}
+}
+
+// forget takes what waits already: what it is about is looked at next anyway.
+func forget(changes <-chan store.Change) {
+	for range feedBuffer {
+		select {
+		case _, ok := <-changes:
+			if !ok {
+				return // the next receive says so again
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (w *worker) concerns(c store.Change) bool {
+	switch c.Kind {
+	case store.ChangeRollout:
+		return c.RolloutID == w.id
+	case store.ChangeCommand, store.ChangeEvidence, store.ChangeNode:
+		_, ok := w.underWay[c.NodeID]
+		return ok
+	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal:
+		// What a change of the config does to a node is a change of the node.
+	}
+	return false
+}
+
+// advance does everything there is to do now and returns when to look again though nothing
+// changes; ok is false once the rollout is finished or gone.
+func (w *worker) advance() (wait time.Duration, ok bool) {
+	for w.stopping.Err() == nil {
+		p, err := w.once()
+		switch {
+		case errors.Is(err, store.ErrRolloutNotFound), errors.Is(err, store.ErrClosed):
+			return 0, false
+		case err != nil:
+			w.log.Error("cannot carry a rollout on; trying again", "rollout_id", w.id, "err", err)
+			return retryWrite, true
+		case p.finished:
+			return 0, false
+		case p.more:
+			continue
+		case p.at.IsZero():
+			return time.Hour, true
+		}
+		return max(0, time.Until(p.at)), true
+	}
+	return 0, false
+}
+
+// once does one step and what follows from it: at most one command is given.
+func (w *worker) once() (plan, error) {
+	w.turn <- struct{}{}
+	defer func() { <-w.turn }()
+	p, err := w.step()
+	if err != nil {
+		return p, err
+	}
+	w.adopt, w.underWay = false, p.underWay
+	for _, id := range p.withdraw {
+		_, err := w.commands.Cancel(w.stopping, id, w.by)
+		if err != nil && !errors.Is(err, store.ErrCommandEnded) && !errors.Is(err, store.ErrCommandNotFound) {
+			return p, err // the step comes to it again
+		}
+	}
+	if p.issue != nil {
+		p.more = true
+		err = w.issue(*p.issue)
+	}
+	return p, err
+}
+
+// issue gives the node its command and notes that. It returns an error when that is to be tried
+// again.
+func (w *worker) issue(n store.RolloutNode) error {
+	cmd, refused := w.commands.Issue(w.stopping, n.NodeID, w.action, w.by, false)
+	if errors.Is(refused, store.ErrNodeOffline) {
+		now := time.Now()
+		r, ok := w.refused[n.NodeID]
+		if r.last = now; !ok {
+			r.first = now
+		}
+		w.refused[n.NodeID] = r
+		return nil
+	}
+	if retryable(refused) {
+		w.adopt = true
+		return refused
+	}
+	outcome, detail := refusedAs(refused)
+	if outcome == store.RolloutNodeFailed {
+		w.log.Warn("a rollout's command was refused", "rollout_id", w.id, "node_id", n.NodeID, "err", refused)
+	}
+	err := w.db.Update(func(tx *store.Tx) error {
+		ro, err := tx.Rollout(w.id)
+		if err != nil {
+			return err
+		}
+		if refused != nil { // was it written all the same?
+			switch cmd, err = tx.CommandRequestedBy(n.NodeID, w.by); {
+			case errors.Is(err, store.ErrCommandNotFound):
+				n.Outcome, n.Detail = outcome, detail
+			case err != nil:
+				return err
+			}
+		}
+		if cmd.RequestID != "" {
+			given(&n, cmd)
+		}
+		if err := tx.PutRolloutNode(&ro, &n); err != nil {
+			return err
+		}
+		return tx.PutRollout(ro)
+	})
+	w.adopt = err != nil
+	return err
+}
+
+// given notes that the node has its command.
+func given(n *store.RolloutNode, cmd store.Command) {
+	n.Outcome, n.RequestID, n.SentAt = store.RolloutNodeSent, cmd.RequestID, cmd.CreatedAt
+}
+
+// retryable reports whether the error says nothing about the node: the store or the appliance is
+// in no state to do anything.
+func retryable(err error) bool {
+	for _, e := range []error{store.ErrFull, store.ErrReadOnly, store.ErrClosed, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusedAs is the outcome of a node whose command was refused.
+func refusedAs(err error) (store.RolloutOutcome, string) {
+	// It was online a moment ago, and changed between the look and the command.
+	for _, e := range []error{store.ErrNodeNotFound, store.ErrNodeStatic, store.ErrNodeDisabled, store.ErrNotInitialized} {
+		if errors.Is(err, e) {
+			return store.RolloutNodeSkipped, e.Error()
+		}
+	}
+	for _, e := range []error{store.ErrNoStagedConfig, store.ErrTooManyCommands, store.ErrMQTTUnavailable, store.ErrMQTTDisabled} {
+		if errors.Is(err, e) {
+			return store.RolloutNodeFailed, "its command was refused: " + e.Error()
+		}
+	}
+	return store.RolloutNodeFailed, "its command could not be given; the appliance's log says why"
+}

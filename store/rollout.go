@@ -1,0 +1,307 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"wfm/protocol"
+)
+
+var (
+	bucketRollouts         = []byte("rollouts")           // id → Rollout
+	bucketRolloutsByConfig = []byte("rollouts_by_config") // seqKey(config id, n) → id
+	bucketRolloutNodes     = []byte("rollout_nodes")      // seqKey(rollout id, position) → RolloutNode
+)
+
+// rolloutsKept bounds the finished rollouts of a config; older ones make room.
+const rolloutsKept = 50
+
+// RolloutState is where a rollout is in its life.
+type RolloutState string
+
+// The states. The last three are for good.
+const (
+	RolloutRunning   RolloutState = "running"
+	RolloutPaused    RolloutState = "paused"    // issues nothing until it is resumed
+	RolloutStopped   RolloutState = "stopped"   // by itself: as many nodes failed as it may have fail
+	RolloutCancelled RolloutState = "cancelled" // by an admin
+	RolloutDone      RolloutState = "done"      // every node had its turn
+)
+
+// Active reports whether the rollout may still issue commands, be it after it is resumed.
+func (s RolloutState) Active() bool { return s == RolloutRunning || s == RolloutPaused }
+
+// RolloutOutcome is what has become of one node of a rollout.
+type RolloutOutcome string
+
+// The outcomes. The last four are for good.
+const (
+	RolloutNodeWaiting    RolloutOutcome = "waiting"    // for its turn
+	RolloutNodeSent       RolloutOutcome = "sent"       // its command is given and has not ended
+	RolloutNodeConfirming RolloutOutcome = "confirming" // its command is applied; whether it is online is to be seen
+	RolloutNodeDone       RolloutOutcome = "done"       // applied, and online since
+	RolloutNodeFailed     RolloutOutcome = "failed"
+	RolloutNodeSkipped    RolloutOutcome = "skipped"   // it was away at its turn; nothing was done to it
+	RolloutNodeCancelled  RolloutOutcome = "cancelled" // the rollout ended before its turn
+)
+
+// Decided reports whether the outcome is final.
+func (o RolloutOutcome) Decided() bool {
+	return o != RolloutNodeWaiting && o != RolloutNodeSent && o != RolloutNodeConfirming
+}
+
+// Rollout is one action carried out on many nodes of a config, wave after wave.
+type Rollout struct {
+	ID          string          `json:"id"`
+	Seq         uint64          `json:"seq"` // counts the config's rollouts
+	ConfigID    string          `json:"config_id"`
+	Action      protocol.Action `json:"action"`
+	RequestedBy string          `json:"requested_by"`
+	// WaveSize is how many nodes have their turn at the same time, MaxFailures how many failed
+	// nodes stop the rollout; both at least 1.
+	WaveSize    int          `json:"wave_size"`
+	MaxFailures int          `json:"max_failures"`
+	State       RolloutState `json:"state"`
+	Reason      string       `json:"reason"` // why it is in this state, in words; may be empty
+	// Wave is the wave under way, of Waves; both count from 1.
+	Wave  int `json:"wave"`
+	Waves int `json:"waves"`
+	// Counts says how many nodes have each outcome; see [Tx.PutRolloutNode].
+	Counts    map[RolloutOutcome]int `json:"counts"`
+	CreatedAt time.Time              `json:"created_at"`
+	UpdatedAt time.Time              `json:"updated_at"`
+	// FinishedAt is when the last of its nodes was decided. Of a rollout that was stopped or
+	// cancelled that can be later than the end of its active life: what was sent is followed.
+	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// RolloutNode is one node's part in a rollout.
+type RolloutNode struct {
+	Position uint64         `json:"position"` // in the rollout, from 1
+	Wave     int            `json:"wave"`     // from 1
+	NodeID   string         `json:"node_id"`
+	Name     string         `json:"name"` // of the node when the rollout was made
+	Outcome  RolloutOutcome `json:"outcome"`
+	// RequestID names its command once that is given.
+	RequestID string `json:"request_id,omitempty"`
+	Detail    string `json:"detail,omitempty"` // in words
+	// Withdrawn is set before the rollout has its own command cancelled.
+	Withdrawn bool      `json:"withdrawn,omitempty"`
+	SentAt    time.Time `json:"sent_at,omitzero"`    // when its command was given
+	AppliedAt time.Time `json:"applied_at,omitzero"` // when the node said that it is carried out
+	DecidedAt time.Time `json:"decided_at,omitzero"`
+}
+
+// RolloutActiveError is returned by [Tx.AddRollout] when another rollout of the config is not over.
+type RolloutActiveError struct{ ID string }
+
+func (e *RolloutActiveError) Error() string { return "rollout " + e.ID + " of this config is not over" }
+
+// AddRollout writes a new rollout over the nodes, in this order, waiting and in waves; and makes
+// room for it. It sets all of r but its id, config, action, author and bounds. A config has one
+// active rollout at a time, so that no two work on the same node. Errors: [ErrConfigNotFound],
+// [ErrNodeNotFound] for a node that is not of the config, *[RolloutActiveError].
+func (tx *Tx) AddRollout(r *Rollout, nodeIDs []string) error {
+	if _, err := tx.Config(r.ConfigID); err != nil {
+		return err
+	}
+	newest, err := tx.Rollouts(r.ConfigID, 0, 1)
+	if err != nil {
+		return err
+	}
+	// None is made while one is active, and none becomes active again: only the newest can be.
+	if len(newest) == 1 && newest[0].State.Active() {
+		return &RolloutActiveError{newest[0].ID}
+	}
+	r.Seq = tx.lastSeq(bucketRolloutsByConfig, r.ConfigID) + 1
+	r.State, r.Wave, r.Waves = RolloutRunning, 1, (len(nodeIDs)+r.WaveSize-1)/r.WaveSize
+	r.Counts = map[RolloutOutcome]int{RolloutNodeWaiting: len(nodeIDs)}
+	r.CreatedAt, r.UpdatedAt, r.FinishedAt = tx.now.UTC(), tx.now.UTC(), time.Time{}
+	for i, id := range nodeIDs {
+		n, err := tx.Node(id)
+		if err == nil && n.ConfigID != r.ConfigID {
+			err = ErrNodeNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.writeRolloutNode(r.ID, RolloutNode{
+			Position: uint64(i) + 1, Wave: i/r.WaveSize + 1, NodeID: id, Name: n.Name, Outcome: RolloutNodeWaiting,
+		}); err != nil {
+			return err
+		}
+	}
+	if err := tx.putRaw(bucketRolloutsByConfig, seqKey(r.ConfigID, r.Seq), []byte(r.ID)); err != nil {
+		return err
+	}
+	if err := put(tx, bucketRollouts, r.ID, r); err != nil {
+		return err
+	}
+	tx.Emit(Change{Kind: ChangeRollout, ConfigID: r.ConfigID, RolloutID: r.ID, Created: true})
+	return tx.pruneRollouts(r.ConfigID)
+}
+
+func (tx *Tx) pruneRollouts(configID string) error {
+	keys := tx.keysUnder(bucketRolloutsByConfig, seqPrefix(configID), 0)
+	excess := len(keys) - rolloutsKept
+	for _, k := range keys {
+		if excess <= 0 {
+			break
+		}
+		r, err := tx.Rollout(string(tx.getRaw(bucketRolloutsByConfig, k)))
+		if err != nil {
+			return err
+		}
+		if r.FinishedAt.IsZero() {
+			continue // what is under way is never forgotten
+		}
+		if err := tx.deleteRollout(k); err != nil {
+			return err
+		}
+		excess--
+	}
+	return nil
+}
+
+// deleteRollout removes everything about the rollout under the index key.
+func (tx *Tx) deleteRollout(key []byte) error {
+	id := string(tx.getRaw(bucketRolloutsByConfig, key))
+	if err := tx.deleteUnder(bucketRolloutNodes, seqPrefix(id)); err != nil {
+		return err
+	}
+	if err := tx.deleteRaw(bucketRollouts, []byte(id)); err != nil {
+		return err
+	}
+	return tx.deleteRaw(bucketRolloutsByConfig, key)
+}
+
+func (tx *Tx) deleteRollouts(configID string) error {
+	for _, k := range tx.keysUnder(bucketRolloutsByConfig, seqPrefix(configID), 0) {
+		if err := tx.deleteRollout(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Rollout returns the rollout, or [ErrRolloutNotFound].
+func (tx *Tx) Rollout(id string) (Rollout, error) {
+	r, ok, err := get[Rollout](tx, bucketRollouts, id)
+	if err == nil && !ok {
+		err = ErrRolloutNotFound
+	}
+	return r, err
+}
+
+// Rollouts returns up to limit rollouts of the config, newest first, older than the counter before (0: from the newest).
+func (tx *Tx) Rollouts(configID string, before uint64, limit int) ([]Rollout, error) {
+	var out []Rollout
+	err := tx.newestFirst(bucketRolloutsByConfig, configID, before, limit, func(_, id []byte) error {
+		r, err := tx.Rollout(string(id))
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
+// UnfinishedRollouts returns the rollouts of which a node is not decided yet.
+func (tx *Tx) UnfinishedRollouts() ([]Rollout, error) {
+	var out []Rollout
+	c := tx.cursor(bucketRollouts)
+	for k, raw := c.First(); k != nil; k, raw = c.Next() {
+		var r Rollout
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return nil, fmt.Errorf("read rollout %q: %w", k, err)
+		}
+		if r.FinishedAt.IsZero() {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// PutRollout writes back a rollout that was changed, and stamps it. Error: [ErrRolloutNotFound].
+func (tx *Tx) PutRollout(r Rollout) error {
+	if tx.getRaw(bucketRollouts, []byte(r.ID)) == nil {
+		return ErrRolloutNotFound
+	}
+	r.UpdatedAt = tx.now.UTC()
+	tx.Emit(Change{Kind: ChangeRollout, ConfigID: r.ConfigID, RolloutID: r.ID})
+	return put(tx, bucketRollouts, r.ID, r)
+}
+
+// RolloutNodes returns up to limit nodes (0: all) of the rollout, by position, from after the
+// position given.
+func (tx *Tx) RolloutNodes(id string, after uint64, limit int) ([]RolloutNode, error) {
+	var out []RolloutNode
+	c, prefix := tx.cursor(bucketRolloutNodes), seqPrefix(id)
+	for k, raw := c.Seek(seqKey(id, after+1)); hasPrefix(k, prefix) && (limit == 0 || len(out) < limit); k, raw = c.Next() {
+		n, err := readRolloutNode(id, k, raw)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// RolloutNode returns the node at the position, or [ErrRolloutNotFound].
+func (tx *Tx) RolloutNode(id string, position uint64) (RolloutNode, error) {
+	key := seqKey(id, position)
+	raw := tx.getRaw(bucketRolloutNodes, key)
+	if raw == nil {
+		return RolloutNode{}, ErrRolloutNotFound
+	}
+	return readRolloutNode(id, key, raw)
+}
+
+func readRolloutNode(id string, key, raw []byte) (n RolloutNode, err error) {
+	if err := json.Unmarshal(raw, &n); err != nil {
+		return n, fmt.Errorf("read node %d of rollout %q: %w", seqOf(key), id, err)
+	}
+	return n, nil
+}
+
+// PutRolloutNode writes back a node's part that was changed, and counts it in r, which the caller
+// writes with [Tx.PutRollout] in the same transaction. An outcome that is final is stamped and
+// stays. Errors: [ErrRolloutNotFound], [ErrRolloutNodeDecided].
+func (tx *Tx) PutRolloutNode(r *Rollout, n *RolloutNode) error {
+	old, err := tx.RolloutNode(r.ID, n.Position)
+	if err != nil {
+		return err
+	}
+	if old.Outcome.Decided() {
+		return fmt.Errorf("node %s of rollout %s is %s: %w", n.NodeID, r.ID, old.Outcome, ErrRolloutNodeDecided)
+	}
+	r.Counts[old.Outcome]--
+	r.Counts[n.Outcome]++
+	if n.Outcome.Decided() {
+		n.DecidedAt = tx.now.UTC()
+	}
+	return tx.writeRolloutNode(r.ID, *n)
+}
+
+func (tx *Tx) writeRolloutNode(id string, n RolloutNode) error {
+	raw, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode node %s of rollout %q: %w", n.NodeID, id, err)
+	}
+	return tx.putRaw(bucketRolloutNodes, seqKey(id, n.Position), raw)
+}
+
+// CommandRequestedBy returns the newest command to the node that by asked for, or
+// [ErrCommandNotFound].
+func (tx *Tx) CommandRequestedBy(nodeID, by string) (Command, error) {
+	all, err := tx.Commands(nodeID, 0, math.MaxInt)
+	if err != nil {
+		return Command{}, err
+	}
+	i := slices.IndexFunc(all, func(c Command) bool { return c.RequestedBy == by })
+	if i < 0 {
+		return Command{}, ErrCommandNotFound
+	}
+	return all[i], nil
+}

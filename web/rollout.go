@@ -1,0 +1,293 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Bounds of a rollout.
+const (
+	maxRolloutNodes  = 10_000
+	maxWaveSize      = 256
+	rolloutBodyLimit = 1 << 20 // that many ids of the greatest length fit in
+	// With the defaults, the first node that fails is the last that is touched. A greater wave is
+	// faster, but all of its nodes have their command before the first failure is known.
+	defaultWaveSize    = 1
+	defaultMaxFailures = 1
+)
+
+// Rollouts carries actions out on many nodes, wave after wave.
+type Rollouts interface {
+	// Begin writes a rollout of r's config, action, author and bounds over the nodes, in this order,
+	// and begins with it. Errors: store.ErrConfigNotFound, ErrNodeNotFound, *store.RolloutActiveError.
+	Begin(ctx context.Context, r store.Rollout, nodeIDs []string) (store.Rollout, error)
+	// Pause, Resume and Cancel change an active rollout. Errors: store.ErrRolloutNotFound,
+	// ErrRolloutEnded.
+	Pause(ctx context.Context, id, by string) (store.Rollout, error)
+	Resume(ctx context.Context, id, by string) (store.Rollout, error)
+	Cancel(ctx context.Context, id, by string) (store.Rollout, error)
+}
+
+// rolloutView is a rollout without its nodes.
+type rolloutView struct {
+	ID          string             `json:"id"`
+	RolloutID   string             `json:"rollout_id"`
+	ConfigID    string             `json:"config_id"`
+	Action      protocol.Action    `json:"action"`
+	RequestedBy string             `json:"requested_by"`
+	State       store.RolloutState `json:"state"`
+	Reason      string             `json:"reason"`
+	WaveSize    int                `json:"wave_size"`
+	MaxFailures int                `json:"max_failures"`
+	Wave        int                `json:"wave"`
+	Waves       int                `json:"waves"`
+	Counts      rolloutCounts      `json:"counts"`
+	CreatedAt   *time.Time         `json:"created_at"`
+	UpdatedAt   *time.Time         `json:"updated_at"`
+	FinishedAt  *time.Time         `json:"finished_at"`
+}
+
+// rolloutCounts says how many nodes have each outcome.
+type rolloutCounts struct {
+	Total      int `json:"total"`
+	Waiting    int `json:"waiting"`
+	Sent       int `json:"sent"`
+	Confirming int `json:"confirming"`
+	Done       int `json:"done"`
+	Failed     int `json:"failed"`
+	Skipped    int `json:"skipped"`
+	Cancelled  int `json:"cancelled"`
+}
+
+func viewRollout(r store.Rollout) rolloutView {
+	counts := rolloutCounts{
+		Waiting: r.Counts[store.RolloutNodeWaiting], Sent: r.Counts[store.RolloutNodeSent],
+		Confirming: r.Counts[store.RolloutNodeConfirming], Done: r.Counts[store.RolloutNodeDone],
+		Failed: r.Counts[store.RolloutNodeFailed], Skipped: r.Counts[store.RolloutNodeSkipped],
+		Cancelled: r.Counts[store.RolloutNodeCancelled],
+	}
+	for _, n := range r.Counts {
+		counts.Total += n
+	}
+	return rolloutView{
+		ID: r.ID, RolloutID: r.ID, ConfigID: r.ConfigID, Action: r.Action, RequestedBy: r.RequestedBy,
+		State: r.State, Reason: r.Reason, WaveSize: r.WaveSize, MaxFailures: r.MaxFailures, Wave: r.Wave, Waves: r.Waves,
+		Counts: counts, CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.UpdatedAt), FinishedAt: when(r.FinishedAt),
+	}
+}
+
+type rolloutNodeView struct {
+	NodeID    string               `json:"node_id"`
+	NodeName  string               `json:"node_name"` // when the rollout was made
+	Wave      int                  `json:"wave"`
+	Outcome   store.RolloutOutcome `json:"outcome"`
+	RequestID string               `json:"request_id"`
+	Detail    string               `json:"detail"`
+	SentAt    *time.Time           `json:"sent_at"`
+	AppliedAt *time.Time           `json:"applied_at"`
+	DecidedAt *time.Time           `json:"decided_at"`
+}
+
+func viewRolloutNode(n store.RolloutNode) rolloutNodeView {
+	return rolloutNodeView{
+		NodeID: n.NodeID, NodeName: n.Name, Wave: n.Wave, Outcome: n.Outcome, RequestID: n.RequestID, Detail: n.Detail,
+		SentAt: when(n.SentAt), AppliedAt: when(n.AppliedAt), DecidedAt: when(n.DecidedAt),
+	}
+}
+
+// rolloutDetail is a rollout with a page of its nodes, in the order of their turns.
+type rolloutDetail struct {
+	rolloutView
+	Nodes []rolloutNodeView `json:"nodes"`
+}
+
+type rolloutPayload struct {
+	configRef
+	Rollout rolloutView `json:"rollout"`
+}
+
+// controlBatch begins a rollout.
+func (s *Server) controlBatch(c echo.Context) error {
+	body, err := readBody(c, rolloutBodyLimit)
+	if err != nil {
+		return err
+	}
+	r := store.Rollout{
+		ConfigID: c.Param("config_id"), RequestedBy: loginOf(c).Username,
+		Action:      protocol.Action(body.need("action", line(1, 64))),
+		WaveSize:    or(body.number("wave_size", 1, maxWaveSize), defaultWaveSize),
+		MaxFailures: or(body.number("max_failures", 1, maxRolloutNodes), defaultMaxFailures),
+	}
+	choice := readSelection(body)
+	if err := body.err(); err != nil {
+		return err
+	}
+	switch r.Action {
+	case protocol.ActionStart, protocol.ActionStop, protocol.ActionPush:
+	default:
+		return errRolloutAction
+	}
+	if err := s.rollouts(); err != nil {
+		return err
+	}
+	var ids []string
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		ids, err = choice.nodes(tx, r.ConfigID, body)
+		return err
+	}); err != nil {
+		return err
+	}
+	if r, err = s.opts.Rollouts.Begin(c.Request().Context(), r, ids); err != nil {
+		return err
+	}
+	return s.respondRollout(c, r.ID, defaultPage, 0)
+}
+
+// selection names the nodes of a rollout, by id or by a tag.
+type selection struct {
+	ids []string
+	tag *string
+}
+
+func readSelection(f *fields) selection {
+	v := selection{f.texts("node_ids", maxRolloutNodes, line(1, protocol.MaxIDLength)), f.text("tag", line(1, 32))}
+	switch {
+	case len(f.bad) > 0:
+	case v.ids != nil && v.tag != nil:
+		f.reject("node_ids", "must not be given together with tag")
+	case v.ids == nil && v.tag == nil:
+		f.reject("node_ids", "is required, unless tag names the nodes")
+	case v.tag == nil && len(v.ids) == 0:
+		f.reject("node_ids", "must name at least one node")
+	}
+	return v
+}
+
+// nodes are the ids of the nodes of the config that v means, in the order of their turns: as they
+// were named, or by name for a tag. What is wrong is rejected in f.
+func (v selection) nodes(tx *store.Tx, configID string, f *fields) ([]string, error) {
+	cfg, err := tx.Config(configID)
+	if err != nil {
+		return nil, err
+	}
+	if !cfg.Enabled {
+		return nil, store.ErrNodeDisabled
+	}
+	all, err := tx.Nodes(configID, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	var tagged []string
+	known := make(map[string]bool, len(all)) // true until it is named
+	for _, n := range all {
+		known[n.ID] = true
+		if v.tag != nil && slices.Contains(n.Tags, *v.tag) {
+			tagged = append(tagged, n.ID)
+		}
+	}
+	if v.tag != nil {
+		switch {
+		case len(tagged) == 0:
+			f.reject("tag", "is on no node of this config")
+		case len(tagged) > maxRolloutNodes:
+			f.reject("tag", fmt.Sprintf("is on more than %d nodes", maxRolloutNodes))
+		}
+		return tagged, f.err()
+	}
+	for i, id := range v.ids {
+		switch free, ok := known[id]; {
+		case !ok:
+			f.reject("node_ids", fmt.Sprintf("must name nodes of this config; entry %d is none", i+1))
+		case !free:
+			f.reject("node_ids", fmt.Sprintf("must name each node once; entry %d is named before", i+1))
+		}
+		known[id] = false
+	}
+	return v.ids, f.err()
+}
+
+// rollouts returns [store.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
+func (s *Server) rollouts() error {
+	if s.opts.Rollouts == nil {
+		return store.ErrMQTTDisabled
+	}
+	return s.mqtt()
+}
+
+func (s *Server) pauseRollout(c echo.Context) error  { return s.changeRollout(c, Rollouts.Pause) }
+func (s *Server) resumeRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Resume) }
+func (s *Server) cancelRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Cancel) }
+
+func (s *Server) changeRollout(c echo.Context, change func(r Rollouts, ctx context.Context, id, by string) (store.Rollout, error)) error {
+	if err := s.rollouts(); err != nil {
+		return err
+	}
+	r, err := change(s.opts.Rollouts, c.Request().Context(), c.Param("rollout_id"), loginOf(c).Username)
+	if err != nil {
+		return err
+	}
+	return s.respondRollout(c, r.ID, defaultPage, 0)
+}
+
+// getRollout is the rollout with its nodes, page by page.
+func (s *Server) getRollout(c echo.Context) error {
+	limit, after, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	return s.respondRollout(c, c.Param("rollout_id"), limit, after)
+}
+
+func (s *Server) respondRollout(c echo.Context, id string, limit int, after uint64) error {
+	var r store.Rollout
+	var nodes []store.RolloutNode
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		if r, err = tx.Rollout(id); err != nil {
+			return err
+		}
+		nodes, err = tx.RolloutNodes(id, after, limit+1)
+		return err
+	}); err != nil {
+		return err
+	}
+	nodes, next := cut(nodes, limit, func(n store.RolloutNode) string { return strconv.FormatUint(n.Position, 10) })
+	v := rolloutDetail{viewRollout(r), make([]rolloutNodeView, len(nodes))}
+	for i, n := range nodes {
+		v.Nodes[i] = viewRolloutNode(n)
+	}
+	return writeJSON(c, http.StatusOK, success{Success: true, Data: v, NextCursor: next})
+}
+
+// listRollouts are the config's rollouts, newest first.
+func (s *Server) listRollouts(c echo.Context) error {
+	limit, before, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	var all []store.Rollout
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		all, err = tx.Rollouts(cfg.ID, before, limit+1)
+		return err
+	}); err != nil {
+		return err
+	}
+	all, next := cut(all, limit, func(r store.Rollout) string { return strconv.FormatUint(r.Seq, 10) })
+	views := make([]rolloutView, len(all))
+	for i, r := range all {
+		views[i] = viewRollout(r)
+	}
+	return respondList(c, views, next)
+}
