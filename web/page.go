@@ -31,6 +31,10 @@ func (s *Server) pages() []route {
 		{get, "/", accessGuarded, s.page(s.known(s.overviewPage))},
 		{get, "/configs/:config_id", accessGuarded, s.page(s.known(s.configPage))},
 		{get, "/configs/:config_id/nodes/:node_id", accessGuarded, s.page(s.known(s.nodePage))},
+		{get, "/configs/:config_id/nodes/:node_id/conf", accessGuarded, s.page(s.known(s.confPage))},
+		{get, "/configs/:config_id/rollout", accessGuarded, s.page(s.known(s.newRolloutPage))},
+		{get, "/rollouts", accessGuarded, s.page(s.known(s.rolloutsPage))},
+		{get, "/rollouts/:rollout_id", accessGuarded, s.page(s.known(s.rolloutPage))},
 		{get, "/commands/:request_id", accessGuarded, s.page(s.known(s.commandPage))},
 	}
 }

@@ -18,11 +18,12 @@ const nodesShown = 50
 
 // nodeFilter is what the list of nodes is narrowed to; empty values narrow nothing.
 type nodeFilter struct {
-	Query, State, Tag string
+	Query, State, Sync, Tag string
 }
 
 func (w nodeFilter) fits(f facts) bool {
-	if w.State != "" && f.presence.State != w.State || w.Tag != "" && !slices.Contains(f.node.Tags, w.Tag) {
+	if w.State != "" && f.presence.State != w.State || w.Sync != "" && f.syncShown() != w.Sync ||
+		w.Tag != "" && !slices.Contains(f.node.Tags, w.Tag) {
 		return false
 	}
 	query := strings.ToLower(w.Query)
@@ -33,17 +34,27 @@ func (w nodeFilter) fits(f facts) bool {
 	return query == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), query) })
 }
 
+func readNodeFilter(c echo.Context) nodeFilter {
+	return nodeFilter{pageQuery(c, "q"), pageQuery(c, "state"), pageQuery(c, "sync"), pageQuery(c, "tag")}
+}
+
+// Values is the filter as the query of an address.
+func (w nodeFilter) Values() url.Values {
+	q := url.Values{}
+	for name, v := range map[string]string{"q": w.Query, "state": w.State, "sync": w.Sync, "tag": w.Tag} {
+		if v != "" {
+			q.Set(name, v)
+		}
+	}
+	return q
+}
+
 // address is that of a page of the filtered list; empty when there is no such page.
 func (w nodeFilter) address(configID string, page, pages int) string {
 	if page < 1 || page > pages {
 		return ""
 	}
-	q := url.Values{}
-	for name, v := range map[string]string{"q": w.Query, "state": w.State, "tag": w.Tag} {
-		if v != "" {
-			q.Set(name, v)
-		}
-	}
+	q := w.Values()
 	q.Set("page", strconv.Itoa(page))
 	return "/configs/" + url.PathEscape(configID) + "?" + q.Encode()
 }
@@ -65,15 +76,21 @@ type configBody struct {
 	First, Last      int
 	Earlier, Further string // addresses
 	NewNode          nodeView
+	Rollout          *rolloutView // the newest
 }
 
-// States are the choices of the filter.
+// States and Syncs are choices of the filter.
 func (configBody) States() []string { return []string{stateOnline, stateDropped, stateOffline} }
+
+// Syncs is documented with States.
+func (configBody) Syncs() []store.SyncStatus {
+	return []store.SyncStatus{store.SyncLatest, store.SyncPending, store.SyncDrifted}
+}
 
 func (s *Server) configPage(c echo.Context) (show, error) {
 	v := configBody{
 		tally:   newTally(),
-		Filter:  nodeFilter{pageQuery(c, "q"), pageQuery(c, "state"), pageQuery(c, "tag")},
+		Filter:  readNodeFilter(c),
 		NewNode: nodeView{NodeType: string(store.NodeDynamic)},
 	}
 	var matching []facts
@@ -91,7 +108,15 @@ func (s *Server) configPage(c echo.Context) (show, error) {
 				matching = append(matching, f)
 			}
 		})
+		if err != nil {
+			return err
+		}
 		v.Tags = slices.Sorted(maps.Keys(tags))
+		newest, err := tx.Rollouts(v.Config.ID, 0, 1)
+		if err == nil && len(newest) > 0 {
+			r := viewRollout(newest[0])
+			v.Rollout = &r
+		}
 		return err
 	}); err != nil {
 		return show{}, err
@@ -114,7 +139,7 @@ func (v *configBody) paginate(matching []facts, asked string) {
 	begin := (page - 1) * nodesShown
 	end := min(begin+nodesShown, len(matching))
 	for _, f := range matching[begin:end] {
-		row := nodeRow{nodeView: f.view()}
+		row := nodeRow{nodeView: f.view(), Sync: f.syncShown(), SyncDetail: f.syncDetail()}
 		if f.node.Client != nil {
 			row.Hostname = f.node.Client.Hostname
 		}

@@ -54,6 +54,7 @@ type nodeBody struct {
 	Away      bool
 	Sync      string
 	CanPush   bool
+	Conf      syncRefs
 	Signal    string // the newest
 	SignalAt  time.Time
 	Client    clientStateView
@@ -106,6 +107,8 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 		v.Address = ""
 	}
 	v.Obstacle = s.obstacle(f)
+	v.Conf, v.Sync = f.syncRefs(), f.syncShown()
+	v.CanPush = v.Conf.StagedVersion != 0
 	return show{template: "node", Page: ui.Page{
 		Title: f.node.Name, Nav: "Overview", LiveConfig: f.config.ID, LiveNode: f.node.ID, Every: 30, Shape: v.Stage, Body: v,
 	}}, nil

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"fmt"
+
 	"github.com/labstack/echo/v4"
 
 	"wfm/protocol"
@@ -17,12 +19,42 @@ type tally struct {
 }
 
 func newTally() tally {
-	return tally{Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}}
+	return tally{
+		Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0},
+		Sync:     map[string]int{string(store.SyncLatest): 0, string(store.SyncPending): 0, string(store.SyncDrifted): 0},
+	}
 }
 
+// add counts the node. One without a config is in no sync state.
 func (t *tally) add(f facts) {
 	t.Nodes++
 	t.Presence[f.presence.State]++
+	if state := f.syncShown(); state != "" {
+		t.HasSync = true
+		t.Sync[state]++
+	}
+}
+
+// syncShown is the node's sync state; empty while it has no config.
+func (f facts) syncShown() string {
+	if f.conf.Desired.Version == 0 {
+		return ""
+	}
+	return string(f.sync())
+}
+
+// syncDetail says what is missing of being in sync; empty when nothing is.
+func (f facts) syncDetail() string {
+	s := f.conf
+	switch {
+	case s.Desired.Version == 0 || f.sync() == store.SyncLatest:
+		return ""
+	case f.sync() == store.SyncDrifted:
+		return "its disk has another text"
+	case s.Staged.SHA256 != s.Desired.SHA256:
+		return fmt.Sprintf("v%d is not staged", s.Desired.Version)
+	}
+	return fmt.Sprintf("v%d is not confirmed", s.Staged.Version)
 }
 
 type configRow struct {

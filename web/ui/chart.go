@@ -50,6 +50,27 @@ func Timeline(spans []Span, begin, end time.Time, label string) template.HTML {
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
+// Part is a part of a whole, for [Progress].
+type Part struct {
+	Name string // done, failed, open, skipped
+	N    int
+}
+
+// Progress draws the parts of total, in their order, as one bar.
+func Progress(parts []Part, total int, label string) template.HTML {
+	const width = 1000.0
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="progress" viewBox="0 0 %g 10" preserveAspectRatio="none" role="img" aria-label="%s">`, width, template.HTMLEscapeString(label))
+	x := 0.0
+	for _, p := range parts {
+		w := float64(p.N) / float64(max(1, total)) * width
+		fmt.Fprintf(&b, `<rect class="part-%s" x="%.2f" y="0" width="%.2f" height="10"/>`, template.HTMLEscapeString(p.Name), x, w)
+		x += w
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // numbers, and strings escaped above
+}
+
 // Series is one line of a [Chart].
 type Series struct {
 	Name  string

@@ -90,6 +90,7 @@ async function submit(form, submitter) {
     }
     if (form.dataset.answer) await showAnswer($('#' + form.dataset.answer), data)
     else notice(filled(form.dataset.done || '', data) || (data && data.message) || 'Done.', 'ok')
+    for (const w of (data && data.warnings) || []) notice(w.line ? `Line ${w.line}: ${w.message}` : w.message, 'warn')
     if ('reset' in form.dataset) form.reset()
     const dialog = form.closest('dialog')
     if (dialog) dialog.close()
@@ -171,7 +172,7 @@ function notice(text, kind) {
   close.addEventListener('click', () => note.remove())
   note.append(close)
   $('#notices').append(note)
-  if (kind !== 'error') setTimeout(() => note.remove(), 6000)
+  if (kind === 'ok') setTimeout(() => note.remove(), 6000)
 }
 
 document.addEventListener('submit', event => {
