@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	cdpnet "github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -140,10 +141,14 @@ func (b *browser) click(selector string) {
 	b.do(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
 }
 
+// fill types the text in place of what the field has.
 func (b *browser) fill(selector, text string) {
 	b.t.Helper()
-	at := chromedp.CSS(selector)
-	b.do(chromedp.WaitVisible(at), chromedp.Clear(at), chromedp.SendKeys(at, text))
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+	b.eval("document.querySelector(" + quote(selector) + ").focus(); document.activeElement.select()")
+	if _, err := chromedp.Call(b.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *browser) text(selector string) string {

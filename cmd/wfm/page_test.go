@@ -67,12 +67,20 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.eval("window.notReloaded = true")
 	b.see("Waiting for the first signal")
 	b.inspect("node-waiting")
-	tunnelConfig(t, n, "10.98.0.1/24")
 	apptest.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir).Expect(t, "msg=connected")
 	b.see("Control", "Online because its MQTT connection is open")
 
+	writeConfig(t, b)
+	b.eval("window.notReloaded = true")
+	b.click("#sync button")
+	b.see("Push config")
+	b.click("[value=push_config]")
+	b.see("the config stored")
+	b.click("#confirm [value=yes]")
+	b.until("document.querySelector('#log tbody tr')?.innerText.match(/push_config[^]*applied/)")
+	b.until("document.querySelector('#conf').innerText.includes('latest')")
 	b.click("#control [value=start]")
-	b.until("document.querySelector('#log tbody tr').innerText.includes('applied')")
+	b.until("document.querySelector('#log tbody tr').innerText.match(/start[^]*applied/)")
 	b.until("document.querySelector('h1').innerText.includes('running')")
 	b.click("#control [value=wg_show]")
 	b.see("Tunnel as the node shows it", "wfmpage0")
@@ -90,6 +98,9 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.click("#nodes tbody th a")
 	b.see("Control")
 
+	if b.eval("window.notReloaded") != nil {
+		t.Error("the mark of a page outlives it") // or it would show nothing
+	}
 	b.eval("window.notReloaded = true")
 	b.click("#control [value=stop]")
 	b.click("#confirm [value=yes]")
@@ -102,4 +113,39 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	if b.eval("window.notReloaded") != true {
 		t.Error("the page was loaded anew")
 	}
+}
+
+// writeConfig saves two versions of the node's config, after one that is refused, and restores none.
+func writeConfig(t *testing.T, b *browser) {
+	t.Helper()
+	private, code := apptest.Run(t, "wg", "genkey")
+	if code != 0 {
+		t.Fatal(private)
+	}
+	public, _ := apptest.Run(t, "wg", "genkey") // any 32 bytes are somebody's
+	text := "[Interface]\nPrivateKey = " + strings.TrimSpace(private) + "\nAddress = 10.98.0.1/24\n"
+	node := b.eval("location.pathname").(string)
+	b.click("#conf a.button")
+	b.see("The first version")
+	b.inspect("conf-empty")
+	b.fill("#conf-form textarea", text+"Adress = 10.98.0.2/24\n")
+	b.click("#conf-form button")
+	b.see("not valid")
+	if got := b.eval("getSelection().toString()"); got != "Adress = 10.98.0.2/24" {
+		t.Errorf("the wrong line is not selected: %q", got)
+	}
+	b.shot("conf-refused")
+	b.fill("#conf-form textarea", text)
+	b.click("#conf-form button")
+	b.see("Saved as version 1.")
+	b.until("document.querySelector('#conf-form [name=base_version]').value === '1'")
+	b.fill("#conf-form textarea", text+"\n[Peer]\nPublicKey = "+strings.TrimSpace(public)+"\nAllowedIPs = 10.98.0.2/32\n")
+	b.fill("#conf-form [name=note]", "the first peer")
+	b.click("#conf-form button")
+	b.see("Saved as version 2.", "the first peer")
+	b.click("#v-2 a")
+	b.see("What it changed against version 1", "+AllowedIPs = 10.98.0.2/32")
+	b.inspect("conf")
+	b.open(node)
+	b.see("Stage version 2")
 }
