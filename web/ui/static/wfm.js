@@ -166,6 +166,7 @@ async function showAnswer(place, data) {
 }
 
 function notice(text, kind) {
+  for (const old of $$('.notice.ok')) old.remove() // the newest says enough
   const note = element('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'status' })
   note.append(element('span', {}, text))
   const close = element('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss' }, '×')
