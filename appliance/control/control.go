@@ -195,17 +195,10 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		if len(open) >= maxOpen {
 			return store.ErrTooManyCommands
 		}
-		expiry := timeLimit(action, false)
-		switch {
-		case push:
-			expiry = pushExpiry
-		case queue:
-			expiry = queueExpiry
-		}
 		cmd = store.Command{
 			RequestID: id, ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
 			Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
-			ExpiresAt: tx.Now().Add(expiry).UTC(),
+			ExpiresAt: tx.Now().Add(patience(action, queue)).UTC(),
 		}
 		if !connected {
 			cmd.Detail = "waits for the node to connect"
@@ -217,6 +210,17 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		return nil
 	})
 	return cmd, err
+}
+
+// patience is how long a command waits to be sent for the first time.
+func patience(a protocol.Action, queue bool) time.Duration {
+	switch {
+	case a == protocol.ActionPush:
+		return pushExpiry
+	case queue:
+		return queueExpiry
+	}
+	return timeLimit(a, false)
 }
 
 // addressee is the node if it can get commands.
