@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ type Options struct {
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
+	// TrustedProxies are reverse proxies whose word counts for who the client is.
+	TrustedProxies []netip.Prefix
 	// AdminPassword sets up the account "admin" if there is none yet.
 	AdminPassword string
 	SessionTTL    time.Duration
@@ -97,6 +100,9 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
+	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
+		return nil, fmt.Errorf("settle the audit log of the last run: %w", err)
+	}
 	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
@@ -142,7 +148,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
 		Store: a.db, Logger: o.Logger, Presence: projection(o.Presence), History: history, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
-		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins,
+		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins, TrustedProxies: o.TrustedProxies,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {

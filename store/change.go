@@ -13,6 +13,7 @@ const (
 	ChangePresence ChangeKind = "presence" // a node's state changed, not only its evidence
 	ChangeCommand  ChangeKind = "command"  // created or changed
 	ChangeJournal  ChangeKind = "journal"  // a line was added
+	ChangeSettings ChangeKind = "settings" // changed
 )
 
 // Change is one committed change. Ids that do not apply are empty.

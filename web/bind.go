@@ -16,6 +16,12 @@ import (
 // bindTokenTTL is how long a bind command can be run.
 const bindTokenTTL = 5 * time.Minute
 
+type bindCommandView struct {
+	Command   string     `json:"command"`
+	Token     string     `json:"token"`
+	ExpiresAt *time.Time `json:"expires_at"`
+}
+
 // bindCommand makes the command that a person runs on the node to bind its agent.
 func (s *Server) bindCommand(c echo.Context) error {
 	f, err := readOptionalBody(c, bodyLimit)
@@ -47,10 +53,8 @@ func (s *Server) bindCommand(c echo.Context) error {
 		return err
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
-	return respond(c, map[string]any{
-		"command":    "wfm-agent bind --server " + quoted(address) + " --token " + token,
-		"token":      token,
-		"expires_at": when(expires),
+	return respond(c, bindCommandView{
+		Command: "wfm-agent bind --server " + quoted(address) + " --token " + token, Token: token, ExpiresAt: when(expires),
 	})
 }
 
@@ -78,6 +82,10 @@ func quoted(address string) string {
 	return address
 }
 
+type resetView struct {
+	ClientState clientStateView `json:"client_state"`
+}
+
 // resetClient takes the node back to the state before binding and ends its session.
 func (s *Server) resetClient(c echo.Context) error {
 	var f facts
@@ -102,7 +110,7 @@ func (s *Server) resetClient(c echo.Context) error {
 	}
 	s.kick(f.node.ID)
 	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
-	return respond(c, map[string]any{"client_state": f.clientState()})
+	return respond(c, resetView{f.clientState()})
 }
 
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
@@ -138,6 +146,8 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
 	s.kick(bound.Node.ID)  // the session of the agent that was bound before
+	noteID(c, "config_id", bound.Config.ID)
+	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
 	return respond(c, s.bindResponse(bound, client, requestHost(c.Request().Host)))
 }

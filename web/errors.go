@@ -26,6 +26,8 @@ var (
 	errAuthFailed      = errors.New("wrong user name or password")
 	errWrongPassword   = errors.New("wrong current password")
 	errSamePassword    = errors.New("new password equals the current one")
+	errSessionOnly     = errors.New("not for an API token")
+	errReadOnlyToken   = errors.New("API token of scope read")
 	errSetupToken      = errors.New("wrong set-up token")
 	errHostRejected    = errors.New("host not allowed")
 	errOriginRejected  = errors.New("origin not allowed")
@@ -94,6 +96,13 @@ var answers = []struct {
 	{errHostRejected, answer{403, "PUBLIC_HOST_REJECTED", "This address is not one the appliance answers to; use its public origin, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
 	{errOriginRejected, answer{403, "PUBLIC_ORIGIN_REJECTED", "The request does not come from a page of this appliance; open its own page, or set WFM_PUBLIC_ORIGIN or WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
 
+	{errSessionOnly, answer{403, "FORBIDDEN", "An API token cannot do this; log in as the admin.", nil}},
+	{errReadOnlyToken, answer{403, "FORBIDDEN", "This API token may only read, and no private keys; use one of scope write.", nil}},
+	{store.ErrSessionNotFound, answer{404, "SESSION_NOT_FOUND", "There is no session with this id; it may have ended.", nil}},
+	{store.ErrTokenNotFound, answer{404, "TOKEN_NOT_FOUND", "There is no API token with this id; it may have been deleted.", nil}},
+	{store.ErrTokenNameExists, answer{409, "TOKEN_NAME_EXISTS", "Another API token has this name; choose another.", nil}},
+	{store.ErrTooManyTokens, answer{409, "TOO_MANY_TOKENS", "There are as many API tokens as there may be; delete those nobody uses.", nil}},
+
 	{store.ErrConfigNotFound, answer{404, "CONFIG_NOT_FOUND", "There is no config with this id; it may have been deleted.", nil}},
 	{store.ErrNodeNotFound, answer{404, "NODE_NOT_FOUND", "There is no node with this id; it may have been deleted.", nil}},
 	{store.ErrConfigNameExists, answer{409, "CONFIG_NAME_EXISTS", "Another config has this name; choose another.", nil}},
@@ -126,6 +135,7 @@ var answers = []struct {
 	{errUnknownPath, answer{404, "NOT_FOUND", "There is nothing at this path; look for a misspelling.", nil}},
 	{errUnknownMethod, answer{405, "METHOD_NOT_ALLOWED", "This path does not take this method; the Allow header names those it takes.", nil}},
 	{errBusy, answer{429, "RATE_LIMITED", "Too many people log in at this moment; try again in a few seconds.", nil}},
+	{errBackupRunning, answer{429, "RATE_LIMITED", "A backup is being downloaded already; wait for its end.", nil}},
 	{context.Canceled, answer{503, "REQUEST_CANCELLED", "The request was given up before it was done.", nil}},
 	{context.DeadlineExceeded, answer{503, "REQUEST_CANCELLED", "The request took too long; try again.", nil}},
 }

@@ -41,6 +41,7 @@ const (
 	eventStatus       = "endpoint.status.updated"
 	eventLogCreated   = "control.log.created"
 	eventLogUpdated   = "control.log.updated"
+	eventSettings     = "settings.mqtt.updated"
 	eventSystemStatus = "system.status.updated"
 	eventClock        = "system.clock.sync"
 	eventResync       = "system.resync"

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ type Options struct {
 	// stands in bind commands. ExtraAllowedOrigins pass the check too. See [ParseOrigin].
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
+	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for. See
+	// [ParseProxies].
+	TrustedProxies []netip.Prefix
 	// MQTTHost and MQTTPort are what bind hands to an agent. An empty host means the host the bind
 	// request was sent to.
 	MQTTHost string
@@ -117,6 +121,9 @@ type Server struct {
 	logins  *limiter // failed attempts to prove to be the admin
 	binds   *limiter // bind requests
 	hub     *hub
+	audit   *auditor
+	uses    tokenUses
+	backups chan struct{} // has room for one
 	handler http.Handler
 	http    *http.Server
 
@@ -141,6 +148,8 @@ func New(o Options) *Server {
 		hasher:  newHasher(),
 		logins:  newLimiter(10, 5),
 		binds:   newLimiter(20, 10),
+		audit:   newAuditor(o.Store),
+		backups: make(chan struct{}, 1),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf)
