@@ -58,6 +58,7 @@ type Appliance struct {
 	log        *slog.Logger
 	db         *store.DB
 	broker     *broker.Broker // nil without MQTT
+	guests     *guests
 	control    *control.Control
 	tracker    *presence.Tracker
 	prober     *presence.Prober // nil without MQTT
@@ -123,11 +124,12 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 // newBroker joins control, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
+	a.guests = &guests{DB: a.db}
 	a.control = control.New(a.db, late, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log, live: func(id string) uint64 { return late.SessionID(id) }}
 	var err error
-	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
+	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
 	if err != nil {
 		return err
 	}
@@ -153,6 +155,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	}
 	if a.broker != nil {
 		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
+		w.TestMQTT = a.testMQTT
 		if w.MQTTPort == 0 {
 			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
 				w.MQTTPort = tcp.Port

@@ -42,7 +42,7 @@ func TestABackupIsDownloadedAndOpens(t *testing.T) {
 func TestASlowBackupHoldsUpNoWriter(t *testing.T) {
 	a := newAPI(t)
 	a.update(func(tx *store.Tx) error { // more than fits the buffers between us
-		return tx.PutFile("filler", make([]byte, 24<<20))
+		return tx.PutFile("filler", make([]byte, 12<<20))
 	})
 	ctx, leave := context.WithCancel(context.Background())
 	defer leave()
@@ -57,8 +57,8 @@ func TestASlowBackupHoldsUpNoWriter(t *testing.T) {
 		t.Fatalf("%v %v", resp, err)
 	}
 	defer resp.Body.Close()
-	for i := range 20 { // the file grows far beyond what is mapped
-		a.update(func(tx *store.Tx) error { return tx.PutFile(fmt.Sprint(i), make([]byte, 4<<20)) })
+	for i := range 8 { // the file grows far beyond what is mapped
+		a.update(func(tx *store.Tx) error { return tx.PutFile(fmt.Sprint(i), make([]byte, 2<<20)) })
 	}
 	a.get("/api/v1/system/backup").fails(429, "RATE_LIMITED")
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -123,6 +122,10 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
+	target, err := s.mqttTarget(requestHost(c.Request().Host))
+	if err != nil {
+		return err // before the token is spent
+	}
 	body, err := readBody(c, bindBodyLimit)
 	if err != nil {
 		return err
@@ -149,7 +152,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	noteID(c, "config_id", bound.Config.ID)
 	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, s.bindResponse(bound, client, requestHost(c.Request().Host)))
+	return respond(c, bindResponse(bound, client, target))
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -165,14 +168,7 @@ func bindRefusal(err error) error {
 	return err
 }
 
-func (s *Server) bindResponse(b store.Bound, client store.Client, host string) protocol.BindResponse {
-	if s.opts.MQTTHost != "" {
-		host = s.opts.MQTTHost
-	} else if host == "" {
-		if u, err := url.Parse(s.origins.public); err == nil {
-			host = u.Hostname()
-		}
-	}
+func bindResponse(b store.Bound, client store.Client, t MQTTTarget) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -181,7 +177,7 @@ func (s *Server) bindResponse(b store.Bound, client store.Client, host string) p
 			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
 		},
 		MQTT: protocol.BindMQTT{
-			Host: host, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Host: t.Host, Port: t.Port, TLS: t.TLS, CACert: t.CACert, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
 			Topics: protocol.BindTopics{
 				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),

@@ -37,6 +37,7 @@ var (
 	errPanic           = errors.New("panic in a request")
 	errUnknownPath     = errors.New("unknown path")
 	errUnknownMethod   = errors.New("method not allowed")
+	errNoCA            = errors.New("TLS for agents, but no CA")
 	errNoServerAddress = errors.New("no usable server address")
 )
 
@@ -120,6 +121,7 @@ var answers = []struct {
 	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
 	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
 	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
+	{errNoCA, answer{409, "MQTT_TLS_CA_NOT_READY", "Agents are to use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.", nil}},
 
 	{store.ErrTokenInvalid, answer{401, "CLIENT_BIND_TOKEN_INVALID", "The bind token is not valid. Copy the whole bind command, or ask for a new one: a newer command, a reset or a disabled node makes the old one invalid.", nil}},
 	{store.ErrTokenExpired, answer{401, "CLIENT_BIND_TOKEN_EXPIRED", "The bind token has expired. Ask for a new bind command and run it within five minutes.", nil}},

@@ -93,6 +93,9 @@ func (s *Server) table() []route {
 		{get, pathNode + "/endpoint/events", accessSession, s.endpointEvents},
 		{get, pathNode + "/endpoint/history", accessSession, s.endpointHistory},
 
+		{get, "/api/v1/settings/mqtt", accessSession, s.getMQTTSettings},
+		{put, "/api/v1/settings/mqtt", accessSession, s.putMQTTSettings},
+		{post, "/api/v1/settings/mqtt/test", accessSession, s.testMQTTSettings},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
 		{get, pathBackup, accessWrite, s.backup},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},

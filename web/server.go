@@ -60,6 +60,13 @@ type Options struct {
 	// request was sent to.
 	MQTTHost string
 	MQTTPort int
+	// MQTTTLS is whether that is with TLS. CACert is the PEM of all that an agent needs to trust to
+	// reach the host then; nil while nothing is served with TLS.
+	MQTTTLS bool
+	CACert  func(host string) (string, error)
+	// TestMQTT does once what an agent does to reach the target; its error says what to do. May be
+	// nil while MQTTEnabled is false.
+	TestMQTT func(ctx context.Context, t MQTTTarget) error
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string
