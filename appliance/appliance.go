@@ -208,7 +208,12 @@ type brokerView struct{ *broker.Broker }
 
 // Status is always running: the process ends when the embedded broker cannot start.
 func (b brokerView) Status() web.BrokerStatus {
-	return web.BrokerStatus{Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded"}
+	s := web.BrokerStatus{
+		Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded",
+		Sessions: b.Sessions(),
+	}
+	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
+	return s
 }
 
 func (a *Appliance) onStop(name string, fn func(context.Context) error) {

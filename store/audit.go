@@ -103,7 +103,7 @@ func (tx *Tx) Audit(before uint64, limit int, match func(AuditEntry) bool) ([]Au
 	c := tx.cursor(bucketAudit)
 	k, line := c.Last()
 	if before != 0 {
-		if k, line = c.Seek(auditKey(before)); k == nil {
+		if at, _ := c.Seek(auditKey(before)); at == nil {
 			k, line = c.Last()
 		} else {
 			k, line = c.Prev()

@@ -33,6 +33,7 @@ type DB struct {
 	writer *writer
 	grants grants
 	feed   feed
+	tally  tally
 
 	closeOnce sync.Once
 	closeErr  error

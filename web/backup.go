@@ -24,10 +24,7 @@ func (s *Server) backup(c echo.Context) error {
 		return err
 	}
 	defer b.Close()
-	w, err := s.startDownload(c, "application/octet-stream", "wfm-"+time.Now().UTC().Format("20060102-150405")+".db", b.Size)
-	if err != nil {
-		return err
-	}
+	w := s.startDownload(c, "application/octet-stream", "wfm-"+time.Now().UTC().Format("20060102-150405")+".db", b.Size)
 	_, err = io.Copy(w, b)
 	return err
 }

@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -44,9 +43,7 @@ func TestASlowBackupHoldsUpNoWriter(t *testing.T) {
 	a.update(func(tx *store.Tx) error { // more than fits the buffers between us
 		return tx.PutFile("filler", make([]byte, 12<<20))
 	})
-	ctx, leave := context.WithCancel(context.Background())
-	defer leave()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(a.url, "http://"))
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ var errDownloadTooSlow = errors.New("the client takes too long for a download")
 // startDownload begins the answer of a file with the name. size is in bytes, negative when not
 // known; a client that gets less knows that something is missing. A request for the head gets no
 // more than that.
-func (s *Server) startDownload(c echo.Context, contentType, name string, size int64) (io.Writer, error) {
+func (s *Server) startDownload(c echo.Context, contentType, name string, size int64) io.Writer {
 	h := c.Response().Header()
 	h.Set(echo.HeaderContentType, contentType)
 	h.Set(echo.HeaderContentDisposition, fmt.Sprintf("attachment; filename=%q", name))
@@ -31,11 +31,11 @@ func (s *Server) startDownload(c echo.Context, contentType, name string, size in
 	}
 	c.Response().WriteHeader(http.StatusOK)
 	if c.Request().Method == http.MethodHead {
-		return io.Discard, nil
+		return io.Discard
 	}
 	return &downloadWriter{
 		server: s, response: c.Response(), control: http.NewResponseController(c.Response()), until: time.Now().Add(downloadTimeout),
-	}, nil
+	}
 }
 
 // downloadWriter gives every write a deadline of its own, all of them together a limit, and none

@@ -38,6 +38,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := s.recovered(next, c); err != nil {
 			c.Error(err)
 		}
+		s.counts.count(c.Path(), c.Response().Status)
 		// The route and not the path: what a client wrote into a path is its own business.
 		s.log.Debug("request", "method", c.Request().Method, "route", c.Path(), "http_status", c.Response().Status,
 			"duration", time.Since(start), "request_id", id)

@@ -96,6 +96,8 @@ func (s *Server) table() []route {
 		{get, "/api/v1/settings/mqtt", accessSession, s.getMQTTSettings},
 		{put, "/api/v1/settings/mqtt", accessSession, s.putMQTTSettings},
 		{post, "/api/v1/settings/mqtt/test", accessSession, s.testMQTTSettings},
+		{get, "/metrics", accessSession, s.metrics},
+		{get, "/api/v1/system/activity", accessSession, s.systemActivity},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
 		{get, pathBackup, accessWrite, s.backup},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},

@@ -101,6 +101,9 @@ type BrokerStatus struct {
 	LastError       string
 	LastConnectedAt time.Time
 	Mode            string // embedded, external or disabled
+	Sessions        int    // live MQTT sessions
+	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not stored.
+	MessagesIn, MessagesOut, MessagesRefused uint64
 }
 
 // Presence is whether a node is reachable, why, and whether its tunnel runs.
@@ -131,6 +134,10 @@ type Server struct {
 	audit   *auditor
 	uses    tokenUses
 	backups chan struct{} // has room for one
+	counts  requestCounts
+	recent  activity
+	sampler sync.Once
+	running sync.WaitGroup // what runs beside requests
 	handler http.Handler
 	http    *http.Server
 
@@ -179,6 +186,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Serve answers requests that come in on l until Shutdown, and closes l. It may be called for
 // several listeners. It returns nil after Shutdown.
 func (s *Server) Serve(l net.Listener) error {
+	s.sampler.Do(func() {
+		s.running.Go(func() { s.recent.run(s.stopping.Done(), s.readGauges) })
+	})
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
 	}
@@ -190,6 +200,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	s.hub.wait()
+	s.running.Wait()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())

@@ -121,7 +121,7 @@ func TestTheTestTriesWhatIsInForceOrWhatIsSentAlong(t *testing.T) {
 	if !v.Success || v.Message == "" || v.LatencyMS == nil || tried != (web.MQTTTarget{Host: "start.example.org", Port: 1883}) {
 		t.Errorf("%+v of %+v", v, tried)
 	}
-	problem = errors.New("Nothing listens there.")
+	problem = errors.New("nothing listens there")
 	a.post("/api/v1/settings/mqtt/test", object{"port": 1999}).ok(&v)
 	if v.Success || v.Message != problem.Error() || tried.Port != 1999 || a.mqttSettings().Port != 1883 {
 		t.Errorf("%+v of %+v", v, tried)

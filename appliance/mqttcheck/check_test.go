@@ -123,7 +123,7 @@ func withTLS(t *testing.T, plain net.Addr, a authority) net.Addr {
 		if c.(*tls.Conn).HandshakeContext(t.Context()) != nil {
 			return
 		}
-		back, err := (&net.Dialer{}).Dial("tcp", plain.String()) //nolint:noctx // of a test
+		back, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", plain.String())
 		if err != nil {
 			return
 		}
