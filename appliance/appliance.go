@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -41,6 +42,8 @@ type Options struct {
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
+	// TrustedProxies are reverse proxies whose word counts for who the client is.
+	TrustedProxies []netip.Prefix
 	// AdminPassword sets up the account "admin" if there is none yet.
 	AdminPassword string
 	SessionTTL    time.Duration
@@ -56,6 +59,7 @@ type Appliance struct {
 	log        *slog.Logger
 	db         *store.DB
 	broker     *broker.Broker // nil without MQTT
+	guests     *guests
 	control    *control.Control
 	tracker    *presence.Tracker
 	prober     *presence.Prober // nil without MQTT
@@ -99,6 +103,9 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
+	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
+		return nil, fmt.Errorf("settle the audit log of the last run: %w", err)
+	}
 	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
@@ -119,11 +126,12 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 // newBroker joins control, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
+	a.guests = &guests{DB: a.db}
 	a.control = control.New(a.db, late, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log, live: func(id string) uint64 { return late.SessionID(id) }}
 	var err error
-	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
+	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
 	if err != nil {
 		return err
 	}
@@ -147,12 +155,13 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
 		Store: a.db, Logger: o.Logger, Presence: projection(o.Presence), History: history, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
-		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins,
+		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins, TrustedProxies: o.TrustedProxies,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {
 		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
 		w.Rollouts = a.rollouts
+		w.TestMQTT = a.testMQTT
 		if w.MQTTPort == 0 {
 			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
 				w.MQTTPort = tcp.Port
@@ -205,7 +214,12 @@ type brokerView struct{ *broker.Broker }
 
 // Status is always running: the process ends when the embedded broker cannot start.
 func (b brokerView) Status() web.BrokerStatus {
-	return web.BrokerStatus{Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded"}
+	s := web.BrokerStatus{
+		Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded",
+		Sessions: b.Sessions(),
+	}
+	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
+	return s
 }
 
 func (a *Appliance) onStop(name string, fn func(context.Context) error) {

@@ -579,7 +579,7 @@ func TestIngressSaysThatAMessageCouldNotBeStoredAndDoesNotRefuseIt(t *testing.T)
 		"closed": {func(f *ingressFixture) { f.close() }, store.ErrClosed},
 		"full": {func(f *ingressFixture) {
 			f.close()
-			f.open(1) // it may not grow
+			f.open(128 << 10) // it may hardly grow
 		}, store.ErrFull},
 	} {
 		ingressTest(t, func(t *testing.T, f *ingressFixture) {

@@ -33,6 +33,7 @@ type DB struct {
 	writer *writer
 	grants grants
 	feed   feed
+	tally  tally
 
 	closeOnce sync.Once
 	closeErr  error
@@ -192,6 +193,14 @@ var migrations = []func(*bbolt.Tx) error{
 	},
 	func(tx *bbolt.Tx) error { // 5: rollouts
 		for _, name := range [][]byte{bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return fmt.Errorf("create bucket %s: %w", name, err)
+			}
+		}
+		return nil
+	},
+	func(tx *bbolt.Tx) error { // 6: API tokens, the audit log, settings
+		for _, name := range [][]byte{bucketTokens, bucketAudit, bucketAuditOpen, bucketSettings} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("create bucket %s: %w", name, err)
 			}

@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -15,6 +14,12 @@ import (
 
 // bindTokenTTL is how long a bind command can be run.
 const bindTokenTTL = 5 * time.Minute
+
+type bindCommandView struct {
+	Command   string     `json:"command"`
+	Token     string     `json:"token"`
+	ExpiresAt *time.Time `json:"expires_at"`
+}
 
 // bindCommand makes the command that a person runs on the node to bind its agent.
 func (s *Server) bindCommand(c echo.Context) error {
@@ -47,10 +52,8 @@ func (s *Server) bindCommand(c echo.Context) error {
 		return err
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
-	return respond(c, map[string]any{
-		"command":    "wfm-agent bind --server " + quoted(address) + " --token " + token,
-		"token":      token,
-		"expires_at": when(expires),
+	return respond(c, bindCommandView{
+		Command: "wfm-agent bind --server " + quoted(address) + " --token " + token, Token: token, ExpiresAt: when(expires),
 	})
 }
 
@@ -78,6 +81,10 @@ func quoted(address string) string {
 	return address
 }
 
+type resetView struct {
+	ClientState clientStateView `json:"client_state"`
+}
+
 // resetClient takes the node back to the state before binding and ends its session.
 func (s *Server) resetClient(c echo.Context) error {
 	var f facts
@@ -102,7 +109,7 @@ func (s *Server) resetClient(c echo.Context) error {
 	}
 	s.kick(f.node.ID)
 	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
-	return respond(c, map[string]any{"client_state": f.clientState()})
+	return respond(c, resetView{f.clientState()})
 }
 
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
@@ -114,6 +121,10 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	if err := s.mqtt(); err != nil {
 		return err
+	}
+	target, err := s.mqttTarget(requestHost(c.Request().Host))
+	if err != nil {
+		return err // before the token is spent
 	}
 	body, err := readBody(c, bindBodyLimit)
 	if err != nil {
@@ -129,7 +140,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := body.err(); err != nil {
 		return err
 	}
-	client.MQTTHost = s.mqttHost(requestHost(c.Request().Host))
+	client.MQTTHost = target.Host
 	var bound store.Bound
 	var conf *protocol.DesiredConf
 	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
@@ -143,8 +154,10 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
 	s.kick(bound.Node.ID)  // the session of the agent that was bound before
+	noteID(c, "config_id", bound.Config.ID)
+	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, s.bindResponse(bound, client, conf))
+	return respond(c, bindResponse(bound, client, target, conf))
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -162,18 +175,14 @@ func bindRefusal(err error) error {
 
 // mqttHost is the broker's name or address for an agent that found the appliance under host.
 func (s *Server) mqttHost(host string) string {
-	if s.opts.MQTTHost != "" {
-		return s.opts.MQTTHost
+	stored, err := s.storedMQTT()
+	if err != nil {
+		stored = store.MQTTSettings{}
 	}
-	if host == "" || len(host) > 255 { // no name is longer
-		if u, err := url.Parse(s.origins.public); err == nil {
-			return u.Hostname()
-		}
-	}
-	return host
+	return s.mqttInForce(stored, host).Host
 }
 
-func (s *Server) bindResponse(b store.Bound, client store.Client, conf *protocol.DesiredConf) protocol.BindResponse {
+func bindResponse(b store.Bound, client store.Client, t MQTTTarget, conf *protocol.DesiredConf) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -182,7 +191,7 @@ func (s *Server) bindResponse(b store.Bound, client store.Client, conf *protocol
 			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
 		},
 		MQTT: protocol.BindMQTT{
-			Host: client.MQTTHost, Port: s.opts.MQTTPort, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Host: t.Host, Port: t.Port, TLS: t.TLS, CACert: t.CACert, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
 			Topics: protocol.BindTopics{
 				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),

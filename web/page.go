@@ -25,7 +25,7 @@ func (s *Server) pages() []route {
 	const get = http.MethodGet
 	return []route{
 		{get, "/static/:name", accessGuarded, s.static},
-		{http.MethodPost, "/ui/qr", accessSession, s.qr},
+		{http.MethodPost, pathQR, accessSession, s.qr},
 		{get, "/setup", accessGuarded, s.page(s.setupPage)},
 		{get, "/login", accessGuarded, s.page(s.loginPage)},
 		{get, "/", accessGuarded, s.page(s.known(s.overviewPage))},
