@@ -33,6 +33,8 @@ func (s *Server) pages() []route {
 		{get, "/configs/:config_id/nodes/:node_id", accessGuarded, s.page(s.known(s.nodePage))},
 		{get, "/configs/:config_id/nodes/:node_id/conf", accessGuarded, s.page(s.known(s.confPage))},
 		{get, "/configs/:config_id/rollout", accessGuarded, s.page(s.known(s.newRolloutPage))},
+		{get, "/settings", accessGuarded, s.page(s.known(s.settingsPage))},
+		{get, "/audit", accessGuarded, s.page(s.known(s.auditPage))},
 		{get, "/rollouts", accessGuarded, s.page(s.known(s.rolloutsPage))},
 		{get, "/rollouts/:rollout_id", accessGuarded, s.page(s.known(s.rolloutPage))},
 		{get, "/commands/:request_id", accessGuarded, s.page(s.known(s.commandPage))},

@@ -68,6 +68,7 @@ func (s *Server) overviewPage(echo.Context) (show, error) {
 		Configs     []configRow
 		ConfigCount int
 		Services    systemServices
+		Traffic     traffic
 		NewConfig   store.Config
 	}
 	v := body{tally: newTally(), NewConfig: store.Config{TunnelProtocol: protocol.TunnelWireGuard}}
@@ -90,7 +91,7 @@ func (s *Server) overviewPage(echo.Context) (show, error) {
 	}); err != nil {
 		return show{}, err
 	}
-	v.ConfigCount, v.Services = len(v.Configs), s.services()
+	v.ConfigCount, v.Services, v.Traffic = len(v.Configs), s.services(), s.traffic()
 	return show{template: "overview", Page: ui.Page{Title: "Overview", Nav: "Overview", LiveAll: true, Every: 10, Body: v}}, nil
 }
 

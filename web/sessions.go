@@ -18,20 +18,27 @@ type sessionView struct {
 }
 
 func (s *Server) listSessions(c echo.Context) error {
-	views := []sessionView{}
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
-		sessions, err := tx.Sessions()
-		for _, one := range sessions {
-			views = append(views, sessionView{
-				ID: one.ID, Username: one.Username, RemoteAddr: one.RemoteAddr, CreatedAt: when(one.CreatedAt),
-				ExpiresAt: when(one.ExpiresAt), Current: one.ID == loginOf(c).ID,
-			})
-		}
+	var views []sessionView
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		views, err = readSessions(tx, loginOf(c).ID)
 		return err
 	}); err != nil {
 		return err
 	}
 	return respond(c, views)
+}
+
+// readSessions returns all sessions; current is the id of the one that asks.
+func readSessions(tx *store.Tx, current string) ([]sessionView, error) {
+	views := []sessionView{}
+	sessions, err := tx.Sessions()
+	for _, one := range sessions {
+		views = append(views, sessionView{
+			ID: one.ID, Username: one.Username, RemoteAddr: one.RemoteAddr, CreatedAt: when(one.CreatedAt),
+			ExpiresAt: when(one.ExpiresAt), Current: one.ID == current,
+		})
+	}
+	return views, err
 }
 
 func (s *Server) endSession(c echo.Context) error {

@@ -36,17 +36,20 @@ type newTokenView struct {
 }
 
 func (s *Server) listTokens(c echo.Context) error {
-	views := []tokenView{}
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
-		tokens, err := tx.Tokens()
-		for _, t := range tokens {
-			views = append(views, viewToken(t, tx.Now()))
-		}
-		return err
-	}); err != nil {
+	var views []tokenView
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) { views, err = readTokens(tx); return err }); err != nil {
 		return err
 	}
 	return respond(c, views)
+}
+
+func readTokens(tx *store.Tx) ([]tokenView, error) {
+	views := []tokenView{}
+	tokens, err := tx.Tokens()
+	for _, t := range tokens {
+		views = append(views, viewToken(t, tx.Now()))
+	}
+	return views, err
 }
 
 func (s *Server) createToken(c echo.Context) error {

@@ -3,7 +3,6 @@ package ui
 import (
 	"fmt"
 	"html/template"
-	"math"
 	"strings"
 	"time"
 )
@@ -73,75 +72,57 @@ func Progress(parts []Part, total int, label string) template.HTML {
 
 // Series is one line of a [Chart].
 type Series struct {
-	Name  string
-	Class string // line-a or line-b
-	// Values are oldest first, all the same time apart; NaN is a gap.
-	Values []float64
+	Class  string    // line-a or line-b
+	Values []float64 // oldest first, all the same time apart
 }
 
-// Chart draws the series over one common scale from 0 as an SVG that scales with its place.
-func Chart(series []Series, label string) template.HTML {
+// Graph is a drawn [Chart], with what its reader needs to know beside it.
+type Graph struct {
+	Image template.HTML
+	Top   float64 // the value at the upper edge; the lower one is 0
+	Last  []float64
+}
+
+// Chart draws the newest points of the series, of room for so many, over one common scale as an SVG
+// that scales with its place. Where there are fewer, the left stays empty.
+func Chart(points int, series []Series, label string) Graph {
 	const width, height = 1000.0, 120.0
-	top := 1.0
+	g := Graph{Top: 1}
 	for _, s := range series {
-		for _, v := range s.Values {
-			if v > top { // false for NaN
-				top = v
-			}
+		last := 0.0
+		for _, last = range s.Values {
+			g.Top = max(g.Top, last)
 		}
+		g.Last = append(g.Last, last)
 	}
-	top = niceTop(top)
+	g.Top = niceTop(g.Top)
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="chart" viewBox="0 0 %g %g" preserveAspectRatio="none" role="img" aria-label="%s">`,
 		width, height, template.HTMLEscapeString(label))
 	for i := range 5 {
-		y := height * float64(i) / 4
-		fmt.Fprintf(&b, `<path class="grid" d="M0 %gH%g"/>`, y, width)
+		fmt.Fprintf(&b, `<path class="grid" d="M0 %gH%g"/>`, height*float64(i)/4, width)
 	}
 	for _, s := range series {
-		fmt.Fprintf(&b, `<path class="%s" d="%s"/>`, template.HTMLEscapeString(s.Class), linePath(s.Values, top, width, height))
+		fmt.Fprintf(&b, `<path class="%s" d="`, template.HTMLEscapeString(s.Class))
+		for i, v := range s.Values {
+			x := width * (1 - float64(len(s.Values)-1-i)/float64(max(1, points-1)))
+			fmt.Fprintf(&b, "%c%.1f %.1f", "ML"[min(i, 1)], x, height-1-v/g.Top*(height-2))
+		}
+		b.WriteString(`"/>`)
 	}
 	b.WriteString(`</svg>`)
-	return template.HTML(b.String()) //nolint:gosec // numbers, and strings escaped above
-}
-
-// ChartTop is the value at the upper edge of the [Chart] of these series.
-func ChartTop(series []Series) float64 {
-	top := 1.0
-	for _, s := range series {
-		for _, v := range s.Values {
-			if v > top {
-				top = v
-			}
-		}
-	}
-	return niceTop(top)
-}
-
-func linePath(values []float64, top, width, height float64) string {
-	if len(values) < 2 {
-		return ""
-	}
-	var d strings.Builder
-	pen := "M"
-	for i, v := range values {
-		if math.IsNaN(v) {
-			pen = "M"
-			continue
-		}
-		fmt.Fprintf(&d, "%s%.1f %.1f", pen, float64(i)/float64(len(values)-1)*width, height-v/top*(height-2)-1)
-		pen = "L"
-	}
-	return d.String()
+	g.Image = template.HTML(b.String()) //nolint:gosec // numbers, and strings escaped above
+	return g
 }
 
 // niceTop is the least of 1, 2, 5, 10, 20 … that is not less than v.
 func niceTop(v float64) float64 {
-	for step := 1.0; ; step *= 10 {
+	for step := 1.0; step < 1e15; step *= 10 {
 		for _, m := range []float64{1, 2, 5} {
 			if v <= step*m {
 				return step * m
 			}
 		}
 	}
+	return v
 }

@@ -119,7 +119,7 @@ func Static(name string) (a Asset, ok bool) {
 type entry struct{ Name, Path string }
 
 func navigation() []entry {
-	return []entry{{"Overview", "/"}, {"Rollouts", "/rollouts"}}
+	return []entry{{"Overview", "/"}, {"Rollouts", "/rollouts"}, {"Audit", "/audit"}, {"Settings", "/settings"}}
 }
 
 var funcs = template.FuncMap{

@@ -29,9 +29,9 @@ function valuesOf(form, submitter) {
   for (const e of form.elements) {
     if (!e.name || e.disabled || e.type === 'submit' || e.type === 'button') continue
     if (e.type === 'checkbox') values[e.name] = e.checked
-    else if ('bool' in e.dataset) values[e.name] = e.value === 'true'
     else if (e.type === 'radio') { if (e.checked) values[e.name] = e.value }
     else if ('optional' in e.dataset && e.value.trim() === '') continue
+    else if ('bool' in e.dataset) values[e.name] = e.value === 'true'
     else if ('list' in e.dataset) values[e.name] = e.value.split(',').map(v => v.trim()).filter(Boolean)
     else if (e.type === 'number' || 'number' in e.dataset) values[e.name] = Number(e.value)
     else values[e.name] = e.value
@@ -82,6 +82,7 @@ async function submit(form, submitter) {
   for (const b of buttons) b.disabled = true
   try {
     const data = await call(method, path, values)
+    if (submitter && 'test' in submitter.dataset) return notice(data.message, data.success ? 'ok' : 'error') // nothing was saved
     delete form.dataset.dirty
     const then = (submitter && submitter.dataset.then) || form.dataset.then
     if (then) {
