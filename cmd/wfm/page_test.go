@@ -95,12 +95,11 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.open("/configs/" + n.ConfigID)
 	b.see("router")
 	b.inspect("config")
-	b.click("#nodes tbody th a")
+	rollOut(b)
+	useSettings(t, b)
+	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
 	b.see("Control")
 
-	if b.eval("window.notReloaded") != nil {
-		t.Error("the mark of a page outlives it") // or it would show nothing
-	}
 	b.eval("window.notReloaded = true")
 	b.click("#control [value=stop]")
 	b.click("#confirm [value=yes]")
@@ -148,4 +147,93 @@ func writeConfig(t *testing.T, b *browser) {
 	b.inspect("conf")
 	b.open(node)
 	b.see("Stage version 2")
+}
+
+// rollOut begins a rollout from the list of nodes and follows it to its end.
+func rollOut(b *browser) {
+	b.t.Helper()
+	b.click("#nodes a[href*=rollout]")
+	b.see("Roll out to 1 node of home")
+	b.inspect("rollout-new")
+	b.click("#form-rollout .primary")
+	b.click("#confirm [value=yes]")
+	b.see("push_config", "1 done")
+	b.until("document.querySelector('h1').innerText.includes('done')")
+	b.inspect("rollout")
+	b.open("/rollouts")
+	b.see("1 done, 0 failed, 0 skipped of 1")
+	b.inspect("rollouts")
+}
+
+func useSettings(t *testing.T, b *browser) {
+	t.Helper()
+	b.open("/settings")
+	b.see("No API token.")
+	b.click("[data-test]")
+	b.see("A node can log in there")
+	b.fill("#mqtt-form [name=host]", "no such host")
+	b.click("#mqtt-form .primary")
+	b.until("document.querySelector('#mqtt-form [name=host][aria-invalid] + .problem')")
+	b.fill("#mqtt-form [name=host]", "")
+	b.click("[data-open=new-token]")
+	b.fill("#new-token [name=name]", "backup script")
+	b.click("#new-token .primary")
+	b.see("The token backup script. It is shown this once:")
+	if token := b.text("#token-text"); len(token) < 40 {
+		t.Errorf("no token: %q", token)
+	}
+	b.until("document.querySelector('#tokens tbody th').innerText === 'backup script'")
+	b.inspect("settings")
+	b.open("/audit")
+	b.see("POST /api/v1/auth/tokens")
+	b.inspect("audit")
+}
+
+// hostile is text that does something as soon as a page takes it for markup.
+const hostile = `<img src=x onerror=alert(1)>'"`
+
+func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
+	apptest.Need(t, "chromium", "mosquitto_pub", "mosquitto_sub", "stdbuf")
+	a := apptest.Start(t, "")
+	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "description": hostile + "{{.}}"})["config_id"].(string)
+	n := a.AddNode(t, cfg, hostile, "wg0")
+	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"tags": []string{hostile}})
+	a.Must(t, "POST", "/api/v1/auth/tokens", map[string]any{"name": hostile, "scope": "read"})
+	a.Must(t, "PUT", n.Path("applied-conf"), map[string]any{
+		"content": "# </textarea>" + hostile + "\n[Interface]\nPrivateKey = " + strings.Repeat("A", 42) + "E=\nAddress = 10.1.1.1/24\n", "note": hostile,
+	})
+
+	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
+	n.Await(t, "online")
+	text := quote(hostile)
+	command := n.Must(t, "POST", n.Path("endpoint/control"), map[string]any{"action": "wg_show"})["request_id"].(string)
+	output := envelope(n, "event", command, `{"level":"info","event":"command_output","request_id":"`+command+`","action":"wg_show","stream":"stdout","message":`+text+`,"output":`+text+`}`)
+	publish(t, n, "event", output)
+	publish(t, n, "event", envelope(n, "event", "", `{"level":`+text+`,"event":`+text+`,"message":`+text+`}`))
+	publish(t, n, "info/ack", envelope(n, "info/ack", command, `{"status":"applied","action":"wg_show","message":`+text+`}`))
+
+	b := openBrowser(t, a.URL, "hostile", 1280, 800)
+	b.login()
+	for path, times := range map[string]int{
+		"/": 2, "/configs/" + cfg: 4, "/configs/" + cfg + "/nodes/" + n.ID: 9, "/configs/" + cfg + "/nodes/" + n.ID + "/conf?version=1": 4,
+		"/commands/" + command: 6, "/configs/" + cfg + "/rollout": 2, "/settings": 1, "/audit": 0,
+	} {
+		b.open(path)
+		b.until("document.readyState === 'complete'")
+		if got := strings.Count(b.eval("document.body.innerText").(string), hostile); got < times {
+			t.Errorf("%s shows it %d times, want %d:\n%s", path, got, times, b.eval("document.body.innerText"))
+		}
+		if b.eval("document.querySelector('img[src=x]') !== null") == true {
+			t.Errorf("%s takes it for markup", path)
+		}
+	}
+}
+
+// login logs in as a person does.
+func (b *browser) login() {
+	b.t.Helper()
+	b.open("/")
+	b.fill("#login [name=password]", apptest.Password)
+	b.click("#login button")
+	b.until("location.pathname === '/'")
 }
