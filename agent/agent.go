@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"wfm/protocol"
 )
 
 // ErrRunning is returned by [Run] when another agent already serves the folder.
@@ -26,6 +28,9 @@ type Options struct {
 	BackoffMin   time.Duration // first wait before a reconnect; 0: 1 s
 	BackoffMax   time.Duration // longest wait before a reconnect; 0: 60 s
 	RefusedDelay time.Duration // wait after refused credentials; 0: 60 s
+	// Confirm is how long the server may stay out of reach after a change before the change is
+	// taken back; 0: 60 s. ConfirmPause is the wait between two attempts to reach it; 0: 2 s.
+	Confirm, ConfirmPause time.Duration
 
 	// For tests: link replaces the look at the kernel's interfaces, pause the outbox's.
 	link  func(string) linkState
@@ -38,6 +43,8 @@ func (o *Options) setDefaults() {
 	setDefault(&o.BackoffMin, time.Second)
 	setDefault(&o.BackoffMax, time.Minute)
 	setDefault(&o.RefusedDelay, time.Minute)
+	setDefault(&o.Confirm, confirmLimit)
+	setDefault(&o.ConfirmPause, retryPause)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -55,7 +62,8 @@ func setDefault(d *time.Duration, value time.Duration) {
 
 // Run serves every profile below o.Dir until ctx ends, and follows profiles that are bound, bound
 // again or unbound meanwhile. It returns nil after a clean stop: a command that runs by then is
-// finished first, which its own time limits bound. Errors: [ErrRunning], or what keeps the folder
+// finished first, which its own time limits bound; a change that waits to be confirmed is left to the
+// next agent. Errors: [ErrRunning], or what keeps the folder
 // from being used. A server that cannot be reached is none: it is tried again for ever.
 func Run(ctx context.Context, o Options) error {
 	o.setDefaults()
@@ -71,7 +79,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer release()
 	t := newTunnels(o.Dir)
-	t.link = o.link
+	t.link, t.confirmLimit, t.retryPause = o.link, o.Confirm, o.ConfirmPause
 	k := &keeper{options: o, tunnels: t, bootID: readBootID(), served: map[string]*served{}}
 	defer k.stopAll()
 	tick := time.NewTicker(o.Poll)
@@ -140,6 +148,7 @@ func (k *keeper) reconcile(ctx context.Context) {
 			k.serve(ctx, id, stamp)
 		}
 	}
+	k.abandon(ctx)
 	if len(wanted) == 0 && !k.waiting {
 		k.options.Log.Warn("no profile yet, waiting for one: bind this node with `wfm-agent bind --server URL --token TOKEN`")
 	}
@@ -194,7 +203,11 @@ func (k *keeper) serve(ctx context.Context, id string, stamp fileStamp) {
 	p, err := LoadProfile(k.options.Dir, id)
 	if err != nil {
 		log.Error("profile cannot be used", "err", err)
-		context.AfterFunc(ctx, func() { close(s.done) })
+		go func() {
+			defer close(s.done)
+			k.takeBack(context.WithoutCancel(ctx), id, errors.New("the profile cannot be used any more, so this change cannot be confirmed"))
+			<-ctx.Done()
+		}()
 		return
 	}
 	sess := k.newSession(p, log)
@@ -213,7 +226,7 @@ func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
 		log.Error("journal cannot be read: a command that was executed before could be executed again", "err", err)
 	}
 	out := newOutbox(log, k.options.pause)
-	return &session{
+	s := &session{
 		profile: p, heartbeat: k.options.Heartbeat, link: k.options.link, log: log, bootID: k.bootID,
 		changed: make(chan struct{}),
 		backoff: &backoff{
@@ -222,6 +235,58 @@ func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
 		},
 		out: out, exec: newExecutor(p, k.tunnels, j, out, log),
 	}
+	s.exec.server = s
+	return s
+}
+
+// abandon takes back the changes of profiles that were unbound before they were confirmed: nobody
+// is left to confirm them, and what is not confirmed does not stay. Like every session it ends
+// before a new one of the same profile begins.
+func (k *keeper) abandon(ctx context.Context) {
+	ids, err := openChanges(k.options.Dir)
+	if err != nil {
+		k.report(err)
+		return
+	}
+	for _, id := range ids {
+		if _, err := os.Stat(profilePath(k.options.Dir, id)); !errors.Is(err, fs.ErrNotExist) || k.served[id] != nil {
+			continue
+		}
+		s := &served{cancel: func() {}, done: make(chan struct{})}
+		k.served[id] = s
+		go func() {
+			defer close(s.done)
+			if !k.takeBack(context.WithoutCancel(ctx), id, errors.New("the node was unbound before this change was confirmed")) {
+				<-ctx.Done() // trying again would end the same way
+			}
+		}()
+	}
+}
+
+// takeBack undoes the open change of a profile without a session, if there is one. It reports
+// whether none is left. Like every command it is not cut short by a clean stop.
+func (k *keeper) takeBack(ctx context.Context, id string, cause error) bool {
+	log := k.options.Log.With("profile_id", id)
+	j, err := openJournal(journalPath(k.options.Dir, id))
+	if err != nil {
+		log.Error("journal cannot be read", "err", err)
+	}
+	c, err := openChange(k.options.Dir, id, j)
+	if err != nil {
+		log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
+	}
+	if c != nil {
+		out, err := k.tunnels.TakeBack(ctx, *c, cause)
+		log.Warn("a change is taken back", "interface", c.Interface, "rolled_back", out.rolledBack, "result", err)
+		if err := j.Finish(c.Kind, c.RequestID, failed(protocol.Ack{Action: c.Action, RolledBack: out.rolledBack}, err)); err != nil {
+			log.Error("journal cannot be written", "request_id", c.RequestID, "err", err)
+		}
+	}
+	if err := removeChange(k.options.Dir, id); err != nil {
+		log.Error("the record of a finished change stays", "err", err)
+		return false
+	}
+	return true
 }
 
 // forget removes the journal that an ending session may have written after its profile was

@@ -20,7 +20,22 @@ type backoff struct {
 	begun   bool // the first attempt is made at once
 	streak  int  // attempts since the last stable connection
 	denied  bool
+	urgent  bool
 	upSince time.Time
+}
+
+// SetUrgent keeps the waits at the least one while on.
+func (b *backoff) SetUrgent(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.urgent = on
+}
+
+// Urgent reports what SetUrgent set.
+func (b *backoff) Urgent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.urgent
 }
 
 // Next is how long to wait before the next attempt.
@@ -35,10 +50,14 @@ func (b *backoff) Next() time.Duration {
 	if b.streak < 30 && b.least<<b.streak < b.most {
 		wait = b.least << b.streak
 	}
+	if b.urgent {
+		wait = b.least
+	} else {
+		b.streak++
+	}
 	if b.denied {
 		wait = b.refused
 	}
-	b.streak++
 	return wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter is no secret
 }
 

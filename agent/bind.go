@@ -94,7 +94,7 @@ func bindRequest(o BindOptions) protocol.BindRequest {
 
 // capabilities is what this agent can do beyond the deployed ones.
 func capabilities() []string {
-	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe}
+	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm}
 }
 
 func parseServerURL(raw string) (*url.URL, error) {

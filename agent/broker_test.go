@@ -127,11 +127,15 @@ func (h *brokerHook) counts() (refused, denied int) {
 
 func startBroker(t *testing.T, addr string, hook *brokerHook) *testBroker {
 	t.Helper()
+	return startBrokerOn(t, listeners.NewTCP(listeners.Config{ID: "t", Address: addr}), hook)
+}
+
+func startBrokerOn(t *testing.T, l listeners.Listener, hook *brokerHook) *testBroker {
+	t.Helper()
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := server.AddHook(hook, nil); err != nil {
 		t.Fatal(err)
 	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: addr})
 	if err := server.AddListener(l); err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +169,16 @@ func (b *testBroker) next(kinds ...protocol.Kind) received {
 			b.t.Fatalf("no message of %v", kinds)
 		}
 	}
+}
+
+// wantAck expects the next ACK of the kind to be that answer.
+func (b *testBroker) wantAck(kind protocol.Kind, requestID string, status protocol.AckStatus) received {
+	b.t.Helper()
+	r := b.next(kind)
+	if ack := ackOf(b.t, r.env.Payload); r.env.RequestID != requestID || ack.Status != status {
+		b.t.Fatalf("%s for %s: %+v, want %s for %s", kind, r.env.RequestID, ack, status, requestID)
+	}
+	return r
 }
 
 func eventOf(t *testing.T, r received) protocol.Event {

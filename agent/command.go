@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -14,30 +15,52 @@ import (
 // less room for the envelope.
 const maxOutput = protocol.MaxMessageSize - 8<<10
 
-func (x *executor) control(ctx context.Context, env protocol.Envelope) protocol.Ack {
+func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol.Ack, *change) {
 	var c protocol.Control
 	if err := env.DecodePayload(&c); err != nil {
-		return failed(protocol.Ack{}, err)
+		return failed(protocol.Ack{}, err), nil
 	}
 	ack := protocol.Ack{Action: c.Action}
 	if c.Action != protocol.ActionStart && c.Action != protocol.ActionStop {
 		ack.Action = protocol.Action(cut(string(c.Action)))
-		return failed(ack, fmt.Errorf("action %q is not known on control", cut(string(c.Action))))
+		return failed(ack, fmt.Errorf("action %q is not known on control", cut(string(c.Action)))), nil
 	}
 	g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName)
 	if err != nil {
-		return failed(ack, err)
+		return failed(ack, err), nil
 	}
 	run := x.tunnels.Stop
 	if c.Action == protocol.ActionStart {
 		run = x.tunnels.Start
 	}
-	ack.Message, err = run(ctx, g)
+	out, err := run(ctx, env.RequestID, g)
+	ack.Status, ack.Message, ack.RolledBack = protocol.AckApplied, out.message, out.rolledBack
 	if err != nil {
-		return failed(ack, err)
+		ack = failed(ack, err)
 	}
-	ack.Status = protocol.AckApplied
-	return ack
+	return ack, out.pending
+}
+
+// push says applied only for the whole of it, and always what is really on disk.
+func (x *executor) push(ctx context.Context, env protocol.Envelope) (protocol.Ack, *change) {
+	var p protocol.Push
+	ack := protocol.Ack{Action: protocol.ActionPush}
+	if err := env.DecodePayload(&p); err != nil {
+		return failed(ack, err), nil
+	}
+	g, err := newTarget(x.profile.ID(), p.TunnelProtocol, p.PreviousTunnelProtocol, p.InterfaceName)
+	if err != nil {
+		return failed(ack, err), nil
+	}
+	out, err := x.tunnels.Push(ctx, env.RequestID, g, p)
+	ack.Status, ack.Message, ack.RolledBack = protocol.AckApplied, out.message, out.rolledBack
+	if readErr := x.tunnels.report(&ack, g.profileID, g.iface); err == nil {
+		err = readErr
+	}
+	if err != nil {
+		ack = failed(ack, err)
+	}
+	return ack, out.pending
 }
 
 // detect looks at the node without a tool, so that it answers at once.
@@ -56,11 +79,9 @@ func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 	}
 	up := x.tunnels.link(g.iface) == linkUp
 	ack.WGOnline = &up
-	stored, err := x.tunnels.configs.Read(g.iface)
-	if err != nil {
+	if err := x.tunnels.report(&ack, g.profileID, g.iface); err != nil {
 		return failed(ack, err)
 	}
-	ack.ConfigSHA256 = stored.SHA256
 	ack.Status = protocol.AckApplied
 	return ack
 }
@@ -74,14 +95,26 @@ func (x *executor) info(ctx context.Context, env protocol.Envelope) protocol.Ack
 	case "", protocol.ActionWGShow:
 		return x.show(ctx, env.RequestID, i)
 	case protocol.ActionDescribe:
-		return protocol.Ack{
-			Status: protocol.AckApplied, Action: protocol.ActionDescribe,
-			ClientVersion: buildinfo.Version(), Platform: platform(), Arch: runtime.GOARCH,
-			Toolchain: x.tunnels.toolchain(ctx), Capabilities: capabilities(),
-		}
+		return x.describe(ctx, i)
 	}
 	return failed(protocol.Ack{Action: protocol.Action(cut(string(i.Action)))},
 		fmt.Errorf("action %q is not known on info", cut(string(i.Action))))
+}
+
+func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
+	ack := protocol.Ack{
+		Action: protocol.ActionDescribe, ClientVersion: buildinfo.Version(), Platform: platform(), Arch: runtime.GOARCH,
+		Toolchain: x.tunnels.toolchain(ctx), Capabilities: capabilities(),
+	}
+	iface := cmp.Or(i.InterfaceName, x.profile.Node.InterfaceName)
+	if !protocol.ValidInterfaceName(iface) {
+		return failed(ack, fmt.Errorf("interface name %q cannot be used", cut(iface)))
+	}
+	if err := x.tunnels.report(&ack, x.profile.ID(), iface); err != nil {
+		return failed(ack, err)
+	}
+	ack.Status = protocol.AckApplied
+	return ack
 }
 
 // show queues the output ahead of the ACK that execute queues: the outbox keeps that order.

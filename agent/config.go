@@ -85,13 +85,17 @@ func (c configs) Read(iface string) (storedConfig, error) {
 // Write stores text and its note. The text goes first: if the note is lost in between, the
 // version reads as unknown and not as a wrong one.
 func (c configs) Write(iface string, text []byte, meta configMeta) error {
+	if err := atomicfile.Write(c.Path(iface), text, 0o600); err != nil {
+		return fmt.Errorf("store config: %w", err)
+	}
 	meta.SHA256 = hashOf(text)
+	return c.writeMeta(iface, meta)
+}
+
+func (c configs) writeMeta(iface string, meta configMeta) error {
 	note, err := json.Marshal(meta)
 	if err != nil {
 		return fmt.Errorf("encode note of stored config: %w", err)
-	}
-	if err := atomicfile.Write(c.Path(iface), text, 0o600); err != nil {
-		return fmt.Errorf("store config: %w", err)
 	}
 	if err := atomicfile.Write(c.metaPath(iface), append(note, '\n'), 0o600); err != nil {
 		return fmt.Errorf("store config version: %w", err)
@@ -99,14 +103,19 @@ func (c configs) Write(iface string, text []byte, meta configMeta) error {
 	return nil
 }
 
-// Restore puts back what Read returned before.
+// Restore puts back what Read returned before. Text that is in place is not written again and the
+// note may be lost, so that a full disk does not keep a tunnel down whose config never changed.
 func (c configs) Restore(iface string, former storedConfig) error {
 	if former.Exists() {
-		meta := former.Meta
-		if meta.SHA256 != former.SHA256 {
-			meta.Version = 0 // the version was already unknown
+		if !c.Holds(iface, former) {
+			if err := atomicfile.Write(c.Path(iface), former.Text, 0o600); err != nil {
+				return fmt.Errorf("store config: %w", err)
+			}
 		}
-		return c.Write(iface, former.Text, meta)
+		meta := former.Meta
+		meta.Version, meta.SHA256 = former.Version(), former.SHA256
+		_ = c.writeMeta(iface, meta) // without it the version reads as unknown
+		return nil
 	}
 	for _, path := range []string{c.metaPath(iface), c.Path(iface)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -114,6 +123,12 @@ func (c configs) Restore(iface string, former storedConfig) error {
 		}
 	}
 	return atomicfile.SyncDir(tunnelsDir(c.dir))
+}
+
+// Holds reports whether that text is what is stored.
+func (c configs) Holds(iface string, text storedConfig) bool {
+	stored, err := c.Read(iface)
+	return err == nil && stored.Exists() && stored.SHA256 == text.SHA256
 }
 
 // Owner is the id of another profile of this machine that stored the interface's config, or "".

@@ -12,14 +12,39 @@
 //
 // On disk, below one folder:
 //
-//	profiles/<profile_id>.json  credentials, one file per node this machine is
-//	tunnels/<interface>.conf    the stored config, with its version beside it in <interface>.json
-//	state/<profile_id>.json     the journal
-//	agent.lock                  held while an agent runs
+//	profiles/<profile_id>.json      credentials, one file per node this machine is
+//	tunnels/<interface>.conf        the stored config, with its version beside it in <interface>.json
+//	state/<profile_id>.json         the journal
+//	state/<profile_id>.change.json  the open change: what to undo, while it may have to be
+//	agent.lock                      held while an agent runs
+//
+// A push to a running interface and a start that brings one up can cut the node off from its
+// server, so they are changes that must be confirmed ([change], executor.settle):
+//
+//   - The record of what to undo is on disk before the first step, and gone after the answer is in
+//     the journal. While it says "not whole" (no deadline), whoever finds it takes the change back.
+//   - Once applied, the agent has 60 seconds for one fresh round trip to the server: a new
+//     connection, names and TLS included, and a PUBACK for an ACK "accepted" ("confirming"). Then
+//     the change stays, and the ACK says applied. Otherwise the former text and tunnel are brought
+//     back, and the ACK says failed with rolled_back, as soon as it gets through.
+//   - The agent alone decides, before the final ACK goes out. A server that is down for the whole
+//     time looks like one that was cut off: the change is taken back.
+//   - Commands that change the node wait meanwhile; probes are answered. A clean stop does not wait:
+//     it leaves the change open, like a crash.
+//   - The next agent goes on with an open change: it takes back what was not whole, what is overdue by
+//     the wall clock, and what no longer runs; else it confirms within what is left of the time,
+//     never more than 60 seconds whatever the clock says. A tunnel that ran is started again, but not
+//     after a reboot: that ended every tunnel of the machine.
+//   - A profile that is unbound or cannot be used can confirm nothing: its change is taken back.
+//
+// A push to an interface that does not run is one write of the text, and a stop is meant to cut what
+// it cuts: neither is a change in this sense.
 //
 // Invariants:
 //   - A request_id that changes the node is executed at most once, also across a crash: it is
-//     journaled before it starts, and what was cut short is answered as failed, never repeated.
+//     journaled before it starts. What was cut short is never repeated: an open change is settled
+//     and answered as it ends, anything else is answered as failed, its outcome not known.
+//   - Whatever is cut off when, a stored config is the former text or the new one.
 //   - The message handler of the session never blocks: whatever runs a process or touches the disk
 //     does so in a lane of the executor.
 //   - No value of a message reaches a command line or a path before package protocol called it

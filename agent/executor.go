@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -22,6 +23,7 @@ type executor struct {
 	tunnels *tunnels
 	journal *journal
 	out     *outbox
+	server  uplink
 	log     *slog.Logger
 
 	changes chan command
@@ -50,19 +52,34 @@ func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logge
 // Start closes what a former agent left open and begins to work. ctx is handed to every tool: it
 // ends them at once, so it is not the one that asks for a clean stop.
 func (x *executor) Start(ctx context.Context) {
+	open, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal)
+	if err != nil {
+		x.log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
+	}
 	for _, e := range x.journal.Interrupted() {
+		if open != nil && open.key() == (entryKey{e.Kind, e.RequestID}) {
+			continue // it is finished properly
+		}
 		ack := failed(protocol.Ack{Action: actionOf(e.Kind)}, errInterrupted)
-		if stored, err := x.tunnels.configs.Read(e.Interface); e.Kind == protocol.KindPush && err == nil {
-			ack.ConfigVersion, ack.ConfigSHA256 = stored.Version(), stored.SHA256
+		if e.Kind == protocol.KindPush && e.Interface != "" {
+			_ = x.tunnels.report(&ack, x.profile.ID(), e.Interface)
 		}
 		x.log.Warn("a command was cut short by the end of the agent", "type", e.Kind, "request_id", e.RequestID)
 		if err := x.journal.Finish(e.Kind, e.RequestID, ack); err != nil {
 			x.log.Error("journal cannot be written", "request_id", e.RequestID, "err", err)
 		}
 	}
-	for _, lane := range []chan command{x.changes, x.probes} {
-		x.workers.Go(func() { x.work(ctx, lane) })
+	if open != nil {
+		x.running[open.key()] = struct{}{} // the server may send it again meanwhile
+		x.server.Urgent(true)              // from the first attempt to connect on
 	}
+	x.workers.Go(func() {
+		if open != nil {
+			x.resume(ctx, *open)
+		}
+		x.work(ctx, x.changes)
+	})
+	x.workers.Go(func() { x.work(ctx, x.probes) })
 }
 
 // Stop lets the running commands end, begins no other, and waits. What was only queued is not
@@ -159,36 +176,64 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 			log.Error("journal cannot be written, a crash now would forget this command", "err", err)
 		}
 	}
-	ack := x.dispatch(ctx, env)
-	log.Info("command executed", "status", ack.Status)
-	if durable {
-		if err := x.journal.Finish(env.Type, env.RequestID, ack); err != nil {
-			log.Error("journal cannot be written, the answer is sent all the same", "err", err)
+	ack, pending := x.dispatch(ctx, env)
+	if pending != nil {
+		log.Info("a change is to be confirmed", "interface", pending.Interface)
+		ended := false
+		if ack, ended = x.settle(ctx, *pending, nil); !ended {
+			return
 		}
-	} else {
-		x.journal.Remember(env.Type, env.RequestID, ack)
 	}
-	x.answer(env.Type, env.RequestID, ack)
+	if durable {
+		x.finish(env.Type, env.RequestID, ack)
+		return
+	}
+	x.journal.Remember(env.Type, env.RequestID, ack)
+	x.conclude(env.Type, env.RequestID, ack)
+}
+
+// finish answers a command that changed the node, or was to. First the answer goes into the
+// journal, then the record of the change goes away, then the answer goes out: cut short anywhere
+// in between, the next agent gives the same answer.
+func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack) {
+	log := x.log.With("type", kind, "request_id", requestID)
+	err := x.journal.Finish(kind, requestID, ack)
+	if err != nil {
+		log.Error("journal cannot be written, the answer is sent all the same", "err", err)
+	}
+	if forget := x.tunnels.Forget(x.profile.ID(), entryKey{kind, requestID}, ack); forget != nil {
+		log.Error("the record of a finished change stays", "err", forget)
+		if err != nil && ack.Status == protocol.AckApplied {
+			// The next agent will find nothing but an open change, and take it back.
+			ack = failed(ack, fmt.Errorf("applied, but only until the agent is restarted: its folder cannot be written: %w", forget))
+			_ = x.journal.Finish(kind, requestID, ack)
+		}
+	}
+	x.conclude(kind, requestID, ack)
+}
+
+// conclude sends the answer to a command that has ended.
+func (x *executor) conclude(kind protocol.Kind, requestID string, ack protocol.Ack) {
+	x.log.Info("command executed", "type", kind, "request_id", requestID, "status", ack.Status)
+	x.answer(kind, requestID, ack)
 	// Last: until here a repetition finds it running, from here on it finds the journal.
 	x.mu.Lock()
-	delete(x.running, entryKey{env.Type, env.RequestID})
+	delete(x.running, entryKey{kind, requestID})
 	x.mu.Unlock()
 }
 
-func (x *executor) dispatch(ctx context.Context, env protocol.Envelope) protocol.Ack {
+// dispatch runs one command. With a change, what is returned is not the answer yet: the change is
+// to be settled first.
+func (x *executor) dispatch(ctx context.Context, env protocol.Envelope) (protocol.Ack, *change) {
 	switch env.Type {
 	case protocol.KindControl:
 		return x.control(ctx, env)
 	case protocol.KindPush:
-		var p protocol.Push
-		if err := env.DecodePayload(&p); err != nil {
-			return failed(protocol.Ack{Action: protocol.ActionPush}, err)
-		}
-		return x.tunnels.Push(ctx, x.profile.ID(), p)
+		return x.push(ctx, env)
 	case protocol.KindDetect:
-		return x.detect(env)
+		return x.detect(env), nil
 	default:
-		return x.info(ctx, env)
+		return x.info(ctx, env), nil
 	}
 }
 

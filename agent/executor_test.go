@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,8 +23,20 @@ type bench struct {
 
 func newBench(t *testing.T, dir string, f *fakeTools) *bench {
 	t.Helper()
+	return newBenchOn(t, dir, f, &fakeUplink{})
+}
+
+func newBenchOn(t *testing.T, dir string, f *fakeTools, uplink uplink) *bench {
+	t.Helper()
+	return newBenchWithin(t, dir, f, uplink, patience)
+}
+
+// newBenchWithin has changes confirmed within limit.
+func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit time.Duration) *bench {
+	t.Helper()
 	_, log := newTestLog()
 	tun := f.tunnels(dir)
+	tun.confirmLimit = limit
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +49,7 @@ func newBench(t *testing.T, dir string, f *fakeTools) *bench {
 		defer close(done)
 		out.Run(ctx, func(_ context.Context, m outMessage) sendResult { b.sent <- m; return sendTaken })
 	}()
+	b.server = uplink
 	b.Start(ctx)
 	stopped := false
 	b.stop = func() {
@@ -234,7 +246,7 @@ func TestDescribeTellsToolsAndCapabilities(t *testing.T) {
 	b.Receive(topic, data)
 	ack := b.nextAck(t, "req_1")
 	if _, has := ack.Toolchain["awg-quick"]; has || ack.Toolchain["wg-quick"] != "present" || ack.Status != protocol.AckApplied ||
-		ack.Arch == "" || len(ack.Capabilities) != 2 {
+		ack.Arch == "" || len(ack.Capabilities) != 3 {
 		t.Fatalf("%+v", ack)
 	}
 }
@@ -322,27 +334,6 @@ func TestJournalIsBoundedAndProbesDoNotPushOutCommands(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary stand in for an agent that is killed: see the test below.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("WFM_TEST_CRASH_DIR"); dir != "" {
-		crashAgent(dir)
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func crashAgent(dir string) {
-	_, log := newTestLog()
-	tun := newTunnels(dir)
-	tun.link = func(string) linkState { return linkAbsent }
-	j, _ := openJournal(journalPath(dir, "cfg_a-node_b"))
-	x := newExecutor(testProfile(), tun, j, newOutbox(log, time.Second), log)
-	x.Start(context.Background())
-	data, _ := json.Marshal(map[string]any{"request_id": "req_1", "payload": startCommand()})
-	x.Receive("wfm/cfg_a/node_b/control", data)
-	select {} // until killed
-}
-
 func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	f := newFakeTools(t)
 	dir := t.TempDir()
@@ -350,26 +341,20 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	if err := tun.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
 		t.Fatal(err)
 	}
-	open := f.gate()
-	agent := exec.CommandContext(t.Context(), os.Args[0])
-	agent.Env = append(os.Environ(), "WFM_TEST_CRASH_DIR="+dir)
-	if err := agent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the tool was never called")
-		}
-	}
-	if err := agent.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = agent.Wait()
-	open() // the tool outlives the agent and does its work: the outcome really is unknown
+	f.set("link-wfmtest0", "wg")
+	f.gate()
+	stop := startCommand()
+	stop.Action = protocol.ActionStop
+	agent := spawnAgent(t, dir)
+	topic, data := commandOf(t, protocol.KindControl, "req_1", stop)
+	agent.receive(t, topic, data)
+	f.awaitCall(t)
+	agent.kill(t)
+	f.awaitGone("tool") // or it would go on under the hands of the next agent
+	f.dropGate()
 
 	for range 2 { // also the answer survives
 		b := newBench(t, dir, f)
-		topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
 		b.Receive(topic, data)
 		ack := b.nextAck(t, "req_1")
 		if ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "agent was restarted while running it") {
@@ -377,7 +362,7 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 		}
 		b.stop()
 	}
-	if calls := f.read("calls"); calls != "wg-quick up wfmtest0" {
+	if calls := f.read("calls"); calls != "wg-quick down wfmtest0" {
 		t.Fatalf("calls:\n%s", calls)
 	}
 }
@@ -394,11 +379,7 @@ func TestStopLetsTheRunningCommandEndAndBeginsNoOther(t *testing.T) {
 		topic, data := commandOf(t, protocol.KindControl, id, startCommand())
 		b.Receive(topic, data)
 	}
-	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the tool was never called")
-		}
-	}
+	f.awaitCall(t)
 	stopped := make(chan struct{})
 	go func() { b.Stop(); close(stopped) }()
 	<-b.executor.stop // told to stop, and one command still runs

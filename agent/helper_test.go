@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,13 +46,17 @@ type fakeTools struct {
 
 const fakeQuick = `#!/bin/sh
 family=$(basename "$0" -quick); iface=$(basename "$2" .conf)
+echo $$ > "$FAKE/tool"
 echo "$(basename "$0") $1 $iface" >> "$FAKE/calls"
+die() { [ -e "$FAKE/die-$1" ] && rm "$FAKE/die-$1" && kill -9 $PPID; :; }
+die "before-$1"
 if [ -p "$FAKE/gate" ]; then cat "$FAKE/gate" > /dev/null; fi
 if [ -e "$FAKE/hang" ]; then (trap '' TERM; exec sleep 600) & echo $! > "$FAKE/child"; wait; fi
 case "$1" in
 up)
 	[ -e "$FAKE/link-$iface" ] && { echo "already exists" >&2; exit 1; }
 	echo "[#] ip link add $iface type wireguard" >&2
+	if [ -e "$FAKE/once" ]; then rm "$FAKE/once"; echo "no such name" >&2; exit 1; fi
 	if grep -q BROKEN "$2"; then echo "Line unrecognized: 'PrivateKey=BROKENaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa='" >&2; exit 1; fi
 	echo "$family" > "$FAKE/link-$iface" ;;
 down)
@@ -57,6 +64,7 @@ down)
 	[ -e "$FAKE/stuck" ] && { echo "device is busy" >&2; exit 1; }
 	rm "$FAKE/link-$iface" ;;
 esac
+die "after-$1"
 `
 
 const fakeShow = `#!/bin/sh
@@ -105,6 +113,16 @@ func (f *fakeTools) link(name string) linkState {
 	return linkUp
 }
 
+// awaitCall waits until a tool was called.
+func (f *fakeTools) awaitCall(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
+		if time.Now().After(deadline) {
+			t.Fatal("the tool was never called")
+		}
+	}
+}
+
 // gate makes the next quick tool wait until the returned function is called.
 func (f *fakeTools) gate() (open func()) {
 	f.t.Helper()
@@ -125,13 +143,46 @@ func (f *fakeTools) gate() (open func()) {
 	}
 }
 
+// awaitGone waits until the process has ended whose id a tool left in the file name.
+func (f *fakeTools) awaitGone(name string) {
+	f.t.Helper()
+	pid, err := strconv.Atoi(f.read(name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	// The orphan is reaped by init or stays a zombie of it: gone or Z, never asleep.
+	for deadline := time.Now().Add(patience); ; {
+		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			f.t.Fatalf("the %s outlived what started it: %s", name, stat)
+		}
+	}
+}
+
+// dropGate takes the gate away whether or not somebody waits at it: the tool of a killed agent is
+// ended, at whatever point it was.
+func (f *fakeTools) dropGate() {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "gate")
+	rw, err := os.OpenFile(path, os.O_RDWR, 0) // waits for nobody
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_ = os.Remove(path)
+	_ = rw.Close()
+}
+
 func (f *fakeTools) tunnels(dir string) *tunnels {
 	f.t.Helper()
 	if err := makeDirs(dir); err != nil {
 		f.t.Fatal(err)
 	}
 	t := newTunnels(dir)
-	t.link = f.link
+	t.link, t.retryPause = f.link, 5*time.Millisecond
 	return t
 }
 
@@ -141,6 +192,41 @@ func pushOf(text string, version int) protocol.Push {
 		ConfigVersion: version, ConfigSHA256: hashOf([]byte(text)), ConfigText: text,
 	}
 }
+
+// pushTo pushes as the executor does, and leaves a change open.
+func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) protocol.Ack {
+	t.Helper()
+	x := &executor{tunnels: tun}
+	x.profile.Node.ProfileID = profileID
+	env, err := protocol.NewEnvelope(protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: protocol.KindPush}, "req_1", p, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack, _ := x.push(t.Context(), env)
+	return ack
+}
+
+// fakeUplink is a way to the server whose round trips end as reach says; nil: well.
+type fakeUplink struct {
+	reach     func(context.Context) error
+	accepted  chan outMessage // what reached the server
+	reconnect atomic.Int32
+}
+
+func (u *fakeUplink) RoundTrip(ctx context.Context, m outMessage) error {
+	if u.reach != nil {
+		if err := u.reach(ctx); err != nil {
+			return err
+		}
+	}
+	if u.accepted != nil {
+		u.accepted <- m
+	}
+	return nil
+}
+
+func (u *fakeUplink) Urgent(bool) {}
+func (u *fakeUplink) Reconnect()  { u.reconnect.Add(1) }
 
 func commandOf(t *testing.T, kind protocol.Kind, requestID string, payload any) (topic string, data []byte) {
 	t.Helper()

@@ -38,7 +38,7 @@ const (
 	sendTaken   sendResult = iota // the broker took it
 	sendRefused                   // the broker refused it, reason code 0x80 or above
 	sendAgain                     // no answer or no connection
-	sendNever                     // it cannot be encoded
+	sendNever                     // it cannot be encoded, or this broker cannot take it
 )
 
 // outbox delivers ACKs and command output in the order they were put in, across reconnects, until

@@ -202,12 +202,17 @@ func ListProfiles(dir string) ([]Profile, error) {
 }
 
 // RemoveProfile forgets the profile with that profile id or node id, and its journal. It leaves
-// the tunnel and its stored config alone. It returns the profile's id; with a node id that more
+// the tunnel and its stored config alone; only a change that still waits to be confirmed is taken
+// back, by the agent that runs or the next that does. It returns the profile's id; with a node id that more
 // than one profile carries it removes nothing.
 func RemoveProfile(dir, name string) (string, error) {
 	id, err := resolveProfile(dir, name)
 	if err != nil {
 		return "", err
+	}
+	// With the journal goes what tells an answered change from an open one.
+	if j, err := openJournal(journalPath(dir, id)); err == nil {
+		_, _ = openChange(dir, id, j)
 	}
 	if err := os.Remove(profilePath(dir, id)); err != nil {
 		return "", fmt.Errorf("remove profile: %w", err)

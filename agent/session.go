@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -51,9 +52,12 @@ type session struct {
 	perConn sync.WaitGroup
 
 	mu        sync.Mutex
-	sessionID string        // of the connection, or of the attempt under way
-	down      chan struct{} // closed when the open connection ends; nil while there is none
-	changed   chan struct{} // closed and replaced when a connection comes up
+	sessionID string                      // of the connection, or of the attempt under way
+	down      chan struct{}               // closed when the open connection ends; nil while there is none
+	changed   chan struct{}               // closed and replaced when a connection comes up
+	cm        *autopaho.ConnectionManager // set with the first connection
+	conn      net.Conn                    // the newest, so that Reconnect can end it
+	stopDial  context.CancelFunc          // ends the newest attempt to connect
 }
 
 // Run serves until ctx ends, then lets a running command end, says goodbye and disconnects.
@@ -106,15 +110,17 @@ func (s *session) goodbye(life context.Context, cm *autopaho.ConnectionManager) 
 
 func (s *session) config(life context.Context) (autopaho.ClientConfig, error) {
 	m := s.profile.MQTT
-	scheme, tlsCfg, err := transport(m)
+	scheme, _, err := transport(m)
 	if err != nil {
 		return autopaho.ClientConfig{}, fmt.Errorf("profile %q: %w", s.profile.ID(), err)
 	}
 	return autopaho.ClientConfig{
-		ServerUrls:       []*url.URL{{Scheme: scheme, Host: net.JoinHostPort(m.Host, strconv.Itoa(m.Port))}},
-		TlsCfg:           tlsCfg,
+		ServerUrls: []*url.URL{{Scheme: scheme, Host: net.JoinHostPort(m.Host, strconv.Itoa(m.Port))}},
+		AttemptConnection: func(ctx context.Context, _ autopaho.ClientConfig, _ *url.URL) (net.Conn, error) {
+			return s.connect(ctx)
+		},
 		KeepAlive:        keepAlive,
-		ConnectTimeout:   15 * time.Second,
+		ConnectTimeout:   connectLimit, // for the CONNACK, once connected
 		ReconnectBackoff: func(int) time.Duration { return s.backoff.Next() },
 		ConnectUsername:  m.Username,
 		ConnectPassword:  []byte(m.Password),
@@ -178,7 +184,7 @@ func (s *session) up(life context.Context, cm *autopaho.ConnectionManager) {
 	ctx, end := context.WithCancel(life)
 	down := make(chan struct{})
 	s.mu.Lock()
-	s.down = down
+	s.cm, s.down = cm, down
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
@@ -304,8 +310,8 @@ func (s *session) publish(ctx context.Context, cm *autopaho.ConnectionManager, m
 		s.log.Warn("the broker refused a message", "type", m.kind, "request_id", m.requestID, "reason_code", resp.ReasonCode)
 		return sendRefused
 	case errors.Is(err, paho.ErrInvalidArguments):
-		s.log.Error("the broker does not offer what a message needs", "type", m.kind, "request_id", m.requestID, "err", err)
-		return sendRefused
+		s.log.Error("the broker does not offer what a message needs, it is dropped", "type", m.kind, "request_id", m.requestID, "err", err)
+		return sendNever
 	case err != nil:
 		s.log.Debug("a message was not taken", "type", m.kind, "request_id", m.requestID, "err", err)
 		return sendAgain
@@ -354,11 +360,13 @@ func (s *session) serverDisconnect(d *paho.Disconnect) {
 
 // readBootID is the kernel's boot id, which changes with a reboot and with nothing else, or a
 // random one where there is none.
-func readBootID() string {
-	if data, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		if id := strings.TrimSpace(string(data)); id != "" && len(id) <= protocol.MaxIDLength {
-			return id
-		}
+func readBootID() string { return cmp.Or(kernelBootID(), protocol.NewID("boot")) }
+
+// kernelBootID is empty where the kernel has none.
+func kernelBootID() string {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if id := strings.TrimSpace(string(data)); err == nil && len(id) <= protocol.MaxIDLength {
+		return id
 	}
-	return protocol.NewID("boot")
+	return ""
 }

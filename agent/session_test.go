@@ -41,19 +41,21 @@ func storeProfile(t *testing.T, dir, addr string, change func(*Profile)) {
 	}
 }
 
-// runAgent runs a whole agent until the test ends; stop may be called earlier.
+// runAgent runs a whole agent on fake tools until the test ends; stop may be called earlier.
 func runAgent(t *testing.T, dir string, f *fakeTools) (l *testLog, stop func()) {
 	t.Helper()
-	l, log := newTestLog()
+	return runAgentWith(t, Options{Dir: dir, Confirm: patience, ConfirmPause: 20 * time.Millisecond, link: f.link})
+}
+
+// runAgentWith runs a whole agent, and fills in what every test wants.
+func runAgentWith(t *testing.T, o Options) (l *testLog, stop func()) {
+	t.Helper()
+	l, o.Log = newTestLog()
+	o.Heartbeat, o.Poll, o.pause = time.Hour, 20*time.Millisecond, 5*time.Millisecond
+	o.BackoffMin, o.BackoffMax, o.RefusedDelay = 5*time.Millisecond, 50*time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Options{
-			Dir: dir, Log: log, Heartbeat: time.Hour, Poll: 20 * time.Millisecond,
-			BackoffMin: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond, RefusedDelay: 20 * time.Millisecond,
-			link: f.link, pause: 5 * time.Millisecond,
-		})
-	}()
+	go func() { done <- Run(ctx, o) }()
 	stopped := false
 	stop = func() {
 		if stopped {
@@ -102,9 +104,8 @@ func TestAgentServesCommandsOverARealBroker(t *testing.T) {
 		t.Fatalf("%+v", ack)
 	}
 	b.send(protocol.KindControl, "req_2", startCommand())
-	if r := b.next(protocol.KindControlAck); r.env.RequestID != "req_2" || ackOf(t, r.env.Payload).Status != protocol.AckApplied {
-		t.Fatalf("%+v", r.env)
-	}
+	b.wantAck(protocol.KindControlAck, "req_2", protocol.AckAccepted)
+	b.wantAck(protocol.KindControlAck, "req_2", protocol.AckApplied)
 	b.send(protocol.KindInfo, "req_3", protocol.Info{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"})
 	for _, stream := range []string{"stdout", "stderr"} {
 		if e := eventOf(t, b.next(protocol.KindEvent, protocol.KindInfoAck)); e.Stream != stream || e.RequestID != "req_3" {
@@ -170,11 +171,7 @@ func TestAckSurvivesARestartOfTheBroker(t *testing.T) {
 	}
 	open := f.gate()
 	b.send(protocol.KindControl, "req_1", startCommand())
-	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the tool was never called")
-		}
-	}
+	f.awaitCall(t)
 	b.close()
 	open() // the command ends while there is no broker
 	for deadline := time.Now().Add(patience); f.read("link-wfmtest0") == ""; {
@@ -183,16 +180,9 @@ func TestAckSurvivesARestartOfTheBroker(t *testing.T) {
 		}
 	}
 	b = startBroker(t, b.addr, hook)
-	for answered, listening := false, false; !answered || !listening; { // in either order
-		r := b.next(protocol.KindControlAck, protocol.KindHeartbeat)
-		if r.env.Type == protocol.KindHeartbeat {
-			listening = true
-			continue
-		}
-		answered = true
-		if r.env.RequestID != "req_1" || ackOf(t, r.env.Payload).Status != protocol.AckApplied || r.env.SessionID == first.SessionID {
-			t.Fatalf("%+v", r.env)
-		}
+	b.wantAck(protocol.KindControlAck, "req_1", protocol.AckAccepted)
+	if r := b.wantAck(protocol.KindControlAck, "req_1", protocol.AckApplied); r.env.SessionID == first.SessionID {
+		t.Fatalf("%+v", r.env)
 	}
 	b.send(protocol.KindDetect, "req_2", protocol.Detect{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"})
 	b.next(protocol.KindDetectAck)

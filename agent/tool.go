@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -40,6 +42,9 @@ func runTool(ctx context.Context, limit time.Duration, name string, args ...stri
 	// First politely: wg-quick removes a half-made interface when it is told to end.
 	cmd.Cancel = func() error { return endGroup(cmd.Process, false) }
 	cmd.WaitDelay = toolGrace
+	// The kernel takes the end of the thread that started a process for the end of its parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
@@ -102,7 +107,7 @@ func complaint(stderr string) string {
 	var said []string
 	for line := range strings.Lines(stderr) {
 		line = printable(line)
-		if line == "" || strings.HasPrefix(line, "[#]") {
+		if line == "" || strings.HasPrefix(line, "[#]") || boxed(line) {
 			continue
 		}
 		if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // what follows is a line of the config
@@ -120,6 +125,12 @@ func complaint(stderr string) string {
 		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
 	}
 	return ": " + text
+}
+
+// boxed tells a line of the frame in which the userspace daemon greets, whatever the outcome.
+func boxed(line string) bool {
+	first, _ := utf8.DecodeRuneInString(line)
+	return first >= '\u2500' && first <= '\u257f'
 }
 
 // boundedBuffer keeps the first limit bytes and takes the rest without keeping it, so that a tool

@@ -10,7 +10,10 @@ import (
 
 // ownGroup puts the command into a process group of its own, so that it can be ended as a whole
 // and an interrupt typed at the agent's terminal does not reach it.
-func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithAgent(cmd.SysProcAttr)
+}
 
 // endGroup signals the whole process group of p: SIGTERM, or SIGKILL by force.
 func endGroup(p *os.Process, force bool) error {

@@ -42,6 +42,9 @@ type tunnels struct {
 	link        func(name string) linkState
 	changeLimit time.Duration // for wg-quick and awg-quick
 	showLimit   time.Duration // for wg and awg
+	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
+	// attempts to confirm one or to take it back.
+	confirmLimit, retryPause time.Duration
 
 	// mu serialises what changes an interface or its stored config.
 	mu sync.Mutex
@@ -51,6 +54,7 @@ func newTunnels(dir string) *tunnels {
 	return &tunnels{
 		configs: configs{dir: dir}, link: systemLink,
 		changeLimit: 25 * time.Second, showLimit: 10 * time.Second,
+		confirmLimit: confirmLimit, retryPause: retryPause,
 	}
 }
 
@@ -60,12 +64,23 @@ type target struct {
 	iface     string
 	protocol  string // as the command spells it
 	family    string // wg or awg
+	previous  string // protocol before, as the command spells it
 	former    string // family the interface may still run as; empty when the command names none
+}
+
+// outcome is what a command made of the interface.
+type outcome struct {
+	message    string  // for the operator
+	rolledBack bool    // with an error: the node is as it was before
+	pending    *change // applied, and to be confirmed; nil when there is nothing to confirm
 }
 
 // newTarget accepts only what may reach a command line and a path.
 func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error) {
-	t := target{profileID: profileID, iface: iface, protocol: tunnelProtocol, family: protocol.ToolFamily(tunnelProtocol)}
+	t := target{
+		profileID: profileID, iface: iface,
+		protocol: tunnelProtocol, family: protocol.ToolFamily(tunnelProtocol), previous: previous,
+	}
 	if t.family == "" {
 		return t, fmt.Errorf("tunnel protocol %q is not known to this agent", cut(tunnelProtocol))
 	}
@@ -86,56 +101,49 @@ func cut(s string) string { return printable(s[:min(len(s), 40)]) }
 
 // Start takes the interface up from its stored config. An interface that already runs is left
 // alone, unless it runs as another protocol than asked for.
-func (t *tunnels) Start(ctx context.Context, g target) (string, error) {
+func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	stored, err := t.owned(g)
 	if err != nil {
-		return "", err
+		return outcome{}, err
 	}
 	if !stored.Exists() {
-		return "", fmt.Errorf("no config is stored for %s: push the config first", g.iface)
+		return outcome{}, fmt.Errorf("no config is stored for %s: push the config first", g.iface)
 	}
 	// The switch of protocol is known from the command or, should it not say, from the last start.
 	switched := (g.former != "" && g.former != g.family) ||
 		(g.former == "" && stored.runsAs() != "" && stored.runsAs() != g.family)
 	state := t.link(g.iface)
 	if state == linkUp && (!switched || stored.runsAs() == g.family) {
-		return fmt.Sprintf("%s is already running", g.iface), nil
+		return outcome{message: g.iface + " is already running"}, nil
 	}
-	if state != linkAbsent {
-		if err := t.takeDown(ctx, g, stored); err != nil {
-			return "", err
-		}
-	}
-	if err := t.takeUp(ctx, g.family, g.iface); err != nil {
-		if t.link(g.iface) != linkAbsent { // a start that was cut off half-way
-			err = errors.Join(err, t.takeDown(ctx, g, stored))
-		}
-		return "", err
-	}
-	t.noteProtocol(g, stored)
-	return fmt.Sprintf("%s is running", g.iface), nil
+	c := newChange(requestID, protocol.KindControl, protocol.ActionStart, g, stored)
+	c.Ran = state == linkUp
+	return t.commitLocked(ctx, g, c, func() error {
+		t.noteProtocol(g, stored)
+		return nil
+	})
 }
 
 // Stop takes the interface down; one that does not run is a success.
-func (t *tunnels) Stop(ctx context.Context, g target) (string, error) {
+func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	stored, err := t.owned(g)
 	if err != nil {
-		return "", err
+		return outcome{}, err
 	}
 	if t.link(g.iface) == linkAbsent {
-		return fmt.Sprintf("%s was not running", g.iface), nil
+		return outcome{message: g.iface + " was not running"}, nil
 	}
 	if !stored.Exists() {
-		return "", errForeign(g.iface)
+		return outcome{}, errForeign(g.iface)
 	}
 	if err := t.takeDown(ctx, g, stored); err != nil {
-		return "", err
+		return outcome{}, err
 	}
-	return fmt.Sprintf("%s is stopped", g.iface), nil
+	return outcome{message: g.iface + " is stopped"}, nil
 }
 
 // Show runs the plain diagnosis, never its machine-readable form: that one prints keys.
@@ -163,15 +171,35 @@ func (t *tunnels) owned(g target) (storedConfig, error) {
 // runsAs is the tool family the interface was last started with, or "".
 func (c storedConfig) runsAs() string { return protocol.ToolFamily(c.Meta.TunnelProtocol) }
 
-// noteProtocol remembers what the interface was started as. It is a hint: losing it costs nothing
-// as long as commands carry previous_tunnel_protocol.
+// Stored is what is stored for the profile on the interface: nothing when it is another profile's,
+// whose server alone may know of it.
+func (t *tunnels) Stored(profileID, iface string) (storedConfig, error) {
+	stored, err := t.configs.Read(iface)
+	if err != nil || t.configs.Owner(stored, profileID) != "" {
+		return storedConfig{}, err
+	}
+	return stored, nil
+}
+
+// report puts what is really on disk into ack, whatever was meant to be there.
+func (t *tunnels) report(ack *protocol.Ack, profileID, iface string) error {
+	stored, err := t.Stored(profileID, iface)
+	if err == nil {
+		ack.ConfigVersion, ack.ConfigSHA256 = stored.Version(), stored.SHA256
+	}
+	return err
+}
+
+// noteProtocol remembers what the interface is started as, and for which profile. It is a hint:
+// losing it costs nothing as long as commands carry previous_tunnel_protocol.
 func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 	if stored.Meta.TunnelProtocol == g.protocol && stored.Meta.ProfileID == g.profileID {
 		return
 	}
 	meta := stored.Meta
 	meta.Version, meta.TunnelProtocol, meta.ProfileID = stored.Version(), g.protocol, g.profileID
-	_ = t.configs.Write(g.iface, stored.Text, meta)
+	meta.SHA256 = stored.SHA256
+	_ = t.configs.writeMeta(g.iface, meta)
 }
 
 func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -45,21 +43,22 @@ func TestStartAndStopAreIdempotent(t *testing.T) {
 	f := newFakeTools(t)
 	tun := f.tunnels(t.TempDir())
 	g := mustTarget(t, "wireguard", "")
-	if _, err := tun.Start(t.Context(), g); err == nil || !strings.Contains(err.Error(), "push the config first") {
+	if _, err := tun.Start(t.Context(), "req_1", g); err == nil || !strings.Contains(err.Error(), "push the config first") {
 		t.Fatalf("start without a config: %v", err)
 	}
-	if msg, err := tun.Stop(t.Context(), g); err != nil || !strings.Contains(msg, "was not running") {
-		t.Fatalf("stop of what does not run: %q, %v", msg, err)
+	if out, err := tun.Stop(t.Context(), "req_1", g); err != nil || !strings.Contains(out.message, "was not running") {
+		t.Fatalf("stop of what does not run: %+v, %v", out, err)
 	}
 	if err := tun.configs.Write(g.iface, []byte("x"), configMeta{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"is running", "already running"} {
-		if msg, err := tun.Start(t.Context(), g); err != nil || !strings.Contains(msg, want) {
-			t.Fatalf("start: %q, %v; want %q", msg, err, want)
-		}
+	if out, err := tun.Start(t.Context(), "req_1", g); err != nil || out.pending == nil {
+		t.Fatalf("start: %+v, %v; want a change to confirm", out, err)
 	}
-	if _, err := tun.Stop(t.Context(), g); err != nil {
+	if out, err := tun.Start(t.Context(), "req_2", g); err != nil || out.pending != nil || !strings.Contains(out.message, "already running") {
+		t.Fatalf("start of what runs: %+v, %v; want nothing to confirm", out, err)
+	}
+	if _, err := tun.Stop(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
 	if calls := f.read("calls"); calls != "wg-quick up wfmtest0\nwg-quick down wfmtest0" {
@@ -72,10 +71,10 @@ func TestInterfaceThatIsNotOursIsLeftAlone(t *testing.T) {
 	tun := f.tunnels(t.TempDir())
 	f.set("link-wfmtest0", "wg")
 	g := mustTarget(t, "wireguard", "")
-	if _, err := tun.Stop(t.Context(), g); err == nil || !strings.Contains(err.Error(), "not started from a config of this agent") {
+	if _, err := tun.Stop(t.Context(), "req_1", g); err == nil || !strings.Contains(err.Error(), "not started from a config of this agent") {
 		t.Fatalf("stop: %v", err)
 	}
-	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("x", 1))
+	ack := pushTo(t, tun, "cfg_a-node_b", pushOf("x", 1))
 	if ack.Status != protocol.AckFailed || ack.ConfigSHA256 != "" || f.read("calls") != "" {
 		t.Fatalf("push: %+v, calls %q", ack, f.read("calls"))
 	}
@@ -89,17 +88,17 @@ func TestChangeOfProtocolTakesTheInterfaceDownWithTheFormerTools(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.set("link-wfmtest0", "wg")
-	if _, err := tun.Start(t.Context(), g); err != nil {
+	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.read("calls"); got != "wg-quick down wfmtest0\nawg-quick up wfmtest0" {
 		t.Fatalf("calls:\n%s", got)
 	}
 	// The same command again: it runs as awg by now, whatever it ran as before.
-	if msg, err := tun.Start(t.Context(), g); err != nil || !strings.Contains(msg, "already running") {
-		t.Fatalf("%q, %v", msg, err)
+	if out, err := tun.Start(t.Context(), "req_1", g); err != nil || !strings.Contains(out.message, "already running") {
+		t.Fatalf("%+v, %v", out, err)
 	}
-	if _, err := tun.Stop(t.Context(), mustTarget(t, "wireguard", "wireguard")); err != nil {
+	if _, err := tun.Stop(t.Context(), "req_1", mustTarget(t, "wireguard", "wireguard")); err != nil {
 		t.Fatalf("stop that does not know of the change: %v", err)
 	}
 }
@@ -112,7 +111,7 @@ func TestMissingToolIsNamedWithItsPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", t.TempDir())
-	_, err := tun.Start(t.Context(), g)
+	_, err := tun.Start(t.Context(), "req_1", g)
 	if err == nil || !strings.Contains(err.Error(), "awg-quick is not installed") || !strings.Contains(err.Error(), "amneziawg-tools") {
 		t.Fatalf("err %v", err)
 	}
@@ -130,25 +129,11 @@ func TestToolThatHangsIsEndedWithItsChildren(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.set("hang", "")
-	_, err := tun.Start(t.Context(), g)
+	_, err := tun.Start(t.Context(), "req_1", g)
 	if err == nil || !strings.Contains(err.Error(), "did not end within 300ms") {
 		t.Fatalf("err %v", err)
 	}
-	pid, err := strconv.Atoi(f.read("child"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The orphan is reaped by init or stays a zombie of it: gone or Z, never asleep.
-	for deadline := time.Now().Add(patience); ; {
-		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			break
-		}
-		if time.Now().After(deadline) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			t.Fatalf("child of the tool outlived it: %s", stat)
-		}
-	}
+	f.awaitGone("child")
 }
 
 func TestToolTalkingTooMuchIsBounded(t *testing.T) {
@@ -180,6 +165,9 @@ func TestComplaintHoldsNoSecret(t *testing.T) {
 			t.Errorf("complaint %q", got)
 		}
 	}
+	if got := complaint("│ Running wireguard-go is not required │\n└───┘\n"); got != "" {
+		t.Errorf("complaint %q, want nothing of a greeting", got)
+	}
 	if got := complaint("wg-quick: `wg0' already exists\n"); got != ": wg-quick: `wg0' already exists" {
 		t.Errorf("complaint %q lost what helps", got)
 	}
@@ -188,7 +176,7 @@ func TestComplaintHoldsNoSecret(t *testing.T) {
 func TestPushStoresAndRestartsOnlyWhatRan(t *testing.T) {
 	f := newFakeTools(t)
 	tun := f.tunnels(t.TempDir())
-	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	ack := pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
 	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 1 || ack.ConfigSHA256 != hashOf([]byte("one")) || f.read("calls") != "" {
 		t.Fatalf("%+v, calls %q", ack, f.read("calls"))
 	}
@@ -196,10 +184,10 @@ func TestPushStoresAndRestartsOnlyWhatRan(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("mode %v, err %v", info.Mode(), err)
 	}
-	if _, err := tun.Start(t.Context(), mustTarget(t, "wireguard", "")); err != nil {
+	if _, err := tun.Start(t.Context(), "req_1", mustTarget(t, "wireguard", "")); err != nil {
 		t.Fatal(err)
 	}
-	ack = tun.Push(t.Context(), "cfg_a-node_b", pushOf("two", 2))
+	ack = pushTo(t, tun, "cfg_a-node_b", pushOf("two", 2))
 	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 || ack.RolledBack {
 		t.Fatalf("%+v", ack)
 	}
@@ -211,13 +199,13 @@ func TestPushStoresAndRestartsOnlyWhatRan(t *testing.T) {
 func TestPushThatDoesNotStartIsRolledBack(t *testing.T) {
 	f := newFakeTools(t)
 	tun := f.tunnels(t.TempDir())
-	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
-	if _, err := tun.Start(t.Context(), mustTarget(t, "wireguard", "")); err != nil {
+	pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
+	if _, err := tun.Start(t.Context(), "req_1", mustTarget(t, "wireguard", "")); err != nil {
 		t.Fatal(err)
 	}
 	bad := pushOf("BROKEN", 2)
 	bad.TunnelProtocol, bad.PreviousTunnelProtocol = "amneziawg", "wireguard"
-	ack := tun.Push(t.Context(), "cfg_a-node_b", bad)
+	ack := pushTo(t, tun, "cfg_a-node_b", bad)
 	if ack.Status != protocol.AckFailed || !ack.RolledBack || ack.ConfigVersion != 1 || ack.ConfigSHA256 != hashOf([]byte("one")) {
 		t.Fatalf("%+v", ack)
 	}
@@ -232,10 +220,10 @@ func TestPushThatDoesNotStartIsRolledBack(t *testing.T) {
 func TestPushThatCannotStopTheInterfaceChangesNothing(t *testing.T) {
 	f := newFakeTools(t)
 	tun := f.tunnels(t.TempDir())
-	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
 	f.set("link-wfmtest0", "wg")
 	f.set("stuck", "")
-	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("two", 2))
+	ack := pushTo(t, tun, "cfg_a-node_b", pushOf("two", 2))
 	if ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "device is busy") {
 		t.Fatalf("%+v", ack)
 	}
@@ -245,7 +233,7 @@ func TestPushThatIsNotStoredLeavesTheFormerConfigRunning(t *testing.T) {
 	f := newFakeTools(t)
 	dir := t.TempDir()
 	tun := f.tunnels(dir)
-	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
+	pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
 	f.set("link-wfmtest0", "wg")
 	// A folder in the note's place makes the store fail half-way, for root too.
 	meta := tun.configs.metaPath("wfmtest0")
@@ -255,7 +243,7 @@ func TestPushThatIsNotStoredLeavesTheFormerConfigRunning(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(meta, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ack := tun.Push(t.Context(), "cfg_a-node_b", pushOf("two", 2))
+	ack := pushTo(t, tun, "cfg_a-node_b", pushOf("two", 2))
 	if ack.Status != protocol.AckFailed || ack.ConfigSHA256 != hashOf([]byte("one")) {
 		t.Fatalf("%+v: the text on disk must be the former one", ack)
 	}
@@ -274,7 +262,7 @@ func TestPushIsRefusedForWhatItCannotBe(t *testing.T) {
 	} {
 		p := pushOf("text", 1)
 		spoil(&p)
-		if ack := tun.Push(t.Context(), "cfg_a-node_b", p); ack.Status != protocol.AckFailed || ack.Message == "" {
+		if ack := pushTo(t, tun, "cfg_a-node_b", p); ack.Status != protocol.AckFailed || ack.Message == "" {
 			t.Errorf("%s: %+v", name, ack)
 		}
 	}
@@ -290,15 +278,15 @@ func TestInterfaceOfAnotherProfileIsRefused(t *testing.T) {
 	if err := saveProfile(dir, testProfile()); err != nil {
 		t.Fatal(err)
 	}
-	tun.Push(t.Context(), "cfg_a-node_b", pushOf("one", 1))
-	ack := tun.Push(t.Context(), "cfg_z-node_z", pushOf("two", 1))
+	pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
+	ack := pushTo(t, tun, "cfg_z-node_z", pushOf("two", 1))
 	if ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "used by another node") {
 		t.Fatalf("%+v", ack)
 	}
 	if _, err := RemoveProfile(dir, "node_b"); err != nil {
 		t.Fatal(err)
 	}
-	if ack := tun.Push(t.Context(), "cfg_z-node_z", pushOf("two", 1)); ack.Status != protocol.AckApplied {
+	if ack := pushTo(t, tun, "cfg_z-node_z", pushOf("two", 1)); ack.Status != protocol.AckApplied {
 		t.Fatalf("after the owner is gone: %+v", ack)
 	}
 }

@@ -35,41 +35,56 @@ func needTool(t *testing.T, ok bool, what string) {
 	}
 }
 
-// TestRealWGQuick drives the real tools. It runs itself again inside a network namespace of its
-// own, so that it cannot disturb the machine's interfaces.
-func TestRealWGQuick(t *testing.T) {
+// inOwnNetwork runs the test again inside a network namespace of its own, so that it cannot
+// disturb the machine's interfaces. It reports whether this is that run.
+func inOwnNetwork(t *testing.T) bool {
+	t.Helper()
 	needTool(t, os.Geteuid() == 0, "root")
 	for _, tool := range []string{"wg", "wg-quick", "ip", "unshare"} {
 		_, err := exec.LookPath(tool)
 		needTool(t, err == nil, tool)
 	}
-	if os.Getenv("WFM_TEST_NETNS") == "" {
-		probe := exec.CommandContext(t.Context(), "unshare", "--net", "true")
-		needTool(t, probe.Run() == nil, "the right to make a network namespace")
-		cmd := exec.CommandContext(t.Context(), "unshare", "--net", os.Args[0], "-test.run=^TestRealWGQuick$", "-test.v")
-		cmd.Env = append(os.Environ(), "WFM_TEST_NETNS=1")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		needTool(t, !strings.Contains(string(out), "--- SKIP"), "WireGuard in the kernel, or wireguard-go and /dev/net/tun")
+	if os.Getenv("WFM_TEST_NETNS") != "" {
+		needWireGuard(t)
+		return true
+	}
+	probe := exec.CommandContext(t.Context(), "unshare", "--net", "true")
+	needTool(t, probe.Run() == nil, "the right to make a network namespace")
+	cmd := exec.CommandContext(t.Context(), "unshare", "--net", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "WFM_TEST_NETNS=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	needTool(t, !strings.Contains(string(out), "--- SKIP"), "WireGuard in the kernel, or wireguard-go and /dev/net/tun")
+	if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	return false
+}
+
+func needWireGuard(t *testing.T) {
+	t.Helper()
+	if exec.CommandContext(t.Context(), "ip", "link", "add", "wfmprobe", "type", "wireguard").Run() == nil {
+		_ = exec.CommandContext(t.Context(), "ip", "link", "del", "wfmprobe").Run()
 		return
 	}
-	driveRealTools(t)
+	_, err := exec.LookPath("wireguard-go")
+	_, tun := os.Stat("/dev/net/tun")
+	if err != nil || tun != nil {
+		t.Skip("no WireGuard here")
+	}
+}
+
+func TestRealWGQuick(t *testing.T) {
+	if inOwnNetwork(t) {
+		driveRealTools(t)
+	}
 }
 
 func driveRealTools(t *testing.T) {
 	t.Helper()
 	iface := fmt.Sprintf("wfmt%d", os.Getpid())
-	if exec.CommandContext(t.Context(), "ip", "link", "add", iface, "type", "wireguard").Run() == nil {
-		_ = exec.CommandContext(t.Context(), "ip", "link", "del", iface).Run()
-	} else {
-		_, err := exec.LookPath("wireguard-go")
-		_, tun := os.Stat("/dev/net/tun")
-		if err != nil || tun != nil {
-			t.Skip("no WireGuard here")
-		}
-	}
 	dir := t.TempDir()
 	if err := makeDirs(dir); err != nil {
 		t.Fatal(err)
@@ -82,12 +97,12 @@ func driveRealTools(t *testing.T) {
 	push := func(text string, version int) protocol.Ack {
 		p := pushOf(text, version)
 		p.InterfaceName = iface
-		return tun.Push(t.Context(), "cfg_a-node_b", p)
+		return pushTo(t, tun, "cfg_a-node_b", p)
 	}
 	if ack := push(realConfig(51001), 1); ack.Status != protocol.AckApplied {
 		t.Fatalf("%+v", ack)
 	}
-	if _, err := tun.Start(t.Context(), g); err != nil {
+	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", iface).Run() }) //nolint:noctx // clean-up has no context left
@@ -103,7 +118,7 @@ func driveRealTools(t *testing.T) {
 	}
 	t.Logf("ACK of a broken config: %s", ack.Message)
 	expectRunning(t, tun, g, "51002")
-	if _, err := tun.Stop(t.Context(), g); err != nil || systemLink(iface) != linkAbsent {
+	if _, err := tun.Stop(t.Context(), "req_1", g); err != nil || systemLink(iface) != linkAbsent {
 		t.Fatalf("stop: %v, link %v", err, systemLink(iface))
 	}
 	if v := tun.toolchain(t.Context())["wg"]; !strings.HasPrefix(v, "v1.") {

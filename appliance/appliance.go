@@ -61,6 +61,7 @@ type Appliance struct {
 	broker     *broker.Broker // nil without MQTT
 	guests     *guests
 	control    *control.Control
+	ingress    *ingress // nil without MQTT
 	tracker    *presence.Tracker
 	prober     *presence.Prober // nil without MQTT
 	rollouts   *rollout.Runner  // nil without MQTT
@@ -92,7 +93,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 			_ = a.Stop(context.WithoutCancel(ctx))
 		}
 	}()
-	a.db, err = store.Open(o.DataDir, store.Options{Logger: o.Logger})
+	a.db, err = store.Open(o.DataDir, store.Options{Logger: o.Logger, Witness: presence.Witness(o.Presence)})
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +101,15 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if a.setupToken, err = setUp(a.db, o.AdminPassword); err != nil {
 		return nil, err
 	}
-	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
+	if err := a.db.Update(func(tx *store.Tx) error {
+		return errors.Join(tx.NoteStart(), tx.CloseAllConnections())
+	}); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
 	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
 		return nil, fmt.Errorf("settle the audit log of the last run: %w", err)
 	}
+	a.onStop("life signs", a.markAlive(context.WithoutCancel(ctx)))
 	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
@@ -123,19 +127,47 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	return a, nil
 }
 
+// aliveInterval is how often the appliance writes down that it runs: how exactly a gap after a power
+// cut is known.
+const aliveInterval = time.Minute
+
+// markAlive writes down now and then, and when it is stopped, that the appliance runs.
+func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	mark := func() error { return a.db.Update((*store.Tx).MarkAlive) }
+	running.Go(func() {
+		ticks := time.NewTicker(aliveInterval)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks.C:
+				_ = mark() // the store itself tells when it cannot write
+			}
+		}
+	})
+	return func(context.Context) error {
+		cancel()
+		running.Wait()
+		return mark()
+	}
+}
+
 // newBroker joins control, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
 	a.guests = &guests{DB: a.db}
 	a.control = control.New(a.db, late, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
-	in := &ingress{db: a.db, control: a.control, log: log, live: func(id string) uint64 { return late.SessionID(id) }}
+	in := &ingress{db: a.db, control: a.control, log: log}
 	var err error
 	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
 	if err != nil {
 		return err
 	}
-	late.Broker = a.broker
+	late.Broker, a.ingress = a.broker, in
 	// The broker is stopped before the control, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
 	a.prober = presence.NewProber(a.db, a.control, o.DetectInterval, o.Logger)
@@ -160,6 +192,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	}
 	if a.broker != nil {
 		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
+		w.Evidence = a.ingress.Evidence
 		w.Rollouts = a.rollouts
 		w.TestMQTT = a.testMQTT
 		if w.MQTTPort == 0 {
@@ -197,13 +230,13 @@ func projection(times presence.Times) func(store.Node, bool, store.Evidence, tim
 }
 
 // history puts a node's transitions in figures.
-func history(transitions []store.Transition, now time.Time) web.HistorySummary {
+func history(transitions []store.Transition, gaps []store.Gap, now time.Time) web.HistorySummary {
 	const day = 24 * time.Hour
 	s := web.HistorySummary{Flaps24h: presence.Flaps(transitions, day, now)}
-	if f, ok := presence.Uptime(transitions, day, now); ok {
+	if f, ok := presence.Uptime(transitions, gaps, day, now); ok {
 		s.Uptime24h = &f
 	}
-	if f, ok := presence.Uptime(transitions, 7*day, now); ok {
+	if f, ok := presence.Uptime(transitions, gaps, 7*day, now); ok {
 		s.Uptime7d = &f
 	}
 	return s

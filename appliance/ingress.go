@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
-	"sync"
 	"time"
 
 	"wfm/appliance/control"
 	"wfm/hooks"
+	"wfm/internal/plaintext"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -25,16 +24,10 @@ var errRevoked = errors.New("the node's access was revoked")
 
 // ingress takes what nodes send and stores it, before it is acknowledged.
 type ingress struct {
-	db      *store.DB
-	control *control.Control
-	log     *slog.Logger
-	// live is the id of the node's live session at the broker, 0 for none.
-	live func(nodeID string) uint64
-
-	mu      sync.Mutex
-	unsure  map[string]struct{} // nodes of which something the broker saw could not be stored
-	mending *time.Timer         // tries again; nil while unsure is empty
-	stopped bool
+	db       *store.DB
+	control  *control.Control
+	log      *slog.Logger
+	unstored unstored
 }
 
 var _ hooks.Ingress = (*ingress)(nil)
@@ -104,7 +97,8 @@ func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) err
 // reachable records that the node was heard of, and what else change says.
 func reachable(tx *store.Tx, env protocol.Envelope, change func(*store.Evidence)) error {
 	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
-		e.BootID, e.SessionID, e.ReachableAt = env.BootID, env.SessionID, tx.Now().UTC()
+		e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
+		e.ReachableAt = tx.Now().UTC()
 		change(e)
 	})
 }
@@ -169,12 +163,12 @@ func (g *ingress) ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 }
 
 func (g *ingress) event(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
-	name := clip(ev.Event, maxEventName)
+	name := plaintext.Line(ev.Event, maxEventName)
 	record := func(e *store.Evidence) { e.EventAt, e.LastEvent = tx.Now().UTC(), name }
 	if ev.Event == protocol.EventOffline {
 		err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 			record(e)
-			e.BootID, e.SessionID = env.BootID, env.SessionID
+			e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
 			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), "the agent said that it goes offline"
 		})
 		if err != nil {
@@ -187,7 +181,7 @@ func (g *ingress) event(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 		return g.control.Output(tx, topic, env, ev)
 	}
 	return tx.Note(env.NodeID, store.JournalEntry{
-		Level: level(ev.Level), Event: name, Message: clip(ev.Message, maxEventMessage), SessionID: env.SessionID,
+		Level: level(ev.Level), Event: name, Message: plaintext.Line(ev.Message, maxEventMessage), SessionID: env.SessionID,
 	})
 }
 
@@ -201,127 +195,50 @@ func level(l string) string {
 	return "info"
 }
 
-func clip(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "…"
-	}
-	return s
-}
-
 // Will records the last will. Only that of the node's present session says that it is offline, and
 // only when its own side closed the connection: of a link that fell silent the end of the
 // connection tells, and the node has its grace.
-func (g *ingress) Will(s hooks.Session, _ []byte, cause hooks.WillCause) {
-	g.record(s, "will", func(tx *store.Tx) error {
-		if err := allowed(tx, s); err != nil {
-			return err
+func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
+	topic := protocol.Topic{ConfigID: s.ConfigID, NodeID: s.NodeID, Kind: protocol.KindEvent}
+	env, _ := protocol.Decode(topic, message) // of a will that cannot be read, only the session stays unknown
+	session := plaintext.Line(env.SessionID, maxEventName)
+	g.saw(s, "last will", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+		e.WillAt = now
+		said := "its connection was lost (last will)"
+		switch {
+		case cause == hooks.WillSuperseded || (e.ConnectionID != s.ID && e.ConnectionID != 0):
+			said = "last will of a session that was replaced or ended on purpose; it says nothing about the node"
+		case cause == hooks.WillSilent:
+			said = "last will after nothing was heard within the keep-alive time: the link is broken, the node itself said nothing"
+		default:
+			e.EventAt, e.LastEvent, e.SessionID = now, protocol.EventOffline, session
+			e.OfflineAt, e.OfflineReason = now, said
 		}
-		message := "its connection was lost (last will)"
-		err := tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
-			e.WillAt = tx.Now().UTC()
-			switch {
-			case cause == hooks.WillSuperseded || (e.ConnectionID != s.ID && e.ConnectionID != 0):
-				message = "last will of a session that another one has replaced; it says nothing about the node"
-				return
-			case cause == hooks.WillSilent:
-				message = "last will after nothing was heard within the keep-alive time: the link is broken, the node itself said nothing"
-				return
-			}
-			e.EventAt, e.LastEvent = tx.Now().UTC(), protocol.EventOffline
-			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), message
-		})
-		if err != nil {
-			return err
-		}
-		return tx.Note(s.NodeID, store.JournalEntry{Event: "last_will", Message: message})
+		return &store.JournalEntry{Event: "last_will", Message: said, SessionID: session}
 	})
 }
 
-// Connected records that the broker has an open connection of the node.
+// Connected records that the broker has an open connection of the node. Whose agent's session it is
+// the first message will tell.
 func (g *ingress) Connected(s hooks.Session) {
-	g.record(s, "connection", func(tx *store.Tx) error {
-		if err := allowed(tx, s); err != nil {
-			return err
-		}
-		return tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
-			e.ConnectionID, e.ConnectedAt = s.ID, tx.Now().UTC()
-		})
+	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+		e.ConnectionID, e.ConnectedAt = s.ID, now
+		e.BootID, e.SessionID = "", ""
+		return nil
 	})
 }
 
 // Subscribed sends what waits for the node.
 func (g *ingress) Subscribed(s hooks.Session) { g.control.NodeReady(s.NodeID, s.Since) }
 
-// Disconnected records that the node's connection has ended, unless a newer one is open.
+// Disconnected records that the node's connection has ended, unless a newer one is open. A node that
+// lost its right meanwhile has lost its connection all the same.
 func (g *ingress) Disconnected(s hooks.Session, reason string) {
-	g.record(s, "end of connection", func(tx *store.Tx) error {
-		ours := false
-		err := tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
-			if ours = e.ConnectionID == s.ID; ours {
-				e.ConnectionID, e.DisconnectedAt = 0, tx.Now().UTC()
-			}
-		})
-		if err != nil || !ours {
-			return err
+	g.saw(s, "end of connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+		if e.ConnectionID != s.ID {
+			return nil
 		}
-		return tx.Note(s.NodeID, store.JournalEntry{Event: "disconnected", Message: "MQTT connection ended: " + reason})
+		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, now, reason
+		return &store.JournalEntry{Event: "disconnected", Message: "MQTT connection ended: " + reason}
 	})
-}
-
-// record stores what the broker saw. Nobody waits for an answer, so an error is only logged: a
-// node that was deleted or reset meanwhile is none.
-func (g *ingress) record(s hooks.Session, what string, fn func(*store.Tx) error) {
-	err := g.db.Update(fn)
-	if err == nil || errors.Is(err, errRevoked) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrClosed) {
-		return
-	}
-	g.log.Error("what the broker saw could not be stored; trying again", "node_id", s.NodeID, "what", what, "err", err)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.unsure == nil {
-		g.unsure = make(map[string]struct{})
-	}
-	g.unsure[s.NodeID] = struct{}{}
-	if g.mending == nil && !g.stopped {
-		g.mending = time.AfterFunc(mendAfter, g.mend)
-	}
-}
-
-// mendAfter is when the evidence of connections that could not be stored is brought up to date.
-const mendAfter = 5 * time.Second
-
-// mend makes the evidence of the unsure nodes agree with the broker's sessions. It only tells
-// whether a connection is open: when exactly one ended while nothing could be stored is lost.
-func (g *ingress) mend() {
-	g.mu.Lock()
-	nodes := g.unsure
-	g.unsure, g.mending = nil, nil
-	stopped := g.stopped
-	g.mu.Unlock()
-	if stopped {
-		return
-	}
-	for id := range nodes {
-		g.record(hooks.Session{NodeID: id}, "connection", func(tx *store.Tx) error {
-			return tx.UpdateEvidence(id, func(e *store.Evidence) {
-				switch live := g.live(id); live {
-				case e.ConnectionID:
-				case 0:
-					e.ConnectionID, e.DisconnectedAt = 0, tx.Now().UTC()
-				default:
-					e.ConnectionID, e.ConnectedAt = live, tx.Now().UTC()
-				}
-			})
-		})
-	}
-}
-
-// stop ends the mending.
-func (g *ingress) stop() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.stopped = true
-	if g.mending != nil {
-		g.mending.Stop()
-	}
 }

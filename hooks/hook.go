@@ -113,7 +113,17 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		return pk, packets.ErrRejectPacket
 	}
 	if s := h.registry.session(cl); s != nil {
+		if s.limiter.Tokens() > packetBurst/2 {
+			s.throttledSince = time.Time{}
+		}
 		if wait := s.limiter.Reserve().Delay(); wait > 0 {
+			if s.throttledSince.IsZero() {
+				s.throttledSince = time.Now()
+			}
+			if time.Since(s.throttledSince) > longestThrottle {
+				h.refuse(cl, packets.ErrMessageRateTooHigh)
+				return pk, packets.ErrRejectPacket
+			}
 			time.Sleep(wait) // only this connection's own goroutine
 		}
 	}
@@ -137,6 +147,9 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 
 // refuse ends a connection, telling a client that can be told (MQTT 5) why.
 func (h *Hook) refuse(cl *mqtt.Client, code packets.Code) {
+	if s := h.registry.session(cl); s != nil {
+		s.superseded.Store(true) // its will, which the broker releases now, says nothing about the node
+	}
 	if cl.Properties.ProtocolVersion == 5 {
 		_ = h.server.DisconnectClient(cl, code)
 	}

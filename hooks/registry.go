@@ -27,6 +27,10 @@ const (
 	// own connection is slowed down, nobody else.
 	packetsPerSecond = 50
 	packetBurst      = 200
+	// longestThrottle is how long a session may be slowed down without being quiet in between. What it has sent
+	// stands in the system's buffers meanwhile, and so does the end of its connection: the longer,
+	// the less does a message tell of the node as it is.
+	longestThrottle = 10 * time.Second
 )
 
 // Session is one MQTT session of a node's agent.
@@ -56,7 +60,10 @@ type session struct {
 	client      *mqtt.Client
 	limiter     *rate.Limiter
 	established atomic.Bool
-	superseded  atomic.Bool // taken over or kicked
+	superseded  atomic.Bool // taken over, kicked or refused
+	// throttledSince is when it began to be slowed down, zero once it has been quiet for a while. It
+	// is the connection's own goroutine's.
+	throttledSince time.Time
 }
 
 func (s *session) willCause() WillCause {

@@ -125,10 +125,11 @@ type Ack struct {
 	Action  Action    `json:"action,omitempty"`
 	Message string    `json:"message"`
 
-	// config/push/ack, extension.
-	ConfigVersion int    `json:"config_version,omitempty"`
-	ConfigSHA256  string `json:"config_sha256,omitempty"` // also detect/ack: hash of the stored config
-	RolledBack    bool   `json:"rolled_back,omitempty"`
+	// config/push/ack, detect/ack and info/ack for describe, extension: what is stored on the node.
+	ConfigVersion int    `json:"config_version,omitempty"` // 0 also when the text was changed on the node
+	ConfigSHA256  string `json:"config_sha256,omitempty"`
+	// config/push/ack, and control/ack for start, extension: failed, and the node is as it was before.
+	RolledBack bool `json:"rolled_back,omitempty"`
 
 	// detect/ack.
 	ClientOnline *bool `json:"client_online,omitempty"`

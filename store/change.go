@@ -10,7 +10,7 @@ const (
 	ChangeConfig   ChangeKind = "config"   // created, changed or deleted
 	ChangeNode     ChangeKind = "node"     // created, changed, bound, reset or deleted
 	ChangeEvidence ChangeKind = "evidence" // what presence rests on
-	ChangePresence ChangeKind = "presence" // a node's state changed, not only its evidence
+	ChangePresence ChangeKind = "presence" // a node's state or its tunnel's changed, not only its evidence
 	ChangeCommand  ChangeKind = "command"  // created or changed
 	ChangeApply    ChangeKind = "apply"    // what is desired, staged, confirmed or reported of a node's config
 	ChangeJournal  ChangeKind = "journal"  // a line was added
@@ -24,6 +24,7 @@ type Change struct {
 	ConfigID  string
 	NodeID    string
 	RequestID string
+	State     string // of ChangePresence: the state the node is in now
 	RolloutID string
 	Created   bool
 }

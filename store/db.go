@@ -22,18 +22,23 @@ const FileName = "wfm.db"
 type Options struct {
 	// Logger gets what no caller is told. Default: discard.
 	Logger *slog.Logger
+	// Witness is called at the end of each Update, in its transaction, once for each node of which the
+	// function changed the record or the evidence, unless it is gone. Its error fails the Update.
+	Witness func(tx *Tx, n Node) error
 	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it are ErrFull.
 	MaxSize int
 }
 
 // DB is the open store. Its methods may be called concurrently.
 type DB struct {
-	bolt   *bbolt.DB
-	log    *slog.Logger
-	writer *writer
-	grants grants
-	feed   feed
-	tally  tally
+	bolt    *bbolt.DB
+	log     *slog.Logger
+	clock   *clock
+	witness func(*Tx, Node) error // may be nil
+	writer  *writer
+	grants  grants
+	feed    feed
+	tally   tally
 
 	closeOnce sync.Once
 	closeErr  error
@@ -54,9 +59,12 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db := &DB{bolt: bolt, log: o.Logger}
+	db := &DB{bolt: bolt, log: o.Logger, clock: newClock(), witness: o.Witness}
 	err = guardDamage(func() error {
 		if err := migrate(bolt, migrations); err != nil {
+			return err
+		}
+		if err := db.settleClock(); err != nil {
 			return err
 		}
 		return db.loadGrants()
@@ -113,7 +121,7 @@ func (db *DB) Close() error {
 
 // View runs fn on a consistent snapshot. Values read may be kept: records are copies.
 func (db *DB) View(fn func(*Tx) error) error {
-	err := db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, now: time.Now()}) })
+	err := db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, now: db.Now()}) })
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
@@ -158,55 +166,28 @@ var (
 
 // migrations bring a file from schema version i to i+1. Append only.
 var migrations = []func(*bbolt.Tx) error{
-	func(tx *bbolt.Tx) error { // 1: the first schema
-		for _, name := range [][]byte{
-			bucketAdmin, bucketSessions,
-			bucketConfigs, bucketConfigNames, bucketNodes, bucketNodeNames,
-			bucketCredentials, bucketBindTokens, bucketEvidence, bucketJournal,
-			bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput,
-		} {
+	createBuckets( // 1: the first schema
+		bucketAdmin, bucketSessions,
+		bucketConfigs, bucketConfigNames, bucketNodes, bucketNodeNames,
+		bucketCredentials, bucketBindTokens, bucketEvidence, bucketJournal,
+		bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput,
+	),
+	createBuckets(bucketTransitions),                                          // 2: history of presence
+	createBuckets(bucketFiles),                                                // 3: certificates
+	createBuckets(bucketConfStates, bucketConfVersions, bucketConfTexts),      // 4: desired configs
+	createBuckets(bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes), // 5: rollouts
+	createBuckets(bucketTokens, bucketAudit, bucketAuditOpen, bucketSettings), // 6: API tokens, the audit log, settings
+}
+
+func createBuckets(names ...[]byte) func(*bbolt.Tx) error {
+	return func(tx *bbolt.Tx) error {
+		for _, name := range names {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("create bucket %s: %w", name, err)
 			}
 		}
 		return nil
-	},
-	func(tx *bbolt.Tx) error { // 2: history of presence
-		if _, err := tx.CreateBucketIfNotExists(bucketTransitions); err != nil {
-			return fmt.Errorf("create bucket %s: %w", bucketTransitions, err)
-		}
-		return nil
-	},
-	func(tx *bbolt.Tx) error { // 3: certificates
-		if _, err := tx.CreateBucketIfNotExists(bucketFiles); err != nil {
-			return fmt.Errorf("create bucket %s: %w", bucketFiles, err)
-		}
-		return nil
-	},
-	func(tx *bbolt.Tx) error { // 4: desired configs
-		for _, name := range [][]byte{bucketConfStates, bucketConfVersions, bucketConfTexts} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return fmt.Errorf("create bucket %s: %w", name, err)
-			}
-		}
-		return nil
-	},
-	func(tx *bbolt.Tx) error { // 5: rollouts
-		for _, name := range [][]byte{bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return fmt.Errorf("create bucket %s: %w", name, err)
-			}
-		}
-		return nil
-	},
-	func(tx *bbolt.Tx) error { // 6: API tokens, the audit log, settings
-		for _, name := range [][]byte{bucketTokens, bucketAudit, bucketAuditOpen, bucketSettings} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return fmt.Errorf("create bucket %s: %w", name, err)
-			}
-		}
-		return nil
-	},
+	}
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.

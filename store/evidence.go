@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"go.etcd.io/bbolt"
+)
 
 var bucketEvidence = []byte("evidence") // node id → Evidence
 
@@ -32,6 +36,8 @@ type Evidence struct {
 	ConnectionID   uint64    `json:"connection_id,omitempty"`
 	ConnectedAt    time.Time `json:"connected_at,omitzero"`
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
+	// DisconnectReason is, in words, why the last connection ended.
+	DisconnectReason string `json:"disconnect_reason,omitempty"`
 
 	// The newest detect, and the newest that failed or was not answered in time.
 	ProbeSentAt   time.Time `json:"probe_sent_at,omitzero"`
@@ -40,6 +46,57 @@ type Evidence struct {
 	// TunnelRunning is the tunnel's state as last reported at TunnelAt; nil when never.
 	TunnelRunning *bool     `json:"tunnel_running,omitempty"`
 	TunnelAt      time.Time `json:"tunnel_at,omitzero"`
+}
+
+// stamps are all its moments.
+func (e *Evidence) stamps() []*time.Time {
+	return []*time.Time{
+		&e.HeartbeatAt, &e.DetectAckAt, &e.EventAt, &e.WillAt, &e.ReachableAt, &e.OfflineAt,
+		&e.ConnectedAt, &e.DisconnectedAt, &e.ProbeSentAt, &e.ProbeFailedAt, &e.TunnelAt,
+	}
+}
+
+// settleClock is for a clock that was set back while the appliance did not run: evidence of the
+// future would outweigh everything new until that future comes. All evidence is moved back together,
+// so that its order and its distances stay, and its newest moment is now.
+func (db *DB) settleClock() error {
+	var newest time.Time
+	var all []Evidence
+	err := db.View(func(tx *Tx) error {
+		c := tx.cursor(bucketEvidence)
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			e, err := tx.Evidence(string(k))
+			if err != nil {
+				return err
+			}
+			all = append(all, e)
+			for _, at := range e.stamps() {
+				if at.After(newest) {
+					newest = *at
+				}
+			}
+		}
+		return nil
+	})
+	ahead := newest.Sub(db.Now())
+	if err != nil || newest.IsZero() || ahead <= 0 {
+		return err
+	}
+	db.log.Warn("the clock was set back since the appliance last ran; what is known of the nodes is moved back with it", "by", ahead)
+	return diskError(db.bolt.Update(func(b *bbolt.Tx) error {
+		tx := &Tx{bolt: b, writable: true}
+		for _, e := range all {
+			for _, at := range e.stamps() {
+				if !at.IsZero() {
+					*at = at.Add(-ahead)
+				}
+			}
+			if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 // ConnectionOpen reports whether the broker has an open connection of the node.
@@ -87,7 +144,7 @@ func (tx *Tx) CloseAllConnections() error {
 		}
 	}
 	for _, e := range open {
-		e.ConnectionID, e.DisconnectedAt = 0, tx.now.UTC()
+		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, tx.now.UTC(), "the appliance was started anew"
 		if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
 			return err
 		}

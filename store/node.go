@@ -201,7 +201,7 @@ func (tx *Tx) cutOff(n Node, reason string) error {
 	if err != nil {
 		return err
 	}
-	e.OfflineAt, e.OfflineReason = tx.now.UTC(), reason
+	e.OfflineAt, e.OfflineReason = tx.now.UTC(), reason+", and was not heard of since"
 	if err := tx.putEvidence(n, e); err != nil {
 		return err
 	}

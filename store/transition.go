@@ -21,7 +21,8 @@ type Transition struct {
 }
 
 // AddTransition appends to the node's history, unless its last entry says the same state already.
-// At is the caller's: when it became so, which may be before it was noticed.
+// At is the caller's: when it became so, which may be before it was noticed, but not before the last
+// entry.
 func (tx *Tx) AddTransition(n Node, t Transition) error {
 	last, err := tx.Transitions(n.ID, 0, 1)
 	if err != nil {
@@ -32,6 +33,9 @@ func (tx *Tx) AddTransition(n Node, t Transition) error {
 			return nil
 		}
 		t.From = last[0].To
+		if t.At.Before(last[0].At) {
+			t.At = last[0].At
+		}
 	}
 	t.ID = tx.lastSeq(bucketTransitions, n.ID) + 1
 	raw, err := json.Marshal(t)
@@ -48,7 +52,7 @@ func (tx *Tx) AddTransition(n Node, t Transition) error {
 			}
 		}
 	}
-	tx.Emit(Change{Kind: ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID})
+	tx.Emit(Change{Kind: ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID, State: t.To})
 	return nil
 }
 

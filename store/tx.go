@@ -36,6 +36,32 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Emit tells subscribers of the change feed c, once and only if the transaction commits.
 func (tx *Tx) Emit(c Change) { tx.changes = append(tx.changes, c) }
 
+// callWitness tells of the nodes that the transaction has changed so far. What the witness itself
+// changes is not told again.
+func (tx *Tx) callWitness(witness func(*Tx, Node) error) error {
+	told := make(map[string]struct{})
+	for _, c := range tx.changes {
+		if c.Kind != ChangeNode && c.Kind != ChangeEvidence {
+			continue
+		}
+		if _, ok := told[c.NodeID]; ok {
+			continue
+		}
+		told[c.NodeID] = struct{}{}
+		n, err := tx.Node(c.NodeID)
+		if errors.Is(err, ErrNodeNotFound) {
+			continue
+		}
+		if err == nil {
+			err = witness(tx, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // OnCommit runs fn once, after the commit and before Update returns. fn must be quick and must
 // not call Update.
 func (tx *Tx) OnCommit(fn func()) { tx.onCommit = append(tx.onCommit, fn) }

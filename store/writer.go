@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"sync"
-	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -149,11 +148,17 @@ func (w *writer) attempt(batch []*writeRequest) (txs []*Tx, culprit int, err err
 	if err != nil {
 		return emptyTxs(batch), -1, w.note(diskError(err))
 	}
-	now := time.Now()
+	now := w.db.Now()
 	dirty := false
 	for i, r := range batch {
 		tx := &Tx{bolt: b, now: now, writable: true}
-		err := runGuarded(r.fn, tx)
+		err := runGuarded(func(tx *Tx) error {
+			err := r.fn(tx)
+			if err == nil && w.db.witness != nil {
+				err = tx.callWitness(w.db.witness)
+			}
+			return err
+		}, tx)
 		if err == nil {
 			err = tx.settleGrants()
 		}

@@ -33,6 +33,8 @@ type historyView struct {
 	NodeID      string           `json:"node_id"`
 	Summary     HistorySummary   `json:"summary"`
 	Transitions []transitionView `json:"transitions"`
+	// Gaps are the times in which the appliance did not run, oldest first: nothing is known of them.
+	Gaps []store.Gap `json:"gaps"`
 }
 
 // endpointHistory is the history of the node's presence, newest first.
@@ -41,16 +43,21 @@ func (s *Server) endpointHistory(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	v := historyView{Transitions: []transitionView{}}
+	v := historyView{Transitions: []transitionView{}, Gaps: []store.Gap{}}
 	var page []store.Transition
 	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		v.NodeID = f.node.ID
-		if page, err = tx.Transitions(f.node.ID, before, limit+1); err != nil || s.opts.History == nil {
+		if page, err = tx.Transitions(f.node.ID, before, limit+1); err != nil {
 			return err
 		}
+		gaps, err := tx.Gaps()
+		if err != nil || s.opts.History == nil {
+			return err
+		}
+		v.Gaps = append(v.Gaps, gaps...)
 		all, err := tx.Transitions(f.node.ID, 0, math.MaxInt)
 		if err == nil {
-			v.Summary = s.opts.History(all, tx.Now())
+			v.Summary = s.opts.History(all, gaps, tx.Now())
 		}
 		return err
 	}); err != nil {

@@ -30,6 +30,10 @@ const (
 // overviewDelay is how long changes of a config are gathered into one event.
 const overviewDelay = 250 * time.Millisecond
 
+// statusInterval is how often, while there are streams, the hub looks whether the system's status has
+// changed, and so the time in which its changes are gathered into one event.
+const statusInterval = 5 * time.Second
+
 // resubscribeDelay keeps the hub from spinning on a feed that ends again at once.
 const resubscribeDelay = 50 * time.Millisecond
 
@@ -119,6 +123,7 @@ type hub struct {
 	db       *store.DB
 	log      *slog.Logger
 	events   func([]store.Change) (events []event, configs []string, err error)
+	status   func(nodesChanged bool) (e event, changed bool, err error) // the system's
 	stopping <-chan struct{}
 	epoch    string        // of this process's numbers
 	done     chan struct{} // closed when the goroutine, once started, has ended
@@ -132,9 +137,11 @@ type hub struct {
 	sessions map[string]int // streams by session token
 }
 
-func newHub(db *store.DB, log *slog.Logger, stopping <-chan struct{}, events func([]store.Change) ([]event, []string, error)) *hub {
+func newHub(db *store.DB, log *slog.Logger, stopping <-chan struct{},
+	events func([]store.Change) ([]event, []string, error), status func(bool) (event, bool, error),
+) *hub {
 	return &hub{
-		db: db, log: log, events: events, stopping: stopping, epoch: rand.Text(), done: make(chan struct{}),
+		db: db, log: log, events: events, status: status, stopping: stopping, epoch: rand.Text(), done: make(chan struct{}),
 		streams: make(map[*stream]struct{}), sessions: make(map[string]int),
 	}
 }
@@ -240,10 +247,18 @@ func (h *hub) run(sub *store.Subscription) {
 	}()
 	overviews := make(map[string]struct{}) // configs whose overview has changed
 	var due <-chan time.Time
+	looks := time.NewTicker(statusInterval)
+	defer looks.Stop()
+	nodesChanged := false
 	for {
 		select {
 		case <-h.stopping:
 			return
+		case <-looks.C:
+			if h.count() > 0 {
+				h.publishStatus(nodesChanged)
+				nodesChanged = false
+			}
 		case <-due:
 			due = nil
 			for _, id := range slices.Sorted(maps.Keys(overviews)) {
@@ -264,12 +279,24 @@ func (h *hub) run(sub *store.Subscription) {
 				h.publish(e)
 			}
 			for _, id := range configs {
-				overviews[id] = struct{}{}
+				overviews[id], nodesChanged = struct{}{}, true
 			}
 			if due == nil && len(overviews) > 0 {
 				due = time.After(overviewDelay)
 			}
 		}
+	}
+}
+
+// publishStatus tells of the system's status if it has changed.
+func (h *hub) publishStatus(nodesChanged bool) {
+	e, changed, err := h.status(nodesChanged)
+	if err != nil {
+		h.log.Error("cannot read the system's status", "err", err)
+		return
+	}
+	if changed {
+		h.publish(e)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestAHubThatCannotFollowTheChangesTellsEveryStreamToReadAnew(t *testing.T) 
 		default:
 		}
 		return nil, nil, nil
-	})
+	}, nil)
 	s := &stream{token: "a", queue: make(chan frame, queueSize), check: make(chan struct{}, 1), end: func(err error) { t.Errorf("ended: %v", err) }}
 	if _, err := h.attach(s, ""); err != nil {
 		t.Fatal(err)

@@ -43,6 +43,9 @@ func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, err
 	if err != nil {
 		return facts{}, err
 	}
+	if s.opts.Evidence != nil {
+		e = s.opts.Evidence(e)
+	}
 	conf, err := tx.ConfState(n.ID)
 	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now()), conf}, err
 }

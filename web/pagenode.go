@@ -85,7 +85,7 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		v.Signal, v.SignalAt = f.newestSignal()
 		v.Self = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
-		if err := v.readHistory(tx, f, s.opts.History); err != nil {
+		if err := s.readHistory(tx, f, &v); err != nil {
 			return err
 		}
 		if err := v.readCommands(tx, f, before); err != nil {
@@ -127,17 +127,22 @@ func (s *Server) obstacle(f facts) string {
 }
 
 // readHistory draws the node's presence.
-func (v *nodeBody) readHistory(tx *store.Tx, f facts, figures func([]store.Transition, time.Time) HistorySummary) error {
+func (s *Server) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
 	all, err := tx.Transitions(f.node.ID, 0, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	gaps, err := tx.Gaps()
 	if err != nil {
 		return err
 	}
 	now := tx.Now()
 	const day = 24 * time.Hour
-	v.Day = ui.Timeline(spansOf(all, now), now.Add(-day), now, "Presence over the last 24 hours; the table below has every change")
-	v.Week = ui.Timeline(spansOf(all, now), now.Add(-7*day), now, "Presence over the last 7 days; the table below has every change")
-	if figures != nil {
-		sum := figures(all, now)
+	spans := spansOf(all, gaps, now)
+	v.Day = ui.Timeline(spans, now.Add(-day), now, "Presence over the last 24 hours; the table below has every change")
+	v.Week = ui.Timeline(spans, now.Add(-7*day), now, "Presence over the last 7 days; the table below has every change")
+	if s.opts.History != nil {
+		sum := s.opts.History(all, gaps, now)
 		v.Uptime24h, v.Uptime7d, v.Flaps = percent(sum.Uptime24h), percent(sum.Uptime7d), sum.Flaps24h
 	}
 	for _, t := range all[:min(len(all), 100)] {
@@ -146,13 +151,17 @@ func (v *nodeBody) readHistory(tx *store.Tx, f facts, figures func([]store.Trans
 	return nil
 }
 
-// spansOf turns changes, newest first, into the stretches of time between them.
-func spansOf(transitions []store.Transition, now time.Time) []ui.Span {
-	spans := make([]ui.Span, 0, len(transitions))
+// spansOf turns changes, newest first, into the stretches of time between them. Gaps come last: of
+// them nothing is known, whatever was known before.
+func spansOf(transitions []store.Transition, gaps []store.Gap, now time.Time) []ui.Span {
+	spans := make([]ui.Span, 0, len(transitions)+len(gaps))
 	end := now
 	for _, t := range transitions {
 		spans = append(spans, ui.Span{From: t.At, To: end, State: t.To, Reason: t.Reason})
 		end = t.At
+	}
+	for _, g := range gaps {
+		spans = append(spans, ui.Span{From: g.From, To: g.To, State: ui.SpanGap, Reason: "the appliance did not run"})
 	}
 	return spans
 }

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
+	"wfm/internal/plaintext"
 	"wfm/protocol"
 )
 
@@ -27,18 +27,11 @@ func line(low, high int) rule {
 			return "", "must not be empty"
 		case n < low || n > high:
 			return "", fmt.Sprintf("must have %d to %d characters", low, high)
-		case strings.ContainsFunc(v, unseen):
+		case strings.ContainsFunc(v, plaintext.Unseen):
 			return "", "must not contain control or invisible characters"
 		}
 		return v, ""
 	}
-}
-
-// unseen reports whether people cannot see the character, so that two texts with and without it
-// look the same: controls, format characters such as those that turn the writing direction, and
-// what stands for bytes that were no character.
-func unseen(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
 }
 
 // prose wants at most limit characters; line breaks and tabs are fine.
@@ -48,7 +41,7 @@ func prose(limit int) rule {
 		if utf8.RuneCountInString(v) > limit {
 			return "", fmt.Sprintf("must have at most %d characters", limit)
 		}
-		if strings.ContainsFunc(v, func(r rune) bool { return unseen(r) && !strings.ContainsRune("\r\n\t\u200d", r) }) {
+		if strings.ContainsFunc(v, func(r rune) bool { return plaintext.Unseen(r) && !strings.ContainsRune("\r\n\t\u200d", r) }) {
 			return "", "must not contain control or invisible characters"
 		}
 		return v, ""

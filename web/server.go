@@ -39,9 +39,11 @@ type Options struct {
 	Rollouts Rollouts
 	// Presence projects what is known of a node to its state; it must be pure. Required.
 	Presence func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) Presence
-	// History puts all transitions that are kept of a node, newest first, in figures; it must be
-	// pure. Default: figures that say nothing.
-	History func(transitions []store.Transition, now time.Time) HistorySummary
+	// Evidence is what is known of a node where the store could not be told; default: what it has.
+	Evidence func(store.Evidence) store.Evidence
+	// History puts all transitions that are kept of a node, newest first, in figures, knowing the
+	// times in which the appliance did not run; it must be pure. Default: figures that say nothing.
+	History func(transitions []store.Transition, gaps []store.Gap, now time.Time) HistorySummary
 	// Watch is called for every event stream that is opened, and what it returns once at its end:
 	// somebody looks meanwhile. May be nil.
 	Watch func() (release func())
@@ -146,7 +148,8 @@ type Server struct {
 	handler http.Handler
 	http    *http.Server
 
-	statuses statusReader
+	statuses     statusReader
+	lastServices string // how the services were when the hub looked last
 
 	stopping context.Context // ends when Shutdown begins, so that nobody waits for a command then
 	stop     context.CancelFunc
@@ -171,7 +174,7 @@ func New(o Options) *Server {
 		backups: make(chan struct{}, 1),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf)
+	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
 	s.handler = s.routes()
 	s.http = &http.Server{
 		Handler:           s.handler,

@@ -72,7 +72,7 @@ func (f facts) connectivity(probing bool) string {
 	switch {
 	case f.node.Client == nil:
 		return "unknown"
-	case probing:
+	case probing && f.presence.State != stateOffline:
 		return "probing"
 	case f.presence.State == stateOnline:
 		return "online"
@@ -86,7 +86,7 @@ func openProbes(tx *store.Tx, nodeID string) (map[string]bool, error) {
 	open, err := tx.OpenCommands(nodeID)
 	probing := make(map[string]bool)
 	for _, c := range open {
-		if c.Action == protocol.ActionDetect {
+		if c.Action == protocol.ActionDetect && c.State != store.CommandQueued {
 			probing[c.NodeID] = true
 		}
 	}

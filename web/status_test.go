@@ -93,7 +93,19 @@ func TestConnectivityFollowsTheNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want("online", true, "running") // it waits to be sent
+	sent := func(c *store.Command) { c.State = store.CommandSent }
+	if _, err := a.commands.end(probe.RequestID, sent); err != nil {
+		t.Fatal(err)
+	}
 	want("probing", true, "running")
+	a.update(func(tx *store.Tx) error {
+		return tx.UpdateEvidence(node, func(e *store.Evidence) { e.OfflineAt = tx.Now().Add(time.Nanosecond) })
+	})
+	want("offline", false, "unknown")
+	a.update(func(tx *store.Tx) error {
+		return tx.UpdateEvidence(node, func(e *store.Evidence) { e.ReachableAt = tx.Now().Add(time.Nanosecond) })
+	})
 	if last := a.status(cfg, node)["last_control"]; last["request_id"] != stop.RequestID {
 		t.Errorf("last_control is %v, want the stop and not the probe", last)
 	}

@@ -38,6 +38,7 @@ type nodeRef struct {
 type statusPayload struct {
 	nodeRef
 	Status string `json:"status"`
+	Tunnel string `json:"wg_runtime_state"`
 }
 
 type logPayload struct {
@@ -268,7 +269,7 @@ func (w *eventWriter) finish() {
 // eventsOf turns committed changes into events, as the store is now, and names the configs whose
 // overview has changed. What is gone already makes no event of its own.
 func (s *Server) eventsOf(changes []store.Change) (events []event, configs []string, err error) {
-	told := make(map[string]bool) // nodes whose status, and rollouts whose state, is among events
+	told := make(map[string]bool) // rollouts whose state is among events
 	err = s.opts.Store.View(func(tx *store.Tx) error {
 		for _, c := range changes {
 			ref := nodeRef{c.ConfigID, c.NodeID}
@@ -284,18 +285,15 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs []str
 				configs = append(configs, c.ConfigID)
 			case store.ChangePresence:
 				configs = append(configs, c.ConfigID)
-				if told[c.NodeID] {
-					continue
-				}
-				told[c.NodeID] = true
-				state, err := s.presenceState(tx, c.NodeID)
+				tunnel, err := s.tunnelState(tx, c.NodeID)
 				if gone(err) {
 					continue
 				}
 				if err != nil {
 					return err
 				}
-				events = append(events, event{eventStatus, statusPayload{ref, state}})
+				// The state is of the change and not as it is now: each change is told, and none twice.
+				events = append(events, event{eventStatus, statusPayload{ref, c.State, tunnel}})
 			case store.ChangeCommand:
 				cmd, err := tx.Command(c.RequestID)
 				if gone(err) {
@@ -338,7 +336,7 @@ func gone(err error) bool {
 		errors.Is(err, store.ErrCommandNotFound) || errors.Is(err, store.ErrRolloutNotFound)
 }
 
-func (s *Server) presenceState(tx *store.Tx, nodeID string) (string, error) {
+func (s *Server) tunnelState(tx *store.Tx, nodeID string) (string, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
 		return "", err
@@ -348,5 +346,5 @@ func (s *Server) presenceState(tx *store.Tx, nodeID string) (string, error) {
 		return "", err
 	}
 	f, err := s.facts(tx, cfg, n)
-	return f.presence.State, err
+	return f.presence.Tunnel, err
 }

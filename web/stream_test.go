@@ -272,7 +272,7 @@ func TestShutdownEndsStreamsAtOnceAndReleasesEachWatch(t *testing.T) {
 
 func TestHistoryAndSystemStatusAnswer(t *testing.T) {
 	a, cfg, node := controlled(t, func(o *web.Options) {
-		o.History = func(all []store.Transition, _ time.Time) web.HistorySummary {
+		o.History = func(all []store.Transition, _ []store.Gap, _ time.Time) web.HistorySummary {
 			return web.HistorySummary{Flaps24h: len(all)}
 		}
 	})

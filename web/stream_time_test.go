@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -78,6 +79,29 @@ func TestAStreamTellsTheTimeEvery15Seconds(t *testing.T) {
 			if want := begin.Add(time.Duration(i+1) * 15 * time.Second); err != nil || !told.Equal(want) || !time.Now().Equal(want) {
 				t.Fatalf("at %s it tells %s (%v), want %s", time.Now(), told, err, want)
 			}
+		}
+	})
+}
+
+func TestAStreamTellsOfTheSystemsStatusWhenItHasChangedAndGathersThat(t *testing.T) {
+	timed(t, time.Hour, func(t *testing.T, db *store.DB, s *eventReader) {
+		for i := range 3 {
+			if err := db.Update(func(tx *store.Tx) error {
+				return tx.PutConfig(&store.Config{ID: fmt.Sprintf("cfg_%d", i), Name: fmt.Sprint(i), Enabled: true})
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen := map[string]int{}
+		for begin := time.Now(); time.Since(begin) < time.Minute; {
+			f := s.next()
+			seen[f.name]++
+			if f.name == "system.status.updated" && f.payload["summary"].(map[string]any)["configs"].(float64) != 3 {
+				t.Errorf("told: %s", f.data)
+			}
+		}
+		if seen["system.status.updated"] != 1 || seen["config.list.updated"] != 3 {
+			t.Errorf("in a minute came %v", seen)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -121,6 +122,29 @@ func (s *Server) readStatus() (systemStatusView, error) {
 	return mine.value, mine.err
 }
 
+// statusEvent tells of the system's status if nodes have changed or a service has since it was asked
+// last. It is for the hub's goroutine alone.
+func (s *Server) statusEvent(nodesChanged bool) (e event, changed bool, err error) {
+	mqtt := s.mqttService()
+	services := fmt.Sprint(s.storeService().Status, mqtt.Status, mqtt.Connected, mqtt.LastError)
+	first := s.lastServices == ""
+	changed = nodesChanged || (services != s.lastServices && !first)
+	s.lastServices = services
+	if !changed {
+		return event{}, false, nil
+	}
+	status, err := s.readStatus()
+	return event{eventSystemStatus, status}, err == nil, err
+}
+
+func (s *Server) storeService() storeServiceView {
+	v := storeServiceView{Status: "ok", SizeBytes: s.opts.Store.Size()}
+	if err := s.opts.Store.WriteError(); err != nil {
+		v.Status, v.Error = "error", storeProblem(err)
+	}
+	return v
+}
+
 func (s *Server) computeStatus() (systemStatusView, error) {
 	v := systemStatusView{
 		Summary: systemSummary{Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}},
@@ -158,13 +182,9 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 }
 
 func (s *Server) services() systemServices {
-	v := systemServices{
-		Store: storeServiceView{Status: "ok", SizeBytes: s.opts.Store.Size()},
+	return systemServices{
+		Store: s.storeService(),
 		MQTT:  s.mqttService(),
 		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
 	}
-	if err := s.opts.Store.WriteError(); err != nil {
-		v.Store.Status, v.Store.Error = "error", storeProblem(err)
-	}
-	return v
 }

@@ -3,6 +3,8 @@ package web
 import (
 	"fmt"
 	"time"
+
+	"wfm/store"
 )
 
 // why says in one sentence what the node's state rests on: the reason, the newest signal and how
@@ -38,6 +40,7 @@ func (f facts) newestSignal() (what string, at time.Time) {
 		at   time.Time
 	}{
 		{"heartbeat", e.HeartbeatAt},
+		{"failed detect ACK", failedAck(e)},
 		{"detect ACK", e.DetectAckAt},
 		{"will", e.WillAt},
 		{event, e.EventAt},
@@ -52,6 +55,14 @@ func (f facts) newestSignal() (what string, at time.Time) {
 		}
 	}
 	return what, at
+}
+
+// failedAck is when the last detect ACK came if it said that the detect failed.
+func failedAck(e store.Evidence) time.Time {
+	if e.ProbeFailedAt.Equal(e.DetectAckAt) {
+		return e.DetectAckAt
+	}
+	return time.Time{}
 }
 
 // age is d in the largest unit that it fills.

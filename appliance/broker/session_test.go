@@ -221,6 +221,28 @@ func TestSilentClientIsNoticedByItsKeepAlive(t *testing.T) {
 	f.await(t, "disconnected node_a: nothing heard")
 }
 
+func TestASessionThatSendsTooMuchForTooLongIsEndedAndItsWillSaysNothing(t *testing.T) {
+	f := start(t, Limits{})
+	l := f.a.login()
+	l.WillTopic, l.WillPayload = f.a.topic(protocol.KindEvent), []byte("{}")
+	c := mqtttest.Dial(t, f.Addr(), 5)
+	c.Connect(l)
+	for range 1000 { // 200 at once and 50 a second: more than 10 s
+		c.Publish(f.a.topic(protocol.KindHeartbeat), []byte("{}"), 0, 0)
+	}
+	for range 700 { // what is taken until then; a pause between two of them is no longer than a wait
+		select {
+		case <-f.received:
+		case <-time.After(10 * time.Second):
+			t.Fatal("fewer messages were taken than may be sent")
+		}
+	}
+	if e := f.await(t, "will", "superseded will"); e != "superseded will node_a" {
+		t.Errorf("got %q", e)
+	}
+	f.await(t, "disconnected node_a: message rate too high")
+}
+
 func TestQoS2IsRefusedWithWords(t *testing.T) {
 	f := start(t, Limits{})
 	bothVersions(t, func(t *testing.T, v byte) {

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
+	"wfm/internal/plaintext"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -28,7 +28,7 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		// Of another node's command it learns nothing, and touches nothing.
 		return tx.Note(topic.NodeID, store.JournalEntry{
 			Level: "warning", Event: "ack_unmatched", RequestID: env.RequestID, SessionID: env.SessionID,
-			Message: fmt.Sprintf("%s with status %q for a request_id this node was never sent", topic.Kind, clip(string(ack.Status), maxWord)),
+			Message: fmt.Sprintf("%s with status %q for a request_id this node was never sent", topic.Kind, plaintext.Line(string(ack.Status), maxWord)),
 		})
 	}
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 
 // misfit says why the ACK does not count for the command, or "".
 func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
-	status := clip(string(ack.Status), maxWord)
+	status := plaintext.Line(string(ack.Status), maxWord)
 	switch {
 	case topic.Kind != cmd.Kind.Ack():
 		return fmt.Sprintf("ignored a %s: the command wants a %s", topic.Kind, cmd.Kind.Ack())
@@ -161,23 +161,23 @@ func (c *Control) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelo
 	}
 	if why != "" {
 		return tx.Note(topic.NodeID, store.JournalEntry{
-			Level: "warning", Event: "output_unmatched", RequestID: clip(ev.RequestID, maxWord), SessionID: env.SessionID, Message: why,
+			Level: "warning", Event: "output_unmatched", RequestID: plaintext.Line(ev.RequestID, maxWord), SessionID: env.SessionID, Message: why,
 		})
 	}
-	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: clip(ev.Message, maxMessage), Output: ev.Output})
+	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: plaintext.Line(ev.Message, maxMessage), Output: ev.Output})
 }
 
 // bound cuts what a node may have made too long.
 func bound(a *protocol.Ack) {
-	a.Message = clip(a.Message, maxMessage)
-	a.Action = protocol.Action(clip(string(a.Action), maxWord))
-	a.ConfigSHA256, a.Platform = clip(a.ConfigSHA256, maxWord), clip(a.Platform, maxWord)
-	a.ClientVersion, a.Arch = clip(a.ClientVersion, maxWord), clip(a.Arch, maxWord)
+	a.Message = plaintext.Line(a.Message, maxMessage)
+	a.Action = protocol.Action(plaintext.Line(string(a.Action), maxWord))
+	a.ConfigSHA256, a.Platform = plaintext.Line(a.ConfigSHA256, maxWord), plaintext.Line(a.Platform, maxWord)
+	a.ClientVersion, a.Arch = plaintext.Line(a.ClientVersion, maxWord), plaintext.Line(a.Arch, maxWord)
 	if len(a.Capabilities) > maxList {
 		a.Capabilities = a.Capabilities[:maxList]
 	}
 	for i, s := range a.Capabilities {
-		a.Capabilities[i] = clip(s, maxWord)
+		a.Capabilities[i] = plaintext.Line(s, maxWord)
 	}
 	if len(a.Toolchain) > maxList {
 		a.Toolchain = nil
@@ -187,15 +187,6 @@ func bound(a *protocol.Ack) {
 			delete(a.Toolchain, tool)
 			continue
 		}
-		a.Toolchain[tool] = clip(version, maxWord)
+		a.Toolchain[tool] = plaintext.Line(version, maxWord)
 	}
-}
-
-// clip cuts s to at most n bytes, at a character.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	s = s[:n-3]
-	return strings.ToValidUTF8(s, "") + "…"
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // Uptime is the fraction, from 0 to 1, of the last window that the node was online, according to
-// its transitions (newest first). Where the history is shorter than the window, it is the fraction
-// of what is known; ok is false when nothing is.
-func Uptime(transitions []store.Transition, window time.Duration, now time.Time) (fraction float64, ok bool) {
+// its transitions (newest first). Where the history is shorter than the window, or the appliance did
+// not run (gaps), it is the fraction of what is known; ok is false when nothing is.
+func Uptime(transitions []store.Transition, gaps []store.Gap, window time.Duration, now time.Time) (fraction float64, ok bool) {
 	begin, end := now.Add(-window), now
 	var online, all time.Duration
 	for _, t := range transitions {
@@ -17,7 +17,8 @@ func Uptime(transitions []store.Transition, window time.Duration, now time.Time)
 		if from.Before(begin) {
 			from = begin
 		}
-		if span := end.Sub(from); span > 0 {
+		if end.After(from) {
+			span := end.Sub(from) - within(gaps, from, end)
 			all += span
 			if t.To == string(Online) {
 				online += span
@@ -28,10 +29,25 @@ func Uptime(transitions []store.Transition, window time.Duration, now time.Time)
 			break
 		}
 	}
-	if all == 0 {
+	if all <= 0 {
 		return 0, false
 	}
 	return float64(online) / float64(all), true
+}
+
+// within is how much of the time between from and to the gaps take.
+func within(gaps []store.Gap, from, to time.Time) (sum time.Duration) {
+	for _, g := range gaps {
+		begin, end := g.From, g.To
+		if begin.Before(from) {
+			begin = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		sum += max(0, end.Sub(begin))
+	}
+	return sum
 }
 
 // Flaps is how often, in the last window, the node went from online to another state.

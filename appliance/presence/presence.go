@@ -64,7 +64,7 @@ func Project(n store.Node, configEnabled bool, e store.Evidence, now time.Time, 
 func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t Times) Status {
 	switch {
 	case n.Type == store.NodeStatic:
-		return Status{State: Offline, Reason: "static: it has no agent", Since: e.OfflineAt}
+		return Status{State: Offline, Reason: "it is static: it has no agent", Since: e.OfflineAt}
 	case n.Client == nil:
 		return Status{State: Offline, Reason: "no agent is bound", Since: e.OfflineAt}
 	case !n.Enabled:
@@ -81,16 +81,24 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 		return Status{State: Offline, Reason: e.OfflineReason, Since: e.OfflineAt}
 	}
 	if e.ConnectionOpen() {
-		return Status{State: Online, Reason: "its MQTT connection is open", Since: e.ConnectedAt}
+		since := e.ConnectedAt
+		if since.Before(e.OfflineAt) { // a message over the same connection took that back
+			since = e.ReachableAt
+		}
+		return Status{State: Online, Reason: "its MQTT connection is open", Since: since}
 	}
 	if signal.IsZero() {
-		return Status{State: Offline, Reason: "never heard of"}
+		return Status{State: Offline, Reason: "nothing was heard of it since it was bound"}
 	}
-	expires, lapsed := signal.Add(t.TTL), "nothing was heard for too long"
+	expires, lives, lapsed := signal.Add(t.TTL), "it was heard of lately", "nothing was heard for too long"
 	// A message after the break (of another path, such as an external broker) outweighs it. Until
 	// the break the open connection was proof enough, however long ago the last message was.
 	if !e.DisconnectedAt.IsZero() && !e.DisconnectedAt.Before(e.ReachableAt) {
-		expires, lapsed = e.DisconnectedAt.Add(t.Grace), "its MQTT connection broke and did not come back"
+		ended := "its MQTT connection ended"
+		if e.DisconnectReason != "" {
+			ended += " (" + e.DisconnectReason + ")"
+		}
+		expires, lives, lapsed = e.DisconnectedAt.Add(t.Grace), ended+" a moment ago and may come back", ended+" and did not come back"
 	}
 	switch {
 	case e.ProbeFailedAt.After(signal):
@@ -99,7 +107,7 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 	case !now.Before(expires):
 		return Status{State: Dropped, Reason: lapsed, Since: expires}
 	}
-	return Status{State: Online, Reason: "it was heard of lately", Since: signal, NextChange: expires}
+	return Status{State: Online, Reason: lives, Since: signal, NextChange: expires}
 }
 
 func later(a, b time.Time) time.Time {

@@ -91,6 +91,24 @@ func TestEveryRuleOfPresence(t *testing.T) {
 	}
 }
 
+func TestOnlineIsSinceTheSignalThatMadeItSo(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	ago := func(minutes int) time.Time { return now.Add(-time.Duration(minutes) * time.Minute) }
+	for name, tc := range map[string]struct {
+		e    store.Evidence
+		want time.Time
+	}{
+		"the connection":                   {store.Evidence{ConnectionID: 1, ConnectedAt: ago(60), ReachableAt: ago(5)}, ago(60)},
+		"the connection after the offline": {store.Evidence{ConnectionID: 1, ConnectedAt: ago(60), OfflineAt: ago(70), ReachableAt: ago(5)}, ago(60)},
+		"a message that took offline back": {store.Evidence{ConnectionID: 1, ConnectedAt: ago(60), OfflineAt: ago(10), ReachableAt: ago(5)}, ago(5)},
+		"a message without a connection":   {store.Evidence{ReachableAt: ago(5)}, ago(5)},
+	} {
+		if got := project(tc.e, now); got.State != Online || !got.Since.Equal(tc.want) {
+			t.Errorf("%s: %s since %s, want %s", name, got.State, got.Since, tc.want)
+		}
+	}
+}
+
 func TestFailedProbeCountsOnlyOnceTheConnectionBroke(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	n := store.Node{Type: store.NodeDynamic, Enabled: true, Client: &store.Client{}}

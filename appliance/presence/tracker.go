@@ -39,6 +39,7 @@ type Tracker struct {
 type known struct {
 	nodeID string
 	state  State
+	tunnel Tunnel
 	next   time.Time // when time alone changes the state; zero for never
 	place  int       // in the heap, while next is not zero
 }
@@ -87,7 +88,7 @@ func (t *Tracker) run(changes *store.Subscription) {
 			t.lost = true
 		case <-timer.C:
 		}
-		wait, err := t.step(time.Now())
+		wait, err := t.step(t.db.Now())
 		if errors.Is(err, store.ErrClosed) {
 			return
 		}
@@ -199,19 +200,18 @@ func (t *Tracker) record(nodeIDs []string) error {
 			if err != nil {
 				return err
 			}
-			s, err := t.status(tx, n)
+			s, err := look(tx, n, t.times)
 			if err != nil {
 				return err
 			}
 			found[id] = s
-			if k := t.known[id]; k != nil && k.state == s.State {
-				continue
+			k := t.known[id]
+			if k == nil || k.state != s.State {
+				err = write(tx, n, s)
+			} else if k.tunnel != s.Tunnel { // whoever watches sees it
+				tx.Emit(store.Change{Kind: store.ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID, State: string(s.State)})
 			}
-			at := s.Since
-			if at.IsZero() {
-				at = tx.Now()
-			}
-			if err := tx.AddTransition(n, store.Transition{At: at.UTC(), To: string(s.State), Reason: s.Reason}); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -233,7 +233,7 @@ func (t *Tracker) record(nodeIDs []string) error {
 		case !ok:
 			delete(t.known, id)
 		}
-		k.state = s.State
+		k.state, k.tunnel = s.State, s.Tunnel
 		t.schedule(k, s.NextChange)
 	}
 	return nil
@@ -255,7 +255,21 @@ func (t *Tracker) schedule(k *known, next time.Time) {
 	}
 }
 
-func (t *Tracker) status(tx *store.Tx, n store.Node) (Status, error) {
+// Witness writes a node's change of state down in the transaction that makes it, for
+// store.Options. So none is missed, however many come at once; the tracker adds those that time
+// alone makes.
+func Witness(times Times) func(*store.Tx, store.Node) error {
+	return func(tx *store.Tx, n store.Node) error {
+		s, err := look(tx, n, times)
+		if err != nil {
+			return err
+		}
+		return write(tx, n, s)
+	}
+}
+
+// look is the node's status as the transaction sees it.
+func look(tx *store.Tx, n store.Node, times Times) (Status, error) {
 	cfg, err := tx.Config(n.ConfigID)
 	if err != nil {
 		return Status{}, err
@@ -264,7 +278,16 @@ func (t *Tracker) status(tx *store.Tx, n store.Node) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return Project(n, cfg.Enabled, e, tx.Now(), t.times), nil
+	return Project(n, cfg.Enabled, e, tx.Now(), times), nil
+}
+
+// write adds the state to the node's history, unless it is the last there already.
+func write(tx *store.Tx, n store.Node, s Status) error {
+	at := s.Since
+	if at.IsZero() {
+		at = tx.Now()
+	}
+	return tx.AddTransition(n, store.Transition{At: at.UTC(), To: string(s.State), Reason: s.Reason})
 }
 
 // dueHeap has the nodes whose state time alone will change, soonest first. Each stands in it once.

@@ -10,12 +10,16 @@ import (
 // Span is a stretch of time in one state, for [Timeline].
 type Span struct {
 	From, To time.Time
-	State    string // online, dropped, offline, or empty: not known
+	State    string // online, dropped, offline or [SpanGap]
 	Reason   string
 }
 
-// height of each state's bar: a state is told by its height too, not by colour alone.
-var spanTop = map[string]float64{"online": 2, "dropped": 14, "offline": 22}
+// SpanGap is the state of a stretch of time of which nothing is known; it covers what is under it.
+const SpanGap = "unknown"
+
+// spanTop is where the bar of each state begins: a state is told by its height too, not by colour
+// alone.
+var spanTop = map[string]float64{"online": 2, "dropped": 14, "offline": 22, SpanGap: 0}
 
 // Timeline draws the spans between begin and end as an SVG that scales with its place. label says
 // in words what a picture cannot say to everybody.
@@ -37,7 +41,7 @@ func Timeline(spans []Span, begin, end time.Time, label string) template.HTML {
 		}
 		w = max(w, 3) // short, but it was there
 		fmt.Fprintf(&b, `<rect class="span-%s" x="%.2f" y="%g" width="%.2f" height="%g"><title>%s from %s to %s: %s</title></rect>`,
-			s.State, x, top, w, height-2-top, s.State, clock(s.From), clock(s.To), template.HTMLEscapeString(s.Reason))
+			s.State, x, top, w, max(2, height-2-top), s.State, clock(s.From), clock(s.To), template.HTMLEscapeString(s.Reason))
 	}
 	for i := 1; i < 6; i++ {
 		x := width * float64(i) / 6

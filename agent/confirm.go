@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"wfm/protocol"
+)
+
+const (
+	confirmLimit = 60 * time.Second // for the server to be reached again after a change
+	retryPause   = 2 * time.Second
+)
+
+// errStopping: the agent ends before a change is confirmed; the next one goes on.
+var errStopping = errors.New("the agent is stopping")
+
+// uplink is the session, as the confirmation of a change needs it.
+type uplink interface {
+	// RoundTrip proves that the server can be reached as things are now, not as they were when
+	// the session was established: by a new connection, and by a PUBACK for m.
+	RoundTrip(ctx context.Context, m outMessage) error
+	// Urgent makes the session connect again without the long waits of a quiet time.
+	Urgent(on bool)
+	// Reconnect gives up the connection, or the attempt at one, for a new one.
+	Reconnect()
+}
+
+// settle ends an open change, fresh or left by a former agent: it is confirmed, or taken back.
+// It is the node alone that decides, before its answer goes out: were it to wait for the server to
+// confirm the answer, neither could ever be sure of the other. A server that is away for the whole
+// time cannot be told from one that the change cut off. With a cause it is taken back at once.
+// False: the agent ends first, and the change stays open.
+func (x *executor) settle(ctx context.Context, c change, cause error) (protocol.Ack, bool) {
+	log := x.log.With("type", c.Kind, "request_id", c.RequestID)
+	x.server.Urgent(true)
+	defer x.server.Urgent(false)
+	ack := protocol.Ack{Action: c.Action, Status: protocol.AckApplied}
+	if cause == nil {
+		cause = x.confirm(ctx, c)
+	}
+	if errors.Is(cause, errStopping) {
+		log.Info("a change is left to be confirmed by the next agent")
+		return ack, false
+	}
+	if cause != nil {
+		log.Warn("a change is taken back", "cause", cause)
+		out, err := x.tunnels.TakeBack(ctx, c, cause)
+		x.server.Reconnect() // the old connection may be as dead as the routes it was made for
+		ack = failed(protocol.Ack{Action: c.Action, RolledBack: out.rolledBack}, err)
+	}
+	x.describeChange(&ack, c)
+	return ack, true
+}
+
+// describeChange tells in ack what the change came to.
+func (x *executor) describeChange(ack *protocol.Ack, c change) {
+	if c.Kind != protocol.KindPush {
+		if ack.Status == protocol.AckApplied {
+			ack.Message = c.Interface + " is running"
+		}
+		return
+	}
+	err := x.tunnels.report(ack, c.ProfileID, c.Interface)
+	switch {
+	case ack.Status != protocol.AckApplied:
+	case err != nil:
+		*ack = failed(*ack, err)
+	default:
+		ack.Message = fmt.Sprintf("version %d is stored and %s runs it", ack.ConfigVersion, c.Interface)
+	}
+}
+
+// confirm waits until the server was reached with the change in effect. The error says why the
+// change must be taken back, or is errStopping.
+func (x *executor) confirm(ctx context.Context, c change) error {
+	ctx, cancel := context.WithTimeout(ctx, c.left(x.tunnels.confirmLimit))
+	defer cancel()
+	for {
+		err := x.attempt(ctx, c)
+		if err == nil {
+			return nil
+		}
+		x.log.Info("a change is not confirmed yet", "type", c.Kind, "request_id", c.RequestID, "err", err)
+		select {
+		case <-x.stop:
+			return errStopping
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return errStopping
+			}
+			what := "the tunnel"
+			if c.Kind == protocol.KindPush {
+				what = "the config"
+			}
+			return fmt.Errorf("%s cut this node off from its server: no answer within %s after the change (%w)", what, x.tunnels.confirmLimit, err)
+		case <-time.After(x.tunnels.retryPause):
+		}
+	}
+}
+
+// attempt is one try to reach the server; a clean stop ends it.
+func (x *executor) attempt(ctx context.Context, c change) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-x.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if x.tunnels.link(c.Interface) != linkUp {
+		return fmt.Errorf("%s is not up", c.Interface) // what is not in effect proves nothing
+	}
+	m := message(c.Kind.Ack(), protocol.Ack{
+		Status: protocol.AckAccepted, Action: c.Action, Message: "applied; confirming that the server is still within reach",
+	})
+	m.requestID = c.RequestID
+	return x.server.RoundTrip(ctx, m)
+}
+
+// resume ends a change that a former agent left open, before any new command changes the node.
+func (x *executor) resume(ctx context.Context, c change) {
+	x.log.Warn("a change was left open by a former agent", "type", c.Kind, "request_id", c.RequestID, "interface", c.Interface)
+	var cause error
+	switch {
+	case c.Deadline.IsZero():
+		cause = errCutShort
+	case c.left(x.tunnels.confirmLimit) <= 0:
+		cause = errors.New("the agent was not running when this change had to be confirmed")
+	case x.tunnels.link(c.Interface) != linkUp: // a reboot, mostly
+		cause = fmt.Errorf("%s went down before this change was confirmed", c.Interface)
+	}
+	if ack, ended := x.settle(ctx, c, cause); ended {
+		x.finish(c.Kind, c.RequestID, ack)
+	}
+}

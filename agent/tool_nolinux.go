@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package agent
+
+import "syscall"
+
+// dieWithAgent: only Linux can.
+func dieWithAgent(*syscall.SysProcAttr) {}

@@ -1,0 +1,222 @@
+package appliance
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"wfm/hooks"
+	"wfm/store"
+)
+
+// storeAgainAfter is when what could not be stored is tried again.
+const storeAgainAfter = 5 * time.Second
+
+// unstored is what the broker saw of nodes and could not be stored, as on a full disk. It happened
+// all the same: whoever looks is told, and the store gets it with its true moments once it can.
+type unstored struct {
+	mu      sync.Mutex
+	nodes   map[string]sighting
+	again   *time.Timer // nil while nodes is empty
+	stopped bool
+}
+
+// sighting is the evidence of a node as it should be in the store.
+type sighting struct {
+	session  hooks.Session // the newest it is of
+	evidence store.Evidence
+	notes    []store.JournalEntry
+}
+
+// notesUnstored bounds the journal entries of a node that wait to be stored.
+const notesUnstored = 10
+
+// saw changes the node's evidence by what the broker saw, and adds what change returns to its
+// journal. Nobody waits for an answer: what cannot be stored now is stored later. Of a session that
+// has lost its right only the end counts. change may run more than once.
+func (g *ingress) saw(s hooks.Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
+	u := &g.unstored
+	u.mu.Lock()
+	waiting, waits := u.nodes[s.NodeID]
+	u.mu.Unlock()
+	err := g.db.Update(func(tx *store.Tx) error {
+		if waits {
+			if err := waiting.store(tx); err != nil {
+				return err
+			}
+		}
+		revoked, err := lostRight(tx, s)
+		if err != nil {
+			return err
+		}
+		var note *store.JournalEntry
+		err = tx.UpdateEvidence(s.NodeID, func(e *store.Evidence) {
+			changed := *e
+			note = change(&changed, tx.Now().UTC())
+			if revoked {
+				changed, note = ended(*e, s, changed), nil
+			}
+			*e = changed
+		})
+		if err != nil || note == nil {
+			return err
+		}
+		return tx.Note(s.NodeID, *note)
+	})
+	switch {
+	case err == nil:
+		g.forget(s.NodeID)
+	case errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrClosed):
+	default:
+		g.log.Error("what the broker saw could not be stored; trying again", "node_id", s.NodeID, "what", what, "err", err)
+		g.remember(s, change)
+	}
+}
+
+// lostRight reports whether the session may not be there any more.
+func lostRight(tx *store.Tx, s hooks.Session) (bool, error) {
+	err := allowed(tx, s)
+	if errors.Is(err, errRevoked) {
+		return true, nil
+	}
+	return false, err
+}
+
+// ended is e with nothing of changed but that the session has ended.
+func ended(e store.Evidence, s hooks.Session, changed store.Evidence) store.Evidence {
+	if e.ConnectionID == s.ID && changed.ConnectionID == 0 {
+		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, changed.DisconnectedAt, changed.DisconnectReason
+	}
+	return e
+}
+
+func (g *ingress) remember(s hooks.Session, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
+	u := &g.unstored
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.stopped {
+		return
+	}
+	seen, ok := u.nodes[s.NodeID]
+	if !ok {
+		err := g.db.View(func(tx *store.Tx) (err error) { seen.evidence, err = tx.Evidence(s.NodeID); return err })
+		if err != nil {
+			g.log.Error("the evidence of a node cannot be read", "node_id", s.NodeID, "err", err)
+			return
+		}
+	}
+	seen.session = s
+	if note := change(&seen.evidence, g.db.Now().UTC()); note != nil && len(seen.notes) < notesUnstored {
+		seen.notes = append(slices.Clip(seen.notes), *note)
+	}
+	if u.nodes == nil {
+		u.nodes = make(map[string]sighting)
+	}
+	u.nodes[s.NodeID] = seen
+	g.storeLaterLocked()
+}
+
+func (g *ingress) storeLaterLocked() {
+	if u := &g.unstored; u.again == nil && !u.stopped {
+		u.again = time.AfterFunc(storeAgainAfter, g.storeUnstored)
+	}
+}
+
+func (g *ingress) forget(nodeID string) {
+	g.unstored.mu.Lock()
+	defer g.unstored.mu.Unlock()
+	delete(g.unstored.nodes, nodeID)
+}
+
+// storeUnstored tries to store what waits.
+func (g *ingress) storeUnstored() {
+	u := &g.unstored
+	u.mu.Lock()
+	u.again = nil
+	var sessions []hooks.Session
+	for _, seen := range u.nodes {
+		sessions = append(sessions, seen.session)
+	}
+	u.mu.Unlock()
+	for _, s := range sessions {
+		g.storeAgain(s)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.nodes) > 0 {
+		g.storeLaterLocked()
+	}
+}
+
+func (g *ingress) storeAgain(s hooks.Session) {
+	u := &g.unstored
+	u.mu.Lock()
+	defer u.mu.Unlock() // nothing new of the node comes in between
+	seen, ok := u.nodes[s.NodeID]
+	if !ok || u.stopped {
+		return
+	}
+	err := g.db.Update(seen.store)
+	if err == nil || errors.Is(err, store.ErrNodeNotFound) {
+		delete(u.nodes, s.NodeID)
+	}
+}
+
+// store writes the sighting down.
+func (s sighting) store(tx *store.Tx) error {
+	revoked, err := lostRight(tx, s.session)
+	if err == nil {
+		err = tx.UpdateEvidence(s.session.NodeID, func(e *store.Evidence) {
+			if revoked {
+				*e = ended(*e, s.session, s.evidence)
+			} else {
+				s.addTo(e)
+			}
+		})
+	}
+	if err != nil || revoked {
+		return err
+	}
+	for _, n := range s.notes {
+		if err := tx.Note(s.session.NodeID, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addTo adds what the broker saw to evidence that may have got messages since.
+func (s sighting) addTo(e *store.Evidence) {
+	seen := s.evidence
+	e.ConnectionID, e.ConnectedAt = seen.ConnectionID, seen.ConnectedAt
+	e.DisconnectedAt, e.DisconnectReason, e.WillAt = seen.DisconnectedAt, seen.DisconnectReason, seen.WillAt
+	if seen.OfflineAt.After(e.OfflineAt) {
+		e.OfflineAt, e.OfflineReason = seen.OfflineAt, seen.OfflineReason
+	}
+	if seen.EventAt.After(e.EventAt) {
+		e.EventAt, e.LastEvent = seen.EventAt, seen.LastEvent
+	}
+}
+
+// Evidence is what the store has of a node, and what it should have.
+func (g *ingress) Evidence(e store.Evidence) store.Evidence {
+	g.unstored.mu.Lock()
+	seen, ok := g.unstored.nodes[e.NodeID]
+	g.unstored.mu.Unlock()
+	if ok {
+		seen.addTo(&e)
+	}
+	return e
+}
+
+// stop ends the tries to store.
+func (g *ingress) stop() {
+	u := &g.unstored
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stopped = true
+	if u.again != nil {
+		u.again.Stop()
+	}
+}

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+var (
+	keyAlive = []byte("alive") // when the appliance last said that it runs
+	keyGaps  = []byte("gaps")  // []Gap, oldest first
+)
+
+// gapsKept bounds the gaps that are remembered; older ones make room.
+const gapsKept = 200
+
+// Gap is a time in which the appliance did not run, so that nothing is known of any node.
+type Gap struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// MarkAlive says that the appliance runs. What lies between the last mark and the next start is a
+// gap, so it is to be called now and then, and at the end.
+func (tx *Tx) MarkAlive() error {
+	raw, err := tx.now.UTC().MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("encode mark: %w", err)
+	}
+	return tx.putRaw(bucketMeta, keyAlive, raw)
+}
+
+// NoteStart remembers, when the appliance starts, the gap since the last mark.
+func (tx *Tx) NoteStart() error {
+	var last time.Time
+	if raw := tx.getRaw(bucketMeta, keyAlive); raw != nil {
+		if err := last.UnmarshalBinary(raw); err != nil {
+			return fmt.Errorf("read mark: %w", err)
+		}
+	}
+	if !last.IsZero() && last.Before(tx.now) {
+		gaps, err := tx.Gaps()
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, Gap{last, tx.now.UTC()})
+		raw, err := json.Marshal(gaps[max(0, len(gaps)-gapsKept):])
+		if err != nil {
+			return fmt.Errorf("encode gaps: %w", err)
+		}
+		if err := tx.putRaw(bucketMeta, keyGaps, raw); err != nil {
+			return err
+		}
+	}
+	return tx.MarkAlive()
+}
+
+// Gaps returns the gaps that are remembered, oldest first.
+func (tx *Tx) Gaps() (gaps []Gap, err error) {
+	raw := tx.getRaw(bucketMeta, keyGaps)
+	if raw == nil {
+		return nil, nil
+	}
+	if err := json.Unmarshal(raw, &gaps); err != nil {
+		return nil, fmt.Errorf("read gaps: %w", err)
+	}
+	return gaps, nil
+}
