@@ -1,13 +1,18 @@
 package web_test
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"wfm/protocol"
 	"wfm/store"
+	"wfm/web"
 )
 
 // browse gets a page as a browser does: with the session in a cookie.
@@ -134,4 +139,63 @@ func TestQRCodeIsDrawnForWhoIsLoggedIn(t *testing.T) {
 	}
 	a.post("/ui/qr", object{"text": strings.Repeat("x", 1001)}).invalid("text")
 	a.call("POST", "/ui/qr", object{"text": "x"}, as("")).fails(401, "AUTH_REQUIRED")
+}
+
+// manyNodes fills a config with nodes that have evidence and tags.
+func manyNodes(tb testing.TB, db *store.DB, configID string, n int) {
+	tb.Helper()
+	for begin := 0; begin < n; begin += 1000 {
+		if err := db.Update(func(tx *store.Tx) error {
+			for i := begin; i < min(begin+1000, n); i++ {
+				node := store.Node{
+					ID: fmt.Sprintf("node_%05d", i), ConfigID: configID, Name: fmt.Sprintf("node %05d", i), Enabled: true,
+					Type: store.NodeDynamic, InterfaceName: "wg0", Tags: []string{"site " + string(rune('a'+i%20))},
+				}
+				if err := tx.PutNode(&node); err != nil {
+					return err
+				}
+				if err := tx.UpdateEvidence(node.ID, func(e *store.Evidence) {
+					if e.ReachableAt = tx.Now(); i%7 == 0 {
+						e.OfflineAt = tx.Now()
+					}
+				}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// The list of a large config is filtered, counted and cut anew for every look at it.
+func BenchmarkListOf10000Nodes(b *testing.B) {
+	db, err := store.Open(b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = db.Close() })
+	cfg := store.Config{ID: "cfg_a", Name: "large", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+	token := protocol.NewSecret()
+	if err := db.Update(func(tx *store.Tx) error {
+		if err := tx.CreateAdmin(web.AdminUser, "nothing"); err != nil {
+			return err
+		}
+		_, err := tx.CreateSession(token, web.AdminUser, "", time.Hour)
+		return errors.Join(err, tx.PutConfig(&cfg))
+	}); err != nil {
+		b.Fatal(err)
+	}
+	manyNodes(b, db, cfg.ID, 10_000)
+	handler := web.New(web.Options{Store: db, Presence: presence}).Handler()
+	for b.Loop() {
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/configs/cfg_a?state=offline&q=node", http.NoBody)
+		r.Header.Set("Cookie", "wfm_session="+token)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
 }

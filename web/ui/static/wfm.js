@@ -312,7 +312,12 @@ function listen() {
   if (stream) return
   stream = new EventSource('/api/v1/events/stream')
   let lost = false
-  stream.onopen = () => { connected(true); if (lost) soon(0); lost = false }
+  let greeted = false
+  stream.onopen = () => { connected(true); if (lost) soon(0); lost = greeted = false }
+  stream.addEventListener('system.status.updated', () => {
+    if (greeted && $('main').dataset.live === 'all') soon()
+    greeted = true // a stream begins with one
+  })
   stream.onerror = () => {
     lost = true
     connected(false)
