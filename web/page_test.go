@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -197,5 +198,52 @@ func BenchmarkListOf10000Nodes(b *testing.B) {
 		if w.Code != http.StatusOK {
 			b.Fatal(w.Code)
 		}
+	}
+}
+
+// Pages read the store and nothing else: neither a broker that hangs nor a thousand open streams keep
+// anybody waiting for one.
+func TestNothingKeepsAPageWaiting(t *testing.T) {
+	hang := make(chan struct{})
+	a := newAPI(t)
+	t.Cleanup(func() { close(hang) })
+	a.broker.onKick = func(string) { <-hang }
+	a.commands.wait = func(ctx context.Context, _ string) {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+		}
+	}
+	cfg := a.addConfig("home")
+	node := a.addNode(cfg, "router")
+	a.bind(node)
+	token := a.token
+	for range 32 {
+		go a.tryPost(token, nodePath(cfg, node)+"/reset-client", `{}`)
+		go a.tryPost(token, nodePath(cfg, node)+"/endpoint/control", `{"action":"detect","wait":60}`)
+	}
+	for range 32 {
+		a.token = adminSession(t, a.db, time.Hour)
+		for range 32 {
+			a.stream("")
+		}
+	}
+	for _, path := range []string{"/", "/configs/" + cfg, "/configs/" + cfg + "/nodes/" + node, "/audit", "/settings", "/rollouts"} {
+		a.browse(path).shows("<main")
+	}
+	if n := a.get("/api/v1/system/status").ok(nil); !strings.Contains(n.body, `"streams":1024`) {
+		t.Errorf("streams: %s", n.body)
+	}
+}
+
+// tryPost makes a request whose answer may never come.
+func (a *api) tryPost(token, path, body string) {
+	req, err := http.NewRequestWithContext(a.t.Context(), http.MethodPost, a.url+path, strings.NewReader(body))
+	if err != nil {
+		return
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
+		resp.Body.Close()
 	}
 }

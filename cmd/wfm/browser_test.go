@@ -154,6 +154,15 @@ func (b *browser) fill(selector, text string) {
 	}
 }
 
+// keys presses keys, wherever the focus is.
+func (b *browser) keys(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
+
+// focused is the text of what has the focus.
+func (b *browser) focused() string {
+	b.t.Helper()
+	return b.eval("document.activeElement.innerText.trim()").(string)
+}
+
 func (b *browser) text(selector string) string {
 	b.t.Helper()
 	return b.eval("document.querySelector(" + quote(selector) + ").textContent").(string)

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp/kb"
+
 	"wfm/internal/apptest"
 )
 
@@ -236,4 +238,87 @@ func (b *browser) login() {
 	b.fill("#login [name=password]", apptest.Password)
 	b.click("#login button")
 	b.until("location.pathname === '/'")
+}
+
+func TestKeyboardAloneIsEnough(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	b := openBrowser(t, a.URL, "keyboard", 1280, 800)
+	b.open("/")
+	b.see("Log in")
+	b.keys(apptest.Password + kb.Enter) // the password has the focus
+	b.see("No config yet.")
+	b.keys(kb.Tab)
+	if got := b.focused(); got != "Skip to the content" {
+		t.Fatalf("the first stop is %q", got)
+	}
+	b.keys(kb.Enter + kb.Tab)
+	for range 20 {
+		if b.focused() == "New config" {
+			break
+		}
+		b.keys(kb.Tab)
+	}
+	b.keys(kb.Enter)
+	b.until("document.querySelector('#new-config').open && document.activeElement.name === 'name'")
+	b.keys(kb.Escape)
+	b.until("!document.querySelector('#new-config').open")
+	if got := b.focused(); got != "New config" {
+		t.Errorf("after the dialog the focus is on %q", got)
+	}
+	b.keys(kb.Enter)
+	b.keys("home" + kb.Enter)
+	b.see("No node yet.")
+	// What would lose something asks first, and Enter is not yes.
+	for range 20 {
+		if b.focused() == "Delete config" {
+			break
+		}
+		b.keys(kb.Tab)
+	}
+	b.keys(kb.Enter)
+	b.until("document.querySelector('#confirm').open")
+	if got := b.focused(); got != "Keep as it is" {
+		t.Errorf("the dialog begins on %q", got)
+	}
+	b.keys(kb.Enter)
+	b.until("!document.querySelector('#confirm').open")
+	b.see("home")
+}
+
+func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	b := openBrowser(t, a.URL, "elsewhere", 1280, 800)
+	b.login()
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+	cfg := a.AddConfig(t, "made by a script")
+	b.see("made by a script")
+	b.open("/configs/" + cfg)
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+	n := a.AddNode(t, cfg, "router", "wg0")
+	b.see("router", "wg0")
+
+	// What is being typed survives what happens meanwhile.
+	b.click("[data-open=edit-config]")
+	b.fill("#edit-config [name=description]", "not saved yet")
+	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"name": "renamed"})
+	b.until("document.querySelector('#nodes').innerText.includes('renamed')")
+	if got := b.eval("document.querySelector('#edit-config [name=description]').value"); got != "not saved yet" {
+		t.Errorf("what was typed became %q", got)
+	}
+	b.click("#edit-config [data-close]")
+
+	// The appliance goes and comes back.
+	a.Stop(t)
+	b.see("Reconnecting")
+	a.Restart(t)
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+
+	// The session ends.
+	a.Must(t, "POST", "/api/v1/auth/password", map[string]any{"current_password": apptest.Password, "new_password": apptest.Password + "!"})
+	b.until("location.pathname === '/login'")
+	if got := b.eval("location.search"); got != "?next=%2Fconfigs%2F"+cfg {
+		t.Errorf("login leads to %v", got)
+	}
 }
