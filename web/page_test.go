@@ -17,9 +17,9 @@ import (
 )
 
 // browse gets a page as a browser does: with the session in a cookie.
-func (a *api) browse(path string, adjust ...func(*http.Request)) *reply {
+func (a *api) browse(path string) *reply {
 	a.t.Helper()
-	return a.call("GET", path, nil, append([]func(*http.Request){as(""), header("Cookie", "wfm_session="+a.token)}, adjust...)...)
+	return a.call("GET", path, nil, as(""), header("Cookie", "wfm_session="+a.token))
 }
 
 // shows wants a page that contains the texts.

@@ -129,10 +129,10 @@ func writeConfig(t *testing.T, b *browser) {
 	b.click("#conf a.button")
 	b.see("The first version")
 	b.inspect("conf-empty")
-	b.fill("#conf-form textarea", text+"Adress = 10.98.0.2/24\n")
+	b.fill("#conf-form textarea", text+"Adr = 10.98.0.2/24\n")
 	b.click("#conf-form button")
 	b.see("not valid")
-	if got := b.eval("getSelection().toString()"); got != "Adress = 10.98.0.2/24" {
+	if got := b.eval("getSelection().toString()"); got != "Adr = 10.98.0.2/24" {
 		t.Errorf("the wrong line is not selected: %q", got)
 	}
 	b.shot("conf-refused")
