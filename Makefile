@@ -8,7 +8,7 @@ GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X wfm/internal/buildinfo.
 LINT     = go tool -modfile=golangci-lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: run test race fuzz bench lint check build help
+.PHONY: run test race fuzz bench lint check build assets help
 
 run: build ## build and start the appliance: MQTT on :1883, HTTP on :8000, data in ./data
 	bin/wfm serve
@@ -43,6 +43,11 @@ check: build lint test race ## everything that must pass before a change goes in
 build: ## build bin/wfm and bin/wfm-agent
 	$(GO_BUILD) -o bin/wfm ./cmd/wfm
 	$(GO_BUILD) -o bin/wfm-agent ./cmd/wfm-agent
+
+assets: ## renew what the admin page takes from the npm registry, as web/ui/package.json pins it (needs npm)
+	cd web/ui && npm ci --ignore-scripts --no-audit --no-fund
+	cp web/ui/node_modules/idiomorph/dist/idiomorph.min.js web/ui/static/
+	cp web/ui/node_modules/idiomorph/LICENSE web/ui/static/idiomorph.LICENSE.txt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

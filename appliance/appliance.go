@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +54,8 @@ type Options struct {
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
+	// TrustedProxies are reverse proxies whose word counts for who the client is.
+	TrustedProxies []netip.Prefix
 	// AdminPassword sets up the account "admin" if there is none yet.
 	AdminPassword string
 	SessionTTL    time.Duration
@@ -70,6 +73,7 @@ type Appliance struct {
 	log      *slog.Logger
 	db       *store.DB
 	broker   *broker.Broker // nil without MQTT
+	guests   *guests
 	control  *control.Control
 	ingress  *ingress // nil without MQTT
 	tracker  *presence.Tracker
@@ -118,6 +122,9 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		return errors.Join(tx.NoteStart(), tx.CloseAllConnections())
 	}); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
+	}
+	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
+		return nil, fmt.Errorf("settle the audit log of the last run: %w", err)
 	}
 	a.onStop("life signs", a.markAlive(context.WithoutCancel(ctx)))
 	if err := a.newCerts(o); err != nil {
@@ -168,11 +175,12 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 // newBroker joins control, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
+	a.guests = &guests{DB: a.db}
 	a.control = control.New(a.db, late, o.DetectTimeout, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log}
 	var err error
-	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
+	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
 	if o.mqttTLS() {
 		bo.TLSAddr, bo.TLS = o.MQTTTLSAddr, a.certs.TLSConfig()
 	}
@@ -200,13 +208,14 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
 		Store: a.db, Logger: o.Logger, Presence: projection(o.Presence), History: history, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
-		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins,
+		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins, TrustedProxies: o.TrustedProxies,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {
 		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
 		w.Evidence = a.ingress.Evidence
 		w.Rollouts = a.rollouts
+		w.TestMQTT = a.testMQTT
 		addr := a.broker.Addr()
 		if w.MQTTTLS = o.mqttTLS(); w.MQTTTLS {
 			w.MQTTPort, addr = o.MQTTPublicTLSPort, a.broker.TLSAddr()
@@ -270,7 +279,12 @@ type brokerView struct{ *broker.Broker }
 
 // Status is always running: the process ends when the embedded broker cannot start.
 func (b brokerView) Status() web.BrokerStatus {
-	return web.BrokerStatus{Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded"}
+	s := web.BrokerStatus{
+		Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded",
+		Sessions: b.Sessions(),
+	}
+	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
+	return s
 }
 
 func (a *Appliance) onStop(name string, fn func(context.Context) error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -70,6 +71,8 @@ type Hook struct {
 	ingress  Ingress
 	log      *slog.Logger
 	registry *Registry
+	taken    atomic.Uint64
+	refused  atomic.Uint64
 
 	keepAlive uint16 // seconds
 }
@@ -86,6 +89,10 @@ func New(server *mqtt.Server, grants Grants, ingress Ingress, keepAlive uint16, 
 
 // Registry is the registry of live sessions.
 func (h *Hook) Registry() *Registry { return h.registry }
+
+// Messages counts what nodes have published since the start: messages that were stored, and those
+// that were not, for whatever reason.
+func (h *Hook) Messages() (taken, refused uint64) { return h.taken.Load(), h.refused.Load() }
 
 // ID names the hook.
 func (h *Hook) ID() string { return "wfm" }
@@ -215,7 +222,11 @@ func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		return false
 	}
 	if write {
-		return protocol.MayPublish(grant.ConfigID, s.NodeID, topic)
+		may := protocol.MayPublish(grant.ConfigID, s.NodeID, topic)
+		if !may {
+			h.refused.Add(1)
+		}
+		return may
 	}
 	return protocol.MaySubscribe(grant.ConfigID, s.NodeID, topic)
 }
@@ -290,6 +301,11 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 		return pk, packets.ErrRejectPacket
 	}
 	err = h.ingress.Receive(s.Session, topic, pk.Payload)
+	if err != nil {
+		h.refused.Add(1)
+	} else {
+		h.taken.Add(1)
+	}
 	tellable := cl.Properties.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0
 	switch {
 	case err == nil:

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 var (
 	bucketAdmin    = []byte("admin")    // "admin" → Admin
@@ -19,9 +22,14 @@ type Admin struct {
 
 // Session is one login.
 type Session struct {
-	Username  string    `json:"username"`
-	CreatedAt time.Time `json:"created_at"`
-	ExpiresAt time.Time `json:"expires_at"`
+	// ID names the session where its token may not stand. It is the beginning of the token's hash,
+	// and not kept.
+	ID       string `json:"-"`
+	Username string `json:"username"`
+	// RemoteAddr is where the login came from; empty in a session of an older version.
+	RemoteAddr string    `json:"remote_addr,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
 }
 
 // Admin returns the account, or [ErrNoAdmin].
@@ -61,39 +69,36 @@ func (tx *Tx) SetAdminPassword(passwordHash string) error {
 // maxSessions bounds the logins that are valid at a time; the oldest makes room.
 const maxSessions = 1000
 
+// sessionIDLength is the part of a token's hash that names its session.
+const sessionIDLength = 16
+
 // CreateSession starts a session under the token, of which only a hash is kept, and removes
-// expired ones.
-func (tx *Tx) CreateSession(token, username string, ttl time.Duration) (Session, error) {
+// expired ones. remoteAddr is where it comes from.
+func (tx *Tx) CreateSession(token, username, remoteAddr string, ttl time.Duration) (Session, error) {
 	if err := tx.pruneSessions(); err != nil {
 		return Session{}, err
 	}
 	now := tx.now.UTC()
-	s := Session{Username: username, CreatedAt: now, ExpiresAt: now.Add(ttl)}
-	return s, put(tx, bucketSessions, hashToken(token), s)
+	key := hashToken(token)
+	s := Session{ID: key[:sessionIDLength], Username: username, RemoteAddr: remoteAddr, CreatedAt: now, ExpiresAt: now.Add(ttl)}
+	return s, put(tx, bucketSessions, key, s)
 }
 
 func (tx *Tx) pruneSessions() error {
-	var gone []string
-	var oldest string
-	var oldestAt time.Time
-	count := 0
-	c := tx.cursor(bucketSessions)
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		s, _, err := get[Session](tx, bucketSessions, string(k))
-		if err != nil {
-			return err
-		}
+	var gone, live []string // keys; live oldest first
+	created := make(map[string]time.Time)
+	if err := tx.eachSession(func(key string, s Session) {
 		if !tx.now.Before(s.ExpiresAt) {
-			gone = append(gone, string(k))
-			continue
+			gone = append(gone, key)
+			return
 		}
-		count++
-		if oldest == "" || s.CreatedAt.Before(oldestAt) {
-			oldest, oldestAt = string(k), s.CreatedAt
-		}
+		live, created[key] = append(live, key), s.CreatedAt
+	}); err != nil {
+		return err
 	}
-	if count >= maxSessions {
-		gone = append(gone, oldest)
+	slices.SortFunc(live, func(a, b string) int { return created[a].Compare(created[b]) })
+	if over := len(live) - maxSessions + 1; over > 0 {
+		gone = append(gone, live[:over]...)
 	}
 	for _, k := range gone {
 		if err := tx.deleteRaw(bucketSessions, []byte(k)); err != nil {
@@ -103,12 +108,71 @@ func (tx *Tx) pruneSessions() error {
 	return nil
 }
 
+func (tx *Tx) eachSession(fn func(key string, s Session)) error {
+	c := tx.cursor(bucketSessions)
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		s, _, err := get[Session](tx, bucketSessions, string(k))
+		if err != nil {
+			return err
+		}
+		s.ID = string(k[:sessionIDLength])
+		fn(string(k), s)
+	}
+	return nil
+}
+
 // Session returns the session of the token, expired or not; ok is false when there is none.
 func (tx *Tx) Session(token string) (s Session, ok bool, err error) {
-	return get[Session](tx, bucketSessions, hashToken(token))
+	key := hashToken(token)
+	s, ok, err = get[Session](tx, bucketSessions, key)
+	s.ID = key[:sessionIDLength]
+	return s, ok, err
+}
+
+// Sessions returns the sessions that are valid, newest first.
+func (tx *Tx) Sessions() ([]Session, error) {
+	var all []Session
+	err := tx.eachSession(func(_ string, s Session) {
+		if tx.now.Before(s.ExpiresAt) {
+			all = append(all, s)
+		}
+	})
+	slices.SortFunc(all, func(a, b Session) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return all, err
 }
 
 // DeleteSession ends the session of the token, if there is one.
 func (tx *Tx) DeleteSession(token string) error {
 	return tx.deleteRaw(bucketSessions, []byte(hashToken(token)))
+}
+
+// EndSession ends the session with the id. Error: [ErrSessionNotFound].
+func (tx *Tx) EndSession(id string) error {
+	n, err := tx.endSessions(func(s Session) bool { return s.ID == id })
+	if err == nil && n == 0 {
+		err = ErrSessionNotFound
+	}
+	return err
+}
+
+// EndOtherSessions ends every session but the one with the id, and says how many there were.
+func (tx *Tx) EndOtherSessions(id string) (ended int, err error) {
+	return tx.endSessions(func(s Session) bool { return s.ID != id })
+}
+
+func (tx *Tx) endSessions(which func(Session) bool) (ended int, err error) {
+	var keys []string
+	if err := tx.eachSession(func(key string, s Session) {
+		if which(s) {
+			keys = append(keys, key)
+		}
+	}); err != nil {
+		return 0, err
+	}
+	for _, k := range keys {
+		if err := tx.deleteRaw(bucketSessions, []byte(k)); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), nil
 }

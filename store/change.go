@@ -15,6 +15,7 @@ const (
 	ChangeApply    ChangeKind = "apply"    // what is desired, staged, confirmed or reported of a node's config
 	ChangeJournal  ChangeKind = "journal"  // a line was added
 	ChangeRollout  ChangeKind = "rollout"  // created or changed, or one of its nodes
+	ChangeSettings ChangeKind = "settings" // changed
 )
 
 // Change is one committed change. Ids that do not apply are empty.

@@ -106,6 +106,7 @@ func (tx *Tx) AddCommand(c *Command) error {
 	if err := put(tx, bucketCommands, c.RequestID, c); err != nil {
 		return err
 	}
+	tx.added++
 	tx.Emit(Change{Kind: ChangeCommand, ConfigID: c.ConfigID, NodeID: c.NodeID, RequestID: c.RequestID, Created: true})
 	return tx.pruneCommands(c.NodeID)
 }
@@ -207,6 +208,9 @@ func (tx *Tx) PutCommand(c Command) error {
 		c.Notes = c.Notes[over:]
 	}
 	c.UpdatedAt = tx.now.UTC()
+	if c.State.Ended() && !old.State.Ended() {
+		tx.ended = append(tx.ended, c.State)
+	}
 	if c.State.Ended() {
 		if err := tx.deleteRaw(bucketCommandsOpen, seqKey(c.NodeID, c.Seq)); err != nil {
 			return err

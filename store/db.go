@@ -38,6 +38,7 @@ type DB struct {
 	writer  *writer
 	grants  grants
 	feed    feed
+	tally   tally
 
 	closeOnce sync.Once
 	closeErr  error
@@ -175,6 +176,7 @@ var migrations = []func(*bbolt.Tx) error{
 	createBuckets(bucketFiles),                                                // 3: certificates
 	createBuckets(bucketConfStates, bucketConfVersions, bucketConfTexts),      // 4: desired configs
 	createBuckets(bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes), // 5: rollouts
+	createBuckets(bucketTokens, bucketAudit, bucketAuditOpen, bucketSettings), // 6: API tokens, the audit log, settings
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {

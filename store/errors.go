@@ -58,6 +58,14 @@ var (
 	ErrAdminExists = errors.New("the admin account exists already")
 	// ErrNoAdmin is returned when the admin account was not set up yet.
 	ErrNoAdmin = errors.New("the admin account is not set up")
+	// ErrSessionNotFound is returned when no session of an admin has the id.
+	ErrSessionNotFound = errors.New("session not found")
+	// ErrTokenNotFound is returned when no API token has the id.
+	ErrTokenNotFound = errors.New("API token not found")
+	// ErrTokenNameExists is returned when another API token has the name.
+	ErrTokenNameExists = errors.New("an API token with this name exists")
+	// ErrTooManyTokens is returned when there are as many API tokens as there may be.
+	ErrTooManyTokens = errors.New("too many API tokens")
 )
 
 // Errors about commands. They stand here because both who gives commands and who runs them need them.

@@ -138,12 +138,21 @@ func (db *DB) loadGrants() error {
 func (tx *Tx) rotateCredential(nodeID string) (password string, err error) {
 	password = protocol.NewSecret()
 	salt := rand.Text()
-	var gen [8]byte
-	_, _ = rand.Read(gen[:])
 	tx.touchGrant(nodeID)
 	return password, put(tx, bucketCredentials, nodeID, credential{
-		Salt: salt, Hash: hashPassword(salt, password),
-		// Random, not counted: a reset forgets the last one.
-		Generation: binary.BigEndian.Uint64(gen[:]),
+		Salt: salt, Hash: hashPassword(salt, password), Generation: newGeneration(),
 	})
+}
+
+// newGeneration is random, not counted: a reset forgets the last one.
+func newGeneration() uint64 {
+	var gen [8]byte
+	_, _ = rand.Read(gen[:])
+	return binary.BigEndian.Uint64(gen[:])
+}
+
+// NewGrant makes a right that no record stands for: whoever decides grants may give it for a while.
+func NewGrant(nodeID, configID, password string) Grant {
+	salt, generation := rand.Text(), newGeneration()
+	return Grant{NodeID: nodeID, ConfigID: configID, Generation: generation, salt: salt, hash: hashPassword(salt, password)}
 }

@@ -361,7 +361,7 @@ func TestNoSecretIsInTheFile(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.CreateSession(secrets[1], "admin", time.Hour)
+		_, err = tx.CreateSession(secrets[1], "admin", "192.0.2.1", time.Hour)
 		return err
 	})
 	if err := db.Close(); err != nil {

@@ -18,6 +18,9 @@ type Tx struct {
 	wrote    bool
 	err      error // result of a function that failed without having written
 
+	added uint64         // commands
+	ended []CommandState // of commands
+
 	changes  []Change
 	onCommit []func()
 	grants   []grantChange

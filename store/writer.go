@@ -132,6 +132,7 @@ func (w *writer) commit(batch []*writeRequest) {
 				for _, fn := range tx.onCommit {
 					fn()
 				}
+				w.db.tally.take(tx)
 				w.db.feed.publish(tx.changes)
 				r.reply <- nil
 			}

@@ -19,59 +19,96 @@ const (
 	displayName = "Administrator"
 )
 
-// login is the one session of a request.
+// login is who makes a request: the admin by a session, or a script by an API token.
 type login struct {
+	// Session, of an API token, has the token's id, "token " and its name, and its end, which is zero
+	// when there is none.
 	store.Session
 	token string
+	scope store.TokenScope // empty: a session, which may do everything
 }
+
+// mayWrite reports whether the login may change things, and see what nobody else may: private keys.
+func mayWrite(l login) bool { return l.Username != "" && l.scope != store.ScopeRead }
 
 func loginOf(c echo.Context) login {
 	l, _ := c.Get(sessionKey).(login)
 	return l
 }
 
-// withSession lets only requests with a valid session pass.
-func (s *Server) withSession(next echo.HandlerFunc) echo.HandlerFunc {
+// withLogin lets only requests pass whose login may do what the access asks for.
+func (s *Server) withLogin(need access, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		l, fromCookie, err := s.authenticate(c.Request())
 		if err != nil {
 			return err
 		}
-		// A browser sends the cookie whatever page asks it to; the token, only our own page does.
-		if fromCookie && !readOnly(c.Request()) && !s.origins.allowsOrigin(c.Request().Header.Get("Origin"), c.Request()) {
-			return errOriginRejected
-		}
 		c.Set(sessionKey, l)
+		s.noteTokenUse(l)
+		if err := s.permits(c.Request(), l, fromCookie, need); err != nil {
+			s.noteRefused(c, err)
+			return err
+		}
 		return next(c)
 	}
 }
 
+// permits returns why the login may not make the request. Errors: errOriginRejected,
+// errSessionOnly, errReadOnlyToken.
+func (s *Server) permits(r *http.Request, l login, fromCookie bool, need access) error {
+	switch {
+	// A browser sends the cookie whatever page asks it to; the token, only our own page does.
+	case fromCookie && !readOnly(r) && !s.origins.allowsOrigin(r.Header.Get("Origin"), r):
+		return errOriginRejected
+	case need == accessAdmin && l.scope != "":
+		return errSessionOnly
+	case (need == accessWrite || !readOnly(r)) && !mayWrite(l):
+		return errReadOnlyToken
+	}
+	return nil
+}
+
 func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// authenticate finds the request's session. Errors: [store.ErrNoAdmin], errAuthRequired,
+// authenticate finds the request's login. Errors: [store.ErrNoAdmin], errAuthRequired,
 // errInvalidToken, errTokenExpired.
 func (s *Server) authenticate(r *http.Request) (l login, fromCookie bool, err error) {
-	l.token, fromCookie = sessionToken(r)
+	token, fromCookie := sessionToken(r)
 	err = s.opts.Store.View(func(tx *store.Tx) error {
 		if _, err := tx.Admin(); err != nil {
 			return err
 		}
-		if l.token == "" {
+		if token == "" {
 			return errAuthRequired
 		}
-		session, ok, err := tx.Session(l.token)
-		switch {
-		case err != nil:
-			return err
-		case !ok:
-			return errInvalidToken
-		case !tx.Now().Before(session.ExpiresAt):
-			return errTokenExpired
+		l, err = findLogin(tx, token)
+		if err == nil && fromCookie && l.scope != "" { // an API token is for scripts
+			err = errInvalidToken
 		}
-		l.Session = session
-		return nil
+		return err
 	})
 	return l, fromCookie, err
+}
+
+// findLogin returns who holds the token. Errors: errInvalidToken, errTokenExpired.
+func findLogin(tx *store.Tx, token string) (login, error) {
+	l := login{token: token}
+	session, ok, err := tx.Session(token)
+	if l.Session = session; err == nil && !ok {
+		var t store.Token
+		t, ok, err = tx.Token(token)
+		l.scope = t.Scope
+		l.Session = store.Session{ID: t.ID, Username: "token " + t.Name, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}
+	}
+	switch {
+	case err != nil:
+		return login{}, err
+	case !ok:
+		return login{}, errInvalidToken
+	case !l.ExpiresAt.IsZero() && !tx.Now().Before(l.ExpiresAt):
+		return login{}, errTokenExpired
+	}
+	return l, nil
 }
 
 // sessionToken prefers the header: whoever sends it means it.
@@ -111,9 +148,11 @@ func (s *Server) authState(c echo.Context) error {
 func (s *Server) authSession(c echo.Context) error { return respond(c, stateOf(loginOf(c))) }
 
 func stateOf(l login) authStateView {
-	return authStateView{
-		Authenticated: true, Username: l.Username, DisplayName: displayName, ExpiresAt: when(l.ExpiresAt),
+	v := authStateView{Authenticated: true, Username: l.Username, DisplayName: displayName, ExpiresAt: when(l.ExpiresAt)}
+	if l.scope != "" {
+		v.DisplayName = l.Username
 	}
+	return v
 }
 
 func (s *Server) authSetup(c echo.Context) error {
@@ -253,7 +292,7 @@ func (s *Server) startSession(c echo.Context, event string, change func(*store.T
 		if err := change(tx); err != nil {
 			return err
 		}
-		session, err = tx.CreateSession(token, AdminUser, s.opts.SessionTTL)
+		session, err = tx.CreateSession(token, AdminUser, remoteHost(c.Request()), s.opts.SessionTTL)
 		return err
 	})
 	if err != nil {
@@ -261,10 +300,16 @@ func (s *Server) startSession(c echo.Context, event string, change func(*store.T
 	}
 	s.hub.recheck() // a new password ends sessions, and so does the bound on their number
 	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
+	c.Set(sessionKey, login{Session: session, token: token})
 	c.SetCookie(s.cookie(c.Request(), token, int(s.opts.SessionTTL.Seconds())))
-	return respond(c, map[string]any{
-		"access_token": token, "token_type": "bearer", "expires_at": when(session.ExpiresAt), "username": session.Username,
-	})
+	return respond(c, startedSession{token, "bearer", when(session.ExpiresAt), session.Username})
+}
+
+type startedSession struct {
+	AccessToken string     `json:"access_token"`
+	TokenType   string     `json:"token_type"`
+	ExpiresAt   *time.Time `json:"expires_at"`
+	Username    string     `json:"username"`
 }
 
 // cookie makes the session's cookie; a negative age, in seconds, takes it back.
@@ -272,7 +317,7 @@ func (s *Server) cookie(r *http.Request, token string, age int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // without TLS a Secure cookie would never come back
 		Name: cookieName, Value: token, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || strings.HasPrefix(s.origins.public, "https://"),
+		Secure: secure(r) || strings.HasPrefix(s.origins.public, "https://"),
 	}
 }
 
@@ -283,5 +328,5 @@ func (s *Server) authLogout(c echo.Context) error {
 	}
 	s.hub.recheck()
 	c.SetCookie(s.cookie(c.Request(), "", -1))
-	return respond(c, map[string]string{"message": "Logged out."})
+	return respond(c, message{"Logged out."})
 }

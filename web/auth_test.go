@@ -110,7 +110,7 @@ func TestEveryCallButTheOpenOnesWantsASession(t *testing.T) {
 		a.call(method, path, nil, as("made-up")).fails(401, "INVALID_TOKEN")
 		a.call(method, path, nil, as(expired)).fails(401, "TOKEN_EXPIRED")
 	}
-	for _, path := range []string{"/", "/healthz", "/api/v1/system/health", "/api/v1/auth/state"} {
+	for _, path := range []string{"/login", "/healthz", "/api/v1/system/health", "/api/v1/auth/state"} {
 		if r := a.call("GET", path, nil, as("")); r.status != 200 {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
 		}

@@ -16,6 +16,12 @@ import (
 // bindTokenTTL is how long a bind command can be run.
 const bindTokenTTL = 5 * time.Minute
 
+type bindCommandView struct {
+	Command   string     `json:"command"`
+	Token     string     `json:"token"`
+	ExpiresAt *time.Time `json:"expires_at"`
+}
+
 // bindCommand makes the command that a person runs on the node to bind its agent.
 func (s *Server) bindCommand(c echo.Context) error {
 	f, err := readOptionalBody(c, bodyLimit)
@@ -54,10 +60,8 @@ func (s *Server) bindCommand(c echo.Context) error {
 		return err
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
-	return respond(c, map[string]any{
-		"command":    "wfm-agent bind --server " + quoted(address) + pin + " --token " + token,
-		"token":      token,
-		"expires_at": when(expires),
+	return respond(c, bindCommandView{
+		Command: "wfm-agent bind --server " + quoted(address) + pin + " --token " + token, Token: token, ExpiresAt: when(expires),
 	})
 }
 
@@ -85,6 +89,10 @@ func quoted(address string) string {
 	return address
 }
 
+type resetView struct {
+	ClientState clientStateView `json:"client_state"`
+}
+
 // resetClient takes the node back to the state before binding and ends its session.
 func (s *Server) resetClient(c echo.Context) error {
 	var f facts
@@ -109,7 +117,7 @@ func (s *Server) resetClient(c echo.Context) error {
 	}
 	s.kick(f.node.ID)
 	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
-	return respond(c, map[string]any{"client_state": f.clientState()})
+	return respond(c, resetView{f.clientState()})
 }
 
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
@@ -122,10 +130,10 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
-	host := s.mqttHost(requestHost(c.Request().Host))
-	caCert, err := s.caCert(host)
+	target, err := s.mqttTarget(requestHost(c.Request().Host))
 	if err != nil {
-		return err
+		s.log.Warn("bind refused: no address to hand out", "err", err)
+		return err // before the token is spent
 	}
 	body, err := readBody(c, bindBodyLimit)
 	if err != nil {
@@ -141,7 +149,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := body.err(); err != nil {
 		return err
 	}
-	client.MQTTHost = host
+	client.MQTTHost = target.Host
 	var bound store.Bound
 	var conf *protocol.DesiredConf
 	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
@@ -155,8 +163,10 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
 	s.kick(bound.Node.ID)  // the session of the agent that was bound before
+	noteID(c, "config_id", bound.Config.ID)
+	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, s.bindResponse(bound, client, caCert, conf))
+	return respond(c, bindResponse(bound, client, target, conf))
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -172,7 +182,7 @@ func bindRefusal(err error) error {
 	return err
 }
 
-func (s *Server) bindResponse(b store.Bound, client store.Client, caCert string, conf *protocol.DesiredConf) protocol.BindResponse {
+func bindResponse(b store.Bound, client store.Client, t MQTTTarget, conf *protocol.DesiredConf) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -181,7 +191,7 @@ func (s *Server) bindResponse(b store.Bound, client store.Client, caCert string,
 			Hostname: client.Hostname, Platform: client.Platform, ClientVersion: client.Version,
 		},
 		MQTT: protocol.BindMQTT{
-			Host: client.MQTTHost, Port: s.opts.MQTTPort, TLS: s.opts.MQTTTLS, CACert: caCert, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
+			Host: t.Host, Port: t.Port, TLS: t.TLS, CACert: t.CACert, Username: n.ID, Password: b.Password, ClientID: protocol.ClientID(n.ID),
 			Topics: protocol.BindTopics{
 				Subscribe: protocol.SubscribeTopics(n.ConfigID, n.ID),
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),

@@ -108,12 +108,13 @@ func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
 	return v
 }
 
+type certificatesView struct {
+	tlsServiceView
+	Certificates []Certificate `json:"certificates"`
+}
+
 func (s *Server) listCertificates(c echo.Context) error {
-	type view struct {
-		tlsServiceView
-		Certificates []Certificate `json:"certificates"`
-	}
-	v := view{tlsServiceView: s.tlsService(), Certificates: []Certificate{}}
+	v := certificatesView{tlsServiceView: s.tlsService(), Certificates: []Certificate{}}
 	if s.opts.Certificates != nil {
 		v.Certificates = append(v.Certificates, s.opts.Certificates.Status().Certificates...)
 	}
@@ -161,23 +162,10 @@ func (s *Server) acmeChallenge(c echo.Context) error {
 	return nil
 }
 
-// mqttHost is the host an agent is told that was itself told of host.
-func (s *Server) mqttHost(host string) string {
-	switch {
-	case s.opts.MQTTHost != "":
-		return s.opts.MQTTHost
-	case host == "" || len(host) > 255: // no name is longer
-		if u, err := url.Parse(s.origins.public); err == nil {
-			return u.Hostname()
-		}
-	}
-	return host
-}
-
 // cover has the certificate cover the host that the agent will be told, which an administrator has
 // just named by asking for the bind command there.
 func (s *Server) cover(host string) error {
-	if !s.opts.MQTTTLS {
+	if !s.brokerTLS() {
 		return nil
 	}
 	return s.opts.Certificates.Cover(s.mqttHost(host))
@@ -195,24 +183,12 @@ func (s *Server) pin(r *http.Request, address *url.URL) string {
 	return ""
 }
 
-// caCert is what an agent needs to trust to connect to host; empty without TLS.
-func (s *Server) caCert(host string) (string, error) {
-	if !s.opts.MQTTTLS {
-		return "", nil
-	}
-	pem, err := s.opts.Certificates.CACert(host)
-	if err != nil {
-		s.log.Warn("bind refused: no certificate to hand out", "host", host, "err", err)
-	}
-	return pem, err
-}
-
 // secured sends people to HTTPS, where it is served. What programs send is refused instead: their
 // token has been in the clear once already, and must not be again.
 func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if s.opts.HTTPSPort == 0 || r.TLS != nil {
+		if s.opts.HTTPSPort == 0 || secure(r) {
 			return next(c)
 		}
 		if !readOnly(r) {

@@ -187,6 +187,7 @@ func (s *Server) cancelCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	noteID(c, "node_id", cmd.NodeID)
 	s.log.Info("command cancelled", "node_id", cmd.NodeID, "command_id", cmd.RequestID, "by", loginOf(c).Username)
 	return s.respondCommand(c, cmd)
 }

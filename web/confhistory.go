@@ -74,7 +74,15 @@ func (s *Server) confVersion(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var v confTextView
+	v, err := s.readConfVersion(c, version, against)
+	if err != nil {
+		return err
+	}
+	return respond(c, v)
+}
+
+// readConfVersion reads the version of the node the path names; against is 0 for the one before it.
+func (s *Server) readConfVersion(c echo.Context, version, against int) (v confTextView, err error) {
 	var former string
 	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
 		this, err := tx.ConfVersion(f.node.ID, version)
@@ -96,14 +104,12 @@ func (s *Server) confVersion(c echo.Context) error {
 		former, err = tx.ConfText(f.node.ID, other.SHA256)
 		return err
 	}); err != nil {
-		return err
+		return v, err
 	}
 	if v.Against != 0 {
-		if v.Diff, err = diff(v.Against, former, version, v.Content); err != nil {
-			return err
-		}
+		v.Diff, err = diff(v.Against, former, version, v.Content)
 	}
-	return respond(c, v)
+	return v, err
 }
 
 func readAgainst(c echo.Context) (int, error) {

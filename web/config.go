@@ -108,6 +108,7 @@ func (s *Server) createConfig(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
+	noteID(c, "config_id", id)
 	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
 	return respond(c, viewConfig(cfg))
 }
@@ -156,6 +157,11 @@ func (s *Server) updateConfig(c echo.Context) error {
 	return respond(c, viewConfig(cfg))
 }
 
+type deletedConfig struct {
+	Message  string `json:"message"`
+	ConfigID string `json:"config_id"`
+}
+
 func (s *Server) deleteConfig(c echo.Context) error {
 	id := c.Param("config_id")
 	var cutOff []string
@@ -169,7 +175,7 @@ func (s *Server) deleteConfig(c echo.Context) error {
 	}
 	s.kick(cutOff...)
 	s.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
-	return respond(c, map[string]string{"message": "The config and its nodes were deleted.", "config_id": id})
+	return respond(c, deletedConfig{"The config and its nodes were deleted.", id})
 }
 
 // dynamicNodes are the nodes of the config that may have a live session.

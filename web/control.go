@@ -50,6 +50,7 @@ func (s *Server) control(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	noteID(c, "request_id", cmd.RequestID)
 	s.log.Info("command given", "node_id", f.node.ID, "action", action, "command_id", cmd.RequestID, "by", loginOf(c).Username)
 	if wait > 0 {
 		if cmd, err = s.await(c, cmd.RequestID, time.Duration(wait)*time.Second); err != nil {
@@ -97,6 +98,11 @@ type skipped struct {
 	Reason string `json:"reason"`
 }
 
+type probedView struct {
+	Dispatched []probed  `json:"dispatched"`
+	Skipped    []skipped `json:"skipped"`
+}
+
 // probeBatch gives every node named a detect; without names, every node of the config that has an
 // agent. One node's refusal is no reason to spare the others.
 func (s *Server) probeBatch(c echo.Context) error {
@@ -136,7 +142,7 @@ func (s *Server) probeBatch(c echo.Context) error {
 			left = append(left, skipped{id, a.code, a.message})
 		}
 	}
-	return respond(c, map[string]any{"dispatched": dispatched, "skipped": left})
+	return respond(c, probedView{dispatched, left})
 }
 
 func (s *Server) probe(c echo.Context, configID, nodeID string) (requestID string, err error) {

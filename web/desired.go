@@ -24,10 +24,6 @@ const (
 	resolveTimeout = 2 * time.Second
 )
 
-// mayWrite reports whether the login may change things, and so may see what a node's config holds:
-// its private key.
-func mayWrite(l login) bool { return l.Username != "" }
-
 // cutOffError is a config that would keep the node from reaching the appliance.
 type cutOffError struct{ warnings []warningView }
 

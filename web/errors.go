@@ -27,6 +27,8 @@ var (
 	errAuthFailed      = errors.New("wrong user name or password")
 	errWrongPassword   = errors.New("wrong current password")
 	errSamePassword    = errors.New("new password equals the current one")
+	errSessionOnly     = errors.New("not for an API token")
+	errReadOnlyToken   = errors.New("API token of scope read")
 	errSetupToken      = errors.New("wrong set-up token")
 	errHostRejected    = errors.New("host not allowed")
 	errOriginRejected  = errors.New("origin not allowed")
@@ -37,6 +39,7 @@ var (
 	errUnknownPath     = errors.New("unknown path")
 	errUnknownMethod   = errors.New("method not allowed")
 	errRolloutAction   = errors.New("no action for a rollout")
+	errNoCA            = errors.New("TLS for agents, but no CA")
 	errNoServerAddress = errors.New("no usable server address")
 	errTLSOff          = errors.New("TLS is off")
 	errHTTPSRequired   = errors.New("request without TLS")
@@ -98,6 +101,13 @@ var answers = []struct {
 	{errHostRejected, answer{403, "PUBLIC_HOST_REJECTED", "This address is not one the appliance answers to; use its public origin, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
 	{errOriginRejected, answer{403, "PUBLIC_ORIGIN_REJECTED", "The request does not come from a page of this appliance; open its own page, or set WFM_PUBLIC_ORIGIN or WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
 
+	{errSessionOnly, answer{403, "FORBIDDEN", "An API token cannot do this; log in as the admin.", nil}},
+	{errReadOnlyToken, answer{403, "FORBIDDEN", "This API token may only read, and no private keys; use one of scope write.", nil}},
+	{store.ErrSessionNotFound, answer{404, "SESSION_NOT_FOUND", "There is no session with this id; it may have ended.", nil}},
+	{store.ErrTokenNotFound, answer{404, "TOKEN_NOT_FOUND", "There is no API token with this id; it may have been deleted.", nil}},
+	{store.ErrTokenNameExists, answer{409, "TOKEN_NAME_EXISTS", "Another API token has this name; choose another.", nil}},
+	{store.ErrTooManyTokens, answer{409, "TOO_MANY_TOKENS", "There are as many API tokens as there may be; delete those nobody uses.", nil}},
+
 	{store.ErrConfigNotFound, answer{404, "CONFIG_NOT_FOUND", "There is no config with this id; it may have been deleted.", nil}},
 	{store.ErrNodeNotFound, answer{404, "NODE_NOT_FOUND", "There is no node with this id; it may have been deleted.", nil}},
 	{store.ErrConfigNameExists, answer{409, "CONFIG_NAME_EXISTS", "Another config has this name; choose another.", nil}},
@@ -121,6 +131,7 @@ var answers = []struct {
 	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
 	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
 	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
+	{errNoCA, answer{409, "MQTT_TLS_CA_NOT_READY", "Agents are to use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.", nil}},
 
 	{store.ErrTLSNotReady, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.", nil}},
 	{store.ErrTLSHost, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is not for the host name this was sent to. Use a name it is for: ask for the bind command at the address agents use, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
@@ -141,6 +152,7 @@ var answers = []struct {
 	{errUnknownPath, answer{404, "NOT_FOUND", "There is nothing at this path; look for a misspelling.", nil}},
 	{errUnknownMethod, answer{405, "METHOD_NOT_ALLOWED", "This path does not take this method; the Allow header names those it takes.", nil}},
 	{errBusy, answer{429, "RATE_LIMITED", "Too many people log in at this moment; try again in a few seconds.", nil}},
+	{errBackupRunning, answer{429, "RATE_LIMITED", "A backup is being downloaded already; wait for its end.", nil}},
 	{context.Canceled, answer{503, "REQUEST_CANCELLED", "The request was given up before it was done.", nil}},
 	{context.DeadlineExceeded, answer{503, "REQUEST_CANCELLED", "The request took too long; try again.", nil}},
 }

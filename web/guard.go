@@ -21,13 +21,14 @@ func requestIDOf(c echo.Context) string {
 	return id
 }
 
-// observe is around every request, known path or not: names it, sets the headers every answer has,
-// and turns a panic into an error.
+// observe is around every request, known path or not: names it, finds out who sent it through our
+// proxies, sets the headers every answer has, and turns a panic into an error.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		id := protocol.NewID("req")
 		c.Set(requestIDKey, id)
+		c.SetRequest(forwarded(c.Request(), s.opts.TrustedProxies))
 		h := c.Response().Header()
 		h.Set("X-Request-Id", id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -37,6 +38,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := s.recovered(next, c); err != nil {
 			c.Error(err)
 		}
+		s.counts.count(c.Path(), c.Response().Status)
 		// The route and not the path: what a client wrote into a path is its own business.
 		s.log.Debug("request", "method", c.Request().Method, "route", c.Path(), "http_status", c.Response().Status,
 			"duration", time.Since(start), "request_id", id)
@@ -110,7 +112,7 @@ func (o origins) allowsHost(host string) bool {
 }
 
 func scheme(r *http.Request) string {
-	if r.TLS != nil {
+	if secure(r) {
 		return "https"
 	}
 	return "http"

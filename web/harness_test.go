@@ -81,7 +81,7 @@ func adminSession(t *testing.T, db *store.DB, ttl time.Duration) (token string) 
 		if err := tx.CreateAdmin(web.AdminUser, "nothing"); err != nil && !errors.Is(err, store.ErrAdminExists) {
 			return err
 		}
-		_, err := tx.CreateSession(token, web.AdminUser, ttl)
+		_, err := tx.CreateSession(token, web.AdminUser, "192.0.2.1", ttl)
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ const (
 	eventLogCreated   = "control.log.created"
 	eventLogUpdated   = "control.log.updated"
 	eventRollout      = "rollout.updated"
+	eventSettings     = "settings.mqtt.updated"
 	eventSystemStatus = "system.status.updated"
 	eventClock        = "system.clock.sync"
 	eventResync       = "system.resync"

@@ -210,6 +210,7 @@ func (s *Server) createNode(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
+	noteID(c, "node_id", id)
 	s.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
 	return respond(c, f.view())
 }
@@ -253,6 +254,11 @@ func (s *Server) updateNode(c echo.Context) error {
 	return respond(c, f.view())
 }
 
+type deletedNode struct {
+	Message string `json:"message"`
+	NodeID  string `json:"node_id"`
+}
+
 func (s *Server) deleteNode(c echo.Context) error {
 	var node store.Node
 	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
@@ -265,5 +271,5 @@ func (s *Server) deleteNode(c echo.Context) error {
 	}
 	s.kick(node.ID)
 	s.log.Info("node deleted", "node_id", node.ID, "by", loginOf(c).Username)
-	return respond(c, map[string]string{"message": "The node was deleted.", "node_id": node.ID})
+	return respond(c, deletedNode{"The node was deleted.", node.ID})
 }

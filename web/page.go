@@ -1,53 +1,168 @@
 package web
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"html/template"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/ui"
 )
 
-// pageText is the whole page: no script, no style, nothing to load.
-var pageText = template.Must(template.New("page").Parse(`<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>WFM Appliance</title>
-</head>
-<body>
-<h1>WFM Appliance</h1>
-<p>The HTTP API is up, below <code>/api/v1</code>. This version has no admin page.</p>
-{{if .SetupRequired}}<h2>Set-up is needed</h2>
-<p>There is no admin account yet. The appliance printed a set-up token when it started; make the account with it
-and a password of at least {{.MinPassword}} characters:</p>
-<pre>curl -H 'Content-Type: application/json' \
-  -d '{"setup_token":"&hellip;","password":"&hellip;"}' \
-  {{.Address}}/api/v1/auth/setup</pre>
-{{else}}<p>The admin account is set up. Log in with <code>POST /api/v1/auth/login</code>.</p>
-{{end}}</body>
-</html>
-`))
+// pagePolicy is the Content-Security-Policy of pages: everything comes from here, nothing is inline.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-func (s *Server) page(c echo.Context) error {
-	_, err := s.admin()
-	if err != nil && !errors.Is(err, store.ErrNoAdmin) {
+// maxPageQuery bounds, in bytes, what a page takes from its address.
+const maxPageQuery = 200
+
+// pages are the routes of the admin page. They only read: whatever a page changes, it changes by
+// the calls of table.
+func (s *Server) pages() []route {
+	const get = http.MethodGet
+	return []route{
+		{get, "/static/:name", accessGuarded, s.static},
+		{http.MethodPost, pathQR, accessSession, s.qr},
+		{get, "/setup", accessGuarded, s.page(s.setupPage)},
+		{get, "/login", accessGuarded, s.page(s.loginPage)},
+		{get, "/", accessGuarded, s.page(s.known(s.overviewPage))},
+		{get, "/configs/:config_id", accessGuarded, s.page(s.known(s.configPage))},
+		{get, "/configs/:config_id/nodes/:node_id", accessGuarded, s.page(s.known(s.nodePage))},
+		{get, "/configs/:config_id/nodes/:node_id/conf", accessGuarded, s.page(s.known(s.confPage))},
+		{get, "/configs/:config_id/rollout", accessGuarded, s.page(s.known(s.newRolloutPage))},
+		{get, "/settings", accessGuarded, s.page(s.known(s.settingsPage))},
+		{get, "/audit", accessGuarded, s.page(s.known(s.auditPage))},
+		{get, "/rollouts", accessGuarded, s.page(s.known(s.rolloutsPage))},
+		{get, "/rollouts/:rollout_id", accessGuarded, s.page(s.known(s.rolloutPage))},
+		{get, "/commands/:request_id", accessGuarded, s.page(s.known(s.commandPage))},
+	}
+}
+
+// show is what a page's handler makes: a template and what it shows, or the address to go to.
+type show struct {
+	template string
+	ui.Page
+	goTo string
+}
+
+// page answers with the page, and with a page for every error.
+func (s *Server) page(build func(echo.Context) (show, error)) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		v, err := build(c)
+		if err != nil {
+			return s.errorPage(c, err)
+		}
+		if v.goTo != "" {
+			return c.Redirect(http.StatusSeeOther, v.goTo)
+		}
+		return s.render(c, http.StatusOK, v)
+	}
+}
+
+func (s *Server) render(c echo.Context, status int, v show) error {
+	v.User, v.Version = loginOf(c).Username, s.opts.Version
+	body, err := ui.Render(v.template, v.Page)
+	if err != nil {
 		return err
 	}
-	address, err2 := s.serverAddress(c, nil)
-	if err2 != nil {
-		address = "http://<this host>"
+	c.Response().Header().Set("Content-Security-Policy", pagePolicy)
+	return c.HTMLBlob(status, body)
+}
+
+// known is a page for who is logged in. Others are taken to where they can be.
+func (s *Server) known(build func(echo.Context) (show, error)) func(echo.Context) (show, error) {
+	return func(c echo.Context) (show, error) {
+		l, _, err := s.authenticate(c.Request())
+		switch {
+		case errors.Is(err, store.ErrNoAdmin):
+			return show{goTo: "/setup"}, nil
+		case errors.Is(err, errAuthRequired), errors.Is(err, errInvalidToken), errors.Is(err, errTokenExpired):
+			return show{goTo: "/login?next=" + url.QueryEscape(c.Request().URL.RequestURI())}, nil
+		case err != nil:
+			return show{}, err
+		}
+		c.Set(sessionKey, l)
+		return build(c)
 	}
-	var page bytes.Buffer
-	if err := pageText.Execute(&page, map[string]any{
-		"SetupRequired": err != nil, "MinPassword": minPassword, "Address": address,
-	}); err != nil {
-		return fmt.Errorf("render page: %w", err)
+}
+
+func (s *Server) errorPage(c echo.Context, err error) error {
+	a := translate(err)
+	v := map[string]string{"Title": http.StatusText(a.status), "Message": a.message}
+	if a.code == codeInternal {
+		s.log.Error("page failed", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
+		v["RequestID"] = requestIDOf(c)
 	}
-	return c.HTMLBlob(http.StatusOK, page.Bytes())
+	return s.render(c, a.status, show{template: "error", Page: ui.Page{Title: v["Title"], Body: v}})
+}
+
+func (s *Server) static(c echo.Context) error {
+	a, ok := ui.Static(c.Param("name"))
+	if !ok {
+		return errUnknownPath
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-cache") // kept, but asked for: a new version comes with the binary
+	h.Set("ETag", a.ETag)
+	if c.Request().Header.Get("If-None-Match") == a.ETag {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return c.Blob(http.StatusOK, a.Type, a.Content)
+}
+
+// qr draws a text, for the script that has just got it: a bind command is in no address.
+func (s *Server) qr(c echo.Context) error {
+	f, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	text := f.need("text", line(1, 1000))
+	if err := f.err(); err != nil {
+		return err
+	}
+	svg, err := ui.QR(text)
+	if err != nil {
+		return &invalidError{fields: map[string]string{"text": "is too long"}}
+	}
+	return c.Blob(http.StatusOK, "image/svg+xml", []byte(svg))
+}
+
+func (s *Server) setupPage(echo.Context) (show, error) {
+	_, err := s.admin()
+	if err != nil && !errors.Is(err, store.ErrNoAdmin) {
+		return show{}, err
+	}
+	return show{template: "setup", Page: ui.Page{Title: "Set-up", Body: map[string]any{
+		"Possible": err != nil, "MinPassword": minPassword,
+	}}}, nil
+}
+
+func (s *Server) loginPage(c echo.Context) (show, error) {
+	if _, err := s.admin(); errors.Is(err, store.ErrNoAdmin) {
+		return show{goTo: "/setup"}, nil
+	}
+	return show{template: "login", Page: ui.Page{Title: "Log in", Body: map[string]any{"Next": ownPath(c.QueryParam("next"))}}}, nil
+}
+
+// ownPath is path if it leads to a page of ours, else the overview. A link must not be able to send
+// who logs in to another host; browsers take a backslash for a slash, and drop controls.
+func ownPath(path string) string {
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsFunc(path, func(r rune) bool {
+		return r <= ' ' || r == '\\' || r == '{'
+	}) {
+		return "/"
+	}
+	return path
+}
+
+// pageQuery is a value of the address, cut to what is sensible.
+func pageQuery(c echo.Context, name string) string {
+	v := strings.TrimSpace(c.QueryParam(name))
+	if len(v) > maxPageQuery {
+		return ""
+	}
+	return v
 }

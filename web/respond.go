@@ -27,6 +27,11 @@ type failure struct {
 	} `json:"error"`
 }
 
+// message is the data of an answer that has nothing else to tell.
+type message struct {
+	Message string `json:"message"`
+}
+
 func respond(c echo.Context, data any) error {
 	return writeJSON(c, http.StatusOK, success{Success: true, Data: data})
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 )
@@ -13,7 +14,9 @@ type access int
 const (
 	accessOpen    access = iota // nothing, whatever Host it names, also without TLS: health, the bind exchange
 	accessGuarded               // Host and Origin pass the check
-	accessSession               // that, and a valid session
+	accessSession               // that, and a session or an API token, which must have the scope write for a write
+	accessWrite                 // that, and the scope write: what it reads holds private keys
+	accessAdmin                 // that, and a session: no API token
 )
 
 type route struct {
@@ -22,7 +25,23 @@ type route struct {
 	handle       echo.HandlerFunc
 }
 
+// audited reports whether requests to the route are written down: whatever may change something,
+// the bind exchange, and the copy of all secrets.
+func (r route) audited() bool {
+	switch {
+	case r.access == accessOpen:
+		return strings.HasPrefix(r.path, "/api/client/")
+	case r.path == pathBackup:
+		return true
+	case r.path == pathQR:
+		return false // it draws
+	}
+	return r.method != http.MethodGet
+}
+
 const (
+	pathBackup = "/api/v1/system/backup"
+	pathQR     = "/ui/qr"
 	pathConfig = "/api/v1/configs/:config_id"
 	pathNode   = pathConfig + "/nodes/:node_id"
 )
@@ -30,7 +49,6 @@ const (
 func (s *Server) table() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	return []route{
-		{get, "/", accessGuarded, s.page},
 		{get, "/healthz", accessOpen, s.healthz},
 		{get, "/.well-known/acme-challenge/:token", accessOpen, s.acmeChallenge},
 		{get, "/readyz", accessOpen, s.readyz},
@@ -41,9 +59,17 @@ func (s *Server) table() []route {
 		{get, "/api/v1/auth/state", accessGuarded, s.authState},
 		{post, "/api/v1/auth/setup", accessGuarded, s.authSetup},
 		{post, "/api/v1/auth/login", accessGuarded, s.authLogin},
-		{post, "/api/v1/auth/logout", accessSession, s.authLogout},
+		{post, "/api/v1/auth/logout", accessAdmin, s.authLogout},
 		{get, "/api/v1/auth/session", accessSession, s.authSession},
-		{post, "/api/v1/auth/password", accessSession, s.authPassword},
+		{post, "/api/v1/auth/password", accessAdmin, s.authPassword},
+		{get, "/api/v1/auth/sessions", accessAdmin, s.listSessions},
+		{del, "/api/v1/auth/sessions", accessAdmin, s.endOtherSessions},
+		{del, "/api/v1/auth/sessions/:id", accessAdmin, s.endSession},
+		{get, "/api/v1/auth/tokens", accessAdmin, s.listTokens},
+		{post, "/api/v1/auth/tokens", accessAdmin, s.createToken},
+		{del, "/api/v1/auth/tokens/:id", accessAdmin, s.deleteToken},
+		{get, "/api/v1/audit", accessSession, s.listAudit},
+		{get, "/api/v1/audit/export", accessSession, s.exportAudit},
 
 		{get, "/api/v1/configs", accessSession, s.listConfigs},
 		{post, "/api/v1/configs", accessSession, s.createConfig},
@@ -81,10 +107,16 @@ func (s *Server) table() []route {
 		{get, pathNode + "/endpoint/events", accessSession, s.endpointEvents},
 		{get, pathNode + "/endpoint/history", accessSession, s.endpointHistory},
 
+		{get, "/api/v1/settings/mqtt", accessSession, s.getMQTTSettings},
+		{put, "/api/v1/settings/mqtt", accessSession, s.putMQTTSettings},
+		{post, "/api/v1/settings/mqtt/test", accessSession, s.testMQTTSettings},
+		{get, "/metrics", accessSession, s.metrics},
+		{get, "/api/v1/system/activity", accessSession, s.systemActivity},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
 		{get, "/api/v1/system/certificates", accessSession, s.listCertificates},
 		{post, "/api/v1/system/certificates/renew", accessSession, s.renewCertificates},
 		{get, "/api/v1/system/ca.pem", accessOpen, s.caCertificate},
+		{get, pathBackup, accessWrite, s.backup},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},
 
 		{get, "/api/v1/rollouts/:rollout_id", accessSession, s.getRollout},
@@ -104,10 +136,16 @@ func (s *Server) routes() http.Handler {
 	e.Logger.SetOutput(io.Discard) // what is worth logging goes to s.log
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.observe)
-	for _, r := range s.table() {
-		h := r.handle
-		if r.access == accessSession {
-			h = s.withSession(h)
+	for _, r := range append(s.table(), s.pages()...) {
+		h, loggedIn := r.handle, r.access >= accessSession
+		switch {
+		case r.audited() && loggedIn:
+			h = s.audited(h)
+		case r.audited():
+			h = s.auditedStranger(h)
+		}
+		if loggedIn {
+			h = s.withLogin(r.access, h)
 		}
 		if r.access != accessOpen {
 			h = s.guarded(s.secured(h))

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -97,6 +98,17 @@ func secret(v string) (clean, problem string) {
 // shellSafeURL are the addresses that stand on a command line as they are; brackets, around an
 // IPv6 address, need quoting.
 var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$`)
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+// mqttHost takes a host name, an address or nothing.
+func mqttHost(v string) (clean, problem string) {
+	v = strings.TrimSpace(v)
+	if _, err := netip.ParseAddr(v); v != "" && err != nil && (len(v) > 253 || !hostName.MatchString(v)) {
+		return "", "must be a host name or an IP address, without scheme and port"
+	}
+	return v, ""
+}
 
 func serverURL(v string) (clean, problem string) {
 	v = strings.TrimRight(strings.TrimSpace(v), "/")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -56,6 +57,9 @@ type Options struct {
 	// stands in bind commands. ExtraAllowedOrigins pass the check too. See [ParseOrigin].
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
+	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for. See
+	// [ParseProxies].
+	TrustedProxies []netip.Prefix
 	// MQTTHost and MQTTPort are what bind hands to an agent. An empty host means the host the bind
 	// request was sent to.
 	MQTTHost string
@@ -63,13 +67,16 @@ type Options struct {
 	// Resolver tells what MQTTHost resolves to, to warn of configs that would cut a node off.
 	// Default: net.DefaultResolver.
 	Resolver *net.Resolver
-	// MQTTTLS has bind hand out TLS: MQTTPort is the port for it then, and what Certificates say is
-	// to be trusted.
+	// MQTTTLS has bind hand out TLS, unless settings/mqtt say otherwise: MQTTPort is the port for it
+	// then, and what Certificates say is to be trusted.
 	MQTTTLS bool
 	// Certificates may be nil while nothing is served with TLS.
 	Certificates Certificates
 	// HTTPSPort is where people are redirected to from HTTP. 0: nowhere.
 	HTTPSPort int
+	// TestMQTT does once what an agent does to reach the target; its error says what to do. May be
+	// nil while MQTTEnabled is false.
+	TestMQTT func(ctx context.Context, t MQTTTarget) error
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string
@@ -104,6 +111,9 @@ type BrokerStatus struct {
 	LastError       string
 	LastConnectedAt time.Time
 	Mode            string // embedded, external or disabled
+	Sessions        int    // live MQTT sessions
+	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not stored.
+	MessagesIn, MessagesOut, MessagesRefused uint64
 }
 
 // Presence is whether a node is reachable, why, and whether its tunnel runs.
@@ -131,6 +141,13 @@ type Server struct {
 	logins  *limiter // failed attempts to prove to be the admin
 	binds   *limiter // bind requests
 	hub     *hub
+	audit   *auditor
+	uses    tokenUses
+	backups chan struct{} // has room for one
+	counts  requestCounts
+	recent  activity
+	sampler sync.Once
+	running sync.WaitGroup // what runs beside requests
 	handler http.Handler
 	http    *http.Server
 
@@ -156,6 +173,8 @@ func New(o Options) *Server {
 		hasher:  newHasher(),
 		logins:  newLimiter(10, 5),
 		binds:   newLimiter(20, 10),
+		audit:   newAuditor(o.Store),
+		backups: make(chan struct{}, 1),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
@@ -178,6 +197,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Serve answers requests that come in on l until Shutdown, and closes l. It may be called for
 // several listeners. It returns nil after Shutdown.
 func (s *Server) Serve(l net.Listener) error {
+	s.sampler.Do(func() {
+		s.running.Go(func() { s.recent.run(s.stopping.Done(), s.readGauges) })
+	})
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
 	}
@@ -189,6 +211,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	s.hub.wait()
+	s.running.Wait()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())

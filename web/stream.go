@@ -104,20 +104,12 @@ func lastEventID(r *http.Request) string {
 	return r.URL.Query().Get("last_event_id")
 }
 
-// sessionLives returns why the token is no session any more. Errors: errInvalidToken,
+// sessionLives returns why nobody is logged in with the token any more. Errors: errInvalidToken,
 // errTokenExpired.
 func (s *Server) sessionLives(token string) error {
 	return s.opts.Store.View(func(tx *store.Tx) error {
-		session, ok, err := tx.Session(token)
-		switch {
-		case err != nil:
-			return err
-		case !ok:
-			return errInvalidToken
-		case !tx.Now().Before(session.ExpiresAt):
-			return errTokenExpired
-		}
-		return nil
+		_, err := findLogin(tx, token)
+		return err
 	})
 }
 
@@ -136,8 +128,12 @@ func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, beg
 	}
 	clock := time.NewTicker(clockInterval)
 	defer clock.Stop()
-	expiry := time.NewTimer(time.Until(expires))
-	defer expiry.Stop()
+	var expiry <-chan time.Time // never, for an API token without an end
+	if !expires.IsZero() {
+		timer := time.NewTimer(time.Until(expires))
+		defer timer.Stop()
+		expiry = timer.C
+	}
 	for {
 		var out []frame
 		select {
@@ -150,7 +146,7 @@ func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, beg
 			if err := s.sessionLives(st.token); err != nil {
 				return err
 			}
-		case <-expiry.C:
+		case <-expiry:
 			if err := s.sessionLives(st.token); err != nil {
 				return err
 			}
@@ -324,6 +320,8 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs []str
 					return err
 				}
 				events = append(events, event{eventRollout, rolloutPayload{configRef{c.ConfigID}, viewRollout(r)}})
+			case store.ChangeSettings:
+				events = append(events, event{eventSettings, struct{}{}})
 			case store.ChangeEvidence, store.ChangeJournal:
 				// A heartbeat changes nothing that anybody sees.
 			}

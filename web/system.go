@@ -12,10 +12,15 @@ import (
 	"wfm/store"
 )
 
+type healthView struct {
+	Status    string     `json:"status"`
+	Service   string     `json:"service"`
+	Version   string     `json:"version"`
+	Timestamp *time.Time `json:"timestamp"`
+}
+
 func (s *Server) health(c echo.Context) error {
-	return respond(c, map[string]any{
-		"status": "ok", "service": "wfm", "version": s.opts.Version, "timestamp": when(time.Now()),
-	})
+	return respond(c, healthView{"ok", "wfm", s.opts.Version, when(time.Now())})
 }
 
 // healthz says that the process answers, and nothing about what it depends on.
@@ -173,11 +178,15 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 	if err != nil {
 		return systemStatusView{}, err
 	}
-	v.Services = systemServices{
+	v.Services = s.services()
+	return v, nil
+}
+
+func (s *Server) services() systemServices {
+	return systemServices{
 		Store: s.storeService(),
 		MQTT:  s.mqttService(),
 		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
 		TLS:   s.tlsService(),
 	}
-	return v, nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -39,11 +40,13 @@ type Options struct {
 type Broker struct {
 	server   *mqtt.Server
 	backend  *mqtt.Client // publishes our commands
+	hook     *hooks.Hook
 	registry *hooks.Registry
 	plain    net.Listener // nil without
 	secure   net.Listener // nil without
 	log      *slog.Logger
 	started  time.Time
+	sent     atomic.Uint64
 
 	stopOnce sync.Once
 	stopped  chan struct{}
@@ -108,7 +111,7 @@ func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
 		return nil, fmt.Errorf("add the broker's listener: %w", err)
 	}
 	b := &Broker{
-		server: server, registry: hook.Registry(), plain: plain, secure: secure, log: o.Logger,
+		server: server, hook: hook, registry: hook.Registry(), plain: plain, secure: secure, log: o.Logger,
 		stopped: make(chan struct{}),
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
@@ -200,7 +203,15 @@ func (b *Broker) Publish(topic protocol.Topic, message []byte, expiry time.Durat
 	case !taken:
 		return fmt.Errorf("publish to %s: %w", topic, ErrNotConnected)
 	}
+	b.sent.Add(1)
 	return nil
+}
+
+// Messages counts since the start: what nodes have published and was stored, what was handed to
+// them, and what they have published and was not stored.
+func (b *Broker) Messages() (in, out, refused uint64) {
+	in, refused = b.hook.Messages()
+	return in, b.sent.Load(), refused
 }
 
 // Kick ends the node's live session and returns when nothing of it is left. The caller has

@@ -132,7 +132,7 @@ func (t *Tracker) note(c store.Change) {
 		}
 	case store.ChangeNode, store.ChangeEvidence:
 		t.look[c.NodeID] = struct{}{}
-	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal, store.ChangeApply, store.ChangeRollout:
+	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal, store.ChangeApply, store.ChangeRollout, store.ChangeSettings:
 		// They are no evidence.
 	}
 }

@@ -42,6 +42,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return certsCommand(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "agent":
 		return agentcmd.Run(ctx, "wfm agent", args[1:], stdin, stdout, stderr)
+	case "audit":
+		return audit(args[1:], stdin, stdout, stderr)
 	case "version", "--version", "-version":
 		fmt.Fprintln(stdout, "wfm", buildinfo.Version())
 		return exitOK
@@ -60,6 +62,7 @@ Usage:
   wfm serve [flags]   run the appliance: MQTT broker, API and admin page
   wfm certs …         list, renew and export TLS certificates, see `+"`wfm certs help`"+`
   wfm agent …         the agent that runs on a node, see `+"`wfm agent help`"+`
+  wfm audit verify    check an exported audit log, see `+"`wfm audit help`"+`
   wfm version         print the version
   wfm help            show this
 

@@ -101,16 +101,14 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 	}
 	fmt.Fprintf(w, "  data          %s\n", dir)
 	if token := a.SetupToken(); token != "" {
+		// The token is the link's fragment, which no log on the way gets to see.
 		fmt.Fprintf(w, `
-There is no admin password yet. Set it with this token, which is valid until the appliance stops:
-  setup token   %s
-`, token)
+There is no admin password yet. Set it with this link, which works until the appliance stops:
+  setup link    %s/setup#%s
+`, url, token)
 		if trust != "" {
-			fmt.Fprintf(w, "  curl -sS %s/api/v1/system/ca.pem -o wfm-ca.pem\n", plain)
+			fmt.Fprintf(w, "  its CA        %s/api/v1/system/ca.pem (browsers do not know it and will ask)\n", plain)
 		}
-		fmt.Fprintf(w, `  curl -sS%s %s/api/v1/auth/setup -H 'Content-Type: application/json' \
-    -d '{"setup_token":"%s","password":"at least 10 characters"}'
-`, trust, url, token)
 	}
 }
 

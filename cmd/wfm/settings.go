@@ -61,6 +61,10 @@ func serverSettings() []setting {
 			}
 			return checkOrigins(s.ExtraAllowedOrigins...)
 		}},
+		{"trusted-proxies", "WFM_TRUSTED_PROXIES", "", "addresses or networks of reverse proxies, separated by commas; X-Forwarded-For and -Proto count from these only", func(s *settings, v string) (err error) {
+			s.TrustedProxies, err = web.ParseProxies(v)
+			return err
+		}},
 		{"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: flags are seen by all)", func(s *settings, v string) error {
 			s.AdminPassword = v
 			return nil

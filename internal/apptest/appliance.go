@@ -47,9 +47,27 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 	return a
 }
 
+// StartNew starts an appliance without an admin account, and returns the link that sets it up. Token
+// is empty.
+func StartNew(t *testing.T, env ...string) (a *Appliance, setupLink string) {
+	t.Helper()
+	dir := t.TempDir()
+	a = &Appliance{Dir: dir, Client: http.DefaultClient, env: append([]string{
+		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + FreePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + FreePort(t),
+	}, env...)}
+	a.spawn(t)
+	return a, strings.Fields(a.Expect(t, "setup link"))[2]
+}
+
 // Restart starts the appliance again, on the same ports and data, after it has ended. env adds to
 // what it was started with.
 func (a *Appliance) Restart(t *testing.T, env ...string) {
+	t.Helper()
+	a.spawn(t, env...)
+	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
+}
+
+func (a *Appliance) spawn(t *testing.T, env ...string) {
 	t.Helper()
 	a.Process = Spawn(t, append(a.env, env...), Binary("wfm"), "serve")
 	a.URL = strings.TrimSuffix(strings.Fields(a.Expect(t, "page and API"))[3], "/")
@@ -66,7 +84,6 @@ func (a *Appliance) Restart(t *testing.T, env ...string) {
 	if line := find(a.Output(), "MQTT with TLS"); line != "" {
 		_, a.TLSPort, _ = net.SplitHostPort(strings.Fields(line)[3])
 	}
-	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
 }
 
 // PlainURL is the appliance's address without TLS.

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"wfm/store"
+)
+
+func auditUsage(w io.Writer) {
+	fmt.Fprint(w, `Check an exported audit log: that no line was changed, left out or put in.
+
+Usage:
+  wfm audit verify [FILE]    FILE is what GET /api/v1/audit/export answers; default: standard input
+
+It prints the number and the hash of the newest entry. Keep them: a later export that does not have
+that entry with that hash was cut off or made anew.
+
+Example:
+  curl -fsS -H "Authorization: Bearer $TOKEN" http://localhost:8000/api/v1/audit/export | wfm audit verify
+`)
+}
+
+func audit(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] != "verify" || len(args) > 2 {
+		if len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+			auditUsage(stdout)
+			return exitOK
+		}
+		auditUsage(stderr)
+		return exitUsage
+	}
+	if len(args) == 2 {
+		f, err := os.Open(args[1])
+		if err != nil {
+			fmt.Fprintln(stderr, "wfm audit verify:", err)
+			return exitFailure
+		}
+		defer f.Close()
+		stdin = f
+	}
+	p, err := store.VerifyAudit(stdin)
+	switch {
+	case errors.Is(err, store.ErrAuditBroken):
+		fmt.Fprintln(stderr, "wfm audit verify:", err)
+		return exitFailure
+	case err != nil:
+		fmt.Fprintln(stderr, "wfm audit verify: this is no exported audit log:", err)
+		return exitFailure
+	case p.Entries == 0:
+		fmt.Fprintln(stdout, "intact: no entries")
+		return exitOK
+	}
+	fmt.Fprintf(stdout, "intact: %d entries, %d to %d\nnewest: %d %s\n", p.Entries, p.First, p.Last, p.Last, p.Head)
+	if p.Previous != "" {
+		fmt.Fprintf(stdout, "older entries made room; the last of them was %d %s\n", p.First-1, p.Previous)
+	}
+	return exitOK
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	cdpnet "github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"wfm/internal/apptest"
+)
+
+// screens are the sizes every page must work at.
+var screens = []struct {
+	name          string
+	width, height int64
+}{{"desktop", 1280, 800}, {"phone", 390, 844}}
+
+// browser is one tab of a headless Chromium. What a page must never do fails the test at its end:
+// an error of a script, a breach of the Content-Security-Policy, a request to another host.
+type browser struct {
+	t      *testing.T
+	ctx    context.Context
+	origin string
+	name   string // of the screenshots
+	mu     sync.Mutex
+	faults []string
+}
+
+func openBrowser(t *testing.T, origin, name string, width, height int64) *browser {
+	t.Helper()
+	apptest.Need(t, "chromium")
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
+		chromedp.WindowSize(int(width), int(height)), chromedp.Flag("disable-dev-shm-usage", true))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	b := &browser{t: t, ctx: ctx, origin: origin, name: name}
+	if err := chromedp.Listen(ctx, b.watch); err != nil { // starts the browser
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, f := range b.faults {
+			t.Error(f)
+		}
+		if t.Failed() {
+			b.shot("failed")
+		}
+	})
+	return b
+}
+
+func (b *browser) watch(event any) {
+	fault := ""
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		fault = fmt.Sprintf("script: %s line %d", e.ExceptionDetails.Text, e.ExceptionDetails.LineNumber+1)
+		if e.ExceptionDetails.Exception != nil {
+			fault += ": " + e.ExceptionDetails.Exception.Description
+		}
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+			fault = fmt.Sprintf("console: %s", e.Args[0].Value)
+		}
+	case *log.EventEntryAdded:
+		// That the API refuses what it must is no fault of the page.
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+			fault = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+		}
+	case *page.EventJavascriptDialogOpening:
+		fault = "dialog: " + e.Message
+	case *cdpnet.EventRequestWillBeSent:
+		if u := e.Request.URL; !strings.HasPrefix(u, b.origin+"/") && !strings.HasPrefix(u, "data:") {
+			fault = "request to elsewhere: " + u
+		}
+	}
+	if fault != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.faults = append(b.faults, fault)
+	}
+}
+
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(b.origin + path)) }
+
+// eval returns what the expression says, which may be a promise.
+func (b *browser) eval(expression string) any {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression[:min(len(expression), 200)], err)
+	}
+	return v
+}
+
+// see waits until the page's text contains each of the texts.
+func (b *browser) see(texts ...string) {
+	b.t.Helper()
+	for _, text := range texts {
+		b.until("document.body && document.body.innerText.includes(" + quote(text) + ")")
+	}
+}
+
+// until waits for the condition, whatever page is open meanwhile.
+func (b *browser) until(condition string) {
+	b.t.Helper()
+	apptest.Eventually(b.t, func() bool {
+		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+condition+")"))
+		return ok && err == nil // an error: between two pages
+	}, func() string {
+		text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string]("location.pathname + '\\n' + document.body.innerText"))
+		return "never became true: " + condition + "\non " + text
+	})
+}
+
+func (b *browser) click(selector string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+}
+
+// fill types the text in place of what the field has.
+func (b *browser) fill(selector, text string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+	b.eval("document.querySelector(" + quote(selector) + ").focus(); document.activeElement.select()")
+	if _, err := chromedp.Call(b.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// keys presses keys, wherever the focus is.
+func (b *browser) keys(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
+
+// focused is the text of what has the focus.
+func (b *browser) focused() string {
+	b.t.Helper()
+	return b.eval("document.activeElement.innerText.trim()").(string)
+}
+
+func (b *browser) text(selector string) string {
+	b.t.Helper()
+	return b.eval("document.querySelector(" + quote(selector) + ").textContent").(string)
+}
+
+// shot keeps a picture of the whole page among the artifacts.
+func (b *browser) shot(name string) {
+	b.t.Helper()
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.t.Log(err)
+		return
+	}
+	dir := filepath.Join("..", "..", "artifacts")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+"-"+b.name+".png"), picture, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) dark(on bool) {
+	b.t.Helper()
+	scheme := "light"
+	if on {
+		scheme = "dark"
+	}
+	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// inspect wants a page that everybody can use, in both themes, that fits the screen, and keeps its picture.
+func (b *browser) inspect(name string) {
+	b.t.Helper()
+	for _, dark := range []bool{false, true} {
+		b.dark(dark)
+		if dark {
+			name += "-dark"
+		}
+		b.shot(name)
+		b.accessible(name)
+	}
+	b.dark(false)
+	if wide := b.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide != 0.0 {
+		b.t.Errorf("%s is %v pixels wider than the screen", name, wide)
+	}
+}
+
+// accessible wants nothing that axe finds serious or critical.
+func (b *browser) accessible(name string) {
+	b.t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", "..", "web", "ui", "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		if os.Getenv("WFM_CI") != "" {
+			b.t.Fatal("axe-core is not installed: run npm ci in web/ui")
+		}
+		b.t.Log("axe-core is not installed: run npm ci in web/ui to have the pages checked with it")
+		return
+	}
+	b.do(chromedp.Evaluate[chromedp.Void](string(source)))
+	found := b.eval(`axe.run(document, {resultTypes: ['violations']}).then(r => JSON.stringify(r.violations
+		.filter(v => ['serious', 'critical'].includes(v.impact))
+		.map(v => v.id + ': ' + v.help + ' ' + v.nodes.map(n => n.target + ' ' + n.failureSummary).join('; '))))`).(string)
+	if found != "[]" {
+		b.t.Errorf("%s, %s: %s", b.name, name, found)
+	}
+}
+
+func quote(s string) string {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
+}

@@ -1,0 +1,324 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp/kb"
+
+	"wfm/internal/apptest"
+)
+
+// The whole first session, as a person has it: with nothing but the browser and the node's shell.
+func TestFirstSessionInTheBrowser(t *testing.T) {
+	apptest.NeedRoot(t)
+	apptest.Need(t, "chromium", "wg", "wg-quick", "wireguard-go", "ip")
+	for _, screen := range screens {
+		t.Run(screen.name, func(t *testing.T) {
+			a, link := apptest.StartNew(t)
+			b := openBrowser(t, a.URL, screen.name, screen.width, screen.height)
+			firstSession(t, a, b, link)
+		})
+	}
+}
+
+func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link string) {
+	t.Helper()
+	// Set-up needs the link; the front page leads there, without the token.
+	b.open("/")
+	b.see("Set up the appliance", "Set-up token")
+	b.inspect("setup")
+	b.open(strings.TrimPrefix(link, a.URL))
+	b.fill("input[name=password]", apptest.Password)
+	b.click("#setup button")
+	b.see("Overview", "No config yet.")
+	b.inspect("overview-empty")
+
+	b.click("[data-open=new-config]")
+	b.fill("#new-config input[name=name]", "home")
+	b.shot("new-config")
+	b.click("#new-config .primary")
+	b.see("No node yet.")
+	b.inspect("config-empty")
+	b.click("[data-open=new-node]")
+	b.fill("#new-node input[name=name]", "router")
+	b.fill("#new-node input[name=interface_name]", "wfmpage0")
+	b.fill("#new-node input[name=tags]", "edge, attic")
+	b.click("#new-node .primary")
+
+	b.see("Bind an agent", "Make bind command")
+	b.inspect("node-unbound")
+	bindAndRun(t, a, b)
+}
+
+func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
+	t.Helper()
+	b.click("#bind-form button.primary")
+	b.see("Valid for 4:5")
+	b.until("document.querySelector('img.qr').naturalWidth > 0")
+	b.inspect("node-bind")
+	ids := strings.Split(b.eval("location.pathname").(string), "/")
+	n := &apptest.Node{Appliance: a, ConfigID: ids[2], ID: ids[4], Interface: "wfmpage0", AgentDir: t.TempDir()}
+	command := strings.Fields(b.text("#bind-command"))
+	out, code := apptest.Run(t, apptest.Binary(command[0]), append(command[1:], "--dir", n.AgentDir)...)
+	if code != 0 {
+		t.Fatalf("%q: %s", command, out)
+	}
+
+	// The page follows by itself from here on.
+	b.eval("window.notReloaded = true")
+	b.see("Waiting for the first signal")
+	b.inspect("node-waiting")
+	apptest.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir).Expect(t, "msg=connected")
+	b.see("Control", "Online because its MQTT connection is open")
+
+	writeConfig(t, b)
+	b.eval("window.notReloaded = true")
+	b.click("#sync button")
+	b.see("Push config")
+	b.click("[value=push_config]")
+	b.see("the config stored")
+	b.click("#confirm [value=yes]")
+	b.until("document.querySelector('#log tbody tr')?.innerText.match(/push_config[^]*applied/)")
+	b.until("document.querySelector('#conf').innerText.includes('latest')")
+	b.click("#control [value=start]")
+	b.until("document.querySelector('#log tbody tr').innerText.match(/start[^]*applied/)")
+	b.until("document.querySelector('h1').innerText.includes('running')")
+	b.click("#control [value=wg_show]")
+	b.see("Tunnel as the node shows it", "wfmpage0")
+	b.until("document.querySelector('#wg pre').textContent.includes('interface: wfmpage0')")
+	b.inspect("node")
+	b.click("#log tbody th a")
+	b.see("Its life", "interface: wfmpage0")
+	b.inspect("command")
+	b.open("/")
+	b.see("home")
+	b.inspect("overview")
+	b.open("/configs/" + n.ConfigID)
+	b.see("router")
+	b.inspect("config")
+	rollOut(b)
+	useSettings(t, b)
+	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
+	b.see("Control")
+
+	b.eval("window.notReloaded = true")
+	b.click("#control [value=stop]")
+	b.click("#confirm [value=yes]")
+	b.until("document.querySelector('h1').innerText.includes('stopped')")
+	b.click("#reset button")
+	b.see("loses its credentials")
+	b.shot("node-reset")
+	b.click("#confirm [value=yes]")
+	b.see("Bind an agent", "Make bind command")
+	if b.eval("window.notReloaded") != true {
+		t.Error("the page was loaded anew")
+	}
+}
+
+// writeConfig saves two versions of the node's config, after one that is refused, and restores none.
+func writeConfig(t *testing.T, b *browser) {
+	t.Helper()
+	private, code := apptest.Run(t, "wg", "genkey")
+	if code != 0 {
+		t.Fatal(private)
+	}
+	public, _ := apptest.Run(t, "wg", "genkey") // any 32 bytes are somebody's
+	text := "[Interface]\nPrivateKey = " + strings.TrimSpace(private) + "\nAddress = 10.98.0.1/24\n"
+	node := b.eval("location.pathname").(string)
+	b.click("#conf a.button")
+	b.see("The first version")
+	b.inspect("conf-empty")
+	b.fill("#conf-form textarea", text+"Adr = 10.98.0.2/24\n")
+	b.click("#conf-form button")
+	b.see("not valid")
+	if got := b.eval("getSelection().toString()"); got != "Adr = 10.98.0.2/24" {
+		t.Errorf("the wrong line is not selected: %q", got)
+	}
+	b.shot("conf-refused")
+	b.fill("#conf-form textarea", text)
+	b.click("#conf-form button")
+	b.see("Saved as version 1.")
+	b.until("document.querySelector('#conf-form [name=base_version]').value === '1'")
+	b.fill("#conf-form textarea", text+"\n[Peer]\nPublicKey = "+strings.TrimSpace(public)+"\nAllowedIPs = 10.98.0.2/32\n")
+	b.fill("#conf-form [name=note]", "the first peer")
+	b.click("#conf-form button")
+	b.see("Saved as version 2.", "the first peer")
+	b.click("#v-2 a")
+	b.see("What it changed against version 1", "+AllowedIPs = 10.98.0.2/32")
+	b.inspect("conf")
+	b.open(node)
+	b.see("Stage version 2")
+}
+
+// rollOut begins a rollout from the list of nodes and follows it to its end.
+func rollOut(b *browser) {
+	b.t.Helper()
+	b.click("#nodes a[href*=rollout]")
+	b.see("Roll out to 1 node of home")
+	b.inspect("rollout-new")
+	b.click("#form-rollout .primary")
+	b.click("#confirm [value=yes]")
+	b.see("push_config", "1 done")
+	b.until("document.querySelector('h1').innerText.includes('done')")
+	b.inspect("rollout")
+	b.open("/rollouts")
+	b.see("1 done, 0 failed, 0 skipped of 1")
+	b.inspect("rollouts")
+}
+
+func useSettings(t *testing.T, b *browser) {
+	t.Helper()
+	b.open("/settings")
+	b.see("No API token.")
+	b.click("[data-test]")
+	b.see("A node can log in there")
+	b.fill("#mqtt-form [name=host]", "no such host")
+	b.click("#mqtt-form .primary")
+	b.until("document.querySelector('#mqtt-form [name=host][aria-invalid] + .problem')")
+	b.fill("#mqtt-form [name=host]", "")
+	b.click("[data-open=new-token]")
+	b.fill("#new-token [name=name]", "backup script")
+	b.click("#new-token .primary")
+	b.see("The token backup script. It is shown this once:")
+	if token := b.text("#token-text"); len(token) < 40 {
+		t.Errorf("no token: %q", token)
+	}
+	b.until("document.querySelector('#tokens tbody th').innerText === 'backup script'")
+	b.inspect("settings")
+	b.open("/audit")
+	b.see("POST /api/v1/auth/tokens")
+	b.inspect("audit")
+}
+
+// hostile is text that does something as soon as a page takes it for markup.
+const hostile = `<img src=x onerror=alert(1)>'"`
+
+func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
+	apptest.Need(t, "chromium", "mosquitto_pub", "mosquitto_sub", "stdbuf")
+	a := apptest.Start(t, "")
+	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "description": hostile + "{{.}}"})["config_id"].(string)
+	n := a.AddNode(t, cfg, hostile, "wg0")
+	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"tags": []string{hostile}})
+	a.Must(t, "POST", "/api/v1/auth/tokens", map[string]any{"name": hostile, "scope": "read"})
+	a.Must(t, "PUT", n.Path("applied-conf"), map[string]any{
+		"content": "# </textarea>" + hostile + "\n[Interface]\nPrivateKey = " + strings.Repeat("A", 42) + "E=\nAddress = 10.1.1.1/24\n", "note": hostile,
+	})
+
+	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
+	n.Await(t, "online")
+	text := quote(hostile)
+	command := n.Must(t, "POST", n.Path("endpoint/control"), map[string]any{"action": "wg_show"})["request_id"].(string)
+	output := envelope(n, "event", command, `{"level":"info","event":"command_output","request_id":"`+command+`","action":"wg_show","stream":"stdout","message":`+text+`,"output":`+text+`}`)
+	publish(t, n, "event", output)
+	publish(t, n, "event", envelope(n, "event", "", `{"level":`+text+`,"event":`+text+`,"message":`+text+`}`))
+	publish(t, n, "info/ack", envelope(n, "info/ack", command, `{"status":"applied","action":"wg_show","message":`+text+`}`))
+
+	b := openBrowser(t, a.URL, "hostile", 1280, 800)
+	b.login()
+	for path, times := range map[string]int{
+		"/": 2, "/configs/" + cfg: 4, "/configs/" + cfg + "/nodes/" + n.ID: 9, "/configs/" + cfg + "/nodes/" + n.ID + "/conf?version=1": 4,
+		"/commands/" + command: 6, "/configs/" + cfg + "/rollout": 2, "/settings": 1, "/audit": 0,
+	} {
+		b.open(path)
+		b.until("document.readyState === 'complete'")
+		if got := strings.Count(b.eval("document.body.innerText").(string), hostile); got < times {
+			t.Errorf("%s shows it %d times, want %d:\n%s", path, got, times, b.eval("document.body.innerText"))
+		}
+		if b.eval("document.querySelector('img[src=x]') !== null") == true {
+			t.Errorf("%s takes it for markup", path)
+		}
+	}
+}
+
+// login logs in as a person does.
+func (b *browser) login() {
+	b.t.Helper()
+	b.open("/")
+	b.fill("#login [name=password]", apptest.Password)
+	b.click("#login button")
+	b.until("location.pathname === '/'")
+}
+
+func TestKeyboardAloneIsEnough(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	b := openBrowser(t, a.URL, "keyboard", 1280, 800)
+	b.open("/")
+	b.see("Log in")
+	b.keys(apptest.Password + kb.Enter) // the password has the focus
+	b.see("No config yet.")
+	b.keys(kb.Tab)
+	if got := b.focused(); got != "Skip to the content" {
+		t.Fatalf("the first stop is %q", got)
+	}
+	b.keys(kb.Enter + kb.Tab)
+	for range 20 {
+		if b.focused() == "New config" {
+			break
+		}
+		b.keys(kb.Tab)
+	}
+	b.keys(kb.Enter)
+	b.until("document.querySelector('#new-config').open && document.activeElement.name === 'name'")
+	b.keys(kb.Escape)
+	b.until("!document.querySelector('#new-config').open")
+	if got := b.focused(); got != "New config" {
+		t.Errorf("after the dialog the focus is on %q", got)
+	}
+	b.keys(kb.Enter)
+	b.keys("home" + kb.Enter)
+	b.see("No node yet.")
+	// What would lose something asks first, and Enter is not yes.
+	for range 20 {
+		if b.focused() == "Delete config" {
+			break
+		}
+		b.keys(kb.Tab)
+	}
+	b.keys(kb.Enter)
+	b.until("document.querySelector('#confirm').open")
+	if got := b.focused(); got != "Keep as it is" {
+		t.Errorf("the dialog begins on %q", got)
+	}
+	b.keys(kb.Enter)
+	b.until("!document.querySelector('#confirm').open")
+	b.see("home")
+}
+
+func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	b := openBrowser(t, a.URL, "elsewhere", 1280, 800)
+	b.login()
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+	cfg := a.AddConfig(t, "made by a script")
+	b.see("made by a script")
+	b.open("/configs/" + cfg)
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+	n := a.AddNode(t, cfg, "router", "wg0")
+	b.see("router", "wg0")
+
+	// What is being typed survives what happens meanwhile.
+	b.click("[data-open=edit-config]")
+	b.fill("#edit-config [name=description]", "not saved yet")
+	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"name": "renamed"})
+	b.until("document.querySelector('#nodes').innerText.includes('renamed')")
+	if got := b.eval("document.querySelector('#edit-config [name=description]').value"); got != "not saved yet" {
+		t.Errorf("what was typed became %q", got)
+	}
+	b.click("#edit-config [data-close]")
+
+	// The appliance goes and comes back.
+	a.Stop(t)
+	b.see("Reconnecting")
+	a.Restart(t)
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+
+	// The session ends.
+	a.Must(t, "POST", "/api/v1/auth/password", map[string]any{"current_password": apptest.Password, "new_password": apptest.Password + "!"})
+	b.until("location.pathname === '/login'")
+	if got := b.eval("location.search"); got != "?next=%2Fconfigs%2F"+cfg {
+		t.Errorf("login leads to %v", got)
+	}
+}

@@ -1,0 +1,198 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+var (
+	bucketAudit     = []byte("audit")      // big-endian seq → the entry's line
+	bucketAuditOpen = []byte("audit_open") // request id → AuditEntry whose result is not known yet
+)
+
+// auditKept bounds the audit log; older entries make room.
+const auditKept = 20_000
+
+// AuditInterrupted is the code of an entry whose request was under way when the process ended: what
+// it did may or may not have been done.
+const AuditInterrupted = "INTERRUPTED"
+
+// AuditEntry is one thing somebody did or tried: who, what, from where and how it ended. It never
+// holds a body or a secret.
+//
+// Entries form a chain. An entry's line is its JSON object with the hash as last member; the hash
+// is the SHA-256 of that line without the member, and so covers Previous, the hash of the entry
+// before. The oldest entry that is kept still names the one before it, which was pruned.
+type AuditEntry struct {
+	Seq    uint64    `json:"seq"` // from 1, in the order in which things ended
+	At     time.Time `json:"at"`  // when it began
+	Actor  string    `json:"actor"`
+	Action string    `json:"action"` // method and route
+	// IDs are those of the path, and of what was made.
+	IDs        map[string]string `json:"ids,omitempty"`
+	RemoteAddr string            `json:"remote_addr"`
+	RequestID  string            `json:"request_id"`
+	Status     int               `json:"status"`         // HTTP status; 0 when interrupted
+	Code       string            `json:"code,omitempty"` // of an error
+	// Repeats counts what else like it came since the last such entry and was not written down.
+	Repeats  int    `json:"repeats,omitempty"`
+	Previous string `json:"previous"` // empty for the first
+	Hash     string `json:"hash,omitempty"`
+}
+
+// OpenAudit writes down that e begins, before anything is done. An entry that is not closed by
+// [Tx.CloseAudit] shows what the end of the process interrupted.
+func (tx *Tx) OpenAudit(e AuditEntry) error { return put(tx, bucketAuditOpen, e.RequestID, e) }
+
+// CloseAudit appends e, which has ended, to the log.
+func (tx *Tx) CloseAudit(e AuditEntry) error {
+	if err := tx.deleteRaw(bucketAuditOpen, []byte(e.RequestID)); err != nil {
+		return err
+	}
+	c := tx.cursor(bucketAudit)
+	lastKey, lastLine := c.Last()
+	e.Seq, e.Previous, e.Hash = 1, "", ""
+	if lastKey != nil {
+		last, err := readAudit(lastLine)
+		if err != nil {
+			return err
+		}
+		e.Seq, e.Previous = last.Seq+1, last.Hash
+	}
+	line, err := sealed(e)
+	if err != nil {
+		return err
+	}
+	if err := tx.putRaw(bucketAudit, auditKey(e.Seq), line); err != nil {
+		return err
+	}
+	first, _ := tx.cursor(bucketAudit).First()
+	if binary.BigEndian.Uint64(first)+auditKept > e.Seq {
+		return nil
+	}
+	return tx.deleteRaw(bucketAudit, append([]byte(nil), first...))
+}
+
+// SettleAudit closes, as interrupted, the entries that the last run left open.
+func (tx *Tx) SettleAudit() error {
+	for _, k := range tx.keysUnder(bucketAuditOpen, nil, 0) {
+		e, _, err := get[AuditEntry](tx, bucketAuditOpen, string(k))
+		if err != nil {
+			return err
+		}
+		e.Status, e.Code = 0, AuditInterrupted
+		if err := tx.CloseAudit(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Audit returns up to limit entries that match, newest first, older than the seq before (0: from
+// the newest).
+func (tx *Tx) Audit(before uint64, limit int, match func(AuditEntry) bool) ([]AuditEntry, error) {
+	var out []AuditEntry
+	c := tx.cursor(bucketAudit)
+	k, line := c.Last()
+	if before != 0 {
+		if at, _ := c.Seek(auditKey(before)); at == nil {
+			k, line = c.Last()
+		} else {
+			k, line = c.Prev()
+		}
+	}
+	for ; k != nil && len(out) < limit; k, line = c.Prev() {
+		e, err := readAudit(line)
+		if err != nil {
+			return nil, err
+		}
+		if match(e) {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// AuditLines returns up to limit lines after the seq, oldest first, and the seq of the last of them.
+func (tx *Tx) AuditLines(after uint64, limit int) (lines [][]byte, last uint64) {
+	c := tx.cursor(bucketAudit)
+	for k, line := c.Seek(auditKey(after + 1)); k != nil && len(lines) < limit; k, line = c.Next() {
+		lines, last = append(lines, bytes.Clone(line)), binary.BigEndian.Uint64(k)
+	}
+	return lines, last
+}
+
+func auditKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func readAudit(line []byte) (e AuditEntry, err error) {
+	if err := json.Unmarshal(line, &e); err != nil {
+		return e, fmt.Errorf("read audit log: %w", err)
+	}
+	return e, nil
+}
+
+// sealed is the line of e, with its hash.
+func sealed(e AuditEntry) ([]byte, error) {
+	content, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode audit entry: %w", err)
+	}
+	return append(content[:len(content)-1], hashMember(content)...), nil
+}
+
+// hashMember is the end of the line whose content without it is given.
+func hashMember(content []byte) string {
+	sum := sha256.Sum256(content)
+	return `,"hash":"` + hex.EncodeToString(sum[:]) + `"}`
+}
+
+// ErrAuditBroken is returned by VerifyAudit for a log in which a line was changed, left out or put in.
+var ErrAuditBroken = errors.New("the audit log was changed")
+
+// AuditProof is what an intact log says of itself. Whoever kept the Head of a former export finds
+// it as the hash of the same entry in a later one; only so can the loss of the newest entries, or a
+// chain that was made anew, be noticed.
+type AuditProof struct {
+	Entries     int
+	First, Last uint64 // seq
+	Previous    string // hash of the entry before the first; empty when that is the very first
+	Head        string // hash of the last
+}
+
+// VerifyAudit reads an exported log, a line an entry, and checks every hash and that nothing is
+// missing in between. Error: [ErrAuditBroken], with the line.
+func VerifyAudit(r io.Reader) (AuditProof, error) {
+	var p AuditProof
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		line := lines.Bytes()
+		e, err := readAudit(line)
+		if err != nil {
+			return p, fmt.Errorf("line %d is no entry: %w", n, ErrAuditBroken)
+		}
+		content := append(bytes.Clone(line[:max(0, len(line)-hashMemberLength)]), '}')
+		switch {
+		case !bytes.HasSuffix(line, []byte(hashMember(content))):
+			return p, fmt.Errorf("line %d does not have the hash of its content: %w", n, ErrAuditBroken)
+		case n == 1:
+			p.First, p.Previous = e.Seq, e.Previous
+		case e.Previous != p.Head || e.Seq != p.Last+1:
+			return p, fmt.Errorf("line %d does not follow the one before: %w", n, ErrAuditBroken)
+		}
+		p.Entries, p.Last, p.Head = n, e.Seq, e.Hash
+	}
+	if err := lines.Err(); err != nil {
+		return p, fmt.Errorf("read audit log: %w", err)
+	}
+	return p, nil
+}
+
+const hashMemberLength = len(`,"hash":""}`) + 2*sha256.Size

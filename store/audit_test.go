@@ -1,0 +1,172 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"wfm/protocol"
+)
+
+func appendAudit(t *testing.T, db *DB, entries ...AuditEntry) {
+	t.Helper()
+	update(t, db, func(tx *Tx) error {
+		for _, e := range entries {
+			if e.At.IsZero() {
+				e.At = tx.Now().UTC()
+			}
+			if err := tx.CloseAudit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func exported(t *testing.T, db *DB) string {
+	t.Helper()
+	var b bytes.Buffer
+	_ = db.View(func(tx *Tx) error {
+		lines, _ := tx.AuditLines(0, auditKept+1)
+		for _, line := range lines {
+			b.Write(append(line, '\n'))
+		}
+		return nil
+	})
+	return b.String()
+}
+
+func someAudit(t *testing.T) (db *DB, text string) {
+	t.Helper()
+	db = open(t)
+	for i := range 5 {
+		appendAudit(t, db, AuditEntry{
+			Actor: "admin", Action: "POST /x", IDs: map[string]string{"node_id": fmt.Sprint("node_", i%2), "a": `"<&>` + "\u2028"},
+			RequestID: fmt.Sprint("req_", i), Status: 200,
+		})
+	}
+	return db, exported(t, db)
+}
+
+func TestAnAuditLogProvesItself(t *testing.T) {
+	_, text := someAudit(t)
+	p, err := VerifyAudit(strings.NewReader(text))
+	if err != nil || p.Entries != 5 || p.First != 1 || p.Last != 5 || p.Previous != "" || len(p.Head) != 64 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := VerifyAudit(strings.NewReader("")); err != nil || p.Entries != 0 {
+		t.Errorf("an empty log: %+v, %v", p, err)
+	}
+}
+
+func TestNoLineOfTheAuditLogCanBeChangedLeftOutOrPutInUnnoticed(t *testing.T) {
+	_, text := someAudit(t)
+	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+	join := func(l ...string) string { return strings.Join(l, "") }
+	for name, forged := range map[string]string{
+		"a status":         strings.Replace(text, `"status":200`, `"status":403`, 1),
+		"an actor":         strings.Replace(text, `"actor":"admin"`, `"actor":"ad"`, 1),
+		"a hash":           strings.Replace(text, `"hash":"`, `"hash":"0`, 1),
+		"a line left out":  join(lines[0], lines[1], lines[3], lines[4]),
+		"lines swapped":    join(lines[0], lines[2], lines[1], lines[3]),
+		"a line repeated":  join(lines[0], lines[0]),
+		"no JSON":          lines[0] + "x\n",
+		"an empty line":    lines[0] + "\n" + lines[1],
+		"a shortened line": lines[0] + "{}\n",
+		"an endless line":  lines[0] + strings.Repeat("x", 1<<20),
+	} {
+		if _, err := VerifyAudit(strings.NewReader(forged)); err == nil || (name != "an endless line" && !errors.Is(err, ErrAuditBroken)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := VerifyAudit(strings.NewReader(join(lines[2:]...))); err != nil {
+		t.Errorf("a log whose beginning was pruned: %v", err)
+	}
+}
+
+func TestAPrunedAuditLogStillProvesItself(t *testing.T) {
+	db := open(t)
+	const over = 3
+	entries := make([]AuditEntry, auditKept+over)
+	appendAudit(t, db, entries...)
+	p, err := VerifyAudit(strings.NewReader(exported(t, db)))
+	if err != nil || p.Entries != auditKept || p.First != over+1 || len(p.Previous) != 64 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestTheAuditLogIsReadNewestFirstPageByPageAndFiltered(t *testing.T) {
+	db, _ := someAudit(t)
+	read := func(before uint64, limit int, node string) (seqs []uint64) {
+		_ = db.View(func(tx *Tx) error {
+			entries, err := tx.Audit(before, limit, func(e AuditEntry) bool { return node == "" || e.IDs["node_id"] == node })
+			for _, e := range entries {
+				seqs = append(seqs, e.Seq)
+			}
+			return err
+		})
+		return seqs
+	}
+	for _, tc := range []struct {
+		before uint64
+		limit  int
+		node   string
+		want   string
+	}{{0, 2, "", "[5 4]"}, {4, 9, "", "[3 2 1]"}, {1, 9, "", "[]"}, {99, 1, "", "[5]"}, {0, 9, "node_1", "[4 2]"}, {0, 9, "node_9", "[]"}} {
+		if got := fmt.Sprint(read(tc.before, tc.limit, tc.node)); got != tc.want {
+			t.Errorf("%+v: %s", tc, got)
+		}
+	}
+}
+
+func TestWhatTheEndOfTheProcessInterruptedIsInTheLogAfterTheNextStart(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(
+			tx.OpenAudit(AuditEntry{Actor: "admin", Action: "DELETE /x", RequestID: "req_killed", At: tx.Now().UTC()}),
+			tx.OpenAudit(AuditEntry{Actor: "admin", Action: "POST /x", RequestID: "req_done", At: tx.Now().UTC()}),
+		)
+	})
+	appendAudit(t, db, AuditEntry{RequestID: "req_done", Status: 200})
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if db, err = Open(dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for range 2 { // once is enough
+		update(t, db, (*Tx).SettleAudit)
+	}
+	_ = db.View(func(tx *Tx) error {
+		got, err := tx.Audit(0, 9, func(AuditEntry) bool { return true })
+		if err != nil || len(got) != 2 || got[0].RequestID != "req_killed" || got[0].Code != AuditInterrupted || got[0].Status != 0 || got[1].Status != 200 {
+			t.Errorf("%+v, %v", got, err)
+		}
+		return nil
+	})
+	if _, err := VerifyAudit(strings.NewReader(exported(t, db))); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzVerifyAudit holds that no file makes the verification panic, and that nothing but a chain
+// passes.
+func FuzzVerifyAudit(f *testing.F) {
+	line, _ := sealed(AuditEntry{Seq: 1, RequestID: protocol.NewID("req")})
+	f.Add(line)
+	f.Add([]byte("{}"))
+	f.Add([]byte("\n\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := VerifyAudit(bytes.NewReader(text))
+		if err == nil && p.Entries > 0 && len(p.Head) != 64 {
+			t.Errorf("%q: %+v", text, p)
+		}
+	})
+}

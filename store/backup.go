@@ -1,0 +1,57 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Backup is a copy of the data file. It is gone with Close.
+type Backup struct {
+	*os.File
+	Size int64 // bytes
+}
+
+// Backup copies the data file as it is now, in one transaction, into a file beside it that has no
+// name any more. That takes as long as the disk does, whoever reads the copy and however slowly: a
+// read transaction that lasts keeps the data file growing, and may hold up a write that grows it.
+// Errors: [ErrFull], also when the copy would leave less room than it takes; [ErrReadOnly],
+// [ErrClosed].
+func (db *DB) Backup() (*Backup, error) {
+	dir := filepath.Dir(db.bolt.Path())
+	f, err := os.CreateTemp(dir, "backup-*.tmp")
+	if err != nil {
+		return nil, fmt.Errorf("create the file of a backup: %w", diskError(err))
+	}
+	_ = os.Remove(f.Name())
+	b := &Backup{File: f}
+	err = db.View(func(tx *Tx) error {
+		if err := roomFor(f, tx.bolt.Size()); err != nil {
+			return err
+		}
+		b.Size, err = tx.bolt.WriteTo(f)
+		return err
+	})
+	if err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("copy the data file: %w", diskError(err))
+	}
+	return b, nil
+}
+
+// roomFor makes sure that a copy of the size leaves as much again: the writers must not run out of
+// room because of it.
+func roomFor(f *os.File, size int64) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return fmt.Errorf("find out how much room is left: %w", err)
+	}
+	if free := int64(fs.Bavail) * int64(fs.Bsize); free < 2*size { //nolint:gosec,unconvert // the types differ between systems
+		return fmt.Errorf("a backup takes %d bytes, %d are free: %w", size, free, ErrFull)
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package web
+
+import (
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
+
+	"wfm/store"
+)
+
+// Who acts when nobody is logged in.
+const (
+	actorAnonymous = "anonymous"
+	actorAgent     = "agent" // at the bind exchange
+)
+
+// Strangers decide how often they fail. So what they do is written down only up to a budget, with
+// which a flood takes weeks to push out what people did; beyond it is counted.
+const (
+	strangerBurst = 30
+	strangerEvery = 2 * time.Minute
+)
+
+// maxUnwritten bounds the results that wait for the store to take writes again.
+const maxUnwritten = 1000
+
+const auditIDsKey = "wfm.audit_ids"
+
+// noteID adds an id to the request's audit entry: of what it made, which the path does not name.
+func noteID(c echo.Context, name, id string) {
+	ids, ok := c.Get(auditIDsKey).(map[string]string)
+	if !ok {
+		ids = make(map[string]string)
+		c.Set(auditIDsKey, ids)
+	}
+	ids[name] = id
+}
+
+// auditor writes down who did what.
+//
+// Of a request that may change something, its beginning is written before the handler runs, and its
+// result before the client gets the answer. So nothing is done that leaves no trace, whichever
+// handler does it and whenever the process is killed: what has no result is closed as interrupted
+// at the next start. A request whose beginning cannot be written is refused.
+type auditor struct {
+	db *store.DB
+
+	mu        sync.Mutex
+	unwritten []store.AuditEntry // results that could not be written yet
+	strangers *rate.Limiter
+	repeats   map[string]int // what strangers did beyond it, by action and code
+}
+
+func newAuditor(db *store.DB) *auditor {
+	return &auditor{db: db, strangers: rate.NewLimiter(rate.Every(strangerEvery), strangerBurst), repeats: make(map[string]int)}
+}
+
+func entryOf(c echo.Context) store.AuditEntry {
+	e := store.AuditEntry{
+		At: time.Now().UTC(), Actor: loginOf(c).Username, Action: c.Request().Method + " " + pathTemplate(c.Path()),
+		RemoteAddr: remoteHost(c.Request()), RequestID: requestIDOf(c),
+	}
+	for i, name := range c.ParamNames() {
+		noteID(c, name, clip(c.ParamValues()[i], 128))
+	}
+	return e
+}
+
+// ended completes the entry of a request that was answered, or will be with err.
+func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
+	e.Status = c.Response().Status
+	if err != nil {
+		a := translate(err)
+		e.Status, e.Code = a.status, a.code
+	}
+	if e.Actor = loginOf(c).Username; e.Actor == "" { // a login has made one
+		e.Actor = actorAnonymous
+		if strings.HasPrefix(c.Path(), "/api/client/") {
+			e.Actor = actorAgent
+		}
+	}
+	e.IDs, _ = c.Get(auditIDsKey).(map[string]string)
+	return e
+}
+
+// audited is around the handlers of requests of somebody who is logged in.
+func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		e := entryOf(c)
+		begun := ended(c, e, nil)
+		begun.Status = 0
+		if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.OpenAudit(begun) }); err != nil {
+			return err
+		}
+		err := s.recovered(next, c)
+		if err := s.audit.close(ended(c, e, err)); err != nil {
+			s.log.Error("the result of a request could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
+		}
+		return err
+	}
+}
+
+// auditedStranger is around the handlers that prove who somebody is. A crash before the entry is
+// written leaves nobody with anything: the answer, with its secret, has not been sent yet.
+func (s *Server) auditedStranger(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		e := entryOf(c)
+		err := s.recovered(next, c)
+		s.noteOutcome(c, e, err)
+		return err
+	}
+}
+
+// noteRefused writes down a request that was refused for who made it.
+func (s *Server) noteRefused(c echo.Context, err error) { s.noteOutcome(c, entryOf(c), err) }
+
+func (s *Server) noteOutcome(c echo.Context, e store.AuditEntry, err error) {
+	e = ended(c, e, err)
+	if !s.audit.admit(&e) {
+		return
+	}
+	if err := s.audit.close(e); err != nil {
+		s.log.Error("an attempt could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
+	}
+}
+
+// admit reports whether the entry is to be written, and counts it otherwise. What succeeded is no
+// flood: it took a secret.
+func (a *auditor) admit(e *store.AuditEntry) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	kind := e.Action + " " + e.Code
+	if e.Code != "" && !a.strangers.Allow() {
+		a.repeats[kind]++
+		return false
+	}
+	e.Repeats = a.repeats[kind]
+	delete(a.repeats, kind)
+	return true
+}
+
+// close writes the entry, and before it those that could not be written so far. After an error it
+// keeps them for the next time.
+func (a *auditor) close(e store.AuditEntry) error {
+	a.mu.Lock()
+	batch := append(a.unwritten, e)
+	a.unwritten = nil
+	a.mu.Unlock()
+	err := a.db.Update(func(tx *store.Tx) error {
+		for _, e := range batch {
+			if err := tx.CloseAudit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.unwritten = append(batch, a.unwritten...)
+		a.unwritten = a.unwritten[max(0, len(a.unwritten)-maxUnwritten):]
+	}
+	return err
+}
+
+// clip bounds what a client wrote into a path.
+func clip(s string, limit int) string {
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}
+
+// pathTemplate is the route with its parameters as the API's description writes them.
+func pathTemplate(path string) string {
+	parts := strings.Split(path, "/")
+	for i, p := range parts {
+		if name, ok := strings.CutPrefix(p, ":"); ok {
+			parts[i] = "{" + name + "}"
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// listAudit is the audit log, newest first; of one actor or about one node when they are named.
+func (s *Server) listAudit(c echo.Context) error {
+	limit, before, err := readCountedPage(c)
+	if err != nil {
+		return err
+	}
+	actor, node, config := c.QueryParam("actor"), c.QueryParam("node_id"), c.QueryParam("config_id")
+	var entries []store.AuditEntry
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		entries, err = tx.Audit(before, limit+1, func(e store.AuditEntry) bool {
+			return (actor == "" || e.Actor == actor) && (node == "" || e.IDs["node_id"] == node) &&
+				(config == "" || e.IDs["config_id"] == config)
+		})
+		return err
+	}); err != nil {
+		return err
+	}
+	entries, next := cut(entries, limit, func(e store.AuditEntry) string { return strconv.FormatUint(e.Seq, 10) })
+	return respondList(c, entries, next)
+}
+
+// exportedAtATime bounds the lines that are read from the store at a time, so that a slow client
+// holds no transaction.
+const exportedAtATime = 500
+
+// exportAudit is the whole audit log as a download, oldest first, for `wfm audit verify` and for
+// keeping.
+func (s *Server) exportAudit(c echo.Context) error {
+	var newest []store.AuditEntry
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		newest, err = tx.Audit(0, 1, func(store.AuditEntry) bool { return true })
+		return err
+	}); err != nil {
+		return err
+	}
+	w := s.startDownload(c, "application/x-ndjson", "wfm-audit-"+time.Now().UTC().Format("20060102-150405")+".jsonl", -1)
+	if len(newest) == 0 {
+		return nil
+	}
+	var last uint64
+	for last < newest[0].Seq {
+		var lines [][]byte
+		if err := s.opts.Store.View(func(tx *store.Tx) error {
+			lines, last = tx.AuditLines(last, exportedAtATime)
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, line := range lines {
+			if _, err := w.Write(append(line, '\n')); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

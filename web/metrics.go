@@ -1,0 +1,163 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"sync/atomic"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// The classes of routes that requests are counted by.
+const (
+	classAPI = iota
+	classPage
+	classStream
+	classProbe // health checks and metrics
+	classCount
+)
+
+var classNames = [classCount]string{"api", "page", "stream", "probe"}
+
+func classOf(route string) int {
+	switch {
+	case route == "/metrics", route == "/healthz", route == "/readyz", strings.HasSuffix(route, "/system/health"):
+		return classProbe
+	case strings.HasSuffix(route, "/events/stream"):
+		return classStream
+	case strings.HasPrefix(route, "/api/"):
+		return classAPI
+	}
+	return classPage
+}
+
+// requestCounts counts answers by class of route and of status (1xx to 5xx).
+type requestCounts [classCount][6]atomic.Uint64
+
+func (r *requestCounts) count(route string, status int) {
+	if status >= 100 && status < 600 {
+		r[classOf(route)][status/100].Add(1)
+	}
+}
+
+func (r *requestCounts) total() (n uint64) {
+	for class := range r {
+		for status := range r[class] {
+			n += r[class][status].Load()
+		}
+	}
+	return n
+}
+
+// exposition writes the text format of Prometheus. It is so little that a library would be more.
+type exposition struct{ bytes.Buffer }
+
+// family begins a metric.
+func (x *exposition) family(name, kind, help string) {
+	fmt.Fprintf(x, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+// value is one sample; labels are name and value in turn. Values of labels are our own words.
+func (x *exposition) value(name string, v any, labels ...string) {
+	x.WriteString(name)
+	for i := 0; i+1 < len(labels); i += 2 {
+		fmt.Fprintf(x, "%s%s=%q", map[bool]string{true: "{", false: ","}[i == 0], labels[i], labels[i+1])
+	}
+	if len(labels) > 0 {
+		x.WriteByte('}')
+	}
+	fmt.Fprintf(x, " %v\n", v)
+}
+
+func (x *exposition) single(name, kind, help string, v any) {
+	x.family(name, kind, help)
+	x.value(name, v)
+}
+
+// metrics is for Prometheus. It wants a login, an API token of scope read, also from this machine:
+// behind a reverse proxy everybody comes from there. No label names a node, so that their number
+// does not grow with the mesh.
+func (s *Server) metrics(c echo.Context) error {
+	status, err := s.readStatus()
+	if err != nil {
+		return err
+	}
+	var open []store.Command
+	if err := s.opts.Store.View(func(tx *store.Tx) error { open, err = tx.OpenCommands(""); return err }); err != nil {
+		return err
+	}
+	x := &exposition{}
+	x.family("wfm_build_info", "gauge", "The version that runs.")
+	x.value("wfm_build_info", 1, "version", s.opts.Version, "go_version", runtime.Version())
+	x.single("wfm_configs", "gauge", "Configs.", status.Summary.Configs)
+	x.family("wfm_nodes", "gauge", "Nodes by presence.")
+	for _, state := range []string{stateOnline, stateDropped, stateOffline} {
+		x.value("wfm_nodes", status.Summary.Presence[state], "presence", state)
+	}
+	x.commands(open, s.opts.Store.CommandCounts())
+	x.mqtt(s.brokerStatus())
+	x.http(&s.counts, s.hub.count())
+	x.single("wfm_store_size_bytes", "gauge", "Size of the data file.", status.Services.Store.SizeBytes)
+	x.single("wfm_store_write_failing", "gauge", "1 while the data file cannot be written.", truth(status.Services.Store.Status != "ok"))
+	x.process()
+	return c.Blob(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", x.Bytes())
+}
+
+func truth(v bool) int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func (x *exposition) commands(open []store.Command, counts store.CommandCounts) {
+	now := make(map[store.CommandState]int)
+	for _, c := range open {
+		now[c.State]++
+	}
+	x.family("wfm_commands_open", "gauge", "Commands that have not ended, by state.")
+	for _, state := range []store.CommandState{store.CommandQueued, store.CommandSent, store.CommandAccepted} {
+		x.value("wfm_commands_open", now[state], "state", string(state))
+	}
+	x.single("wfm_commands_given_total", "counter", "Commands given since the start.", counts.Added)
+	x.family("wfm_commands_ended_total", "counter", "Commands that have ended since the start, by state.")
+	for _, state := range []store.CommandState{
+		store.CommandApplied, store.CommandFailed, store.CommandExpired, store.CommandSuperseded, store.CommandCancelled, store.CommandUnknown,
+	} {
+		x.value("wfm_commands_ended_total", counts.Ended[state], "state", string(state))
+	}
+}
+
+func (x *exposition) mqtt(b BrokerStatus) {
+	x.single("wfm_mqtt_connected", "gauge", "1 while the MQTT broker serves.", truth(b.Connected))
+	x.single("wfm_mqtt_sessions", "gauge", "Live MQTT sessions.", b.Sessions)
+	x.family("wfm_mqtt_messages_total", "counter", "Messages since the start: of nodes and stored (in), to nodes (out), of nodes and not stored (refused).")
+	x.value("wfm_mqtt_messages_total", b.MessagesIn, "direction", "in")
+	x.value("wfm_mqtt_messages_total", b.MessagesOut, "direction", "out")
+	x.value("wfm_mqtt_messages_total", b.MessagesRefused, "direction", "refused")
+}
+
+func (x *exposition) http(counts *requestCounts, streams int) {
+	x.single("wfm_event_streams", "gauge", "Open event streams.", streams)
+	x.family("wfm_http_requests_total", "counter", "HTTP requests answered since the start, by class of route and status.")
+	for class, name := range classNames {
+		for status := 2; status < 6; status++ {
+			x.value("wfm_http_requests_total", counts[class][status].Load(), "class", name, "status", fmt.Sprintf("%dxx", status))
+		}
+	}
+}
+
+// process is what the Go runtime says of itself, under the names that dashboards know.
+func (x *exposition) process() {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(samples)
+	x.single("go_goroutines", "gauge", "Goroutines.", runtime.NumGoroutine())
+	x.single("go_memstats_sys_bytes", "gauge", "Memory obtained from the system.", samples[0].Value.Uint64())
+	x.single("go_memstats_heap_alloc_bytes", "gauge", "Memory of live and not yet collected objects.", samples[1].Value.Uint64())
+}

@@ -1,0 +1,249 @@
+package web_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web"
+)
+
+// browse gets a page as a browser does: with the session in a cookie.
+func (a *api) browse(path string) *reply {
+	a.t.Helper()
+	return a.call("GET", path, nil, as(""), header("Cookie", "wfm_session="+a.token))
+}
+
+// shows wants a page that contains the texts.
+func (r *reply) shows(texts ...string) *reply {
+	r.t.Helper()
+	if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), "text/html") {
+		r.t.Fatalf("%s: %d %s", r.what, r.status, r.body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.body, text) {
+			r.t.Errorf("%s does not show %q:\n%s", r.what, text, r.body)
+		}
+	}
+	return r
+}
+
+func TestPagesLeadToSetUpAndLogin(t *testing.T) {
+	a := bareAPI(t)
+	for path, want := range map[string]string{"/": "/setup", "/login": "/setup", "/configs/x?q=1": "/setup"} {
+		if r := a.browse(path); r.status != http.StatusSeeOther || r.header.Get("Location") != want {
+			t.Errorf("%s before set-up: %d %s", path, r.status, r.header.Get("Location"))
+		}
+	}
+	if r := a.browse("/setup").shows("Set-up token"); strings.Contains(r.body, setupToken) {
+		t.Error("the page tells the token to everybody")
+	}
+	adminSession(t, a.db, time.Hour)
+	a.browse("/setup").shows("set up already")
+	a.token = "nonsense"
+	if r := a.browse("/configs/x?q=1"); r.header.Get("Location") != "/login?next=%2Fconfigs%2Fx%3Fq%3D1" {
+		t.Errorf("without a session: %d %s", r.status, r.header.Get("Location"))
+	}
+}
+
+func TestLoginLeadsToNoOtherHost(t *testing.T) {
+	a := newAPI(t)
+	for next, want := range map[string]string{
+		"/configs/x?q=1": "/configs/x?q=1", "": "/", "https://evil.example": "/", "//evil.example": "/",
+		`/\evil.example`: "/", "/\t/evil.example": "/", "javascript:alert(1)": "/", "/{access_token}": "/",
+	} {
+		a.browse("/login?next=" + url.QueryEscape(next)).shows(`data-then="` + want + `"`)
+	}
+}
+
+func TestPagesAllowNothingInlineAndNothingFromElsewhere(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("home")
+	node := a.addNode(cfg, "router")
+	for _, path := range []string{"/", "/login", "/setup", "/configs/" + cfg, "/configs/" + cfg + "/nodes/" + node, "/configs/none"} {
+		r := a.browse(path)
+		policy := r.header.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "default-src 'none'; script-src 'self'; style-src 'self'") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+		for _, inline := range []string{" style=", "<style", " onclick=", "javascript:", "http://www", "https://"} {
+			if strings.Contains(r.body, inline) {
+				t.Errorf("%s has %q", path, inline)
+			}
+		}
+	}
+}
+
+func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
+	a := newAPI(t)
+	for _, path := range []string{"/configs/none", "/configs/none/nodes/none", "/commands/none"} {
+		if r := a.browse(path); r.status != 404 || !strings.Contains(r.body, "There is no") || !strings.Contains(r.body, "<main") {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	a.get("/no-such-page").fails(404, "NOT_FOUND")
+	a.get("/static/none.js").fails(404, "NOT_FOUND")
+}
+
+func TestAssetsAreKeptByTheBrowserUntilTheyChange(t *testing.T) {
+	a := bareAPI(t)
+	for name, kind := range map[string]string{"wfm.js": "text/javascript", "wfm.css": "text/css", "idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
+		r := a.get("/static/" + name)
+		if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), kind) || r.header.Get("ETag") == "" {
+			t.Errorf("%s: %d %v", name, r.status, r.header)
+		}
+		if again := a.call("GET", "/static/"+name, nil, header("If-None-Match", r.header.Get("ETag"))); again.status != 304 || again.body != "" {
+			t.Errorf("%s again: %d", name, again.status)
+		}
+	}
+}
+
+func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("home")
+	a.update(func(tx *store.Tx) error {
+		for i := range 120 {
+			n := store.Node{ID: "node_" + strings.Repeat("x", i+1), ConfigID: cfg, Name: "n" + string(rune('a'+i%26)) + strings.Repeat("y", i/26), Enabled: true, Type: store.NodeDynamic, InterfaceName: "wg0"}
+			if i%40 == 0 {
+				n.Tags = []string{"edge", "<b>"}
+			}
+			if err := tx.PutNode(&n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	page := "/configs/" + cfg
+	a.browse(page).shows("1–50 of 120", "page=2", "&lt;b&gt;")
+	a.browse(page+"?page=3").shows("101–120 of 120", "page=2")
+	a.browse(page + "?page=99").shows("101–120 of 120")
+	a.browse(page + "?page=-1").shows("1–50 of 120")
+	a.browse(page + "?tag=edge").shows("1–3 of 3 found")
+	a.browse(page + "?q=NBY").shows("1–4 of 4 found")
+	a.browse(page + "?state=online").shows("No node fits")
+	a.browse(page+"?state=offline&tag=edge&q=n").shows("1–3 of 3 found", `value="n"`)
+}
+
+func TestQRCodeIsDrawnForWhoIsLoggedIn(t *testing.T) {
+	a := newAPI(t)
+	r := a.post("/ui/qr", object{"text": "wfm-agent bind"})
+	if r.status != 200 || r.header.Get("Content-Type") != "image/svg+xml" || !strings.HasPrefix(r.body, "<svg") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	a.post("/ui/qr", object{"text": strings.Repeat("x", 1001)}).invalid("text")
+	a.call("POST", "/ui/qr", object{"text": "x"}, as("")).fails(401, "AUTH_REQUIRED")
+}
+
+// manyNodes fills a config with nodes that have evidence and tags.
+func manyNodes(tb testing.TB, db *store.DB, configID string, n int) {
+	tb.Helper()
+	for begin := 0; begin < n; begin += 1000 {
+		if err := db.Update(func(tx *store.Tx) error {
+			for i := begin; i < min(begin+1000, n); i++ {
+				node := store.Node{
+					ID: fmt.Sprintf("node_%05d", i), ConfigID: configID, Name: fmt.Sprintf("node %05d", i), Enabled: true,
+					Type: store.NodeDynamic, InterfaceName: "wg0", Tags: []string{"site " + string(rune('a'+i%20))},
+				}
+				if err := tx.PutNode(&node); err != nil {
+					return err
+				}
+				if err := tx.UpdateEvidence(node.ID, func(e *store.Evidence) {
+					if e.ReachableAt = tx.Now(); i%7 == 0 {
+						e.OfflineAt = tx.Now()
+					}
+				}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// The list of a large config is filtered, counted and cut anew for every look at it.
+func BenchmarkListOf10000Nodes(b *testing.B) {
+	db, err := store.Open(b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = db.Close() })
+	cfg := store.Config{ID: "cfg_a", Name: "large", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+	token := protocol.NewSecret()
+	if err := db.Update(func(tx *store.Tx) error {
+		if err := tx.CreateAdmin(web.AdminUser, "nothing"); err != nil {
+			return err
+		}
+		_, err := tx.CreateSession(token, web.AdminUser, "", time.Hour)
+		return errors.Join(err, tx.PutConfig(&cfg))
+	}); err != nil {
+		b.Fatal(err)
+	}
+	manyNodes(b, db, cfg.ID, 10_000)
+	handler := web.New(web.Options{Store: db, Presence: presence}).Handler()
+	for b.Loop() {
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/configs/cfg_a?state=offline&q=node", http.NoBody)
+		r.Header.Set("Cookie", "wfm_session="+token)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+}
+
+// Pages read the store and nothing else: neither a broker that hangs nor a thousand open streams keep
+// anybody waiting for one.
+func TestNothingKeepsAPageWaiting(t *testing.T) {
+	hang := make(chan struct{})
+	a := newAPI(t)
+	t.Cleanup(func() { close(hang) })
+	a.broker.onKick = func(string) { <-hang }
+	a.commands.wait = func(ctx context.Context, _ string) {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+		}
+	}
+	cfg := a.addConfig("home")
+	node := a.addNode(cfg, "router")
+	a.bind(node)
+	token := a.token
+	for range 32 {
+		go a.tryPost(token, nodePath(cfg, node)+"/reset-client", `{}`)
+		go a.tryPost(token, nodePath(cfg, node)+"/endpoint/control", `{"action":"detect","wait":60}`)
+	}
+	for range 32 {
+		a.token = adminSession(t, a.db, time.Hour)
+		for range 32 {
+			a.stream("")
+		}
+	}
+	for _, path := range []string{"/", "/configs/" + cfg, "/configs/" + cfg + "/nodes/" + node, "/audit", "/settings", "/rollouts"} {
+		a.browse(path).shows("<main")
+	}
+	if n := a.get("/api/v1/system/status").ok(nil); !strings.Contains(n.body, `"streams":1024`) {
+		t.Errorf("streams: %s", n.body)
+	}
+}
+
+// tryPost makes a request whose answer may never come.
+func (a *api) tryPost(token, path, body string) {
+	req, err := http.NewRequestWithContext(a.t.Context(), http.MethodPost, a.url+path, strings.NewReader(body))
+	if err != nil {
+		return
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
+		resp.Body.Close()
+	}
+}

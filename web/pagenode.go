@@ -1,0 +1,248 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/internal/wgshow"
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web/ui"
+)
+
+// How much a node's page shows.
+const (
+	commandsShown   = 25
+	commandsScanned = 250 // to find that many among the detects
+	eventsShown     = 25
+)
+
+// The stages of a node: what its page is about. Another stage is another page.
+const (
+	stageStatic = "static" // it has no agent and gets none
+	stageBind   = "bind"   // no agent is bound
+	stageWait   = "wait"   // one is bound and was never heard of
+	stageLive   = "live"
+)
+
+func (f facts) stage() string {
+	switch {
+	case f.node.Type == store.NodeStatic:
+		return stageStatic
+	case f.node.Client == nil:
+		return stageBind
+	case f.evidence.ReachableAt.IsZero() && f.evidence.ConnectedAt.IsZero():
+		return stageWait
+	}
+	return stageLive
+}
+
+type nodeBody struct {
+	Config    store.Config
+	Node      nodeView
+	Stage     string
+	API, Self string // addresses: of the node in the API, of its page
+	Address   string // that a bind command would name
+	Obstacle  string // why the node cannot be bound or commanded, in words
+	Away      bool
+	Sync      string
+	CanPush   bool
+	Conf      syncRefs
+	Signal    string // the newest
+	SignalAt  time.Time
+	Client    clientStateView
+	BoundAt   time.Time
+
+	Day, Week           template.HTML
+	Uptime24h, Uptime7d string
+	Flaps               int
+	Transitions         []transitionView
+
+	Show   *tunnelShow
+	Log    []logView
+	Probes bool   // detects are in the log
+	Older  string // address of the rest of the log
+	Events []store.JournalEntry
+}
+
+// tunnelShow is the newest output of wg show, parsed and as it came.
+type tunnelShow struct {
+	At         time.Time
+	Interfaces []wgshow.Interface
+	Text       string
+}
+
+func (s *Server) nodePage(c echo.Context) (show, error) {
+	v := nodeBody{Probes: pageQuery(c, "detects") != ""}
+	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
+	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		v.Signal, v.SignalAt = f.newestSignal()
+		v.Self = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
+		if err := s.readHistory(tx, f, &v); err != nil {
+			return err
+		}
+		if err := v.readCommands(tx, f, before); err != nil {
+			return err
+		}
+		v.Events, err = tx.Journal(f.node.ID, 0, eventsShown)
+		return err
+	})
+	if err != nil {
+		return show{}, err
+	}
+	v.Config, v.Node, v.Stage = f.config, f.view(), f.stage()
+	v.API = "/api/v1" + v.Self
+	v.Client, v.Away = f.clientState(), f.presence.State != stateOnline
+	if f.node.Client != nil {
+		v.BoundAt = f.node.Client.BoundAt
+	}
+	if v.Address, err = s.serverAddress(c, nil); err != nil {
+		v.Address = ""
+	}
+	v.Obstacle = s.obstacle(f)
+	v.Conf, v.Sync = f.syncRefs(), f.syncShown()
+	v.CanPush = v.Conf.StagedVersion != 0
+	return show{template: "node", Page: ui.Page{
+		Title: f.node.Name, Nav: "Overview", LiveConfig: f.config.ID, LiveNode: f.node.ID, Every: 30, Shape: v.Stage, Body: v,
+	}}, nil
+}
+
+// obstacle says why the node can be neither bound nor commanded; empty when it can.
+func (s *Server) obstacle(f facts) string {
+	err := s.mqtt()
+	if !f.node.Enabled || !f.config.Enabled {
+		err = store.ErrNodeDisabled
+	}
+	if err == nil {
+		return ""
+	}
+	return translate(err).message
+}
+
+// readHistory draws the node's presence.
+func (s *Server) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
+	all, err := tx.Transitions(f.node.ID, 0, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	gaps, err := tx.Gaps()
+	if err != nil {
+		return err
+	}
+	now := tx.Now()
+	const day = 24 * time.Hour
+	spans := spansOf(all, gaps, now)
+	v.Day = ui.Timeline(spans, now.Add(-day), now, "Presence over the last 24 hours; the table below has every change")
+	v.Week = ui.Timeline(spans, now.Add(-7*day), now, "Presence over the last 7 days; the table below has every change")
+	if s.opts.History != nil {
+		sum := s.opts.History(all, gaps, now)
+		v.Uptime24h, v.Uptime7d, v.Flaps = percent(sum.Uptime24h), percent(sum.Uptime7d), sum.Flaps24h
+	}
+	for _, t := range all[:min(len(all), 100)] {
+		v.Transitions = append(v.Transitions, transitionView{t.ID, when(t.At), t.From, t.To, t.Reason})
+	}
+	return nil
+}
+
+// spansOf turns changes, newest first, into the stretches of time between them. Gaps come last: of
+// them nothing is known, whatever was known before.
+func spansOf(transitions []store.Transition, gaps []store.Gap, now time.Time) []ui.Span {
+	spans := make([]ui.Span, 0, len(transitions)+len(gaps))
+	end := now
+	for _, t := range transitions {
+		spans = append(spans, ui.Span{From: t.At, To: end, State: t.To, Reason: t.Reason})
+		end = t.At
+	}
+	for _, g := range gaps {
+		spans = append(spans, ui.Span{From: g.From, To: g.To, State: ui.SpanGap, Reason: "the appliance did not run"})
+	}
+	return spans
+}
+
+func percent(fraction *float64) string {
+	if fraction == nil {
+		return ""
+	}
+	// Rounded down: all of the time means all of it.
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", math.Floor(*fraction*1000)/10), ".0") + " %"
+}
+
+// readCommands reads the log, and the newest output of wg show in it.
+func (v *nodeBody) readCommands(tx *store.Tx, f facts, before uint64) error {
+	commands, err := tx.Commands(f.node.ID, before, commandsScanned)
+	if err != nil {
+		return err
+	}
+	for _, cmd := range commands {
+		if v.Show == nil && cmd.Action == protocol.ActionWGShow && cmd.State == store.CommandApplied {
+			if v.Show, err = showOf(tx, cmd); err != nil {
+				return err
+			}
+		}
+		if cmd.Action == protocol.ActionDetect && !v.Probes {
+			continue
+		}
+		if len(v.Log) == commandsShown {
+			v.Older = fmt.Sprintf("%s?before=%d", v.Self, cmd.Seq+1)
+			if v.Probes {
+				v.Older += "&detects=1"
+			}
+			break
+		}
+		v.Log = append(v.Log, viewLog(cmd))
+	}
+	return nil
+}
+
+func showOf(tx *store.Tx, cmd store.Command) (*tunnelShow, error) {
+	output, err := tx.Output(cmd.RequestID)
+	if err != nil || len(output) == 0 {
+		return nil, err
+	}
+	var text strings.Builder
+	for _, o := range output {
+		text.WriteString(o.Output)
+	}
+	return &tunnelShow{cmd.AckAt, wgshow.Parse(text.String()), text.String()}, nil
+}
+
+func (s *Server) commandPage(c echo.Context) (show, error) {
+	type body struct {
+		Config  store.Config
+		Node    store.Node
+		Command commandView
+		Payload string
+	}
+	var v body
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		cmd, err := tx.Command(c.Param("request_id"))
+		if err != nil {
+			return err
+		}
+		if v.Node, err = tx.Node(cmd.NodeID); err != nil {
+			return err
+		}
+		if v.Config, err = tx.Config(cmd.ConfigID); err != nil {
+			return err
+		}
+		output, err := tx.Output(cmd.RequestID)
+		v.Command, v.Payload = viewCommand(cmd, output), string(shownPayload(cmd))
+		return err
+	}); err != nil {
+		if errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrConfigNotFound) {
+			err = store.ErrCommandNotFound
+		}
+		return show{}, err
+	}
+	return show{template: "command", Page: ui.Page{
+		Title: string(v.Command.Action) + " on " + v.Node.Name, Nav: "Overview",
+		LiveConfig: v.Config.ID, LiveNode: v.Node.ID, Body: v,
+	}}, nil
+}

@@ -1,0 +1,112 @@
+package web
+
+import (
+	"fmt"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web/ui"
+)
+
+// tally counts nodes by state.
+type tally struct {
+	Nodes    int
+	Presence map[string]int
+	Sync     map[string]int
+	HasSync  bool // some node has a config
+}
+
+func newTally() tally {
+	return tally{
+		Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0},
+		Sync:     map[string]int{string(store.SyncLatest): 0, string(store.SyncPending): 0, string(store.SyncDrifted): 0},
+	}
+}
+
+// add counts the node. One without a config is in no sync state.
+func (t *tally) add(f facts) {
+	t.Nodes++
+	t.Presence[f.presence.State]++
+	if state := f.syncShown(); state != "" {
+		t.HasSync = true
+		t.Sync[state]++
+	}
+}
+
+// syncShown is the node's sync state; empty while it has no config.
+func (f facts) syncShown() string {
+	if f.conf.Desired.Version == 0 {
+		return ""
+	}
+	return string(f.sync())
+}
+
+// syncDetail says what is missing of being in sync; empty when nothing is.
+func (f facts) syncDetail() string {
+	s := f.conf
+	switch {
+	case s.Desired.Version == 0 || f.sync() == store.SyncLatest:
+		return ""
+	case f.sync() == store.SyncDrifted:
+		return "its disk has another text"
+	case s.Staged.SHA256 != s.Desired.SHA256:
+		return fmt.Sprintf("v%d is not staged", s.Desired.Version)
+	}
+	return fmt.Sprintf("v%d is not confirmed", s.Staged.Version)
+}
+
+type configRow struct {
+	Config store.Config
+	tally
+}
+
+func (s *Server) overviewPage(echo.Context) (show, error) {
+	type body struct {
+		tally
+		Configs     []configRow
+		ConfigCount int
+		Services    systemServices
+		Traffic     traffic
+		NewConfig   store.Config
+	}
+	v := body{tally: newTally(), NewConfig: store.Config{TunnelProtocol: protocol.TunnelWireGuard}}
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		configs, err := tx.Configs("", 0)
+		if err != nil {
+			return err
+		}
+		for _, cfg := range configs {
+			row := configRow{cfg, newTally()}
+			if err := s.eachFacts(tx, cfg, func(f facts) {
+				row.add(f)
+				v.add(f)
+			}); err != nil {
+				return err
+			}
+			v.Configs = append(v.Configs, row)
+		}
+		return nil
+	}); err != nil {
+		return show{}, err
+	}
+	v.ConfigCount, v.Services, v.Traffic = len(v.Configs), s.services(), s.traffic()
+	return show{template: "overview", Page: ui.Page{Title: "Overview", Nav: "Overview", LiveAll: true, Every: 10, Body: v}}, nil
+}
+
+// eachFacts calls fn for every node of the config, by name.
+func (s *Server) eachFacts(tx *store.Tx, cfg store.Config, fn func(facts)) error {
+	nodes, err := tx.Nodes(cfg.ID, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		f, err := s.facts(tx, cfg, n)
+		if err != nil {
+			return err
+		}
+		fn(f)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+	"wfm/web/ui"
+)
+
+// rolloutsShown is how many rollouts of each config the list has.
+const rolloutsShown = 20
+
+type rolloutRow struct {
+	rolloutView
+	ConfigName string
+}
+
+// rolloutsPage lists the newest rollouts of every config, newest first.
+func (s *Server) rolloutsPage(echo.Context) (show, error) {
+	var rows []rolloutRow
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		configs, err := tx.Configs("", 0)
+		if err != nil {
+			return err
+		}
+		for _, cfg := range configs {
+			newest, err := tx.Rollouts(cfg.ID, 0, rolloutsShown)
+			if err != nil {
+				return err
+			}
+			for _, r := range newest {
+				rows = append(rows, rolloutRow{viewRollout(r), cfg.Name})
+			}
+		}
+		return nil
+	}); err != nil {
+		return show{}, err
+	}
+	slices.SortStableFunc(rows, func(a, b rolloutRow) int { return b.CreatedAt.Compare(*a.CreatedAt) })
+	return show{template: "rollouts", Page: ui.Page{Title: "Rollouts", Nav: "Rollouts", LiveAll: true, Body: rows}}, nil
+}
+
+func (s *Server) rolloutPage(c echo.Context) (show, error) {
+	type body struct {
+		Rollout    rolloutView
+		ConfigName string
+		Open       int // nodes under way
+		Bar        template.HTML
+		Nodes      []rolloutNodeView
+		Further    string
+	}
+	var v body
+	after, _ := strconv.ParseUint(pageQuery(c, "after"), 10, 64) // anything else is the beginning
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		r, err := tx.Rollout(c.Param("rollout_id"))
+		if err != nil {
+			return err
+		}
+		cfg, err := tx.Config(r.ConfigID)
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.RolloutNodes(r.ID, after, nodesShown+1)
+		if len(nodes) > nodesShown {
+			nodes = nodes[:nodesShown]
+			v.Further = fmt.Sprintf("/rollouts/%s?after=%d", r.ID, nodes[nodesShown-1].Position)
+		}
+		for _, n := range nodes {
+			v.Nodes = append(v.Nodes, viewRolloutNode(n))
+		}
+		v.Rollout, v.ConfigName = viewRollout(r), cfg.Name
+		return err
+	}); err != nil {
+		return show{}, err
+	}
+	n := v.Rollout.Counts
+	v.Open = n.Sent + n.Confirming
+	v.Bar = ui.Progress([]ui.Part{
+		{Name: "done", N: n.Done},
+		{Name: "failed", N: n.Failed},
+		{Name: "open", N: v.Open},
+		{Name: "skipped", N: n.Skipped + n.Cancelled},
+	}, n.Total, fmt.Sprintf("%d of %d nodes are decided", n.Done+n.Failed+n.Skipped+n.Cancelled, n.Total))
+	return show{template: "rollout", Page: ui.Page{
+		Title: "Rollout of " + string(v.Rollout.Action), Nav: "Rollouts", LiveConfig: v.Rollout.ConfigID, Body: v,
+	}}, nil
+}
+
+// newRolloutPage is where a rollout over the nodes that fit a filter is begun. It names each of them,
+// so that the rollout is over those that were looked at and no others.
+func (s *Server) newRolloutPage(c echo.Context) (show, error) {
+	type body struct {
+		Config store.Config
+		Count  int
+		IDs    string // separated by commas
+		Sample string
+	}
+	const sample = 12
+	var v body
+	var ids, names []string
+	filter := readNodeFilter(c)
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
+			return err
+		}
+		return s.eachFacts(tx, v.Config, func(f facts) {
+			if f.node.Type != store.NodeStatic && filter.fits(f) {
+				ids, names = append(ids, f.node.ID), append(names, f.node.Name)
+			}
+		})
+	}); err != nil {
+		return show{}, err
+	}
+	v.Count, v.IDs, v.Sample = len(ids), strings.Join(ids, ","), strings.Join(names[:min(len(names), sample)], ", ")
+	if len(names) > sample {
+		v.Sample += fmt.Sprintf(" and %d more", len(names)-sample)
+	}
+	return show{template: "newrollout", Page: ui.Page{Title: "Roll out", Nav: "Overview", Body: v}}, nil
+}

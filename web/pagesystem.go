@@ -1,0 +1,107 @@
+package web
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+	"wfm/web/ui"
+)
+
+// auditShown is how many entries of the audit log a page shows.
+const auditShown = 100
+
+// storedTexts are the overrides of the MQTT settings as a form shows them; empty overrides nothing.
+type storedTexts struct{ Host, Port, TLS string }
+
+func (s *Server) settingsPage(c echo.Context) (show, error) {
+	if loginOf(c).scope != "" {
+		return show{}, errSessionOnly // tokens and sessions are on it
+	}
+	type body struct {
+		MQTT        mqttSettingsView
+		Stored      storedTexts
+		Tokens      []tokenView
+		Sessions    []sessionView
+		MinPassword int
+		StoreSize   int64
+	}
+	v := body{MinPassword: minPassword, StoreSize: s.opts.Store.Size()}
+	var stored store.MQTTSettings
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		if stored, err = tx.MQTTSettings(); err != nil {
+			return err
+		}
+		if v.Tokens, err = readTokens(tx); err != nil {
+			return err
+		}
+		v.Sessions, err = readSessions(tx, loginOf(c).ID)
+		return err
+	}); err != nil {
+		return show{}, err
+	}
+	v.MQTT = s.mqttInForce(stored, requestHost(c.Request().Host))
+	v.Stored.Host = or(stored.Host, "")
+	if stored.Port != nil {
+		v.Stored.Port = strconv.Itoa(*stored.Port)
+	}
+	if stored.TLS != nil {
+		v.Stored.TLS = strconv.FormatBool(*stored.TLS)
+	}
+	return show{template: "settings", Page: ui.Page{Title: "Settings", Nav: "Settings", LiveAll: true, Body: v}}, nil
+}
+
+func (s *Server) auditPage(c echo.Context) (show, error) {
+	type body struct {
+		Actor, NodeID string
+		Entries       []store.AuditEntry
+		Older         string
+	}
+	v := body{Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id")}
+	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		v.Entries, err = tx.Audit(before, auditShown+1, func(e store.AuditEntry) bool {
+			return (v.Actor == "" || e.Actor == v.Actor) && (v.NodeID == "" || e.IDs["node_id"] == v.NodeID)
+		})
+		return err
+	}); err != nil {
+		return show{}, err
+	}
+	if len(v.Entries) > auditShown {
+		v.Entries = v.Entries[:auditShown]
+		q := url.Values{"before": {fmt.Sprint(v.Entries[auditShown-1].Seq)}}
+		if v.Actor != "" {
+			q.Set("actor", v.Actor)
+		}
+		if v.NodeID != "" {
+			q.Set("node_id", v.NodeID)
+		}
+		v.Older = "/audit?" + q.Encode()
+	}
+	return show{template: "audit", Page: ui.Page{Title: "Audit", Nav: "Audit", LiveAll: true, Every: 10, Body: v}}, nil
+}
+
+// traffic is the last hour, drawn.
+type traffic struct {
+	Messages, Connections ui.Graph
+}
+
+func (s *Server) traffic() traffic {
+	samples := s.recent.recent()
+	in, out, open := make([]float64, 0, len(samples)), make([]float64, 0, len(samples)), make([]float64, 0, len(samples))
+	for _, one := range samples {
+		in = append(in, float64(one.MessagesIn))
+		out = append(out, float64(one.MessagesOut))
+		open = append(open, float64(one.Connections))
+	}
+	seconds := int(activityInterval / time.Second)
+	return traffic{
+		Messages: ui.Chart(activityKept, []ui.Series{{Class: "line-a", Values: in}, {Class: "line-b", Values: out}},
+			fmt.Sprintf("Messages from and to nodes over the last hour, in each %d seconds", seconds)),
+		Connections: ui.Chart(activityKept, []ui.Series{{Class: "line-a", Values: open}}, "Open MQTT connections over the last hour"),
+	}
+}

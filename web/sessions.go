@@ -1,0 +1,67 @@
+package web
+
+import (
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+type sessionView struct {
+	ID         string     `json:"id"`
+	Username   string     `json:"username"`
+	RemoteAddr string     `json:"remote_addr"` // where it was started from
+	CreatedAt  *time.Time `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	Current    bool       `json:"current"` // it is the one that asks
+}
+
+func (s *Server) listSessions(c echo.Context) error {
+	var views []sessionView
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		views, err = readSessions(tx, loginOf(c).ID)
+		return err
+	}); err != nil {
+		return err
+	}
+	return respond(c, views)
+}
+
+// readSessions returns all sessions; current is the id of the one that asks.
+func readSessions(tx *store.Tx, current string) ([]sessionView, error) {
+	views := []sessionView{}
+	sessions, err := tx.Sessions()
+	for _, one := range sessions {
+		views = append(views, sessionView{
+			ID: one.ID, Username: one.Username, RemoteAddr: one.RemoteAddr, CreatedAt: when(one.CreatedAt),
+			ExpiresAt: when(one.ExpiresAt), Current: one.ID == current,
+		})
+	}
+	return views, err
+}
+
+func (s *Server) endSession(c echo.Context) error {
+	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.EndSession(c.Param("id")) }); err != nil {
+		return err
+	}
+	s.hub.recheck()
+	return respond(c, message{"The session was ended."})
+}
+
+type endedSessions struct {
+	Message string `json:"message"`
+	Ended   int    `json:"ended"`
+}
+
+func (s *Server) endOtherSessions(c echo.Context) error {
+	v := endedSessions{Message: "All other sessions were ended."}
+	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		v.Ended, err = tx.EndOtherSessions(loginOf(c).ID)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.hub.recheck()
+	return respond(c, v)
+}

@@ -1,0 +1,206 @@
+package web
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// MQTTTarget is where agents are sent to reach the broker.
+type MQTTTarget struct {
+	Host   string
+	Port   int
+	TLS    bool
+	CACert string // PEM; the only trust anchors of an agent
+}
+
+// Where a value in force comes from.
+const (
+	sourceStored  = "stored"  // it was set over the API
+	sourceStart   = "start"   // a flag, a variable or its default
+	sourceRequest = "request" // the host that the request was sent to
+)
+
+type mqttSources struct {
+	Host string `json:"host"`
+	Port string `json:"port"`
+	TLS  string `json:"tls"`
+}
+
+// mqttSettingsView is what bind hands to agents, and where each part comes from.
+type mqttSettingsView struct {
+	Host   string      `json:"host"`
+	Port   int         `json:"port"`
+	TLS    bool        `json:"tls"`
+	Source mqttSources `json:"source"`
+	// TLSAvailable is whether the broker is served with TLS.
+	TLSAvailable bool `json:"tls_available"`
+}
+
+// mqttInForce is what an agent is told whose request, or whose administrator's, was sent to host.
+func (s *Server) mqttInForce(stored store.MQTTSettings, host string) mqttSettingsView {
+	if len(host) > 255 { // no name is longer
+		host = ""
+	}
+	v := mqttSettingsView{
+		Host: host, Port: s.opts.MQTTPort, TLS: s.opts.MQTTTLS,
+		Source:       mqttSources{sourceRequest, sourceStart, sourceStart},
+		TLSAvailable: s.brokerTLS(),
+	}
+	switch {
+	case stored.Host != nil:
+		v.Host, v.Source.Host = *stored.Host, sourceStored
+	case s.opts.MQTTHost != "":
+		v.Host, v.Source.Host = s.opts.MQTTHost, sourceStart
+	case host == "":
+		if u, err := url.Parse(s.origins.public); err == nil && s.origins.public != "" {
+			v.Host, v.Source.Host = u.Hostname(), sourceStart
+		}
+	}
+	if stored.Port != nil {
+		v.Port, v.Source.Port = *stored.Port, sourceStored
+	}
+	if stored.TLS != nil {
+		v.TLS, v.Source.TLS = *stored.TLS, sourceStored
+	}
+	return v
+}
+
+// brokerTLS reports whether the broker is served with TLS.
+func (s *Server) brokerTLS() bool { return s.opts.MQTTTLS && s.opts.Certificates != nil }
+
+// target adds what an agent needs to trust. Errors: errNoCA, while the broker is not served with TLS;
+// those of [Certificates].
+func (s *Server) target(v mqttSettingsView) (MQTTTarget, error) {
+	t := MQTTTarget{Host: v.Host, Port: v.Port, TLS: v.TLS}
+	if !t.TLS {
+		return t, nil
+	}
+	if !s.brokerTLS() {
+		return t, errNoCA
+	}
+	var err error
+	t.CACert, err = s.opts.Certificates.CACert(t.Host)
+	return t, err
+}
+
+// mqttTarget is where an agent is sent whose request came to host.
+func (s *Server) mqttTarget(host string) (MQTTTarget, error) {
+	stored, err := s.storedMQTT()
+	if err != nil {
+		return MQTTTarget{}, err
+	}
+	return s.target(s.mqttInForce(stored, host))
+}
+
+// mqttHost is the broker's name or address for an agent that found the appliance under host, as far as
+// that can be known.
+func (s *Server) mqttHost(host string) string {
+	stored, err := s.storedMQTT()
+	if err != nil {
+		stored = store.MQTTSettings{}
+	}
+	return s.mqttInForce(stored, host).Host
+}
+
+func (s *Server) storedMQTT() (stored store.MQTTSettings, err error) {
+	err = s.opts.Store.View(func(tx *store.Tx) error { stored, err = tx.MQTTSettings(); return err })
+	return stored, err
+}
+
+// readMQTTSettings reads overrides; what is absent, null or empty overrides nothing.
+func readMQTTSettings(f *fields) store.MQTTSettings {
+	m := store.MQTTSettings{Host: f.text("host", mqttHost), Port: f.number("port", 1, 65535), TLS: f.flag("tls")}
+	if m.Host != nil && *m.Host == "" {
+		m.Host = nil
+	}
+	return m
+}
+
+func (s *Server) getMQTTSettings(c echo.Context) error {
+	stored, err := s.storedMQTT()
+	if err != nil {
+		return err
+	}
+	return respond(c, s.mqttInForce(stored, requestHost(c.Request().Host)))
+}
+
+func (s *Server) putMQTTSettings(c echo.Context) error {
+	f, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	m := readMQTTSettings(f)
+	switch {
+	case m.TLS == nil || *m.TLS == s.opts.MQTTTLS:
+	case *m.TLS:
+		f.reject("tls", "cannot be true: the broker is not served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true")
+	case m.Port == nil:
+		f.reject("port", "is required with this tls: the port that was set at the start is for the other")
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	if m.Host != nil && s.brokerTLS() {
+		if err := s.opts.Certificates.Cover(*m.Host); err != nil {
+			return err
+		}
+	}
+	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
+		return err
+	}
+	v := s.mqttInForce(m, requestHost(c.Request().Host))
+	s.log.Info("MQTT settings changed", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
+	return respond(c, v)
+}
+
+type mqttTestView struct {
+	Success   bool   `json:"success"`
+	Message   string `json:"message"`
+	LatencyMS int64  `json:"latency_ms"` // of the whole test
+}
+
+// testMQTTSettings does what an agent does with the settings in force, or with those that are sent
+// along to be tried before they are saved.
+func (s *Server) testMQTTSettings(c echo.Context) error {
+	f, err := readOptionalBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	tried := readMQTTSettings(f)
+	if err := f.err(); err != nil {
+		return err
+	}
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	stored, err := s.storedMQTT()
+	if err != nil {
+		return err
+	}
+	if tried.Host == nil {
+		tried.Host = stored.Host
+	}
+	if tried.Port == nil {
+		tried.Port = stored.Port
+	}
+	if tried.TLS == nil {
+		tried.TLS = stored.TLS
+	}
+	t, err := s.target(s.mqttInForce(tried, requestHost(c.Request().Host)))
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	v := mqttTestView{Success: true, Message: "A node can log in there, gets its own commands and nobody else's."}
+	if s.opts.TestMQTT == nil {
+		v.Success, v.Message = false, "This broker cannot be tested from here; bind an agent and look whether it comes online."
+	} else if err := s.opts.TestMQTT(c.Request().Context(), t); err != nil {
+		v.Success, v.Message = false, err.Error()
+	}
+	v.LatencyMS = time.Since(start).Milliseconds()
+	return respond(c, v)
+}

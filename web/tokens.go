@@ -1,0 +1,131 @@
+package web
+
+import (
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// tokenUseNoted is how exact the last use of an API token is: one write of the store in that time.
+const tokenUseNoted = 5 * time.Minute
+
+type tokenView struct {
+	ID         string           `json:"id"`
+	Name       string           `json:"name"`
+	Scope      store.TokenScope `json:"scope"`
+	CreatedAt  *time.Time       `json:"created_at"`
+	ExpiresAt  *time.Time       `json:"expires_at"`
+	LastUsedAt *time.Time       `json:"last_used_at"`
+	Expired    bool             `json:"expired"`
+}
+
+func viewToken(t store.Token, now time.Time) tokenView {
+	return tokenView{
+		ID: t.ID, Name: t.Name, Scope: t.Scope, CreatedAt: when(t.CreatedAt), ExpiresAt: when(t.ExpiresAt),
+		LastUsedAt: when(t.LastUsedAt), Expired: !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt),
+	}
+}
+
+// newTokenView is a token with its secret, which is shown this once.
+type newTokenView struct {
+	tokenView
+	Token string `json:"token"`
+}
+
+func (s *Server) listTokens(c echo.Context) error {
+	var views []tokenView
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) { views, err = readTokens(tx); return err }); err != nil {
+		return err
+	}
+	return respond(c, views)
+}
+
+func readTokens(tx *store.Tx) ([]tokenView, error) {
+	views := []tokenView{}
+	tokens, err := tx.Tokens()
+	for _, t := range tokens {
+		views = append(views, viewToken(t, tx.Now()))
+	}
+	return views, err
+}
+
+func (s *Server) createToken(c echo.Context) error {
+	f, err := readBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	name := f.need("name", line(1, 64))
+	scope := f.need("scope", oneOf(string(store.ScopeRead), string(store.ScopeWrite)))
+	days := f.number("expires_in_days", 1, 3650)
+	if err := f.err(); err != nil {
+		return err
+	}
+	var v newTokenView
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		var expires time.Time
+		if days != nil {
+			expires = tx.Now().AddDate(0, 0, *days)
+		}
+		t, secret, err := tx.CreateToken(name, store.TokenScope(scope), expires)
+		v = newTokenView{viewToken(t, tx.Now()), secret}
+		return err
+	}); err != nil {
+		return err
+	}
+	noteID(c, "id", v.ID)
+	s.log.Info("API token created", "token_id", v.ID, "scope", v.Scope, "by", loginOf(c).Username)
+	return respond(c, v)
+}
+
+func (s *Server) deleteToken(c echo.Context) error {
+	var t store.Token
+	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		t, err = tx.DeleteToken(c.Param("id"))
+		return err
+	}); err != nil {
+		return err
+	}
+	s.uses.forget(t.ID)
+	s.hub.recheck() // its event streams end
+	s.log.Info("API token deleted", "token_id", t.ID, "by", loginOf(c).Username)
+	return respond(c, message{"The API token was deleted; it works no more."})
+}
+
+// tokenUses bounds how often the use of a token is written down.
+type tokenUses struct {
+	mu    sync.Mutex
+	noted map[string]time.Time // by id; the tokens are few
+}
+
+func (u *tokenUses) due(id string, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.noted[id]) < tokenUseNoted {
+		return false
+	}
+	if u.noted == nil {
+		u.noted = make(map[string]time.Time)
+	}
+	u.noted[id] = now
+	return true
+}
+
+func (u *tokenUses) forget(id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.noted, id)
+}
+
+// noteTokenUse keeps when an API token was used last. That it could not is no reason to refuse the
+// request.
+func (s *Server) noteTokenUse(l login) {
+	if l.scope == "" || !s.uses.due(l.ID, time.Now()) {
+		return
+	}
+	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.TokenUsed(l.token) }); err != nil {
+		s.log.Debug("the use of an API token was not noted", "token_id", l.ID, "err", err)
+	}
+}

@@ -1,0 +1,89 @@
+package ui
+
+import (
+	"fmt"
+	"html/template"
+	"strconv"
+	"time"
+)
+
+// Ago is how long ago t was, in its largest unit: "5 s ago". wfm.js words it the same way, so that
+// the page goes on counting.
+func Ago(now, t time.Time) string {
+	d := now.Sub(t)
+	if d < 0 {
+		return "in " + span(-d)
+	}
+	if d < 2*time.Second {
+		return "just now"
+	}
+	return span(d) + " ago"
+}
+
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
+}
+
+// whenHTML is a moment as people read it; the exact one is its title. v is a time or a pointer to
+// one; the zero time and nil are never.
+func whenHTML(v any) (template.HTML, error) {
+	var t time.Time
+	switch v := v.(type) {
+	case time.Time:
+		t = v
+	case *time.Time:
+		if v != nil {
+			t = *v
+		}
+	default:
+		return "", fmt.Errorf("when: %T is no time", v)
+	}
+	if t.IsZero() {
+		return "never", nil
+	}
+	t = t.UTC()
+	//nolint:gosec // made of a time alone
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
+		t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05 UTC"), Ago(time.Now(), t))), nil
+}
+
+// Size is a number of bytes for people.
+func Size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v := float64(n)
+	for _, name := range []string{"KiB", "MiB", "GiB"} {
+		if v /= unit; v < unit {
+			return fmt.Sprintf("%.1f %s", v, name)
+		}
+	}
+	return fmt.Sprintf("%.1f TiB", v/unit)
+}
+
+// count is a number with its noun: "1 node", "2 nodes".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// short is the beginning of a long key or hash.
+func short(s string) string {
+	const kept = 12
+	if len(s) <= kept {
+		return s
+	}
+	return s[:kept] + "…"
+}
