@@ -142,6 +142,7 @@ type Server struct {
 	http    *http.Server
 
 	statuses statusReader
+	document func() ([]byte, error) // the API's description
 
 	stopping context.Context // ends when Shutdown begins, so that nobody waits for a command then
 	stop     context.CancelFunc
@@ -167,6 +168,7 @@ func New(o Options) *Server {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf)
+	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	s.handler = s.routes()
 	s.http = &http.Server{
 		Handler:           s.handler,

@@ -1,0 +1,123 @@
+package web
+
+import (
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// What many bodies and errors have in common.
+const (
+	configBody  = "description, enabled bool, tunnel_protocol, awg_version"
+	nodeBody    = "enabled bool, node_type, interface_name, tags strings"
+	mqttBody    = "host, port 1..65535, tls bool"
+	controlling = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
+	binding     = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
+		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY"
+	bindBody = "token!, hostname, platform, client_version, capabilities strings"
+)
+
+// descriptions has each route of the API, by method and path. A test holds it to the table of
+// routes, and every answer of every other test to it.
+var descriptions = map[string]description{
+	"GET /api/openapi.json":     {summary: "This description.", bare: "application/json"},
+	"GET /healthz":              {summary: "Whether the process answers.", bare: "text/plain"},
+	"GET /readyz":               {summary: "Whether the appliance can write its data and serve its agents; says why not.", bare: "text/plain"},
+	"GET /metrics":              {summary: "Metrics in the text format of Prometheus.", bare: "text/plain"},
+	"GET /api/v1/system/health": {summary: "The process and its version.", data: healthView{}},
+	"GET /api/v1/system/status": {summary: "Counts of configs and nodes, and how the services are.", data: systemStatusView{}},
+	"GET /api/v1/system/activity": {
+		summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.", data: activityView{},
+	},
+	"GET /api/v1/system/backup": {
+		summary: "A copy of the data file as it is now, with every secret in it. To restore it, stop the appliance and put it in the place of wfm.db.",
+		bare:    "application/octet-stream", codes: "RATE_LIMITED",
+	},
+	"GET /api/v1/events/stream": {
+		summary: "Server-sent events: hints to read something anew. Last-Event-ID, or last_event_id, resumes.",
+		query:   "last_event_id", bare: "text/event-stream", codes: "RATE_LIMITED",
+	},
+
+	"POST /api/client/bind":    {summary: "An agent spends its bind token for credentials, which are shown once.", body: bindBody, data: protocol.BindResponse{}, codes: binding},
+	"POST /api/client/v1/bind": {summary: "The same, where older agents look for it.", body: bindBody, data: protocol.BindResponse{}, codes: binding},
+
+	"GET /api/v1/auth/state": {summary: "Whether set-up is needed, and who asks.", data: authStateView{}},
+	"POST /api/v1/auth/setup": {
+		summary: "Makes the admin account with the token printed at the start.", body: "password!, setup_token!", data: startedSession{},
+		codes: "AUTH_ALREADY_INITIALIZED INVALID_TOKEN RATE_LIMITED",
+	},
+	"POST /api/v1/auth/login": {
+		summary: "Starts a session.", body: "username!, password!", data: startedSession{}, codes: "AUTH_SETUP_REQUIRED AUTH_FAILED RATE_LIMITED",
+	},
+	"POST /api/v1/auth/logout": {summary: "Ends the session that asks.", data: message{}},
+	"GET /api/v1/auth/session": {summary: "Who asks.", data: authStateView{}},
+	"POST /api/v1/auth/password": {
+		summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
+		body:    "current_password!, new_password!", data: startedSession{}, codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
+	},
+	"GET /api/v1/auth/sessions":        {summary: "The sessions that are valid, newest first.", data: []sessionView{}},
+	"DELETE /api/v1/auth/sessions":     {summary: "Ends all sessions but the one that asks.", data: endedSessions{}},
+	"DELETE /api/v1/auth/sessions/:id": {summary: "Ends a session.", data: message{}, codes: "SESSION_NOT_FOUND"},
+	"GET /api/v1/auth/tokens":          {summary: "The API tokens, by name, without their secrets.", data: []tokenView{}},
+	"POST /api/v1/auth/tokens": {
+		summary: "Makes an API token of scope read or write; its secret is shown this once. Without expires_in_days it does not expire.",
+		body:    "name!, scope!, expires_in_days 1..3650", data: newTokenView{}, codes: "TOKEN_NAME_EXISTS TOO_MANY_TOKENS",
+	},
+	"DELETE /api/v1/auth/tokens/:id": {summary: "Ends an API token and its event streams.", data: message{}, codes: "TOKEN_NOT_FOUND"},
+
+	"GET /api/v1/audit": {
+		summary: "Who did what, newest first. Each entry's hash covers it and the hash before.",
+		query:   "actor node_id config_id", data: []store.AuditEntry{}, paged: true,
+	},
+	"GET /api/v1/audit/export": {summary: "The whole audit log, oldest first, an entry a line; wfm audit verify checks it.", bare: "application/x-ndjson"},
+
+	"GET /api/v1/configs":                              {summary: "The configs, by name.", data: []configView{}, paged: true},
+	"POST /api/v1/configs":                             {summary: "Makes a config.", body: "name!, " + configBody, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
+	"GET " + pathConfig:                                {summary: "A config.", data: configView{}},
+	"PUT " + pathConfig:                                {summary: "Changes a config; what is absent stays.", body: "name, " + configBody, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
+	"DELETE " + pathConfig:                             {summary: "Deletes a config and its nodes.", data: deletedConfig{}},
+	"GET " + pathConfig + "/overview":                  {summary: "A config, its nodes, and their number by state.", data: overviewView{}},
+	"GET " + pathConfig + "/nodes":                     {summary: "The nodes of a config, by name.", data: []nodeView{}, paged: true},
+	"POST " + pathConfig + "/nodes":                    {summary: "Makes a node.", body: "name!, " + nodeBody, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"GET " + pathConfig + "/endpoint/runtime-snapshot": {summary: "How each node of a config is, a row a node.", data: []snapshotRow{}},
+	"POST " + pathConfig + "/endpoint/probe-batch": {
+		summary: "Asks nodes how they are; without node_ids every one that has an agent.", body: "? node_ids strings", data: probeBatchView{},
+		codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
+	},
+
+	"GET /api/v1/nodes/:node_id":    {summary: "A node.", data: nodeView{}},
+	"PUT /api/v1/nodes/:node_id":    {summary: "Changes a node; what is absent stays.", body: "name, " + nodeBody, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"DELETE /api/v1/nodes/:node_id": {summary: "Deletes a node.", data: deletedNode{}},
+	"GET " + pathNode:               {summary: "A node.", data: nodeView{}},
+	"PUT " + pathNode:               {summary: "Changes a node; what is absent stays.", body: "name, " + nodeBody, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"DELETE " + pathNode:            {summary: "Deletes a node.", data: deletedNode{}},
+	"POST " + pathNode + "/bind-command": {
+		summary: "A command that binds an agent to the node, once and within five minutes.", body: "? server_url", data: bindCommandView{},
+		codes: "NODE_DISABLED CLIENT_BIND_STATIC_NODE MQTT_DISABLED",
+	},
+	"POST " + pathNode + "/reset-client": {
+		summary: "Takes the node's access away and ends its session.", data: resetView{}, codes: "CLIENT_BIND_STATIC_NODE",
+	},
+	"POST " + pathNode + "/endpoint/control": {
+		summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds.",
+		body:    "action!, queue bool, wait 0..60", data: controlView{},
+		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_STAGED_CONFIG TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
+	},
+	"GET " + pathNode + "/endpoint/status":  {summary: "All that is known of how a node is, and on what it rests.", data: endpointStatusView{}},
+	"GET " + pathNode + "/endpoint/logs":    {summary: "The commands of a node, newest first.", data: []logView{}, paged: true},
+	"GET " + pathNode + "/endpoint/events":  {summary: "What happened with a node, newest first.", data: []store.JournalEntry{}, paged: true},
+	"GET " + pathNode + "/endpoint/history": {summary: "When and why a node's presence changed, newest first, and in figures.", data: historyView{}, paged: true},
+
+	"GET /api/v1/commands/:request_id": {summary: "A command's whole life.", data: commandView{}, codes: "CONTROL_LOG_NOT_FOUND"},
+	"POST /api/v1/commands/:request_id/cancel": {
+		summary: "Cancels a command that has not ended.", data: commandView{}, codes: "CONTROL_LOG_NOT_FOUND COMMAND_ENDED MQTT_DISABLED",
+	},
+
+	"GET /api/v1/settings/mqtt": {summary: "Where agents are sent, and which part was set where.", data: mqttSettingsView{}},
+	"PUT /api/v1/settings/mqtt": {
+		summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.", body: mqttBody, data: mqttSettingsView{},
+	},
+	"POST /api/v1/settings/mqtt/test": {
+		summary: "Does there what an agent does; with what is sent along in place of what is set.", body: "? " + mqttBody, data: mqttTestView{},
+		codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+	},
+}
