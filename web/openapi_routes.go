@@ -7,13 +7,13 @@ import (
 
 // What many bodies and errors have in common.
 const (
-	configBody  = "description, enabled bool, tunnel_protocol, awg_version"
-	nodeBody    = "enabled bool, node_type, interface_name, tags strings"
-	mqttBody    = "host, port 1..65535, tls bool"
-	controlling = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
-	binding     = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
+	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
+	nodeMembers   = "enabled bool, node_type, interface_name, tags strings"
+	mqttMembers   = "host, port 1..65535, tls bool"
+	controlling   = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
+	binding       = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
 		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY"
-	bindBody = "token!, hostname, platform, client_version, capabilities strings"
+	bindMembers = "token!, hostname, platform, client_version, capabilities strings"
 )
 
 // descriptions has each route of the API, by method and path. A test holds it to the table of
@@ -37,8 +37,8 @@ var descriptions = map[string]description{
 		query:   "last_event_id", bare: "text/event-stream", codes: "RATE_LIMITED",
 	},
 
-	"POST /api/client/bind":    {summary: "An agent spends its bind token for credentials, which are shown once.", body: bindBody, data: protocol.BindResponse{}, codes: binding},
-	"POST /api/client/v1/bind": {summary: "The same, where older agents look for it.", body: bindBody, data: protocol.BindResponse{}, codes: binding},
+	"POST /api/client/bind":    {summary: "An agent spends its bind token for credentials, which are shown once.", body: bindMembers, data: protocol.BindResponse{}, codes: binding},
+	"POST /api/client/v1/bind": {summary: "The same, where older agents look for it.", body: bindMembers, data: protocol.BindResponse{}, codes: binding},
 
 	"GET /api/v1/auth/state": {summary: "Whether set-up is needed, and who asks.", data: authStateView{}},
 	"POST /api/v1/auth/setup": {
@@ -71,13 +71,13 @@ var descriptions = map[string]description{
 	"GET /api/v1/audit/export": {summary: "The whole audit log, oldest first, an entry a line; wfm audit verify checks it.", bare: "application/x-ndjson"},
 
 	"GET /api/v1/configs":                              {summary: "The configs, by name.", data: []configView{}, paged: true},
-	"POST /api/v1/configs":                             {summary: "Makes a config.", body: "name!, " + configBody, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
+	"POST /api/v1/configs":                             {summary: "Makes a config.", body: "name!, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
 	"GET " + pathConfig:                                {summary: "A config.", data: configView{}},
-	"PUT " + pathConfig:                                {summary: "Changes a config; what is absent stays.", body: "name, " + configBody, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
+	"PUT " + pathConfig:                                {summary: "Changes a config; what is absent stays.", body: "name, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
 	"DELETE " + pathConfig:                             {summary: "Deletes a config and its nodes.", data: deletedConfig{}},
 	"GET " + pathConfig + "/overview":                  {summary: "A config, its nodes, and their number by state.", data: overviewView{}},
 	"GET " + pathConfig + "/nodes":                     {summary: "The nodes of a config, by name.", data: []nodeView{}, paged: true},
-	"POST " + pathConfig + "/nodes":                    {summary: "Makes a node.", body: "name!, " + nodeBody, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"POST " + pathConfig + "/nodes":                    {summary: "Makes a node.", body: "name!, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
 	"GET " + pathConfig + "/endpoint/runtime-snapshot": {summary: "How each node of a config is, a row a node.", data: []snapshotRow{}},
 	"POST " + pathConfig + "/endpoint/probe-batch": {
 		summary: "Asks nodes how they are; without node_ids every one that has an agent.", body: "? node_ids strings", data: probeBatchView{},
@@ -85,10 +85,10 @@ var descriptions = map[string]description{
 	},
 
 	"GET /api/v1/nodes/:node_id":    {summary: "A node.", data: nodeView{}},
-	"PUT /api/v1/nodes/:node_id":    {summary: "Changes a node; what is absent stays.", body: "name, " + nodeBody, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"PUT /api/v1/nodes/:node_id":    {summary: "Changes a node; what is absent stays.", body: "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
 	"DELETE /api/v1/nodes/:node_id": {summary: "Deletes a node.", data: deletedNode{}},
 	"GET " + pathNode:               {summary: "A node.", data: nodeView{}},
-	"PUT " + pathNode:               {summary: "Changes a node; what is absent stays.", body: "name, " + nodeBody, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"PUT " + pathNode:               {summary: "Changes a node; what is absent stays.", body: "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
 	"DELETE " + pathNode:            {summary: "Deletes a node.", data: deletedNode{}},
 	"POST " + pathNode + "/bind-command": {
 		summary: "A command that binds an agent to the node, once and within five minutes.", body: "? server_url", data: bindCommandView{},
@@ -114,10 +114,10 @@ var descriptions = map[string]description{
 
 	"GET /api/v1/settings/mqtt": {summary: "Where agents are sent, and which part was set where.", data: mqttSettingsView{}},
 	"PUT /api/v1/settings/mqtt": {
-		summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.", body: mqttBody, data: mqttSettingsView{},
+		summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.", body: mqttMembers, data: mqttSettingsView{},
 	},
 	"POST /api/v1/settings/mqtt/test": {
-		summary: "Does there what an agent does; with what is sent along in place of what is set.", body: "? " + mqttBody, data: mqttTestView{},
+		summary: "Does there what an agent does; with what is sent along in place of what is set.", body: "? " + mqttMembers, data: mqttTestView{},
 		codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
 	},
 }

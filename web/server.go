@@ -138,11 +138,12 @@ type Server struct {
 	recent  activity
 	sampler sync.Once
 	running sync.WaitGroup // what runs beside requests
-	handler http.Handler
-	http    *http.Server
+
+	document func() ([]byte, error) // the API's description
+	handler  http.Handler
+	http     *http.Server
 
 	statuses statusReader
-	document func() ([]byte, error) // the API's description
 
 	stopping context.Context // ends when Shutdown begins, so that nobody waits for a command then
 	stop     context.CancelFunc
@@ -168,7 +169,6 @@ func New(o Options) *Server {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf)
-	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	s.handler = s.routes()
 	s.http = &http.Server{
 		Handler:           s.handler,
@@ -179,6 +179,7 @@ func New(o Options) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
+	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	return s
 }
 
