@@ -124,7 +124,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
 	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
-		return nil, fmt.Errorf("settle the audit log of the last run: %w", err)
+		o.Logger.Error("what the last run's end interrupted is not in the audit log yet; the next start tries again", "err", err)
 	}
 	a.onStop("life signs", a.markAlive(context.WithoutCancel(ctx)))
 	if err := a.newCerts(o); err != nil {

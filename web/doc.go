@@ -7,7 +7,8 @@
 // interfaces [Commands], [Rollouts], [Broker] and [Certificates] and takes a function, and whoever
 // composes the appliance supplies them.
 //
-// Enter at [New]; routes.go lists every path. [SetUpAdmin] makes the account without a request.
+// Enter at [New]; routes.go lists every path, openapi_routes.go describes them. [SetUpAdmin] makes
+// the account without a request.
 //
 // Invariants:
 //   - A write is validated first, then made in one store transaction that reads what it changes;
@@ -15,6 +16,9 @@
 //   - translate, in errors.go, is the only place where an error becomes a status, a code and a
 //     sentence. What it does not know is answered INTERNAL_ERROR and logged once; its text never
 //     leaves the appliance.
+//   - Who changes something is in the audit log before it is done, whichever handler does it.
+//   - An API token never reaches what it was not made for: see permits.
+//   - The description of the API is what the code does: every answer of every test is held to it.
 //   - Passwords, tokens, request bodies and query strings are never logged.
 //   - Whoever asks without a session learns nothing but whether set-up is needed, whether the
 //     appliance serves, and which CA to trust.

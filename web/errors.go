@@ -90,8 +90,8 @@ var answers = []struct {
 	answer
 }{
 	{errAuthRequired, answer{401, "AUTH_REQUIRED", "Log in first, and send the token as Authorization: Bearer.", nil}},
-	{errInvalidToken, answer{401, "INVALID_TOKEN", "The session is not known, or has been ended; log in again.", nil}},
-	{errTokenExpired, answer{401, "TOKEN_EXPIRED", "The session has expired; log in again.", nil}},
+	{errInvalidToken, answer{401, "INVALID_TOKEN", "The session or API token is not known, or has been ended; log in again, or use another token.", nil}},
+	{errTokenExpired, answer{401, "TOKEN_EXPIRED", "The session or API token has expired; log in again, or use another token.", nil}},
 	{errAuthFailed, answer{401, "AUTH_FAILED", "The user name or the password is wrong.", nil}},
 	{errWrongPassword, answer{401, "ADMIN_PASSWORD_INVALID", "The current password is wrong.", nil}},
 	{errSamePassword, answer{409, "PASSWORD_UNCHANGED", "The new password is the current one; choose another.", nil}},

@@ -52,6 +52,7 @@ func (s *Server) table() []route {
 		{get, "/healthz", accessOpen, s.healthz},
 		{get, "/.well-known/acme-challenge/:token", accessOpen, s.acmeChallenge},
 		{get, "/readyz", accessOpen, s.readyz},
+		{get, "/api/openapi.json", accessGuarded, s.openAPI},
 		{get, "/api/v1/system/health", accessOpen, s.health},
 		{post, "/api/client/bind", accessOpen, s.clientBind},
 		{post, "/api/client/v1/bind", accessOpen, s.clientBind}, // older agents

@@ -148,8 +148,10 @@ type Server struct {
 	recent  activity
 	sampler sync.Once
 	running sync.WaitGroup // what runs beside requests
-	handler http.Handler
-	http    *http.Server
+
+	document func() ([]byte, error) // the API's description
+	handler  http.Handler
+	http     *http.Server
 
 	statuses     statusReader
 	lastServices string // how the services were when the hub looked last
@@ -188,6 +190,7 @@ func New(o Options) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
+	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	return s
 }
 
