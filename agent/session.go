@@ -20,6 +20,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
+	"wfm/internal/buildinfo"
 	"wfm/protocol"
 )
 
@@ -264,7 +265,9 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 	defer tick.Stop()
 	for {
 		online, up := true, s.link(s.profile.Node.InterfaceName) == linkUp
-		s.publish(ctx, cm, message(protocol.KindHeartbeat, protocol.Heartbeat{ClientOnline: &online, WGOnline: &up}))
+		s.publish(ctx, cm, message(protocol.KindHeartbeat, protocol.Heartbeat{
+			ClientOnline: &online, WGOnline: &up, ClientVersion: buildinfo.Version(), Capabilities: capabilities(),
+		}))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

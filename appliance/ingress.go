@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"wfm/appliance/control"
@@ -104,9 +105,24 @@ func reachable(tx *store.Tx, env protocol.Envelope, change func(*store.Evidence)
 }
 
 func (g *ingress) heartbeat(tx *store.Tx, env protocol.Envelope, hb protocol.Heartbeat) error {
-	return reachable(tx, env, func(e *store.Evidence) {
+	if err := reachable(tx, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
 		tunnel(tx, e, hb.WGOnline)
+	}); err != nil {
+		return err
+	}
+	// The agent may have been replaced by another version since it was bound, also by one that says
+	// nothing of what it can do: then it can do nothing beyond the protocol.
+	n, err := tx.Node(env.NodeID)
+	version, can := control.Word(hb.ClientVersion), control.Words(hb.Capabilities)
+	if err != nil || n.Client == nil || (slices.Equal(n.Client.Capabilities, can) && (version == "" || n.Client.Version == version)) {
+		return err
+	}
+	return tx.UpdateClient(env.NodeID, func(c *store.Client) {
+		c.Capabilities = can
+		if version != "" {
+			c.Version = version
+		}
 	})
 }
 

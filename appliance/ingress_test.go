@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -304,6 +305,30 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 		}
 		if c.Hostname != "" || c.BoundAt.IsZero() {
 			t.Errorf("the rest of the client: %+v", c)
+		}
+	})
+}
+
+func TestAnAgentThatWasReplacedWithoutANewBindIsKnownByItsHeartbeat(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		s := f.session(1)
+		want := func(version string, can ...string) {
+			t.Helper()
+			if c := f.node().Client; c.Version != version || !slices.Equal(c.Capabilities, can) {
+				t.Errorf("it is %s and can %v, want %s, %v", c.Version, c.Capabilities, version, can)
+			}
+		}
+		f.receive(s, protocol.KindHeartbeat, "", `{}`)
+		want("1.0")
+		f.receive(s, protocol.KindHeartbeat, "", `{"client_version":"2.0","capabilities":["dedupe","commit_confirm"]}`)
+		want("2.0", "dedupe", "commit_confirm")
+		f.receive(s, protocol.KindHeartbeat, "", `{"client_version":"2.1","capabilities":["dedupe","commit_confirm"]}`)
+		want("2.1", "dedupe", "commit_confirm")
+		f.receive(s, protocol.KindHeartbeat, "", `{"client_online":true}`) // the former one is back
+		want("2.1")
+		f.receive(s, protocol.KindHeartbeat, "", `{"client_version":"`+strings.Repeat("x", 1000)+`","capabilities":["`+strings.Repeat(`a","`, 100)+`a\nb"]}`)
+		if c := f.node().Client; len(c.Version) > 128 || len(c.Capabilities) > 32 {
+			t.Errorf("kept unbounded: %d bytes, %d capabilities", len(c.Version), len(c.Capabilities))
 		}
 	})
 }

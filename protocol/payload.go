@@ -166,6 +166,10 @@ type Event struct {
 type Heartbeat struct {
 	ClientOnline *bool `json:"client_online,omitempty"`
 	WGOnline     *bool `json:"wg_online,omitempty"`
+
+	// Extension: what the agent is, so that one that was replaced without a new bind is known.
+	ClientVersion string   `json:"client_version,omitempty"`
+	Capabilities  []string `json:"capabilities,omitempty"`
 }
 
 // Capabilities an agent can report at bind and in describe (extension).

@@ -38,6 +38,7 @@ type ConfState struct {
 	// Confirmed is what the node reported applied, and ConfirmedSeq the Seq of the push that it
 	// answered so. Pushes up to that Seq confirm nothing any more.
 	Confirmed    ConfRef   `json:"confirmed"`
+	ConfirmedFor string    `json:"confirmed_for,omitempty"` // the tool family it was pushed for
 	ConfirmedAt  time.Time `json:"confirmed_at,omitzero"`
 	ConfirmedSeq uint64    `json:"confirmed_seq,omitempty"`
 	// Reported is what the node last said is on its disk. With a zero ReportedAt that is not known;
@@ -56,19 +57,19 @@ const (
 	SyncDrifted SyncStatus = "drifted" // it said that it has another text than the one it confirmed
 )
 
-// Sync is the one rule of what is in sync. A static node confirms nothing: its config is carried
-// there by hand once it is staged.
-func (s ConfState) Sync(t NodeType) SyncStatus {
-	has := s.Confirmed
+// Sync is the one rule of what is in sync; family is the tool family of the node's config now. A
+// static node confirms nothing: its config is carried there by hand once it is staged.
+func (s ConfState) Sync(t NodeType, family string) SyncStatus {
+	has, hasFor := s.Confirmed, s.ConfirmedFor
 	if t == NodeStatic {
-		has = s.Staged
+		has, hasFor = s.Staged, s.StagedFor
 	}
 	switch {
 	case s.Desired.Version == 0:
 		return SyncLatest
 	case t != NodeStatic && has.Version != 0 && !s.ReportedAt.IsZero() && s.Reported.SHA256 != has.SHA256:
 		return SyncDrifted
-	case has.SHA256 == s.Desired.SHA256:
+	case has.SHA256 == s.Desired.SHA256 && (hasFor == family || hasFor == ""):
 		return SyncLatest
 	}
 	return SyncPending
@@ -82,6 +83,8 @@ type ConfVersion struct {
 	Source string    `json:"source"` // how it came about: see [ConfEdited] and [ConfRestored]
 	Size   int       `json:"size"`   // of the text in bytes
 	Note   string    `json:"note,omitempty"`
+	// Forced: an operator knows that it may cut the node off, and wants it all the same.
+	Forced bool `json:"forced,omitempty"`
 }
 
 // ConfEdited is the Source of a version that somebody wrote.
@@ -102,7 +105,8 @@ func (tx *Tx) putConfState(n Node, s ConfState) error {
 }
 
 // SetDesired makes text the node's desired config, as a new version by v's Author, Source and Note;
-// the rest of v is filled in here. Text equal to what is desired already makes no new version.
+// the rest of v is filled in here. Text equal to what is desired already makes no new version, though
+// it may make it a forced one.
 // Error: [ErrNodeNotFound].
 func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) {
 	n, err := tx.Node(nodeID)
@@ -116,23 +120,41 @@ func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) 
 	sum := sha256.Sum256([]byte(text))
 	ref := ConfRef{s.Desired.Version + 1, hex.EncodeToString(sum[:])}
 	if s.Desired.SHA256 == ref.SHA256 {
-		return s, nil
+		if v.Forced {
+			err = tx.ForceConf(nodeID, s.Desired.Version)
+		}
+		return s, err
 	}
 	v.ConfRef, v.At, v.Size, s.Desired = ref, tx.now.UTC(), len(text), ref
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return s, fmt.Errorf("encode config version %d of %q: %w", ref.Version, nodeID, err)
-	}
 	if err := tx.putRaw(bucketConfTexts, confTextKey(nodeID, ref.SHA256), []byte(text)); err != nil {
 		return s, err
 	}
-	if err := tx.putRaw(bucketConfVersions, confVersionKey(nodeID, ref.Version), raw); err != nil {
+	if err := tx.putConfVersion(nodeID, v); err != nil {
 		return s, err
 	}
 	if err := tx.putConfState(n, s); err != nil {
 		return s, err
 	}
 	return s, tx.pruneConfVersions(nodeID, s)
+}
+
+func (tx *Tx) putConfVersion(nodeID string, v ConfVersion) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode config version %d of %q: %w", v.Version, nodeID, err)
+	}
+	return tx.putRaw(bucketConfVersions, confVersionKey(nodeID, v.Version), raw)
+}
+
+// ForceConf marks the version as one that is wanted although it may cut the node off. Error:
+// [ErrConfVersionNotFound].
+func (tx *Tx) ForceConf(nodeID string, version int) error {
+	v, err := tx.ConfVersion(nodeID, version)
+	if err != nil || v.Forced {
+		return err
+	}
+	v.Forced = true
+	return tx.putConfVersion(nodeID, v)
 }
 
 // Stage freezes a version of the node's config for delivery; family is the tool family its text was
@@ -155,9 +177,9 @@ func (tx *Tx) Stage(nodeID string, ref ConfRef, family string) (ConfState, error
 }
 
 // ConfirmApplied records that the node reported the config of the push with the command counter
-// seq applied. It reports false, and changes nothing, when that of a later push is confirmed
+// seq, for the tool family, applied. It reports false, and changes nothing, when that of a later push is confirmed
 // already. Error: [ErrNodeNotFound].
-func (tx *Tx) ConfirmApplied(nodeID string, ref ConfRef, seq uint64) (bool, error) {
+func (tx *Tx) ConfirmApplied(nodeID string, ref ConfRef, family string, seq uint64) (bool, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
 		return false, err
@@ -166,7 +188,7 @@ func (tx *Tx) ConfirmApplied(nodeID string, ref ConfRef, seq uint64) (bool, erro
 	if err != nil || seq <= s.ConfirmedSeq {
 		return false, err
 	}
-	s.Confirmed, s.ConfirmedAt, s.ConfirmedSeq = ref, tx.now.UTC(), seq
+	s.Confirmed, s.ConfirmedFor, s.ConfirmedAt, s.ConfirmedSeq = ref, family, tx.now.UTC(), seq
 	// What the node said before is no longer so. An agent that says more says it with the answer.
 	s.Reported, s.ReportedAt = ConfRef{}, time.Time{}
 	return true, tx.putConfState(n, s)
@@ -203,7 +225,7 @@ func (tx *Tx) forgetConfirmed(n Node) error {
 	if err != nil || !ok {
 		return err
 	}
-	s.Confirmed, s.ConfirmedAt, s.ConfirmedSeq = ConfRef{}, time.Time{}, tx.lastSeq(bucketCommandsByNode, n.ID)
+	s.Confirmed, s.ConfirmedFor, s.ConfirmedAt, s.ConfirmedSeq = ConfRef{}, "", time.Time{}, tx.lastSeq(bucketCommandsByNode, n.ID)
 	s.Reported, s.ReportedAt = ConfRef{}, time.Time{}
 	return tx.putConfState(n, s)
 }

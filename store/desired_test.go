@@ -146,7 +146,7 @@ func TestTheHistoryIsBoundedAndNeverDropsWhatIsInUse(t *testing.T) {
 	}
 	more(1)
 	update(t, db, func(tx *Tx) error {
-		_, err := tx.ConfirmApplied("node_1", ConfRef{1, versionHash(t, tx, 1)}, 1)
+		_, err := tx.ConfirmApplied("node_1", ConfRef{1, versionHash(t, tx, 1)}, "wg", 1)
 		return err
 	})
 	more(1)
@@ -187,7 +187,7 @@ func TestAnEarlierPushConfirmsNothingAfterALaterOne(t *testing.T) {
 	addNode(t, db, "node_1")
 	confirm := func(version int, seq uint64) (ok bool) {
 		update(t, db, func(tx *Tx) (err error) {
-			ok, err = tx.ConfirmApplied("node_1", ConfRef{version, fmt.Sprint("hash ", version)}, seq)
+			ok, err = tx.ConfirmApplied("node_1", ConfRef{version, fmt.Sprint("hash ", version)}, "wg", seq)
 			return err
 		})
 		return ok
@@ -237,7 +237,7 @@ func TestWhatAFormerAgentSaidIsForgottenWithItAndItsLateAnswersCountNoMore(t *te
 				if err := tx.AddCommand(&push); err != nil {
 					return err
 				}
-				if _, err := tx.ConfirmApplied("node_1", staged.Staged, push.Seq); err != nil {
+				if _, err := tx.ConfirmApplied("node_1", staged.Staged, "wg", push.Seq); err != nil {
 					return err
 				}
 				return tx.ReportStored("node_1", staged.Staged)
@@ -249,7 +249,7 @@ func TestWhatAFormerAgentSaidIsForgottenWithItAndItsLateAnswersCountNoMore(t *te
 				t.Errorf("%+v", s)
 			}
 			update(t, db, func(tx *Tx) error {
-				if ok, err := tx.ConfirmApplied("node_1", staged.Staged, push.Seq); ok {
+				if ok, err := tx.ConfirmApplied("node_1", staged.Staged, "wg", push.Seq); ok {
 					t.Errorf("a late answer of the former agent confirmed (%v)", err)
 				}
 				return nil
@@ -299,6 +299,9 @@ func TestSyncIsOneRuleOfWhatTheNodeConfirmedAndReported(t *testing.T) {
 		"staged only":                            {ConfState{Desired: a, Staged: a}, NodeDynamic, SyncPending},
 		"confirmed":                              {ConfState{Desired: a, Staged: a, Confirmed: a}, NodeDynamic, SyncLatest},
 		"confirmed the same text as version 2":   {ConfState{Desired: ConfRef{3, "a"}, Staged: b, Confirmed: a}, NodeDynamic, SyncLatest},
+		"confirmed for the other tools":          {ConfState{Desired: a, Staged: a, Confirmed: a, ConfirmedFor: "awg"}, NodeDynamic, SyncPending},
+		"confirmed for the tools":                {ConfState{Desired: a, Staged: a, Confirmed: a, ConfirmedFor: "wg"}, NodeDynamic, SyncLatest},
+		"static, staged for the other tools":     {ConfState{Desired: a, Staged: a, StagedFor: "awg"}, NodeStatic, SyncPending},
 		"confirmed an older one":                 {ConfState{Desired: b, Staged: b, Confirmed: a}, NodeDynamic, SyncPending},
 		"reported what it confirmed":             {ConfState{Desired: a, Confirmed: a, Reported: a, ReportedAt: at}, NodeDynamic, SyncLatest},
 		"reported another":                       {ConfState{Desired: a, Confirmed: a, Reported: b, ReportedAt: at}, NodeDynamic, SyncDrifted},
@@ -310,10 +313,51 @@ func TestSyncIsOneRuleOfWhatTheNodeConfirmedAndReported(t *testing.T) {
 		"static, an older one staged":            {ConfState{Desired: b, Staged: a}, NodeStatic, SyncPending},
 		"static, with what was reported earlier": {ConfState{Desired: a, Staged: a, Confirmed: a, Reported: b, ReportedAt: at}, NodeStatic, SyncLatest},
 	} {
-		if got := tc.state.Sync(tc.node); got != tc.want {
+		if got := tc.state.Sync(tc.node, "wg"); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}
+}
+
+func TestAnInterfaceGetsAnotherNameOnlyWhileNoTunnelRunsUnderIt(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	bind(t, db)
+	staged := desire(t, db, "a")
+	update(t, db, func(tx *Tx) error {
+		running := true
+		if _, err := tx.ConfirmApplied("node_1", staged.Desired, "wg", 1); err != nil {
+			return err
+		}
+		return tx.UpdateEvidence("node_1", func(e *Evidence) { e.TunnelRunning = &running })
+	})
+	rename := func() error {
+		return db.Update(func(tx *Tx) error {
+			n, err := tx.Node("node_1")
+			if err != nil {
+				return err
+			}
+			n.InterfaceName = "wg9"
+			return tx.PutNode(&n)
+		})
+	}
+	if err := rename(); !errors.Is(err, ErrTunnelRuns) {
+		t.Errorf("while it runs: %v", err)
+	}
+	update(t, db, func(tx *Tx) error {
+		return tx.UpdateEvidence("node_1", func(e *Evidence) { *e.TunnelRunning = false })
+	})
+	if err := rename(); err != nil {
+		t.Errorf("while it is stopped: %v", err)
+	}
+	_ = db.View(func(tx *Tx) error {
+		s, _ := tx.ConfState("node_1")
+		n, _ := tx.Node("node_1")
+		if s.Confirmed.Version != 0 || s.Desired.Version == 0 || n.InterfaceName != "wg9" {
+			t.Errorf("%+v of %s", s, n.InterfaceName)
+		}
+		return nil
+	})
 }
 
 func TestAReportWithoutAVersionGetsThatOfTheSameTextAndOnlyAChangeIsTold(t *testing.T) {

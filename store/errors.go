@@ -54,6 +54,9 @@ var (
 	ErrNodeStatic = errors.New("node is static: it has no agent")
 	// ErrNodeDisabled is returned when the node or its config is disabled.
 	ErrNodeDisabled = errors.New("node or its config is disabled")
+	// ErrTunnelRuns is returned by PutNode for another interface name while the tunnel was said to run:
+	// nobody could stop it under its old name afterwards.
+	ErrTunnelRuns = errors.New("the tunnel runs under its present interface name")
 	// ErrAdminExists is returned by CreateAdmin when there is one already.
 	ErrAdminExists = errors.New("the admin account exists already")
 	// ErrNoAdmin is returned when the admin account was not set up yet.

@@ -90,7 +90,8 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 
 // PutNode creates or changes the node and stamps it. Client is kept as stored: only binding and
 // reset change it. A node that is now disabled or static loses its session's right to exist, see
-// [Tx.ResetClient]. Errors: [ErrConfigNotFound], [ErrNodeNameExists].
+// [Tx.ResetClient]. Under another interface name it has confirmed and reported nothing. Errors:
+// [ErrConfigNotFound], [ErrNodeNameExists], [ErrTunnelRuns].
 func (tx *Tx) PutNode(n *Node) error {
 	if _, err := tx.Config(n.ConfigID); err != nil {
 		return err
@@ -105,6 +106,12 @@ func (tx *Tx) PutNode(n *Node) error {
 	}
 	n.UpdatedAt = tx.now.UTC()
 	n.CreatedAt, n.Client = n.UpdatedAt, nil
+	renamed := exists && n.InterfaceName != old.InterfaceName && n.Type == NodeDynamic && old.Client != nil
+	if renamed {
+		if err := tx.forgetInterface(old); err != nil {
+			return err
+		}
+	}
 	if exists {
 		n.CreatedAt, n.Client, n.ConfigID = old.CreatedAt, old.Client, old.ConfigID
 		if err := tx.deleteRaw(bucketNodeNames, nodeNameKey(old.ConfigID, old.Name)); err != nil {
@@ -129,6 +136,22 @@ func (tx *Tx) PutNode(n *Node) error {
 		err = tx.cutOff(*n, "the node was disabled")
 	}
 	return err
+}
+
+// forgetInterface is for a node whose interface is to have another name.
+func (tx *Tx) forgetInterface(n Node) error {
+	e, err := tx.Evidence(n.ID)
+	if err != nil {
+		return err
+	}
+	if e.TunnelRunning != nil && *e.TunnelRunning {
+		return ErrTunnelRuns
+	}
+	e.TunnelRunning = nil
+	if err := tx.putEvidence(n, e); err != nil {
+		return err
+	}
+	return tx.forgetConfirmed(n)
 }
 
 func (tx *Tx) writeNode(n Node) error {

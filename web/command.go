@@ -60,7 +60,7 @@ func cmdMessage(c store.Command) string {
 func cmdDetail(c store.Command) string {
 	var lines []string
 	add := func(text string) {
-		if text != "" && !slices.Contains(lines, text) {
+		if text != "" && !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, text) }) {
 			lines = append(lines, text)
 		}
 	}

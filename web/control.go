@@ -32,6 +32,7 @@ func (s *Server) control(c echo.Context) error {
 	}
 	action := protocol.Action(body.need("action", line(1, 64)))
 	queue := or(body.flag("queue"), false)
+	force := or(body.flag("force"), false) // of a push
 	wait := or(body.number("wait", 0, maxWait), 0)
 	if err := body.err(); err != nil {
 		return err
@@ -45,6 +46,12 @@ func (s *Server) control(c echo.Context) error {
 	f, err := s.pathFacts(c)
 	if err != nil {
 		return err
+	}
+	if staged := f.conf.Staged; action == protocol.ActionPush && staged.Version != 0 && f.conf.StagedFor == protocol.ToolFamily(f.config.TunnelProtocol) {
+		// Where the node finds the appliance may be known only since it was bound.
+		if err := s.checkAgain(c, f, staged, "pushed", force); err != nil {
+			return err
+		}
 	}
 	cmd, err := s.opts.Commands.Issue(c.Request().Context(), f.node.ID, action, loginOf(c).Username, queue)
 	if err != nil {

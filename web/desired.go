@@ -24,8 +24,12 @@ const (
 	resolveTimeout = 2 * time.Second
 )
 
-// cutOffError is a config that would keep the node from reaching the appliance.
-type cutOffError struct{ warnings []warningView }
+// cutOffError is a config that would keep the node from reaching the appliance, and what was not done
+// with it therefore.
+type cutOffError struct {
+	undone   string // saved, staged or pushed
+	warnings []warningView
+}
 
 func (e *cutOffError) Error() string {
 	var words []string
@@ -34,8 +38,8 @@ func (e *cutOffError) Error() string {
 			words = append(words, w.Message)
 		}
 	}
-	return "Nothing was saved, since this config may cut the node off: " + strings.Join(words, " ") +
-		" Change the config, or send force: true to save it all the same."
+	return "Nothing was " + e.undone + ", since this config may cut the node off: " + strings.Join(words, " ") +
+		" Change the config, or send force: true to do it all the same."
 }
 
 // conflictError is a change that was made from a version which is not the desired one any more.
@@ -131,7 +135,7 @@ func (s *Server) saveDesired(c echo.Context, w wish) error {
 	}
 	warnings := s.warnings(c.Request().Context(), conf, before.node, requestHost(c.Request().Host))
 	if !w.force && cutsOff(warnings) {
-		return &cutOffError{warnings}
+		return &cutOffError{"saved", warnings}
 	}
 	var f facts
 	if err := s.opts.Store.Update(func(tx *store.Tx) error {
@@ -146,7 +150,7 @@ func (s *Server) saveDesired(c echo.Context, w wish) error {
 		if w.base != nil && *w.base != state.Desired.Version {
 			return &conflictError{state.Desired.Version}
 		}
-		v := store.ConfVersion{Author: loginOf(c).Username, Source: w.source, Note: w.note}
+		v := store.ConfVersion{Author: loginOf(c).Username, Source: w.source, Note: w.note, Forced: w.force}
 		if _, err := tx.SetDesired(n.ID, w.text, v); err != nil {
 			return err
 		}

@@ -136,7 +136,7 @@ func TestAConfigGoesFromDesiredToConfirmedAndDriftIsSeen(t *testing.T) {
 	}
 	want("pending", a.syncStatus(path))
 	a.update(func(tx *store.Tx) error {
-		_, err := tx.ConfirmApplied(node, store.ConfRef{Version: 1, SHA256: v.DesiredS}, 7)
+		_, err := tx.ConfirmApplied(node, store.ConfRef{Version: 1, SHA256: v.DesiredS}, "wg", 7)
 		return err
 	})
 	want("latest", a.syncStatus(path))
@@ -237,6 +237,41 @@ func TestAConfigThatWouldCutTheNodeOffNeedsForce(t *testing.T) {
 	if v.Desired != 4 || v.DesiredS != v.StagedS {
 		t.Errorf("restored: %+v", v)
 	}
+}
+
+// Where the node finds the appliance is known for certain only once it is bound.
+func TestAConfigThatTurnsOutToCutTheNodeOffIsNeitherStagedNorPushedWithoutForce(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("office")
+	node := a.addNode(cfg, "gate")
+	path := nodePath(cfg, node)
+	a.save(path, swallows(1)) // harmless to whoever is on this machine
+	a.post(path+"/sync", nil).ok(nil)
+	a.call("POST", "/api/client/bind", bindBody(a.bindToken(cfg, node)), host("203.0.113.7")).ok(nil)
+	push := func(more object) *reply {
+		more["action"] = "push_config"
+		return a.post(path+"/endpoint/control", more)
+	}
+	if r := push(object{}).fails(409, "CONFIG_WOULD_CUT_OFF"); !strings.Contains(r.Error.Message, "Nothing was pushed") {
+		t.Errorf("%s", r.body)
+	}
+	push(object{"force": true}).ok(nil)
+	if r := a.post(path+"/sync", nil).fails(409, "CONFIG_WOULD_CUT_OFF"); !strings.Contains(r.Error.Message, "Nothing was staged") {
+		t.Errorf("%s", r.body)
+	}
+	a.post(path+"/sync", object{"force": true}).ok(nil)
+	push(object{}).ok(nil) // it was forced once
+	a.post(path+"/sync", nil).ok(nil)
+}
+
+func TestAnInterfaceIsNotRenamedWhileItsTunnelRuns(t *testing.T) {
+	a, _, node := controlled(t)
+	running := true
+	a.update(func(tx *store.Tx) error {
+		return tx.UpdateEvidence(node, func(e *store.Evidence) { e.TunnelRunning = &running })
+	})
+	a.put("/api/v1/nodes/"+node, object{"interface_name": "wg7"}).fails(409, "TUNNEL_RUNNING")
+	a.put("/api/v1/nodes/"+node, object{"description": "x", "name": "other"}).ok(nil)
 }
 
 func TestAStaticNodeHasNoAgentToBeCutOffAndIsSyncedByHand(t *testing.T) {

@@ -111,6 +111,7 @@ var answers = []struct {
 	{store.ErrConfigNotFound, answer{404, "CONFIG_NOT_FOUND", "There is no config with this id; it may have been deleted.", nil}},
 	{store.ErrNodeNotFound, answer{404, "NODE_NOT_FOUND", "There is no node with this id; it may have been deleted.", nil}},
 	{store.ErrConfigNameExists, answer{409, "CONFIG_NAME_EXISTS", "Another config has this name; choose another.", nil}},
+	{store.ErrTunnelRuns, answer{409, "TUNNEL_RUNNING", "The node's tunnel runs, by what the node said last, and under another interface name nobody could stop it any more. Stop it first, then change the name.", nil}},
 	{store.ErrNodeNameExists, answer{409, "NODE_NAME_EXISTS", "Another node of this config has this name; choose another.", nil}},
 	{errConfigMismatch, answer{400, "NODE_CONFIG_MISMATCH", "The node belongs to another config; use that config's id in the path.", nil}},
 

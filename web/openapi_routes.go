@@ -123,13 +123,13 @@ var descriptions = map[string]description{
 		summary: "Saves a former version as a new one.", body: "? " + wishMembers, data: savedView{}, codes: wishing + " CONFIG_VERSION_NOT_FOUND",
 	},
 	"GET " + pathNode + "/sync-status": {summary: "Whether a node has the config that is desired.", data: syncView{}},
-	"POST " + pathNode + "/sync":       {summary: "Stages what is desired, to be pushed.", data: stagedView{}, codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422"},
+	"POST " + pathNode + "/sync":       {summary: "Stages what is desired, to be pushed.", body: "? force bool", data: stagedView{}, codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409"},
 
 	"GET /api/v1/nodes/:node_id":    {summary: "A node.", data: nodeView{}},
-	"PUT /api/v1/nodes/:node_id":    {summary: "Changes a node; what is absent stays.", body: "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"PUT /api/v1/nodes/:node_id":    {summary: "Changes a node; what is absent stays.", body: "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS TUNNEL_RUNNING"},
 	"DELETE /api/v1/nodes/:node_id": {summary: "Deletes a node.", data: deletedNode{}},
 	"GET " + pathNode:               {summary: "A node.", data: nodeView{}},
-	"PUT " + pathNode:               {summary: "Changes a node; what is absent stays.", body: "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"PUT " + pathNode:               {summary: "Changes a node; what is absent stays.", body: "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS TUNNEL_RUNNING"},
 	"DELETE " + pathNode:            {summary: "Deletes a node.", data: deletedNode{}},
 	"POST " + pathNode + "/bind-command": {
 		summary: "A command that binds an agent to the node, once and within five minutes.", body: "? server_url", data: bindCommandView{},
@@ -140,8 +140,8 @@ var descriptions = map[string]description{
 	},
 	"POST " + pathNode + "/endpoint/control": {
 		summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds.",
-		body:    "action!, queue bool, wait 0..60", data: controlView{},
-		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
+		body:    "action!, queue bool, force bool, wait 0..60", data: controlView{},
+		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
 	},
 	"GET " + pathNode + "/endpoint/status":  {summary: "All that is known of how a node is, and on what it rests.", data: endpointStatusView{}},
 	"GET " + pathNode + "/endpoint/logs":    {summary: "The commands of a node, newest first.", data: []logView{}, paged: true},

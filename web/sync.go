@@ -35,7 +35,9 @@ type syncView struct {
 	Status store.SyncStatus `json:"status"`
 }
 
-func (f facts) sync() store.SyncStatus { return f.conf.Sync(f.node.Type) }
+func (f facts) sync() store.SyncStatus {
+	return f.conf.Sync(f.node.Type, protocol.ToolFamily(f.config.TunnelProtocol))
+}
 
 func (f facts) syncRefs() syncRefs {
 	s := f.conf
@@ -107,12 +109,20 @@ type stagedView struct {
 
 // syncNode stages the node's desired config.
 func (s *Server) syncNode(c echo.Context) error {
+	body, err := readOptionalBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	force := or(body.flag("force"), false)
+	if err := body.err(); err != nil {
+		return err
+	}
 	f, err := s.pathFacts(c)
 	if err != nil {
 		return err
 	}
 	was := f.conf.Staged
-	if f, err = s.stage(f.node.ID); err != nil {
+	if f, err = s.stage(c, f.node.ID, force); err != nil {
 		return err
 	}
 	message := fmt.Sprintf("Version %d is staged; push it to the node.", f.conf.Staged.Version)
@@ -126,32 +136,55 @@ func (s *Server) syncNode(c echo.Context) error {
 	return respond(c, stagedView{message, f.conf.Staged.Version, f.conf.Staged.SHA256, f.sync()})
 }
 
-// stage stages what is desired for the node, which is checked again: the config's tunnel protocol
-// may have been changed since it was saved. It is the version it checked that it stages, also when
-// another one is desired meanwhile. Errors: store.ErrNoDesiredConfig, *wgconf.Error.
-func (s *Server) stage(nodeID string) (f facts, err error) {
-	var text string
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
-		if f, err = s.nodeFacts(tx, nodeID); err != nil {
-			return err
-		}
-		if f.conf.Desired.Version == 0 {
-			return store.ErrNoDesiredConfig
-		}
-		text, err = tx.ConfText(nodeID, f.conf.Desired.SHA256)
-		return err
-	}); err != nil {
-		return f, err
-	}
-	if _, err := parseConf(f.config, nodeID, text); err != nil {
+// stage stages what is desired for the node, which is checked again: the config's tunnel protocol,
+// or where the node finds the appliance, may have changed since it was saved. It is the version it
+// checked that it stages, also when another one is desired meanwhile. Errors:
+// store.ErrNoDesiredConfig, *wgconf.Error, *cutOffError.
+func (s *Server) stage(c echo.Context, nodeID string, force bool) (f facts, err error) {
+	if err := s.opts.Store.View(func(tx *store.Tx) error { f, err = s.nodeFacts(tx, nodeID); return err }); err != nil {
 		return f, err
 	}
 	checked := f.conf.Desired
+	if checked.Version == 0 {
+		return f, store.ErrNoDesiredConfig
+	}
+	if err := s.checkAgain(c, f, checked, "staged", force); err != nil {
+		return f, err
+	}
 	err = s.opts.Store.Update(func(tx *store.Tx) (err error) {
+		if force {
+			if err := tx.ForceConf(nodeID, checked.Version); err != nil {
+				return err
+			}
+		}
 		f.conf, err = tx.Stage(nodeID, checked, protocol.ToolFamily(f.config.TunnelProtocol))
 		return err
 	})
 	return f, err
+}
+
+// checkAgain checks a version of the node's config as saving did, by how things are now. What cuts
+// the node off passes if that version was forced once. Errors: *wgconf.Error, *cutOffError.
+func (s *Server) checkAgain(c echo.Context, f facts, ref store.ConfRef, undone string, force bool) error {
+	var text string
+	var v store.ConfVersion
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+		if v, err = tx.ConfVersion(f.node.ID, ref.Version); err != nil {
+			return err
+		}
+		text, err = tx.ConfText(f.node.ID, ref.SHA256)
+		return err
+	}); err != nil {
+		return err
+	}
+	conf, err := parseConf(f.config, f.node.ID, text)
+	if err != nil || force || v.Forced {
+		return err
+	}
+	if warnings := s.warnings(c.Request().Context(), conf, f.node, requestHost(c.Request().Host)); cutsOff(warnings) {
+		return &cutOffError{undone, warnings}
+	}
+	return nil
 }
 
 func (s *Server) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {
@@ -214,7 +247,7 @@ func (s *Server) syncAll(c echo.Context) error {
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			if f, err := s.stage(todo[i].node.ID); err != nil {
+			if f, err := s.stage(c, todo[i].node.ID, false); err != nil {
 				todo[i].err = err
 			} else {
 				todo[i].facts = f

@@ -55,7 +55,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.noteSilence(err)
 	if err == nil {
-		err = c.SetWriteDeadline(time.Time{}) // TLS writes between ours, too, to change keys
+		_ = c.SetWriteDeadline(time.Time{}) // TLS writes between ours, too, to change keys
 	}
 	if err != nil {
 		c.abort()

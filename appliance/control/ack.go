@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"wfm/internal/plaintext"
@@ -28,7 +29,7 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		// Of another node's command it learns nothing, and touches nothing.
 		return tx.Note(topic.NodeID, store.JournalEntry{
 			Level: "warning", Event: "ack_unmatched", RequestID: env.RequestID, SessionID: env.SessionID,
-			Message: fmt.Sprintf("%s with status %q for a request_id this node was never sent", topic.Kind, plaintext.Line(string(ack.Status), maxWord)),
+			Message: fmt.Sprintf("%s with status %q for a request_id this node was never sent", topic.Kind, Word(string(ack.Status))),
 		})
 	}
 	if err != nil {
@@ -72,7 +73,7 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 
 // misfit says why the ACK does not count for the command, or "".
 func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
-	status := plaintext.Line(string(ack.Status), maxWord)
+	status := Word(string(ack.Status))
 	switch {
 	case topic.Kind != cmd.Kind.Ack():
 		return fmt.Sprintf("ignored a %s: the command wants a %s", topic.Kind, cmd.Kind.Ack())
@@ -161,24 +162,31 @@ func (c *Control) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelo
 	}
 	if why != "" {
 		return tx.Note(topic.NodeID, store.JournalEntry{
-			Level: "warning", Event: "output_unmatched", RequestID: plaintext.Line(ev.RequestID, maxWord), SessionID: env.SessionID, Message: why,
+			Level: "warning", Event: "output_unmatched", RequestID: Word(ev.RequestID), SessionID: env.SessionID, Message: why,
 		})
 	}
 	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: plaintext.Line(ev.Message, maxMessage), Output: ev.Output})
 }
 
+// Word is a short text that a node chose, bounded and on one line.
+func Word(s string) string { return plaintext.Line(s, maxWord) }
+
+// Words is a bounded list of such.
+func Words(list []string) []string {
+	out := slices.Clone(list[:min(len(list), maxList)])
+	for i, s := range out {
+		out[i] = Word(s)
+	}
+	return out
+}
+
 // bound cuts what a node may have made too long.
 func bound(a *protocol.Ack) {
 	a.Message = plaintext.Line(a.Message, maxMessage)
-	a.Action = protocol.Action(plaintext.Line(string(a.Action), maxWord))
-	a.ConfigSHA256, a.Platform = plaintext.Line(a.ConfigSHA256, maxWord), plaintext.Line(a.Platform, maxWord)
-	a.ClientVersion, a.Arch = plaintext.Line(a.ClientVersion, maxWord), plaintext.Line(a.Arch, maxWord)
-	if len(a.Capabilities) > maxList {
-		a.Capabilities = a.Capabilities[:maxList]
-	}
-	for i, s := range a.Capabilities {
-		a.Capabilities[i] = plaintext.Line(s, maxWord)
-	}
+	a.Action = protocol.Action(Word(string(a.Action)))
+	a.ConfigSHA256, a.Platform = Word(a.ConfigSHA256), Word(a.Platform)
+	a.ClientVersion, a.Arch = Word(a.ClientVersion), Word(a.Arch)
+	a.Capabilities = Words(a.Capabilities)
 	if len(a.Toolchain) > maxList {
 		a.Toolchain = nil
 	}
@@ -187,6 +195,6 @@ func bound(a *protocol.Ack) {
 			delete(a.Toolchain, tool)
 			continue
 		}
-		a.Toolchain[tool] = plaintext.Line(version, maxWord)
+		a.Toolchain[tool] = Word(version)
 	}
 }

@@ -61,7 +61,19 @@ func (c *Control) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error
 	n, err := tx.Node(cmd.NodeID)
 	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
 	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)
-	return c.timeLimit(cmd.Action, confirms), err
+	limit := c.timeLimit(cmd.Action, confirms)
+	if err != nil || !confirms || cmd.Kind != protocol.KindControl || cmd.Ack != nil {
+		return limit, err
+	}
+	// The node makes one change after the other, so this one may have to wait until another is
+	// confirmed, unless it says that its turn has come.
+	open, err := tx.OpenCommands(cmd.NodeID)
+	for _, other := range open {
+		if other.Seq < cmd.Seq && other.State != store.CommandQueued && (other.Action == protocol.ActionPush || other.Action == protocol.ActionStart) {
+			return limit + c.timeLimit(other.Action, true), err
+		}
+	}
+	return limit, err
 }
 
 // repeatable reports whether carrying the action out twice is the same as once, even for an agent

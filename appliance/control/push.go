@@ -96,8 +96,8 @@ func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 		return "", err
 	}
 	cfg, err := tx.Config(cmd.ConfigID)
-	if err == nil && (p.InterfaceName != n.InterfaceName || p.TunnelProtocol != cfg.TunnelProtocol) {
-		return "the node's interface or the tunnel protocol was changed while it waited; it was never sent: push again", nil
+	if err == nil && (p.InterfaceName != n.InterfaceName || p.TunnelProtocol != cfg.TunnelProtocol || p.AWGVersion != cfg.AWGVersion) {
+		return "the node's interface or the tunnel protocol or its version was changed while it waited; it was never sent: push again", nil
 	}
 	return "", err
 }
@@ -130,7 +130,7 @@ func confirm(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
 	if ack.ConfigSHA256 != "" && !strings.EqualFold(ack.ConfigSHA256, p.ConfigSHA256) {
 		return false, errOtherText
 	}
-	return tx.ConfirmApplied(cmd.NodeID, store.ConfRef{Version: p.ConfigVersion, SHA256: p.ConfigSHA256}, cmd.Seq)
+	return tx.ConfirmApplied(cmd.NodeID, store.ConfRef{Version: p.ConfigVersion, SHA256: p.ConfigSHA256}, protocol.ToolFamily(p.TunnelProtocol), cmd.Seq)
 }
 
 // lateWord takes the ACK of a push that ended without one: superseded, given up or not answered in

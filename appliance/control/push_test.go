@@ -195,7 +195,7 @@ func TestAnAckConfirmsWhatWasPushedAndNotWhatIsStagedByThen(t *testing.T) {
 		f.wantConfirmed("node_a", ref)
 		f.wantReported("node_a", ref.SHA256, true)
 		s := f.conf("node_a")
-		if s.ConfirmedSeq != cmd.Seq || s.Sync(store.NodeDynamic) != store.SyncPending {
+		if s.ConfirmedSeq != cmd.Seq || s.Sync(store.NodeDynamic, "wg") != store.SyncPending {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -334,6 +334,26 @@ func TestAnAgentThatConfirmsHasTheTimeForIt(t *testing.T) {
 	}
 }
 
+func TestAStopBehindAPushThatIsBeingConfirmedHasTheTimeForBoth(t *testing.T) {
+	bubble(t, func(_ *testing.T, f *fixture) {
+		f.bindConfirming()
+		f.connect("node_c")
+		f.stage("node_c", "text")
+		push := f.issue("node_c", protocol.ActionPush, false)
+		f.answer(push, protocol.AckAccepted)
+		stop := f.issue("node_c", protocol.ActionStop, false)
+		pass(31 * time.Second)
+		f.want(stop.RequestID, store.CommandSent, "")
+		pass(29 * time.Second)
+		f.answer(push, protocol.AckApplied)
+		f.answer(stop, protocol.AckApplied)
+		f.want(stop.RequestID, store.CommandApplied, "")
+		alone := f.issue("node_c", protocol.ActionStop, false)
+		pass(31 * time.Second)
+		f.want(alone.RequestID, store.CommandUnknown, "no answer within 30s")
+	})
+}
+
 func TestAnAgentThatSaysAcceptedHasTheTimeOfOneThatConfirms(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
 		f.connect("node_a")
@@ -457,7 +477,7 @@ func TestADetectAmidAPushDoesNotCallItDrift(t *testing.T) {
 		f.wantReported("node_c", second.SHA256, true)
 		other := strings.Repeat("ab", 32)
 		detects(other)
-		if s := f.conf("node_c"); s.Reported.SHA256 != other || s.Sync(store.NodeDynamic) != store.SyncDrifted {
+		if s := f.conf("node_c"); s.Reported.SHA256 != other || s.Sync(store.NodeDynamic, "wg") != store.SyncDrifted {
 			t.Errorf("%+v", s)
 		}
 	})
