@@ -100,6 +100,21 @@ func twoSites(t *testing.T) (a *apptest.Appliance, cfg string, north, south *sit
 	return a, cfg, addSite(t, network, a, cfg, 1), addSite(t, network, a, cfg, 2)
 }
 
+// linkedSites are two sites whose tunnel runs.
+func linkedSites(t *testing.T) (north, south *site) {
+	t.Helper()
+	_, _, north, south = twoSites(t)
+	for _, pair := range [][2]*site{{north, south}, {south, north}} {
+		pair[0].save(t, pair[0].config(pair[1]))
+		pair[0].push(t, "applied")
+		if got := pair[0].Control(t, "start"); got["state"] != "applied" {
+			t.Fatalf("start: %v", got)
+		}
+	}
+	north.ping(t, south)
+	return north, south
+}
+
 // The whole way of a config, with the real agent, the real tools and real tunnels.
 func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
 	a, cfg, north, south := twoSites(t)
@@ -143,16 +158,7 @@ func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
 }
 
 func TestAConfigThatDoesNotStartFailsAndTheFormerTunnelRunsOn(t *testing.T) {
-	_, _, north, south := twoSites(t)
-	for _, pair := range [][2]*site{{north, south}, {south, north}} {
-		pair[0].save(t, pair[0].config(pair[1]))
-		pair[0].push(t, "applied")
-		if got := pair[0].Control(t, "start"); got["state"] != "applied" {
-			t.Fatalf("start: %v", got)
-		}
-	}
-	north.ping(t, south)
-
+	north, south := linkedSites(t)
 	north.Refused(t, "INVALID_TUNNEL_CONFIG", "PUT", north.Path("applied-conf"),
 		map[string]any{"content": strings.Replace(north.config(south), north.private, "not a key", 1)})
 	north.Refused(t, "CONFIG_WOULD_CUT_OFF", "PUT", north.Path("applied-conf"),
@@ -212,16 +218,7 @@ func TestAPushWaitsForANodeThatIsAwayAndDriftIsMeasured(t *testing.T) {
 }
 
 func TestAConfigThatCutsTheNodeOffIsTakenBackByTheNode(t *testing.T) {
-	_, _, north, south := twoSites(t)
-	for _, pair := range [][2]*site{{north, south}, {south, north}} {
-		pair[0].save(t, pair[0].config(pair[1]))
-		pair[0].push(t, "applied")
-		if got := pair[0].Control(t, "start"); got["state"] != "applied" {
-			t.Fatalf("start: %v", got)
-		}
-	}
-	north.ping(t, south)
-
+	north, south := linkedSites(t)
 	fatal := strings.Replace(north.config(south), south.inner()+"/32", south.inner()+"/32, "+applianceAddress+"/32", 1)
 	north.Refused(t, "CONFIG_WOULD_CUT_OFF", "PUT", north.Path("applied-conf"), map[string]any{"content": fatal})
 	north.Must(t, "PUT", north.Path("applied-conf"), map[string]any{"content": fatal, "force": true})
