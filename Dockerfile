@@ -1,6 +1,8 @@
 # The appliance in one image: docker build -t wfm --build-arg VERSION=$(git describe --tags --always) .
 # Run it with a volume that keeps its data:
 #   docker run -p 1883:1883 -p 8000:8000 -v wfm-data:/data wfm
+# With TLS (docs/tls.md), it has to be told by which name agents reach it:
+#   docker run -p 8883:8883 -p 8000:8000 -e WFM_MQTT_TLS_ENABLED=true -e WFM_MQTT_PUBLIC_HOST=… -v wfm-data:/data wfm
 
 FROM golang:1.26 AS build
 WORKDIR /src
@@ -17,7 +19,7 @@ FROM gcr.io/distroless/static:nonroot
 COPY --from=build /out/wfm /wfm
 COPY --from=build --chown=nonroot:nonroot /out/data /data
 ENV WFM_DATA_DIR=/data
-EXPOSE 1883 8000
+EXPOSE 1883 8883 8000 8443
 VOLUME /data
 ENTRYPOINT ["/wfm"]
 CMD ["serve"]

@@ -41,6 +41,8 @@ type BindOptions struct {
 	ServerURL string // http:// or https://, a path is kept
 	Token     string // one-time token
 	Hostname  string // empty: the machine's
+	// CertSHA256 is the fingerprint, hex, of the certificate the server has; empty: one the system trusts.
+	CertSHA256 string
 }
 
 // Bind spends the token and stores the profile it buys, replacing a former one of the same node.
@@ -54,11 +56,15 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	if strings.TrimSpace(o.Token) == "" {
 		return Profile{}, errors.New("the token is empty: ask for a bind command on the server's node page")
 	}
+	transport, err := bindTransport(base, o.CertSHA256)
+	if err != nil {
+		return Profile{}, err
+	}
 	// The token can be spent once, so find out first whether its answer can be kept.
 	if err := writable(o.Dir); err != nil {
 		return Profile{}, err
 	}
-	answer, err := postBind(ctx, base, bindRequest(o))
+	answer, err := postBind(ctx, base, transport, bindRequest(o))
 	if err != nil {
 		return Profile{}, err
 	}
@@ -119,7 +125,7 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-func postBind(ctx context.Context, base *url.URL, request protocol.BindRequest) (protocol.BindResponse, error) {
+func postBind(ctx context.Context, base *url.URL, transport *http.Transport, request protocol.BindRequest) (protocol.BindResponse, error) {
 	none := protocol.BindResponse{}
 	ctx, cancel := context.WithTimeout(ctx, bindLimit)
 	defer cancel()
@@ -135,7 +141,7 @@ func postBind(ctx context.Context, base *url.URL, request protocol.BindRequest) 
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "wfm-agent/"+buildinfo.Version())
 	// A redirect would hand the token to an address the user did not name.
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
@@ -193,6 +199,8 @@ func unreachable(ctx context.Context, base *url.URL, err error) error {
 		return ctx.Err()
 	case errors.As(err, &dns):
 		return fmt.Errorf("the name %q cannot be resolved: check the server address", dns.Name)
+	case errors.Is(err, errOtherCertificate):
+		return errOtherCertificate
 	case errors.As(err, &op) && op.Op == "dial":
 		return fmt.Errorf("%s cannot be reached (%w): check the address, and that the server runs", base, op.Err)
 	default:

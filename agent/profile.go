@@ -67,7 +67,7 @@ func (p Profile) validate() error {
 		problem = "mqtt.username or mqtt.password is missing"
 	case m.ClientID != protocol.ClientID(n.NodeID):
 		problem = "mqtt.client_id is not this node's"
-	case m.TLS && !x509.NewCertPool().AppendCertsFromPEM([]byte(m.CACert)):
+	case m.TLS && m.CACert != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(m.CACert)):
 		problem = "mqtt.ca_cert holds no certificate"
 	case slices.ContainsFunc(m.Topics.Subscribe, func(f string) bool { return !protocol.MaySubscribe(n.ConfigID, n.NodeID, f) }),
 		slices.ContainsFunc(m.Topics.Publish, func(f string) bool { return !protocol.MayPublish(n.ConfigID, n.NodeID, f) }):

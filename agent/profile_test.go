@@ -47,7 +47,7 @@ func TestProfileThatIsUnsafeIsNotStored(t *testing.T) {
 		"interface with slash":  func(p *Profile) { p.Node.InterfaceName = "../wg0" },
 		"other client id":       func(p *Profile) { p.MQTT.ClientID = "wfm-node_c" },
 		"foreign topic":         func(p *Profile) { p.MQTT.Topics.Subscribe = []string{"wfm/#"} },
-		"TLS without a CA":      func(p *Profile) { p.MQTT.TLS = true },
+		"CA that is none":       func(p *Profile) { p.MQTT.TLS, p.MQTT.CACert = true, "none" },
 		"port out of range":     func(p *Profile) { p.MQTT.Port = 70000 },
 		"host that is an URL":   func(p *Profile) { p.MQTT.Host = "mqtt://x" },
 		"password that is gone": func(p *Profile) { p.MQTT.Password = "" },

@@ -147,14 +147,18 @@ func (s *session) config(life context.Context) (autopaho.ClientConfig, error) {
 }
 
 // transport picks the scheme. With TLS the one trust anchor is the certificate from bind: a
-// certificate the system happens to trust is not the server this node was bound to.
+// certificate the system happens to trust is not the server this node was bound to. A server that
+// named none relies on the system's.
 func transport(m protocol.BindMQTT) (scheme string, cfg *tls.Config, err error) {
 	if !m.TLS {
 		return "mqtt", nil, nil
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(m.CACert)) {
-		return "", nil, fmt.Errorf("mqtt.ca_cert holds no certificate: %w", ErrProfileInvalid)
+	var roots *x509.CertPool // nil: the system's
+	if m.CACert != "" {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM([]byte(m.CACert)) {
+			return "", nil, fmt.Errorf("mqtt.ca_cert holds no certificate: %w", ErrProfileInvalid)
+		}
 	}
 	return "mqtts", &tls.Config{RootCAs: roots, ServerName: m.Host, MinVersion: tls.VersionTLS12}, nil
 }

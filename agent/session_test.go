@@ -308,6 +308,7 @@ func TestTLSTrustsTheBoundCAOnly(t *testing.T) {
 		{"its CA", ca, "127.0.0.1", true},
 		{"another CA", other, "127.0.0.1", false},
 		{"another host name", ca, "localhost", false},
+		{"no CA, and one the system does not know", "", "127.0.0.1", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -3,6 +3,7 @@ package appliance
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +18,8 @@ import (
 	"wfm/appliance/control"
 	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
+	"wfm/certs"
 	"wfm/internal/buildinfo"
-	"wfm/internal/connlimit"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
@@ -29,16 +30,27 @@ import (
 type Options struct {
 	DataDir  string
 	HTTPAddr string
+	// HTTPSAddr serves the same with TLS; HTTP leads people there then. Empty: not.
+	HTTPSAddr string
 	// MQTTEnabled false runs without a broker: everything that needs one answers MQTT_DISABLED.
 	MQTTEnabled bool
-	MQTTAddr    string
+	// MQTTAddr is without TLS; empty: not served, which MQTTTLSEnabled has to make up for.
+	MQTTAddr string
+	// MQTTTLSEnabled serves MQTT with TLS on MQTTTLSAddr, and has bind hand that out.
+	MQTTTLSEnabled bool
+	MQTTTLSAddr    string
 	// MQTTPublicHost and MQTTPublicPort are handed to agents at bind. Empty and 0: the host the
 	// agent used for the bind itself, and the port the broker listens on.
-	MQTTPublicHost string
-	MQTTPublicPort int
+	MQTTPublicHost    string
+	MQTTPublicPort    int
+	MQTTPublicTLSPort int
 	// MQTTKeepAlive is the longest keep-alive an MQTT 5 agent may have, and so how soon a lost link
 	// is noticed; 0 leaves it to the agents.
 	MQTTKeepAlive time.Duration
+	// TLSIssuer says where certificates come from: local (the default), acme or files. See package certs.
+	TLSIssuer               string
+	ACME                    certs.ACME
+	TLSCertFile, TLSKeyFile string
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
@@ -51,23 +63,28 @@ type Options struct {
 	Presence presence.Times
 	// DetectInterval is how often each node is asked how it is while somebody watches; 0 means 120 s.
 	DetectInterval time.Duration
-	Logger         *slog.Logger
+	// DetectTimeout is how long a node may take to answer that; 0 means 10 s.
+	DetectTimeout time.Duration
+	Logger        *slog.Logger
 }
 
 // Appliance is a running appliance.
 type Appliance struct {
-	log        *slog.Logger
-	db         *store.DB
-	broker     *broker.Broker // nil without MQTT
-	guests     *guests
-	control    *control.Control
-	ingress    *ingress // nil without MQTT
-	tracker    *presence.Tracker
-	prober     *presence.Prober // nil without MQTT
-	rollouts   *rollout.Runner  // nil without MQTT
-	web        *web.Server
-	httpSocket net.Listener
-	setupToken string
+	log      *slog.Logger
+	db       *store.DB
+	broker   *broker.Broker // nil without MQTT
+	guests   *guests
+	control  *control.Control
+	ingress  *ingress // nil without MQTT
+	tracker  *presence.Tracker
+	prober   *presence.Prober // nil without MQTT
+	rollouts *rollout.Runner  // nil without MQTT
+	web      *web.Server
+	certs    *certs.Keeper // nil without TLS
+
+	httpSocket  net.Listener
+	httpsSocket net.Listener // nil without
+	setupToken  string
 
 	serving chan error
 	stops   []namedStop // in order of start
@@ -87,7 +104,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence.TTL = cmp.Or(o.Presence.TTL, defaults.TTL)
 	o.Presence.Grace = cmp.Or(o.Presence.Grace, defaults.Grace)
 	o.DetectInterval = cmp.Or(o.DetectInterval, 120*time.Second)
-	a := &Appliance{log: o.Logger, serving: make(chan error, 1), stopped: make(chan struct{})}
+	a := &Appliance{log: o.Logger, serving: make(chan error, 2), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = a.Stop(context.WithoutCancel(ctx))
@@ -107,9 +124,12 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
 	}
 	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
-		return nil, fmt.Errorf("settle the audit log of the last run: %w", err)
+		o.Logger.Error("what the last run's end interrupted is not in the audit log yet; the next start tries again", "err", err)
 	}
 	a.onStop("life signs", a.markAlive(context.WithoutCancel(ctx)))
+	if err := a.newCerts(o); err != nil {
+		return nil, err
+	}
 	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
@@ -117,12 +137,9 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 			return nil, err
 		}
 	}
-	a.httpSocket, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.HTTPAddr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for HTTP on %s: %w", o.HTTPAddr, err)
+	if err := a.listenHTTP(ctx, o); err != nil {
+		return nil, err
 	}
-	a.httpSocket = connlimit.New(a.httpSocket, connlimit.Share(4, 4096), connlimit.Share(8, 2048))
-	a.onStop("HTTP socket", func(context.Context) error { _ = a.httpSocket.Close(); return nil })
 	a.web = web.New(a.webOptions(o))
 	return a, nil
 }
@@ -159,11 +176,15 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
 	a.guests = &guests{DB: a.db}
-	a.control = control.New(a.db, late, o.Logger)
+	a.control = control.New(a.db, late, o.DetectTimeout, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log}
 	var err error
-	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
+	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
+	if o.mqttTLS() {
+		bo.TLSAddr, bo.TLS = o.MQTTTLSAddr, a.certs.TLSConfig()
+	}
+	a.broker, err = broker.New(ctx, bo)
 	if err != nil {
 		return err
 	}
@@ -195,11 +216,22 @@ func (a *Appliance) webOptions(o Options) web.Options {
 		w.Evidence = a.ingress.Evidence
 		w.Rollouts = a.rollouts
 		w.TestMQTT = a.testMQTT
-		if w.MQTTPort == 0 {
-			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
-				w.MQTTPort = tcp.Port
-			}
+		addr := a.broker.Addr()
+		if w.MQTTTLS = o.mqttTLS(); w.MQTTTLS {
+			w.MQTTPort, addr = o.MQTTPublicTLSPort, a.broker.TLSAddr()
 		}
+		if tcp, ok := addr.(*net.TCPAddr); ok && w.MQTTPort == 0 {
+			w.MQTTPort = tcp.Port
+		}
+	}
+	if a.certs != nil {
+		w.Certificates = certsView{a.certs}
+		if w.MQTTHost == "" && len(o.ACME.Domains) > 0 && o.TLSIssuer == string(certs.IssuerACME) {
+			w.MQTTHost = o.ACME.Domains[0] // what the certificate is for
+		}
+	}
+	if a.httpsSocket != nil {
+		w.HTTPSPort = a.httpsSocket.Addr().(*net.TCPAddr).Port
 	}
 	return w
 }
@@ -261,6 +293,11 @@ func (a *Appliance) onStop(name string, fn func(context.Context) error) {
 
 // Start takes up open commands and begins to serve.
 func (a *Appliance) Start() error {
+	if a.certs != nil {
+		if err := a.certs.Start(); err != nil {
+			return fmt.Errorf("certificates: %w", err)
+		}
+	}
 	if err := a.tracker.Start(); err != nil {
 		return fmt.Errorf("read the nodes: %w", err)
 	}
@@ -275,13 +312,17 @@ func (a *Appliance) Start() error {
 			return fmt.Errorf("take up rollouts: %w", err)
 		}
 	}
-	go func() {
-		err := a.web.Serve(a.httpSocket)
+	serve := func(l net.Listener) {
+		err := a.web.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}
 		a.serving <- err
-	}()
+	}
+	go serve(a.httpSocket)
+	if a.httpsSocket != nil {
+		go serve(tls.NewListener(a.httpsSocket, a.certs.TLSConfig()))
+	}
 	a.onStop("web", a.web.Shutdown)
 	return nil
 }
@@ -320,12 +361,28 @@ func (a *Appliance) runStops(ctx context.Context) {
 // HTTPAddr is the address the API is served on.
 func (a *Appliance) HTTPAddr() net.Addr { return a.httpSocket.Addr() }
 
+// HTTPSAddr is the address the API is served on with TLS, nil if it is not.
+func (a *Appliance) HTTPSAddr() net.Addr {
+	if a.httpsSocket == nil {
+		return nil
+	}
+	return a.httpsSocket.Addr()
+}
+
 // MQTTAddr is the address of the embedded broker, nil without one.
 func (a *Appliance) MQTTAddr() net.Addr {
 	if a.broker == nil {
 		return nil
 	}
 	return a.broker.Addr()
+}
+
+// MQTTTLSAddr is the address of the embedded broker with TLS, nil without.
+func (a *Appliance) MQTTTLSAddr() net.Addr {
+	if a.broker == nil {
+		return nil
+	}
+	return a.broker.TLSAddr()
 }
 
 // SetupToken is what setting up the admin account needs; empty when there is one.

@@ -59,7 +59,7 @@ func (f *ingressFixture) open() {
 		f.t.Fatal(err)
 	}
 	f.db = db
-	f.control = control.New(db, taker{}, f.log)
+	f.control = control.New(db, taker{}, 0, f.log)
 	if err := f.control.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,12 +1,21 @@
-// Package certs keeps what TLS needs: certificates, their keys and the accounts at issuers.
+// Package certs gets, keeps and renews the certificates of the TLS listeners, and says which roots
+// verify them.
 //
-// It owns how certmagic's files are kept in the store, so that a backup of the store is a backup of
-// everything. It does not own the store's file, and does not issue or serve certificates yet.
+// It owns the appliance's own CA (local), certificates from an ACME issuer (acme) and from files
+// (files), their renewal by certmagic, and where all that is kept: in the store. It does not own
+// the listeners, nor who is told of the roots.
 //
-// Enter at [NewStorage].
+// Enter at [New], then [Keeper.Start], [Keeper.TLSConfig] and [Keeper.CACert]. [Stored] reads what
+// is kept while no Keeper runs.
 //
 // Invariants:
+//   - Private keys are in the store and nowhere else, except those the operator keeps in files.
 //   - There are no files beside the store: nothing of a certificate is lost or left over when the
 //     store is copied, restored or moved.
+//   - Whatever fails, the certificate in use stays in use; the failure is logged, kept for
+//     [Keeper.Status], and tried again.
+//   - A root that was handed out is handed out until it expires, and what is served to a name that
+//     was in a certificate of the own CA keeps being verified by the roots of that time.
+//   - Nothing but the ACME issuer that was asked for is ever contacted.
 //   - Locks are held in memory only: one process holds the store, so a crash leaves none behind.
 package certs

@@ -86,7 +86,7 @@ func (tx *Tx) PutConfig(c *Config) error {
 			if c.Enabled {
 				return nil
 			}
-			return tx.cutOff(n, "config disabled")
+			return tx.cutOff(n, "the config was disabled")
 		})
 	}
 	return nil

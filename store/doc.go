@@ -5,6 +5,8 @@
 // end with the node, a bind token is spent once). It does not own protocol decisions over time
 // (command deadlines, presence rules) nor any input format; those are the appliance's and web's.
 //
+// [DB.Backup] copies the file while it is in use; [VerifyAudit] checks an exported audit log.
+//
 // Enter at [Open], then [DB.View] and [DB.Update]; [DB.Grant] for the broker's hooks;
 // [DB.Subscribe] for what changed.
 //

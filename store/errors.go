@@ -101,6 +101,15 @@ var (
 	ErrRolloutNodeDecided = errors.New("the node's outcome is final")
 )
 
+// Errors about TLS certificates. They stand here because both who keeps them and who hands out what
+// verifies them need them.
+var (
+	// ErrTLSNotReady is returned while there is no certificate, or no root that verifies it.
+	ErrTLSNotReady = errors.New("there is no TLS certificate yet")
+	// ErrTLSHost is returned for a host that no certificate is for.
+	ErrTLSHost = errors.New("the TLS certificate is not for this host")
+)
+
 // diskError gives the errors of bbolt and the system that an operator can act on one of our
 // sentinels, and keeps the rest.
 func diskError(err error) error {

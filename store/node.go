@@ -126,7 +126,7 @@ func (tx *Tx) PutNode(n *Node) error {
 		err = tx.resetClient(*n, "node turned static")
 		n.Client = nil
 	case old.Enabled && !n.Enabled:
-		err = tx.cutOff(*n, "node disabled")
+		err = tx.cutOff(*n, "the node was disabled")
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 
+	"wfm/protocol"
 	"wfm/store"
 )
 
@@ -67,7 +68,11 @@ func entryOf(c echo.Context) store.AuditEntry {
 		RemoteAddr: remoteHost(c.Request()), RequestID: requestIDOf(c),
 	}
 	for i, name := range c.ParamNames() {
-		noteID(c, name, clip(c.ParamValues()[i], 128))
+		id := c.ParamValues()[i]
+		if !protocol.ValidID(id) { // no id of ours, but perhaps a secret in the wrong place
+			id = "?"
+		}
+		noteID(c, name, id)
 	}
 	return e
 }
@@ -167,14 +172,6 @@ func (a *auditor) close(e store.AuditEntry) error {
 		a.unwritten = a.unwritten[max(0, len(a.unwritten)-maxUnwritten):]
 	}
 	return err
-}
-
-// clip bounds what a client wrote into a path.
-func clip(s string, limit int) string {
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }
 
 // pathTemplate is the route with its parameters as the API's description writes them.

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -38,6 +39,13 @@ func (s *Server) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	pin := ""
+	if u, err := url.Parse(address); err == nil {
+		if err := s.cover(u.Hostname()); err != nil {
+			return err
+		}
+		pin = s.pin(c.Request(), u)
+	}
 	var nodeID, token string
 	var expires time.Time
 	if err := s.opts.Store.Update(func(tx *store.Tx) error {
@@ -53,7 +61,7 @@ func (s *Server) bindCommand(c echo.Context) error {
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
 	return respond(c, bindCommandView{
-		Command: "wfm-agent bind --server " + quoted(address) + " --token " + token, Token: token, ExpiresAt: when(expires),
+		Command: "wfm-agent bind --server " + quoted(address) + pin + " --token " + token, Token: token, ExpiresAt: when(expires),
 	})
 }
 
@@ -124,6 +132,7 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	target, err := s.mqttTarget(requestHost(c.Request().Host))
 	if err != nil {
+		s.log.Warn("bind refused: no address to hand out", "err", err)
 		return err // before the token is spent
 	}
 	body, err := readBody(c, bindBodyLimit)
@@ -171,15 +180,6 @@ func bindRefusal(err error) error {
 		return store.ErrTokenInvalid
 	}
 	return err
-}
-
-// mqttHost is the broker's name or address for an agent that found the appliance under host.
-func (s *Server) mqttHost(host string) string {
-	stored, err := s.storedMQTT()
-	if err != nil {
-		stored = store.MQTTSettings{}
-	}
-	return s.mqttInForce(stored, host).Host
 }
 
 func bindResponse(b store.Bound, client store.Client, t MQTTTarget, conf *protocol.DesiredConf) protocol.BindResponse {

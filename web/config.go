@@ -91,9 +91,7 @@ func (s *Server) createConfig(c echo.Context) error {
 		return err
 	}
 	patch := readConfigPatch(f)
-	if patch.name == nil {
-		f.reject("name", "is required")
-	}
+	f.require("name", patch.name != nil)
 	if err := f.err(); err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ type skipped struct {
 	Reason string `json:"reason"`
 }
 
-type probedView struct {
+type probeBatchView struct {
 	Dispatched []probed  `json:"dispatched"`
 	Skipped    []skipped `json:"skipped"`
 }
@@ -142,7 +142,7 @@ func (s *Server) probeBatch(c echo.Context) error {
 			left = append(left, skipped{id, a.code, a.message})
 		}
 	}
-	return respond(c, probedView{dispatched, left})
+	return respond(c, probeBatchView{dispatched, left})
 }
 
 func (s *Server) probe(c echo.Context, configID, nodeID string) (requestID string, err error) {

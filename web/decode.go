@@ -24,17 +24,39 @@ const (
 // that one answer names every fault. A member that is null counts as absent; members nobody asks
 // for are ignored.
 type fields struct {
-	raw map[string]json.RawMessage
-	bad map[string]string // field → what is wrong with it; never the value
+	route string // whose body it is
+	raw   map[string]json.RawMessage
+	bad   map[string]string // field → what is wrong with it; never the value
+}
+
+// onAsk, which tests alone set, is told what each route asks of its body: whether there must be one
+// (no name), of which kind a member is, and that it is required. So the API's description is held
+// to what the handlers read.
+var onAsk func(route, name, what string)
+
+// What onAsk is told besides the kinds.
+const (
+	askBody     = "a body"
+	askRequired = "required"
+)
+
+func (f *fields) ask(name, what string) {
+	if onAsk != nil {
+		onAsk(f.route, name, what)
+	}
 }
 
 // readBody reads the request's JSON object.
 func readBody(c echo.Context, limit int64) (*fields, error) {
 	f, err := readOptionalBody(c, limit)
-	if err == nil && f.raw == nil {
+	if err != nil {
+		return nil, err
+	}
+	f.ask("", askBody)
+	if f.raw == nil {
 		return nil, &invalidError{message: "The request has no body; send a JSON object."}
 	}
-	return f, err
+	return f, nil
 }
 
 // readOptionalBody is readBody for requests that may come without one.
@@ -47,7 +69,12 @@ func readOptionalBody(c echo.Context, limit int64) (*fields, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errBodyBroken, err)
 	}
-	return parseFields(body)
+	f, err := parseFields(body)
+	if err != nil {
+		return nil, err
+	}
+	f.route = c.Request().Method + " " + c.Path()
+	return f, nil
 }
 
 func parseFields(body []byte) (*fields, error) {
@@ -88,6 +115,7 @@ func (f *fields) err() error {
 
 // take reads a field, or returns nil when it is absent or of the wrong type.
 func take[T any](f *fields, name, kind string) *T {
+	f.ask(name, kind)
 	raw, ok := f.raw[name]
 	if !ok || string(raw) == "null" {
 		return nil
@@ -150,11 +178,16 @@ func (f *fields) texts(name string, limit int, check rule) []string {
 // need is text for a field that must be there; "" when it is not or is wrong.
 func (f *fields) need(name string, check rule) string {
 	v := f.text(name, check)
-	if v == nil {
+	f.require(name, v != nil)
+	return or(v, "")
+}
+
+// require rejects a field that must be there and is not.
+func (f *fields) require(name string, there bool) {
+	f.ask(name, askRequired)
+	if !there {
 		f.reject(name, "is required")
-		return ""
 	}
-	return *v
 }
 
 func or[T any](v *T, otherwise T) T {

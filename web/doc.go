@@ -4,13 +4,14 @@
 // It owns what a request may look like, who may send it, and how every outcome is answered. It
 // does not own the records and their invariants (store), how a command reaches a node, when a
 // node counts as online, how a rollout goes on, or the broker: for those it declares the small
-// interfaces [Commands], [Rollouts] and [Broker] and takes a function, and whoever composes the
-// appliance supplies them.
+// interfaces [Commands], [Rollouts], [Broker] and [Certificates] and takes a function, and whoever
+// composes the appliance supplies them.
 //
 // The page's handlers (page*.go) only read; package ui shows what they find, and the browser makes
 // the API's calls for whatever changes something.
 //
-// Enter at [New]; routes.go lists every path but those of the page, which are in page.go. [SetUpAdmin] makes the account without a request.
+// Enter at [New]; routes.go lists every path of the API and openapi_routes.go describes them,
+// page.go lists those of the page. [SetUpAdmin] makes the account without a request.
 //
 // Invariants:
 //   - A write is validated first, then made in one store transaction that reads what it changes;
@@ -18,7 +19,11 @@
 //   - translate, in errors.go, is the only place where an error becomes a status, a code and a
 //     sentence. What it does not know is answered INTERNAL_ERROR and logged once; its text never
 //     leaves the appliance.
+//   - Who changes something is in the audit log before it is done, whichever handler does it.
+//   - An API token never reaches what it was not made for: see permits.
+//   - The description of the API is what the code does: every answer of every test is held to it.
 //   - Passwords, tokens, request bodies and query strings are never logged.
-//   - Whoever asks without a session learns nothing but whether set-up is needed and whether the
-//     appliance serves.
+//   - Whoever asks without a session learns nothing but whether set-up is needed, whether the
+//     appliance serves, and which CA to trust.
+//   - Where HTTPS is served, no session is used without it.
 package web

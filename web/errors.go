@@ -41,6 +41,8 @@ var (
 	errRolloutAction   = errors.New("no action for a rollout")
 	errNoCA            = errors.New("TLS for agents, but no CA")
 	errNoServerAddress = errors.New("no usable server address")
+	errTLSOff          = errors.New("TLS is off")
+	errHTTPSRequired   = errors.New("request without TLS")
 )
 
 // invalidError is a request that cannot be understood: its message, or its fields and what is wrong
@@ -88,8 +90,8 @@ var answers = []struct {
 	answer
 }{
 	{errAuthRequired, answer{401, "AUTH_REQUIRED", "Log in first, and send the token as Authorization: Bearer.", nil}},
-	{errInvalidToken, answer{401, "INVALID_TOKEN", "The session is not known, or has been ended; log in again.", nil}},
-	{errTokenExpired, answer{401, "TOKEN_EXPIRED", "The session has expired; log in again.", nil}},
+	{errInvalidToken, answer{401, "INVALID_TOKEN", "The session or API token is not known, or has been ended; log in again, or use another token.", nil}},
+	{errTokenExpired, answer{401, "TOKEN_EXPIRED", "The session or API token has expired; log in again, or use another token.", nil}},
 	{errAuthFailed, answer{401, "AUTH_FAILED", "The user name or the password is wrong.", nil}},
 	{errWrongPassword, answer{401, "ADMIN_PASSWORD_INVALID", "The current password is wrong.", nil}},
 	{errSamePassword, answer{409, "PASSWORD_UNCHANGED", "The new password is the current one; choose another.", nil}},
@@ -130,6 +132,11 @@ var answers = []struct {
 	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
 	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
 	{errNoCA, answer{409, "MQTT_TLS_CA_NOT_READY", "Agents are to use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.", nil}},
+
+	{store.ErrTLSNotReady, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.", nil}},
+	{store.ErrTLSHost, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is not for the host name this was sent to. Use a name it is for: ask for the bind command at the address agents use, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
+	{errTLSOff, answer{409, "TLS_DISABLED", "Nothing is served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true or WFM_HTTPS_ADDR.", nil}},
+	{errHTTPSRequired, answer{403, "HTTPS_REQUIRED", "This appliance takes no changes without TLS; send the request to its https:// address. If it held a password or token, that was seen by all on the way: change it.", nil}},
 
 	{store.ErrTokenInvalid, answer{401, "CLIENT_BIND_TOKEN_INVALID", "The bind token is not valid. Copy the whole bind command, or ask for a new one: a newer command, a reset or a disabled node makes the old one invalid.", nil}},
 	{store.ErrTokenExpired, answer{401, "CLIENT_BIND_TOKEN_EXPIRED", "The bind token has expired. Ask for a new bind command and run it within five minutes.", nil}},
@@ -192,6 +199,9 @@ func translate(err error) answer {
 		if errors.Is(err, known.err) {
 			return known.answer
 		}
+	}
+	if renewal, ok := errors.AsType[*renewalError](err); ok {
+		return answer{http.StatusBadGateway, "CERTIFICATE_RENEWAL_FAILED", renewal.Error(), nil}
 	}
 	return answer{http.StatusInternalServerError, codeInternal, "Something went wrong inside the appliance; its log has the details under this request_id.", nil}
 }

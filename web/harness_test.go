@@ -175,6 +175,7 @@ func (a *api) call(method, path string, body any, adjust ...func(*http.Request))
 			a.t.Fatalf("%s %s: %v in %s", method, path, err, raw)
 		}
 	}
+	a.conforms(out, method, path)
 	return out
 }
 

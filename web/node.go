@@ -187,9 +187,7 @@ func (s *Server) createNode(c echo.Context) error {
 		return err
 	}
 	patch := readNodePatch(body)
-	if patch.name == nil {
-		body.reject("name", "is required")
-	}
+	body.require("name", patch.name != nil)
 	if err := body.err(); err != nil {
 		return err
 	}

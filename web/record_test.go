@@ -106,6 +106,9 @@ func TestANodeIsMadeReadChangedAndDeletedUnderBothPaths(t *testing.T) {
 	a.addNode(cfg, "taken")
 	a.put("/api/v1/nodes/"+n.ID, object{"name": "taken"}).fails(409, "NODE_NAME_EXISTS")
 	a.post("/api/v1/configs/"+cfg+"/nodes", object{"name": "taken"}).fails(409, "NODE_NAME_EXISTS")
+	second := a.addNode(cfg, "second")
+	a.del(nodePath(cfg, second)).ok(nil)
+	a.get("/api/v1/nodes/"+second).fails(404, "NODE_NOT_FOUND")
 	a.del("/api/v1/nodes/" + n.ID).ok(nil)
 	for _, r := range []*reply{a.get("/api/v1/nodes/" + n.ID), a.put(nodePath(cfg, n.ID), "{}"), a.del("/api/v1/nodes/" + n.ID)} {
 		r.fails(404, "NODE_NOT_FOUND")

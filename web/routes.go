@@ -12,7 +12,7 @@ import (
 type access int
 
 const (
-	accessOpen    access = iota // nothing, whatever Host it names: health, the bind exchange
+	accessOpen    access = iota // nothing, whatever Host it names, also without TLS: health, the bind exchange
 	accessGuarded               // Host and Origin pass the check
 	accessSession               // that, and a session or an API token, which must have the scope write for a write
 	accessWrite                 // that, and the scope write: what it reads holds private keys
@@ -50,7 +50,9 @@ func (s *Server) table() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	return []route{
 		{get, "/healthz", accessOpen, s.healthz},
+		{get, "/.well-known/acme-challenge/:token", accessOpen, s.acmeChallenge},
 		{get, "/readyz", accessOpen, s.readyz},
+		{get, "/api/openapi.json", accessGuarded, s.openAPI},
 		{get, "/api/v1/system/health", accessOpen, s.health},
 		{post, "/api/client/bind", accessOpen, s.clientBind},
 		{post, "/api/client/v1/bind", accessOpen, s.clientBind}, // older agents
@@ -112,6 +114,9 @@ func (s *Server) table() []route {
 		{get, "/metrics", accessSession, s.metrics},
 		{get, "/api/v1/system/activity", accessSession, s.systemActivity},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
+		{get, "/api/v1/system/certificates", accessSession, s.listCertificates},
+		{post, "/api/v1/system/certificates/renew", accessSession, s.renewCertificates},
+		{get, "/api/v1/system/ca.pem", accessOpen, s.caCertificate},
 		{get, pathBackup, accessWrite, s.backup},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},
 
@@ -144,7 +149,7 @@ func (s *Server) routes() http.Handler {
 			h = s.withLogin(r.access, h)
 		}
 		if r.access != accessOpen {
-			h = s.guarded(h)
+			h = s.guarded(s.secured(h))
 		}
 		e.Add(r.method, r.path, h)
 		if r.method == http.MethodGet {

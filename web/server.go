@@ -17,7 +17,7 @@ import (
 
 // Limits of a connection. The longest answer is a command that is waited for, see maxWait.
 const (
-	readHeaderTimeout = 10 * time.Second
+	readHeaderTimeout = 9 * time.Second // also for a TLS handshake before the header
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 90 * time.Second
 	idleTimeout       = 30 * time.Second // an open connection is one of a limited number
@@ -67,10 +67,13 @@ type Options struct {
 	// Resolver tells what MQTTHost resolves to, to warn of configs that would cut a node off.
 	// Default: net.DefaultResolver.
 	Resolver *net.Resolver
-	// MQTTTLS is whether that is with TLS. CACert is the PEM of all that an agent needs to trust to
-	// reach the host then; nil while nothing is served with TLS.
+	// MQTTTLS has bind hand out TLS, unless settings/mqtt say otherwise: MQTTPort is the port for it
+	// then, and what Certificates say is to be trusted.
 	MQTTTLS bool
-	CACert  func(host string) (string, error)
+	// Certificates may be nil while nothing is served with TLS.
+	Certificates Certificates
+	// HTTPSPort is where people are redirected to from HTTP. 0: nowhere.
+	HTTPSPort int
 	// TestMQTT does once what an agent does to reach the target; its error says what to do. May be
 	// nil while MQTTEnabled is false.
 	TestMQTT func(ctx context.Context, t MQTTTarget) error
@@ -145,8 +148,10 @@ type Server struct {
 	recent  activity
 	sampler sync.Once
 	running sync.WaitGroup // what runs beside requests
-	handler http.Handler
-	http    *http.Server
+
+	document func() ([]byte, error) // the API's description
+	handler  http.Handler
+	http     *http.Server
 
 	statuses     statusReader
 	lastServices string // how the services were when the hub looked last
@@ -185,6 +190,7 @@ func New(o Options) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
+	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	return s
 }
 

@@ -48,7 +48,7 @@ func (s *Server) mqttInForce(stored store.MQTTSettings, host string) mqttSetting
 	v := mqttSettingsView{
 		Host: host, Port: s.opts.MQTTPort, TLS: s.opts.MQTTTLS,
 		Source:       mqttSources{sourceRequest, sourceStart, sourceStart},
-		TLSAvailable: s.opts.CACert != nil,
+		TLSAvailable: s.brokerTLS(),
 	}
 	switch {
 	case stored.Host != nil:
@@ -69,17 +69,21 @@ func (s *Server) mqttInForce(stored store.MQTTSettings, host string) mqttSetting
 	return v
 }
 
-// target adds what an agent needs to trust. Error: errNoCA, while nothing is served with TLS.
+// brokerTLS reports whether the broker is served with TLS.
+func (s *Server) brokerTLS() bool { return s.opts.MQTTTLS && s.opts.Certificates != nil }
+
+// target adds what an agent needs to trust. Errors: errNoCA, while the broker is not served with TLS;
+// those of [Certificates].
 func (s *Server) target(v mqttSettingsView) (MQTTTarget, error) {
 	t := MQTTTarget{Host: v.Host, Port: v.Port, TLS: v.TLS}
 	if !t.TLS {
 		return t, nil
 	}
-	if s.opts.CACert == nil {
+	if !s.brokerTLS() {
 		return t, errNoCA
 	}
 	var err error
-	t.CACert, err = s.opts.CACert(t.Host)
+	t.CACert, err = s.opts.Certificates.CACert(t.Host)
 	return t, err
 }
 
@@ -90,6 +94,16 @@ func (s *Server) mqttTarget(host string) (MQTTTarget, error) {
 		return MQTTTarget{}, err
 	}
 	return s.target(s.mqttInForce(stored, host))
+}
+
+// mqttHost is the broker's name or address for an agent that found the appliance under host, as far as
+// that can be known.
+func (s *Server) mqttHost(host string) string {
+	stored, err := s.storedMQTT()
+	if err != nil {
+		stored = store.MQTTSettings{}
+	}
+	return s.mqttInForce(stored, host).Host
 }
 
 func (s *Server) storedMQTT() (stored store.MQTTSettings, err error) {
@@ -122,13 +136,18 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	m := readMQTTSettings(f)
 	switch {
 	case m.TLS == nil || *m.TLS == s.opts.MQTTTLS:
-	case *m.TLS && s.opts.CACert == nil:
+	case *m.TLS:
 		f.reject("tls", "cannot be true: the broker is not served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true")
 	case m.Port == nil:
 		f.reject("port", "is required with this tls: the port that was set at the start is for the other")
 	}
 	if err := f.err(); err != nil {
 		return err
+	}
+	if m.Host != nil && s.brokerTLS() {
+		if err := s.opts.Certificates.Cover(*m.Host); err != nil {
+			return err
+		}
 	}
 	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"wfm/store"
 	"wfm/web"
 )
 
@@ -38,10 +39,11 @@ func (a *api) boundTo(cfg, node string) (v struct {
 }
 
 func TestMQTTSettingsOverrideTheStartAndReachTheNextBind(t *testing.T) {
-	a := newAPI(t, func(o *web.Options) { o.CACert = func(host string) (string, error) { return "CA for " + host, nil } })
+	known := &certificates{hosts: map[string]bool{"127.0.0.1": true}}
+	a := newAPI(t, func(o *web.Options) { o.MQTTTLS, o.Certificates = true, known })
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
-	if v := a.mqttSettings(); v.Host != "127.0.0.1" || v.Source.Host != "request" || v.Port != 1883 || v.Source.Port != "start" || v.TLS || v.Source.TLS != "start" {
+	if v := a.mqttSettings(); v.Host != "127.0.0.1" || v.Source.Host != "request" || v.Port != 1883 || v.Source.Port != "start" || !v.TLS || v.Source.TLS != "start" {
 		t.Errorf("by default: %+v", v)
 	}
 	s := a.stream("").greeted()
@@ -51,19 +53,23 @@ func TestMQTTSettingsOverrideTheStartAndReachTheNextBind(t *testing.T) {
 	if v := a.mqttSettings(); v != put || v.Host != "mqtt.example.org" || v.Port != 8883 || !v.TLS || v.Source.Host != "stored" || v.Source.TLS != "stored" {
 		t.Errorf("stored: %+v", v)
 	}
-	if v := a.boundTo(cfg, node).MQTT; v.Host != "mqtt.example.org" || v.Port != 8883 || !v.TLS || v.CACert != "CA for mqtt.example.org" {
+	if v := a.boundTo(cfg, node).MQTT; v.Host != "mqtt.example.org" || v.Port != 8883 || !v.TLS || v.CACert != "the CA" {
 		t.Errorf("bind: %+v", v)
 	}
 	a.put("/api/v1/settings/mqtt", object{"host": "", "port": 1884, "tls": nil}).ok(&put)
-	if put.Source.Host != "request" || put.Port != 1884 || put.TLS || put.Source.TLS != "start" {
+	if put.Source.Host != "request" || put.Port != 1884 || !put.TLS || put.Source.TLS != "start" {
 		t.Errorf("partly given up: %+v", put)
 	}
 	a.put("/api/v1/settings/mqtt", "{}").ok(&put)
 	if put.Source.Port != "start" || put.Port != 1883 {
 		t.Errorf("given up: %+v", put)
 	}
-	if v := a.boundTo(cfg, node).MQTT; v.Host != "127.0.0.1" || v.Port != 1883 || v.TLS || v.CACert != "" {
+	if v := a.boundTo(cfg, node).MQTT; v.Host != "127.0.0.1" || v.Port != 1883 || !v.TLS || v.CACert != "the CA" {
 		t.Errorf("bind: %+v", v)
+	}
+	a.put("/api/v1/settings/mqtt", object{"tls": false, "port": 1885}).ok(&put)
+	if v := a.boundTo(cfg, node).MQTT; v.Host != "127.0.0.1" || v.Port != 1885 || v.TLS || v.CACert != "" {
+		t.Errorf("bind without TLS: %+v", v)
 	}
 }
 
@@ -82,15 +88,17 @@ func TestMQTTSettingsThatCannotWorkAreRefused(t *testing.T) {
 	for _, host := range []string{"::1", "10.0.0.1", "mqtt_1.example.org", "x"} {
 		a.put("/api/v1/settings/mqtt", object{"host": host}).ok(nil)
 	}
-	withTLS := newAPI(t, func(o *web.Options) { o.MQTTTLS, o.CACert = true, func(string) (string, error) { return "CA", nil } })
-	withTLS.put("/api/v1/settings/mqtt", object{"tls": false}).invalid("port")
-	withTLS.put("/api/v1/settings/mqtt", object{"tls": false, "port": 1883}).ok(nil)
+	secured := newAPI(t, withTLS(&certificates{hosts: map[string]bool{}})...)
+	secured.put("/api/v1/settings/mqtt", object{"tls": false}).invalid("port")
+	secured.put("/api/v1/settings/mqtt", object{"tls": false, "port": 1883}).ok(nil)
+	uncovered := newAPI(t, withTLS(&certificates{err: store.ErrTLSHost})...)
+	uncovered.put("/api/v1/settings/mqtt", object{"host": "mqtt.example.org"}).fails(409, "MQTT_TLS_CA_NOT_READY")
 }
 
 // A setting may outlive the start that it fitted.
 func TestBindWithTLSThatIsNotServedAnyMoreSaysSoAndSpendsNoToken(t *testing.T) {
 	db := openStore(t, 0)
-	before := apiOver(t, db, func(o *web.Options) { o.CACert = func(string) (string, error) { return "CA", nil } })
+	before := apiOver(t, db, withTLS(&certificates{hosts: map[string]bool{}})...)
 	before.token = adminSession(t, db, 1<<40)
 	cfg := before.addConfig("office")
 	node := before.addNode(cfg, "gate")

@@ -98,6 +98,13 @@ func (s *Server) nodesFacts(configID string) (all []facts, err error) {
 	return all, err
 }
 
+type stagedView struct {
+	Message       string           `json:"message"`
+	StagedVersion int              `json:"staged_version"`
+	StagedSHA256  string           `json:"staged_sha256"`
+	SyncStatus    store.SyncStatus `json:"sync_status"`
+}
+
 // syncNode stages the node's desired config.
 func (s *Server) syncNode(c echo.Context) error {
 	f, err := s.pathFacts(c)
@@ -116,9 +123,7 @@ func (s *Server) syncNode(c echo.Context) error {
 		message = fmt.Sprintf("Version %d was staged already.", f.conf.Staged.Version)
 	}
 	s.log.Info("config staged", "node_id", f.node.ID, "version", f.conf.Staged.Version, "by", loginOf(c).Username)
-	return respond(c, map[string]any{
-		"message": message, "staged_version": f.conf.Staged.Version, "staged_sha256": f.conf.Staged.SHA256, "sync_status": f.sync(),
-	})
+	return respond(c, stagedView{message, f.conf.Staged.Version, f.conf.Staged.SHA256, f.sync()})
 }
 
 // stage stages what is desired for the node, which is checked again: the config's tunnel protocol

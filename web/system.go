@@ -70,6 +70,7 @@ type systemServices struct {
 	Store storeServiceView `json:"store"`
 	MQTT  mqttServiceView  `json:"mqtt"`
 	HTTP  httpServiceView  `json:"http"`
+	TLS   tlsServiceView   `json:"tls"`
 }
 
 type systemStatusView struct {
@@ -186,5 +187,6 @@ func (s *Server) services() systemServices {
 		Store: s.storeService(),
 		MQTT:  s.mqttService(),
 		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
+		TLS:   s.tlsService(),
 	}
 }

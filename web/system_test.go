@@ -226,6 +226,10 @@ func TestNoSecretIsEverLogged(t *testing.T) {
 	a.call("GET", "/api/v1/token-in-a-path", nil).fails(404, "NOT_FOUND")
 	a.call("GET", "/api/v1/configs", nil, as("garbage-session")).fails(401, "INVALID_TOKEN")
 
+	keep(a.post("/api/v1/auth/tokens", object{"name": "ci", "scope": "write"}), "token")
+	apiToken := secrets[len(secrets)-1]
+	a.call("GET", "/api/v1/configs", nil, as(apiToken)).ok(nil)
+	a.del("/api/v1/auth/tokens/"+apiToken).fails(404, "TOKEN_NOT_FOUND") // not its id
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
 	command := a.post(nodePath(cfg, node)+"/bind-command", nil)
@@ -241,9 +245,10 @@ func TestNoSecretIsEverLogged(t *testing.T) {
 	a.commands.fail(errors.New("odd"))
 	a.post(nodePath(cfg, node)+"/endpoint/control", object{"action": "start"}).fails(500, "INTERNAL_ERROR")
 	a.post("/api/v1/auth/login", `{"username":"admin","password":"second password"`).fails(422, "VALIDATION_ERROR")
+	audit := a.get("/api/v1/audit/export").body
 	a.post("/api/v1/auth/logout", nil).ok(nil)
 
-	log := a.log.String()
+	log := a.log.String() + audit
 	if !strings.Contains(log, "agent bound") || !strings.Contains(log, "level=DEBUG") {
 		t.Fatalf("the log was not captured: %s", log)
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,9 @@ var ErrNotConnected = errors.New("node is not connected to the broker")
 
 // Options are what New needs. Limits may be zero.
 type Options struct {
-	Addr    string // host:port to listen on
+	Addr    string // host:port to listen on; empty: not without TLS
+	TLSAddr string // host:port to listen on with TLS; empty: not
+	TLS     *tls.Config
 	Grants  hooks.Grants
 	Ingress hooks.Ingress
 	Logger  *slog.Logger
@@ -39,7 +42,8 @@ type Broker struct {
 	backend  *mqtt.Client // publishes our commands
 	hook     *hooks.Hook
 	registry *hooks.Registry
-	socket   net.Listener
+	plain    net.Listener // nil without
+	secure   net.Listener // nil without
 	log      *slog.Logger
 	started  time.Time
 	sent     atomic.Uint64
@@ -54,29 +58,60 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Addr)
+	plain, err := listen(ctx, "MQTT", o.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen for MQTT on %s: %w", o.Addr, err)
+		return nil, err
 	}
-	b, err := newBroker(o, socket)
+	secure, err := listen(ctx, "MQTT over TLS", o.TLSAddr)
+	var b *Broker
+	if err == nil {
+		b, err = newBroker(o, plain, secure)
+	}
 	if err != nil {
-		return nil, errors.Join(err, socket.Close())
+		for _, l := range []net.Listener{plain, secure} {
+			if l != nil {
+				err = errors.Join(err, l.Close())
+			}
+		}
+		return nil, err
 	}
 	return b, nil
 }
 
-func newBroker(o Options, socket net.Listener) (*Broker, error) {
+// listen binds the address, nothing when it is empty.
+func listen(ctx context.Context, what, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
+	}
+	return l, nil
+}
+
+func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
+	var sockets []socket
+	if plain != nil {
+		sockets = append(sockets, socket{plain, nil})
+	}
+	if secure != nil {
+		sockets = append(sockets, socket{secure, o.TLS})
+	}
+	if len(sockets) == 0 {
+		return nil, errors.New("the MQTT broker has no address to listen on")
+	}
 	server := mqtt.New(serverOptions(o.Logger))
 	hook := hooks.New(server, o.Grants, o.Ingress, keepAlive(o.KeepAlive), o.Logger)
 	if err := server.AddHook(hook, nil); err != nil {
 		return nil, fmt.Errorf("add the broker's hook: %w", err)
 	}
-	l := newListener("tcp", socket, o.Limits, o.Logger, hook.Registry().Ended)
+	l := newListener("tcp", sockets, o.Limits, o.Logger, hook.Registry().Ended)
 	if err := server.AddListener(l); err != nil {
 		return nil, fmt.Errorf("add the broker's listener: %w", err)
 	}
 	b := &Broker{
-		server: server, hook: hook, registry: hook.Registry(), socket: socket, log: o.Logger,
+		server: server, hook: hook, registry: hook.Registry(), plain: plain, secure: secure, log: o.Logger,
 		stopped: make(chan struct{}),
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
@@ -108,8 +143,18 @@ func serverOptions(log *slog.Logger) *mqtt.Options {
 	}
 }
 
-// Addr is the address the broker listens on.
-func (b *Broker) Addr() net.Addr { return b.socket.Addr() }
+// Addr is the address the broker listens on without TLS, nil if it does not.
+func (b *Broker) Addr() net.Addr { return addrOf(b.plain) }
+
+// TLSAddr is the address the broker listens on with TLS, nil if it does not.
+func (b *Broker) TLSAddr() net.Addr { return addrOf(b.secure) }
+
+func addrOf(l net.Listener) net.Addr {
+	if l == nil {
+		return nil
+	}
+	return l.Addr()
+}
 
 // Start begins to accept connections.
 func (b *Broker) Start() error {

@@ -11,8 +11,9 @@ import (
 
 // conn is a client's connection as the broker gets it.
 type conn struct {
-	net.Conn
-	prefix       []byte // read by the listener already, still to be read by the broker
+	net.Conn              // with TLS, the encrypted one
+	raw          net.Conn // what it runs over, or the same
+	prefix       []byte   // read by the listener already, still to be read by the broker
 	writeTimeout time.Duration
 	done         chan struct{}
 	address      string // what limits count
@@ -53,8 +54,11 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Write(p)
 	c.noteSilence(err)
+	if err == nil {
+		err = c.SetWriteDeadline(time.Time{}) // TLS writes between ours, too, to change keys
+	}
 	if err != nil {
-		_ = c.Close()
+		c.abort()
 	}
 	return n, err
 }
@@ -66,9 +70,16 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
+// Close closes the connection. TLS says goodbye first, unless a write hangs.
 func (c *conn) Close() error {
 	c.closeOnce.Do(func() { c.closeErr = c.Conn.Close() })
 	return c.closeErr
+}
+
+// abort closes the connection without a word, and so at once. It ends a goodbye under way.
+func (c *conn) abort() {
+	err := c.raw.Close()
+	c.closeOnce.Do(func() { c.closeErr = err })
 }
 
 // Done is closed when the broker has let go of the connection and the registry has cleaned up.

@@ -7,6 +7,7 @@
 // Enter at [New], then [Broker.Start], [Broker.Publish], [Broker.Kick], [Broker.Stop].
 //
 // Invariants:
+//   - Without TLS and with it, sessions, limits and rules are the same: only the socket differs.
 //   - A panic while serving one connection ends that connection only.
 //   - A connection that has not sent a whole CONNECT in time is closed; before that it costs a few
 //     bytes of memory, and one address cannot have many of them.

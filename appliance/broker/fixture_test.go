@@ -3,8 +3,15 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
+	"math/big"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +26,8 @@ import (
 // ingress was told.
 type fixture struct {
 	*Broker
+	client   *tls.Config // clients of the test connect with TLS; nil: without
+	roots    *tls.Config // with which they could
 	db       *store.DB
 	a, b     account
 	log      syncBuffer
@@ -46,6 +55,14 @@ func start(tb testing.TB, limits Limits) *fixture {
 	return startWith(tb, limits, nil)
 }
 
+// startTLS is start with clients that connect with TLS.
+func startTLS(tb testing.TB, limits Limits) *fixture {
+	tb.Helper()
+	f := start(tb, limits)
+	f.client = f.roots
+	return f
+}
+
 // startWith lets a test stand between the broker and the grants.
 func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grants) *fixture {
 	tb.Helper()
@@ -60,7 +77,9 @@ func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grant
 		grants = wrap(db)
 	}
 	log := slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", Grants: grants, Ingress: f, Logger: log, Limits: limits})
+	server, client := selfSigned(tb)
+	f.roots = client
+	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: log, Limits: limits})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -150,10 +169,49 @@ func (f *fixture) await(tb testing.TB, want ...string) string {
 	}
 }
 
+// dial connects and sends nothing but a TLS handshake.
+func (f *fixture) dial(tb testing.TB, version byte) *mqtttest.Client {
+	tb.Helper()
+	if f.client == nil {
+		return mqtttest.Dial(tb, f.Addr(), version)
+	}
+	raw := mqtttest.Dial(tb, f.TLSAddr(), version).Conn
+	c := tls.Client(raw, f.client)
+	if err := c.HandshakeContext(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return mqtttest.Over(tb, c, version)
+}
+
+// selfSigned is a server's configuration for 127.0.0.1, and that of its clients.
+func selfSigned(tb testing.TB) (server, client *tls.Config) {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}, MinVersion: tls.VersionTLS12},
+		&tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+}
+
 // connect logs the account in and subscribes it to its four topics.
 func (f *fixture) connect(tb testing.TB, a account, version byte) *mqtttest.Client {
 	tb.Helper()
-	c := mqtttest.Dial(tb, f.Addr(), version)
+	c := f.dial(tb, version)
 	if ack := c.Connect(a.login()); ack.ReasonCode != 0 {
 		tb.Fatalf("CONNACK %#x\n%s", ack.ReasonCode, f.log.String())
 	}

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +22,7 @@ type Limits struct {
 	Connections    int           // at a time; default 20,000, or half the file descriptors
 	Pending        int           // before CONNECT, at a time; default 1,024, or an eighth of them
 	PendingAddress int           // before CONNECT, of one address (IPv6: /64); default 128
-	ConnectTimeout time.Duration // for a whole CONNECT; default 5 s
+	ConnectTimeout time.Duration // for a whole CONNECT, and for a TLS handshake before it; default 5 s
 	ConnectSize    int           // of a CONNECT packet's remaining length, bytes; default 16 KiB
 	WriteTimeout   time.Duration // for one write to a client; default 5 s
 }
@@ -43,12 +45,14 @@ func setDefault[T comparable](v *T, d T) {
 
 // listener hands connections to the broker, which by itself bounds nothing before CONNECT, dies
 // of a panic in any connection and stops accepting at the first error.
+//
+// It has a socket for plain connections, one for TLS, or both, and its limits hold for all together.
 type listener struct {
-	id     string
-	socket net.Listener
-	limits Limits
-	log    *slog.Logger
-	ended  func(net.Conn) // cleans up after a connection, before its Done
+	id      string
+	sockets []socket
+	limits  Limits
+	log     *slog.Logger
+	ended   func(net.Conn) // cleans up after a connection, before its Done
 
 	wg sync.WaitGroup
 
@@ -61,29 +65,44 @@ type listener struct {
 	logged  time.Time
 }
 
+// socket is where connections come in; with tls, they begin with a handshake.
+type socket struct {
+	net.Listener
+	tls *tls.Config
+}
+
 var _ listeners.Listener = (*listener)(nil)
 
-func newListener(id string, socket net.Listener, limits Limits, log *slog.Logger, ended func(net.Conn)) *listener {
+func newListener(id string, sockets []socket, limits Limits, log *slog.Logger, ended func(net.Conn)) *listener {
 	limits.setDefaults()
 	return &listener{
-		id: id, socket: socket, limits: limits, log: log, ended: ended,
+		id: id, sockets: sockets, limits: limits, log: log, ended: ended,
 		conns: make(map[*conn]struct{}), pending: make(map[string][]*conn),
 	}
 }
 
 // ID, Address, Protocol and Init are what the broker asks of a listener.
 func (l *listener) ID() string              { return l.id }
-func (l *listener) Address() string         { return l.socket.Addr().String() }
-func (l *listener) Protocol() string        { return l.socket.Addr().Network() }
+func (l *listener) Address() string         { return l.sockets[0].Addr().String() }
+func (l *listener) Protocol() string        { return l.sockets[0].Addr().Network() }
 func (l *listener) Init(*slog.Logger) error { return nil }
 
-// Serve accepts until the socket is closed. Any other error, such as being out of file
-// descriptors, is waited out.
+// Serve accepts until the sockets are closed.
 func (l *listener) Serve(establish listeners.EstablishFn) {
+	var all sync.WaitGroup
+	for _, s := range l.sockets {
+		all.Go(func() { l.accept(s, establish) })
+	}
+	all.Wait()
+}
+
+// accept accepts until the socket is closed. Any other error, such as being out of file
+// descriptors, is waited out.
+func (l *listener) accept(s socket, establish listeners.EstablishFn) {
 	const longest = time.Second
 	delay := time.Duration(0)
 	for {
-		raw, err := l.socket.Accept()
+		raw, err := s.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -97,12 +116,15 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		}
 		delay = 0
 		c := &conn{
-			Conn: raw, writeTimeout: l.limits.WriteTimeout,
+			Conn: raw, raw: raw, writeTimeout: l.limits.WriteTimeout,
 			done: make(chan struct{}), address: connlimit.Address(raw.RemoteAddr()),
+		}
+		if s.tls != nil {
+			c.Conn = tls.Server(raw, s.tls)
 		}
 		c.connected = sync.OnceFunc(func() { l.uncountPending(c) })
 		if !l.admit(c) {
-			_ = c.Close()
+			c.abort()
 			continue
 		}
 		go l.serve(c, establish)
@@ -144,7 +166,7 @@ func (l *listener) admit(c *conn) bool {
 func (l *listener) evictLocked(address string) {
 	oldest := l.pending[address][0]
 	l.forgetPendingLocked(oldest)
-	_ = oldest.Conn.Close()
+	oldest.abort()
 }
 
 // fullestLocked is the address with the most unfinished connections.
@@ -188,15 +210,30 @@ func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
 	defer func() { _ = c.Close() }()
 	defer c.connected()
 
-	// One deadline for the whole CONNECT: the broker sets its own only after it has read it.
-	_ = c.SetReadDeadline(time.Now().Add(l.limits.ConnectTimeout))
-	err := l.awaitConnect(c)
+	err := l.handshake(c)
+	if err == nil {
+		// One deadline for the whole CONNECT: the broker sets its own only after it has read it.
+		_ = c.SetReadDeadline(time.Now().Add(l.limits.ConnectTimeout))
+		err = l.awaitConnect(c)
+	}
 	if err == nil {
 		l.guard(c, "serve", func() { err = establish(l.id, c) })
 	}
 	if err != nil {
 		l.log.Debug("MQTT connection ended", "remote", c.address, "err", err)
 	}
+}
+
+// handshake of TLS has the time of a CONNECT of its own.
+func (l *listener) handshake(c *conn) error {
+	encrypted, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	_ = c.raw.SetDeadline(time.Now().Add(l.limits.ConnectTimeout))
+	err := encrypted.HandshakeContext(context.Background())
+	_ = c.raw.SetDeadline(time.Time{})
+	return err
 }
 
 // guard keeps a panic within the connection. The broker has none of its own, and a SUBSCRIBE of
@@ -239,7 +276,9 @@ func (l *listener) awaitConnect(c *conn) error {
 // Close stops accepting and closes every connection at once, without a word: a farewell to a
 // client that does not read would hold up the stop. The broker's closeClients is such a farewell.
 func (l *listener) Close(listeners.CloseFn) {
-	_ = l.socket.Close()
+	for _, s := range l.sockets {
+		_ = s.Close()
+	}
 	l.mu.Lock()
 	l.closed = true
 	open := make([]*conn, 0, len(l.conns))
@@ -248,7 +287,7 @@ func (l *listener) Close(listeners.CloseFn) {
 	}
 	l.mu.Unlock()
 	for _, c := range open {
-		_ = c.Close()
+		c.abort()
 	}
 	l.wg.Wait()
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -298,7 +299,11 @@ func stuff(t *testing.T, f *fixture, a account) <-chan struct{} {
 func stuffWith(t *testing.T, f *fixture, a account) (*mqtttest.Client, <-chan struct{}) {
 	t.Helper()
 	c := f.connect(t, a, 5)
-	_ = c.Conn.(*net.TCPConn).SetReadBuffer(4096)
+	raw := c.Conn
+	if encrypted, ok := raw.(*tls.Conn); ok {
+		raw = encrypted.NetConn()
+	}
+	_ = raw.(*net.TCPConn).SetReadBuffer(4096)
 	session, ok := f.server.Clients.Get("wfm-" + a.node)
 	if !ok {
 		t.Fatal("no session")
@@ -337,8 +342,18 @@ func stuffWith(t *testing.T, f *fixture, a account) (*mqtttest.Client, <-chan st
 	return c, done
 }
 
+// both runs the test with clients that connect without TLS, and with it.
+func both(t *testing.T, limits Limits, test func(*testing.T, *fixture)) {
+	t.Helper()
+	t.Run("plain", func(t *testing.T) { test(t, start(t, limits)) })
+	t.Run("TLS", func(t *testing.T) { test(t, startTLS(t, limits)) })
+}
+
 func TestClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
-	f := start(t, Limits{WriteTimeout: time.Hour}) // so that only ending the session can help
+	both(t, Limits{WriteTimeout: time.Hour}, holdsNobodyUp) // so that only ending the session can help
+}
+
+func holdsNobodyUp(t *testing.T, f *fixture) {
 	stuck := stuff(t, f, f.a)
 	b := f.connect(t, f.b, 5)
 	if err := f.Publish(f.b.t(protocol.KindControl), []byte("{}"), time.Minute); err != nil {
@@ -354,19 +369,21 @@ func TestClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 }
 
 func TestWriteDeadlineEndsAClientThatDoesNotRead(t *testing.T) {
-	f := start(t, Limits{WriteTimeout: 50 * time.Millisecond})
-	<-stuff(t, f, f.a)
-	f.await(t, "disconnected node_a")
-	f.nothingLeft(t, f.a)
+	both(t, Limits{WriteTimeout: 50 * time.Millisecond}, func(t *testing.T, f *fixture) {
+		<-stuff(t, f, f.a)
+		f.await(t, "disconnected node_a")
+		f.nothingLeft(t, f.a)
+	})
 }
 
 func TestClientThatSendsAndDoesNotReadCannotExtendTheWriteDeadline(t *testing.T) {
-	f := start(t, Limits{WriteTimeout: time.Second})
-	c, stuck := stuffWith(t, f, f.a)
-	// The broker sets its keep-alive deadline before each packet it reads.
-	c.Send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: 9})
-	<-stuck
-	f.await(t, "disconnected node_a")
+	both(t, Limits{WriteTimeout: time.Second}, func(t *testing.T, f *fixture) {
+		c, stuck := stuffWith(t, f, f.a)
+		// The broker sets its keep-alive deadline before each packet it reads.
+		c.Send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: 9})
+		<-stuck
+		f.await(t, "disconnected node_a")
+	})
 }
 
 func TestInboundTopicAliasIsRefused(t *testing.T) {

@@ -44,7 +44,7 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 	cmd.AckAt, cmd.Ack, cmd.ResolveBy = tx.Now().UTC(), &ack, ""
 	switch ack.Status {
 	case protocol.AckAccepted:
-		limit, err := limitOf(tx, cmd)
+		limit, err := c.limitOf(tx, cmd)
 		if err != nil {
 			return err
 		}

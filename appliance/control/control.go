@@ -41,10 +41,10 @@ const (
 // timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a
 // push or a start only when it knows that it was not cut off: it looks for its server for 60 s,
 // may take the change back then, and has to reconnect to tell. Its true outcome is worth the wait.
-func timeLimit(a protocol.Action, confirms bool) time.Duration {
+func (c *Control) timeLimit(a protocol.Action, confirms bool) time.Duration {
 	switch {
 	case a == protocol.ActionDetect:
-		return 10 * time.Second
+		return c.detectLimit
 	case a == protocol.ActionPush && confirms:
 		return 180 * time.Second
 	case a == protocol.ActionStart && confirms:
@@ -57,11 +57,11 @@ func timeLimit(a protocol.Action, confirms bool) time.Duration {
 }
 
 // limitOf is the time limit of the command with the node's agent as it is now.
-func limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
+func (c *Control) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	n, err := tx.Node(cmd.NodeID)
 	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
 	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)
-	return timeLimit(cmd.Action, confirms), err
+	return c.timeLimit(cmd.Action, confirms), err
 }
 
 // repeatable reports whether carrying the action out twice is the same as once, even for an agent
@@ -76,6 +76,8 @@ type Control struct {
 	publisher Publisher
 	log       *slog.Logger
 
+	detectLimit time.Duration // for a node to answer a detect
+
 	running sync.WaitGroup // timers and senders at work
 	done    chan struct{}  // closed by Stop
 
@@ -86,10 +88,14 @@ type Control struct {
 	ready   map[string]*readyTurn  // by node id, while one is dealt with
 }
 
-// New makes the control over db. Nothing happens before [Control.Start].
-func New(db *store.DB, publisher Publisher, log *slog.Logger) *Control {
+// DefaultDetectLimit is how long a node may take to answer a detect.
+const DefaultDetectLimit = 10 * time.Second
+
+// New makes the control over db, with a time limit for detects (zero: [DefaultDetectLimit]). Nothing
+// happens before [Control.Start].
+func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog.Logger) *Control {
 	return &Control{
-		db: db, publisher: publisher, log: log,
+		db: db, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, DefaultDetectLimit),
 		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 		ready: make(map[string]*readyTurn),
 	}
@@ -103,7 +109,7 @@ func (c *Control) Start() error {
 			return err
 		}
 		for _, cmd := range open {
-			limit, err := limitOf(tx, cmd)
+			limit, err := c.limitOf(tx, cmd)
 			if err != nil {
 				return err
 			}
@@ -198,7 +204,7 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		cmd = store.Command{
 			RequestID: id, ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
 			Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
-			ExpiresAt: tx.Now().Add(patience(action, queue)).UTC(),
+			ExpiresAt: tx.Now().Add(c.patience(action, queue)).UTC(),
 		}
 		if !connected {
 			cmd.Detail = "waits for the node to connect"
@@ -213,14 +219,14 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 }
 
 // patience is how long a command waits to be sent for the first time.
-func patience(a protocol.Action, queue bool) time.Duration {
+func (c *Control) patience(a protocol.Action, queue bool) time.Duration {
 	switch {
 	case a == protocol.ActionPush:
 		return pushExpiry
 	case queue:
 		return queueExpiry
 	}
-	return timeLimit(a, false)
+	return c.timeLimit(a, false)
 }
 
 // addressee is the node if it can get commands.

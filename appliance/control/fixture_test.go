@@ -156,7 +156,7 @@ func (f *fixture) open() {
 
 func (f *fixture) start() {
 	f.t.Helper()
-	f.Control = New(f.db, f.pub, slog.New(slog.DiscardHandler))
+	f.Control = New(f.db, f.pub, 0, slog.New(slog.DiscardHandler))
 	if err := f.Start(); err != nil {
 		f.t.Fatal(err)
 	}

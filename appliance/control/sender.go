@@ -86,7 +86,7 @@ func (c *Control) sendOne(cmd store.Command) bool {
 				return c.end(tx, cmd, store.CommandCancelled, why)
 			}
 		}
-		if limit, err = limitOf(tx, *cmd); err != nil {
+		if limit, err = c.limitOf(tx, *cmd); err != nil {
 			return err
 		}
 		cmd.State, cmd.Attempts, cmd.Detail = store.CommandSent, cmd.Attempts+1, ""
@@ -280,7 +280,7 @@ func leftOver(cmd store.Command, since time.Time) bool {
 
 // requeue makes a sent command wait to be sent again, within a fresh time limit.
 func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
-	limit, err := limitOf(tx, cmd)
+	limit, err := c.limitOf(tx, cmd)
 	if err != nil {
 		return err
 	}
@@ -306,12 +306,12 @@ func (c *Control) probe(nodeID string, since time.Time) {
 			if !leftOver(cmd, since) || repeatable(cmd.Action) || cmd.ResolveBy != "" {
 				continue
 			}
-			limit, err := limitOf(tx, cmd)
+			limit, err := c.limitOf(tx, cmd)
 			if err != nil {
 				return err
 			}
 			cmd.ResolveBy = detect.RequestID
-			cmd.DeadlineAt = tx.Now().Add(timeLimit(protocol.ActionDetect, false) + limit).UTC()
+			cmd.DeadlineAt = tx.Now().Add(c.timeLimit(protocol.ActionDetect, false) + limit).UTC()
 			tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
 			if err := tx.PutCommand(cmd); err != nil {
 				return err

@@ -206,7 +206,7 @@ func TestNodeThatMayNoLongerHaveItsCommandFails(t *testing.T) {
 		f.want(id, "running", "failed failed failed sent sent sent")
 		f.wantDetail(id, 1, "client reset")
 		f.wantDetail(id, 2, "deleted")
-		f.wantDetail(id, 3, "node disabled")
+		f.wantDetail(id, 3, "node was disabled")
 	})
 }
 

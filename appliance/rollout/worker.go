@@ -102,7 +102,7 @@ func (w *worker) concerns(c store.Change) bool {
 	case store.ChangeCommand, store.ChangeEvidence, store.ChangeNode:
 		_, ok := w.underWay[c.NodeID]
 		return ok
-	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal:
+	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal, store.ChangeApply, store.ChangeSettings:
 		// What a change of the config does to a node is a change of the node.
 	}
 	return false

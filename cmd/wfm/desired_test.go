@@ -17,45 +17,17 @@ import (
 // site is a node in a network namespace of its own, on one network with the appliance.
 type site struct {
 	*apptest.Node
-	namespace, address string
-	private, public    string // keys of its tunnel
-	agent              *apptest.Process
+	*apptest.Netns
+	private, public string // keys of its tunnel
+	agent           *apptest.Process
 }
 
 const applianceAddress = "10.77.0.1"
 
-// ip runs a command of ip that has to succeed.
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, code := apptest.Run(t, "ip", args...); code != 0 {
-		t.Fatalf("ip %s: %s", strings.Join(args, " "), out)
-	}
-}
-
-// network makes the bridge the appliance is on, in the namespace of the tests.
-func network(t *testing.T) {
-	t.Helper()
-	ip(t, "link", "add", "wfmbr", "type", "bridge")
-	t.Cleanup(func() { apptest.Run(t, "ip", "link", "del", "wfmbr") })
-	ip(t, "address", "add", applianceAddress+"/24", "dev", "wfmbr")
-	ip(t, "link", "set", "wfmbr", "up")
-}
-
 // addSite makes the namespace of a node and binds the agent; number sets addresses apart.
-func addSite(t *testing.T, a *apptest.Appliance, cfg string, number int) *site {
+func addSite(t *testing.T, network *apptest.Network, a *apptest.Appliance, cfg string, number int) *site {
 	t.Helper()
-	s := &site{
-		namespace: fmt.Sprintf("wfm-%d-%d", os.Getpid(), number),
-		address:   fmt.Sprintf("10.77.0.%d", 10+number),
-	}
-	ip(t, "netns", "add", s.namespace)
-	t.Cleanup(func() { apptest.Run(t, "ip", "netns", "del", s.namespace) })
-	port := fmt.Sprintf("wfmv%d", number)
-	ip(t, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", s.namespace)
-	ip(t, "link", "set", port, "master", "wfmbr", "up")
-	ip(t, "-n", s.namespace, "address", "add", s.address+"/24", "dev", "eth0")
-	ip(t, "-n", s.namespace, "link", "set", "eth0", "up")
-	ip(t, "-n", s.namespace, "link", "set", "lo", "up")
+	s := &site{Netns: network.Add(t, fmt.Sprintf("10.77.0.%d", 10+number))}
 	key, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +36,7 @@ func addSite(t *testing.T, a *apptest.Appliance, cfg string, number int) *site {
 	s.public = base64.StdEncoding.EncodeToString(key.PublicKey().Bytes())
 	// The tools keep their sockets by interface name in one place, also of other tests.
 	s.Node = a.AddNode(t, cfg, fmt.Sprintf("site%d", number), fmt.Sprintf("wf%d%c", os.Getpid(), 'a'+number))
-	t.Cleanup(func() { apptest.Run(t, "ip", "-n", s.namespace, "link", "del", s.Interface) })
+	t.Cleanup(func() { apptest.Run(t, "ip", "-n", s.Name, "link", "del", s.Interface) })
 	s.run(t)
 	return s
 }
@@ -72,7 +44,7 @@ func addSite(t *testing.T, a *apptest.Appliance, cfg string, number int) *site {
 // run starts the node's agent in its namespace.
 func (s *site) run(t *testing.T) {
 	t.Helper()
-	s.agent = apptest.Spawn(t, nil, "ip", "netns", "exec", s.namespace, apptest.Binary("wfm-agent"), "run", "--dir", s.AgentDir)
+	s.agent = s.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", s.AgentDir)
 	s.agent.Expect(t, "msg=connected")
 	s.Await(t, "online")
 }
@@ -80,15 +52,15 @@ func (s *site) run(t *testing.T) {
 // config is the site's tunnel to the peer; more are lines of its [Interface].
 func (s *site) config(peer *site, more ...string) string {
 	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %s/24\nListenPort = 51820\n%s\n\n[Peer]\nPublicKey = %s\nEndpoint = %s:51820\nAllowedIPs = %s/32\n",
-		s.private, s.inner(), strings.Join(more, "\n"), peer.public, peer.address, peer.inner())
+		s.private, s.inner(), strings.Join(more, "\n"), peer.public, peer.IP, peer.inner())
 }
 
 // inner is the site's address in the tunnel.
-func (s *site) inner() string { return strings.Replace(s.address, "10.77.", "10.88.", 1) }
+func (s *site) inner() string { return strings.Replace(s.IP, "10.77.", "10.88.", 1) }
 
 func (s *site) ping(t *testing.T, peer *site) {
 	t.Helper()
-	if out, code := apptest.Run(t, "ip", "netns", "exec", s.namespace, "ping", "-c", "1", "-w", "15", peer.inner()); code != 0 {
+	if out, code := s.Run(t, "ping", "-c", "1", "-w", "15", peer.inner()); code != 0 {
 		t.Fatalf("no answer through the tunnel: %s", out)
 	}
 }
@@ -121,12 +93,11 @@ func (s *site) wantSync(t *testing.T, status string, desired, confirmed int) {
 // twoSites are bound to a running appliance and away from nobody.
 func twoSites(t *testing.T) (a *apptest.Appliance, cfg string, north, south *site) {
 	t.Helper()
-	apptest.NeedRoot(t)
-	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip", "ping")
-	network(t)
+	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ping")
+	network := apptest.NewNetwork(t, applianceAddress)
 	a = apptest.Start(t, "", "WFM_HTTP_ADDR="+applianceAddress+":18000", "WFM_MQTT_ADDR="+applianceAddress+":11883")
 	cfg = a.AddConfig(t, "home")
-	return a, cfg, addSite(t, a, cfg, 1), addSite(t, a, cfg, 2)
+	return a, cfg, addSite(t, network, a, cfg, 1), addSite(t, network, a, cfg, 2)
 }
 
 // The whole way of a config, with the real agent, the real tools and real tunnels.
@@ -238,4 +209,36 @@ func TestAPushWaitsForANodeThatIsAwayAndDriftIsMeasured(t *testing.T) {
 	north.push(t, "applied")
 	north.Control(t, "detect")
 	north.wantSync(t, "latest", 2, 2)
+}
+
+func TestAConfigThatCutsTheNodeOffIsTakenBackByTheNode(t *testing.T) {
+	_, _, north, south := twoSites(t)
+	for _, pair := range [][2]*site{{north, south}, {south, north}} {
+		pair[0].save(t, pair[0].config(pair[1]))
+		pair[0].push(t, "applied")
+		if got := pair[0].Control(t, "start"); got["state"] != "applied" {
+			t.Fatalf("start: %v", got)
+		}
+	}
+	north.ping(t, south)
+
+	fatal := strings.Replace(north.config(south), south.inner()+"/32", south.inner()+"/32, "+applianceAddress+"/32", 1)
+	north.Refused(t, "CONFIG_WOULD_CUT_OFF", "PUT", north.Path("applied-conf"), map[string]any{"content": fatal})
+	north.Must(t, "PUT", north.Path("applied-conf"), map[string]any{"content": fatal, "force": true})
+	north.Must(t, "POST", north.Path("sync"), nil)
+	// The node looks for its server for a minute; nothing can come earlier.
+	id := north.push(t, "sent")["request_id"].(string)
+	life := map[string]any{}
+	apptest.Eventually(t, func() bool {
+		life = north.Must(t, "GET", "/api/v1/commands/"+id, nil)
+		return life["state"] != "sent"
+	}, func() string { return "the node never came back" })
+	if detail := fmt.Sprint(life["detail"]); life["state"] != "failed" || !strings.HasPrefix(detail, "rolled back: ") {
+		t.Errorf("the push is %v: %s", life["state"], detail)
+	}
+	north.ping(t, south)
+	north.wantSync(t, "pending", 2, 1)
+	for _, s := range []*site{north, south} {
+		s.Control(t, "stop")
+	}
 }

@@ -38,6 +38,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch args[0] {
 	case "serve":
 		return serve(ctx, args[1:], os.Getenv, stdout, stderr)
+	case "certs":
+		return certsCommand(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "agent":
 		return agentcmd.Run(ctx, "wfm agent", args[1:], stdin, stdout, stderr)
 	case "audit":
@@ -58,6 +60,7 @@ func usage(w io.Writer) {
 
 Usage:
   wfm serve [flags]   run the appliance: MQTT broker, API and admin page
+  wfm certs …         list, renew and export TLS certificates, see `+"`wfm certs help`"+`
   wfm agent …         the agent that runs on a node, see `+"`wfm agent help`"+`
   wfm audit verify    check an exported audit log, see `+"`wfm audit help`"+`
   wfm version         print the version

@@ -116,16 +116,16 @@ func history(t *testing.T, n *apptest.Node) (states []string) {
 }
 
 func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
-	net := apptest.NewNetns(t, "cut", "10.77.1.1", "10.77.1.2")
+	far := apptest.NewNetwork(t, "10.77.1.1").Add(t, "10.77.1.2")
 	a := apptest.Start(t, "", "WFM_MQTT_ADDR=10.77.1.1:0", "WFM_MQTT_PUBLIC_HOST=10.77.1.1",
 		"WFM_MQTT_KEEP_ALIVE_SECONDS=5", "WFM_PRESENCE_GRACE_SECONDS=2")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
-	agent := net.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir)
+	agent := far.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir)
 	agent.Expect(t, "msg=connected")
 	n.Await(t, "online")
-	net.Cut(t)
+	far.Cut(t)
 	n.Await(t, "dropped") // after the keep-alive and the grace; the broker has its will, which the agent did not send
-	net.Heal(t)
+	far.Heal(t)
 	n.Await(t, "online")
 	if got := n.Control(t, "detect"); got["status"] != "acked" {
 		t.Errorf("after the heal: %v", got)
@@ -201,6 +201,24 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 			t.Errorf("history: %s", got)
 		}
 	}
+}
+
+func TestADetectThatIsNotAnsweredInTheTimeItMayTakeIsNoProofAgainstAnOpenConnection(t *testing.T) {
+	a := apptest.Start(t, "", "WFM_DETECT_TIMEOUT_SECONDS=1", "WFM_PRESENCE_GRACE_SECONDS=3600")
+	cfg := a.AddConfig(t, "home")
+	id, login := bindRaw(t, a, cfg, "silent")
+	login.WillTopic = ""
+	n := &apptest.Node{Appliance: a, ConfigID: cfg, ID: id}
+	c := mqtttest.Dial(t, mqttAddr(t, a), 5)
+	c.Connect(login)
+	c.Subscribe(1, n.Topic("detect"))
+	got := n.Control(t, "detect")
+	if got["state"] != "unknown" || !strings.Contains(got["message"].(string), "no answer within 1s") {
+		t.Errorf("a detect without an answer: %v", got)
+	}
+	n.Await(t, "online")
+	_ = c.Close()
+	n.Await(t, "dropped") // now it counts, and nothing waits for the grace
 }
 
 func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches(t *testing.T) {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -15,11 +18,12 @@ import (
 	"wfm/protocol"
 )
 
-// fleet is 20 simulated agents, which answer start at once unless they are told otherwise.
+// fleet is 20 simulated agents, which answer at once unless they are told otherwise.
 type fleet struct {
 	*apptest.Appliance
 	t        *testing.T
 	configID string
+	action   string   // of its rollouts
 	ids      []string // in the order of their turns
 	logins   []mqtttest.Login
 	arrived  chan string // the node's id, for each command that comes for the first time
@@ -35,7 +39,7 @@ const fleetSize = 20
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{
-		Appliance: apptest.Start(t, ""), t: t, arrived: make(chan string, 10*fleetSize),
+		Appliance: apptest.Start(t, ""), t: t, action: "start", arrived: make(chan string, 10*fleetSize),
 		fails: make(map[string]bool), holds: make(map[string]chan struct{}), commands: make(map[string]map[string]struct{}),
 	}
 	f.configID = f.AddConfig(t, "home")
@@ -56,7 +60,7 @@ func (f *fleet) connect(from int) {
 		if ack := c.Connect(f.logins[i]); ack.ReasonCode != 0 {
 			f.t.Fatalf("CONNACK %#x", ack.ReasonCode)
 		}
-		if codes := c.Subscribe(1, f.topic(i, "control"), f.topic(i, "detect")); codes[0] > 2 || codes[1] > 2 {
+		if codes := c.Subscribe(1, f.topic(i, "control"), f.topic(i, "detect"), f.topic(i, "config/push")); slices.Max(codes) > 2 {
 			f.t.Fatalf("SUBACK %v", codes)
 		}
 		served.Go(func() { f.serve(i, c) })
@@ -92,7 +96,7 @@ func (f *fleet) serve(i int, c *mqtttest.Client) {
 				return
 			}
 		}
-		c.Publish(f.topic(i, "control/ack"), f.answer(f.ids[i], env.RequestID), 1, pk.PacketID)
+		c.Publish(pk.TopicName+"/ack", f.answer(f.ids[i], env.RequestID), 1, pk.PacketID)
 	}
 }
 
@@ -117,8 +121,8 @@ func (f *fleet) answer(id, requestID string) []byte {
 	if f.fails[id] {
 		status = protocol.AckFailed
 	}
-	return fmt.Appendf(nil, `{"type":"control/ack","request_id":%q,"config_id":%q,"node_id":%q,"sent_at":"2026-04-23T12:00:00Z","payload":{"status":%q,"action":"start","message":"said the node"}}`,
-		requestID, f.configID, id, status)
+	return fmt.Appendf(nil, `{"request_id":%q,"config_id":%q,"node_id":%q,"sent_at":"2026-04-23T12:00:00Z","payload":{"status":%q,"action":%q,"message":"said the node"}}`,
+		requestID, f.configID, id, status, f.action)
 }
 
 // hold has the agent wait with its answers until the function that is returned is called.
@@ -144,11 +148,28 @@ func (f *fleet) fail(nodes ...int) {
 	}
 }
 
-// begin starts a rollout of start over the fleet.
+// stage saves and stages a config for each node, so that it can be pushed.
+func (f *fleet) stage() {
+	f.t.Helper()
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i, id := range f.ids {
+		f.Must(f.t, "PUT", "/api/v1/configs/"+f.configID+"/nodes/"+id+"/applied-conf", map[string]any{
+			"content": fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.9.0.%d/24\n", base64.StdEncoding.EncodeToString(key.Bytes()), i+1),
+		})
+	}
+	if got := f.Must(f.t, "POST", "/api/v1/configs/"+f.configID+"/sync-all", nil); got["synced_count"] != float64(fleetSize) {
+		f.t.Fatalf("sync-all: %v", got)
+	}
+}
+
+// begin starts a rollout over the fleet.
 func (f *fleet) begin(waveSize, maxFailures int) (id string) {
 	f.t.Helper()
 	return f.Must(f.t, "POST", "/api/v1/configs/"+f.configID+"/endpoint/control-batch", map[string]any{
-		"action": "start", "node_ids": f.ids, "wave_size": waveSize, "max_failures": maxFailures,
+		"action": f.action, "node_ids": f.ids, "wave_size": waveSize, "max_failures": maxFailures,
 	})["rollout_id"].(string)
 }
 
@@ -194,7 +215,17 @@ func (f *fleet) commanded() []int {
 }
 
 func TestRolloutOver20NodesStopsAtTheSecondFailure(t *testing.T) {
+	for _, action := range []string{"start", "push_config"} {
+		t.Run(action, func(t *testing.T) { stopsAtTheSecondFailure(t, action) })
+	}
+}
+
+func stopsAtTheSecondFailure(t *testing.T, action string) {
+	t.Helper()
 	f := startFleet(t)
+	if f.action = action; action == "push_config" {
+		f.stage()
+	}
 	f.connect(1) // the first was never there
 	f.fail(4, 7)
 	next, leave := stream(t, f.Appliance, "")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -71,7 +72,7 @@ func logger(s settings, w io.Writer) *slog.Logger {
 func advise(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return err.Error() + "; stop what uses the port, or choose another with --http-addr or --mqtt-addr"
+		return err.Error() + "; stop what uses the port, or choose another with --http-addr, --mqtt-addr, --https-addr or --mqtt-tls-addr"
 	case errors.Is(err, syscall.EACCES):
 		return err.Error() + "; choose another port or directory, or run with the rights it needs"
 	}
@@ -84,26 +85,38 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 	if err != nil {
 		dir = s.DataDir
 	}
-	url := s.PublicOrigin
-	if url == "" {
-		url = "http://" + reachable(a.HTTPAddr())
+	url, plain, trust := s.PublicOrigin, "http://"+reachable(a.HTTPAddr()), ""
+	switch secure := a.HTTPSAddr(); {
+	case secure != nil && s.TLSIssuer == "local":
+		trust = " --cacert wfm-ca.pem" // curl does not know our CA
+		fallthrough
+	case secure != nil:
+		url = cmp.Or(url, "https://"+reachable(secure))
+	default:
+		url = cmp.Or(url, plain)
 	}
-	mqtt := "off"
-	if addr := a.MQTTAddr(); addr != nil {
-		mqtt = reachable(addr)
+	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n", buildinfo.Version(), url, reachable(a.MQTTAddr()))
+	if addr := a.MQTTTLSAddr(); addr != nil {
+		fmt.Fprintf(w, "  MQTT with TLS %s\n", reachable(addr))
 	}
-	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n  data          %s\n", buildinfo.Version(), url, mqtt, dir)
+	fmt.Fprintf(w, "  data          %s\n", dir)
 	if token := a.SetupToken(); token != "" {
 		// The token is the link's fragment, which no log on the way gets to see.
 		fmt.Fprintf(w, `
 There is no admin password yet. Set it with this link, which works until the appliance stops:
   setup link    %s/setup#%s
 `, url, token)
+		if trust != "" {
+			fmt.Fprintf(w, "  its CA        %s/api/v1/system/ca.pem (browsers do not know it and will ask)\n", plain)
+		}
 	}
 }
 
 // reachable is the address as this machine reaches it.
 func reachable(addr net.Addr) string {
+	if addr == nil {
+		return "off"
+	}
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
 		return addr.String()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -31,6 +32,10 @@ type setting struct {
 
 // settingsTable is every setting there is, in the order of --help.
 func settingsTable() []setting {
+	return slices.Concat(serverSettings(), tlsSettings(), logSettings())
+}
+
+func serverSettings() []setting {
 	return []setting{
 		{"data-dir", "WFM_DATA_DIR", "./data", "directory of the data file", func(s *settings, v string) error {
 			s.DataDir = v
@@ -39,6 +44,10 @@ func settingsTable() []setting {
 		{"http-addr", "WFM_HTTP_ADDR", ":8000", "address of the admin page and API", func(s *settings, v string) error {
 			s.HTTPAddr = v
 			return checkAddr(v)
+		}},
+		{"https-addr", "WFM_HTTPS_ADDR", "off", "the same with TLS; HTTP leads people there then", func(s *settings, v string) (err error) {
+			s.HTTPSAddr, err = addrOrOff(v)
+			return err
 		}},
 		{"public-origin", "WFM_PUBLIC_ORIGIN", "", "origin people use, as in https://wfm.example.org; other Hosts and Origins are refused then", func(s *settings, v string) error {
 			s.PublicOrigin = v
@@ -71,8 +80,18 @@ func settingsTable() []setting {
 			}
 			return nil
 		}},
-		{"mqtt-addr", "WFM_MQTT_ADDR", ":1883", "address of the MQTT broker", func(s *settings, v string) error {
-			s.MQTTAddr = v
+		{"mqtt-addr", "WFM_MQTT_ADDR", ":1883", "address of the MQTT broker; off: only with TLS", func(s *settings, v string) (err error) {
+			s.MQTTAddr, err = addrOrOff(v)
+			return err
+		}},
+		{"mqtt-tls-enabled", "WFM_MQTT_TLS_ENABLED", "false", "true: serve MQTT with TLS, and have agents bind to that", func(s *settings, v string) (err error) {
+			if s.MQTTTLSEnabled, err = strconv.ParseBool(v); err != nil {
+				return errors.New("want true or false")
+			}
+			return nil
+		}},
+		{"mqtt-tls-addr", "WFM_MQTT_TLS_ADDR", ":8883", "address of the MQTT broker with TLS", func(s *settings, v string) error {
+			s.MQTTTLSAddr = v
 			return checkAddr(v)
 		}},
 		{"mqtt-public-host", "WFM_MQTT_PUBLIC_HOST", "", "host handed to agents; default: the host they bind at", func(s *settings, v string) error {
@@ -85,6 +104,12 @@ func settingsTable() []setting {
 		{"mqtt-public-port", "WFM_MQTT_PUBLIC_PORT", "", "port handed to agents; default: the broker's own", func(s *settings, v string) (err error) {
 			if v != "" {
 				s.MQTTPublicPort, err = number(v, 1, 65535)
+			}
+			return err
+		}},
+		{"mqtt-public-tls-port", "WFM_MQTT_PUBLIC_TLS_PORT", "", "the same with TLS", func(s *settings, v string) (err error) {
+			if v != "" {
+				s.MQTTPublicTLSPort, err = number(v, 1, 65535)
 			}
 			return err
 		}},
@@ -108,6 +133,16 @@ func settingsTable() []setting {
 			s.DetectInterval = time.Duration(n) * time.Second
 			return err
 		}},
+		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", "10", "how long a node may take to answer that", func(s *settings, v string) error {
+			n, err := number(v, 1, 300)
+			s.DetectTimeout = time.Duration(n) * time.Second
+			return err
+		}},
+	}
+}
+
+func logSettings() []setting {
+	return []setting{
 		{"log-level", "WFM_LOG_LEVEL", "info", "debug, info, warn or error", func(s *settings, v string) error {
 			if s.logLevel.UnmarshalText([]byte(v)) != nil {
 				return errors.New("want debug, info, warn or error")
@@ -127,8 +162,7 @@ func settingsTable() []setting {
 // notYet are variables of deployments that this version cannot serve. Ignoring one would run
 // something else than was asked for.
 var notYet = []string{
-	"WFM_HTTPS_ADDR", "WFM_MQTT_TLS_ENABLED", "WFM_TLS_ISSUER", "WFM_ACME_DOMAINS",
-	"WFM_TLS_CERT_FILE", "WFM_TLS_KEY_FILE", "WFM_MQTT_URL", "WFM_EMQX_API_BASE_URL",
+	"WFM_MQTT_URL", "WFM_EMQX_API_BASE_URL",
 }
 
 // parse reads flags over variables over defaults. Its error is one sentence that names the flag
@@ -165,13 +199,32 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (setting
 			value, source = v, "--"+row.flag
 		}
 		if err := row.set(&s, value); err != nil {
-			if strings.Contains(row.flag, "password") {
+			if strings.Contains(row.flag, "password") || strings.Contains(row.flag, "hmac") {
 				value = "…"
 			}
 			return s, fmt.Errorf("%s is %q: %w", source, value, err)
 		}
 	}
-	return s, nil
+	return s, checkTogether(s)
+}
+
+// checkTogether finds settings that do not fit each other.
+func checkTogether(s settings) error {
+	if s.MQTTEnabled && s.MQTTAddr == "" && !s.MQTTTLSEnabled {
+		return errors.New("--mqtt-addr is off and --mqtt-tls-enabled is not true: nobody could connect; set one of them, or --enable-mqtt-services=false")
+	}
+	secure := s.HTTPSAddr != "" || (s.MQTTEnabled && s.MQTTTLSEnabled)
+	switch {
+	case s.TLSIssuer != "local" && !secure:
+		return fmt.Errorf("--tls-issuer is %s, but nothing is served with TLS; set --mqtt-tls-enabled=true or --https-addr", s.TLSIssuer)
+	case len(s.ACME.Domains) > 0 && s.TLSIssuer != "acme":
+		return errors.New("--acme-domains is set, but --tls-issuer is not acme; set it, or leave the domains out")
+	case s.TLSCertFile+s.TLSKeyFile != "" && s.TLSIssuer != "files":
+		return errors.New("--tls-cert-file or --tls-key-file is set, but --tls-issuer is not files; set it, or leave the files out")
+	case (s.ACME.EABKeyID == "") != (s.ACME.EABHMAC == ""):
+		return errors.New("--acme-eab-key-id and WFM_ACME_EAB_HMAC go together: set both or none")
+	}
+	return nil
 }
 
 func help(w io.Writer, table []setting) {
@@ -193,6 +246,13 @@ Examples:
   wfm serve --data-dir /var/lib/wfm --http-addr 127.0.0.1:8000 --public-origin https://wfm.example.org
   WFM_ADMIN_PASSWORD="$(cat password.txt)" wfm serve --log-format json
 `)
+}
+
+func addrOrOff(v string) (string, error) {
+	if v == "off" {
+		return "", nil
+	}
+	return v, checkAddr(v)
 }
 
 func checkAddr(v string) error {

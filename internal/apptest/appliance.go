@@ -3,6 +3,8 @@ package apptest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,7 +26,9 @@ type Appliance struct {
 	*Process
 	Dir, URL       string
 	MQTTHost, Port string
+	TLSPort        string // of MQTT with TLS, empty without
 	Token          string // of the admin's session
+	Client         *http.Client
 	env            []string
 }
 
@@ -35,8 +39,8 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	a := &Appliance{Dir: dir, env: append([]string{
-		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + freePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + freePort(t),
+	a := &Appliance{Dir: dir, Client: http.DefaultClient, env: append([]string{
+		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + FreePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + FreePort(t),
 		"WFM_ADMIN_PASSWORD=" + Password, "WFM_LOG_LEVEL=info",
 	}, env...)}
 	a.Restart(t)
@@ -48,23 +52,24 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 func StartNew(t *testing.T, env ...string) (a *Appliance, setupLink string) {
 	t.Helper()
 	dir := t.TempDir()
-	a = &Appliance{Dir: dir, env: append([]string{
-		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + freePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + freePort(t),
+	a = &Appliance{Dir: dir, Client: http.DefaultClient, env: append([]string{
+		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + FreePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + FreePort(t),
 	}, env...)}
 	a.spawn(t)
 	return a, strings.Fields(a.Expect(t, "setup link"))[2]
 }
 
-// Restart starts the appliance again, on the same ports and data, after it has ended.
-func (a *Appliance) Restart(t *testing.T) {
+// Restart starts the appliance again, on the same ports and data, after it has ended. env adds to
+// what it was started with.
+func (a *Appliance) Restart(t *testing.T, env ...string) {
 	t.Helper()
-	a.spawn(t)
+	a.spawn(t, env...)
 	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
 }
 
-func (a *Appliance) spawn(t *testing.T) {
+func (a *Appliance) spawn(t *testing.T, env ...string) {
 	t.Helper()
-	a.Process = Spawn(t, a.env, Binary("wfm"), "serve")
+	a.Process = Spawn(t, append(a.env, env...), Binary("wfm"), "serve")
 	a.URL = strings.TrimSuffix(strings.Fields(a.Expect(t, "page and API"))[3], "/")
 	if f := strings.Fields(a.Expect(t, "MQTT broker")); f[2] != "off" {
 		var err error
@@ -73,6 +78,42 @@ func (a *Appliance) spawn(t *testing.T) {
 		}
 	}
 	a.Expect(t, "data ")
+	if strings.HasPrefix(a.URL, "https://") {
+		a.Client = trusting(t, a.PlainURL()+"/api/v1/system/ca.pem")
+	}
+	if line := find(a.Output(), "MQTT with TLS"); line != "" {
+		_, a.TLSPort, _ = net.SplitHostPort(strings.Fields(line)[3])
+	}
+}
+
+// PlainURL is the appliance's address without TLS.
+func (a *Appliance) PlainURL() (address string) {
+	for _, v := range a.env { // the last one counts
+		if addr, ok := strings.CutPrefix(v, "WFM_HTTP_ADDR="); ok {
+			address = "http://" + addr
+		}
+	}
+	return address
+}
+
+// trusting is a client that trusts the CA certificate at the address, and no other.
+func trusting(t *testing.T, address string) *http.Client {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(text) {
+		t.Fatalf("%s: %v %s", address, err, text)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 }
 
 // Stop ends the appliance as an operator does.
@@ -84,7 +125,8 @@ func (a *Appliance) Stop(t *testing.T) {
 	}
 }
 
-func freePort(t *testing.T) string {
+// FreePort is a loopback port nobody listens on.
+func FreePort(t *testing.T) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,7 +166,7 @@ func (a *Appliance) Call(t *testing.T, method, path string, body any) Answer {
 	if a.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+a.Token)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := a.Client.Do(req)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -166,6 +208,8 @@ type Node struct {
 	ConfigID, ID, Interface string
 	AgentDir                string
 	Password                string // MQTT
+	CAFile                  string // what bind said to trust, with TLS
+	address                 string // to bind at
 }
 
 // AddConfig makes a config and returns its id.
@@ -177,7 +221,13 @@ func (a *Appliance) AddConfig(t *testing.T, name string) string {
 // AddNode makes a dynamic node and binds an agent directory to it with the real agent.
 func (a *Appliance) AddNode(t *testing.T, configID, name, iface string) *Node {
 	t.Helper()
-	n := &Node{Appliance: a, ConfigID: configID, Interface: iface, AgentDir: t.TempDir()}
+	return a.AddNodeOver(t, a.URL, configID, name, iface)
+}
+
+// AddNodeOver is AddNode with the address the agent binds at.
+func (a *Appliance) AddNodeOver(t *testing.T, address, configID, name, iface string) *Node {
+	t.Helper()
+	n := &Node{Appliance: a, ConfigID: configID, Interface: iface, AgentDir: t.TempDir(), address: address}
 	n.ID = a.Must(t, "POST", "/api/v1/configs/"+configID+"/nodes", map[string]any{"name": name, "interface_name": iface})["node_id"].(string)
 	n.Bind(t)
 	return n
@@ -187,18 +237,42 @@ func (a *Appliance) AddNode(t *testing.T, configID, name, iface string) *Node {
 func (n *Node) Bind(t *testing.T) {
 	t.Helper()
 	token := n.Must(t, "POST", n.Path("bind-command"), nil)["token"].(string)
-	if out, code := Run(t, Binary("wfm-agent"), "bind", "--dir", n.AgentDir, "--server", n.URL, "--token", token); code != 0 {
+	if out, code := Run(t, Binary("wfm-agent"), "bind", "--dir", n.AgentDir, "--server", n.address, "--token", token); code != 0 {
 		t.Fatalf("bind: %s", out)
 	}
-	raw, err := os.ReadFile(filepath.Join(n.AgentDir, "profiles", n.ConfigID+"-"+n.ID+".json"))
+	mqtt := n.Profile(t)["mqtt"].(map[string]any)
+	n.Password, _ = mqtt["password"].(string)
+	if ca, ok := mqtt["ca_cert"].(string); ok {
+		n.CAFile = WriteFile(t, "ca.pem", ca)
+	}
+}
+
+// ProfileFile is where the agent keeps its profile.
+func (n *Node) ProfileFile() string {
+	return filepath.Join(n.AgentDir, "profiles", n.ConfigID+"-"+n.ID+".json")
+}
+
+// Profile is what the agent keeps of its binding.
+func (n *Node) Profile(t *testing.T) (profile map[string]any) {
+	t.Helper()
+	raw, err := os.ReadFile(n.ProfileFile())
+	if err == nil {
+		err = json.Unmarshal(raw, &profile)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	var profile struct{ MQTT struct{ Password string } }
-	if err := json.Unmarshal(raw, &profile); err != nil || profile.MQTT.Password == "" {
-		t.Fatalf("profile without MQTT password (%v)", err)
+	return profile
+}
+
+// WriteFile writes a file in a directory of the test and returns its path.
+func WriteFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	n.Password = profile.MQTT.Password
+	return path
 }
 
 // StartAgent runs the node's agent and waits until the appliance sees it online.

@@ -6,52 +6,80 @@ import (
 	"testing"
 )
 
-// Netns is a network namespace with one link to the test's own.
-type Netns struct {
-	Name, HostIP, IP string
-	link             string // our end
+// Network is a network of the test's own namespace and those that are added to it.
+type Network struct {
+	HostIP string // of the test's own namespace
+	bridge string
+	size   int
 }
 
-// NewNetns makes a namespace that reaches the test's own at hostIP, and is reached at itsIP, over a
-// link of their own. tag tells the namespaces of a test apart. Needs root, see [NeedRoot].
-func NewNetns(t *testing.T, tag, hostIP, itsIP string) *Netns {
+// Netns is a network namespace, with one link to its network.
+type Netns struct {
+	Name, IP string
+	network  *Network
+}
+
+// NewNetwork makes a network in which the test's own namespace has the address hostIP, of a /24.
+// Needs root, see [NeedRoot].
+func NewNetwork(t *testing.T, hostIP string) *Network {
 	t.Helper()
 	NeedRoot(t)
 	Need(t, "ip")
+	w := &Network{HostIP: hostIP, bridge: "wfmbr"}
+	ip(t, "link", "add", w.bridge, "type", "bridge")
+	t.Cleanup(func() { ip(t, "link", "del", w.bridge) })
+	ip(t, "address", "add", hostIP+"/24", "dev", w.bridge)
+	ip(t, "link", "set", w.bridge, "up")
+	return w
+}
+
+// Add makes a namespace with the address itsIP.
+func (w *Network) Add(t *testing.T, itsIP string) *Netns {
+	t.Helper()
+	w.size++
 	// The names of namespaces are files that all processes of the machine share.
-	n := &Netns{Name: fmt.Sprintf("wfm-%d-%s", os.Getpid(), tag), HostIP: hostIP, IP: itsIP, link: "wfm-" + tag}
-	n.ip(t, "netns", "add", n.Name)
-	t.Cleanup(func() { n.ip(t, "netns", "del", n.Name) })
-	n.ip(t, "link", "add", n.link, "type", "veth", "peer", "name", "uplink", "netns", n.Name)
-	n.ip(t, "addr", "add", hostIP+"/24", "dev", n.link)
-	n.ip(t, "link", "set", n.link, "up")
-	n.ip(t, "-n", n.Name, "addr", "add", itsIP+"/24", "dev", "uplink")
-	n.ip(t, "-n", n.Name, "link", "set", "uplink", "up")
-	n.ip(t, "-n", n.Name, "link", "set", "lo", "up")
+	n := &Netns{Name: fmt.Sprintf("wfm-%d-%d", os.Getpid(), w.size), IP: itsIP, network: w}
+	ip(t, "netns", "add", n.Name)
+	t.Cleanup(func() { ip(t, "netns", "del", n.Name) })
+	port := fmt.Sprintf("wfmv%d", w.size)
+	ip(t, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", n.Name)
+	// Not with the namespace: that goes when the last process in it has.
+	t.Cleanup(func() { ip(t, "link", "del", port) })
+	ip(t, "link", "set", port, "master", w.bridge, "up")
+	n.IPTool(t, "address", "add", itsIP+"/24", "dev", "eth0")
+	n.IPTool(t, "link", "set", "eth0", "up")
+	n.IPTool(t, "link", "set", "lo", "up")
 	return n
 }
 
-func (n *Netns) ip(t *testing.T, args ...string) {
+// ip runs a command of ip that has to succeed.
+func ip(t *testing.T, args ...string) {
 	t.Helper()
 	if out, code := Run(t, "ip", args...); code != 0 {
 		t.Fatalf("ip %v: %s", args, out)
 	}
 }
 
-// Cut makes every packet of the link vanish without telling either end: both are sure to know the
-// other's hardware address, and neither has it.
+// IPTool runs a command of ip in the namespace, which has to succeed.
+func (n *Netns) IPTool(t *testing.T, args ...string) {
+	t.Helper()
+	ip(t, append([]string{"-n", n.Name}, args...)...)
+}
+
+// Cut makes every packet between the namespace and the test's own vanish without telling either:
+// both are sure to know the other's hardware address, and neither has it.
 func (n *Netns) Cut(t *testing.T) {
 	t.Helper()
 	const nobody = "02:00:00:00:00:99"
-	n.ip(t, "neigh", "replace", n.IP, "lladdr", nobody, "nud", "permanent", "dev", n.link)
-	n.ip(t, "-n", n.Name, "neigh", "replace", n.HostIP, "lladdr", nobody, "nud", "permanent", "dev", "uplink")
+	ip(t, "neigh", "replace", n.IP, "lladdr", nobody, "nud", "permanent", "dev", n.network.bridge)
+	n.IPTool(t, "neigh", "replace", n.network.HostIP, "lladdr", nobody, "nud", "permanent", "dev", "eth0")
 }
 
 // Heal undoes Cut.
 func (n *Netns) Heal(t *testing.T) {
 	t.Helper()
-	n.ip(t, "neigh", "del", n.IP, "dev", n.link)
-	n.ip(t, "-n", n.Name, "neigh", "del", n.HostIP, "dev", "uplink")
+	ip(t, "neigh", "del", n.IP, "dev", n.network.bridge)
+	n.IPTool(t, "neigh", "del", n.network.HostIP, "dev", "eth0")
 }
 
 // Spawn starts a program in the namespace, see [Spawn].

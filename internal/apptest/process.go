@@ -79,6 +79,17 @@ func NeedRoot(t *testing.T) {
 	}
 }
 
+// Hosts lets all processes of the test resolve the names to the loopback address. It needs root.
+func Hosts(t *testing.T, names ...string) {
+	t.Helper()
+	NeedRoot(t)
+	file := WriteFile(t, "hosts", "127.0.0.1 localhost "+strings.Join(names, " ")+"\n::1 localhost\n")
+	if err := syscall.Mount(file, "/etc/hosts", "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount("/etc/hosts", syscall.MNT_DETACH) })
+}
+
 // Process is a running program.
 type Process struct {
 	Cmd    *exec.Cmd
@@ -216,7 +227,13 @@ func (l *lines) String() string {
 // Run runs a program to its end and returns its output and exit code.
 func Run(t *testing.T, name string, args ...string) (string, int) {
 	t.Helper()
-	p := Spawn(t, nil, name, args...)
+	return RunEnv(t, nil, name, args...)
+}
+
+// RunEnv is Run with environment variables.
+func RunEnv(t *testing.T, env []string, name string, args ...string) (string, int) {
+	t.Helper()
+	p := Spawn(t, env, name, args...)
 	code := p.Wait(t, Patience)
 	return p.Output(), code
 }

@@ -31,6 +31,12 @@ func Dial(tb testing.TB, addr net.Addr, version byte) *Client {
 	if err != nil {
 		tb.Fatalf("dial %s: %v", addr, err)
 	}
+	return Over(tb, c, version)
+}
+
+// Over speaks MQTT over a connection that is there already, and closes it when the test ends.
+func Over(tb testing.TB, c net.Conn, version byte) *Client {
+	tb.Helper()
 	tb.Cleanup(func() { _ = c.Close() })
 	return &Client{Conn: c, Version: version, tb: tb, r: bufio.NewReader(c)}
 }

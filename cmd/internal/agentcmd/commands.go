@@ -31,6 +31,7 @@ func bind(ctx context.Context, inv *invocation, args []string) error {
 	server := fs.String("server", "", "`URL` of the server, as in https://wfm.example.org")
 	token := fs.String("token", "", "one-time `token` from the server's bind command; - reads it from stdin")
 	hostname := fs.String("hostname", "", "`name` to report instead of this machine's")
+	pin := fs.String("cert-sha256", "", "`fingerprint` of the server's certificate, of a server that makes its own")
 	if _, err := inv.parse(fs, args, 0); err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func bind(ctx context.Context, inv *invocation, args []string) error {
 		}
 		*token = strings.TrimSpace(string(text))
 	}
-	p, err := agent.Bind(ctx, agent.BindOptions{Dir: *dir, ServerURL: *server, Token: *token, Hostname: *hostname})
+	p, err := agent.Bind(ctx, agent.BindOptions{Dir: *dir, ServerURL: *server, Token: *token, Hostname: *hostname, CertSHA256: *pin})
 	if p.ID() == "" {
 		return err
 	}

@@ -1,0 +1,111 @@
+package appliance
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+
+	"wfm/certs"
+	"wfm/internal/connlimit"
+	"wfm/store"
+	"wfm/web"
+)
+
+// newCerts makes what keeps the certificates, if anything is served with TLS.
+func (a *Appliance) newCerts(o Options) (err error) {
+	if !o.tls() {
+		return nil
+	}
+	var hosts []string
+	for _, origin := range append([]string{o.PublicOrigin}, o.ExtraAllowedOrigins...) {
+		if u, err := url.Parse(origin); err == nil && u.Hostname() != "" {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	issuer := certs.Issuer(cmp.Or(o.TLSIssuer, string(certs.IssuerLocal)))
+	if issuer == certs.IssuerACME && len(o.ACME.Domains) == 0 {
+		for _, host := range append([]string{o.MQTTPublicHost}, hosts...) {
+			if host != "" && net.ParseIP(host) == nil {
+				o.ACME.Domains = []string{host}
+				break
+			}
+		}
+	}
+	o.ACME.HTTPPort, o.ACME.TLSPort = portOf(o.HTTPAddr), cmp.Or(portOf(o.HTTPSAddr), portOf(o.MQTTTLSAddr))
+	a.certs, err = certs.New(certs.Options{
+		Store: a.db, Logger: o.Logger, Issuer: issuer, PublicHost: o.MQTTPublicHost, Hosts: hosts,
+		ACME: o.ACME, CertFile: o.TLSCertFile, KeyFile: o.TLSKeyFile,
+	})
+	if err != nil {
+		return err
+	}
+	a.onStop("certificates", a.certs.Stop)
+	return nil
+}
+
+// tls reports whether anything is served with TLS.
+func (o Options) tls() bool { return o.mqttTLS() || o.HTTPSAddr != "" }
+
+func (o Options) mqttTLS() bool { return o.MQTTEnabled && o.MQTTTLSEnabled }
+
+// portOf is the port of host:port, 0 without one.
+func portOf(addr string) int {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// listenHTTP binds what the API is served on.
+func (a *Appliance) listenHTTP(ctx context.Context, o Options) (err error) {
+	share := 4
+	if o.HTTPSAddr != "" {
+		share = 8 // together as many as one alone
+	}
+	listen := func(what, addr string) (net.Listener, error) {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
+		}
+		a.onStop(what+" socket", func(context.Context) error { _ = l.Close(); return nil })
+		return connlimit.New(l, connlimit.Share(share, 4096), connlimit.Share(2*share, 2048)), nil
+	}
+	if a.httpSocket, err = listen("HTTP", o.HTTPAddr); err != nil || o.HTTPSAddr == "" {
+		return err
+	}
+	a.httpsSocket, err = listen("HTTPS", o.HTTPSAddr)
+	return err
+}
+
+// StoredCertificates are those in the data directory of an appliance that does not run, and the CA
+// certificates, PEM, that its clients trust (empty: none yet). Errors: store.ErrInUse while it
+// runs, and those of store.Open.
+func StoredCertificates(dataDir string) (certificates []certs.Certificate, caCert string, err error) {
+	db, err := store.Open(dataDir, store.Options{})
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = db.Close() }()
+	return certs.Stored(db)
+}
+
+// certsView is the certificates as the API sees them.
+type certsView struct{ *certs.Keeper }
+
+// Status is the keeper's in the API's words.
+func (v certsView) Status() web.CertificateStatus {
+	s := v.Keeper.Status()
+	out := web.CertificateStatus{
+		Issuer: string(s.Issuer), NotAfter: s.NotAfter, NextRenewal: s.NextRenewal,
+		LastError: s.LastError, LastErrorAt: s.LastErrorAt, Warning: s.Warning,
+	}
+	for _, c := range s.Certificates {
+		out.Certificates = append(out.Certificates, web.Certificate(c))
+	}
+	return out
+}

@@ -1,0 +1,186 @@
+package certs
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
+
+	"wfm/store"
+)
+
+// ACME says which issuer to ask for what.
+type ACME struct {
+	Domains   []string // one certificate each; the first serves clients that name none
+	Email     string   // for the issuer's letters; may be empty
+	Directory string   // URL; empty: Let's Encrypt
+	// CAFile has the roots, PEM, of an issuer that the system does not trust: for the directory's
+	// own TLS and for what it issues.
+	CAFile string
+	// EABKeyID and EABHMAC (base64url) bind the account to one at the issuer; empty: no binding.
+	EABKeyID, EABHMAC string
+	// HTTPPort and TLSPort are where this appliance answers; the issuer comes to 80 and 443.
+	HTTPPort, TLSPort int
+}
+
+// acmeSource gets certificates from an ACME issuer.
+type acmeSource struct {
+	*managed
+	issuer *certmagic.ACMEIssuer
+	caFile string
+}
+
+func newACME(k *Keeper) (*acmeSource, error) {
+	o := k.o.ACME
+	if len(o.Domains) == 0 {
+		return nil, errors.New("ACME needs the domains to ask for: set WFM_ACME_DOMAINS, or WFM_MQTT_PUBLIC_HOST")
+	}
+	var domains []string
+	for _, d := range o.Domains {
+		if d = strings.ToLower(d); !isHost(d) {
+			return nil, fmt.Errorf("WFM_ACME_DOMAINS: %q is no host name", d)
+		}
+		domains = append(domains, d)
+	}
+	a := &acmeSource{caFile: o.CAFile}
+	template := certmagic.ACMEIssuer{
+		CA: cmp.Or(o.Directory, certmagic.LetsEncryptProductionCA), Email: o.Email, Agreed: true,
+		AltHTTPPort: challengePort(k.ctx, 80, o.HTTPPort), AltTLSALPNPort: challengePort(k.ctx, 443, o.TLSPort),
+	}
+	if o.EABKeyID != "" {
+		template.ExternalAccount = &acme.EAB{KeyID: o.EABKeyID, MACKey: o.EABHMAC}
+	}
+	given, err := a.givenRoots()
+	if err != nil {
+		return nil, err
+	}
+	if len(given) > 0 {
+		if template.TrustedRoots, err = x509.SystemCertPool(); err != nil {
+			template.TrustedRoots = x509.NewCertPool()
+		}
+		for _, c := range given {
+			template.TrustedRoots.AddCert(c)
+		}
+	}
+	for _, c := range k.kept.all() { // of several ways up, the one that deployed agents know
+		template.PreferredChains.RootCommonName = append(template.PreferredChains.RootCommonName, c.Subject.CommonName)
+	}
+	a.managed = newManaged(k, domains)
+	template.Logger = a.config.Logger
+	a.issuer = certmagic.NewACMEIssuer(a.config, template)
+	a.config.Issuers = []certmagic.Issuer{acmeIssuer{a.issuer}}
+	return a, nil
+}
+
+// acmeIssuer never asks the person at the terminal, whoever waits for the certificate.
+type acmeIssuer struct{ *certmagic.ACMEIssuer }
+
+// PreCheck checks what can be before the issuer is asked.
+func (i acmeIssuer) PreCheck(ctx context.Context, names []string, _ bool) error {
+	return i.ACMEIssuer.PreCheck(ctx, names, false)
+}
+
+// challengePort is where certmagic answers the issuer: at the standard port itself if it may open
+// it, or else where this appliance serves anyway, and somebody forwards the standard port to it.
+func challengePort(ctx context.Context, standard, served int) int {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf(":%d", standard))
+	if err != nil {
+		return served
+	}
+	_ = l.Close()
+	return standard
+}
+
+// givenRoots are those of the CA file, as it is now.
+func (a *acmeSource) givenRoots() ([]*x509.Certificate, error) {
+	if a.caFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(a.caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read WFM_ACME_CA_FILE: %w", err)
+	}
+	roots, err := decodeCertificates(text)
+	if err == nil && len(roots) == 0 {
+		err = errors.New("there is no certificate in it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read WFM_ACME_CA_FILE %s: %w", a.caFile, err)
+	}
+	return roots, nil
+}
+
+func (a *acmeSource) start(context.Context) error { return nil } // all of it may need the network
+
+func (a *acmeSource) run(ctx context.Context) {
+	for _, name := range a.names {
+		a.keeper.wg.Go(func() { a.obtain(ctx, name) })
+	}
+}
+
+// obtain tries until there is a certificate for the name; certmagic renews it from then on.
+func (a *acmeSource) obtain(ctx context.Context, name string) {
+	// Let's Encrypt counts failures: by this counter certmagic knows to try its staging first.
+	attempts := 0
+	ctx = context.WithValue(ctx, certmagic.AttemptsCtxKey, &attempts)
+	for {
+		err := a.get(ctx, name)
+		if err == nil {
+			_ = a.keeper.changed() // kept for the status
+			return
+		}
+		wait := retryIn(attempts)
+		attempts++
+		if ctx.Err() == nil {
+			a.keeper.log.Warn("there is no certificate yet, will try again", "name", name, "retry_in", wait, "err", err)
+		}
+		a.keeper.mu.Lock()
+		a.keeper.nextTry = time.Now().Add(wait)
+		a.keeper.mu.Unlock()
+		if pause(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// retryIn is the pause after so many failures before this one.
+func retryIn(failures int) time.Duration {
+	return min(5*time.Second<<min(failures, 10), time.Hour)
+}
+
+func (a *acmeSource) roots() ([]*x509.Certificate, error) {
+	given, err := a.givenRoots()
+	if err != nil {
+		return nil, err
+	}
+	var all []*x509.Certificate
+	for _, chain := range a.inUse() {
+		roots := rootsOf(chain, given)
+		if roots == nil {
+			return nil, fmt.Errorf("%w: the root of the certificate for %s, issued by %q, is not known; put it into WFM_ACME_CA_FILE",
+				store.ErrTLSNotReady, nameOf(chain[0]), chain[len(chain)-1].Issuer.CommonName)
+		}
+		all = merge(all, roots)
+	}
+	if all == nil {
+		return nil, store.ErrTLSNotReady
+	}
+	return all, nil
+}
+
+func (a *acmeSource) renew(ctx context.Context, _ bool) error {
+	for _, name := range a.names {
+		if err := a.managed.renew(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

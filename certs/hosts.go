@@ -1,0 +1,97 @@
+package certs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"wfm/store"
+)
+
+const (
+	maxLearned   = 64 // hosts that agents were told to connect to
+	maxAddresses = 64 // of this machine
+)
+
+// told are the hosts that people and agents are told to use.
+func (l *local) told() []string {
+	l.learning.Lock()
+	defer l.learning.Unlock()
+	return onlyHosts(slices.Concat([]string{l.keeper.o.PublicHost}, l.keeper.o.Hosts, l.learned))
+}
+
+// hosts are all that the certificates are for: those, and what this machine is called now.
+func (l *local) hosts() []string {
+	hosts := []string{firstName, "127.0.0.1", "::1"}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name)
+	}
+	addresses, _ := net.InterfaceAddrs() // none is no reason to have no certificate
+	for _, a := range addresses[:min(len(addresses), maxAddresses)] {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() {
+			hosts = append(hosts, n.IP.String())
+		}
+	}
+	return onlyHosts(slices.Concat(hosts, l.told()))
+}
+
+// onlyHosts leaves out what a certificate cannot be for, and what is there twice.
+func onlyHosts(names []string) []string {
+	var out []string
+	for _, h := range names {
+		if h = strings.ToLower(strings.TrimSuffix(h, ".")); isHost(h) && !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// isHost reports whether a certificate can be for it.
+func isHost(h string) bool {
+	if net.ParseIP(h) != nil {
+		return true
+	}
+	if h == "" || len(h) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(h, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// learn adds a host for good: agents are told of it, and changing the settings must not cut them off.
+func (l *local) learn(ctx context.Context, host string) error {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if err := l.note(host); err != nil {
+		return err
+	}
+	return l.ensure(ctx, false)
+}
+
+func (l *local) note(host string) error {
+	l.learning.Lock()
+	defer l.learning.Unlock()
+	if slices.Contains(l.learned, host) {
+		return nil
+	}
+	if !isHost(host) || len(l.learned) >= maxLearned {
+		return store.ErrTLSHost
+	}
+	learned := append(slices.Clone(l.learned), host)
+	text, err := json.Marshal(learned)
+	if err != nil {
+		return fmt.Errorf("encode hosts: %w", err)
+	}
+	if err := l.keeper.o.Store.Update(func(tx *store.Tx) error { return tx.PutFile(keyLearned, text) }); err != nil {
+		return fmt.Errorf("keep the host: %w", err)
+	}
+	l.learned = learned
+	return nil
+}

@@ -1,0 +1,308 @@
+package certs
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+
+	"wfm/store"
+)
+
+const (
+	// firstName is in every certificate of the own CA, and what certmagic knows it by.
+	firstName = "localhost"
+
+	rolloverBefore = 2 * 365 * 24 * time.Hour // the end of a root: from then on there is a newer one beside it
+	retireBefore   = 24 * time.Hour           // the end of a root: from then on nothing is signed with it
+
+	localCheck = time.Minute // between looks at this machine's addresses
+
+	keyAuthorities = "local-ca"       // /1/ca.crt, /1/ca.key, /2/…
+	keyLearned     = "local-ca/hosts" // JSON
+)
+
+// local is the own CA. A root is never replaced, because agents trust nothing else: a newer one
+// stands beside it, and each signs a certificate of its own for the hosts it may sign for. A host is
+// served with that of the oldest, which every agent trusts that was ever told of this host.
+type local struct {
+	keeper *Keeper
+	served atomic.Pointer[[]*generation] // oldest first
+
+	learning sync.Mutex
+	learned  []string
+
+	mu sync.Mutex // held while generations are made and renewed
+}
+
+// generation is one root and the certificate it has signed.
+type generation struct {
+	authority
+	*managed
+	number int
+}
+
+func newLocal(k *Keeper) *local {
+	l := &local{keeper: k}
+	l.served.Store(&[]*generation{})
+	return l
+}
+
+func (l *local) start(ctx context.Context) error {
+	if err := l.load(); err != nil {
+		return err
+	}
+	var err error
+	if host := onlyHosts([]string{l.keeper.o.PublicHost}); host != nil {
+		err = l.note(host[0]) // agents are told of it, and the setting may change
+	}
+	if err = errors.Join(err, l.ensure(ctx, false)); err != nil {
+		l.keeper.failed(err) // a full disk, say; run tries again
+	}
+	return nil
+}
+
+func (l *local) run(ctx context.Context) {
+	failing := true // perhaps, since start
+	for pause(ctx, cmp.Or(l.keeper.o.check, localCheck)) == nil {
+		err := l.ensure(ctx, false)
+		if err == nil && (failing || !l.keeper.isVerified(l.inUse())) {
+			err = l.keeper.changed()
+		}
+		if failing = err != nil; failing && ctx.Err() == nil {
+			l.keeper.log.Warn("cannot issue a certificate, will try again", "err", err)
+			l.keeper.failed(err)
+		}
+	}
+}
+
+func (l *local) stop() {
+	for _, g := range *l.served.Load() {
+		g.stop()
+	}
+}
+
+// load reads what an earlier run has left.
+func (l *local) load() error {
+	var generations []*generation
+	err := l.keeper.o.Store.View(func(tx *store.Tx) error {
+		if f, ok, err := tx.File(keyLearned); err != nil {
+			return err
+		} else if ok {
+			if err := json.Unmarshal(f.Value, &l.learned); err != nil {
+				return fmt.Errorf("read %s: %w", keyLearned, err)
+			}
+		}
+		for n := 1; ; n++ {
+			certificate, ok, err := tx.File(fmt.Sprintf("%s/%d/ca.crt", keyAuthorities, n))
+			if err != nil || !ok {
+				return err
+			}
+			key, _, err := tx.File(fmt.Sprintf("%s/%d/ca.key", keyAuthorities, n))
+			if err != nil {
+				return err
+			}
+			a, err := decodeAuthority(certificate.Value, key.Value)
+			if err != nil {
+				return err
+			}
+			generations = append(generations, &generation{authority: a, number: n})
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("read the CA: %w", err)
+	}
+	for _, g := range generations {
+		g.managed = l.manage(g)
+	}
+	l.served.Store(&generations)
+	return nil
+}
+
+func (l *local) manage(g *generation) *managed {
+	m := newManaged(l.keeper, []string{firstName})
+	m.config.DisableARI = true
+	m.config.Issuers = []certmagic.Issuer{localIssuer{l, g}}
+	return m
+}
+
+// ensure makes what is missing: a root, with newRoot one more, and in every certificate every host.
+func (l *local) ensure(ctx context.Context, newRoot bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, hosts := time.Now(), l.hosts()
+	live := l.retire(now)
+	if n := len(live); newRoot || n == 0 || live[n-1].root.NotAfter.Sub(now) < rolloverBefore ||
+		slices.ContainsFunc(l.told(), func(h string) bool { return !live[n-1].permits(h) }) {
+		g, err := l.makeGeneration(hosts, now)
+		if err != nil {
+			return err
+		}
+		// Without a certificate yet, it serves hosts only that no other could. It is not made again.
+		live = append(slices.Clone(live), g)
+		l.served.Store(&live)
+	}
+	for _, g := range live {
+		if err := g.ensure(ctx, hosts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retire leaves out roots that are at their end, if there is a newer one.
+func (l *local) retire(now time.Time) []*generation {
+	all := *l.served.Load()
+	live := all
+	for len(live) > 0 && live[0].root.NotAfter.Sub(now) < retireBefore {
+		live = live[1:]
+	}
+	if len(live) < len(all) {
+		l.served.Store(&live)
+		for _, g := range all[:len(all)-len(live)] {
+			g.stop()
+		}
+	}
+	return live
+}
+
+// makeGeneration makes a root and keeps it. Once it is known which host agents are told, it can be
+// one that signs for no other domains: who trusts it trusts it with those only.
+func (l *local) makeGeneration(hosts []string, now time.Time) (*generation, error) {
+	var domains []string
+	if l.keeper.o.PublicHost != "" {
+		domains = slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return net.ParseIP(h) != nil })
+	}
+	a, err := newAuthority(domains, now)
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.encodeKey()
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{authority: a}
+	err = l.keeper.o.Store.Update(func(tx *store.Tx) error {
+		g.number = 1 + len(tx.Files(keyAuthorities, false))
+		if _, ok, err := tx.File(keyLearned); err != nil {
+			return err
+		} else if ok {
+			g.number--
+		}
+		dir := fmt.Sprintf("%s/%d/", keyAuthorities, g.number)
+		if err := tx.PutFile(dir+"ca.crt", encodeCertificates(a.root)); err != nil {
+			return err
+		}
+		return tx.PutFile(dir+"ca.key", key)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("keep the new CA: %w", err)
+	}
+	l.keeper.log.Info("made a CA", "name", a.root.Subject.CommonName, "not_after", a.root.NotAfter.UTC(), "for", a.root.PermittedDNSDomains)
+	g.managed = l.manage(g)
+	return g, nil
+}
+
+// ensure has the certificate cover all the hosts it may.
+func (g *generation) ensure(ctx context.Context, hosts []string) error {
+	if err := g.get(ctx, firstName); err != nil {
+		return err
+	}
+	chain := g.chain(firstName)
+	if chain == nil {
+		return store.ErrTLSNotReady
+	}
+	for _, h := range hosts {
+		if g.permits(h) && chain[0].VerifyHostname(h) != nil {
+			return g.renew(ctx, firstName)
+		}
+	}
+	return nil
+}
+
+// pick is the generation that serves the host.
+func (l *local) pick(host string) *generation {
+	live := *l.served.Load()
+	for _, g := range live {
+		if g.permits(strings.ToLower(host)) {
+			return g
+		}
+	}
+	if len(live) == 0 {
+		return nil
+	}
+	return live[0]
+}
+
+func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	g := l.pick(hello.ServerName) // none, of a client that dials an address: the oldest, which has them all
+	if g == nil {
+		return nil, store.ErrTLSNotReady
+	}
+	return g.getCertificate(hello)
+}
+
+func (l *local) inUse() [][]*x509.Certificate {
+	var chains [][]*x509.Certificate
+	for _, g := range *l.served.Load() {
+		chains = append(chains, g.inUse()...)
+	}
+	return chains
+}
+
+func (l *local) roots() ([]*x509.Certificate, error) {
+	var roots []*x509.Certificate
+	for _, g := range *l.served.Load() {
+		roots = append(roots, g.root)
+	}
+	if roots == nil {
+		return nil, store.ErrTLSNotReady
+	}
+	return roots, nil
+}
+
+func (l *local) renew(ctx context.Context, newCA bool) error {
+	if newCA {
+		return l.ensure(ctx, true)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, g := range *l.served.Load() {
+		if err := g.renew(ctx, firstName); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// localIssuer signs what certmagic asks for.
+type localIssuer struct {
+	local *local
+	g     *generation
+}
+
+var _ certmagic.Issuer = localIssuer{}
+
+// IssuerKey is where certmagic keeps the generation's certificate.
+func (i localIssuer) IssuerKey() string { return fmt.Sprintf("local-%d", i.g.number) }
+
+// Issue signs the request's key for all hosts of the appliance, and not for the one certmagic names.
+func (i localIssuer) Issue(_ context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	hosts := slices.DeleteFunc(i.local.hosts(), func(h string) bool { return !i.g.permits(h) })
+	chain, err := i.g.sign(csr.PublicKey, firstName, hosts, i.local.keeper.o.lifetime, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &certmagic.IssuedCertificate{Certificate: chain}, nil
+}

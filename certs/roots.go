@@ -1,0 +1,198 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"wfm/store"
+)
+
+// encodeCertificates is the certificates as PEM.
+func encodeCertificates(certificates ...*x509.Certificate) []byte {
+	var b bytes.Buffer
+	for _, c := range certificates {
+		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
+	return b.Bytes()
+}
+
+// decodeCertificates are the certificates in the PEM text; anything else in it is passed over.
+func decodeCertificates(text []byte) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return out, nil
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(out)+1, err)
+		}
+		out = append(out, c)
+	}
+}
+
+// rootsOf are the roots that verify the chain: of those given, of the chain's own end if that is
+// signed by itself, or of the system's.
+func rootsOf(chain, given []*x509.Certificate) []*x509.Certificate {
+	between, own := x509.NewCertPool(), x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	for _, c := range given {
+		own.AddCert(c)
+	}
+	if end := chain[len(chain)-1]; bytes.Equal(end.RawIssuer, end.RawSubject) {
+		own.AddCert(end)
+	}
+	at := time.Now()
+	if end := chain[0].NotAfter; at.After(end) {
+		at = end // that it has expired is said elsewhere
+	}
+	system, _ := x509.SystemCertPool()
+	for _, pool := range []*x509.CertPool{own, system} {
+		if pool == nil {
+			continue
+		}
+		paths, err := chain[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, CurrentTime: at})
+		if err != nil {
+			continue
+		}
+		var roots []*x509.Certificate
+		for _, path := range paths {
+			roots = merge(roots, path[len(path)-1:])
+		}
+		return roots
+	}
+	return nil
+}
+
+// merge is a and what of b is not in it.
+func merge(a, b []*x509.Certificate) []*x509.Certificate {
+	a = slices.Clone(a)
+	for _, c := range b {
+		if !slices.ContainsFunc(a, c.Equal) {
+			a = append(a, c)
+		}
+	}
+	return a
+}
+
+// keptPrefix is where the roots that were handed out are, by issuer; keyPresent names that issuer.
+const (
+	keptPrefix = "ca/"
+	keyPresent = "ca/present"
+)
+
+// kept are the roots an issuer's clients were told to trust, in the store. Clients are told all of
+// them: whoever changes the certificate back to one of an earlier root cuts nobody off.
+type kept struct {
+	db     *store.DB
+	issuer Issuer
+
+	mu    sync.Mutex
+	read  bool
+	roots []*x509.Certificate
+}
+
+func (k *kept) key() string { return keptPrefix + string(k.issuer) + ".pem" }
+
+// begin notes that the issuer is the present one.
+func (k *kept) begin() error {
+	var present store.File
+	err := k.db.View(func(tx *store.Tx) (err error) { present, _, err = tx.File(keyPresent); return err })
+	if err != nil || string(present.Value) == string(k.issuer) {
+		return err
+	}
+	return k.db.Update(func(tx *store.Tx) error { return tx.PutFile(keyPresent, []byte(k.issuer)) })
+}
+
+// all are those that have not expired.
+func (k *kept) all() []*x509.Certificate {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.liveLocked()
+}
+
+func (k *kept) liveLocked() []*x509.Certificate {
+	if !k.read {
+		_ = k.db.View(func(tx *store.Tx) error {
+			f, _, err := tx.File(k.key())
+			if err != nil {
+				return err
+			}
+			if roots, err := decodeCertificates(f.Value); err == nil {
+				k.roots, k.read = roots, true
+			}
+			return nil
+		})
+	}
+	now := time.Now()
+	k.roots = slices.DeleteFunc(k.roots, func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
+	return slices.Clone(k.roots)
+}
+
+// add keeps the roots too, newest first. They are on disk when it returns.
+func (k *kept) add(present []*x509.Certificate) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.liveLocked()
+	all := merge(before, present)
+	if len(all) == len(before) {
+		return nil
+	}
+	slices.SortStableFunc(all, func(a, b *x509.Certificate) int { return b.NotBefore.Compare(a.NotBefore) })
+	text := encodeCertificates(all...)
+	if err := k.db.Update(func(tx *store.Tx) error { return tx.PutFile(k.key(), text) }); err != nil {
+		return fmt.Errorf("keep the CA certificates: %w", err)
+	}
+	k.roots = all
+	return nil
+}
+
+// Stored reads what is kept in the store: every certificate, and the PEM of the roots that clients
+// were told to trust last (empty: none yet). It is for a store that no Keeper uses.
+func Stored(db *store.DB) (certificates []Certificate, caCert string, err error) {
+	err = db.View(func(tx *store.Tx) error {
+		certificates, caCert = nil, ""
+		present, _, err := tx.File(keyPresent)
+		if err != nil {
+			return err
+		}
+		k := kept{issuer: Issuer(present.Value)}
+		for _, key := range tx.Files("", true) {
+			leaf := strings.HasPrefix(key, "certificates/") && strings.HasSuffix(key, ".crt")
+			if !leaf && key != k.key() {
+				continue
+			}
+			f, _, err := tx.File(key)
+			if err != nil {
+				return err
+			}
+			found, err := decodeCertificates(f.Value)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", key, err)
+			}
+			kind := "server"
+			if !leaf {
+				kind, caCert = "root", string(f.Value)
+			} else if len(found) > 0 {
+				found = found[:1] // the rest is the way to the root
+			}
+			for _, c := range found {
+				certificates = append(certificates, describe(kind, c))
+			}
+		}
+		return nil
+	})
+	return certificates, caCert, err
+}

@@ -1,0 +1,97 @@
+package certs
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// Certificate describes one certificate.
+type Certificate struct {
+	Kind      string    `json:"kind"` // server or root
+	Names     []string  `json:"names"`
+	IssuedBy  string    `json:"issued_by"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	SHA256    string    `json:"sha256"` // of the certificate, hex
+}
+
+// Status is how the certificates are.
+type Status struct {
+	Issuer       Issuer
+	Certificates []Certificate // in use
+	NotAfter     time.Time     // of the one that ends first; zero when there is none
+	NextRenewal  time.Time     // of the first, or the next attempt at getting one; zero when nothing renews it
+	LastError    string        // empty once it went well again
+	LastErrorAt  time.Time
+	Warning      string // from 14 days before the end of a certificate
+}
+
+// Status says how the certificates are. It waits for nothing.
+func (k *Keeper) Status() Status {
+	k.mu.Lock()
+	s := Status{Issuer: k.o.Issuer, LastError: k.lastError, LastErrorAt: k.failedAt, NextRenewal: k.nextTry}
+	k.mu.Unlock()
+	for _, chain := range k.source.inUse() {
+		leaf := chain[0]
+		s.Certificates = append(s.Certificates, describe("server", leaf))
+		if s.NotAfter.IsZero() || leaf.NotAfter.Before(s.NotAfter) {
+			s.NotAfter = leaf.NotAfter
+			if k.o.Issuer != IssuerFiles {
+				s.NextRenewal = leaf.NotAfter.Add(-lifetime(leaf) / renewedBefore)
+			}
+			s.Warning = warning(leaf, time.Now())
+		}
+	}
+	for _, root := range k.kept.all() {
+		s.Certificates = append(s.Certificates, describe("root", root))
+	}
+	return s
+}
+
+// renewedBefore is the last part of its life, one in so many, in which certmagic renews a certificate.
+const renewedBefore = 3
+
+// warning is what to say of the leaf's end: from 14 days before it, or from the last sixth of a
+// life so short that this would be always.
+func warning(leaf *x509.Certificate, now time.Time) string {
+	left := leaf.NotAfter.Sub(now)
+	switch {
+	case left <= 0:
+		return fmt.Sprintf("the certificate for %s has expired on %s", nameOf(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
+	case left < min(14*24*time.Hour, lifetime(leaf)/6):
+		return fmt.Sprintf("the certificate for %s ends on %s and has not been renewed", nameOf(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return ""
+}
+
+func lifetime(c *x509.Certificate) time.Duration { return c.NotAfter.Sub(c.NotBefore) }
+
+func nameOf(c *x509.Certificate) string {
+	if names := namesOf(c); len(names) > 0 {
+		return names[0]
+	}
+	return c.Subject.CommonName
+}
+
+func namesOf(c *x509.Certificate) []string {
+	names := append([]string{}, c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+func describe(kind string, c *x509.Certificate) Certificate {
+	sum := sha256.Sum256(c.Raw)
+	names := namesOf(c)
+	if len(names) == 0 {
+		names = append(names, c.Subject.CommonName)
+	}
+	return Certificate{
+		Kind: kind, Names: names, IssuedBy: c.Issuer.CommonName,
+		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), SHA256: hex.EncodeToString(sum[:]),
+	}
+}

@@ -1,0 +1,203 @@
+package web
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Certificates is what the server needs of the TLS certificates.
+type Certificates interface {
+	// CACert is the PEM of all that a client at host (empty: any) needs to trust. Errors:
+	// store.ErrTLSNotReady, store.ErrTLSHost.
+	CACert(host string) (string, error)
+	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert.
+	Cover(host string) error
+	// Fingerprint is the SHA-256, hex, of the certificate that is served for host, if it is one that
+	// machines do not trust by themselves; empty otherwise.
+	Fingerprint(host string) string
+	// Renew replaces the certificates now; with newCA under a new root. What is in use stays in use
+	// if that fails.
+	Renew(ctx context.Context, newCA bool) error
+	// HTTPChallenge answers a request with which an issuer checks a name, and reports whether it was one.
+	HTTPChallenge(w http.ResponseWriter, r *http.Request) bool
+	// Status says how the certificates are; it does not wait for anything.
+	Status() CertificateStatus
+}
+
+// CertificateStatus is how the certificates are.
+type CertificateStatus struct {
+	Issuer       string // local, acme or files
+	Certificates []Certificate
+	NotAfter     time.Time // of the one that ends first; zero: there is none
+	NextRenewal  time.Time // or the next attempt; zero: none
+	LastError    string
+	LastErrorAt  time.Time
+	Warning      string // that one runs out
+}
+
+// Certificate describes one certificate.
+type Certificate struct {
+	Kind      string    `json:"kind"` // server or root
+	Names     []string  `json:"names"`
+	IssuedBy  string    `json:"issued_by"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	SHA256    string    `json:"sha256"` // of the certificate, hex
+}
+
+// renewalTimeout bounds a renewal that somebody waits for, within writeTimeout.
+const renewalTimeout = 80 * time.Second
+
+// renewalError is a renewal that failed, in the words of who refused it: the administrator has to
+// act on them.
+type renewalError struct{ err error }
+
+func (e *renewalError) Error() string {
+	return "The certificate was not renewed, and the one in use stays: " + strings.Join(strings.Fields(e.err.Error()), " ") + "."
+}
+func (e *renewalError) Unwrap() error { return e.err }
+
+type tlsServiceView struct {
+	Status      string     `json:"status"` // off, pending, ok, warning or error
+	Issuer      string     `json:"issuer"`
+	Names       []string   `json:"names"`
+	NotAfter    *time.Time `json:"not_after"`
+	NextRenewal *time.Time `json:"next_renewal"`
+	LastError   string     `json:"last_error"`
+	LastErrorAt *time.Time `json:"last_error_at"`
+	Warning     string     `json:"warning"`
+}
+
+func (s *Server) tlsService() tlsServiceView {
+	if s.opts.Certificates == nil {
+		return tlsServiceView{Status: "off", Names: []string{}}
+	}
+	return viewTLS(s.opts.Certificates.Status(), time.Now())
+}
+
+func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
+	v := tlsServiceView{
+		Status: "ok", Issuer: st.Issuer, Names: []string{}, NotAfter: when(st.NotAfter), NextRenewal: when(st.NextRenewal),
+		LastError: st.LastError, LastErrorAt: when(st.LastErrorAt), Warning: st.Warning,
+	}
+	for _, c := range st.Certificates {
+		if c.Kind == "server" {
+			for _, name := range c.Names {
+				if !slices.Contains(v.Names, name) {
+					v.Names = append(v.Names, name)
+				}
+			}
+		}
+	}
+	switch {
+	case st.NotAfter.IsZero() && st.LastError == "":
+		v.Status = "pending"
+	case now.After(st.NotAfter): // there is none, or no valid one
+		v.Status = "error"
+	case st.LastError != "" || st.Warning != "":
+		v.Status = "warning"
+	}
+	return v
+}
+
+type certificatesView struct {
+	tlsServiceView
+	Certificates []Certificate `json:"certificates"`
+}
+
+func (s *Server) listCertificates(c echo.Context) error {
+	v := certificatesView{tlsServiceView: s.tlsService(), Certificates: []Certificate{}}
+	if s.opts.Certificates != nil {
+		v.Certificates = append(v.Certificates, s.opts.Certificates.Status().Certificates...)
+	}
+	return respond(c, v)
+}
+
+func (s *Server) renewCertificates(c echo.Context) error {
+	f, err := readOptionalBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	newCA := or(f.flag("new_ca"), false)
+	if err := f.err(); err != nil {
+		return err
+	}
+	if s.opts.Certificates == nil {
+		return errTLSOff
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), renewalTimeout)
+	defer cancel()
+	if err := s.opts.Certificates.Renew(ctx, newCA); err != nil {
+		return &renewalError{err}
+	}
+	s.log.Info("certificates renewed", "new_ca", newCA, "by", loginOf(c).Username)
+	return s.listCertificates(c)
+}
+
+// caCertificate is public: whoever is to connect needs it first.
+func (s *Server) caCertificate(c echo.Context) error {
+	if s.opts.Certificates == nil {
+		return errTLSOff
+	}
+	pem, err := s.opts.Certificates.CACert("")
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set(echo.HeaderContentDisposition, `attachment; filename="wfm-ca.pem"`)
+	return c.Blob(http.StatusOK, "application/x-pem-file", []byte(pem))
+}
+
+func (s *Server) acmeChallenge(c echo.Context) error {
+	if s.opts.Certificates == nil || !s.opts.Certificates.HTTPChallenge(c.Response(), c.Request()) {
+		return errUnknownPath
+	}
+	return nil
+}
+
+// cover has the certificate cover the host that the agent will be told, which an administrator has
+// just named by asking for the bind command there.
+func (s *Server) cover(host string) error {
+	if !s.brokerTLS() {
+		return nil
+	}
+	return s.opts.Certificates.Cover(s.mqttHost(host))
+}
+
+// pin has the agent trust our own certificate at the address. That it is served there is known if
+// this request has come that way.
+func (s *Server) pin(r *http.Request, address *url.URL) string {
+	if s.opts.Certificates == nil || r.TLS == nil || address.Scheme != "https" || plainHost("https", address.Host) != plainHost("https", r.Host) {
+		return ""
+	}
+	if f := s.opts.Certificates.Fingerprint(address.Hostname()); f != "" {
+		return " --cert-sha256 " + f
+	}
+	return ""
+}
+
+// secured sends people to HTTPS, where it is served. What programs send is refused instead: their
+// token has been in the clear once already, and must not be again.
+func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if s.opts.HTTPSPort == 0 || secure(r) {
+			return next(c)
+		}
+		if !readOnly(r) {
+			return errHTTPSRequired
+		}
+		origin := s.origins.public
+		if !strings.HasPrefix(origin, "https://") {
+			origin = "https://" + plainHost("https", net.JoinHostPort(requestHost(r.Host), strconv.Itoa(s.opts.HTTPSPort)))
+		}
+		return c.Redirect(http.StatusPermanentRedirect, origin+r.URL.RequestURI())
+	}
+}

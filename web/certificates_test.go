@@ -1,0 +1,208 @@
+package web_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web"
+)
+
+// certificates answers what it was told, for the hosts it was told.
+type certificates struct {
+	hosts   map[string]bool
+	err     error // of everything
+	covered []string
+	newCA   bool
+	status  web.CertificateStatus
+}
+
+func (c *certificates) CACert(host string) (string, error) {
+	if c.err == nil && host != "" && !c.hosts[host] {
+		return "", store.ErrTLSHost
+	}
+	return "the CA", c.err
+}
+
+func (c *certificates) Cover(host string) error {
+	if c.err == nil {
+		c.covered = append(c.covered, host)
+		c.hosts[host] = true
+	}
+	return c.err
+}
+
+func (c *certificates) Fingerprint(host string) string { return "fingerprint-for-" + host }
+
+func (c *certificates) Renew(_ context.Context, newCA bool) error {
+	c.newCA = newCA
+	return c.err
+}
+
+func (c *certificates) HTTPChallenge(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/known") {
+		return false
+	}
+	_, _ = w.Write([]byte("proof for " + r.Host))
+	return true
+}
+
+func (c *certificates) Status() web.CertificateStatus { return c.status }
+
+func withTLS(c *certificates, more ...func(*web.Options)) []func(*web.Options) {
+	return append([]func(*web.Options){func(o *web.Options) { o.Certificates, o.MQTTTLS, o.MQTTPort = c, true, 8883 }}, more...)
+}
+
+func TestBindHandsOutTLSAndWhatToTrust(t *testing.T) {
+	c := &certificates{hosts: map[string]bool{}}
+	a := newAPI(t, withTLS(c)...)
+	cfg := a.addConfig("office")
+	node := a.addNode(cfg, "gate")
+	token := a.bindToken(cfg, node) // at 127.0.0.1
+	a.call("POST", "/api/client/bind", bindBody(token), host("elsewhere:8000")).fails(409, "MQTT_TLS_CA_NOT_READY")
+	var b protocol.BindResponse
+	a.post("/api/client/bind", bindBody(token)).ok(&b) // the refusal has not spent the token
+	if m := b.MQTT; !m.TLS || m.CACert != "the CA" || m.Port != 8883 || m.Host != "127.0.0.1" {
+		t.Errorf("mqtt: %+v", m)
+	}
+	a.post(nodePath(cfg, node)+"/bind-command", object{"server_url": "https://[2001:db8::1]:8443"}).ok(nil)
+	if want := "127.0.0.1 2001:db8::1"; strings.Join(c.covered, " ") != want {
+		t.Errorf("covered %v, want %s", c.covered, want)
+	}
+	c.err = store.ErrTLSNotReady
+	a.post(nodePath(cfg, node)+"/bind-command", nil).fails(409, "MQTT_TLS_CA_NOT_READY")
+	a.post("/api/client/bind", bindBody("x")).fails(409, "MQTT_TLS_CA_NOT_READY")
+}
+
+func TestBindChecksTheConfiguredHostAndNotTheRequests(t *testing.T) {
+	c := &certificates{hosts: map[string]bool{"mqtt.example.org": true}}
+	a := newAPI(t, withTLS(c, func(o *web.Options) { o.MQTTHost = "mqtt.example.org" })...)
+	cfg := a.addConfig("office")
+	var b protocol.BindResponse
+	a.call("POST", "/api/client/bind", bindBody(a.bindToken(cfg, a.addNode(cfg, "gate"))), host("elsewhere")).ok(&b)
+	if b.MQTT.Host != "mqtt.example.org" || b.MQTT.CACert == "" {
+		t.Errorf("mqtt: %+v", b.MQTT)
+	}
+}
+
+func TestCertificatesAreShownAndRenewed(t *testing.T) {
+	end := time.Now().Add(30 * 24 * time.Hour)
+	c := &certificates{status: web.CertificateStatus{
+		Issuer: "local", NotAfter: end, NextRenewal: end.Add(-time.Hour),
+		Certificates: []web.Certificate{{Kind: "server", Names: []string{"a.test"}}, {Kind: "root", Names: []string{"CA"}}},
+	}}
+	a := newAPI(t, withTLS(c)...)
+	var v struct {
+		Status, Issuer, Warning string
+		Names                   []string
+		NotAfter                time.Time `json:"not_after"`
+		LastError               string    `json:"last_error"`
+		Certificates            []web.Certificate
+	}
+	a.get("/api/v1/system/certificates").ok(&v)
+	if v.Status != "ok" || v.Issuer != "local" || len(v.Names) != 1 || !v.NotAfter.Equal(end) || len(v.Certificates) != 2 {
+		t.Errorf("%+v", v)
+	}
+	for want, change := range map[string]func(*web.CertificateStatus){
+		"warning": func(s *web.CertificateStatus) { s.Warning = "it ends" },
+		"pending": func(s *web.CertificateStatus) { *s = web.CertificateStatus{} },
+		"error":   func(s *web.CertificateStatus) { s.NotAfter, s.LastError = time.Time{}, "refused" },
+	} {
+		before := c.status
+		change(&c.status)
+		var st struct {
+			Services struct{ TLS struct{ Status string } }
+		}
+		a.get("/api/v1/system/status").ok(&st)
+		if st.Services.TLS.Status != want {
+			t.Errorf("%+v is %s, want %s", c.status, st.Services.TLS.Status, want)
+		}
+		c.status = before
+	}
+
+	a.post("/api/v1/system/certificates/renew", object{"new_ca": true}).ok(nil)
+	if !c.newCA {
+		t.Error("new_ca was not passed on")
+	}
+	a.post("/api/v1/system/certificates/renew", object{"new_ca": "yes"}).invalid("new_ca")
+	c.err = errors.New("the issuer\nrefuses")
+	if r := a.post("/api/v1/system/certificates/renew", nil).fails(502, "CERTIFICATE_RENEWAL_FAILED"); !strings.Contains(r.Error.Message, "the issuer refuses.") {
+		t.Errorf("message: %q", r.Error.Message)
+	}
+	c.err = store.ErrFull
+	a.post("/api/v1/system/certificates/renew", nil).fails(507, "STORE_FULL")
+	c.err = nil
+
+	for _, path := range []string{"/api/v1/system/certificates", "/api/v1/system/certificates/renew"} {
+		method := map[bool]string{true: "POST", false: "GET"}[strings.HasSuffix(path, "renew")]
+		a.call(method, path, nil, as("")).fails(401, "AUTH_REQUIRED")
+	}
+	if r := a.call("GET", "/api/v1/system/ca.pem", nil, as("")); r.status != 200 || r.body != "the CA" {
+		t.Errorf("ca.pem: %d %s", r.status, r.body)
+	}
+}
+
+func TestWithoutTLSThereIsNothingToShow(t *testing.T) {
+	a := newAPI(t)
+	a.post("/api/v1/system/certificates/renew", nil).fails(409, "TLS_DISABLED")
+	a.get("/api/v1/system/ca.pem").fails(409, "TLS_DISABLED")
+	a.get("/.well-known/acme-challenge/known").fails(404, "NOT_FOUND")
+	a.get("/api/v1/system/certificates").ok(nil)
+}
+
+func TestIssuersChallengeIsAnsweredWhateverHostItNames(t *testing.T) {
+	a := newAPI(t, withTLS(&certificates{}, func(o *web.Options) { o.PublicOrigin, o.HTTPSPort = "https://wfm.example.org", 443 })...)
+	if r := a.call("GET", "/.well-known/acme-challenge/known", nil, as(""), host("mqtt.example.org")); r.status != 200 || r.body != "proof for mqtt.example.org" {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	a.call("GET", "/.well-known/acme-challenge/unknown", nil, as("")).fails(404, "NOT_FOUND")
+}
+
+func TestHTTPLeadsToHTTPS(t *testing.T) {
+	for _, tc := range []struct {
+		origin, host string
+		port         int
+		want         string
+	}{
+		{"", "10.0.0.1:8000", 8443, "https://10.0.0.1:8443"},
+		{"", "[2001:db8::1]:8000", 443, "https://[2001:db8::1]"},
+		{"https://wfm.example.org", "wfm.example.org:80", 8443, "https://wfm.example.org"},
+		{"http://wfm.example.org", "wfm.example.org", 8443, "https://wfm.example.org:8443"},
+	} {
+		a := newAPI(t, func(o *web.Options) { o.PublicOrigin, o.HTTPSPort = tc.origin, tc.port })
+		r := a.call("GET", "/api/v1/configs?limit=2", nil, host(tc.host))
+		if got := r.header.Get("Location"); r.status != 308 || got != tc.want+"/api/v1/configs?limit=2" {
+			t.Errorf("%s: %d %s", tc.host, r.status, got)
+		}
+		a.call("POST", "/api/v1/auth/login", object{}, host(tc.host)).fails(403, "HTTPS_REQUIRED")
+		if r := a.call("GET", "/healthz", nil); r.status != 200 {
+			t.Errorf("healthz: %d", r.status)
+		}
+	}
+	// With TLS, it is served.
+	db := openStore(t, 0)
+	token := adminSession(t, db, time.Hour)
+	s := httptest.NewTLSServer(web.New(web.Options{Store: db, Presence: presence, HTTPSPort: 443}).Handler())
+	defer s.Close()
+	s.Client().Transport.(*http.Transport).TLSClientConfig.MinVersion = tls.VersionTLS12
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/api/v1/configs", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := s.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("over TLS: %d", resp.StatusCode)
+	}
+}

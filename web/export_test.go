@@ -1,0 +1,86 @@
+package web
+
+import "fmt"
+
+// RecordAsks has fn told what the handlers ask of bodies; see onAsk.
+func RecordAsks(fn func(route, name, what string)) { onAsk = fn }
+
+// DescribedAsks is what the description of each route says that its handler asks, in the words of
+// onAsk.
+func DescribedAsks() map[string]map[string]bool {
+	all := make(map[string]map[string]bool)
+	for key, d := range descriptions {
+		if d.body == "" {
+			continue
+		}
+		asks := make(map[string]bool)
+		members, optional := bodyMembers(d.body)
+		if !optional {
+			asks[" "+askBody] = true
+		}
+		for _, m := range members {
+			kind := map[string]string{"string": "a string", "bool": "true or false", "strings": "a list of strings"}[m.kind]
+			if kind == "" {
+				var low, high int
+				_, _ = fmt.Sscanf(m.kind, "%d..%d", &low, &high)
+				kind = fmt.Sprintf("a whole number from %d to %d", low, high)
+			}
+			asks[m.name+" "+kind] = true
+			if m.required {
+				asks[m.name+" "+askRequired] = true
+			}
+		}
+		all[key] = asks
+	}
+	return all
+}
+
+// Routes are the methods and paths of the table of the API, and whether each is described.
+func Routes(s *Server) map[string]bool {
+	all := make(map[string]bool)
+	for _, r := range s.table() {
+		if r.described() {
+			_, all[r.key()] = descriptions[r.key()]
+		}
+	}
+	return all
+}
+
+// Descriptions are the methods and paths that are described.
+func Descriptions() (keys []string) {
+	for key := range descriptions {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// UnknownCodes are the codes of the description that no error has.
+func UnknownCodes(s *Server) (codes []string) {
+	for _, r := range s.table() {
+		for _, code := range codesOf(r, descriptions[r.key()]) {
+			if statusOf(code) == 0 {
+				codes = append(codes, code)
+			}
+		}
+	}
+	return codes
+}
+
+// UndescribedCodes are the codes that no route says it answers.
+func UndescribedCodes(s *Server) (codes []string) {
+	said := map[string]bool{"NOT_FOUND": true, "METHOD_NOT_ALLOWED": true} // of no route
+	for _, r := range s.table() {
+		for _, code := range codesOf(r, descriptions[r.key()]) {
+			said[code] = true
+		}
+	}
+	for _, known := range answers {
+		if !said[known.code] {
+			codes = append(codes, known.code)
+		}
+	}
+	return codes
+}
+
+// Description is the API's description.
+func Description(s *Server) ([]byte, error) { return s.document() }
