@@ -42,7 +42,8 @@ func openBrowser(t *testing.T, origin, name string, width, height int64) *browse
 	t.Helper()
 	apptest.Need(t, "chromium")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
-		chromedp.WindowSize(int(width), int(height)), chromedp.Flag("disable-dev-shm-usage", true))
+		chromedp.WindowSize(int(width), int(height)), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.IgnoreCertErrors) // it does not know the appliance's own CA
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)

@@ -286,6 +286,23 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.see("home")
 }
 
+func TestPageWorksOverTLSAndShowsTheCertificates(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "", "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t), "WFM_MQTT_TLS_ENABLED=true", "WFM_MQTT_TLS_ADDR=127.0.0.1:"+apptest.FreePort(t))
+	b := openBrowser(t, a.URL, "tls", 1280, 800)
+	b.login()
+	b.see("valid until")
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+	a.AddConfig(t, "made meanwhile")
+	b.see("made meanwhile")
+	b.open("/settings")
+	b.see("127.0.0.1:"+a.TLSPort, "with TLS", "root", "Renew now")
+	b.click("#renew button")
+	b.click("#confirm [value=yes]")
+	b.see("Renewed.")
+	b.inspect("settings-tls")
+}
+
 func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")

@@ -127,6 +127,7 @@ var funcs = template.FuncMap{
 	"protocols":  func() []string { return []string{"wireguard", "amneziawg", "amneziawg_2"} },
 	"versions":   func() []string { return []string{"", "1.5", "2.0", "3.1"} },
 	"when":       whenHTML,
+	"day":        day,
 	"size":       Size,
 	"count":      count,
 	"short":      short,
