@@ -326,6 +326,11 @@ func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	}
 	b.click("#edit-config [data-close]")
 
+	// Who is logged in has no use for the login page.
+	b.open("/login?next=%2Fconfigs%2F" + cfg)
+	b.until("location.pathname === '/configs/" + cfg + "'")
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+
 	// The appliance goes and comes back.
 	a.Stop(t)
 	b.see("Reconnecting")
