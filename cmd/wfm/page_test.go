@@ -245,9 +245,10 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	a := apptest.Start(t, "")
 	b := openBrowser(t, a.URL, "keyboard", 1280, 800)
 	b.open("/")
-	b.see("Log in")
-	b.keys(apptest.Password + kb.Enter) // the password has the focus
+	b.until("document.readyState === 'complete' && document.activeElement.name === 'password'")
+	b.keys(apptest.Password + kb.Enter)
 	b.see("No config yet.")
+	b.until("document.querySelector('#link').dataset.state === 'live'")
 	b.keys(kb.Tab)
 	if got := b.focused(); got != "Skip to the content" {
 		t.Fatalf("the first stop is %q", got)
