@@ -1,5 +1,5 @@
 // Package web is the HTTP side of the appliance: the API for administrators and scripts, the bind
-// exchange for agents, the health checks and a plain page at /.
+// exchange for agents, the health checks and the admin page.
 //
 // It owns what a request may look like, who may send it, and how every outcome is answered. It
 // does not own the records and their invariants (store), how a command reaches a node, when a
@@ -7,8 +7,11 @@
 // interfaces [Commands], [Rollouts], [Broker] and [Certificates] and takes a function, and whoever
 // composes the appliance supplies them.
 //
-// Enter at [New]; routes.go lists every path, openapi_routes.go describes them. [SetUpAdmin] makes
-// the account without a request.
+// The page's handlers (page*.go) only read; package ui shows what they find, and the browser makes
+// the API's calls for whatever changes something.
+//
+// Enter at [New]; routes.go lists every path of the API and openapi_routes.go describes them,
+// page.go lists those of the page. [SetUpAdmin] makes the account without a request.
 //
 // Invariants:
 //   - A write is validated first, then made in one store transaction that reads what it changes;

@@ -23,14 +23,19 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 		return show{}, errSessionOnly // tokens and sessions are on it
 	}
 	type body struct {
-		MQTT        mqttSettingsView
-		Stored      storedTexts
-		Tokens      []tokenView
-		Sessions    []sessionView
-		MinPassword int
-		StoreSize   int64
+		MQTT         mqttSettingsView
+		Stored       storedTexts
+		TLS          tlsServiceView
+		Certificates []Certificate
+		Tokens       []tokenView
+		Sessions     []sessionView
+		MinPassword  int
+		StoreSize    int64
 	}
-	v := body{MinPassword: minPassword, StoreSize: s.opts.Store.Size()}
+	v := body{MinPassword: minPassword, StoreSize: s.opts.Store.Size(), TLS: s.tlsService()}
+	if s.opts.Certificates != nil {
+		v.Certificates = s.opts.Certificates.Status().Certificates
+	}
 	var stored store.MQTTSettings
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		if stored, err = tx.MQTTSettings(); err != nil {

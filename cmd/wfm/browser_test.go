@@ -42,7 +42,8 @@ func openBrowser(t *testing.T, origin, name string, width, height int64) *browse
 	t.Helper()
 	apptest.Need(t, "chromium")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
-		chromedp.WindowSize(int(width), int(height)), chromedp.Flag("disable-dev-shm-usage", true))
+		chromedp.WindowSize(int(width), int(height)), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.IgnoreCertErrors) // it does not know the appliance's own CA
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
@@ -100,9 +101,16 @@ func (b *browser) watch(event any) {
 	}
 }
 
+// act runs an action, but not for ever: a page that hangs, or asks something, answers nothing.
+func act[T any](b *browser, a chromedp.Action[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, apptest.Patience)
+	defer cancel()
+	return chromedp.Run(ctx, a)
+}
+
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
+	if _, err := act(b, chromedp.Steps(actions...)); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -112,7 +120,7 @@ func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(b.ori
 // eval returns what the expression says, which may be a promise.
 func (b *browser) eval(expression string) any {
 	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](expression, chromedp.EvalAwaitPromise))
+	v, err := act(b, chromedp.Evaluate[any](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression[:min(len(expression), 200)], err)
 	}
@@ -131,10 +139,10 @@ func (b *browser) see(texts ...string) {
 func (b *browser) until(condition string) {
 	b.t.Helper()
 	apptest.Eventually(b.t, func() bool {
-		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+condition+")"))
+		ok, err := act(b, chromedp.Evaluate[bool]("!!("+condition+")"))
 		return ok && err == nil // an error: between two pages
 	}, func() string {
-		text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string]("location.pathname + '\\n' + document.body.innerText"))
+		text, _ := act(b, chromedp.Evaluate[string]("location.pathname + '\\n' + document.body.innerText"))
 		return "never became true: " + condition + "\non " + text
 	})
 }
@@ -171,7 +179,7 @@ func (b *browser) text(selector string) string {
 // shot keeps a picture of the whole page among the artifacts.
 func (b *browser) shot(name string) {
 	b.t.Helper()
-	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	picture, err := act(b, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Log(err)
 		return

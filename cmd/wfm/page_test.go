@@ -245,9 +245,10 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	a := apptest.Start(t, "")
 	b := openBrowser(t, a.URL, "keyboard", 1280, 800)
 	b.open("/")
-	b.see("Log in")
-	b.keys(apptest.Password + kb.Enter) // the password has the focus
+	b.until("document.readyState === 'complete' && document.activeElement.name === 'password'")
+	b.keys(apptest.Password + kb.Enter)
 	b.see("No config yet.")
+	b.until("document.querySelector('#link').dataset.state === 'live'")
 	b.keys(kb.Tab)
 	if got := b.focused(); got != "Skip to the content" {
 		t.Fatalf("the first stop is %q", got)
@@ -286,6 +287,23 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.see("home")
 }
 
+func TestPageWorksOverTLSAndShowsTheCertificates(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "", "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t), "WFM_MQTT_TLS_ENABLED=true", "WFM_MQTT_TLS_ADDR=127.0.0.1:"+apptest.FreePort(t))
+	b := openBrowser(t, a.URL, "tls", 1280, 800)
+	b.login()
+	b.see("valid until")
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+	a.AddConfig(t, "made meanwhile")
+	b.see("made meanwhile")
+	b.open("/settings")
+	b.see("127.0.0.1:"+a.TLSPort, "with TLS", "root", "Renew now")
+	b.click("#renew button")
+	b.click("#confirm [value=yes]")
+	b.see("Renewed.")
+	b.inspect("settings-tls")
+}
+
 func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")
@@ -308,6 +326,11 @@ func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 		t.Errorf("what was typed became %q", got)
 	}
 	b.click("#edit-config [data-close]")
+
+	// Who is logged in has no use for the login page.
+	b.open("/login?next=%2Fconfigs%2F" + cfg)
+	b.until("location.pathname === '/configs/" + cfg + "'")
+	b.until("document.querySelector('#link').dataset.state === 'live'")
 
 	// The appliance goes and comes back.
 	a.Stop(t)

@@ -11,7 +11,7 @@ import (
 	"mime"
 	"path"
 	"strings"
-	"time"
+	"unicode/utf8"
 )
 
 //go:embed static templates
@@ -127,33 +127,24 @@ var funcs = template.FuncMap{
 	"protocols":  func() []string { return []string{"wireguard", "amneziawg", "amneziawg_2"} },
 	"versions":   func() []string { return []string{"", "1.5", "2.0", "3.1"} },
 	"when":       whenHTML,
+	"day":        day,
 	"size":       Size,
 	"count":      count,
 	"short":      short,
 	"join":       strings.Join,
-	"dict":       dict,
-	"lines":      func(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") },
-	"iso":        func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"title": func(s string) string {
-		if s == "" {
-			return s
-		}
-		return strings.ToUpper(s[:1]) + s[1:]
-	},
-}
-
-// dict hands several values to a shared template.
-func dict(pairs ...any) (map[string]any, error) {
-	if len(pairs)%2 != 0 {
-		return nil, fmt.Errorf("dict of %d values", len(pairs))
-	}
-	m := make(map[string]any)
-	for i := 0; i < len(pairs); i += 2 {
-		name, ok := pairs[i].(string)
+	// rollout is the id of the rollout that gave a command, by its author; empty when a person did.
+	"rollout": func(author string) string {
+		id, ok := strings.CutPrefix(author, "rollout ")
 		if !ok {
-			return nil, fmt.Errorf("dict: the name %v is no string", pairs[i])
+			return ""
 		}
-		m[name] = pairs[i+1]
-	}
-	return m, nil
+		return id
+	},
+	"capital": func(s string) string {
+		if s == "" {
+			return ""
+		}
+		first, size := utf8.DecodeRuneInString(s)
+		return strings.ToUpper(string(first)) + s[size:]
+	},
 }

@@ -33,22 +33,35 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d s", d/time.Second)
 }
 
-// whenHTML is a moment as people read it; the exact one is its title. v is a time or a pointer to
-// one; the zero time and nil are never.
-func whenHTML(v any) (template.HTML, error) {
-	var t time.Time
+// moment takes a time or a pointer to one; nil is the zero time.
+func moment(v any) (time.Time, error) {
 	switch v := v.(type) {
 	case time.Time:
-		t = v
+		return v, nil
 	case *time.Time:
-		if v != nil {
-			t = *v
+		if v == nil {
+			return time.Time{}, nil
 		}
-	default:
-		return "", fmt.Errorf("when: %T is no time", v)
+		return *v, nil
 	}
-	if t.IsZero() {
-		return "never", nil
+	return time.Time{}, fmt.Errorf("%T is no time", v)
+}
+
+// day is the date of a moment, see moment; never for the zero time.
+func day(v any) (string, error) {
+	t, err := moment(v)
+	if err != nil || t.IsZero() {
+		return "never", err
+	}
+	return t.UTC().Format("2006-01-02"), nil
+}
+
+// whenHTML is a moment, see moment, as people read it; the exact one is its title. The zero time is
+// never.
+func whenHTML(v any) (template.HTML, error) {
+	t, err := moment(v)
+	if err != nil || t.IsZero() {
+		return "never", err
 	}
 	t = t.UTC()
 	//nolint:gosec // made of a time alone

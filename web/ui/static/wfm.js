@@ -385,8 +385,17 @@ function takeSetupToken() {
 }
 addEventListener('hashchange', takeSetupToken)
 
+// Who follows a link from another site has left the cookie behind (SameSite=Strict), and lands here
+// although logged in.
+async function passOnWhoIsLoggedIn() {
+  const form = $('#login')
+  const state = form && await call('GET', '/api/v1/auth/state').catch(() => null)
+  if (state && state.authenticated) location.replace(form.dataset.then)
+}
+
 document.addEventListener('DOMContentLoaded', () => {
   takeSetupToken()
+  passOnWhoIsLoggedIn()
   listen()
   tick()
   setInterval(tick, 1000)
