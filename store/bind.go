@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
@@ -8,7 +9,10 @@ import (
 	"wfm/protocol"
 )
 
-var bucketBindTokens = []byte("bind_tokens") // hex sha256 of the token → bindToken
+var (
+	bucketBindTokens = []byte("bind_tokens")         // hex sha256 of the token → bindToken
+	bucketOpenTokens = []byte("bind_tokens_of_node") // node id → key of its unspent token
+)
 
 // usedTokenKept is how long a spent or expired token is remembered, so that a second use gets
 // the true reason.
@@ -38,6 +42,12 @@ func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, ex
 	}
 	token = protocol.NewSecret()
 	expiresAt = tx.now.Add(ttl).UTC()
+	if err := tx.putRaw(bucketOpenTokens, []byte(nodeID), []byte(hashToken(token))); err != nil {
+		return "", time.Time{}, err
+	}
+	if err := tx.pruneBindTokens(hashToken(token)); err != nil {
+		return "", time.Time{}, err
+	}
 	return token, expiresAt, put(tx, bucketBindTokens, hashToken(token), bindToken{NodeID: nodeID, ExpiresAt: expiresAt})
 }
 
@@ -69,6 +79,9 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 	}
 	t.UsedAt = tx.now.UTC()
 	if err := put(tx, bucketBindTokens, key, t); err != nil {
+		return Bound{}, err
+	}
+	if err := tx.deleteRaw(bucketOpenTokens, []byte(t.NodeID)); err != nil {
 		return Bound{}, err
 	}
 	// What another agent was told and what it said must not pass to this one.
@@ -113,21 +126,45 @@ func (tx *Tx) bindable(nodeID string) (Config, Node, error) {
 	return c, n, nil
 }
 
-// invalidateBindTokens removes the node's unspent tokens, and on the way everybody's old ones.
+// invalidateBindTokens removes the node's unspent token, if there is one.
 func (tx *Tx) invalidateBindTokens(nodeID string) error {
-	var gone [][]byte
+	key := tx.getRaw(bucketOpenTokens, []byte(nodeID))
+	if key == nil {
+		return nil
+	}
+	if err := tx.deleteRaw(bucketBindTokens, bytes.Clone(key)); err != nil {
+		return err
+	}
+	return tx.deleteRaw(bucketOpenTokens, []byte(nodeID))
+}
+
+// tokensLookedAt is how many tokens are looked at, when a new one is issued, for old ones to remove:
+// more than come, and never all.
+const tokensLookedAt = 16
+
+// pruneBindTokens removes old tokens from behind the key on. Keys are hashes, so each time it is
+// somewhere else.
+func (tx *Tx) pruneBindTokens(from string) error {
+	var gone []string
 	c := tx.cursor(bucketBindTokens)
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+	k, _ := c.Seek([]byte(from))
+	for range tokensLookedAt {
+		if k == nil {
+			if k, _ = c.First(); k == nil {
+				break
+			}
+		}
 		t, _, err := get[bindToken](tx, bucketBindTokens, string(k))
 		if err != nil {
 			return err
 		}
-		if (t.NodeID == nodeID && t.UsedAt.IsZero()) || tx.now.After(t.ExpiresAt.Add(usedTokenKept)) {
-			gone = append(gone, append([]byte(nil), k...))
+		if tx.now.After(t.ExpiresAt.Add(usedTokenKept)) {
+			gone = append(gone, string(k))
 		}
+		k, _ = c.Next()
 	}
 	for _, k := range gone {
-		if err := tx.deleteRaw(bucketBindTokens, k); err != nil {
+		if err := tx.deleteRaw(bucketBindTokens, []byte(k)); err != nil {
 			return err
 		}
 	}

@@ -177,6 +177,12 @@ var migrations = []func(*bbolt.Tx) error{
 	createBuckets(bucketConfStates, bucketConfVersions, bucketConfTexts),      // 4: desired configs
 	createBuckets(bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes), // 5: rollouts
 	createBuckets(bucketTokens, bucketAudit, bucketAuditOpen, bucketSettings), // 6: API tokens, the audit log, settings
+	func(tx *bbolt.Tx) error { // 7: bind tokens by node; those of before, of five minutes, are forgotten
+		if err := tx.DeleteBucket(bucketBindTokens); err != nil {
+			return fmt.Errorf("forget bind tokens: %w", err)
+		}
+		return createBuckets(bucketBindTokens, bucketOpenTokens)(tx)
+	},
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {
