@@ -215,7 +215,7 @@ func asDesiredAnswer(err error) (answer, bool) {
 	switch {
 	case errors.As(err, &invalid):
 		return answer{
-			http.StatusUnprocessableEntity, "INVALID_TUNNEL_CONFIG", "The tunnel config is not valid: " + strings.TrimSuffix(invalid.Error(), ".") + ".",
+			http.StatusUnprocessableEntity, "INVALID_TUNNEL_CONFIG", "The tunnel config is not valid: " + sentence(invalid.Error()),
 			map[string]any{"line": invalid.Line, "problem": invalid.Problem},
 		}, true
 	case errors.As(err, &cutOff):
@@ -224,6 +224,14 @@ func asDesiredAnswer(err error) (answer, bool) {
 		return answer{http.StatusConflict, "CONFIG_CONFLICT", conflict.Error(), map[string]any{"desired_version": conflict.desired}}, true
 	}
 	return answer{}, false
+}
+
+// sentence ends text with a full stop, unless it ends like one.
+func sentence(text string) string {
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
 }
 
 // answerError is the end of every request that failed.

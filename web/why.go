@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"wfm/store"
+	"wfm/web/ui"
 )
 
 // why says in one sentence what the node's state rests on: the reason, the newest signal and how
@@ -15,7 +16,7 @@ func (f facts) why(now time.Time) string {
 		text += " because " + f.presence.Reason
 	}
 	if what, at := f.newestSignal(); what != "" {
-		text += fmt.Sprintf("; last signal: %s %s ago", what, age(now.Sub(at)))
+		text += fmt.Sprintf("; last signal: %s %s ago", what, ui.Duration(max(0, now.Sub(at))))
 		if f.evidence.SessionID != "" {
 			text += ", session " + f.evidence.SessionID
 		}
@@ -63,18 +64,4 @@ func failedAck(e store.Evidence) time.Time {
 		return e.DetectAckAt
 	}
 	return time.Time{}
-}
-
-// age is d in the largest unit that it fills.
-func age(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d >= 2*day:
-		return fmt.Sprintf("%d days", d/day)
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	case d >= 2*time.Minute:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	}
-	return fmt.Sprintf("%d s", max(0, d/time.Second))
 }

@@ -12,15 +12,16 @@ import (
 func Ago(now, t time.Time) string {
 	d := now.Sub(t)
 	if d < 0 {
-		return "in " + span(-d)
+		return "in " + Duration(-d)
 	}
 	if d < 2*time.Second {
 		return "just now"
 	}
-	return span(d) + " ago"
+	return Duration(d) + " ago"
 }
 
-func span(d time.Duration) string {
+// Duration is d in the largest unit that it fills.
+func Duration(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
 	case d >= 2*day:
