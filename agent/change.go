@@ -48,6 +48,8 @@ type change struct {
 	// Deadline is the wall clock's time by which the change must be confirmed. It is zero while
 	// the change is not whole: before it is applied, and again once it is being taken back.
 	Deadline time.Time `json:"deadline,omitzero"`
+	// Note is what the operator should know about how the change was made.
+	Note string `json:"note,omitempty"`
 }
 
 // formerConfig is a storedConfig on disk.
@@ -163,9 +165,11 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 	}
 	if t.link(g.iface) != linkAbsent {
 		// With the former text still in place: it says how to undo what it set up.
-		if err := t.takeDown(ctx, g, c.former()); err != nil {
+		note, err := t.takeDown(ctx, t.changeLimit, g, c.former())
+		if err != nil {
 			return outcome{}, err // it runs as before
 		}
+		c.Note = note
 	}
 	err := store()
 	if err == nil {
@@ -221,10 +225,11 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	}
 	present := t.link(c.Interface) != linkAbsent
 	var down error
+	note := ""
 	if present {
 		// The text that started it is still in place, but for a former attempt that got further.
 		stored, _ := t.configs.Read(c.Interface)
-		down = t.takeDown(ctx, g, stored)
+		note, down = t.takeDown(ctx, min(t.undoLimit, t.changeLimit), g, stored)
 	}
 	// Also where it could not be stopped: the next start must use the former config.
 	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
@@ -235,14 +240,14 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	}
 	switch {
 	case !c.Ran:
-		return c.Interface + " is stopped again", nil
+		return withNote(c.Interface+" is stopped again", note), nil
 	case !present && c.BootID != kernelBootID():
 		return "the former config is back; the machine was restarted since, so the tunnel was not started", nil
 	}
 	if err := t.takeUp(ctx, c.RanAs, c.Interface); err != nil {
 		return "", fmt.Errorf("the former config is back on disk but did not start either: %w", err)
 	}
-	return "the former config is back and running", nil
+	return withNote("the former config is back and running", note), nil
 }
 
 // Forget removes the record of the change that ack answers, if it made one. One whose former text

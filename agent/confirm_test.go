@@ -365,6 +365,7 @@ func TestTakingBackThatDoesNotWorkIsSaidAndEnds(t *testing.T) {
 	runningTunnel(t, f, dir)
 	b := newBenchWithin(t, dir, f, &fakeUplink{reach: func(context.Context) error {
 		f.set("stuck", "")
+		f.set("stuck-link", "")
 		return errors.New("no route to host")
 	}}, time.Millisecond)
 	push(t, b, "two", 2)

@@ -61,6 +61,7 @@ up)
 	echo "$family" > "$FAKE/link-$iface" ;;
 down)
 	[ "$(cat "$FAKE/link-$iface" 2>/dev/null)" = "$family" ] || { echo "not a $family interface" >&2; exit 1; }
+	grep -qs BADHOOK "$2" && { echo "a hook failed" >&2; exit 1; }
 	[ -e "$FAKE/stuck" ] && { echo "device is busy" >&2; exit 1; }
 	rm "$FAKE/link-$iface" ;;
 esac
@@ -71,8 +72,16 @@ const fakeShow = `#!/bin/sh
 echo "$(basename "$0") $*" >> "$FAKE/calls"
 [ "$1" = --version ] && { echo "wireguard-tools v1.0.20990101 - https://example.org"; exit 0; }
 [ -e "$FAKE/long" ] && { head -c 100000 /dev/zero | tr '\0' '\001'; exit 0; }
+[ "$2" = interfaces ] && { cd "$FAKE" && grep -lx "$(basename "$0")" link-* 2>/dev/null | sed s/link-//; exit 0; }
 [ -e "$FAKE/link-$2" ] || { echo "Unable to access interface: No such device" >&2; exit 1; }
 echo "interface: $2 keys=$WG_HIDE_KEYS"; echo "a warning" >&2
+`
+
+// fakeIP knows "ip link delete dev NAME" alone.
+const fakeIP = `#!/bin/sh
+echo "ip $*" >> "$FAKE/calls"
+[ -e "$FAKE/stuck-link" ] && { echo "RTNETLINK answers: Operation not permitted" >&2; exit 2; }
+rm "$FAKE/link-$4"
 `
 
 func newFakeTools(t *testing.T) *fakeTools {
@@ -82,6 +91,7 @@ func newFakeTools(t *testing.T) *fakeTools {
 		f.script(family, fakeShow)
 		f.script(family+"-quick", fakeQuick)
 	}
+	f.script("ip", fakeIP)
 	t.Setenv("FAKE", f.dir)
 	t.Setenv("PATH", f.dir+":/usr/bin:/bin")
 	return f

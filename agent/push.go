@@ -66,6 +66,9 @@ func checkPush(p protocol.Push) error {
 // failed completes ack with err's text. Every error that gets here is written for the operator.
 func failed(ack protocol.Ack, err error) protocol.Ack {
 	ack.Status = protocol.AckFailed
-	ack.Message = strings.ReplaceAll(err.Error(), "\n", "; ")
+	ack.Message = oneLine(err)
 	return ack
 }
+
+// oneLine is the text of err without the line breaks of joined errors.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -36,7 +36,7 @@ func runTool(ctx context.Context, limit time.Duration, name string, args ...stri
 	res := &toolResult{stdout: boundedBuffer{limit: maxToolOutput}, stderr: boundedBuffer{limit: maxToolOutput}}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of four constants, args are validated
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of five constants, args are validated
 	cmd.Stdout, cmd.Stderr, cmd.Env = &res.stdout, &res.stderr, toolEnv()
 	ownGroup(cmd)
 	// First politely: wg-quick removes a half-made interface when it is told to end.
@@ -88,8 +88,11 @@ func toolExists(name string) bool {
 }
 
 func toolPackage(name string) string {
-	if strings.HasPrefix(name, "awg") {
+	switch {
+	case strings.HasPrefix(name, "awg"):
 		return "amneziawg-tools"
+	case name == "ip":
+		return "iproute2"
 	}
 	return "wireguard-tools"
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -41,6 +40,8 @@ type tunnels struct {
 	// link tells the state of an interface; systemLink but in tests.
 	link        func(name string) linkState
 	changeLimit time.Duration // for wg-quick and awg-quick
+	undoLimit   time.Duration // the same, to stop what is taken back
+	forceLimit  time.Duration // for each tool of the last resort
 	showLimit   time.Duration // for wg and awg
 	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
 	// attempts to confirm one or to take it back.
@@ -53,7 +54,8 @@ type tunnels struct {
 func newTunnels(dir string) *tunnels {
 	return &tunnels{
 		configs: configs{dir: dir}, link: systemLink,
-		changeLimit: 25 * time.Second, showLimit: 10 * time.Second,
+		changeLimit: 25 * time.Second, undoLimit: 10 * time.Second,
+		forceLimit: 5 * time.Second, showLimit: 10 * time.Second,
 		confirmLimit: confirmLimit, retryPause: retryPause,
 	}
 }
@@ -94,6 +96,14 @@ func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error
 		return t, fmt.Errorf("interface name %q cannot be used", cut(iface))
 	}
 	return t, nil
+}
+
+// withNote adds to a message what else the operator should know.
+func withNote(message, note string) string {
+	if note == "" {
+		return message
+	}
+	return message + "; " + note
 }
 
 // cut makes a value of a message fit for a message back.
@@ -140,10 +150,11 @@ func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error)
 	if !stored.Exists() {
 		return outcome{}, errForeign(g.iface)
 	}
-	if err := t.takeDown(ctx, g, stored); err != nil {
+	note, err := t.takeDown(ctx, t.changeLimit, g, stored)
+	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{message: g.iface + " is stopped"}, nil
+	return outcome{message: withNote(g.iface+" is stopped", note)}, nil
 }
 
 // Show runs the plain diagnosis, never its machine-readable form: that one prints keys.
@@ -211,29 +222,6 @@ func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
 		return fmt.Errorf("start %s: %s-quick reported success but the interface is not up", iface, family)
 	}
 	return nil
-}
-
-// takeDown removes the interface with the tools of each protocol it may run as, most likely first:
-// the quick tools refuse an interface of the other family without touching it.
-func (t *tunnels) takeDown(ctx context.Context, g target, stored storedConfig) error {
-	var families []string
-	for _, f := range []string{g.former, stored.runsAs(), g.family} {
-		if f != "" && !strings.Contains(" "+strings.Join(families, " ")+" ", " "+f+" ") {
-			families = append(families, f)
-		}
-	}
-	var problems []error
-	for _, family := range families {
-		res := runTool(ctx, t.changeLimit, family+"-quick", "down", t.configs.Path(g.iface))
-		if t.link(g.iface) == linkAbsent {
-			return nil
-		}
-		if res.err == nil {
-			res.err = fmt.Errorf("%s-quick reported success but the interface is still there", family)
-		}
-		problems = append(problems, res.err)
-	}
-	return fmt.Errorf("stop %s: %w", g.iface, errors.Join(problems...))
 }
 
 // toolchain tells which tools exist and their versions. The quick tools are scripts without one.

@@ -223,6 +223,7 @@ func TestPushThatCannotStopTheInterfaceChangesNothing(t *testing.T) {
 	pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
 	f.set("link-wfmtest0", "wg")
 	f.set("stuck", "")
+	f.set("stuck-link", "")
 	ack := pushTo(t, tun, "cfg_a-node_b", pushOf("two", 2))
 	if ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "device is busy") {
 		t.Fatalf("%+v", ack)
