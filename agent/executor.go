@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"wfm/protocol"
 )
@@ -69,17 +70,22 @@ func (x *executor) Start(ctx context.Context) {
 			x.log.Error("journal cannot be written", "request_id", e.RequestID, "err", err)
 		}
 	}
+	unanswered := false
 	if open != nil {
+		_, answered := x.journal.Lookup(open.Kind, open.RequestID)
+		unanswered = !answered
+	}
+	if unanswered {
 		x.running[open.key()] = struct{}{} // the server may send it again meanwhile
 		x.server.Urgent(true)              // from the first attempt to connect on
 	}
 	x.workers.Go(func() {
-		if open != nil {
+		if unanswered {
 			x.resume(ctx, *open)
 		}
-		x.work(ctx, x.changes)
+		x.workChanges(ctx)
 	})
-	x.workers.Go(func() { x.work(ctx, x.probes) })
+	x.workers.Go(func() { x.workProbes(ctx) })
 }
 
 // Stop lets the running commands end, begins no other, and waits. What was only queued is not
@@ -146,19 +152,44 @@ func (x *executor) accept(env protocol.Envelope) {
 // changesNode: such a command must not run twice, so it is journaled on disk.
 func changesNode(k protocol.Kind) bool { return k == protocol.KindControl || k == protocol.KindPush }
 
-func (x *executor) work(ctx context.Context, lane <-chan command) {
-	for {
-		select { // when both are ready, stopping wins
+func (x *executor) workProbes(ctx context.Context) {
+	for !x.stopping() {
+		select {
 		case <-x.stop:
-			return
-		default:
+		case c := <-x.probes:
+			x.execute(ctx, c.env)
+		}
+	}
+}
+
+// workChanges runs the commands that change the node and, while none is there, goes on taking back
+// what could not be taken back in time.
+func (x *executor) workChanges(ctx context.Context) {
+	pause := x.tunnels.retryPause
+	for !x.stopping() {
+		var again <-chan time.Time
+		if c, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal); err == nil && c != nil {
+			again = time.After(pause)
 		}
 		select {
 		case <-x.stop:
-			return
-		case c := <-lane:
+		case c := <-x.changes:
 			x.execute(ctx, c.env)
+			pause = x.tunnels.retryPause
+		case <-again:
+			x.restoreUntilCalled(ctx)
+			pause = min(2*pause, restoreMost)
 		}
+	}
+}
+
+// stopping: when a command is ready as well, stopping wins.
+func (x *executor) stopping() bool {
+	select {
+	case <-x.stop:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -34,9 +34,15 @@ func newBenchOn(t *testing.T, dir string, f *fakeTools, uplink uplink) *bench {
 // newBenchWithin has changes confirmed within limit.
 func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit time.Duration) *bench {
 	t.Helper()
-	_, log := newTestLog()
 	tun := f.tunnels(dir)
 	tun.confirmLimit = limit
+	return newBenchOf(t, tun, uplink)
+}
+
+func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
+	t.Helper()
+	_, log := newTestLog()
+	dir := tun.configs.dir
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
 	if err != nil {
 		t.Fatal(err)

@@ -56,6 +56,7 @@ case "$1" in
 up)
 	[ -e "$FAKE/link-$iface" ] && { echo "already exists" >&2; exit 1; }
 	echo "[#] ip link add $iface type wireguard" >&2
+	[ -e "$FAKE/down" ] && { echo "no such name" >&2; exit 1; }
 	if [ -e "$FAKE/once" ]; then rm "$FAKE/once"; echo "no such name" >&2; exit 1; fi
 	if grep -q BROKEN "$2"; then echo "Line unrecognized: 'PrivateKey=BROKENaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa='" >&2; exit 1; fi
 	echo "$family" > "$FAKE/link-$iface" ;;
@@ -192,7 +193,7 @@ func (f *fakeTools) tunnels(dir string) *tunnels {
 		f.t.Fatal(err)
 	}
 	t := newTunnels(dir)
-	t.link, t.retryPause = f.link, 5*time.Millisecond
+	t.link, t.retryPause, t.undoPatience = f.link, 5*time.Millisecond, 20*time.Millisecond
 	return t
 }
 

@@ -44,8 +44,8 @@ type tunnels struct {
 	forceLimit  time.Duration // for each tool of the last resort
 	showLimit   time.Duration // for wg and awg
 	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
-	// attempts to confirm one or to take it back.
-	confirmLimit, retryPause time.Duration
+	// attempts to confirm one or to take it back, undoPatience how long the answer waits for the latter.
+	confirmLimit, retryPause, undoPatience time.Duration
 
 	// mu serialises what changes an interface or its stored config.
 	mu sync.Mutex
@@ -56,7 +56,7 @@ func newTunnels(dir string) *tunnels {
 		configs: configs{dir: dir}, link: systemLink,
 		changeLimit: 25 * time.Second, undoLimit: 10 * time.Second,
 		forceLimit: 5 * time.Second, showLimit: 10 * time.Second,
-		confirmLimit: confirmLimit, retryPause: retryPause,
+		confirmLimit: confirmLimit, retryPause: retryPause, undoPatience: undoPatience,
 	}
 }
 
@@ -118,6 +118,10 @@ func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcom
 	if err != nil {
 		return outcome{}, err
 	}
+	open := t.openOnLocked(g)
+	if open != nil {
+		stored = open.former()
+	}
 	if !stored.Exists() {
 		return outcome{}, fmt.Errorf("no config is stored for %s: push the config first", g.iface)
 	}
@@ -125,12 +129,18 @@ func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcom
 	switched := (g.former != "" && g.former != g.family) ||
 		(g.former == "" && stored.runsAs() != "" && stored.runsAs() != g.family)
 	state := t.link(g.iface)
-	if state == linkUp && (!switched || stored.runsAs() == g.family) {
+	if open == nil && state == linkUp && (!switched || stored.runsAs() == g.family) {
 		return outcome{message: g.iface + " is already running"}, nil
 	}
 	c := newChange(requestID, protocol.KindControl, protocol.ActionStart, g, stored)
 	c.Ran = state == linkUp
+	c.inherit(open)
 	return t.commitLocked(ctx, g, c, func() error {
+		if open != nil {
+			if err := t.configs.Restore(g.iface, stored); err != nil {
+				return err
+			}
+		}
 		t.noteProtocol(g, stored)
 		return nil
 	})
@@ -144,17 +154,26 @@ func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error)
 	if err != nil {
 		return outcome{}, err
 	}
-	if t.link(g.iface) == linkAbsent {
-		return outcome{message: g.iface + " was not running"}, nil
+	message := g.iface + " was not running"
+	if t.link(g.iface) != linkAbsent {
+		if !stored.Exists() {
+			return outcome{}, errForeign(g.iface)
+		}
+		note, err := t.takeDown(ctx, t.changeLimit, g, stored)
+		if err != nil {
+			return outcome{}, err
+		}
+		message = withNote(g.iface+" is stopped", note)
 	}
-	if !stored.Exists() {
-		return outcome{}, errForeign(g.iface)
+	if open := t.openOnLocked(g); open != nil {
+		if err := t.configs.Restore(g.iface, open.former()); err != nil {
+			return outcome{}, fmt.Errorf("%s; the config that is to be taken back is still stored: %w", message, err)
+		}
 	}
-	note, err := t.takeDown(ctx, t.changeLimit, g, stored)
-	if err != nil {
-		return outcome{}, err
+	if err := t.supersedeLocked(g.iface, ""); err != nil {
+		return outcome{}, fmt.Errorf("%s, but a change of it is still to be taken back: %w", message, err)
 	}
-	return outcome{message: withNote(g.iface+" is stopped", note)}, nil
+	return outcome{message: message}, nil
 }
 
 // Show runs the plain diagnosis, never its machine-readable form: that one prints keys.
