@@ -50,25 +50,17 @@ func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logge
 	}
 }
 
-// Start closes what a former agent left open and begins to work. ctx is handed to every tool: it
-// ends them at once, so it is not the one that asks for a clean stop.
+// Start closes what a former agent left open, gives the answers it could not deliver, and begins to
+// work. ctx is handed to every tool: it ends them at once, so it is not the one that asks for a
+// clean stop.
 func (x *executor) Start(ctx context.Context) {
 	open, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal)
 	if err != nil {
 		x.log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
 	}
-	for _, e := range x.journal.Interrupted() {
-		if open != nil && open.key() == (entryKey{e.Kind, e.RequestID}) {
-			continue // it is finished properly
-		}
-		ack := failed(protocol.Ack{Action: actionOf(e.Kind)}, errInterrupted)
-		if e.Kind == protocol.KindPush && e.Interface != "" {
-			_ = x.tunnels.report(&ack, x.profile.ID(), e.Interface)
-		}
-		x.log.Warn("a command was cut short by the end of the agent", "type", e.Kind, "request_id", e.RequestID)
-		if err := x.journal.Finish(e.Kind, e.RequestID, ack); err != nil {
-			x.log.Error("journal cannot be written", "request_id", e.RequestID, "err", err)
-		}
+	x.closeInterrupted(open)
+	for _, e := range x.journal.Unsent() {
+		x.answer(e.Kind, e.RequestID, *e.Ack)
 	}
 	unanswered := false
 	if open != nil {
@@ -86,6 +78,24 @@ func (x *executor) Start(ctx context.Context) {
 		x.workChanges(ctx)
 	})
 	x.workers.Go(func() { x.workProbes(ctx) })
+}
+
+// closeInterrupted answers what a former agent began and did not finish, but for the open change:
+// that one is finished properly.
+func (x *executor) closeInterrupted(open *change) {
+	for _, e := range x.journal.Interrupted() {
+		if open != nil && open.key() == (entryKey{e.Kind, e.RequestID}) {
+			continue
+		}
+		ack := failed(protocol.Ack{Action: actionOf(e.Kind)}, errInterrupted)
+		if e.Kind == protocol.KindPush && e.Interface != "" {
+			_ = x.tunnels.report(&ack, x.profile.ID(), e.Interface)
+		}
+		x.log.Warn("a command was cut short by the end of the agent", "type", e.Kind, "request_id", e.RequestID)
+		if err := x.journal.Finish(e.Kind, e.RequestID, ack); err != nil {
+			x.log.Error("journal cannot be written", "request_id", e.RequestID, "err", err)
+		}
+	}
 }
 
 // Stop lets the running commands end, begins no other, and waits. What was only queued is not
@@ -270,14 +280,19 @@ func (x *executor) dispatch(ctx context.Context, env protocol.Envelope) (protoco
 
 // answer queues an ACK.
 func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.Ack) {
-	x.send(command.Ack(), requestID, ack)
-}
-
-func (x *executor) send(kind protocol.Kind, requestID string, payload any) {
-	m := message(kind, payload)
+	m := message(command.Ack(), ack)
 	m.requestID = requestID
+	if changesNode(command) {
+		m.taken = func() {
+			// If it cannot be written, the next agent gives the same answer once more.
+			_ = x.journal.Sent(command, requestID)
+		}
+	}
 	x.out.Put(m)
 }
+
+// send queues an event or a heartbeat.
+func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kind, payload)) }
 
 // actionOf is the action an ACK names when the command's own is not known.
 func actionOf(k protocol.Kind) protocol.Action {

@@ -373,6 +373,46 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	}
 }
 
+func TestAnswerThatWasNotDeliveredIsGivenByTheNextAgent(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	tun := f.tunnels(dir)
+	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, log := newTestLog()
+	x := newExecutor(testProfile(), tun, j, newOutbox(log, time.Hour), log) // nobody empties the outbox
+	x.server = &fakeUplink{}
+	x.Start(t.Context())
+	commands := map[protocol.Kind]any{
+		protocol.KindPush:    pushOf("one", 1),
+		protocol.KindControl: protocol.Control{Action: protocol.ActionStop, TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"},
+		protocol.KindDetect:  protocol.Detect{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"}, // changes nothing
+	}
+	for kind, payload := range commands {
+		topic, data := commandOf(t, kind, "req_"+string(kind), payload)
+		x.Receive(topic, data)
+	}
+	(&bench{executor: x}).settled(t)
+	x.Stop()
+
+	b := newBench(t, dir, f)
+	got := map[protocol.Kind]protocol.AckStatus{}
+	for range 2 {
+		m := b.next(t)
+		got[m.kind] = ackOf(t, m.payload).Status
+	}
+	if len(got) != 2 || got[protocol.KindPushAck] != protocol.AckApplied || got[protocol.KindControlAck] != protocol.AckApplied {
+		t.Fatalf("%v", got)
+	}
+	b.stop()
+	b = newBench(t, dir, f)
+	b.stop()
+	if len(b.sent) != 0 {
+		t.Fatalf("%s again", (<-b.sent).kind)
+	}
+}
+
 func TestStopLetsTheRunningCommandEndAndBeginsNoOther(t *testing.T) {
 	f := newFakeTools(t)
 	dir := t.TempDir()

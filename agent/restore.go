@@ -45,10 +45,10 @@ func (x *executor) restore(ctx context.Context) {
 	}
 	log.Info("a change is taken back at last", "result", state)
 	x.server.Reconnect() // the old connection may be as dead as the routes it was made for
-	x.send(protocol.KindEvent, "", protocol.Event{
+	x.send(protocol.KindEvent, protocol.Event{
 		Level: "info", Event: eventRestored,
 		Message: fmt.Sprintf("%s: %s; the %s %s had left it down", c.Interface, state, c.Kind, c.RequestID),
 	})
 	online, up := true, x.tunnels.link(x.profile.Node.InterfaceName) == linkUp
-	x.send(protocol.KindHeartbeat, "", protocol.Heartbeat{ClientOnline: &online, WGOnline: &up})
+	x.send(protocol.KindHeartbeat, protocol.Heartbeat{ClientOnline: &online, WGOnline: &up})
 }

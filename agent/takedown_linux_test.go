@@ -62,7 +62,7 @@ func TestRealTunnelIsReplacedAndStoppedWhateverItsHooksDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	tun, g := newTunnels(dir), mustTarget(t, "wireguard", "")
-	tun.changeLimit = 2 * time.Second // for the hook that hangs
+	tun.changeLimit = 2 * time.Second                                          // for the hook that hangs
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", g.iface).Run() }) //nolint:noctx // clean-up has no context left
 	flag := filepath.Join(t.TempDir(), "flag")
 	push := func(text string, version int, status protocol.AckStatus) protocol.Ack {
