@@ -228,7 +228,7 @@ func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
 	}
 	out := newOutbox(log, k.options.pause)
 	s := &session{
-		profile: p, heartbeat: k.options.Heartbeat, link: k.options.link, log: log, bootID: k.bootID,
+		profile: p, heartbeat: k.options.Heartbeat, log: log, bootID: k.bootID,
 		changed: make(chan struct{}),
 		backoff: &backoff{
 			least: k.options.BackoffMin, most: k.options.BackoffMax, refused: k.options.RefusedDelay,

@@ -77,7 +77,7 @@ func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 	if err != nil {
 		return failed(ack, err)
 	}
-	up := x.tunnels.link(g.iface) == linkUp
+	up := x.tunnels.Up(g.profileID, g.iface)
 	ack.WGOnline = &up
 	if err := x.tunnels.report(&ack, g.profileID, g.iface); err != nil {
 		return failed(ack, err)

@@ -49,6 +49,6 @@ func (x *executor) restore(ctx context.Context) {
 		Level: "info", Event: eventRestored,
 		Message: fmt.Sprintf("%s: %s; the %s %s had left it down", c.Interface, state, c.Kind, c.RequestID),
 	})
-	online, up := true, x.tunnels.link(x.profile.Node.InterfaceName) == linkUp
+	online, up := true, x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)
 	x.send(protocol.KindHeartbeat, protocol.Heartbeat{ClientOnline: &online, WGOnline: &up})
 }

@@ -45,7 +45,6 @@ type session struct {
 	backoff   *backoff
 	exec      *executor
 	out       *outbox
-	link      func(string) linkState
 	log       *slog.Logger
 	bootID    string
 
@@ -263,7 +262,7 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 	tick := time.NewTicker(s.heartbeat)
 	defer tick.Stop()
 	for {
-		online, up := true, s.link(s.profile.Node.InterfaceName) == linkUp
+		online, up := true, s.exec.tunnels.Up(s.profile.ID(), s.profile.Node.InterfaceName)
 		s.publish(ctx, cm, message(protocol.KindHeartbeat, protocol.Heartbeat{ClientOnline: &online, WGOnline: &up}))
 		select {
 		case <-tick.C:

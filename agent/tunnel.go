@@ -122,7 +122,7 @@ func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcom
 	if open != nil {
 		stored = open.former()
 	}
-	if !stored.Exists() {
+	if !stored.For(g.profileID) {
 		return outcome{}, fmt.Errorf("no config is stored for %s: push the config first", g.iface)
 	}
 	// The switch of protocol is known from the command or, should it not say, from the last start.
@@ -176,9 +176,26 @@ func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error)
 	return outcome{message: message}, nil
 }
 
-// Show runs the plain diagnosis, never its machine-readable form: that one prints keys.
+// Show runs the plain diagnosis, never its machine-readable form: that one prints keys. It shows
+// nothing of another node's tunnel.
 func (t *tunnels) Show(ctx context.Context, g target) *toolResult {
+	stored, err := t.owned(g)
+	if err == nil && stored.Exists() && !stored.For(g.profileID) && t.link(g.iface) != linkAbsent {
+		err = fmt.Errorf("%s still runs the config of a node that was unbound from this machine: stop it, or push this node's config", g.iface)
+	}
+	if err != nil {
+		return &toolResult{err: err}
+	}
 	return runTool(ctx, t.showLimit, g.family, "show", g.iface)
+}
+
+// Up reports whether the interface is up and, as far as is known, the profile's.
+func (t *tunnels) Up(profileID, iface string) bool {
+	stored, err := t.configs.Read(iface)
+	if err == nil && stored.Exists() && !stored.For(profileID) {
+		return false
+	}
+	return t.link(iface) == linkUp
 }
 
 // errForeign: an interface this agent has no config for was not made by it, and wg-quick could
@@ -187,6 +204,8 @@ func errForeign(iface string) error {
 	return fmt.Errorf("%s exists but was not started from a config of this agent: take it down on the node, then try again", iface)
 }
 
+// owned reads what is stored on the interface, which may be what an unbound profile left: the agent
+// knows how to stop and replace that, and brings it back when the push that replaces it fails.
 func (t *tunnels) owned(g target) (storedConfig, error) {
 	stored, err := t.configs.Read(g.iface)
 	if err != nil {
@@ -205,7 +224,7 @@ func (c storedConfig) runsAs() string { return protocol.ToolFamily(c.Meta.Tunnel
 // whose server alone may know of it.
 func (t *tunnels) Stored(profileID, iface string) (storedConfig, error) {
 	stored, err := t.configs.Read(iface)
-	if err != nil || t.configs.Owner(stored, profileID) != "" {
+	if err != nil || !stored.For(profileID) {
 		return storedConfig{}, err
 	}
 	return stored, nil
