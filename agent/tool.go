@@ -54,7 +54,7 @@ func runTool(ctx context.Context, limit time.Duration, name string, args ...stri
 		// Nothing of the group may outlive its time limit. Only here: after a success a
 		// userspace tunnel daemon legitimately stays behind in the group.
 		_ = endGroup(cmd.Process, true)
-		res.err = fmt.Errorf("%s did not end within %s and was stopped", name, limit)
+		res.err = fmt.Errorf("%s did not end within %s and was stopped%s", name, limit, complaint(res.stderr.String()))
 		if errors.Is(ctx.Err(), context.Canceled) {
 			res.err = fmt.Errorf("%s was stopped because the agent ends", name)
 		}
@@ -104,13 +104,18 @@ var (
 	longQuote = regexp.MustCompile("[`'\"][^`'\"]{16,}['\"]")
 )
 
-// complaint is the last a tool said, fit for an ACK: without the commands it echoes, which may
-// hold secrets of PostUp lines, and without anything that could be a key or a config line.
+// complaint is the last a tool said, fit for an ACK: without the commands it echoes, without
+// anything that could be a key or a config line, and without what hooks of the config print, which
+// may be any secret of the node and cannot be told from the rest but by its place.
 func complaint(stderr string) string {
 	var said []string
-	for line := range strings.Lines(stderr) {
+	for line := range strings.Lines(toolsOwn(stderr)) {
 		line = printable(line)
-		if line == "" || strings.HasPrefix(line, "[#]") || boxed(line) {
+		if line == "" || boxed(line) {
+			continue
+		}
+		if strings.HasPrefix(line, "[!]") { // the userspace daemon makes up for what failed so far
+			said = nil
 			continue
 		}
 		if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // what follows is a line of the config
@@ -120,7 +125,7 @@ func complaint(stderr string) string {
 		said = append(said, keyLike.ReplaceAllString(line, "(hidden)"))
 	}
 	if len(said) == 0 {
-		return ""
+		return hookNote(stderr)
 	}
 	// The cause often stands a line above the summary.
 	text := strings.Join(said[max(0, len(said)-3):], "; ")
@@ -128,6 +133,49 @@ func complaint(stderr string) string {
 		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
 	}
 	return ": " + text
+}
+
+// echoed is what a quick tool says before each command it runs: one of its own, or a hook.
+const echoed = "[#] "
+
+var (
+	// A quick tool runs no others of its own, and none with what means something to a shell. A hook
+	// that looks the same says what the tool might have said.
+	ownWords = regexp.MustCompile(`^(ip|wg|awg|wireguard-go|amneziawg-go|resolvconf|nft|iptables-restore|ip6tables-restore|sysctl) [^;&|<>$()` + "`" + `"'\\]*$`)
+	program  = regexp.MustCompile(`^[a-z0-9_./-]{1,40}$`)
+)
+
+// toolsOwn drops from what a quick tool printed its echoes, and what follows the echo of a hook.
+func toolsOwn(stderr string) string {
+	var own strings.Builder
+	hook := false
+	for line := range strings.Lines(stderr) {
+		if command, ok := strings.CutPrefix(line, echoed); ok {
+			hook = !ownWords.MatchString(strings.TrimSpace(command))
+		} else if !hook {
+			own.WriteString(line)
+		}
+	}
+	return own.String()
+}
+
+// hookNote names the last hook a quick tool ran, for when the tool itself had nothing to complain
+// about; empty when there was none.
+func hookNote(stderr string) string {
+	name := ""
+	for line := range strings.Lines(stderr) {
+		command, ok := strings.CutPrefix(strings.TrimSpace(line), echoed)
+		if !ok || ownWords.MatchString(command) {
+			continue
+		}
+		if name, _, _ = strings.Cut(command, " "); !program.MatchString(name) {
+			name = "a shell command" // its first word may be a value
+		}
+	}
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(": it seems that a hook of the config failed or hung (%s); what hooks print is not shown", name)
 }
 
 // boxed tells a line of the frame in which the userspace daemon greets, whatever the outcome.
