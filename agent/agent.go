@@ -78,6 +78,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer release()
+	if n := endOrphans(o.Dir); n > 0 {
+		o.Log.Warn("a tool of the former agent was still at work and was ended", "processes", n)
+	}
 	t := newTunnels(o.Dir)
 	t.link, t.confirmLimit, t.retryPause = o.link, o.Confirm, o.ConfirmPause
 	k := &keeper{options: o, tunnels: t, bootID: readBootID(), served: map[string]*served{}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -370,6 +371,34 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	}
 	if calls := f.read("calls"); calls != "wg-quick down wfmtest0" {
 		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestWhatAToolOfAKilledAgentStartedIsEnded(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	runningTunnel(t, f, dir)
+	f.set("hang", "")
+	agent := spawnAgent(t, dir)
+	topic, data := commandOf(t, protocol.KindPush, "req_1", pushOf("two", 2))
+	agent.receive(t, topic, data)
+	for deadline := time.Now().Add(patience); f.read("child") == ""; {
+		if time.Now().After(deadline) {
+			t.Fatal("the tool was never called")
+		}
+	}
+	agent.kill(t)
+	_ = os.Remove(filepath.Join(f.dir, "hang"))
+	if runtime.GOOS == "linux" && endOrphans(dir) == 0 {
+		t.Error("nothing was found")
+	}
+	f.awaitGone("child")
+	// What a tool leaves behind that has ended is none of ours.
+	tun := f.tunnels(dir)
+	if err := tun.takeUp(t.Context(), "wg", "wfmtest1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(orphanPath(dir)); err == nil {
+		t.Error("the mark of a tool that has ended is still there")
 	}
 }
 

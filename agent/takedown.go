@@ -26,7 +26,7 @@ func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, s
 	}
 	var problems []error
 	for _, family := range families {
-		res := runTool(ctx, limit, family+"-quick", "down", t.configs.Path(g.iface))
+		res := t.runQuick(ctx, limit, family, "down", t.configs.Path(g.iface))
 		if t.link(g.iface) == linkAbsent {
 			return "", nil
 		}
@@ -86,7 +86,7 @@ func (t *tunnels) downWithoutHooks(ctx context.Context, family, iface string, st
 	if err := os.WriteFile(path, withoutHooks(stored.Text), 0o600); err != nil {
 		return fmt.Errorf("copy config: %w", err)
 	}
-	res := runTool(ctx, t.forceLimit, family+"-quick", "down", path)
+	res := t.runQuick(ctx, t.forceLimit, family, "down", path)
 	if t.link(iface) != linkAbsent {
 		return errors.Join(res.err, errors.New("the interface is still there"))
 	}

@@ -33,11 +33,16 @@ type toolResult struct {
 // group is ended: wg-quick is a script, and killing the script alone would leave its children at
 // work on the interface.
 func runTool(ctx context.Context, limit time.Duration, name string, args ...string) *toolResult {
+	return runToolWith(ctx, nil, limit, name, args...)
+}
+
+// runToolWith is runTool with more environment.
+func runToolWith(ctx context.Context, env []string, limit time.Duration, name string, args ...string) *toolResult {
 	res := &toolResult{stdout: boundedBuffer{limit: maxToolOutput}, stderr: boundedBuffer{limit: maxToolOutput}}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of five constants, args are validated
-	cmd.Stdout, cmd.Stderr, cmd.Env = &res.stdout, &res.stderr, toolEnv()
+	cmd.Stdout, cmd.Stderr, cmd.Env = &res.stdout, &res.stderr, append(toolEnv(), env...)
 	ownGroup(cmd)
 	// First politely: wg-quick removes a half-made interface when it is told to end.
 	cmd.Cancel = func() error { return endGroup(cmd.Process, false) }

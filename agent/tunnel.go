@@ -252,7 +252,7 @@ func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 }
 
 func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
-	res := runTool(ctx, t.changeLimit, family+"-quick", "up", t.configs.Path(iface))
+	res := t.runQuick(ctx, t.changeLimit, family, "up", t.configs.Path(iface))
 	if res.err != nil {
 		return fmt.Errorf("start %s: %w", iface, res.err)
 	}
