@@ -65,13 +65,11 @@ func TestRealTunnelIsReplacedAndStoppedWhateverItsHooksDo(t *testing.T) {
 	tun.changeLimit = 2 * time.Second                                          // for the hook that hangs
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", g.iface).Run() }) //nolint:noctx // clean-up has no context left
 	flag := filepath.Join(t.TempDir(), "flag")
-	push := func(text string, version int, status protocol.AckStatus) protocol.Ack {
+	push := func(text string, version int) {
 		t.Helper()
-		ack := pushTo(t, tun, g.profileID, pushOf(text, version))
-		if ack.Status != status {
+		if ack := pushTo(t, tun, g.profileID, pushOf(text, version)); ack.Status != protocol.AckApplied {
 			t.Fatalf("%+v", ack)
 		}
-		return ack
 	}
 	stop := func() {
 		t.Helper()
@@ -85,19 +83,19 @@ func TestRealTunnelIsReplacedAndStoppedWhateverItsHooksDo(t *testing.T) {
 		}
 	}
 	for _, hook := range []string{"PreDown = false", "PreDown = sleep 1000", "PostUp = touch " + flag + "\nPreDown = rm " + flag} {
-		push(withHooks(51001, hook), 1, protocol.AckApplied)
+		push(withHooks(51001, hook), 1)
 		if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 			t.Fatal(err)
 		}
 		_ = os.Remove(flag)
-		push(withHooks(51002, hook), 2, protocol.AckApplied)
+		push(withHooks(51002, hook), 2)
 		expectRunning(t, tun, g, "51002")
 		_ = os.Remove(flag)
 		stop()
 	}
 
 	// A push that cannot be confirmed and whose hooks fail with the new and with the former text.
-	push(withHooks(51003, "PostUp = touch "+flag+"\nPreDown = rm "+flag), 3, protocol.AckApplied)
+	push(withHooks(51003, "PostUp = touch "+flag+"\nPreDown = rm "+flag), 3)
 	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
