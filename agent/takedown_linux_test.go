@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -128,4 +130,48 @@ func TestWhatIsNoTunnelIsNotDeleted(t *testing.T) {
 	if out, err := tun.Stop(t.Context(), "req_1", g); err == nil || !strings.Contains(err.Error(), "is not a tunnel") || systemLink(g.iface) == linkAbsent {
 		t.Fatal(out, err)
 	}
+}
+
+func TestRealTunnelComesBackOnceItsEndpointResolvesAgain(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	resolve := func(lines string) {
+		t.Helper()
+		if err := os.WriteFile(hosts, []byte(lines), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const known = "127.0.0.1 peer.wfm.example\n"
+	resolve(known)
+	if err := run("mount", "--bind", hosts, "/etc/hosts"); err != nil { // in this test's namespace alone
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := makeDirs(dir); err != nil {
+		t.Fatal(err)
+	}
+	tun, g := newTunnels(dir), mustTarget(t, "wireguard", "")
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", g.iface).Run() }) //nolint:noctx // clean-up has no context left
+	tun.changeLimit, tun.confirmLimit, tun.undoPatience = 2*time.Second, time.Millisecond, 0
+	pushTo(t, tun, g.profileID, pushOf(strings.Replace(realConfig(51001), "AllowedIPs", "Endpoint = peer.wfm.example:51820\nAllowedIPs", 1), 1))
+	out, err := tun.Start(t.Context(), "req_0", g)
+	if err != nil || out.pending == nil {
+		t.Fatal(out, err)
+	}
+	if err := removeChange(dir, g.profileID); err != nil { // confirmed
+		t.Fatal(err)
+	}
+	b := newBenchOf(t, tun, &fakeUplink{reach: func(context.Context) error {
+		resolve("")
+		return errors.New("no route to host")
+	}})
+	push(t, b, realConfig(51002), 2)
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "did not start either") {
+		t.Fatalf("%+v", ack)
+	}
+	resolve(known)
+	wantRestored(t, b)
+	expectRunning(t, tun, g, "51001")
 }

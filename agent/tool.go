@@ -59,7 +59,7 @@ func runToolWith(ctx context.Context, env []string, limit time.Duration, name st
 		// Nothing of the group may outlive its time limit. Only here: after a success a
 		// userspace tunnel daemon legitimately stays behind in the group.
 		_ = endGroup(cmd.Process, true)
-		res.err = fmt.Errorf("%s did not end within %s and was stopped%s", name, limit, complaint(res.stderr.String()))
+		res.err = fmt.Errorf("%s did not end within %s and was stopped%s", name, limit, firstComplaint(res.stderr.String()))
 		if errors.Is(ctx.Err(), context.Canceled) {
 			res.err = fmt.Errorf("%s was stopped because the agent ends", name)
 		}
@@ -109,10 +109,34 @@ var (
 	longQuote = regexp.MustCompile("[`'\"][^`'\"]{16,}['\"]")
 )
 
-// complaint is the last a tool said, fit for an ACK: without the commands it echoes, without
-// anything that could be a key or a config line, and without what hooks of the config print, which
-// may be any secret of the node and cannot be told from the rest but by its place.
+// complaint is the last a tool said: the cause often stands a line above the summary.
 func complaint(stderr string) string {
+	said := complaints(stderr)
+	return joinComplaints(said[max(0, len(said)-3):], stderr)
+}
+
+// firstComplaint is what a tool said first. It is for one that was stopped, whose last words are about
+// that.
+func firstComplaint(stderr string) string {
+	said := complaints(stderr)
+	return joinComplaints(said[:min(1, len(said))], stderr)
+}
+
+func joinComplaints(said []string, stderr string) string {
+	if len(said) == 0 {
+		return hookNote(stderr)
+	}
+	text := strings.Join(said, "; ")
+	if len(text) > maxToolMessage {
+		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
+	}
+	return ": " + text
+}
+
+// complaints is what a tool said, line by line, fit for an ACK: without the commands it echoes,
+// without anything that could be a key or a config line, and without what hooks of the config print,
+// which may be any secret of the node and cannot be told from the rest but by its place.
+func complaints(stderr string) []string {
 	var said []string
 	for line := range strings.Lines(toolsOwn(stderr)) {
 		line = printable(line)
@@ -129,15 +153,7 @@ func complaint(stderr string) string {
 		line = longQuote.ReplaceAllString(line, "(not shown)")
 		said = append(said, keyLike.ReplaceAllString(line, "(hidden)"))
 	}
-	if len(said) == 0 {
-		return hookNote(stderr)
-	}
-	// The cause often stands a line above the summary.
-	text := strings.Join(said[max(0, len(said)-3):], "; ")
-	if len(text) > maxToolMessage {
-		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
-	}
-	return ": " + text
+	return said
 }
 
 // echoed is what a quick tool says before each command it runs: one of its own, or a hook.
