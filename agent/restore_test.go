@@ -144,20 +144,28 @@ func TestNewerCommandTakesOverFromATunnelThatCannotBeBroughtBack(t *testing.T) {
 			wantNode(t, f, dir, c.text, c.runs)
 		})
 	}
-	t.Run("push that fails as well", func(t *testing.T) {
-		f, dir := newFakeTools(t), t.TempDir()
-		leaveDown(t, f, dir).stop()
-		b := newBenchWaiting(t, dir, f)
-		if ack := command(t, b, protocol.KindPush, pushOf("three", 3)); ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 {
-			t.Fatalf("%+v", ack)
-		}
-		b.stop()
-		changeRecord(t, dir, func(c *change) {
-			if c.RequestID != "req_2" || c.Former.Text != "one" || !c.Ran {
-				t.Errorf("%+v", c)
+	for name, c := range map[string]struct {
+		kind    protocol.Kind
+		payload any
+	}{
+		"push that fails as well":  {protocol.KindPush, pushOf("three", 3)},
+		"start that fails as well": {protocol.KindControl, startCommand()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFakeTools(t), t.TempDir()
+			leaveDown(t, f, dir).stop()
+			b := newBenchWaiting(t, dir, f)
+			if ack := command(t, b, c.kind, c.payload); ack.Status != protocol.AckFailed || ack.RolledBack {
+				t.Fatalf("%+v", ack)
 			}
+			b.stop()
+			changeRecord(t, dir, func(c *change) {
+				if c.RequestID != "req_2" || c.Former.Text != "one" || !c.Ran {
+					t.Errorf("%+v", c)
+				}
+			})
 		})
-	})
+	}
 	t.Run("command that is refused", func(t *testing.T) {
 		f, dir := newFakeTools(t), t.TempDir()
 		leaveDown(t, f, dir).stop()
