@@ -381,11 +381,7 @@ func TestWhatAToolOfAKilledAgentStartedIsEnded(t *testing.T) {
 	agent := spawnAgent(t, dir)
 	topic, data := commandOf(t, protocol.KindPush, "req_1", pushOf("two", 2))
 	agent.receive(t, topic, data)
-	for deadline := time.Now().Add(patience); f.read("child") == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the tool was never called")
-		}
-	}
+	f.await(t, "child")
 	agent.kill(t)
 	_ = os.Remove(filepath.Join(f.dir, "hang"))
 	if runtime.GOOS == "linux" && endOrphans(dir) == 0 {

@@ -127,7 +127,13 @@ func (f *fakeTools) link(name string) linkState {
 // awaitCall waits until a tool was called.
 func (f *fakeTools) awaitCall(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
+	f.await(t, "calls")
+}
+
+// await waits until a tool has left something in the file name: "child" once it hangs.
+func (f *fakeTools) await(t *testing.T, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); f.read(name) == ""; {
 		if time.Now().After(deadline) {
 			t.Fatal("the tool was never called")
 		}

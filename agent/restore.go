@@ -47,7 +47,7 @@ func (x *executor) restore(ctx context.Context) {
 	x.server.Reconnect() // the old connection may be as dead as the routes it was made for
 	x.send(protocol.KindEvent, protocol.Event{
 		Level: "info", Event: eventRestored,
-		Message: fmt.Sprintf("%s: %s; the %s %s had left it down", c.Interface, state, c.Kind, c.RequestID),
+		Message: fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID),
 	})
 	online, up := true, x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)
 	x.send(protocol.KindHeartbeat, protocol.Heartbeat{ClientOnline: &online, WGOnline: &up})

@@ -21,7 +21,7 @@ func wantRestored(t *testing.T, b *bench) {
 	if err := json.Unmarshal(m.payload, &e); err != nil || m.kind != protocol.KindEvent || e.Event != "tunnel_restored" {
 		t.Fatalf("%s %s", m.kind, m.payload)
 	}
-	if want := "wfmtest0: the former config is back and running; the config/push req_1 had left it down"; e.Message != want {
+	if want := "wfmtest0: the former config is back and running; the change by config/push req_1 is taken back at last"; e.Message != want {
 		t.Fatalf("%q, want %q", e.Message, want)
 	}
 	var h protocol.Heartbeat
@@ -205,10 +205,9 @@ func TestCommandDoesNotWaitForAnAttemptToBringATunnelBack(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	leaveDown(t, f, dir).stop()
 	f.mend()
-	f.set("calls", "")
 	f.set("hang", "")
 	b := newBench(t, dir, f)
-	f.awaitCall(t)
+	f.await(t, "child")
 	_ = os.Remove(filepath.Join(f.dir, "hang"))
 	stop := startCommand()
 	stop.Action = protocol.ActionStop
