@@ -78,6 +78,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer release()
+	if n := endOrphans(o.Dir); n > 0 {
+		o.Log.Warn("a tool of the former agent was still at work and was ended", "processes", n)
+	}
 	t := newTunnels(o.Dir)
 	t.link, t.confirmLimit, t.retryPause = o.link, o.Confirm, o.ConfirmPause
 	k := &keeper{options: o, tunnels: t, bootID: readBootID(), served: map[string]*served{}}
@@ -109,9 +112,10 @@ type keeper struct {
 
 // served is one profile with a running, or ending, session.
 type served struct {
-	stamp  fileStamp
-	cancel context.CancelFunc
-	done   chan struct{}
+	stamp     fileStamp
+	abandoned bool // it has no file any more, and no session: what it left open is taken back
+	cancel    context.CancelFunc
+	done      chan struct{}
 }
 
 // fileStamp tells two versions of a profile file apart: every write makes a new file.
@@ -130,7 +134,7 @@ func (k *keeper) reconcile(ctx context.Context) {
 		return // the folder cannot be read just now: no reason to end what runs
 	}
 	for id, s := range k.served {
-		if stamp, ok := wanted[id]; !ok || stamp != s.stamp {
+		if stamp, ok := wanted[id]; ok == s.abandoned || stamp != s.stamp {
 			s.cancel()
 		}
 		select {
@@ -205,7 +209,7 @@ func (k *keeper) serve(ctx context.Context, id string, stamp fileStamp) {
 		log.Error("profile cannot be used", "err", err)
 		go func() {
 			defer close(s.done)
-			k.takeBack(context.WithoutCancel(ctx), id, errors.New("the profile cannot be used any more, so this change cannot be confirmed"))
+			k.takeBack(ctx, id, errors.New("the profile cannot be used any more, so this change cannot be confirmed"))
 			<-ctx.Done()
 		}()
 		return
@@ -227,7 +231,7 @@ func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
 	}
 	out := newOutbox(log, k.options.pause)
 	s := &session{
-		profile: p, heartbeat: k.options.Heartbeat, link: k.options.link, log: log, bootID: k.bootID,
+		profile: p, heartbeat: k.options.Heartbeat, log: log, bootID: k.bootID,
 		changed: make(chan struct{}),
 		backoff: &backoff{
 			least: k.options.BackoffMin, most: k.options.BackoffMax, refused: k.options.RefusedDelay,
@@ -252,20 +256,19 @@ func (k *keeper) abandon(ctx context.Context) {
 		if _, err := os.Stat(profilePath(k.options.Dir, id)); !errors.Is(err, fs.ErrNotExist) || k.served[id] != nil {
 			continue
 		}
-		s := &served{cancel: func() {}, done: make(chan struct{})}
+		ctx, cancel := context.WithCancel(ctx)
+		s := &served{abandoned: true, cancel: cancel, done: make(chan struct{})}
 		k.served[id] = s
 		go func() {
 			defer close(s.done)
-			if !k.takeBack(context.WithoutCancel(ctx), id, errors.New("the node was unbound before this change was confirmed")) {
-				<-ctx.Done() // trying again would end the same way
-			}
+			k.takeBack(ctx, id, errors.New("the node was unbound before this change was confirmed"))
 		}()
 	}
 }
 
-// takeBack undoes the open change of a profile without a session, if there is one. It reports
-// whether none is left. Like every command it is not cut short by a clean stop.
-func (k *keeper) takeBack(ctx context.Context, id string, cause error) bool {
+// takeBack undoes the open change of a profile without a session, if there is one, and goes on
+// trying until it is undone, superseded, or ctx ends. Like a command an attempt is not cut short.
+func (k *keeper) takeBack(ctx context.Context, id string, cause error) {
 	log := k.options.Log.With("profile_id", id)
 	j, err := openJournal(journalPath(k.options.Dir, id))
 	if err != nil {
@@ -275,18 +278,32 @@ func (k *keeper) takeBack(ctx context.Context, id string, cause error) bool {
 	if err != nil {
 		log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
 	}
-	if c != nil {
-		out, err := k.tunnels.TakeBack(ctx, *c, cause)
-		log.Warn("a change is taken back", "interface", c.Interface, "rolled_back", out.rolledBack, "result", err)
-		if err := j.Finish(c.Kind, c.RequestID, failed(protocol.Ack{Action: c.Action, RolledBack: out.rolledBack}, err)); err != nil {
+	if c == nil {
+		if err := removeChange(k.options.Dir, id); err != nil {
+			log.Error("the record of a finished change stays", "err", err)
+			<-ctx.Done() // trying again would end the same way
+		}
+		return
+	}
+	for pause := k.tunnels.retryPause; ; pause = min(2*pause, restoreMost) {
+		c, state, err := k.tunnels.Restore(context.WithoutCancel(ctx), id)
+		if c == nil {
+			return // another node's command has changed the interface
+		}
+		log.Warn("a change is taken back", "interface", c.Interface, "cause", cause, "rolled_back", err == nil, "result", state, "err", err)
+		ack := failed(protocol.Ack{Action: c.Action, RolledBack: err == nil}, errors.Join(cause, err))
+		if err := j.Finish(c.Kind, c.RequestID, ack); err != nil {
 			log.Error("journal cannot be written", "request_id", c.RequestID, "err", err)
 		}
+		if err == nil {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
 	}
-	if err := removeChange(k.options.Dir, id); err != nil {
-		log.Error("the record of a finished change stays", "err", err)
-		return false
-	}
-	return true
 }
 
 // forget removes the journal that an ending session may have written after its profile was

@@ -16,18 +16,14 @@ import (
 	"wfm/protocol"
 )
 
-// undoTries is how often the agent tries to take a change back. What keeps it from doing so may
-// pass (a name that does not resolve yet, a device that is busy); what does not must not hold up
-// the commands behind it for ever.
-const undoTries = 3
-
 // errCutShort is the cause of taking back what a former agent was in the middle of.
 var errCutShort = errors.New("the agent was ended in the middle of this change")
 
 // change is a change of a running interface that the node may have to take back, and all that is
 // needed to do so. It is on disk from before its first step until its answer is in the journal, so
-// whatever ends the agent, or the machine, in between, the next agent knows what to finish. It
-// holds a config text, and so is readable by its owner alone.
+// whatever ends the agent, or the machine, in between, the next agent knows what to finish; one
+// that could not be taken back stays there until it is. It holds a config text, and so is readable
+// by its owner alone.
 type change struct {
 	ProfileID              string          `json:"profile_id"`
 	Kind                   protocol.Kind   `json:"type"`
@@ -48,12 +44,25 @@ type change struct {
 	// Deadline is the wall clock's time by which the change must be confirmed. It is zero while
 	// the change is not whole: before it is applied, and again once it is being taken back.
 	Deadline time.Time `json:"deadline,omitzero"`
+	// Note is what the operator should know about how the change was made.
+	Note string `json:"note,omitempty"`
+
+	inherited bool // see inherit
 }
 
 // formerConfig is a storedConfig on disk.
 type formerConfig struct {
 	Text string     `json:"config_text"`
 	Meta configMeta `json:"meta"`
+}
+
+// inherit makes c undo what open, which is still being taken back, was to undo: what ran before it
+// is what has to run again should c fail as well.
+func (c *change) inherit(open *change) {
+	if open == nil {
+		return
+	}
+	c.Ran, c.RanAs, c.Former, c.BootID, c.inherited = open.Ran, open.RanAs, open.Former, open.BootID, true
 }
 
 func newChange(requestID string, kind protocol.Kind, action protocol.Action, g target, former storedConfig) *change {
@@ -119,8 +128,9 @@ func loadChange(dir, profileID string) (*change, error) {
 	return &c, nil
 }
 
-// openChange reads what is still to be settled for a profile. A record that an agent left between
-// its answer and the removal is not open any more: it is removed.
+// openChange reads what is still to be settled for a profile or, when it is answered already, to be
+// taken back. A record that an agent left between its answer and the removal is not open any more:
+// it is removed.
 func openChange(dir, profileID string, j *journal) (*change, error) {
 	c, err := loadChange(dir, profileID)
 	if err != nil || c == nil {
@@ -142,7 +152,7 @@ func removeChange(dir, profileID string) error {
 // openChanges lists the profile ids that have an open change.
 func openChanges(dir string) ([]string, error) {
 	entries, err := os.ReadDir(stateDir(dir))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list open changes: %w", err)
 	}
 	var ids []string
@@ -156,16 +166,25 @@ func openChanges(dir string) ([]string, error) {
 
 // commitLocked carries out c: it takes the interface down if it is there, calls store, and takes
 // the interface up. It ends with an open change that waits to be confirmed or, with an error, with
-// the node as it was before, as far as that could be done.
+// the node as it was before; what could not be brought back yet stays open, see [tunnels.Restore].
 func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store func() error) (outcome, error) {
 	if err := c.save(t.configs.dir); err != nil {
 		return outcome{}, fmt.Errorf("nothing was changed: %w", err)
 	}
+	if err := t.supersedeLocked(c.Interface, c.ProfileID); err != nil {
+		return outcome{}, fmt.Errorf("nothing was changed: %w", err)
+	}
 	if t.link(g.iface) != linkAbsent {
 		// With the former text still in place: it says how to undo what it set up.
-		if err := t.takeDown(ctx, g, c.former()); err != nil {
-			return outcome{}, err // it runs as before
+		note, err := t.takeDown(ctx, t.changeLimit, g, c.former())
+		if err != nil {
+			// It runs as before, so there is nothing to undo but what c was to undo for another.
+			if !c.inherited {
+				err = errors.Join(err, removeChange(t.configs.dir, c.ProfileID))
+			}
+			return outcome{}, err
 		}
+		c.Note = note
 	}
 	err := store()
 	if err == nil {
@@ -179,81 +198,4 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 	// and takes it back: the safe side.
 	_ = c.save(t.configs.dir)
 	return outcome{pending: c}, nil
-}
-
-// TakeBack undoes c because of cause. The outcome says whether the node is as it was before; the
-// error, never nil, says for the operator what happened.
-func (t *tunnels) TakeBack(ctx context.Context, c change, cause error) (outcome, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.takeBackLocked(ctx, c, cause)
-}
-
-func (t *tunnels) takeBackLocked(ctx context.Context, c change, cause error) (outcome, error) {
-	// From here on a restarted agent must go on taking back, and not confirm what is half gone.
-	c.Deadline = time.Time{}
-	_ = c.save(t.configs.dir)
-	for try := 1; ; try++ {
-		state, err := t.undoLocked(ctx, c)
-		if err == nil {
-			return outcome{rolledBack: true}, fmt.Errorf("%w; %s", cause, state)
-		}
-		if try == undoTries || ctx.Err() != nil {
-			return outcome{}, fmt.Errorf("%w; %w", cause, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(t.retryPause):
-		}
-	}
-}
-
-// undoLocked makes the interface and its config what they were before c, from whatever state they
-// are in: it may be called again after it was cut off anywhere. It says what the node is like now.
-//
-// A tunnel that ran is started again. Not so after a reboot: that ended every tunnel of the
-// machine, the agent starts none by itself, and the one whose change was open is no exception. It
-// is when something else has started the interface since, with the text that is taken back.
-func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err error) {
-	g, err := c.target()
-	if err != nil {
-		return "", err
-	}
-	present := t.link(c.Interface) != linkAbsent
-	var down error
-	if present {
-		// The text that started it is still in place, but for a former attempt that got further.
-		stored, _ := t.configs.Read(c.Interface)
-		down = t.takeDown(ctx, g, stored)
-	}
-	// Also where it could not be stopped: the next start must use the former config.
-	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
-		return "", errors.Join(down, fmt.Errorf("bringing back the former config did not work either: %w", err))
-	}
-	if down != nil {
-		return "", down
-	}
-	switch {
-	case !c.Ran:
-		return c.Interface + " is stopped again", nil
-	case !present && c.BootID != kernelBootID():
-		return "the former config is back; the machine was restarted since, so the tunnel was not started", nil
-	}
-	if err := t.takeUp(ctx, c.RanAs, c.Interface); err != nil {
-		return "", fmt.Errorf("the former config is back on disk but did not start either: %w", err)
-	}
-	return "the former config is back and running", nil
-}
-
-// Forget removes the record of the change that ack answers, if it made one. One whose former text
-// could not be brought back is kept: the next agent tries again.
-func (t *tunnels) Forget(profileID string, key entryKey, ack protocol.Ack) error {
-	c, err := loadChange(t.configs.dir, profileID)
-	if err != nil || c == nil || c.key() != key {
-		return err
-	}
-	if ack.Status == protocol.AckFailed && !ack.RolledBack && !t.configs.Holds(c.Interface, c.former()) {
-		return nil
-	}
-	return removeChange(t.configs.dir, profileID)
 }

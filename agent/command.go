@@ -77,7 +77,7 @@ func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 	if err != nil {
 		return failed(ack, err)
 	}
-	up := x.tunnels.link(g.iface) == linkUp
+	up := x.tunnels.Up(g.profileID, g.iface)
 	ack.WGOnline = &up
 	if err := x.tunnels.report(&ack, g.profileID, g.iface); err != nil {
 		return failed(ack, err)
@@ -131,7 +131,7 @@ func (x *executor) show(ctx context.Context, requestID string, i protocol.Info) 
 		if s.text == "" {
 			continue
 		}
-		x.send(protocol.KindEvent, "", protocol.Event{
+		x.send(protocol.KindEvent, protocol.Event{
 			Level: "info", Event: protocol.EventCommandOutput, RequestID: requestID,
 			Action: protocol.ActionWGShow, Stream: s.name,
 			Message: fmt.Sprintf("%s of %s show %s", s.name, g.family, g.iface),

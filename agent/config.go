@@ -35,6 +35,14 @@ type storedConfig struct {
 // Exists reports whether a config is stored.
 func (c storedConfig) Exists() bool { return c.Text != nil }
 
+// For reports whether the config is profileID's, as far as is known: an edited one may have lost its
+// note. One that a profile left behind which was unbound since is nobody's: its keys and peers are
+// those of another node, perhaps of another mesh.
+func (c storedConfig) For(profileID string) bool {
+	id := c.Meta.ProfileID
+	return c.Exists() && (id == "" || id == profileID || !validProfileID(id))
+}
+
 // Version is the version of the text on disk, 0 when the text is not the one that was stored with
 // a version: an editor or the tool itself (SaveConfig) may have changed it.
 func (c storedConfig) Version() int {
@@ -135,7 +143,7 @@ func (c configs) Holds(iface string, text storedConfig) bool {
 // Two meshes that both chose wg0 must not overwrite each other's tunnel.
 func (c configs) Owner(stored storedConfig, profileID string) string {
 	id := stored.Meta.ProfileID
-	if !stored.Exists() || id == "" || id == profileID || !validProfileID(id) {
+	if !stored.Exists() || stored.For(profileID) {
 		return ""
 	}
 	if _, err := os.Stat(profilePath(c.dir, id)); err != nil {
@@ -145,8 +153,8 @@ func (c configs) Owner(stored storedConfig, profileID string) string {
 }
 
 // keepDesired stores the config that came with a bind, so that a start works before the first
-// push. It never touches a config that is already there: that one may be running, and replacing
-// it is the business of a push.
+// push. It never touches a config that may be running, nor one of a node that is bound: replacing it
+// is the business of a push.
 func keepDesired(dir string, p Profile, desired *protocol.DesiredConf) error {
 	if desired == nil || desired.Content == "" {
 		return nil
@@ -156,8 +164,12 @@ func keepDesired(dir string, p Profile, desired *protocol.DesiredConf) error {
 	}
 	store := configs{dir: dir}
 	stored, err := store.Read(p.Node.InterfaceName)
-	if err != nil || stored.Exists() {
+	if err != nil {
 		return err
+	}
+	leftover := !stored.For(p.ID()) && store.Owner(stored, p.ID()) == "" && systemLink(p.Node.InterfaceName) == linkAbsent
+	if stored.Exists() && !leftover {
+		return nil
 	}
 	return store.Write(p.Node.InterfaceName, []byte(desired.Content),
 		configMeta{Version: desired.Version, ProfileID: p.ID()})

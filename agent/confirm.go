@@ -59,7 +59,7 @@ func (x *executor) settle(ctx context.Context, c change, cause error) (protocol.
 func (x *executor) describeChange(ack *protocol.Ack, c change) {
 	if c.Kind != protocol.KindPush {
 		if ack.Status == protocol.AckApplied {
-			ack.Message = c.Interface + " is running"
+			ack.Message = withNote(c.Interface+" is running", c.Note)
 		}
 		return
 	}
@@ -69,7 +69,7 @@ func (x *executor) describeChange(ack *protocol.Ack, c change) {
 	case err != nil:
 		*ack = failed(*ack, err)
 	default:
-		ack.Message = fmt.Sprintf("version %d is stored and %s runs it", ack.ConfigVersion, c.Interface)
+		ack.Message = withNote(fmt.Sprintf("version %d is stored and %s runs it", ack.ConfigVersion, c.Interface), c.Note)
 	}
 }
 

@@ -348,35 +348,18 @@ func TestNothingIsChangedThatCouldNotBeUndone(t *testing.T) {
 func TestTakingBackIsTriedAgain(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	runningTunnel(t, f, dir)
-	b := newBenchWithin(t, dir, f, &fakeUplink{reach: func(context.Context) error {
+	tun := f.tunnels(dir)
+	tun.confirmLimit, tun.undoPatience = time.Millisecond, patience
+	b := newBenchOf(t, tun, &fakeUplink{reach: func(context.Context) error {
 		f.set("once", "") // the former config will not start at first
 		return errors.New("no route to host")
-	}}, time.Millisecond)
+	}})
 	push(t, b, "two", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || !ack.RolledBack {
 		t.Fatalf("%+v", ack)
 	}
 	b.settled(t)
 	wantNode(t, f, dir, "one", true)
-}
-
-func TestTakingBackThatDoesNotWorkIsSaidAndEnds(t *testing.T) {
-	f, dir := newFakeTools(t), t.TempDir()
-	runningTunnel(t, f, dir)
-	b := newBenchWithin(t, dir, f, &fakeUplink{reach: func(context.Context) error {
-		f.set("stuck", "")
-		return errors.New("no route to host")
-	}}, time.Millisecond)
-	push(t, b, "two", 2)
-	ack := b.nextAck(t, "req_1")
-	if ack.Status != protocol.AckFailed || ack.RolledBack || !strings.Contains(ack.Message, "device is busy") || ack.ConfigVersion != 1 {
-		t.Fatalf("%+v", ack)
-	}
-	b.settled(t)
-	wantNode(t, f, dir, "one", true)
-	if n := strings.Count(f.read("calls"), "down"); n < undoTries {
-		t.Fatalf("tried %d times", n)
-	}
 }
 
 func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
@@ -401,8 +384,7 @@ func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = newBench(t, dir, f)
-	b.nextAck(t, "req_1")
-	b.settled(t)
+	wantRestored(t, b)
 	wantNode(t, f, dir, "one", true)
 }
 

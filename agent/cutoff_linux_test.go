@@ -126,6 +126,11 @@ func TestRealTunnelThatSwallowsTheServerIsTakenBack(t *testing.T) {
 	wantRolledBack(protocol.KindPushAck, "req_5")
 	expectRunning(t, tun, g, "51002")
 
+	// Nor can a hook keep it.
+	send("req_h", strings.Replace(swallow(51007), "\n\n[Peer]", "\nPreDown = false\n\n[Peer]", 1), 7)
+	wantRolledBack(protocol.KindPushAck, "req_h")
+	expectRunning(t, tun, g, "51002")
+
 	// The same with an agent that is killed while the node is cut off.
 	agent()
 	for len(b.hook.in) > 0 { // the heartbeat to come is the next agent's

@@ -16,6 +16,7 @@
 //	tunnels/<interface>.conf        the stored config, with its version beside it in <interface>.json
 //	state/<profile_id>.json         the journal
 //	state/<profile_id>.change.json  the open change: what to undo, while it may have to be
+//	state/tool                      the mark of the quick tool that runs, for the next agent
 //	agent.lock                      held while an agent runs
 //
 // A push to a running interface and a start that brings one up can cut the node off from its
@@ -27,6 +28,11 @@
 //     connection, names and TLS included, and a PUBACK for an ACK "accepted" ("confirming"). Then
 //     the change stays, and the ACK says applied. Otherwise the former text and tunnel are brought
 //     back, and the ACK says failed with rolled_back, as soon as it gets through.
+//   - What cannot be brought back within some seconds, for a name that does not resolve say, is answered as
+//     failed and not rolled_back, and stays open: it is tried again with pauses of up to a minute, by
+//     the next agent too, until it works (event "tunnel_restored") or the next push, start or stop of
+//     the interface takes over. No command waits for an attempt. A takeover inherits the way back: its
+//     former state is the one that could not be restored yet.
 //   - The agent alone decides, before the final ACK goes out. A server that is down for the whole
 //     time looks like one that was cut off: the change is taken back.
 //   - Commands that change the node wait meanwhile; probes are answered. A clean stop does not wait:
@@ -36,6 +42,23 @@
 //     never more than 60 seconds whatever the clock says. A tunnel that ran is started again, but not
 //     after a reboot: that ended every tunnel of the machine.
 //   - A profile that is unbound or cannot be used can confirm nothing: its change is taken back.
+//   - A tunnel whose hooks fail or hang is taken down without them and, if even that fails, its link is
+//     deleted: nothing in a config can keep the agent from stopping, replacing or taking it back. The
+//     message of the ACK says so.
+//
+// How long it takes at worst, with hooks and name resolution that hang wherever they can: a push is
+// applied within 55 s (25 s for wg-quick down and for wg-quick up, some seconds to end them), is
+// confirmed or not within 60 s, and is taken back or left open within another 55 s (10 s to stop,
+// 25 s to start, no attempt begun after 15 s): 170 s in all. Of this a start takes 100 s, unless it
+// changes the protocol of a tunnel that runs: that is like a push. A stop takes 28 s. The server's
+// limits (180 s for a push, 120 s for a start, both once more after "accepted", and 30 s for a stop)
+// leave little but cover it. Should the last resort's own tools hang as well, each time the
+// interface is taken down costs up to 28 s more, and the answer comes late.
+//
+// Profiles of one machine may name the same interface. It belongs to the one whose config is stored:
+// the others cannot change it, and see neither the tunnel nor its text. What a profile leaves behind
+// when it is unbound is nobody's. Another never starts it, and counts it as nothing stored; it may stop
+// it, and replace it by a push, which brings it back should it fail.
 //
 // A push to an interface that does not run is one write of the text, and a stop is meant to cut what
 // it cuts: neither is a change in this sense.
@@ -44,11 +67,13 @@
 //   - A request_id that changes the node is executed at most once, also across a crash: it is
 //     journaled before it starts. What was cut short is never repeated: an open change is settled
 //     and answered as it ends, anything else is answered as failed, its outcome not known.
+//   - The answer to such a command is given by every agent anew until the broker has acknowledged it:
+//     the server may have stopped asking.
 //   - Whatever is cut off when, a stored config is the former text or the new one.
 //   - The message handler of the session never blocks: whatever runs a process or touches the disk
 //     does so in a lane of the executor.
 //   - No value of a message reaches a command line or a path before package protocol called it
 //     valid, and no shell is involved.
 //   - The tunnel protocol is never taken from the profile: every command carries it.
-//   - No payload, password, token, key or config text is logged.
+//   - No payload, password, token, key or config text is logged, and no answer holds what hooks print.
 package agent

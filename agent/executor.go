@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"wfm/protocol"
 )
@@ -49,16 +50,42 @@ func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logge
 	}
 }
 
-// Start closes what a former agent left open and begins to work. ctx is handed to every tool: it
-// ends them at once, so it is not the one that asks for a clean stop.
+// Start closes what a former agent left open, gives the answers it could not deliver, and begins to
+// work. ctx is handed to every tool: it ends them at once, so it is not the one that asks for a
+// clean stop.
 func (x *executor) Start(ctx context.Context) {
 	open, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal)
 	if err != nil {
 		x.log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
 	}
+	x.closeInterrupted(open)
+	for _, e := range x.journal.Unsent() {
+		x.answer(e.Kind, e.RequestID, *e.Ack)
+	}
+	unanswered := false
+	if open != nil {
+		_, answered := x.journal.Lookup(open.Kind, open.RequestID)
+		unanswered = !answered
+	}
+	if unanswered {
+		x.running[open.key()] = struct{}{} // the server may send it again meanwhile
+		x.server.Urgent(true)              // from the first attempt to connect on
+	}
+	x.workers.Go(func() {
+		if unanswered {
+			x.resume(ctx, *open)
+		}
+		x.workChanges(ctx)
+	})
+	x.workers.Go(func() { x.workProbes(ctx) })
+}
+
+// closeInterrupted answers what a former agent began and did not finish, but for the open change:
+// that one is finished properly.
+func (x *executor) closeInterrupted(open *change) {
 	for _, e := range x.journal.Interrupted() {
 		if open != nil && open.key() == (entryKey{e.Kind, e.RequestID}) {
-			continue // it is finished properly
+			continue
 		}
 		ack := failed(protocol.Ack{Action: actionOf(e.Kind)}, errInterrupted)
 		if e.Kind == protocol.KindPush && e.Interface != "" {
@@ -69,17 +96,6 @@ func (x *executor) Start(ctx context.Context) {
 			x.log.Error("journal cannot be written", "request_id", e.RequestID, "err", err)
 		}
 	}
-	if open != nil {
-		x.running[open.key()] = struct{}{} // the server may send it again meanwhile
-		x.server.Urgent(true)              // from the first attempt to connect on
-	}
-	x.workers.Go(func() {
-		if open != nil {
-			x.resume(ctx, *open)
-		}
-		x.work(ctx, x.changes)
-	})
-	x.workers.Go(func() { x.work(ctx, x.probes) })
 }
 
 // Stop lets the running commands end, begins no other, and waits. What was only queued is not
@@ -146,19 +162,44 @@ func (x *executor) accept(env protocol.Envelope) {
 // changesNode: such a command must not run twice, so it is journaled on disk.
 func changesNode(k protocol.Kind) bool { return k == protocol.KindControl || k == protocol.KindPush }
 
-func (x *executor) work(ctx context.Context, lane <-chan command) {
-	for {
-		select { // when both are ready, stopping wins
+func (x *executor) workProbes(ctx context.Context) {
+	for !x.stopping() {
+		select {
 		case <-x.stop:
-			return
-		default:
+		case c := <-x.probes:
+			x.execute(ctx, c.env)
+		}
+	}
+}
+
+// workChanges runs the commands that change the node and, while none is there, goes on taking back
+// what could not be taken back in time.
+func (x *executor) workChanges(ctx context.Context) {
+	pause := x.tunnels.retryPause
+	for !x.stopping() {
+		var again <-chan time.Time
+		if c, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal); err == nil && c != nil {
+			again = time.After(pause)
 		}
 		select {
 		case <-x.stop:
-			return
-		case c := <-lane:
+		case c := <-x.changes:
 			x.execute(ctx, c.env)
+			pause = x.tunnels.retryPause
+		case <-again:
+			x.restoreUntilCalled(ctx)
+			pause = min(2*pause, restoreMost)
 		}
+	}
+}
+
+// stopping: when a command is ready as well, stopping wins.
+func (x *executor) stopping() bool {
+	select {
+	case <-x.stop:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -239,14 +280,19 @@ func (x *executor) dispatch(ctx context.Context, env protocol.Envelope) (protoco
 
 // answer queues an ACK.
 func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.Ack) {
-	x.send(command.Ack(), requestID, ack)
-}
-
-func (x *executor) send(kind protocol.Kind, requestID string, payload any) {
-	m := message(kind, payload)
+	m := message(command.Ack(), ack)
 	m.requestID = requestID
+	if changesNode(command) {
+		m.taken = func() {
+			// If it cannot be written, the next agent gives the same answer once more.
+			_ = x.journal.Sent(command, requestID)
+		}
+	}
 	x.out.Put(m)
 }
+
+// send queues an event or a heartbeat.
+func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kind, payload)) }
 
 // actionOf is the action an ACK names when the command's own is not known.
 func actionOf(k protocol.Kind) protocol.Action {

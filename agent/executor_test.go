@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -34,9 +35,15 @@ func newBenchOn(t *testing.T, dir string, f *fakeTools, uplink uplink) *bench {
 // newBenchWithin has changes confirmed within limit.
 func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit time.Duration) *bench {
 	t.Helper()
-	_, log := newTestLog()
 	tun := f.tunnels(dir)
 	tun.confirmLimit = limit
+	return newBenchOf(t, tun, uplink)
+}
+
+func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
+	t.Helper()
+	_, log := newTestLog()
+	dir := tun.configs.dir
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
 	if err != nil {
 		t.Fatal(err)
@@ -364,6 +371,70 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 	}
 	if calls := f.read("calls"); calls != "wg-quick down wfmtest0" {
 		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestWhatAToolOfAKilledAgentStartedIsEnded(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	runningTunnel(t, f, dir)
+	f.set("hang", "")
+	agent := spawnAgent(t, dir)
+	topic, data := commandOf(t, protocol.KindPush, "req_1", pushOf("two", 2))
+	agent.receive(t, topic, data)
+	f.await(t, "child")
+	agent.kill(t)
+	_ = os.Remove(filepath.Join(f.dir, "hang"))
+	if runtime.GOOS == "linux" && endOrphans(dir) == 0 {
+		t.Error("nothing was found")
+	}
+	f.awaitGone("child")
+	// What a tool leaves behind that has ended is none of ours.
+	tun := f.tunnels(dir)
+	if err := tun.takeUp(t.Context(), "wg", "wfmtest1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(orphanPath(dir)); err == nil {
+		t.Error("the mark of a tool that has ended is still there")
+	}
+}
+
+func TestAnswerThatWasNotDeliveredIsGivenByTheNextAgent(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	tun := f.tunnels(dir)
+	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, log := newTestLog()
+	x := newExecutor(testProfile(), tun, j, newOutbox(log, time.Hour), log) // nobody empties the outbox
+	x.server = &fakeUplink{}
+	x.Start(t.Context())
+	commands := map[protocol.Kind]any{
+		protocol.KindPush:    pushOf("one", 1),
+		protocol.KindControl: protocol.Control{Action: protocol.ActionStop, TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"},
+		protocol.KindDetect:  protocol.Detect{TunnelProtocol: "wireguard", InterfaceName: "wfmtest0"}, // changes nothing
+	}
+	for kind, payload := range commands {
+		topic, data := commandOf(t, kind, "req_"+string(kind), payload)
+		x.Receive(topic, data)
+	}
+	(&bench{executor: x}).settled(t)
+	x.Stop()
+
+	b := newBench(t, dir, f)
+	got := map[protocol.Kind]protocol.AckStatus{}
+	for range 2 {
+		m := b.next(t)
+		got[m.kind] = ackOf(t, m.payload).Status
+	}
+	if len(got) != 2 || got[protocol.KindPushAck] != protocol.AckApplied || got[protocol.KindControlAck] != protocol.AckApplied {
+		t.Fatalf("%v", got)
+	}
+	b.stop()
+	b = newBench(t, dir, f)
+	b.stop()
+	if len(b.sent) != 0 {
+		t.Fatalf("%s again", (<-b.sent).kind)
 	}
 }
 

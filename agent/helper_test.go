@@ -56,11 +56,13 @@ case "$1" in
 up)
 	[ -e "$FAKE/link-$iface" ] && { echo "already exists" >&2; exit 1; }
 	echo "[#] ip link add $iface type wireguard" >&2
+	[ -e "$FAKE/down" ] && { echo "no such name" >&2; exit 1; }
 	if [ -e "$FAKE/once" ]; then rm "$FAKE/once"; echo "no such name" >&2; exit 1; fi
 	if grep -q BROKEN "$2"; then echo "Line unrecognized: 'PrivateKey=BROKENaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa='" >&2; exit 1; fi
 	echo "$family" > "$FAKE/link-$iface" ;;
 down)
 	[ "$(cat "$FAKE/link-$iface" 2>/dev/null)" = "$family" ] || { echo "not a $family interface" >&2; exit 1; }
+	grep -qs BADHOOK "$2" && { echo "a hook failed" >&2; exit 1; }
 	[ -e "$FAKE/stuck" ] && { echo "device is busy" >&2; exit 1; }
 	rm "$FAKE/link-$iface" ;;
 esac
@@ -71,8 +73,16 @@ const fakeShow = `#!/bin/sh
 echo "$(basename "$0") $*" >> "$FAKE/calls"
 [ "$1" = --version ] && { echo "wireguard-tools v1.0.20990101 - https://example.org"; exit 0; }
 [ -e "$FAKE/long" ] && { head -c 100000 /dev/zero | tr '\0' '\001'; exit 0; }
+[ "$2" = interfaces ] && { cd "$FAKE" && grep -lx "$(basename "$0")" link-* 2>/dev/null | sed s/link-//; exit 0; }
 [ -e "$FAKE/link-$2" ] || { echo "Unable to access interface: No such device" >&2; exit 1; }
 echo "interface: $2 keys=$WG_HIDE_KEYS"; echo "a warning" >&2
+`
+
+// fakeIP knows "ip link delete dev NAME" alone.
+const fakeIP = `#!/bin/sh
+echo "ip $*" >> "$FAKE/calls"
+[ -e "$FAKE/stuck-link" ] && { echo "RTNETLINK answers: Operation not permitted" >&2; exit 2; }
+rm "$FAKE/link-$4"
 `
 
 func newFakeTools(t *testing.T) *fakeTools {
@@ -82,6 +92,7 @@ func newFakeTools(t *testing.T) *fakeTools {
 		f.script(family, fakeShow)
 		f.script(family+"-quick", fakeQuick)
 	}
+	f.script("ip", fakeIP)
 	t.Setenv("FAKE", f.dir)
 	t.Setenv("PATH", f.dir+":/usr/bin:/bin")
 	return f
@@ -116,7 +127,13 @@ func (f *fakeTools) link(name string) linkState {
 // awaitCall waits until a tool was called.
 func (f *fakeTools) awaitCall(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); f.read("calls") == ""; {
+	f.await(t, "calls")
+}
+
+// await waits until a tool has left something in the file name: "child" once it hangs.
+func (f *fakeTools) await(t *testing.T, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); f.read(name) == ""; {
 		if time.Now().After(deadline) {
 			t.Fatal("the tool was never called")
 		}
@@ -182,7 +199,7 @@ func (f *fakeTools) tunnels(dir string) *tunnels {
 		f.t.Fatal(err)
 	}
 	t := newTunnels(dir)
-	t.link, t.retryPause = f.link, 5*time.Millisecond
+	t.link, t.retryPause, t.undoPatience = f.link, 5*time.Millisecond, 20*time.Millisecond
 	return t
 }
 

@@ -26,6 +26,9 @@ type entry struct {
 	// Ack is nil from the start of the execution to its end. Read back from disk, nil means the
 	// agent went away in between.
 	Ack *protocol.Ack `json:"ack"`
+	// Unsent is set while the broker has not acknowledged the ACK yet. Missing in what an older
+	// agent wrote, whose answers the server has asked for or given up.
+	Unsent bool `json:"unsent,omitempty"`
 }
 
 type entryKey struct {
@@ -34,7 +37,9 @@ type entryKey struct {
 }
 
 // journal remembers which request_ids were executed and how they were answered. Commands that
-// change the node are on disk before they start and again when they end. Probes change nothing:
+// change the node are on disk before they start, again when they end, and once their answer is
+// delivered: the server asks only for what it has not given up, and so would never hear what became
+// of a command whose agent was restarted too late. Probes change nothing:
 // theirs are kept in memory alone, so that watching a node does not wear its flash, and in their
 // own ring, so that it does not push out what matters.
 type journal struct {
@@ -111,11 +116,30 @@ func (j *journal) Finish(kind protocol.Kind, requestID string, ack protocol.Ack)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if i := find(j.durable, entryKey{kind, requestID}); i >= 0 {
-		j.durable[i].Ack = &ack
+		j.durable[i].Ack, j.durable[i].Unsent = &ack, true
 	} else {
-		j.durable = appendBounded(j.durable, entry{Kind: kind, RequestID: requestID, Ack: &ack})
+		j.durable = appendBounded(j.durable, entry{Kind: kind, RequestID: requestID, Ack: &ack, Unsent: true})
 	}
 	return j.saveLocked()
+}
+
+// Sent records that the broker has taken the answer to a command that changed the node.
+func (j *journal) Sent(kind protocol.Kind, requestID string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := find(j.durable, entryKey{kind, requestID})
+	if i < 0 || !j.durable[i].Unsent {
+		return nil
+	}
+	j.durable[i].Unsent = false
+	return j.saveLocked()
+}
+
+// Unsent lists the answers that no broker has taken yet, oldest first.
+func (j *journal) Unsent() []entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(j.durable), func(e entry) bool { return e.Ack == nil || !e.Unsent })
 }
 
 // Remember records the answer to a probe, in memory.

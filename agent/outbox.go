@@ -15,7 +15,8 @@ const (
 	outboxBytes   = 4 << 20
 	// How often a message is offered. A reason code is a clear no. A connection that breaks at the
 	// message is mostly not the message's fault, but one that breaks it every time must not stand
-	// in the way of all others for ever. A dropped ACK is still in the journal.
+	// in the way of all others for ever. A dropped ACK is still in the journal, for
+	// the server to ask and for the next agent.
 	ackRefusedTries = 5
 	ackBrokenTries  = 20
 	eventTries      = 3
@@ -29,6 +30,7 @@ type outMessage struct {
 	kind      protocol.Kind
 	requestID string // ACKs only
 	payload   json.RawMessage
+	taken     func() // called once the broker has taken it; nil: nobody wants to know
 }
 
 // sendResult is what became of one attempt.
@@ -42,8 +44,8 @@ const (
 )
 
 // outbox delivers ACKs and command output in the order they were put in, across reconnects, until
-// the broker takes them. It lives in memory: what a crash loses is answered again from the journal
-// when the server repeats the command.
+// the broker takes them. It lives in memory: what a crash loses of the answers that matter is put
+// in again from the journal by the next agent.
 type outbox struct {
 	log   *slog.Logger
 	pause time.Duration // before a message is offered again; doubles
@@ -135,6 +137,9 @@ func (o *outbox) Run(ctx context.Context, send func(context.Context, outMessage)
 		giveUp := result != sendTaken && tries >= triesFor(m.kind, result)
 		if giveUp {
 			o.log.Error("a message cannot be delivered, it is dropped", "type", m.kind, "request_id", m.requestID, "tries", tries)
+		}
+		if result == sendTaken && m.taken != nil {
+			m.taken()
 		}
 		if result == sendTaken || giveUp {
 			o.remove(m)

@@ -26,12 +26,14 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 			Version: p.ConfigVersion, TunnelProtocol: p.TunnelProtocol, AWGVersion: p.AWGVersion, ProfileID: g.profileID,
 		})
 	}
-	if t.link(g.iface) != linkAbsent {
-		if !former.Exists() {
-			return outcome{}, errForeign(g.iface)
-		}
+	open, present := t.openOnLocked(g), t.link(g.iface) != linkAbsent
+	if present && !former.Exists() {
+		return outcome{}, errForeign(g.iface)
+	}
+	if present || (open != nil && open.Ran) {
 		c := newChange(requestID, protocol.KindPush, protocol.ActionPush, g, former)
 		c.Ran = true
+		c.inherit(open)
 		return t.commitLocked(ctx, g, c, store)
 	}
 	// Text alone can cut nobody off, and one write cannot be cut short: nothing to undo later.
@@ -40,6 +42,9 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 			return outcome{}, fmt.Errorf("%w; bringing back the former config did not work either: %w", err, undo)
 		}
 		return outcome{rolledBack: true}, fmt.Errorf("%w; the former config is back", err)
+	}
+	if err := t.supersedeLocked(g.iface, ""); err != nil {
+		return outcome{}, err
 	}
 	return outcome{message: fmt.Sprintf("version %d is stored; %s was not running and was not started", p.ConfigVersion, g.iface)}, nil
 }
@@ -66,6 +71,9 @@ func checkPush(p protocol.Push) error {
 // failed completes ack with err's text. Every error that gets here is written for the operator.
 func failed(ack protocol.Ack, err error) protocol.Ack {
 	ack.Status = protocol.AckFailed
-	ack.Message = strings.ReplaceAll(err.Error(), "\n", "; ")
+	ack.Message = oneLine(err)
 	return ack
 }
+
+// oneLine is the text of err without the line breaks of joined errors.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

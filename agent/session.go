@@ -46,7 +46,6 @@ type session struct {
 	backoff   *backoff
 	exec      *executor
 	out       *outbox
-	link      func(string) linkState
 	log       *slog.Logger
 	bootID    string
 
@@ -264,16 +263,20 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 	tick := time.NewTicker(s.heartbeat)
 	defer tick.Stop()
 	for {
-		online, up := true, s.link(s.profile.Node.InterfaceName) == linkUp
-		s.publish(ctx, cm, message(protocol.KindHeartbeat, protocol.Heartbeat{
-			ClientOnline: &online, WGOnline: &up, ClientVersion: buildinfo.Version(), Capabilities: capabilities(),
-		}))
+		up := s.exec.tunnels.Up(s.profile.ID(), s.profile.Node.InterfaceName)
+		s.publish(ctx, cm, message(protocol.KindHeartbeat, heartbeat(up)))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// heartbeat also says what the agent is: the server knows one that was replaced by it.
+func heartbeat(up bool) protocol.Heartbeat {
+	online := true
+	return protocol.Heartbeat{ClientOnline: &online, WGOnline: &up, ClientVersion: buildinfo.Version(), Capabilities: capabilities()}
 }
 
 func (s *session) subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {

@@ -33,11 +33,16 @@ type toolResult struct {
 // group is ended: wg-quick is a script, and killing the script alone would leave its children at
 // work on the interface.
 func runTool(ctx context.Context, limit time.Duration, name string, args ...string) *toolResult {
+	return runToolWith(ctx, nil, limit, name, args...)
+}
+
+// runToolWith is runTool with more environment.
+func runToolWith(ctx context.Context, env []string, limit time.Duration, name string, args ...string) *toolResult {
 	res := &toolResult{stdout: boundedBuffer{limit: maxToolOutput}, stderr: boundedBuffer{limit: maxToolOutput}}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of four constants, args are validated
-	cmd.Stdout, cmd.Stderr, cmd.Env = &res.stdout, &res.stderr, toolEnv()
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of five constants, args are validated
+	cmd.Stdout, cmd.Stderr, cmd.Env = &res.stdout, &res.stderr, append(toolEnv(), env...)
 	ownGroup(cmd)
 	// First politely: wg-quick removes a half-made interface when it is told to end.
 	cmd.Cancel = func() error { return endGroup(cmd.Process, false) }
@@ -54,7 +59,7 @@ func runTool(ctx context.Context, limit time.Duration, name string, args ...stri
 		// Nothing of the group may outlive its time limit. Only here: after a success a
 		// userspace tunnel daemon legitimately stays behind in the group.
 		_ = endGroup(cmd.Process, true)
-		res.err = fmt.Errorf("%s did not end within %s and was stopped", name, limit)
+		res.err = fmt.Errorf("%s did not end within %s and was stopped%s", name, limit, firstComplaint(res.stderr.String()))
 		if errors.Is(ctx.Err(), context.Canceled) {
 			res.err = fmt.Errorf("%s was stopped because the agent ends", name)
 		}
@@ -88,8 +93,11 @@ func toolExists(name string) bool {
 }
 
 func toolPackage(name string) string {
-	if strings.HasPrefix(name, "awg") {
+	switch {
+	case strings.HasPrefix(name, "awg"):
 		return "amneziawg-tools"
+	case name == "ip":
+		return "iproute2"
 	}
 	return "wireguard-tools"
 }
@@ -101,13 +109,42 @@ var (
 	longQuote = regexp.MustCompile("[`'\"][^`'\"]{16,}['\"]")
 )
 
-// complaint is the last a tool said, fit for an ACK: without the commands it echoes, which may
-// hold secrets of PostUp lines, and without anything that could be a key or a config line.
+// complaint is the last a tool said: the cause often stands a line above the summary.
 func complaint(stderr string) string {
+	said := complaints(stderr)
+	return joinComplaints(said[max(0, len(said)-3):], stderr)
+}
+
+// firstComplaint is what a tool said first. It is for one that was stopped, whose last words are about
+// that.
+func firstComplaint(stderr string) string {
+	said := complaints(stderr)
+	return joinComplaints(said[:min(1, len(said))], stderr)
+}
+
+func joinComplaints(said []string, stderr string) string {
+	if len(said) == 0 {
+		return hookNote(stderr)
+	}
+	text := strings.Join(said, "; ")
+	if len(text) > maxToolMessage {
+		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
+	}
+	return ": " + text
+}
+
+// complaints is what a tool said, line by line, fit for an ACK: without the commands it echoes,
+// without anything that could be a key or a config line, and without what hooks of the config print,
+// which may be any secret of the node and cannot be told from the rest but by its place.
+func complaints(stderr string) []string {
 	var said []string
-	for line := range strings.Lines(stderr) {
+	for line := range strings.Lines(toolsOwn(stderr)) {
 		line = printable(line)
-		if line == "" || strings.HasPrefix(line, "[#]") || boxed(line) {
+		if line == "" || boxed(line) {
+			continue
+		}
+		if strings.HasPrefix(line, "[!]") { // the userspace daemon makes up for what failed so far
+			said = nil
 			continue
 		}
 		if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // what follows is a line of the config
@@ -116,15 +153,50 @@ func complaint(stderr string) string {
 		line = longQuote.ReplaceAllString(line, "(not shown)")
 		said = append(said, keyLike.ReplaceAllString(line, "(hidden)"))
 	}
-	if len(said) == 0 {
+	return said
+}
+
+// echoed is what a quick tool says before each command it runs: one of its own, or a hook.
+const echoed = "[#] "
+
+var (
+	// A quick tool runs no others of its own, and none with what means something to a shell. A hook
+	// that looks the same says what the tool might have said.
+	ownWords = regexp.MustCompile(`^(ip|wg|awg|wireguard-go|amneziawg-go|resolvconf|nft|iptables-restore|ip6tables-restore|sysctl) [^;&|<>$()` + "`" + `"'\\]*$`)
+	program  = regexp.MustCompile(`^[a-z0-9_./-]{1,40}$`)
+)
+
+// toolsOwn drops from what a quick tool printed its echoes, and what follows the echo of a hook.
+func toolsOwn(stderr string) string {
+	var own strings.Builder
+	hook := false
+	for line := range strings.Lines(stderr) {
+		if command, ok := strings.CutPrefix(line, echoed); ok {
+			hook = !ownWords.MatchString(strings.TrimSpace(command))
+		} else if !hook {
+			own.WriteString(line)
+		}
+	}
+	return own.String()
+}
+
+// hookNote names the last hook a quick tool ran, for when the tool itself had nothing to complain
+// about; empty when there was none.
+func hookNote(stderr string) string {
+	name := ""
+	for line := range strings.Lines(stderr) {
+		command, ok := strings.CutPrefix(strings.TrimSpace(line), echoed)
+		if !ok || ownWords.MatchString(command) {
+			continue
+		}
+		if name, _, _ = strings.Cut(command, " "); !program.MatchString(name) {
+			name = "a shell command" // its first word may be a value
+		}
+	}
+	if name == "" {
 		return ""
 	}
-	// The cause often stands a line above the summary.
-	text := strings.Join(said[max(0, len(said)-3):], "; ")
-	if len(text) > maxToolMessage {
-		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
-	}
-	return ": " + text
+	return fmt.Sprintf(": it seems that a hook of the config failed or hung (%s); what hooks print is not shown", name)
 }
 
 // boxed tells a line of the frame in which the userspace daemon greets, whatever the outcome.

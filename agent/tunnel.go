@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -41,10 +40,12 @@ type tunnels struct {
 	// link tells the state of an interface; systemLink but in tests.
 	link        func(name string) linkState
 	changeLimit time.Duration // for wg-quick and awg-quick
+	undoLimit   time.Duration // the same, to stop what is taken back
+	forceLimit  time.Duration // for each tool of the last resort
 	showLimit   time.Duration // for wg and awg
 	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
-	// attempts to confirm one or to take it back.
-	confirmLimit, retryPause time.Duration
+	// attempts to confirm one or to take it back, undoPatience how long the answer waits for the latter.
+	confirmLimit, retryPause, undoPatience time.Duration
 
 	// mu serialises what changes an interface or its stored config.
 	mu sync.Mutex
@@ -53,8 +54,9 @@ type tunnels struct {
 func newTunnels(dir string) *tunnels {
 	return &tunnels{
 		configs: configs{dir: dir}, link: systemLink,
-		changeLimit: 25 * time.Second, showLimit: 10 * time.Second,
-		confirmLimit: confirmLimit, retryPause: retryPause,
+		changeLimit: 25 * time.Second, undoLimit: 10 * time.Second,
+		forceLimit: 5 * time.Second, showLimit: 10 * time.Second,
+		confirmLimit: confirmLimit, retryPause: retryPause, undoPatience: undoPatience,
 	}
 }
 
@@ -96,6 +98,14 @@ func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error
 	return t, nil
 }
 
+// withNote adds to a message what else the operator should know.
+func withNote(message, note string) string {
+	if note == "" {
+		return message
+	}
+	return message + "; " + note
+}
+
 // cut makes a value of a message fit for a message back.
 func cut(s string) string { return printable(s[:min(len(s), 40)]) }
 
@@ -108,19 +118,29 @@ func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcom
 	if err != nil {
 		return outcome{}, err
 	}
-	if !stored.Exists() {
+	open := t.openOnLocked(g)
+	if open != nil {
+		stored = open.former()
+	}
+	if !stored.For(g.profileID) {
 		return outcome{}, fmt.Errorf("no config is stored for %s: push the config first", g.iface)
 	}
 	// The switch of protocol is known from the command or, should it not say, from the last start.
 	switched := (g.former != "" && g.former != g.family) ||
 		(g.former == "" && stored.runsAs() != "" && stored.runsAs() != g.family)
 	state := t.link(g.iface)
-	if state == linkUp && (!switched || stored.runsAs() == g.family) {
+	if open == nil && state == linkUp && (!switched || stored.runsAs() == g.family) {
 		return outcome{message: g.iface + " is already running"}, nil
 	}
 	c := newChange(requestID, protocol.KindControl, protocol.ActionStart, g, stored)
 	c.Ran = state == linkUp
+	c.inherit(open)
 	return t.commitLocked(ctx, g, c, func() error {
+		if open != nil {
+			if err := t.configs.Restore(g.iface, stored); err != nil {
+				return err
+			}
+		}
 		t.noteProtocol(g, stored)
 		return nil
 	})
@@ -134,21 +154,48 @@ func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error)
 	if err != nil {
 		return outcome{}, err
 	}
-	if t.link(g.iface) == linkAbsent {
-		return outcome{message: g.iface + " was not running"}, nil
+	message := g.iface + " was not running"
+	if t.link(g.iface) != linkAbsent {
+		if !stored.Exists() {
+			return outcome{}, errForeign(g.iface)
+		}
+		note, err := t.takeDown(ctx, t.changeLimit, g, stored)
+		if err != nil {
+			return outcome{}, err
+		}
+		message = withNote(g.iface+" is stopped", note)
 	}
-	if !stored.Exists() {
-		return outcome{}, errForeign(g.iface)
+	if open := t.openOnLocked(g); open != nil {
+		if err := t.configs.Restore(g.iface, open.former()); err != nil {
+			return outcome{}, fmt.Errorf("%s; the config that is to be taken back is still stored: %w", message, err)
+		}
 	}
-	if err := t.takeDown(ctx, g, stored); err != nil {
-		return outcome{}, err
+	if err := t.supersedeLocked(g.iface, ""); err != nil {
+		return outcome{}, fmt.Errorf("%s, but a change of it is still to be taken back: %w", message, err)
 	}
-	return outcome{message: g.iface + " is stopped"}, nil
+	return outcome{message: message}, nil
 }
 
-// Show runs the plain diagnosis, never its machine-readable form: that one prints keys.
+// Show runs the plain diagnosis, never its machine-readable form: that one prints keys. It shows
+// nothing of another node's tunnel.
 func (t *tunnels) Show(ctx context.Context, g target) *toolResult {
+	stored, err := t.owned(g)
+	if err == nil && stored.Exists() && !stored.For(g.profileID) && t.link(g.iface) != linkAbsent {
+		err = fmt.Errorf("%s still runs the config of a node that was unbound from this machine: stop it, or push this node's config", g.iface)
+	}
+	if err != nil {
+		return &toolResult{err: err}
+	}
 	return runTool(ctx, t.showLimit, g.family, "show", g.iface)
+}
+
+// Up reports whether the interface is up and, as far as is known, the profile's.
+func (t *tunnels) Up(profileID, iface string) bool {
+	stored, err := t.configs.Read(iface)
+	if err == nil && stored.Exists() && !stored.For(profileID) {
+		return false
+	}
+	return t.link(iface) == linkUp
 }
 
 // errForeign: an interface this agent has no config for was not made by it, and wg-quick could
@@ -157,6 +204,8 @@ func errForeign(iface string) error {
 	return fmt.Errorf("%s exists but was not started from a config of this agent: take it down on the node, then try again", iface)
 }
 
+// owned reads what is stored on the interface, which may be what an unbound profile left: the agent
+// knows how to stop and replace that, and brings it back when the push that replaces it fails.
 func (t *tunnels) owned(g target) (storedConfig, error) {
 	stored, err := t.configs.Read(g.iface)
 	if err != nil {
@@ -175,7 +224,7 @@ func (c storedConfig) runsAs() string { return protocol.ToolFamily(c.Meta.Tunnel
 // whose server alone may know of it.
 func (t *tunnels) Stored(profileID, iface string) (storedConfig, error) {
 	stored, err := t.configs.Read(iface)
-	if err != nil || t.configs.Owner(stored, profileID) != "" {
+	if err != nil || !stored.For(profileID) {
 		return storedConfig{}, err
 	}
 	return stored, nil
@@ -203,7 +252,7 @@ func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 }
 
 func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
-	res := runTool(ctx, t.changeLimit, family+"-quick", "up", t.configs.Path(iface))
+	res := t.runQuick(ctx, t.changeLimit, family, "up", t.configs.Path(iface))
 	if res.err != nil {
 		return fmt.Errorf("start %s: %w", iface, res.err)
 	}
@@ -211,29 +260,6 @@ func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
 		return fmt.Errorf("start %s: %s-quick reported success but the interface is not up", iface, family)
 	}
 	return nil
-}
-
-// takeDown removes the interface with the tools of each protocol it may run as, most likely first:
-// the quick tools refuse an interface of the other family without touching it.
-func (t *tunnels) takeDown(ctx context.Context, g target, stored storedConfig) error {
-	var families []string
-	for _, f := range []string{g.former, stored.runsAs(), g.family} {
-		if f != "" && !strings.Contains(" "+strings.Join(families, " ")+" ", " "+f+" ") {
-			families = append(families, f)
-		}
-	}
-	var problems []error
-	for _, family := range families {
-		res := runTool(ctx, t.changeLimit, family+"-quick", "down", t.configs.Path(g.iface))
-		if t.link(g.iface) == linkAbsent {
-			return nil
-		}
-		if res.err == nil {
-			res.err = fmt.Errorf("%s-quick reported success but the interface is still there", family)
-		}
-		problems = append(problems, res.err)
-	}
-	return fmt.Errorf("stop %s: %w", g.iface, errors.Join(problems...))
 }
 
 // toolchain tells which tools exist and their versions. The quick tools are scripts without one.

@@ -35,7 +35,7 @@ func needTool(t *testing.T, ok bool, what string) {
 	}
 }
 
-// inOwnNetwork runs the test again inside a network namespace of its own, so that it cannot
+// inOwnNetwork runs the test again inside namespaces of its own, so that it cannot
 // disturb the machine's interfaces. It reports whether this is that run.
 func inOwnNetwork(t *testing.T) bool {
 	t.Helper()
@@ -46,11 +46,16 @@ func inOwnNetwork(t *testing.T) bool {
 	}
 	if os.Getenv("WFM_TEST_NETNS") != "" {
 		needWireGuard(t)
+		// The userspace daemon's sockets do not belong to the network: another run has the same names.
+		_ = os.MkdirAll("/var/run/wireguard", 0o700)
+		if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "none", "/var/run/wireguard").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 		return true
 	}
-	probe := exec.CommandContext(t.Context(), "unshare", "--net", "true")
+	probe := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", "true")
 	needTool(t, probe.Run() == nil, "the right to make a network namespace")
-	cmd := exec.CommandContext(t.Context(), "unshare", "--net", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "WFM_TEST_NETNS=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,7 @@ type ingressFixture struct {
 	*ingress
 	t    *testing.T
 	dir  string
-	fail error // of every write that concerns a node, while it is set
+	fail atomic.Pointer[error] // of every write that concerns a node, while it is set
 }
 
 // ingressTest runs test in a synctest bubble, so that a time is exactly the one it should be.
@@ -67,8 +68,8 @@ func (f *ingressFixture) open() {
 }
 
 func (f *ingressFixture) witness(tx *store.Tx, n store.Node) error {
-	if f.fail != nil {
-		return f.fail
+	if err := f.fail.Load(); err != nil {
+		return *err
 	}
 	return presence.Witness(presence.DefaultTimes())(tx, n)
 }

@@ -15,8 +15,8 @@ import (
 
 // full has every write fail until the returned function is called.
 func (f *ingressFixture) full() (free func()) {
-	f.fail = store.ErrFull
-	return func() { f.fail = nil }
+	f.fail.Store(&store.ErrFull)
+	return func() { f.fail.Store(nil) }
 }
 
 // state is the node's state as whoever looks is told.

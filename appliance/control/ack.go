@@ -82,7 +82,11 @@ func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 	case cmd.State == store.CommandApplied, cmd.State == store.CommandFailed:
 		return fmt.Sprintf("ignored a repeated ACK (%s)", status)
 	case cmd.State.Ended():
-		return fmt.Sprintf("ignored a late ACK (%s): the command was %s already", status, cmd.State)
+		late := fmt.Sprintf("ignored a late ACK (%s): the command was %s already", status, cmd.State)
+		if cmd.State == store.CommandUnknown && ack.Message != "" { // so this is how it went
+			late += "; the node said: " + ack.Message
+		}
+		return late
 	case cmd.Attempts == 0:
 		return fmt.Sprintf("ignored an ACK (%s) that came before the command was sent", status)
 	case cmd.State != store.CommandSent && ack.Status == protocol.AckAccepted:

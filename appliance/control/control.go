@@ -56,12 +56,23 @@ func (c *Control) timeLimit(a protocol.Action, confirms bool) time.Duration {
 	}
 }
 
+// switches reports whether the start is to change the protocol of a tunnel that may run: for the node
+// that is as much work as a push.
+func switches(cmd store.Command) bool {
+	var p protocol.Control
+	return cmd.Action == protocol.ActionStart && json.Unmarshal(cmd.Payload, &p) == nil &&
+		p.PreviousTunnelProtocol != "" && protocol.ToolFamily(p.PreviousTunnelProtocol) != protocol.ToolFamily(p.TunnelProtocol)
+}
+
 // limitOf is the time limit of the command with the node's agent as it is now.
 func (c *Control) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	n, err := tx.Node(cmd.NodeID)
 	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
 	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)
 	limit := c.timeLimit(cmd.Action, confirms)
+	if confirms && switches(cmd) {
+		limit = c.timeLimit(protocol.ActionPush, confirms)
+	}
 	if err != nil || !confirms || cmd.Kind != protocol.KindControl || cmd.Ack != nil {
 		return limit, err
 	}

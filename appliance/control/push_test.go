@@ -354,6 +354,23 @@ func TestAStopBehindAPushThatIsBeingConfirmedHasTheTimeForBoth(t *testing.T) {
 	})
 }
 
+func TestAStartThatChangesTheProtocolHasTheTimeOfAPush(t *testing.T) {
+	bubble(t, func(_ *testing.T, f *fixture) {
+		f.bindConfirming()
+		f.connect("node_c")
+		f.update(func(tx *store.Tx) error {
+			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelAmneziaWG})
+		})
+		cmd := f.issue("node_c", protocol.ActionStart, false)
+		pass(179 * time.Second)
+		f.want(cmd.RequestID, store.CommandSent, "")
+		pass(time.Second)
+		f.want(cmd.RequestID, store.CommandUnknown, "")
+		f.ackOn("node_c", protocol.KindControlAck, cmd.RequestID, protocol.Ack{Status: protocol.AckFailed, Message: "the tool said no"})
+		f.want(cmd.RequestID, store.CommandUnknown, "the node said: the tool said no")
+	})
+}
+
 func TestAnAgentThatSaysAcceptedHasTheTimeOfOneThatConfirms(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
 		f.connect("node_a")

@@ -1,0 +1,42 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"wfm/protocol"
+)
+
+// orphanMark is the environment variable that tells the processes of one run of a quick tool from
+// all others. Unlike a process id it is never used again.
+const orphanMark = "WFM_AGENT_TOOL"
+
+func orphanPath(dir string) string { return filepath.Join(stateDir(dir), "tool") }
+
+// runQuick runs a quick tool. An agent that is killed takes the tool along (dieWithAgent) but not
+// what the tool has started, like a hook that waits and then changes a route. While the tool runs
+// its mark is on disk, for endOrphans; afterwards whatever it left behind is meant to stay, above
+// all the daemon of a userspace tunnel. t.mu must be held: there is one such tool at a time.
+func (t *tunnels) runQuick(ctx context.Context, limit time.Duration, family, verb, path string) *toolResult {
+	mark := protocol.NewID("tool")
+	// Without it a killed agent leaves an orphan, which is no reason to do nothing.
+	_ = os.WriteFile(orphanPath(t.configs.dir), []byte(mark), 0o600)
+	defer func() { _ = os.Remove(orphanPath(t.configs.dir)) }()
+	return runToolWith(ctx, []string{orphanMark + "=" + mark}, limit, family+"-quick", verb, path)
+}
+
+// endOrphans kills what is left of the quick tool that ran when the former agent was killed, before
+// it changes under the hands of this one what is about to be taken back. It returns how many
+// processes that were. Only Linux can tell them.
+func endOrphans(dir string) int {
+	mark, err := os.ReadFile(orphanPath(dir))
+	if err != nil || !strings.HasPrefix(string(mark), "tool_") {
+		return 0
+	}
+	n := killMarked(orphanMark + "=" + string(mark))
+	_ = os.Remove(orphanPath(dir))
+	return n
+}
