@@ -231,11 +231,12 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 	return nil
 }
 
-// pick is the generation that serves the host.
+// pick is the generation that serves the host: the oldest that may. A client that names none has
+// dialed an address, for which every root may sign.
 func (l *local) pick(host string) *generation {
 	live := *l.served.Load()
 	for _, g := range live {
-		if g.permits(strings.ToLower(host)) {
+		if host != "" && g.permits(strings.ToLower(host)) {
 			return g
 		}
 	}
@@ -246,7 +247,7 @@ func (l *local) pick(host string) *generation {
 }
 
 func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	g := l.pick(hello.ServerName) // none, of a client that dials an address: the oldest, which has them all
+	g := l.pick(hello.ServerName)
 	if g == nil {
 		return nil, store.ErrTLSNotReady
 	}

@@ -159,6 +159,25 @@ func TestAnotherPublicHostCutsOffNoAgentOfTheOld(t *testing.T) {
 	mustConnect(t, k, early, "old.example.org")
 }
 
+func TestRootThatMaySignForAllCutsOffNoAgentThatDialsAnAddress(t *testing.T) {
+	db := openStore(t)
+	k, stop := run(t, Options{Store: db, PublicHost: "wfm.example.org"})
+	early := caCert(t, k, "127.0.0.1")
+	stop()
+	k, _ = run(t, Options{Store: db}) // the public host is taken out, and an admin asks for a bind command
+	if err := k.Cover("agents.lan"); err != nil {
+		t.Fatal(err)
+	}
+	late := caCert(t, k, "agents.lan")
+	if strings.Count(late, "BEGIN CERTIFICATE") != 2 {
+		t.Fatal("there is no second root")
+	}
+	mustConnect(t, k, early, "127.0.0.1")
+	mustConnect(t, k, early, "wfm.example.org")
+	mustConnect(t, k, late, "127.0.0.1")
+	mustConnect(t, k, late, "agents.lan")
+}
+
 func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 	db := openStore(t)
 	k, stop := run(t, Options{Store: db})
