@@ -284,7 +284,8 @@ func (k *Keeper) failed(err error) {
 	k.lastError, k.failedAt = err.Error(), time.Now()
 }
 
-// watch sees what certmagic has renewed by itself, and warns, once a day, of certificates that run out.
+// watch sees what certmagic has renewed by itself, and warns, once a day, of certificates that run
+// out or are not valid yet.
 func (k *Keeper) watch() {
 	var warned time.Time
 	for pause(k.ctx, cmp.Or(k.o.check, time.Minute)) == nil {
@@ -292,7 +293,7 @@ func (k *Keeper) watch() {
 			_ = k.changed() // kept for the status
 		}
 		if w := k.Status().Warning; w != "" && time.Since(warned) > 24*time.Hour {
-			k.log.Warn("a certificate runs out", "warning", w)
+			k.log.Warn("a certificate is not valid for long, or not yet", "warning", w)
 			warned = time.Now()
 		}
 	}

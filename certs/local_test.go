@@ -261,6 +261,43 @@ func TestRootGetsASuccessorLongBeforeItsEnd(t *testing.T) {
 	}
 }
 
+func TestRootOfAClockThatWasAheadIsUsedWhenItIsValidAndNotBefore(t *testing.T) {
+	db := openStore(t)
+	age(t, db, -72*time.Hour)
+	k, _ := run(t, Options{Store: db})
+	mustConnect(t, k, caCert(t, k, "localhost"), "localhost")
+	if s := k.Status(); !strings.Contains(s.Warning, "the clock was ahead") || s.LastError != "" {
+		t.Errorf("status: %+v", s)
+	}
+	all := *k.source.(*local).served.Load()
+	if len(all) != 2 || all[0].number != 1 {
+		t.Fatalf("%d roots", len(all))
+	}
+	for name, tc := range map[string]struct {
+		now   time.Time
+		first int
+	}{
+		"now":                     {time.Now(), 2},
+		"once it is valid":        {time.Now().Add(73 * time.Hour), 1},
+		"while the clock is lost": {time.Unix(0, 0), 1},
+	} {
+		if got := valid(all, tc.now)[0].number; got != tc.first {
+			t.Errorf("%s: root %d serves", name, got)
+		}
+	}
+}
+
+func TestClockThatWasALittleAheadMakesWhatIsValid(t *testing.T) {
+	db := openStore(t)
+	age(t, db, -20*time.Hour)
+	k, _ := run(t, Options{Store: db})
+	if ca := caCert(t, k, "localhost"); strings.Count(ca, "BEGIN CERTIFICATE") != 1 {
+		t.Error("another root was made")
+	} else {
+		mustConnect(t, k, ca, "localhost")
+	}
+}
+
 func TestCertmagicRenewsInTime(t *testing.T) {
 	k, _ := run(t, Options{Store: openStore(t), lifetime: 3 * time.Second, check: 50 * time.Millisecond})
 	ca := caCert(t, k, "localhost")

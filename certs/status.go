@@ -26,12 +26,13 @@ type Status struct {
 	NextRenewal  time.Time     // of the first, or the next attempt at getting one; zero when nothing renews it
 	LastError    string        // empty once it went well again
 	LastErrorAt  time.Time
-	Warning      string // from 14 days before the end of a certificate
+	Warning      string // from 14 days before the end of a certificate, and before its beginning
 }
 
 // Status says how the certificates are. It waits for nothing.
 func (k *Keeper) Status() Status {
 	k.mu.Lock()
+	now := time.Now()
 	s := Status{Issuer: k.o.Issuer, LastError: k.lastError, LastErrorAt: k.failedAt, NextRenewal: k.nextTry}
 	k.mu.Unlock()
 	for _, chain := range k.source.inUse() {
@@ -42,11 +43,15 @@ func (k *Keeper) Status() Status {
 			if k.o.Issuer != IssuerFiles {
 				s.NextRenewal = leaf.NotAfter.Add(-lifetime(leaf) / renewedBefore)
 			}
-			s.Warning = warning(leaf, time.Now())
+			s.Warning = warning(leaf, now)
 		}
 	}
 	for _, root := range k.kept.all() {
 		s.Certificates = append(s.Certificates, describe("root", root))
+		if s.Warning == "" && now.Before(root.NotBefore) {
+			s.Warning = fmt.Sprintf("the root %s is not valid before %s, and not used until then: the clock was ahead when it was made, or is behind now; agents that were bound then have to be bound again",
+				nameOf(root), root.NotBefore.UTC().Format(time.DateTime))
+		}
 	}
 	return s
 }
@@ -54,11 +59,13 @@ func (k *Keeper) Status() Status {
 // renewedBefore is the last part of its life, one in so many, in which certmagic renews a certificate.
 const renewedBefore = 3
 
-// warning is what to say of the leaf's end: from 14 days before it, or from the last sixth of a
-// life so short that this would be always.
+// warning is what to say of the leaf's beginning, and of its end: from 14 days before that, or from
+// the last sixth of a life so short that this would be always.
 func warning(leaf *x509.Certificate, now time.Time) string {
 	left := leaf.NotAfter.Sub(now)
 	switch {
+	case now.Before(leaf.NotBefore):
+		return fmt.Sprintf("the certificate for %s is not valid before %s: see whether the clock is right", nameOf(leaf), leaf.NotBefore.UTC().Format(time.DateTime))
 	case left <= 0:
 		return fmt.Sprintf("the certificate for %s has expired on %s", nameOf(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
 	case left < min(14*24*time.Hour, lifetime(leaf)/6):
