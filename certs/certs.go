@@ -212,17 +212,16 @@ func (k *Keeper) Cover(host string) error {
 	return err
 }
 
-// Fingerprint is the SHA-256, hex, of the own CA's certificate for the host; empty with other
-// issuers, whose certificates machines may trust by themselves.
+// Fingerprint is the SHA-256, hex, of the own CA's root that the host is served with, which outlives
+// the certificates it signs; empty with other issuers, whose certificates machines may trust by
+// themselves.
 func (k *Keeper) Fingerprint(host string) string {
 	l, ok := k.source.(*local)
 	if !ok {
 		return ""
 	}
 	if g := l.pick(host); g != nil {
-		if chain := g.chain(firstName); chain != nil {
-			return describe("server", chain[0]).SHA256
-		}
+		return describe("root", g.root).SHA256
 	}
 	return ""
 }

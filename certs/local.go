@@ -268,7 +268,14 @@ func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	if g == nil {
 		return nil, store.ErrTLSNotReady
 	}
-	return g.getCertificate(hello)
+	c, err := g.getCertificate(hello)
+	if err != nil {
+		return nil, err
+	}
+	// With the root, which an agent that binds knows by its fingerprint only.
+	whole := *c
+	whole.Certificate = append(slices.Clone(c.Certificate), g.root.Raw)
+	return &whole, nil
 }
 
 func (l *local) inUse() [][]*x509.Certificate {

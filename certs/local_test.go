@@ -59,6 +59,7 @@ func connect(t *testing.T, k *Keeper, ca, host string) (*x509.Certificate, error
 	roots.AppendCertsFromPEM([]byte(ca))
 	near, far := net.Pipe()
 	defer near.Close()
+	_ = near.SetDeadline(time.Now().Add(10 * time.Second)) // who refuses writes while the other side does
 	go func() {
 		defer far.Close()
 		_ = tls.Server(far, k.TLSConfig()).HandshakeContext(t.Context())

@@ -20,8 +20,8 @@ type Certificates interface {
 	CACert(host string) (string, error)
 	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert.
 	Cover(host string) error
-	// Fingerprint is the SHA-256, hex, of the certificate that is served for host, if it is one that
-	// machines do not trust by themselves; empty otherwise.
+	// Fingerprint is the SHA-256, hex, of the root that verifies what is served for host, if it is one
+	// that machines do not trust by themselves, and served too; empty otherwise.
 	Fingerprint(host string) string
 	// Renew replaces the certificates now; with newCA under a new root. What is in use stays in use
 	// if that fails.
@@ -171,7 +171,7 @@ func (s *Server) cover(host string) error {
 	return s.opts.Certificates.Cover(s.mqttHost(host))
 }
 
-// pin has the agent trust our own certificate at the address. That it is served there is known if
+// pin has the agent trust our own CA at the address. That it is served there is known if
 // this request has come that way.
 func (s *Server) pin(r *http.Request, address *url.URL) string {
 	if s.opts.Certificates == nil || r.TLS == nil || address.Scheme != "https" || plainHost("https", address.Host) != plainHost("https", r.Host) {

@@ -216,10 +216,13 @@ func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
 	run := func(command string) (string, int) {
 		return apptest.Run(t, apptest.Binary("wfm-agent"), append(strings.Fields(command)[1:], "--dir", n.AgentDir)...)
 	}
-	sum := fingerprint(served(t, strings.TrimPrefix(a.URL, "https://"), "localhost")[0])
+	sum := fingerprint(served(t, strings.TrimPrefix(a.URL, "https://"), "localhost")[1])
 	if !strings.Contains(command, " --cert-sha256 "+sum+" ") {
-		t.Fatal("the bind command does not name the certificate")
+		t.Fatal("the bind command does not name the root")
 	}
+	// It outlives the certificate.
+	a.Must(t, "POST", "/api/v1/system/certificates/renew", map[string]any{"new_ca": true})
+	a.Must(t, "POST", "/api/v1/system/certificates/renew", nil)
 	if out, code := run(strings.Replace(command, sum, strings.Repeat("0", 64), 1)); code == 0 || !strings.Contains(out, "somebody may stand between") {
 		t.Errorf("bind at a server with another certificate: exit code %d: %s", code, out)
 	}
