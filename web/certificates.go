@@ -80,7 +80,17 @@ func (s *Server) tlsService() tlsServiceView {
 	if s.opts.Certificates == nil {
 		return tlsServiceView{Status: "off", Names: []string{}}
 	}
-	return viewTLS(s.opts.Certificates.Status(), time.Now())
+	v := viewTLS(s.opts.Certificates.Status(), time.Now())
+	if v.NotAfter == nil && s.opts.HTTPSPort != 0 && v.Warning == "" {
+		v.Warning = "there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS"
+	}
+	return v
+}
+
+// redirects reports whether HTTP leads to HTTPS. It does not before the first certificate: nobody
+// could follow, and whoever is to mend that would be locked out.
+func (s *Server) redirects() bool {
+	return s.opts.HTTPSPort != 0 && (s.opts.Certificates == nil || !s.opts.Certificates.Status().NotAfter.IsZero())
 }
 
 func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
@@ -188,7 +198,7 @@ func (s *Server) pin(r *http.Request, address *url.URL) string {
 func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if s.opts.HTTPSPort == 0 || secure(r) {
+		if secure(r) || !s.redirects() {
 			return next(c)
 		}
 		if !readOnly(r) {

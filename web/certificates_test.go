@@ -165,6 +165,24 @@ func TestIssuersChallengeIsAnsweredWhateverHostItNames(t *testing.T) {
 	a.call("GET", "/.well-known/acme-challenge/unknown", nil, as("")).fails(404, "NOT_FOUND")
 }
 
+func TestHTTPServesUntilThereIsACertificateForHTTPS(t *testing.T) {
+	c := &certificates{status: web.CertificateStatus{Issuer: "acme", LastError: "nobody is there"}}
+	a := newAPI(t, withTLS(c, func(o *web.Options) { o.HTTPSPort = 8443 })...)
+	var st struct {
+		Services struct{ TLS struct{ Status, Warning string } }
+	}
+	a.get("/api/v1/system/status").ok(&st)
+	if s := st.Services.TLS; s.Status != "error" || !strings.Contains(s.Warning, "without TLS") {
+		t.Errorf("%+v", s)
+	}
+	a.post("/api/v1/configs", object{"name": "office", "tunnel_protocol": "wireguard"}).ok(nil)
+	c.status.NotAfter = time.Now().Add(time.Hour)
+	if r := a.call("GET", "/api/v1/system/status", nil); r.status != 308 {
+		t.Errorf("with a certificate: %d", r.status)
+	}
+	a.post("/api/v1/configs", object{"name": "home"}).fails(403, "HTTPS_REQUIRED")
+}
+
 func TestHTTPLeadsToHTTPS(t *testing.T) {
 	for _, tc := range []struct {
 		origin, host string

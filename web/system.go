@@ -35,6 +35,9 @@ func (s *Server) readyz(c echo.Context) error {
 	if s.opts.MQTTEnabled && !s.brokerStatus().Connected {
 		return c.String(http.StatusServiceUnavailable, "not ready: the MQTT broker does not serve; look at the appliance's log\n")
 	}
+	if tls := s.tlsService(); tls.Status != "off" && tls.NotAfter == nil {
+		return c.String(http.StatusOK, "ready, but without a TLS certificate yet: nobody can connect with TLS; look at the system status\n")
+	}
 	return c.String(http.StatusOK, "ready\n")
 }
 
