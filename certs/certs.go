@@ -200,7 +200,7 @@ func (k *Keeper) CACert(host string) (string, error) {
 }
 
 // Cover has the own CA's certificate cover host too, from now on. Others cover what they cover.
-// Errors: store.ErrTLSNotReady, store.ErrTLSHost.
+// Errors: store.ErrTLSNotReady, store.ErrTLSHost, store.ErrTLSHosts.
 func (k *Keeper) Cover(host string) error {
 	_, err := k.CACert(host)
 	if l, ok := k.source.(*local); ok && errors.Is(err, store.ErrTLSHost) {

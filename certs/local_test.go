@@ -201,7 +201,7 @@ func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := k.Cover("one.more.lan"); !errors.Is(err, store.ErrTLSHost) {
+	if err := k.Cover("one.more.lan"); !errors.Is(err, store.ErrTLSHosts) {
 		t.Errorf("one more than the limit: %v", err)
 	}
 }
