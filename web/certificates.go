@@ -18,7 +18,8 @@ type Certificates interface {
 	// CACert is the PEM of all that a client at host (empty: any) needs to trust. Errors:
 	// store.ErrTLSNotReady, store.ErrTLSHost.
 	CACert(host string) (string, error)
-	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert.
+	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert, and
+	// store.ErrTLSHosts.
 	Cover(host string) error
 	// Fingerprint is the SHA-256, hex, of the root that verifies what is served for host, if it is one
 	// that machines do not trust by themselves, and served too; empty otherwise.
@@ -58,10 +59,17 @@ const renewalTimeout = 80 * time.Second
 
 // renewalError is a renewal that failed, in the words of who refused it: the administrator has to
 // act on them.
-type renewalError struct{ err error }
+type renewalError struct {
+	err  error
+	none bool // in use
+}
 
 func (e *renewalError) Error() string {
-	return "The certificate was not renewed, and the one in use stays: " + strings.Join(strings.Fields(e.err.Error()), " ") + "."
+	what := "The certificate was not renewed, and the one in use stays: "
+	if e.none {
+		what = "There is still no certificate: "
+	}
+	return what + strings.Join(strings.Fields(e.err.Error()), " ") + "."
 }
 func (e *renewalError) Unwrap() error { return e.err }
 
@@ -146,7 +154,7 @@ func (s *Server) renewCertificates(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), renewalTimeout)
 	defer cancel()
 	if err := s.opts.Certificates.Renew(ctx, newCA); err != nil {
-		return &renewalError{err}
+		return &renewalError{err, s.opts.Certificates.Status().NotAfter.IsZero()}
 	}
 	s.log.Info("certificates renewed", "new_ca", newCA, "by", loginOf(c).Username)
 	return s.listCertificates(c)
