@@ -32,7 +32,7 @@ func bindTransport(base *url.URL, fingerprint string) (*http.Transport, error) {
 	t.TLSClientConfig = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection is stricter
-		VerifyConnection: func(s tls.ConnectionState) error { return verifyPinned(s.PeerCertificates, want) },
+		VerifyConnection:   func(s tls.ConnectionState) error { return verifyPinned(s.PeerCertificates, want) },
 	}
 	return t, nil
 }

@@ -205,7 +205,9 @@ func TestHTTPServesUntilThereIsACertificateForHTTPS(t *testing.T) {
 	c := &certificates{status: web.CertificateStatus{Issuer: "acme", LastError: "nobody is there"}}
 	a := newAPI(t, withTLS(c, func(o *web.Options) { o.HTTPSPort = 8443 })...)
 	var st struct {
-		Services struct{ TLS struct{ Status, Warning string } }
+		Services struct {
+			TLS struct{ Status, Warning string }
+		}
 	}
 	a.get("/api/v1/system/status").ok(&st)
 	if s := st.Services.TLS; s.Status != "error" || !strings.Contains(s.Warning, "without TLS") {

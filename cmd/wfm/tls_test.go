@@ -343,7 +343,7 @@ func TestAdviceOfTheCertsCommandCanBeFollowed(t *testing.T) {
 	a := withTLS(t, "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t))
 	token := []string{"WFM_TOKEN=" + a.Token}
 	out, code := apptest.RunEnv(t, token, apptest.Binary("wfm"), "certs", "list", "--server", a.PlainURL())
-	advice := regexp.MustCompile(`at (https://[^/ ]+) only: .*wfm (certs export-ca --server [^ `+"`"+`]+)`).FindStringSubmatch(out)
+	advice := regexp.MustCompile(`at (https://[^/ ]+) only: .*wfm (certs export-ca --server [^ ` + "`" + `]+)`).FindStringSubmatch(out)
 	if code != 1 || advice == nil {
 		t.Fatalf("exit code %d: %s", code, out)
 	}

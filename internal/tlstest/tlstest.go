@@ -2,7 +2,8 @@
 // asks the server for new keys.
 //
 // It owns what such a client sends after the handshake, in TLS 1.3. What it reads, the standard
-// library's connection reads. Enter at [Over].
+// library's connection reads. Enter at [Over], with a connection of [Listen] where a test wants to
+// see at once that nobody reads.
 package tlstest
 
 import (
@@ -128,12 +129,13 @@ type Pipes struct {
 
 // Listen is closed when the test ends.
 func Listen(tb testing.TB) *Pipes {
+	tb.Helper()
 	p := &Pipes{incoming: make(chan net.Conn), closed: make(chan struct{})}
 	tb.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
-// Accept, Close and Addr are what a listener has.
+// Accept waits for Dial.
 func (p *Pipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.incoming:
@@ -143,11 +145,13 @@ func (p *Pipes) Accept() (net.Conn, error) {
 	}
 }
 
+// Close ends Accept; it may be called again.
 func (p *Pipes) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return nil
 }
 
+// Addr is none.
 func (p *Pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 // Dial is the client's side of a new connection.
