@@ -128,6 +128,31 @@ func TestFilesWithoutTheRootWillDoOnceItIsKnown(t *testing.T) {
 	mustConnect(t, k, ca, firstName)
 }
 
+func TestStatusWarnsOfWhatKeepsAgentsFromConnecting(t *testing.T) {
+	s := newSite(t)
+	put(t, s.certFile, s.whole(t, time.Now()))
+	k := s.run(t)
+	caCert(t, k, firstName)
+	if st := k.Status(); st.Warning != "" {
+		t.Errorf("all is well, and it warns: %s", st.Warning)
+	}
+	var err error
+	if s.authority, err = newAuthority(nil, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s.certFile, s.whole(t, time.Now()))
+	if err := k.Renew(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if st := k.Status(); st.Warning != otherRoot {
+		t.Errorf("with another root: %q", st.Warning)
+	}
+	k, _ = run(t, Options{Store: openStore(t), Issuer: IssuerFiles, CertFile: s.certFile, KeyFile: s.keyFile, PublicHost: "no.such.host"})
+	if st := k.Status(); !strings.Contains(st.Warning, "no.such.host") {
+		t.Errorf("with a public host it is not for: %q", st.Warning)
+	}
+}
+
 func TestExpiredFilesAreServedWhenThereIsNothingElse(t *testing.T) {
 	s := newSite(t)
 	put(t, s.certFile, s.whole(t, time.Now().Add(-2*time.Hour)))

@@ -41,7 +41,7 @@ type CertificateStatus struct {
 	NextRenewal  time.Time // or the next attempt; zero: none
 	LastError    string
 	LastErrorAt  time.Time
-	Warning      string // that one runs out
+	Warning      string // that one runs out, or keeps agents from connecting
 }
 
 // Certificate describes one certificate.
