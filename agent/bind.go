@@ -41,7 +41,8 @@ type BindOptions struct {
 	ServerURL string // http:// or https://, a path is kept
 	Token     string // one-time token
 	Hostname  string // empty: the machine's
-	// CertSHA256 is the fingerprint, hex, of the certificate the server has; empty: one the system trusts.
+	// CertSHA256 is the fingerprint, hex, of the certificate the server has or of the CA that signed
+	// it; empty: one the system trusts.
 	CertSHA256 string
 }
 
@@ -201,6 +202,8 @@ func unreachable(ctx context.Context, base *url.URL, err error) error {
 		return fmt.Errorf("the name %q cannot be resolved: check the server address", dns.Name)
 	case errors.Is(err, errOtherCertificate):
 		return errOtherCertificate
+	case errors.Is(err, errPinnedTime):
+		return errPinnedTime
 	case errors.As(err, &op) && op.Op == "dial":
 		return fmt.Errorf("%s cannot be reached (%w): check the address, and that the server runs", base, op.Err)
 	default:

@@ -4,16 +4,19 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
 )
 
-var errOtherCertificate = errors.New("the server's certificate is not the one the bind command names; ask for a new bind command, and if that does not help, somebody may stand between")
+var errOtherCertificate = errors.New("the server's certificate is not of the CA the bind command names; ask for a new bind command, and if that does not help, somebody may stand between")
 
-// bindTransport trusts what the system trusts; with a fingerprint, the server with just that
-// certificate: the bind command comes from who runs the server, and names it.
+var errPinnedTime = errors.New("the server's certificate has expired or is not valid yet; see whether the clocks of this machine and of the server are right")
+
+// bindTransport trusts what the system trusts; with a fingerprint, the server that has just that
+// certificate or one signed by it: the bind command comes from who runs the server, and names it.
 func bindTransport(base *url.URL, fingerprint string) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	if fingerprint == "" {
@@ -29,13 +32,31 @@ func bindTransport(base *url.URL, fingerprint string) (*http.Transport, error) {
 	t.TLSClientConfig = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection is stricter
-		VerifyConnection: func(s tls.ConnectionState) error {
-			got := sha256.Sum256(s.PeerCertificates[0].Raw)
-			if subtle.ConstantTimeCompare(got[:], want) != 1 {
-				return errOtherCertificate
-			}
-			return nil
-		},
+		VerifyConnection:   func(s tls.ConnectionState) error { return verifyPinned(s.PeerCertificates, want) },
 	}
 	return t, nil
+}
+
+// verifyPinned accepts a chain, leaf first, whose leaf is the certificate with the fingerprint or
+// verified by it. Which host the leaf is for does not matter: that CA signs for one server only.
+func verifyPinned(chain []*x509.Certificate, fingerprint []byte) error {
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	for i, c := range chain {
+		got := sha256.Sum256(c.Raw)
+		switch pinned := subtle.ConstantTimeCompare(got[:], fingerprint) == 1; {
+		case pinned && i == 0:
+			return nil
+		case pinned:
+			roots.AddCert(c)
+		default:
+			between.AddCert(c)
+		}
+	}
+	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between}); err != nil {
+		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+			return errPinnedTime
+		}
+		return errOtherCertificate
+	}
+	return nil
 }

@@ -321,6 +321,9 @@ func (a *Appliance) Start() error {
 	}
 	go serve(a.httpSocket)
 	if a.httpsSocket != nil {
+		if a.certs.Status().NotAfter.IsZero() {
+			a.log.Warn("there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS, logins too")
+		}
 		go serve(tls.NewListener(a.httpsSocket, a.certs.TLSConfig()))
 	}
 	a.onStop("web", a.web.Shutdown)

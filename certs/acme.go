@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
+	"net/http"
 	"strings"
 	"time"
 
@@ -104,7 +104,7 @@ func (a *acmeSource) givenRoots() ([]*x509.Certificate, error) {
 	if a.caFile == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(a.caFile)
+	text, err := readFile(a.caFile)
 	if err != nil {
 		return nil, fmt.Errorf("read WFM_ACME_CA_FILE: %w", err)
 	}
@@ -138,6 +138,9 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 			return
 		}
 		wait := retryIn(attempts)
+		if limited(err) {
+			wait = longestRetry
+		}
 		attempts++
 		if ctx.Err() == nil {
 			a.keeper.log.Warn("there is no certificate yet, will try again", "name", name, "retry_in", wait, "err", err)
@@ -151,19 +154,30 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 	}
 }
 
+const longestRetry = time.Hour
+
 // retryIn is the pause after so many failures before this one.
 func retryIn(failures int) time.Duration {
-	return min(5*time.Second<<min(failures, 10), time.Hour)
+	return min(5*time.Second<<min(failures, 10), longestRetry)
+}
+
+// limited reports whether the issuer has had enough of us. For how long, in Retry-After, certmagic
+// does not tell.
+func limited(err error) bool {
+	problem, ok := errors.AsType[acme.Problem](err)
+	return ok && (problem.Type == acme.ProblemTypeRateLimited || problem.Status == http.StatusTooManyRequests) ||
+		strings.Contains(err.Error(), "HTTP 429")
 }
 
 func (a *acmeSource) roots() ([]*x509.Certificate, error) {
-	given, err := a.givenRoots()
-	if err != nil {
-		return nil, err
-	}
+	given, unread := a.givenRoots()
+	given = merge(given, a.keeper.kept.all())
 	var all []*x509.Certificate
 	for _, chain := range a.inUse() {
 		roots := rootsOf(chain, given)
+		if roots == nil && unread != nil {
+			return nil, fmt.Errorf("%w: %w", store.ErrTLSNotReady, unread)
+		}
 		if roots == nil {
 			return nil, fmt.Errorf("%w: the root of the certificate for %s, issued by %q, is not known; put it into WFM_ACME_CA_FILE",
 				store.ErrTLSNotReady, nameOf(chain[0]), chain[len(chain)-1].Issuer.CommonName)

@@ -18,8 +18,9 @@ import (
 
 const (
 	authorityLifetime = 10 * 365 * 24 * time.Hour
-	// clockSkew is how far behind a node's clock may be when a certificate is new.
-	clockSkew = time.Hour
+	// clockSkew is how far behind a node's clock may be when a certificate is new, and how far ahead
+	// ours when it makes one.
+	clockSkew = 24 * time.Hour
 )
 
 // authority is a CA certificate and its key.

@@ -79,6 +79,7 @@ type Keeper struct {
 
 	mu        sync.Mutex
 	verified  [][]*x509.Certificate // chains whose roots are kept
+	otherRoot bool                  // one has come since the start
 	lastError string
 	failedAt  time.Time
 	nextTry   time.Time // while there is no certificate
@@ -188,7 +189,7 @@ func (k *Keeper) CACert(host string) (string, error) {
 	if len(chains) == 0 {
 		return "", store.ErrTLSNotReady
 	}
-	if host != "" && !slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return c[0].VerifyHostname(host) == nil }) {
+	if host != "" && !covered(chains, host) {
 		return "", store.ErrTLSHost
 	}
 	if !k.isVerified(chains) {
@@ -200,7 +201,7 @@ func (k *Keeper) CACert(host string) (string, error) {
 }
 
 // Cover has the own CA's certificate cover host too, from now on. Others cover what they cover.
-// Errors: store.ErrTLSNotReady, store.ErrTLSHost.
+// Errors: store.ErrTLSNotReady, store.ErrTLSHost, store.ErrTLSHosts.
 func (k *Keeper) Cover(host string) error {
 	_, err := k.CACert(host)
 	if l, ok := k.source.(*local); ok && errors.Is(err, store.ErrTLSHost) {
@@ -212,17 +213,16 @@ func (k *Keeper) Cover(host string) error {
 	return err
 }
 
-// Fingerprint is the SHA-256, hex, of the own CA's certificate for the host; empty with other
-// issuers, whose certificates machines may trust by themselves.
+// Fingerprint is the SHA-256, hex, of the own CA's root that the host is served with, which outlives
+// the certificates it signs; empty with other issuers, whose certificates machines may trust by
+// themselves.
 func (k *Keeper) Fingerprint(host string) string {
 	l, ok := k.source.(*local)
 	if !ok {
 		return ""
 	}
 	if g := l.pick(host); g != nil {
-		if chain := g.chain(firstName); chain != nil {
-			return describe("server", chain[0]).SHA256
-		}
+		return describe("root", g.root).SHA256
 	}
 	return ""
 }
@@ -256,13 +256,13 @@ func (k *Keeper) changed() error {
 		k.failed(err)
 		return err
 	}
-	if len(before) > 0 && !slices.ContainsFunc(present, func(c *x509.Certificate) bool { return slices.ContainsFunc(before, c.Equal) }) {
-		k.log.Error("the certificate has another root than before: agents bound before today do not trust it; bind them again",
-			"root", present[0].Subject.CommonName)
+	other := len(before) > 0 && !slices.ContainsFunc(present, func(c *x509.Certificate) bool { return slices.ContainsFunc(before, c.Equal) })
+	if other {
+		k.log.Error(otherRoot, "root", present[0].Subject.CommonName)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.verified = chains
+	k.verified, k.otherRoot = chains, k.otherRoot || other
 	k.lastError, k.failedAt, k.nextTry = "", time.Time{}, time.Time{}
 	return nil
 }
@@ -284,7 +284,7 @@ func (k *Keeper) failed(err error) {
 	k.lastError, k.failedAt = err.Error(), time.Now()
 }
 
-// watch sees what certmagic has renewed by itself, and warns, once a day, of certificates that run out.
+// watch sees what certmagic has renewed by itself, and tells, once a day, what the status warns of.
 func (k *Keeper) watch() {
 	var warned time.Time
 	for pause(k.ctx, cmp.Or(k.o.check, time.Minute)) == nil {
@@ -292,7 +292,7 @@ func (k *Keeper) watch() {
 			_ = k.changed() // kept for the status
 		}
 		if w := k.Status().Warning; w != "" && time.Since(warned) > 24*time.Hour {
-			k.log.Warn("a certificate runs out", "warning", w)
+			k.log.Warn("the certificates need attention", "warning", w)
 			warned = time.Now()
 		}
 	}

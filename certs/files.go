@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +70,7 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	defer f.mu.Unlock()
 	var text [2][]byte
 	for i, name := range []string{f.certFile, f.keyFile} {
-		if text[i], err = os.ReadFile(name); err != nil {
+		if text[i], err = readFile(name); err != nil {
 			text[i] = nil
 			err = fmt.Errorf("read the certificate files: %w", err)
 			break
@@ -85,6 +86,11 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	pair, err := decodePair(text[0], text[1])
 	if err != nil {
 		return false, fmt.Errorf("%s and %s: %w", f.certFile, f.keyFile, err)
+	}
+	if old := f.served.Load(); old != nil && old.wrongTime() == nil {
+		if err := pair.wrongTime(); err != nil {
+			return false, fmt.Errorf("%s: %w", f.certFile, err)
+		}
 	}
 	if info, err := os.Stat(f.keyFile); err == nil && info.Mode().Perm()&0o077 != 0 && !f.warned {
 		f.warned = true
@@ -103,7 +109,40 @@ func decodePair(certificate, key []byte) (*filePair, error) {
 	if err != nil {
 		return nil, err
 	}
+	if uses := chain[0].ExtKeyUsage; len(uses) > 0 && !slices.Contains(uses, x509.ExtKeyUsageServerAuth) && !slices.Contains(uses, x509.ExtKeyUsageAny) {
+		return nil, errors.New("the certificate is not for a server: its extended key usage lacks serverAuth")
+	}
 	return &filePair{pair, chain}, nil
+}
+
+// wrongTime is an error outside of the certificate's life. At the start such a one is better than
+// none: agents say what is wrong with it.
+func (p *filePair) wrongTime() error {
+	leaf, now := p.chain[0], time.Now()
+	switch {
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.UTC().Format(time.DateTime))
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("the certificate is not valid before %s", leaf.NotBefore.UTC().Format(time.DateTime))
+	}
+	return nil
+}
+
+// maxFile bounds what is read of a file of certificates, bytes.
+const maxFile = 1 << 20
+
+// readFile reads a file that the settings name. One that is no file, a pipe say, might never end.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", name)
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+	}
+	return os.ReadFile(name)
 }
 
 func (f *files) getCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -125,7 +164,7 @@ func (f *files) roots() ([]*x509.Certificate, error) {
 	if p == nil {
 		return nil, store.ErrTLSNotReady
 	}
-	roots := rootsOf(p.chain, nil)
+	roots := rootsOf(p.chain, f.keeper.kept.all())
 	if roots == nil {
 		return nil, fmt.Errorf("%w: the root of the certificate, issued by %q, is not known; append it to WFM_TLS_CERT_FILE",
 			store.ErrTLSNotReady, p.chain[len(p.chain)-1].Issuer.CommonName)

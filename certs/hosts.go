@@ -81,8 +81,11 @@ func (l *local) note(host string) error {
 	if slices.Contains(l.learned, host) {
 		return nil
 	}
-	if !isHost(host) || len(l.learned) >= maxLearned {
+	if !isHost(host) {
 		return store.ErrTLSHost
+	}
+	if len(l.learned) >= maxLearned {
+		return store.ErrTLSHosts
 	}
 	learned := append(slices.Clone(l.learned), host)
 	text, err := json.Marshal(learned)

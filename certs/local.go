@@ -20,6 +20,10 @@ import (
 	"wfm/store"
 )
 
+// epoch is before any root of ours. A clock that shows less was lost with the power, and says
+// nothing of what is valid.
+var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
 const (
 	// firstName is in every certificate of the own CA, and what certmagic knows it by.
 	firstName = "localhost"
@@ -143,8 +147,9 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 	defer l.mu.Unlock()
 	now, hosts := time.Now(), l.hosts()
 	live := l.retire(now)
-	if n := len(live); newRoot || n == 0 || live[n-1].root.NotAfter.Sub(now) < rolloverBefore ||
-		slices.ContainsFunc(l.told(), func(h string) bool { return !live[n-1].permits(h) }) {
+	usable := valid(live, now)
+	if n := len(usable); newRoot || n == 0 || usable[n-1].root.NotAfter.Sub(now) < rolloverBefore ||
+		slices.ContainsFunc(l.told(), func(h string) bool { return !usable[n-1].permits(h) }) {
 		g, err := l.makeGeneration(hosts, now)
 		if err != nil {
 			return err
@@ -159,6 +164,15 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 		}
 	}
 	return nil
+}
+
+// valid leaves out roots that are not valid yet, which a clock that was ahead has made. When they
+// are, they serve again, first: agents of that time know no other, and those bound since know all.
+func valid(all []*generation, now time.Time) []*generation {
+	if now.Before(epoch) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(g *generation) bool { return now.Before(g.root.NotBefore) })
 }
 
 // retire leaves out roots that are at their end, if there is a newer one.
@@ -223,6 +237,9 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 	if chain == nil {
 		return store.ErrTLSNotReady
 	}
+	if now := time.Now(); now.Before(chain[0].NotBefore) && now.After(epoch) { // the clock was ahead
+		return g.renew(ctx, firstName)
+	}
 	for _, h := range hosts {
 		if g.permits(h) && chain[0].VerifyHostname(h) != nil {
 			return g.renew(ctx, firstName)
@@ -231,11 +248,12 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 	return nil
 }
 
-// pick is the generation that serves the host.
+// pick is the generation that serves the host: the oldest that may. A client that names none has
+// dialed an address, for which every root may sign.
 func (l *local) pick(host string) *generation {
-	live := *l.served.Load()
+	live := valid(*l.served.Load(), time.Now())
 	for _, g := range live {
-		if g.permits(strings.ToLower(host)) {
+		if host != "" && g.permits(strings.ToLower(host)) {
 			return g
 		}
 	}
@@ -246,11 +264,18 @@ func (l *local) pick(host string) *generation {
 }
 
 func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	g := l.pick(hello.ServerName) // none, of a client that dials an address: the oldest, which has them all
+	g := l.pick(hello.ServerName)
 	if g == nil {
 		return nil, store.ErrTLSNotReady
 	}
-	return g.getCertificate(hello)
+	c, err := g.getCertificate(hello)
+	if err != nil {
+		return nil, err
+	}
+	// With the root, which an agent that binds knows by its fingerprint only.
+	whole := *c
+	whole.Certificate = append(slices.Clone(c.Certificate), g.root.Raw)
+	return &whole, nil
 }
 
 func (l *local) inUse() [][]*x509.Certificate {

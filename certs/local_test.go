@@ -59,6 +59,7 @@ func connect(t *testing.T, k *Keeper, ca, host string) (*x509.Certificate, error
 	roots.AppendCertsFromPEM([]byte(ca))
 	near, far := net.Pipe()
 	defer near.Close()
+	_ = near.SetDeadline(time.Now().Add(10 * time.Second)) // who refuses writes while the other side does
 	go func() {
 		defer far.Close()
 		_ = tls.Server(far, k.TLSConfig()).HandshakeContext(t.Context())
@@ -159,6 +160,25 @@ func TestAnotherPublicHostCutsOffNoAgentOfTheOld(t *testing.T) {
 	mustConnect(t, k, early, "old.example.org")
 }
 
+func TestRootThatMaySignForAllCutsOffNoAgentThatDialsAnAddress(t *testing.T) {
+	db := openStore(t)
+	k, stop := run(t, Options{Store: db, PublicHost: "wfm.example.org"})
+	early := caCert(t, k, "127.0.0.1")
+	stop()
+	k, _ = run(t, Options{Store: db}) // the public host is taken out, and an admin asks for a bind command
+	if err := k.Cover("agents.lan"); err != nil {
+		t.Fatal(err)
+	}
+	late := caCert(t, k, "agents.lan")
+	if strings.Count(late, "BEGIN CERTIFICATE") != 2 {
+		t.Fatal("there is no second root")
+	}
+	mustConnect(t, k, early, "127.0.0.1")
+	mustConnect(t, k, early, "wfm.example.org")
+	mustConnect(t, k, late, "127.0.0.1")
+	mustConnect(t, k, late, "agents.lan")
+}
+
 func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 	db := openStore(t)
 	k, stop := run(t, Options{Store: db})
@@ -181,7 +201,7 @@ func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := k.Cover("one.more.lan"); !errors.Is(err, store.ErrTLSHost) {
+	if err := k.Cover("one.more.lan"); !errors.Is(err, store.ErrTLSHosts) {
 		t.Errorf("one more than the limit: %v", err)
 	}
 }
@@ -239,6 +259,43 @@ func TestRootGetsASuccessorLongBeforeItsEnd(t *testing.T) {
 				t.Errorf("served by CA %d until %v, which ends %v", first.number, leaf.NotAfter, first.root.NotAfter)
 			}
 		})
+	}
+}
+
+func TestRootOfAClockThatWasAheadIsUsedWhenItIsValidAndNotBefore(t *testing.T) {
+	db := openStore(t)
+	age(t, db, -72*time.Hour)
+	k, _ := run(t, Options{Store: db})
+	mustConnect(t, k, caCert(t, k, "localhost"), "localhost")
+	if s := k.Status(); !strings.Contains(s.Warning, "the clock was ahead") || s.LastError != "" {
+		t.Errorf("status: %+v", s)
+	}
+	all := *k.source.(*local).served.Load()
+	if len(all) != 2 || all[0].number != 1 {
+		t.Fatalf("%d roots", len(all))
+	}
+	for name, tc := range map[string]struct {
+		now   time.Time
+		first int
+	}{
+		"now":                     {time.Now(), 2},
+		"once it is valid":        {time.Now().Add(73 * time.Hour), 1},
+		"while the clock is lost": {time.Unix(0, 0), 1},
+	} {
+		if got := valid(all, tc.now)[0].number; got != tc.first {
+			t.Errorf("%s: root %d serves", name, got)
+		}
+	}
+}
+
+func TestClockThatWasALittleAheadMakesWhatIsValid(t *testing.T) {
+	db := openStore(t)
+	age(t, db, -20*time.Hour)
+	k, _ := run(t, Options{Store: db})
+	if ca := caCert(t, k, "localhost"); strings.Count(ca, "BEGIN CERTIFICATE") != 1 {
+		t.Error("another root was made")
+	} else {
+		mustConnect(t, k, ca, "localhost")
 	}
 }
 

@@ -57,6 +57,8 @@ func rootsOf(chain, given []*x509.Certificate) []*x509.Certificate {
 	at := time.Now()
 	if end := chain[0].NotAfter; at.After(end) {
 		at = end // that it has expired is said elsewhere
+	} else if begin := chain[0].NotBefore; at.Before(begin) {
+		at = begin // likewise
 	}
 	system, _ := x509.SystemCertPool()
 	for _, pool := range []*x509.CertPool{own, system} {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -26,15 +27,18 @@ type Status struct {
 	NextRenewal  time.Time     // of the first, or the next attempt at getting one; zero when nothing renews it
 	LastError    string        // empty once it went well again
 	LastErrorAt  time.Time
-	Warning      string // from 14 days before the end of a certificate
+	Warning      string // before a certificate's end (14 days) or beginning, and of who cannot connect
 }
 
 // Status says how the certificates are. It waits for nothing.
 func (k *Keeper) Status() Status {
+	now := time.Now()
 	k.mu.Lock()
+	other := k.otherRoot
 	s := Status{Issuer: k.o.Issuer, LastError: k.lastError, LastErrorAt: k.failedAt, NextRenewal: k.nextTry}
 	k.mu.Unlock()
-	for _, chain := range k.source.inUse() {
+	chains := k.source.inUse()
+	for _, chain := range chains {
 		leaf := chain[0]
 		s.Certificates = append(s.Certificates, describe("server", leaf))
 		if s.NotAfter.IsZero() || leaf.NotAfter.Before(s.NotAfter) {
@@ -42,23 +46,44 @@ func (k *Keeper) Status() Status {
 			if k.o.Issuer != IssuerFiles {
 				s.NextRenewal = leaf.NotAfter.Add(-lifetime(leaf) / renewedBefore)
 			}
-			s.Warning = warning(leaf, time.Now())
+			s.Warning = warning(leaf, now)
 		}
+	}
+	switch host := k.o.PublicHost; {
+	case s.Warning != "":
+	case host != "" && len(chains) > 0 && !covered(chains, host):
+		s.Warning = fmt.Sprintf("no certificate is for %s, which agents are told: none can be bound; get one that is, or change WFM_MQTT_PUBLIC_HOST", host)
+	case other:
+		s.Warning = otherRoot
 	}
 	for _, root := range k.kept.all() {
 		s.Certificates = append(s.Certificates, describe("root", root))
+		if s.Warning == "" && now.Before(root.NotBefore) {
+			s.Warning = fmt.Sprintf("the root %s is not valid before %s, and not used until then: the clock was ahead when it was made, or is behind now; agents that were bound then have to be bound again",
+				nameOf(root), root.NotBefore.UTC().Format(time.DateTime))
+		}
 	}
 	return s
+}
+
+// otherRoot is what to say when agents that were bound before cannot connect any more.
+const otherRoot = "the certificate has another root than before: agents bound before do not trust it; bind them again"
+
+// covered reports whether one of the chains is for the host.
+func covered(chains [][]*x509.Certificate, host string) bool {
+	return slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return c[0].VerifyHostname(host) == nil })
 }
 
 // renewedBefore is the last part of its life, one in so many, in which certmagic renews a certificate.
 const renewedBefore = 3
 
-// warning is what to say of the leaf's end: from 14 days before it, or from the last sixth of a
-// life so short that this would be always.
+// warning is what to say of the leaf's beginning, and of its end: from 14 days before that, or from
+// the last sixth of a life so short that this would be always.
 func warning(leaf *x509.Certificate, now time.Time) string {
 	left := leaf.NotAfter.Sub(now)
 	switch {
+	case now.Before(leaf.NotBefore):
+		return fmt.Sprintf("the certificate for %s is not valid before %s: see whether the clock is right", nameOf(leaf), leaf.NotBefore.UTC().Format(time.DateTime))
 	case left <= 0:
 		return fmt.Sprintf("the certificate for %s has expired on %s", nameOf(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
 	case left < min(14*24*time.Hour, lifetime(leaf)/6):

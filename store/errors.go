@@ -111,6 +111,8 @@ var (
 	ErrTLSNotReady = errors.New("there is no TLS certificate yet")
 	// ErrTLSHost is returned for a host that no certificate is for.
 	ErrTLSHost = errors.New("the TLS certificate is not for this host")
+	// ErrTLSHosts is returned for one host more than a certificate may be for.
+	ErrTLSHosts = errors.New("the TLS certificate is for too many hosts already")
 )
 
 // diskError gives the errors of bbolt and the system that an operator can act on one of our

@@ -18,10 +18,11 @@ type Certificates interface {
 	// CACert is the PEM of all that a client at host (empty: any) needs to trust. Errors:
 	// store.ErrTLSNotReady, store.ErrTLSHost.
 	CACert(host string) (string, error)
-	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert.
+	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert, and
+	// store.ErrTLSHosts.
 	Cover(host string) error
-	// Fingerprint is the SHA-256, hex, of the certificate that is served for host, if it is one that
-	// machines do not trust by themselves; empty otherwise.
+	// Fingerprint is the SHA-256, hex, of the root that verifies what is served for host, if it is one
+	// that machines do not trust by themselves, and served too; empty otherwise.
 	Fingerprint(host string) string
 	// Renew replaces the certificates now; with newCA under a new root. What is in use stays in use
 	// if that fails.
@@ -40,7 +41,7 @@ type CertificateStatus struct {
 	NextRenewal  time.Time // or the next attempt; zero: none
 	LastError    string
 	LastErrorAt  time.Time
-	Warning      string // that one runs out
+	Warning      string // that one runs out, or keeps agents from connecting
 }
 
 // Certificate describes one certificate.
@@ -58,10 +59,17 @@ const renewalTimeout = 80 * time.Second
 
 // renewalError is a renewal that failed, in the words of who refused it: the administrator has to
 // act on them.
-type renewalError struct{ err error }
+type renewalError struct {
+	err  error
+	none bool // in use
+}
 
 func (e *renewalError) Error() string {
-	return "The certificate was not renewed, and the one in use stays: " + strings.Join(strings.Fields(e.err.Error()), " ") + "."
+	what := "The certificate was not renewed, and the one in use stays: "
+	if e.none {
+		what = "There is still no certificate: "
+	}
+	return what + strings.Join(strings.Fields(e.err.Error()), " ") + "."
 }
 func (e *renewalError) Unwrap() error { return e.err }
 
@@ -80,7 +88,17 @@ func (s *Server) tlsService() tlsServiceView {
 	if s.opts.Certificates == nil {
 		return tlsServiceView{Status: "off", Names: []string{}}
 	}
-	return viewTLS(s.opts.Certificates.Status(), time.Now())
+	v := viewTLS(s.opts.Certificates.Status(), time.Now())
+	if v.NotAfter == nil && s.opts.HTTPSPort != 0 && v.Warning == "" {
+		v.Warning = "there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS"
+	}
+	return v
+}
+
+// redirects reports whether HTTP leads to HTTPS. It does not before the first certificate: nobody
+// could follow, and whoever is to mend that would be locked out.
+func (s *Server) redirects() bool {
+	return s.opts.HTTPSPort != 0 && (s.opts.Certificates == nil || !s.opts.Certificates.Status().NotAfter.IsZero())
 }
 
 func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
@@ -136,7 +154,7 @@ func (s *Server) renewCertificates(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), renewalTimeout)
 	defer cancel()
 	if err := s.opts.Certificates.Renew(ctx, newCA); err != nil {
-		return &renewalError{err}
+		return &renewalError{err, s.opts.Certificates.Status().NotAfter.IsZero()}
 	}
 	s.log.Info("certificates renewed", "new_ca", newCA, "by", loginOf(c).Username)
 	return s.listCertificates(c)
@@ -171,7 +189,7 @@ func (s *Server) cover(host string) error {
 	return s.opts.Certificates.Cover(s.mqttHost(host))
 }
 
-// pin has the agent trust our own certificate at the address. That it is served there is known if
+// pin has the agent trust our own CA at the address. That it is served there is known if
 // this request has come that way.
 func (s *Server) pin(r *http.Request, address *url.URL) string {
 	if s.opts.Certificates == nil || r.TLS == nil || address.Scheme != "https" || plainHost("https", address.Host) != plainHost("https", r.Host) {
@@ -188,7 +206,7 @@ func (s *Server) pin(r *http.Request, address *url.URL) string {
 func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if s.opts.HTTPSPort == 0 || secure(r) {
+		if secure(r) || !s.redirects() {
 			return next(c)
 		}
 		if !readOnly(r) {

@@ -4,12 +4,17 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -110,6 +115,9 @@ func TestCertificatesAreShownAndRenewed(t *testing.T) {
 	if v.Status != "ok" || v.Issuer != "local" || len(v.Names) != 1 || !v.NotAfter.Equal(end) || len(v.Certificates) != 2 {
 		t.Errorf("%+v", v)
 	}
+	if want := fmt.Sprintf("wfm_tls_certificate_expiry_seconds %d\n", end.Unix()); !strings.Contains(a.get("/metrics").body, want) {
+		t.Errorf("the metrics lack %s", want)
+	}
 	for want, change := range map[string]func(*web.CertificateStatus){
 		"warning": func(s *web.CertificateStatus) { s.Warning = "it ends" },
 		"pending": func(s *web.CertificateStatus) { *s = web.CertificateStatus{} },
@@ -133,6 +141,11 @@ func TestCertificatesAreShownAndRenewed(t *testing.T) {
 	}
 	a.post("/api/v1/system/certificates/renew", object{"new_ca": "yes"}).invalid("new_ca")
 	c.err = errors.New("the issuer\nrefuses")
+	c.status.NotAfter = time.Time{}
+	if r := a.post("/api/v1/system/certificates/renew", nil).fails(502, "CERTIFICATE_RENEWAL_FAILED"); !strings.Contains(r.Error.Message, "still no certificate") {
+		t.Errorf("message without a certificate: %q", r.Error.Message)
+	}
+	c.status.NotAfter = end
 	if r := a.post("/api/v1/system/certificates/renew", nil).fails(502, "CERTIFICATE_RENEWAL_FAILED"); !strings.Contains(r.Error.Message, "the issuer refuses.") {
 		t.Errorf("message: %q", r.Error.Message)
 	}
@@ -146,6 +159,29 @@ func TestCertificatesAreShownAndRenewed(t *testing.T) {
 	}
 	if r := a.call("GET", "/api/v1/system/ca.pem", nil, as("")); r.status != 200 || r.body != "the CA" {
 		t.Errorf("ca.pem: %d %s", r.status, r.body)
+	}
+}
+
+func TestFailedHandshakesDoNotFloodTheLog(t *testing.T) {
+	var out lockedBuffer
+	s := web.New(web.Options{Store: openStore(t, 0), Presence: presence, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.Serve(tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12})) }()
+	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	for range 3 * floodlog.PerMinute {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte("this is no ClientHello"))
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}
+	if n := strings.Count(out.String(), "TLS handshake error"); n == 0 || n > 2*floodlog.PerMinute { // two, when the minute has just ended
+		t.Errorf("%d lines of %d handshakes", n, 3*floodlog.PerMinute)
 	}
 }
 
@@ -163,6 +199,26 @@ func TestIssuersChallengeIsAnsweredWhateverHostItNames(t *testing.T) {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 	a.call("GET", "/.well-known/acme-challenge/unknown", nil, as("")).fails(404, "NOT_FOUND")
+}
+
+func TestHTTPServesUntilThereIsACertificateForHTTPS(t *testing.T) {
+	c := &certificates{status: web.CertificateStatus{Issuer: "acme", LastError: "nobody is there"}}
+	a := newAPI(t, withTLS(c, func(o *web.Options) { o.HTTPSPort = 8443 })...)
+	var st struct {
+		Services struct {
+			TLS struct{ Status, Warning string }
+		}
+	}
+	a.get("/api/v1/system/status").ok(&st)
+	if s := st.Services.TLS; s.Status != "error" || !strings.Contains(s.Warning, "without TLS") {
+		t.Errorf("%+v", s)
+	}
+	a.post("/api/v1/configs", object{"name": "office", "tunnel_protocol": "wireguard"}).ok(nil)
+	c.status.NotAfter = time.Now().Add(time.Hour)
+	if r := a.call("GET", "/api/v1/system/status", nil); r.status != 308 {
+		t.Errorf("with a certificate: %d", r.status)
+	}
+	a.post("/api/v1/configs", object{"name": "home"}).fails(403, "HTTPS_REQUIRED")
 }
 
 func TestHTTPLeadsToHTTPS(t *testing.T) {

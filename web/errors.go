@@ -136,6 +136,7 @@ var answers = []struct {
 
 	{store.ErrTLSNotReady, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.", nil}},
 	{store.ErrTLSHost, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is not for the host name this was sent to. Use a name it is for: ask for the bind command at the address agents use, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
+	{store.ErrTLSHosts, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is for 64 learnt hosts already, and for no more: ask for the bind command at one of those, or have WFM_MQTT_PUBLIC_HOST set, which is always among them.", nil}},
 	{errTLSOff, answer{409, "TLS_DISABLED", "Nothing is served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true or WFM_HTTPS_ADDR.", nil}},
 	{errHTTPSRequired, answer{403, "HTTPS_REQUIRED", "This appliance takes no changes without TLS; send the request to its https:// address. If it held a password or token, that was seen by all on the way: change it.", nil}},
 

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -188,10 +191,20 @@ func New(o Options) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(connectionLog{slog.New(floodlog.New(o.Logger.Handler()))}, "", 0),
 	}
 	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	return s
+}
+
+// connectionLog takes what net/http says of connections. Strangers decide how often it does, and
+// each time it names another address: so its words are no message of their own.
+type connectionLog struct{ log *slog.Logger }
+
+// Write logs one report.
+func (l connectionLog) Write(p []byte) (int, error) {
+	l.log.Warn("trouble with an HTTP connection", "report", strings.TrimSpace(string(p)))
+	return len(p), nil
 }
 
 // Handler is the whole server as one handler.

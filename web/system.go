@@ -35,6 +35,9 @@ func (s *Server) readyz(c echo.Context) error {
 	if s.opts.MQTTEnabled && !s.brokerStatus().Connected {
 		return c.String(http.StatusServiceUnavailable, "not ready: the MQTT broker does not serve; look at the appliance's log\n")
 	}
+	if tls := s.tlsService(); tls.Status != "off" && tls.NotAfter == nil {
+		return c.String(http.StatusOK, "ready, but without a TLS certificate yet: nobody can connect with TLS; look at the system status\n")
+	}
 	return c.String(http.StatusOK, "ready\n")
 }
 
@@ -127,7 +130,11 @@ func (s *Server) readStatus() (systemStatusView, error) {
 // last. It is for the hub's goroutine alone.
 func (s *Server) statusEvent(nodesChanged bool) (e event, changed bool, err error) {
 	mqtt := s.mqttService()
-	services := fmt.Sprint(s.storeService().Status, mqtt.Status, mqtt.Connected, mqtt.LastError)
+	tls := s.tlsService()
+	services := fmt.Sprint(s.storeService().Status, mqtt.Status, mqtt.Connected, mqtt.LastError, tls.Status, tls.LastError, tls.Warning)
+	if tls.NotAfter != nil { // a renewal is news
+		services += tls.NotAfter.String()
+	}
 	first := s.lastServices == ""
 	changed = nodesChanged || (services != s.lastServices && !first)
 	s.lastServices = services

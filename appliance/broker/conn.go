@@ -16,8 +16,9 @@ type conn struct {
 	prefix       []byte   // read by the listener already, still to be read by the broker
 	writeTimeout time.Duration
 	done         chan struct{}
-	address      string // what limits count
-	connected    func() // ends the time before CONNECT, once
+	address      string      // what limits count
+	connected    func()      // ends the time before CONNECT, once
+	slow         *time.Timer // closes the connection when that time is over, whatever TLS is at
 	silent       atomic.Bool
 	closeOnce    sync.Once
 	closeErr     error
@@ -55,7 +56,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.noteSilence(err)
 	if err == nil {
-		_ = c.SetWriteDeadline(time.Time{}) // TLS writes between ours, too, to change keys
+		_ = c.SetWriteDeadline(time.Time{}) // whoever closed it meanwhile has had this one
 	}
 	if err != nil {
 		c.abort()
@@ -70,9 +71,18 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// Close closes the connection. TLS says goodbye first, unless a write hangs.
+// goodbye is how long TLS may take to say goodbye: it fits the system's buffer, unless the client
+// does not read.
+const goodbye = 100 * time.Millisecond
+
+// Close closes the connection. TLS says goodbye first, unless a write hangs: also one that TLS makes
+// while it is read from, to change keys, which it would wait for.
 func (c *conn) Close() error {
-	c.closeOnce.Do(func() { c.closeErr = c.Conn.Close() })
+	c.closeOnce.Do(func() {
+		hangs := time.AfterFunc(goodbye, func() { _ = c.raw.Close() })
+		defer hangs.Stop()
+		c.closeErr = c.Conn.Close()
+	})
 	return c.closeErr
 }
 

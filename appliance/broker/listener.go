@@ -115,6 +115,7 @@ func (l *listener) accept(s socket, establish listeners.EstablishFn) {
 			continue
 		}
 		delay = 0
+		raw = connlimit.BoundWrites(raw, l.limits.WriteTimeout)
 		c := &conn{
 			Conn: raw, raw: raw, writeTimeout: l.limits.WriteTimeout,
 			done: make(chan struct{}), address: connlimit.Address(raw.RemoteAddr()),
@@ -122,8 +123,13 @@ func (l *listener) accept(s socket, establish listeners.EstablishFn) {
 		if s.tls != nil {
 			c.Conn = tls.Server(raw, s.tls)
 		}
-		c.connected = sync.OnceFunc(func() { l.uncountPending(c) })
+		c.slow = time.AfterFunc(l.limits.ConnectTimeout, c.abort)
+		c.connected = sync.OnceFunc(func() {
+			c.slow.Stop()
+			l.uncountPending(c)
+		})
 		if !l.admit(c) {
+			c.slow.Stop()
 			c.abort()
 			continue
 		}
@@ -210,10 +216,11 @@ func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
 	defer func() { _ = c.Close() }()
 	defer c.connected()
 
-	err := l.handshake(c)
+	err := handshake(c)
 	if err == nil {
-		// One deadline for the whole CONNECT: the broker sets its own only after it has read it.
-		_ = c.SetReadDeadline(time.Now().Add(l.limits.ConnectTimeout))
+		// A time of its own for the whole CONNECT, and no deadline: with TLS that would end reads, and
+		// not what a client can have TLS write instead.
+		c.slow.Reset(l.limits.ConnectTimeout)
 		err = l.awaitConnect(c)
 	}
 	if err == nil {
@@ -224,16 +231,12 @@ func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
 	}
 }
 
-// handshake of TLS has the time of a CONNECT of its own.
-func (l *listener) handshake(c *conn) error {
-	encrypted, ok := c.Conn.(*tls.Conn)
-	if !ok {
-		return nil
+// handshake is TLS's, if the connection has it.
+func handshake(c *conn) error {
+	if encrypted, ok := c.Conn.(*tls.Conn); ok {
+		return encrypted.HandshakeContext(context.Background())
 	}
-	_ = c.raw.SetDeadline(time.Now().Add(l.limits.ConnectTimeout))
-	err := encrypted.HandshakeContext(context.Background())
-	_ = c.raw.SetDeadline(time.Time{})
-	return err
+	return nil
 }
 
 // guard keeps a panic within the connection. The broker has none of its own, and a SUBSCRIBE of

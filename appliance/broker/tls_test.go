@@ -2,10 +2,15 @@ package broker
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"wfm/internal/mqtttest"
+	"wfm/internal/tlstest"
 	"wfm/protocol"
 )
 
@@ -66,4 +71,76 @@ func TestOneSessionOfANodeWhicheverSocketItComesBy(t *testing.T) {
 	f.Kick(f.a.node)
 	encrypted.Rest()
 	f.nothingLeft(t, f.a)
+}
+
+// startPiped is a broker that is reached, with TLS, by pipes.
+func startPiped(t *testing.T, limits Limits) (*fixture, func() *tlstest.Client) {
+	t.Helper()
+	f := start(t, Limits{})
+	pipes := tlstest.Listen(t)
+	server, client := selfSigned(t)
+	b, err := newBroker(Options{Grants: f.db, Ingress: f, Logger: f.Broker.log, TLS: server, Limits: limits}, nil, pipes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	f.Broker = b
+	return f, func() *tlstest.Client { return tlstest.Over(t, pipes.Dial(), client) }
+}
+
+// TLS answers who asks for new keys from within a read, and holds what a write needs meanwhile.
+func TestClientThatAsksForNewKeysAndDoesNotReadHoldsNobodyUp(t *testing.T) {
+	unread := func(t *testing.T, f *fixture, c *tlstest.Client) {
+		t.Helper()
+		mqtttest.Over(t, c, 5).Connect(f.a.login())
+		f.await(t, "connected node_a")
+		if err := errors.Join(send(c, 0x32, 0x10), c.AskForNewKeys()); err != nil { // the beginning of a PUBLISH
+			t.Fatal(err)
+		}
+	}
+	t.Run("when it is kicked", func(t *testing.T) {
+		f, dial := startPiped(t, Limits{WriteTimeout: time.Hour})
+		unread(t, f, dial())
+		f.Kick(f.a.node)
+		f.nothingLeft(t, f.a)
+		if text := f.log.String(); strings.Contains(text, "still runs") {
+			t.Error(text)
+		}
+	})
+	t.Run("when its node connects again", func(t *testing.T) {
+		f, dial := startPiped(t, Limits{WriteTimeout: time.Hour})
+		unread(t, f, dial())
+		if ack := mqtttest.Over(t, dial(), 5).Connect(f.a.login()); ack.ReasonCode != 0 {
+			t.Errorf("CONNACK %#x", ack.ReasonCode)
+		}
+	})
+	t.Run("for longer than a write may take", func(t *testing.T) {
+		f, dial := startPiped(t, Limits{WriteTimeout: 50 * time.Millisecond})
+		unread(t, f, dial())
+		f.await(t, "disconnected node_a")
+		f.nothingLeft(t, f.a)
+	})
+	t.Run("for longer than a CONNECT may take", func(t *testing.T) {
+		_, dial := startPiped(t, Limits{WriteTimeout: time.Hour, ConnectTimeout: 500 * time.Millisecond})
+		c := dial()
+		if err := errors.Join(send(c, 0x10, 0x20), c.AskForNewKeys()); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		if err := send(c, 0); !errors.Is(err, io.ErrClosedPipe) { // nobody reads it
+			t.Errorf("the connection was not closed: %v", err)
+		}
+	})
+}
+
+func send(c *tlstest.Client, p ...byte) error {
+	_, err := c.Write(p)
+	return err
 }

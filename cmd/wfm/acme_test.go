@@ -151,7 +151,7 @@ func TestACMEDirectoryThatIsDownAtStartIsTriedUntilItIsThere(t *testing.T) {
 		t.Errorf("the status: %v", s)
 	}
 	a.Expect(t, "will try again")
-	if ans := a.Call(t, "GET", "/readyz", nil); ans.Status != 200 {
+	if ans := a.Call(t, "GET", "/readyz", nil); ans.Status != 200 || !strings.Contains(ans.Body, "certificate") {
 		t.Errorf("readyz: %d %s", ans.Status, ans.Body)
 	}
 	cfg := a.AddConfig(t, "home")

@@ -85,7 +85,7 @@ An appliance that runs is asked over its API: name it with --server, and have th
 (export-ca needs none). One that is stopped is looked at in its data directory.
 
 Flags:
-  --server URL     the running appliance, as in http://localhost:8000
+  --server URL     the running appliance, as in http://localhost:8000; where WFM_PUBLIC_ORIGIN is set, that
   --ca-file FILE   PEM of the CA to trust when that is https:// (default: the system's)
   --data-dir DIR   of the stopped appliance (variable WFM_DATA_DIR, default ./data)
   --new-ca         renew: make a new local CA too; the old one is handed out beside it until it ends
@@ -143,7 +143,7 @@ func (c *certsCall) stored() ([]certs.Certificate, string, error) {
 	}
 	certificates, caCert, err := appliance.StoredCertificates(c.dataDir)
 	if errors.Is(err, store.ErrInUse) {
-		err = errors.New("the appliance is running: ask it, with --server http://localhost:8000 or where else it is")
+		err = errors.New("the appliance is running: ask it, with --server and its public origin if it has one, or else http://localhost:8000 or where it is")
 	}
 	return certificates, caCert, err
 }
@@ -185,7 +185,8 @@ func (c *certsCall) call(ctx context.Context, method, path string, body []byte) 
 		return text, nil
 	}
 	if to := resp.Header.Get("Location"); to != "" {
-		return nil, fmt.Errorf("the appliance serves this at %s only; name that with --server", to)
+		return nil, fmt.Errorf("the appliance serves this at %s only: name that with --server, and if the system does not trust its CA, put what `wfm certs export-ca --server %s` prints into a file and name that with --ca-file",
+			strings.TrimSuffix(to, path), c.server)
 	}
 	var refused struct {
 		Error struct{ Code, Message string }

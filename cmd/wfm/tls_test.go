@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -216,10 +217,13 @@ func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
 	run := func(command string) (string, int) {
 		return apptest.Run(t, apptest.Binary("wfm-agent"), append(strings.Fields(command)[1:], "--dir", n.AgentDir)...)
 	}
-	sum := fingerprint(served(t, strings.TrimPrefix(a.URL, "https://"), "localhost")[0])
+	sum := fingerprint(served(t, strings.TrimPrefix(a.URL, "https://"), "localhost")[1])
 	if !strings.Contains(command, " --cert-sha256 "+sum+" ") {
-		t.Fatal("the bind command does not name the certificate")
+		t.Fatal("the bind command does not name the root")
 	}
+	// It outlives the certificate.
+	a.Must(t, "POST", "/api/v1/system/certificates/renew", map[string]any{"new_ca": true})
+	a.Must(t, "POST", "/api/v1/system/certificates/renew", nil)
 	if out, code := run(strings.Replace(command, sum, strings.Repeat("0", 64), 1)); code == 0 || !strings.Contains(out, "somebody may stand between") {
 		t.Errorf("bind at a server with another certificate: exit code %d: %s", code, out)
 	}
@@ -332,6 +336,24 @@ func TestBadTLSSettingsAreSaidInOneSentence(t *testing.T) {
 				t.Errorf("exit code %d: %s", code, out)
 			}
 		})
+	}
+}
+
+func TestAdviceOfTheCertsCommandCanBeFollowed(t *testing.T) {
+	a := withTLS(t, "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t))
+	token := []string{"WFM_TOKEN=" + a.Token}
+	out, code := apptest.RunEnv(t, token, apptest.Binary("wfm"), "certs", "list", "--server", a.PlainURL())
+	advice := regexp.MustCompile(`at (https://[^/ ]+) only: .*wfm (certs export-ca --server [^ ` + "`" + `]+)`).FindStringSubmatch(out)
+	if code != 1 || advice == nil {
+		t.Fatalf("exit code %d: %s", code, out)
+	}
+	ca, code := apptest.Run(t, apptest.Binary("wfm"), strings.Fields(advice[2])...)
+	if code != 0 {
+		t.Fatalf("export-ca: %s", ca)
+	}
+	out, code = apptest.RunEnv(t, token, apptest.Binary("wfm"), "certs", "list", "--server", advice[1], "--ca-file", apptest.WriteFile(t, "ca.pem", ca))
+	if code != 0 || !strings.Contains(out, "root") {
+		t.Errorf("exit code %d: %s", code, out)
 	}
 }
 

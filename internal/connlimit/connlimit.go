@@ -4,9 +4,14 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
-// Listener is a listener with limits.
+// strayTimeout is for writes outside of an answer, for which the server sets no deadline: they fit
+// the system's buffer, unless the client does not read.
+const strayTimeout = time.Second
+
+// Listener is a listener with limits. The writes of its connections are bounded as by [BoundWrites].
 type Listener struct {
 	net.Listener
 	total, perAddress int
@@ -40,7 +45,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		address := Address(c.RemoteAddr())
 		if l.admit(address) {
-			return &conn{Conn: c, done: sync.OnceFunc(func() { l.release(address) })}, nil
+			return &conn{Conn: BoundWrites(c, strayTimeout), done: sync.OnceFunc(func() { l.release(address) })}, nil
 		}
 		_ = c.Close()
 	}

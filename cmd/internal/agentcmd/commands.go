@@ -31,7 +31,7 @@ func bind(ctx context.Context, inv *invocation, args []string) error {
 	server := fs.String("server", "", "`URL` of the server, as in https://wfm.example.org")
 	token := fs.String("token", "", "one-time `token` from the server's bind command; - reads it from stdin")
 	hostname := fs.String("hostname", "", "`name` to report instead of this machine's")
-	pin := fs.String("cert-sha256", "", "`fingerprint` of the server's certificate, of a server that makes its own")
+	pin := fs.String("cert-sha256", "", "`fingerprint` of the server's CA, of a server that has its own")
 	if _, err := inv.parse(fs, args, 0); err != nil {
 		return err
 	}
