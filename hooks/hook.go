@@ -202,9 +202,9 @@ func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		return false
 	}
 	if write {
-		return protocol.MayPublish(grant.ConfigID, s.NodeID, topic)
+		return grant.MayPublish(topic)
 	}
-	return protocol.MaySubscribe(grant.ConfigID, s.NodeID, topic)
+	return grant.MaySubscribe(topic)
 }
 
 // OnSessionEstablish makes the session the only one of its client id.

@@ -182,6 +182,14 @@ var migrations = []func(*bbolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bbolt.Tx) error { // 4: accounts at an external broker
+		for _, name := range [][]byte{bucketAccounts, bucketSecrets} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return fmt.Errorf("create bucket %s: %w", name, err)
+			}
+		}
+		return nil
+	},
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 var bucketEvidence = []byte("evidence") // node id → Evidence
 
@@ -12,6 +15,9 @@ type Evidence struct {
 	// connection.
 	BootID    string `json:"boot_id,omitempty"`
 	SessionID string `json:"session_id,omitempty"`
+	// RetiredSessionID is the session that was heard last before the last bind or reset. What an
+	// external broker still delivers of it says nothing about the agent that is bound now.
+	RetiredSessionID string `json:"retired_session_id,omitempty"`
 
 	// The newest signal of each sort, by the appliance's clock.
 	HeartbeatAt time.Time `json:"heartbeat_at,omitzero"`
@@ -72,9 +78,28 @@ func (tx *Tx) putEvidence(n Node, e Evidence) error {
 	return put(tx, bucketEvidence, n.ID, e)
 }
 
+// retiredSession is the session id that the node's next agent must not be taken for.
+func (tx *Tx) retiredSession(nodeID string) (string, error) {
+	e, err := tx.Evidence(nodeID)
+	if e.SessionID != "" {
+		return e.SessionID, err
+	}
+	return e.RetiredSessionID, err
+}
+
+// ForgetConnections records that nobody can tell any more which connections are open, which is not
+// to say that they ended: an external broker is out of sight.
+func (tx *Tx) ForgetConnections() error {
+	return tx.closeConnections(func(*Evidence) {})
+}
+
 // CloseAllConnections records, when the appliance starts, that no connection of the former run is
 // open any more.
 func (tx *Tx) CloseAllConnections() error {
+	return tx.closeConnections(func(e *Evidence) { e.DisconnectedAt = tx.now.UTC() })
+}
+
+func (tx *Tx) closeConnections(change func(*Evidence)) error {
 	var open []Evidence
 	c := tx.cursor(bucketEvidence)
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
@@ -87,8 +112,13 @@ func (tx *Tx) CloseAllConnections() error {
 		}
 	}
 	for _, e := range open {
-		e.ConnectionID, e.DisconnectedAt = 0, tx.now.UTC()
-		if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
+		n, err := tx.Node(e.NodeID)
+		if err != nil {
+			return fmt.Errorf("evidence of %q: %w", e.NodeID, err)
+		}
+		e.ConnectionID = 0
+		change(&e)
+		if err := tx.putEvidence(n, e); err != nil {
 			return err
 		}
 	}
