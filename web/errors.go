@@ -36,6 +36,7 @@ var (
 	errUnknownPath     = errors.New("unknown path")
 	errUnknownMethod   = errors.New("method not allowed")
 	errNoServerAddress = errors.New("no usable server address")
+	errEmbeddedBroker  = errors.New("the broker is the embedded one")
 )
 
 // invalidError is a request that cannot be understood: its message, or its fields and what is wrong
@@ -111,6 +112,8 @@ var answers = []struct {
 	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
 	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
 	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
+
+	{errEmbeddedBroker, answer{409, "MQTT_EMBEDDED", "The broker is the embedded one, which asks the store itself: there is nothing to reconcile.", nil}},
 
 	{store.ErrTokenInvalid, answer{401, "CLIENT_BIND_TOKEN_INVALID", "The bind token is not valid. Copy the whole bind command, or ask for a new one: a newer command, a reset or a disabled node makes the old one invalid.", nil}},
 	{store.ErrTokenExpired, answer{401, "CLIENT_BIND_TOKEN_EXPIRED", "The bind token has expired. Ask for a new bind command and run it within five minutes.", nil}},

@@ -29,7 +29,7 @@ const (
 
 func (s *Server) table() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
-	return []route{
+	return append(s.callbackTable(), []route{
 		{get, "/", accessGuarded, s.page},
 		{get, "/healthz", accessOpen, s.healthz},
 		{get, "/readyz", accessOpen, s.readyz},
@@ -69,22 +69,25 @@ func (s *Server) table() []route {
 		{get, pathNode + "/endpoint/events", accessSession, s.endpointEvents},
 		{get, pathNode + "/endpoint/history", accessSession, s.endpointHistory},
 
+		{post, "/api/v1/system/mqtt/reconcile", accessSession, s.reconcileAccounts},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
 		{get, "/api/v1/events/stream", accessSession, s.eventStream},
 
 		{get, "/api/v1/commands/:request_id", accessSession, s.getCommand},
 		{post, "/api/v1/commands/:request_id/cancel", accessSession, s.cancelCommand},
-	}
+	}...)
 }
 
 // routes builds the handler. Access is wrapped around each route and not around a group: a group's
 // middleware would answer unknown paths too.
-func (s *Server) routes() http.Handler {
+func (s *Server) routes() http.Handler { return s.serving(s.table()) }
+
+func (s *Server) serving(table []route) http.Handler {
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard) // what is worth logging goes to s.log
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.observe)
-	for _, r := range s.table() {
+	for _, r := range table {
 		h := r.handle
 		if r.access == accessSession {
 			h = s.withSession(h)

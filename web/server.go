@@ -56,6 +56,8 @@ type Options struct {
 	// request was sent to.
 	MQTTHost string
 	MQTTPort int
+	// External is how an external broker is dealt with; nil with the embedded one.
+	External *ExternalBroker
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string
@@ -90,6 +92,8 @@ type BrokerStatus struct {
 	LastError       string
 	LastConnectedAt time.Time
 	Mode            string // embedded, external or disabled
+	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
+	Accounts *AccountsStatus
 }
 
 // Presence is whether a node is reachable, why, and whether its tunnel runs.
@@ -119,6 +123,8 @@ type Server struct {
 	hub     *hub
 	handler http.Handler
 	http    *http.Server
+	// callbacks serves what an external broker asks, where that has a listener of its own.
+	callbacks *http.Server
 
 	statuses statusReader
 
@@ -154,6 +160,7 @@ func New(o Options) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
+	s.callbacks = s.newCallbacks()
 	return s
 }
 
@@ -163,7 +170,11 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Serve answers requests that come in on l until Shutdown, and closes l. It may be called for
 // several listeners. It returns nil after Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	return serve(s.http, l)
+}
+
+func serve(server *http.Server, l net.Listener) error {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -174,11 +185,13 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	s.hub.wait()
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())
+	var errs []error
+	for _, server := range []*http.Server{s.http, s.callbacks} {
+		if err := server.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("shut down HTTP: %w", err), server.Close())
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // mqtt returns [store.ErrMQTTDisabled] while there is nothing to reach an agent with.
