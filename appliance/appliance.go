@@ -37,6 +37,8 @@ type Options struct {
 	// MQTTKeepAlive is the longest keep-alive an MQTT 5 agent may have, and so how soon a lost link
 	// is noticed; 0 leaves it to the agents.
 	MQTTKeepAlive time.Duration
+	// EMQX has an external broker in the place of the embedded one; nil: the embedded one.
+	EMQX *EMQXOptions
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
@@ -54,13 +56,14 @@ type Options struct {
 type Appliance struct {
 	log        *slog.Logger
 	db         *store.DB
-	broker     *broker.Broker // nil without MQTT
+	broker     mqttBroker // nil without MQTT
 	control    *control.Control
 	tracker    *presence.Tracker
 	prober     *presence.Prober // nil without MQTT
 	web        *web.Server
 	httpSocket net.Listener
 	setupToken string
+	external   *external // nil with the embedded broker
 
 	serving chan error
 	stops   []namedStop // in order of start
@@ -94,8 +97,10 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if a.setupToken, err = setUp(a.db, o.AdminPassword); err != nil {
 		return nil, err
 	}
-	if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
-		return nil, fmt.Errorf("close the connections of the last run: %w", err)
+	if o.EMQX == nil { // an external broker has them still
+		if err := a.db.Update((*store.Tx).CloseAllConnections); err != nil {
+			return nil, fmt.Errorf("close the connections of the last run: %w", err)
+		}
 	}
 	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
@@ -120,12 +125,20 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.control = control.New(a.db, late, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log, live: func(id string) uint64 { return late.SessionID(id) }}
-	var err error
-	a.broker, err = broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
-	if err != nil {
-		return err
+	if o.EMQX != nil {
+		var err error
+		if a.external, err = newExternal(ctx, a.db, *o.EMQX, in, log); err != nil {
+			return err
+		}
+		a.broker = a.external
+	} else {
+		embedded, err := broker.New(ctx, broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive})
+		if err != nil {
+			return err
+		}
+		a.broker = brokerView{embedded}
 	}
-	late.Broker = a.broker
+	late.mqttBroker = a.broker
 	// The broker is stopped before the control, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
 	a.prober = presence.NewProber(a.db, a.control, o.DetectInterval, o.Logger)
@@ -136,7 +149,17 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 }
 
 // latePublisher is the broker once it exists; nothing is published before Start.
-type latePublisher struct{ *broker.Broker }
+type latePublisher struct{ mqttBroker }
+
+// mqttBroker is what the appliance needs of a broker, whichever it is.
+type mqttBroker interface {
+	control.Publisher
+	web.Broker
+	// SessionID names the node's open connection, 0 when there is none.
+	SessionID(nodeID string) uint64
+	Start() error
+	Stop(ctx context.Context) error
+}
 
 func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
@@ -146,11 +169,12 @@ func (a *Appliance) webOptions(o Options) web.Options {
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {
-		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
-		if w.MQTTPort == 0 {
-			if tcp, ok := a.broker.Addr().(*net.TCPAddr); ok {
-				w.MQTTPort = tcp.Port
-			}
+		w.Commands, w.Broker, w.Watch = a.control, a.broker, a.prober.Watch
+		if a.external != nil {
+			w.External = a.external.web()
+			w.MQTTPort = cmp.Or(w.MQTTPort, a.external.port())
+		} else if tcp, ok := a.MQTTAddr().(*net.TCPAddr); ok && w.MQTTPort == 0 {
+			w.MQTTPort = tcp.Port
 		}
 	}
 	return w
@@ -226,6 +250,9 @@ func (a *Appliance) Start() error {
 		}
 		a.serving <- err
 	}()
+	if a.external != nil && a.external.callbacks != nil {
+		go func() { _ = a.web.ServeCallbacks(a.external.callbacks) }()
+	}
 	a.onStop("web", a.web.Shutdown)
 	return nil
 }
@@ -266,10 +293,10 @@ func (a *Appliance) HTTPAddr() net.Addr { return a.httpSocket.Addr() }
 
 // MQTTAddr is the address of the embedded broker, nil without one.
 func (a *Appliance) MQTTAddr() net.Addr {
-	if a.broker == nil {
-		return nil
+	if embedded, ok := a.broker.(brokerView); ok {
+		return embedded.Addr()
 	}
-	return a.broker.Addr()
+	return nil
 }
 
 // SetupToken is what setting up the admin account needs; empty when there is one.

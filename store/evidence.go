@@ -36,6 +36,10 @@ type Evidence struct {
 	// ConnectionID names the MQTT connection the broker has open now, 0 when there is none. It
 	// fences: the end of an older connection says nothing about this one.
 	ConnectionID   uint64    `json:"connection_id,omitempty"`
+	// LostConnectionID is the connection that was open when the broker went out of sight, 0 when
+	// what became of it is known.
+	LostConnectionID uint64 `json:"lost_connection_id,omitempty"`
+
 	ConnectedAt    time.Time `json:"connected_at,omitzero"`
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
 
@@ -90,33 +94,47 @@ func (tx *Tx) retiredSession(nodeID string) (string, error) {
 // ForgetConnections records that nobody can tell any more which connections are open, which is not
 // to say that they ended: an external broker is out of sight.
 func (tx *Tx) ForgetConnections() error {
-	return tx.closeConnections(func(*Evidence) {})
+	return tx.eachEvidence(Evidence.ConnectionOpen, func(e *Evidence) {
+		e.LostConnectionID, e.ConnectionID = e.ConnectionID, 0
+	})
+}
+
+// EndLostConnections records that of the connections that were open when the broker went out of
+// sight only those of the nodes given may still be.
+func (tx *Tx) EndLostConnections(except map[string]bool) error {
+	lost := func(e Evidence) bool { return e.LostConnectionID != 0 && !except[e.NodeID] }
+	return tx.eachEvidence(lost, func(e *Evidence) {
+		e.LostConnectionID, e.DisconnectedAt = 0, tx.now.UTC()
+	})
 }
 
 // CloseAllConnections records, when the appliance starts, that no connection of the former run is
 // open any more.
 func (tx *Tx) CloseAllConnections() error {
-	return tx.closeConnections(func(e *Evidence) { e.DisconnectedAt = tx.now.UTC() })
+	open := func(e Evidence) bool { return e.ConnectionOpen() || e.LostConnectionID != 0 }
+	return tx.eachEvidence(open, func(e *Evidence) {
+		e.ConnectionID, e.LostConnectionID, e.DisconnectedAt = 0, 0, tx.now.UTC()
+	})
 }
 
-func (tx *Tx) closeConnections(change func(*Evidence)) error {
-	var open []Evidence
+// eachEvidence changes the evidence of the nodes that match.
+func (tx *Tx) eachEvidence(matches func(Evidence) bool, change func(*Evidence)) error {
+	var all []Evidence
 	c := tx.cursor(bucketEvidence)
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
 		e, err := tx.Evidence(string(k))
 		if err != nil {
 			return err
 		}
-		if e.ConnectionOpen() {
-			open = append(open, e)
+		if matches(e) {
+			all = append(all, e)
 		}
 	}
-	for _, e := range open {
+	for _, e := range all {
 		n, err := tx.Node(e.NodeID)
 		if err != nil {
 			return fmt.Errorf("evidence of %q: %w", e.NodeID, err)
 		}
-		e.ConnectionID = 0
 		change(&e)
 		if err := tx.putEvidence(n, e); err != nil {
 			return err
