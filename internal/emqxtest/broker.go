@@ -122,7 +122,6 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 	if pk.FixedHeader.Type != packets.Subscribe || s == nil {
 		return pk, nil
 	}
-	// The packet is not decoded yet where this hook runs on bytes; mochi hands it over decoded.
 	for _, f := range pk.Filters {
 		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false)
 		b.mu.Lock()
@@ -135,10 +134,10 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 // OnACLCheck asks for a PUBLISH, and knows the answer for a SUBSCRIBE already.
 func (b *broker) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	s := b.session(cl)
-	if s == nil {
-		return false
-	}
-	if write {
+	switch {
+	case s == nil: // a delivery to a session without a connection
+		return !write
+	case write:
 		return b.authorize(cl, s, "publish", topic, 1, false)
 	}
 	b.mu.Lock()
