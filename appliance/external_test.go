@@ -457,11 +457,16 @@ func TestResetWhileEMQXIsAwayEndsTheOldSessionBeforeItCanAct(t *testing.T) {
 	if e := s.evidence(b.Node.ID); !e.ReachableAt.IsZero() || !e.HeartbeatAt.IsZero() {
 		t.Errorf("the old session counts for the new one: %+v", e)
 	}
-	c := s.agent(fresh)
-	s.online(fresh)
+	c, code := s.login(fresh)
+	if code != 0 {
+		t.Fatalf("login: 0x%02x", code)
+	}
+	c.Subscribe(1, protocol.SubscribeTopics(fresh.Node.ConfigID, fresh.Node.ID)...)
 	if id := answer(t, c, fresh, protocol.AckApplied); id != cmd.RequestID {
 		t.Errorf("got command %s", id)
 	}
+	beat(c, fresh)
+	s.online(fresh)
 }
 
 func TestLosingTheRightEndsTheSessionAtEMQXAtOnce(t *testing.T) {

@@ -36,6 +36,7 @@ const (
 	publishLimit         = 5 * time.Second
 	reasonNoSubscribers  = 0x10 // MQTT 5, 3.4.2.1
 	reasonRefused        = 0x80 // and all above
+	reasonNotAuthorized  = 0x87
 	waitForFirstAccounts = 5 * time.Second
 )
 

@@ -132,6 +132,8 @@ func reconnectPause(attempt int) time.Duration {
 
 // up makes a new connection useful: it subscribes, and has the accounts and connections compared.
 func (b *Broker) up(cm *autopaho.ConnectionManager, e *epoch) {
+	timer := time.AfterFunc(settleLimit, e.settle) // the management API may be away while MQTT is not
+	defer func() { timer.Stop(); e.settle() }()
 	for attempt := 1; ; attempt++ {
 		err := subscribe(e.ctx, cm)
 		if err == nil {
@@ -156,10 +158,7 @@ func (b *Broker) up(cm *autopaho.ConnectionManager, e *epoch) {
 	b.mu.Unlock()
 	b.log.Info("connected to EMQX", "host", b.o.URL.Host, "tls", b.o.TLS != nil)
 	b.accounts.recovered()
-	timer := time.AfterFunc(settleLimit, e.settle) // the management API may be away while MQTT is not
 	<-e.ctx.Done()
-	timer.Stop()
-	e.settle()
 }
 
 func subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {
@@ -177,7 +176,11 @@ func subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {
 	if ack != nil {
 		for i, code := range ack.Reasons {
 			if code >= reasonRefused {
-				return fmt.Errorf("EMQX refuses the subscription to %s (0x%02x): make the appliance's account there a superuser", filters[min(i, len(filters)-1)], code)
+				advice := "it says why in its log"
+				if code == reasonNotAuthorized {
+					advice = "make the appliance's account there a superuser"
+				}
+				return fmt.Errorf("EMQX refuses the subscription to %s (0x%02x): %s", filters[min(i, len(filters)-1)], code, advice)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (b *broker) ID() string { return "emqxtest" }
 func (b *broker) Provides(event byte) bool {
 	return slices.Contains([]byte{
 		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSessionEstablished,
-		mqtt.OnDisconnect, mqtt.OnPublish, mqtt.OnWill,
+		mqtt.OnDisconnect, mqtt.OnPublish, mqtt.OnWill, mqtt.OnPacketEncode,
 	}, event)
 }
 
@@ -118,6 +118,9 @@ func (b *broker) session(cl *mqtt.Client) *session {
 
 // OnPacketRead decides a SUBSCRIBE: EMQX asks then, and never at a delivery.
 func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if pk.FixedHeader.Type == packets.Subscribe || pk.FixedHeader.Type == packets.Publish {
+		pk.PacketID |= clientsOwn
+	}
 	s := b.session(cl)
 	if pk.FixedHeader.Type != packets.Subscribe || s == nil {
 		return pk, nil
@@ -129,6 +132,18 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 		b.mu.Unlock()
 	}
 	return pk, nil
+}
+
+// clientsOwn keeps packet ids that clients chose apart from those of messages to them, which mochi
+// takes for the same. Tests use small ones.
+const clientsOwn = 1 << 15
+
+// OnPacketEncode gives acknowledgements the client's packet id back.
+func (b *broker) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type == packets.Suback || pk.FixedHeader.Type == packets.Puback {
+		pk.PacketID &^= clientsOwn
+	}
+	return pk
 }
 
 // OnACLCheck asks for a PUBLISH, and knows the answer for a SUBSCRIBE already.
