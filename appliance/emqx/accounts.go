@@ -37,8 +37,10 @@ type accounts struct {
 	own account
 	key emqxkey.Key
 	log *slog.Logger
-	// told is called with nodes whose account EMQX has just been told of.
-	told func(nodeIDs []string)
+	// sessions names the connections of nodes that are about to be kicked, and told is called with
+	// them once EMQX knows the accounts.
+	sessions func(nodeIDs []string) map[string]moment
+	told     func(nodeIDs []string, kicked map[string]moment)
 	// listed is called with the open connections of nodes, as they were at began.
 	listed func(rows []clientRow, began time.Time)
 
@@ -60,7 +62,8 @@ type account struct{ username, password, clientID string }
 func newAccounts(db *store.DB, api *API, own account, key emqxkey.Key, log *slog.Logger) (*accounts, error) {
 	s := &accounts{
 		db: db, api: api, own: own, key: key, log: log,
-		told: func([]string) {}, listed: func([]clientRow, time.Time) {}, retry: backoff,
+		sessions: func([]string) map[string]moment { return nil }, told: func([]string, map[string]moment) {},
+		listed: func([]clientRow, time.Time) {}, retry: backoff,
 		recover: make(chan struct{}, 1), demand: make(chan chan error), changed: make(chan struct{}),
 	}
 	err := db.View(func(tx *store.Tx) (err error) { s.known, err = tx.Accounts(); return err })
@@ -334,11 +337,12 @@ func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, stran
 	var rows []userRow
 	var gone []string
 	kicks := slices.Clone(strangers)
+	var nodes []string
 	changes := make([]store.AccountChange, len(batch))
 	for i, c := range batch {
 		changes[i] = c.AccountChange
 		if c.kick {
-			kicks = append(kicks, protocol.ClientID(c.NodeID))
+			kicks, nodes = append(kicks, protocol.ClientID(c.NodeID)), append(nodes, c.NodeID)
 		}
 		if c.Granted {
 			salt, hash := c.Grant.PasswordHash()
@@ -355,13 +359,18 @@ func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, stran
 			return err
 		}
 	}
+	kicked := s.sessions(nodes) // one that is newer is of an agent that logged in with the new account
 	if err := s.api.kick(ctx, kicks); err != nil {
 		return err
 	}
 	if err := s.api.clearCaches(ctx, kicks); err != nil {
 		return err
 	}
-	return s.record(changes)
+	if err := s.record(changes); err != nil {
+		return err
+	}
+	s.told(nodes, kicked)
+	return nil
 }
 
 func (s *accounts) deleteAll(ctx context.Context, ids []string) error {
@@ -391,18 +400,15 @@ func (s *accounts) record(changes []store.AccountChange) error {
 	if err != nil {
 		return fmt.Errorf("record what EMQX was told: %w", err)
 	}
-	ids := make([]string, 0, len(news))
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range news {
 		if c.Granted {
 			s.known[c.NodeID] = store.Account{NodeID: c.NodeID, Generation: c.Grant.Generation, SyncedAt: at}
-			ids = append(ids, c.NodeID)
 		} else {
 			delete(s.known, c.NodeID)
 		}
 	}
-	s.mu.Unlock()
-	s.told(ids)
 	return nil
 }
 

@@ -89,7 +89,7 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{o: o, log: o.Logger, accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]moment)}
 	b.lanes = newLanes(b.handle)
-	accounts.told, accounts.listed = b.accountsTold, b.applyListing
+	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing
 	b.ready = make(chan struct{})
 	b.life, b.end = context.WithCancel(context.Background())
 	return b, nil

@@ -94,21 +94,35 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 
 // announce tells that the node may be ready for what waits for it.
 func (b *Broker) announce(nodeID string) {
-	if settled, _ := b.accounts.settled(nodeID); !settled {
-		return // accountsTold does
+	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
+		return // accountsTold does, once it is
 	}
 	if s, ok := b.session(nodeID); ok {
 		b.o.Ingress.Subscribed(s)
 	}
 }
 
-// accountsTold ends what is known of sessions that were there before EMQX was told of the accounts:
-// they are kicked.
-func (b *Broker) accountsTold(nodeIDs []string) {
+// connections names the nodes' connections, as far as they have any.
+func (b *Broker) connections(nodeIDs []string) map[string]moment {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[string]moment)
 	for _, id := range nodeIDs {
-		if s, ok := b.session(id); ok {
-			b.closed(id, moment(s.ID), "ended by the appliance")
+		if s := b.sessions[id]; s != nil {
+			out[id] = s.connectedAt
 		}
+	}
+	return out
+}
+
+// accountsTold forgets the connections that were kicked, without waiting for EMQX to say so, and
+// announces those of agents that have logged in since.
+func (b *Broker) accountsTold(nodeIDs []string, kicked map[string]moment) {
+	for _, id := range nodeIDs {
+		if at, ok := kicked[id]; ok {
+			b.closed(id, at, "ended by the appliance")
+		}
+		b.announce(id)
 	}
 }
 

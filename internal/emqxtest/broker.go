@@ -22,6 +22,7 @@ type broker struct {
 	mqtt.HookBase
 	emqx   *Server
 	server *mqtt.Server
+	socket *socket
 
 	mu       sync.Mutex
 	sessions map[*mqtt.Client]*session
@@ -34,7 +35,6 @@ type session struct {
 	connectedAt int64 // Unix milliseconds
 	established bool
 	kicked      bool
-	ended       chan struct{}
 	refused     map[string]bool // filters
 	cache       map[string]cached
 }
@@ -44,8 +44,8 @@ type cached struct {
 	until   time.Time
 }
 
-func newBroker(e *Server, server *mqtt.Server) *broker {
-	return &broker{emqx: e, server: server, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64)}
+func newBroker(e *Server, server *mqtt.Server, s *socket) *broker {
+	return &broker{emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64)}
 }
 
 // ID names the hook.
@@ -54,7 +54,7 @@ func (b *broker) ID() string { return "emqxtest" }
 // Provides lists the events the hook wants.
 func (b *broker) Provides(event byte) bool {
 	return slices.Contains([]byte{
-		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSessionEstablished,
+		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
 		mqtt.OnDisconnect, mqtt.OnPublish, mqtt.OnWill, mqtt.OnPacketEncode,
 	}, event)
 }
@@ -78,7 +78,7 @@ func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	at := max(time.Now().UnixMilli(), b.lastAt[cl.ID]+1)
 	b.lastAt[cl.ID] = at
 	b.sessions[cl] = &session{
-		username: user, superuser: superuser, connectedAt: at, ended: make(chan struct{}),
+		username: user, superuser: superuser, connectedAt: at,
 		refused: make(map[string]bool), cache: make(map[string]cached),
 	}
 	return true
@@ -220,6 +220,13 @@ func (b *broker) decide(c Settings, clientID, user, action, topic string, qos by
 	return c.AllowAll || c.NoMatch == "allow"
 }
 
+// OnSessionEstablish waits until nothing is left of a session of the client id that is ending.
+func (b *broker) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
+	if old, ok := b.server.Clients.Get(cl.ID); ok && old != cl && old.Closed() {
+		<-b.socket.done(old.Net.Conn)
+	}
+}
+
 // OnSessionEstablished tells of the connection.
 func (b *broker) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	s := b.session(cl)
@@ -254,7 +261,6 @@ func (b *broker) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	if established {
 		b.tell(cl, s, "disconnected", reason)
 	}
-	close(s.ended)
 }
 
 func (b *broker) tell(cl *mqtt.Client, s *session, event, reason string) {
@@ -315,10 +321,7 @@ func (b *broker) kick(id string) bool {
 	b.mu.Unlock()
 	_ = b.server.DisconnectClient(cl, packets.ErrAdministrativeAction)
 	cl.Stop(packets.ErrAdministrativeAction)
-	select {
-	case <-s.ended:
-	case <-time.After(5 * time.Second):
-	}
+	<-b.socket.done(cl.Net.Conn)
 	b.server.UnsubscribeClient(cl)
 	cl.ClearInflights()
 	if now, ok := b.server.Clients.Get(id); ok && now == cl {

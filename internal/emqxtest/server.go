@@ -11,7 +11,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
 // The API key of every stand-in.
@@ -218,11 +217,12 @@ func (e *Server) serveMQTT(l net.Listener) {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumInflight, c.MaximumClientWritesPending = 60_000, 60_000
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Capabilities: c, Logger: slog.New(slog.DiscardHandler), SysTopicResendInterval: 3600})
-	b := newBroker(e, server)
+	sock := newSocket(l)
+	b := newBroker(e, server, sock)
 	if err := server.AddHook(b, nil); err != nil {
 		e.tb.Fatal(err)
 	}
-	if err := server.AddListener(listeners.NewNet("tcp", l)); err != nil {
+	if err := server.AddListener(sock); err != nil {
 		e.tb.Fatal(err)
 	}
 	if err := server.Serve(); err != nil {
