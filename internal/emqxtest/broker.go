@@ -143,6 +143,9 @@ func (b *broker) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packe
 	if pk.FixedHeader.Type == packets.Suback || pk.FixedHeader.Type == packets.Puback {
 		pk.PacketID &^= clientsOwn
 	}
+	if pk.ReasonCode == packets.CodeNoMatchingSubscribers.Code {
+		pk.Properties.ReasonString = packets.CodeNoMatchingSubscribers.Reason // without, mochi leaves the code out
+	}
 	return pk
 }
 
