@@ -72,7 +72,7 @@ func (b *Broker) connect() {
 		ConnectUsername:  b.o.Username, ConnectPassword: []byte(b.o.Password),
 		SessionExpiryInterval: sessionExpiry,
 		ConnectPacketBuilder: func(c *paho.Connect, _ *url.URL) (*paho.Connect, error) {
-			c.Properties.ReceiveMaximum = paho.Uint16(receiveMaximum)
+			c.Properties.ReceiveMaximum, c.Properties.RequestProblemInfo = paho.Uint16(receiveMaximum), true
 			mu.Lock()
 			defer mu.Unlock()
 			if current != nil {
