@@ -87,6 +87,9 @@ func New(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	address := *o.URL
+	address.Host = hostPort(o.URL)
+	o.URL = &address
 	b := &Broker{o: o, log: o.Logger, accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]moment)}
 	b.lanes = newLanes(b.handle)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing

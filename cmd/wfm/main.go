@@ -38,6 +38,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch args[0] {
 	case "serve":
 		return serve(ctx, args[1:], os.Getenv, stdout, stderr)
+	case "emqx":
+		return emqxCommand(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "agent":
 		return agentcmd.Run(ctx, "wfm agent", args[1:], stdin, stdout, stderr)
 	case "version", "--version", "-version":
@@ -56,6 +58,7 @@ func usage(w io.Writer) {
 
 Usage:
   wfm serve [flags]   run the appliance: MQTT broker, API and admin page
+  wfm emqx …          set up and check an EMQX in the place of the broker, see `+"`wfm emqx help`"+`
   wfm agent …         the agent that runs on a node, see `+"`wfm agent help`"+`
   wfm version         print the version
   wfm help            show this

@@ -89,10 +89,23 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 		url = "http://" + reachable(a.HTTPAddr())
 	}
 	mqtt := "off"
+	if s.EMQX != nil {
+		mqtt = s.EMQX.URL.Host + " (EMQX)"
+	}
 	if addr := a.MQTTAddr(); addr != nil {
 		mqtt = reachable(addr)
 	}
 	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n  data          %s\n", buildinfo.Version(), url, mqtt, dir)
+	if addr := a.EMQXCallbackAddr(); addr != nil {
+		fmt.Fprintf(w, "  EMQX asks at  http://%s/\n", reachable(addr))
+	}
+	if key := a.NewEMQXKey(); key != "" {
+		fmt.Fprintf(w, `
+EMQX has to show a key when it asks what nodes may do. This one was made just now, and is not shown again:
+  WFM_EMQX_AUTHZ_SHARED_KEY=%s
+  wfm emqx config prints an EMQX configuration with it
+`, key)
+	}
 	if token := a.SetupToken(); token != "" {
 		fmt.Fprintf(w, `
 There is no admin password yet. Set it with this token, which is valid until the appliance stops:

@@ -19,6 +19,7 @@ import (
 // settings is what flags and variables decide.
 type settings struct {
 	appliance.Options
+	emqx      appliance.EMQXOptions
 	logLevel  slog.Level
 	logFormat string
 }
@@ -31,7 +32,7 @@ type setting struct {
 
 // settingsTable is every setting there is, in the order of --help.
 func settingsTable() []setting {
-	return []setting{
+	return append([]setting{
 		{"data-dir", "WFM_DATA_DIR", "./data", "directory of the data file", func(s *settings, v string) error {
 			s.DataDir = v
 			return nil
@@ -117,23 +118,36 @@ func settingsTable() []setting {
 			}
 			return nil
 		}},
-	}
+	}, emqxSettings()...)
 }
 
 // notYet are variables of deployments that this version cannot serve. Ignoring one would run
 // something else than was asked for.
 var notYet = []string{
 	"WFM_HTTPS_ADDR", "WFM_MQTT_TLS_ENABLED", "WFM_TLS_ISSUER", "WFM_ACME_DOMAINS",
-	"WFM_TLS_CERT_FILE", "WFM_TLS_KEY_FILE", "WFM_MQTT_URL", "WFM_EMQX_API_BASE_URL",
+	"WFM_TLS_CERT_FILE", "WFM_TLS_KEY_FILE",
 }
 
 // parse reads flags over variables over defaults. Its error is one sentence that names the flag
 // and the variable. flag.ErrHelp: help was asked for and is written to stdout.
 func parse(args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
+	for _, name := range notYet {
+		if v := getenv(name); v != "" && v != "false" {
+			return settings{}, fmt.Errorf("%s is set, but this version cannot do that yet; unset it", name)
+		}
+	}
+	s, err := parseTable("wfm serve", settingsTable(), help, args, getenv, stdout)
+	if err == nil {
+		err = s.checkEMQX()
+	}
+	return s, err
+}
+
+// parseTable reads the settings in table for the command, which explains itself with help.
+func parseTable(command string, table []setting, help func(io.Writer, []setting), args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
 	var s settings
-	table := settingsTable()
 	given := make(map[string]*string, len(table))
-	flags := flag.NewFlagSet("wfm serve", flag.ContinueOnError)
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	for _, row := range table {
 		given[row.flag] = flags.String(row.flag, "", row.meaning)
@@ -142,32 +156,32 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (setting
 		help(stdout, table)
 		return s, err
 	} else if err != nil {
-		return s, fmt.Errorf("%w, see `wfm serve --help`", err)
+		return s, fmt.Errorf("%w, see `%s --help`", err, command)
 	}
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("unexpected argument %q, see `wfm serve --help`", flags.Arg(0))
-	}
-	for _, name := range notYet {
-		if v := getenv(name); v != "" && v != "false" {
-			return s, fmt.Errorf("%s is set, but this version cannot do that yet; unset it", name)
-		}
+		return s, fmt.Errorf("unexpected argument %q, see `%s --help`", flags.Arg(0), command)
 	}
 	for _, row := range table {
 		value, source := row.def, "its default"
-		if v := getenv(row.env); v != "" {
+		if v := getenv(row.env); v != "" && row.env != "" {
 			value, source = v, row.env
 		}
 		if v := *given[row.flag]; v != "" {
 			value, source = v, "--"+row.flag
 		}
 		if err := row.set(&s, value); err != nil {
-			if strings.Contains(row.flag, "password") {
+			if secret(row.flag) || strings.Contains(value, "@") { // a URL with a password, perhaps
 				value = "…"
 			}
 			return s, fmt.Errorf("%s is %q: %w", source, value, err)
 		}
 	}
 	return s, nil
+}
+
+// secret reports whether the flag's value must not be shown.
+func secret(name string) bool {
+	return strings.Contains(name, "password") || strings.Contains(name, "secret") || strings.Contains(name, "key")
 }
 
 func help(w io.Writer, table []setting) {
@@ -177,18 +191,22 @@ Usage:
   wfm serve [flags]
 
 `)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  FLAG\tVARIABLE\tDEFAULT\tMEANING")
-	for _, row := range table {
-		fmt.Fprintf(t, "  --%s\t%s\t%s\t%s\n", row.flag, row.env, row.def, row.meaning)
-	}
-	_ = t.Flush()
+	listSettings(w, table)
 	fmt.Fprint(w, `
 Examples:
   wfm serve
   wfm serve --data-dir /var/lib/wfm --http-addr 127.0.0.1:8000 --public-origin https://wfm.example.org
   WFM_ADMIN_PASSWORD="$(cat password.txt)" wfm serve --log-format json
 `)
+}
+
+func listSettings(w io.Writer, table []setting) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "  FLAG\tVARIABLE\tDEFAULT\tMEANING")
+	for _, row := range table {
+		fmt.Fprintf(t, "  --%s\t%s\t%s\t%s\n", row.flag, row.env, row.def, row.meaning)
+	}
+	_ = t.Flush()
 }
 
 func checkAddr(v string) error {

@@ -76,15 +76,27 @@ type Server struct {
 }
 
 // Start starts the stand-in on free ports of the loopback. It ends with the test.
-func Start(tb testing.TB, s Settings) *Server { return start(tb, s, nil) }
+func Start(tb testing.TB, s Settings) *Server {
+	tb.Helper()
+	return start(tb, s, "127.0.0.1:0", nil)
+}
+
+// StartAt is Start with MQTT on the address.
+func StartAt(tb testing.TB, s Settings, addr string) *Server {
+	tb.Helper()
+	return start(tb, s, addr, nil)
+}
 
 // StartTLS is Start with MQTT over TLS.
-func StartTLS(tb testing.TB, s Settings, c *tls.Config) *Server { return start(tb, s, c) }
+func StartTLS(tb testing.TB, s Settings, c *tls.Config) *Server {
+	tb.Helper()
+	return start(tb, s, "127.0.0.1:0", c)
+}
 
-func start(tb testing.TB, s Settings, c *tls.Config) *Server {
+func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
 	tb.Helper()
 	e := &Server{tb: tb, tls: c, settings: s, users: make(map[string]User), http: &http.Client{}}
-	l := e.listen("127.0.0.1:0")
+	l := e.listen(addr)
 	e.address = l.Addr().String()
 	e.serveMQTT(l)
 	api := listen(tb, "127.0.0.1:0")
