@@ -278,7 +278,7 @@ func (d *doctor) login(ctx context.Context) {
 		}()
 	}
 	d.wrongPassword(ctx, id)
-	client, err := d.connect(ctx, id, password)
+	client, ctx, err := d.connect(ctx, id, password)
 	if err != nil {
 		d.problem("a throwaway node cannot log in: "+err.Error(), "see above; with logins that are checked by asking, the appliance must run")
 		return
@@ -289,33 +289,36 @@ func (d *doctor) login(ctx context.Context) {
 }
 
 func (d *doctor) wrongPassword(ctx context.Context, id string) {
-	client, err := d.connect(ctx, id, "wrong")
+	client, _, err := d.connect(ctx, id, "wrong")
 	if err == nil {
 		_ = client.Disconnect(&paho.Disconnect{})
 		d.problem("a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints")
 	}
 }
 
-func (d *doctor) connect(ctx context.Context, id, password string) (*paho.Client, error) {
+// connect logs in. The context it returns ends with the connection.
+func (d *doctor) connect(ctx context.Context, id, password string) (*paho.Client, context.Context, error) {
 	conn, err := d.dial(ctx)
 	if err != nil {
-		return nil, err
+		return nil, ctx, err
 	}
+	open, lost := context.WithCancel(ctx)
 	client := paho.NewClient(paho.ClientConfig{
 		Conn: packets.NewThreadSafeConn(conn), PacketTimeout: connectLimit,
-		OnClientError: func(error) {}, OnServerDisconnect: func(*paho.Disconnect) {},
+		OnClientError: func(error) { lost() }, OnServerDisconnect: func(*paho.Disconnect) { lost() },
 	})
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	login, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	_, err = client.Connect(ctx, &paho.Connect{
+	_, err = client.Connect(login, &paho.Connect{
 		ClientID: protocol.ClientID(id), CleanStart: true, KeepAlive: keepAlive,
 		Username: id, UsernameFlag: true, Password: []byte(password), PasswordFlag: true,
 	})
 	if err != nil {
+		lost()
 		_ = conn.Close()
-		return nil, err
+		return nil, ctx, err
 	}
-	return client, nil
+	return client, open, nil
 }
 
 // topics tries what a node may do, and what it may not.

@@ -106,8 +106,12 @@ func (b *broker) authenticate(clientID, user, password string) (superuser, ok bo
 	if !s.Database || !known {
 		return false, false
 	}
-	sum := sha256.Sum256([]byte(u.Salt + password))
-	return u.Superuser, hex.EncodeToString(sum[:]) == u.Hash
+	salted := u.Salt + password
+	if s.SaltPosition == "suffix" {
+		salted = password + u.Salt
+	}
+	sum := sha256.Sum256([]byte(salted))
+	return u.Superuser, s.HashName == "sha256" && hex.EncodeToString(sum[:]) == u.Hash
 }
 
 func (b *broker) session(cl *mqtt.Client) *session {

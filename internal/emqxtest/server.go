@@ -256,3 +256,17 @@ func (e *Server) Connected(clientID string) bool {
 	b := e.running()
 	return b != nil && b.client(clientID) != nil
 }
+
+// Unacknowledged is how many messages the client has been sent, or is kept, that it has not
+// acknowledged.
+func (e *Server) Unacknowledged(clientID string) int {
+	b := e.running()
+	if b == nil {
+		return 0
+	}
+	cl, ok := b.server.Clients.Get(clientID)
+	if !ok {
+		return 0
+	}
+	return cl.State.Inflight.Len()
+}
