@@ -35,7 +35,7 @@ type Evidence struct {
 
 	// ConnectionID names the MQTT connection the broker has open now, 0 when there is none. It
 	// fences: the end of an older connection says nothing about this one.
-	ConnectionID   uint64    `json:"connection_id,omitempty"`
+	ConnectionID uint64 `json:"connection_id,omitempty"`
 	// LostConnectionID is the connection that was open when the broker went out of sight, 0 when
 	// what became of it is known.
 	LostConnectionID uint64 `json:"lost_connection_id,omitempty"`
