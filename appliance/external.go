@@ -65,7 +65,7 @@ type external struct {
 }
 
 // secretEMQXKey is the name under which the store keeps the hash of the shared key.
-const secretEMQXKey = "emqx_shared_key"
+const secretEMQXKey = "emqx_shared_key" //nolint:gosec // its name
 
 func newExternal(ctx context.Context, db *store.DB, o EMQXOptions, in hooks.Ingress, log *slog.Logger) (*external, error) {
 	o.Username = cmp.Or(o.Username, emqx.DefaultUsername)

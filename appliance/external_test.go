@@ -26,7 +26,7 @@ func TestNodesWorkThroughEMQXAsThroughTheEmbeddedBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id := answer(t, c, b[0], protocol.AckApplied); id != cmd.RequestID {
+	if id := answer(t, c, b[0]); id != cmd.RequestID {
 		t.Errorf("got command %s", id)
 	}
 	if cmd = s.ended(cmd.RequestID); cmd.State != store.CommandApplied {
@@ -73,7 +73,7 @@ func TestCommandWaitsUntilTheNodeHasSubscribedAtEMQX(t *testing.T) {
 	c, _ := s.login(b) // as an agent of the field: it says nothing for half an hour
 	s.eventually("connected", func() bool { return s.appliance.external.Connected(b.Node.ID) })
 	subscribe(c, b)
-	if id := answer(t, c, b, protocol.AckApplied); id != cmd.RequestID {
+	if id := answer(t, c, b); id != cmd.RequestID {
 		t.Errorf("got command %s", id)
 	}
 	s.ended(cmd.RequestID)
@@ -124,13 +124,13 @@ func TestRestartOfTheApplianceLosesNothingThatEMQXAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer(t, c, b, protocol.AckApplied)
+	answer(t, c, b)
 	s.ended(cmd.RequestID)
 	if cmd, err = s.issue(b, protocol.ActionStart, false); err != nil {
 		t.Fatal(err)
 	}
 	s.stop()
-	answer(t, c, b, protocol.AckApplied) // to nobody but EMQX
+	answer(t, c, b) // to nobody but EMQX
 	s.open()
 	s.start()
 	if cmd = s.ended(cmd.RequestID); cmd.State != store.CommandApplied {
@@ -207,7 +207,7 @@ func TestBlipOfTheLineChangesNothingForTheNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mend()
-	if id := answer(t, c, b, protocol.AckApplied); id != queued.RequestID {
+	if id := answer(t, c, b); id != queued.RequestID {
 		t.Errorf("got %s", id)
 	}
 	s.ended(queued.RequestID)

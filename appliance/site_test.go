@@ -112,13 +112,6 @@ func (s *site) stop() {
 	s.appliance = nil
 }
 
-func (s *site) restart() {
-	s.t.Helper()
-	s.stop()
-	s.open()
-	s.start()
-}
-
 func (s *site) cut()  { s.mqttLine.Cut(); s.apiLine.Cut() }
 func (s *site) mend() { s.mqttLine.Mend(); s.apiLine.Mend() }
 
@@ -287,7 +280,7 @@ func (s *site) online(b store.Bound) {
 }
 
 // answer reads a command and acknowledges it.
-func answer(t *testing.T, c *mqtttest.Client, b store.Bound, status protocol.AckStatus) (requestID string) {
+func answer(t *testing.T, c *mqtttest.Client, b store.Bound) (requestID string) {
 	t.Helper()
 	pk := c.Expect(packets.Publish)
 	var cmd struct {
@@ -301,7 +294,7 @@ func answer(t *testing.T, c *mqtttest.Client, b store.Bound, status protocol.Ack
 		t.Fatal(err)
 	}
 	t1.Kind = t1.Kind.Ack()
-	env, err := protocol.NewEnvelope(t1, cmd.RequestID, protocol.Ack{Status: status}, time.Now())
+	env, err := protocol.NewEnvelope(t1, cmd.RequestID, protocol.Ack{Status: protocol.AckApplied}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,10 @@ package web_test
 import (
 	"context"
 	"errors"
-	"io"
+	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -99,9 +97,7 @@ func TestEMQXIsToldWhatTheEmbeddedBrokerWouldDecide(t *testing.T) {
 		{"deny", "publish", own("event"), object{"username": ""}},
 	} {
 		q := object{"username": id, "clientid": "wfm-" + id, "topic": c.topic, "action": c.action}
-		for k, v := range c.change {
-			q[k] = v
-		}
+		maps.Copy(q, c.change)
 		if got := a.asked("authz", q); got != c.want {
 			t.Errorf("%s %s %v: %s, want %s", c.action, c.topic, c.change, got, c.want)
 		}
@@ -251,85 +247,4 @@ func TestWhileEMQXIsAwayACommandIsNotBlamedOnTheNode(t *testing.T) {
 	a.commands.fail(store.ErrNodeOffline)
 	a.broker.status = web.BrokerStatus{Enabled: true, Status: "error", Mode: "external"}
 	a.post(nodePath(cfg, bound.Node.ID)+"/endpoint/control", object{"action": "start"}).fails(503, "MQTT_CONTROL_UNAVAILABLE")
-}
-
-// BenchmarkAuthz is EMQX's question over HTTP, from as many connections as EMQX keeps, about 2,000
-// nodes.
-func BenchmarkAuthz(b *testing.B) {
-	const connections, nodes = 8, 2000
-	db, err := store.Open(b.TempDir(), store.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
-	ids := make([]string, nodes)
-	if err := db.Update(func(tx *store.Tx) error {
-		if err := tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}); err != nil {
-			return err
-		}
-		for i := range ids {
-			ids[i] = protocol.NewID("node")
-			if err := tx.PutNode(&store.Node{ID: ids[i], ConfigID: "cfg_a", Name: ids[i], Enabled: true, Type: store.NodeDynamic}); err != nil {
-				return err
-			}
-			token, _, err := tx.IssueBindToken(ids[i], time.Minute)
-			if err == nil {
-				_, err = tx.Bind(token, store.Client{})
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		b.Fatal(err)
-	}
-	o := web.Options{Store: db, Presence: presence}
-	external()(&o)
-	server := web.New(o)
-	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	go func() { _ = server.ServeCallbacks(l) }()
-	defer server.Shutdown(context.Background())
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
-	url := "http://" + l.Addr().String() + "/api/internal/emqx/authz"
-
-	took := make([]time.Duration, b.N)
-	var wg sync.WaitGroup
-	b.ResetTimer()
-	for c := range connections {
-		wg.Go(func() {
-			for i := c; i < b.N; i += connections {
-				id := ids[i%nodes]
-				body := `{"username":"` + id + `","clientid":"wfm-` + id + `","topic":"wfm/cfg_a/` + id + `/heartbeat","action":"publish","qos":"1","retain":"false"}`
-				start := time.Now()
-				req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url, strings.NewReader(body))
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				req.Header.Set("Content-Type", "application/json")
-				req.Header.Set("x-wfm-internal-key", sharedKey)
-				res, err := client.Do(req)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				raw, _ := io.ReadAll(res.Body)
-				_ = res.Body.Close()
-				took[i] = time.Since(start)
-				if !strings.Contains(string(raw), "allow") {
-					b.Errorf("%d %s", res.StatusCode, raw)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	b.StopTimer()
-	slices.Sort(took)
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }

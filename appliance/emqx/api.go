@@ -215,7 +215,7 @@ func (m *moment) UnmarshalJSON(raw []byte) error {
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return fmt.Errorf("no time: %w", err)
 	}
-	*m = moment(max(0, t.UnixMilli())) //nolint:gosec // not negative
+	*m = moment(max(0, t.UnixMilli()))
 	return nil
 }
 

@@ -210,8 +210,7 @@ func (b *Broker) lost() {
 }
 
 func (b *Broker) connectError(err error) {
-	var refused *autopaho.ConnackError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*autopaho.ConnackError](err); ok {
 		err = fmt.Errorf("EMQX refuses the login of %q (0x%02x): check WFM_EMQX_USERNAME and WFM_EMQX_PASSWORD", b.o.Username, refused.ReasonCode)
 		b.accounts.recovered() // which makes the account
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -167,11 +168,7 @@ func (e *Server) SetFault(f Fault) {
 func (e *Server) Users() map[string]User {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := make(map[string]User, len(e.users))
-	for id, u := range e.users {
-		out[id] = u
-	}
-	return out
+	return maps.Clone(e.users)
 }
 
 // PutUser makes or changes a user.
