@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
@@ -114,11 +115,17 @@ func (tx *Tx) bindable(nodeID string) (Config, Node, error) {
 	return c, n, nil
 }
 
-// invalidateBindTokens removes the node's unspent tokens, and on the way everybody's old ones.
+// invalidateBindTokens removes the node's unspent tokens, and on the way everybody's old ones: once
+// in a transaction, which may be about all nodes of a mesh.
 func (tx *Tx) invalidateBindTokens(nodeID string) error {
+	prune := !tx.tokensPruned
+	tx.tokensPruned = true
 	var gone [][]byte
 	c := tx.cursor(bucketBindTokens)
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+	for k, raw := c.First(); k != nil; k, raw = c.Next() {
+		if !prune && !bytes.Contains(raw, []byte(nodeID)) {
+			continue // decoding each for each node would take seconds
+		}
 		t, _, err := get[bindToken](tx, bucketBindTokens, string(k))
 		if err != nil {
 			return err

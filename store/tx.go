@@ -22,6 +22,8 @@ type Tx struct {
 	onCommit []func()
 	grants   []grantChange
 	touched  map[string]struct{} // nodes whose grant must be computed anew
+
+	tokensPruned bool // old bind tokens are gone
 }
 
 // errReadOnlyTx is a programming error: a write in a View.

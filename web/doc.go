@@ -1,5 +1,6 @@
 // Package web is the HTTP side of the appliance: the API for administrators and scripts, the bind
-// exchange for agents, the health checks and a plain page at /.
+// exchange for agents, what an external broker asks about nodes, the health checks and a plain page
+// at /.
 //
 // It owns what a request may look like, who may send it, and how every outcome is answered. It
 // does not own the records and their invariants (store), how a command reaches a node, when a

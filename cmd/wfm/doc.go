@@ -1,4 +1,4 @@
-// Command wfm is the appliance: `wfm serve`. `wfm agent …` is the node's agent, the same code as
+// Command wfm is the appliance: `wfm serve`. `wfm emqx …` helps to set up an EMQX for it. `wfm agent …` is the node's agent, the same code as
 // the separate wfm-agent.
 //
 // It owns flags, environment variables, exit codes and text for people. It does not own anything
