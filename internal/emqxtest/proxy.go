@@ -16,6 +16,8 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	l     net.Listener // nil while it is cut
+	lose  bool         // whatever is sent to the target
+	lost  int          // bytes
 	conns map[net.Conn]struct{}
 }
 
@@ -44,6 +46,40 @@ func (p *Proxy) Cut() {
 		_ = c.Close()
 	}
 	clear(p.conns)
+	p.lose, p.lost = false, 0
+}
+
+// Lose has whatever is sent to the target from now on vanish, until the line is cut.
+func (p *Proxy) Lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lose = true
+}
+
+// Lost is how many bytes have vanished since.
+func (p *Proxy) Lost() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
+}
+
+// toTarget writes to the target, unless that vanishes.
+type toTarget struct {
+	net.Conn
+	p *Proxy
+}
+
+func (w toTarget) Write(b []byte) (int, error) {
+	w.p.mu.Lock()
+	lose := w.p.lose
+	if lose {
+		w.p.lost += len(b)
+	}
+	w.p.mu.Unlock()
+	if lose {
+		return len(b), nil
+	}
+	return w.Conn.Write(b)
 }
 
 // Mend lets connections through again.
@@ -82,7 +118,7 @@ func (p *Proxy) pass(l net.Listener, in net.Conn) {
 		return
 	}
 	var both sync.WaitGroup
-	for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+	for _, pair := range [][2]net.Conn{{in, out}, {toTarget{out, p}, in}} {
 		both.Go(func() {
 			_, _ = io.Copy(pair[0], pair[1])
 			_ = pair[0].Close()
