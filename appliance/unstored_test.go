@@ -182,3 +182,22 @@ func TestNothingIsTriedAgainAfterStop(t *testing.T) {
 		}
 	})
 }
+
+func TestConnectionThatLastedThroughAnOutageIsTheSameAlsoWhenItCannotBeStored(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		f.Connected(f.session(1000))
+		before := f.evidence()
+		wait(time.Minute)
+		f.update((*store.Tx).ForgetConnections)
+		free := f.full()
+		f.Connected(f.session(1000))
+		if e := f.Evidence(f.evidence()); e.ConnectionID != 1000 || e.LostConnectionID != 0 || !e.ConnectedAt.Equal(before.ConnectedAt) {
+			t.Errorf("told: %+v", e)
+		}
+		free()
+		wait(storeAgainAfter)
+		if e := f.evidence(); e.ConnectionID != 1000 || e.LostConnectionID != 0 || !e.ConnectedAt.Equal(before.ConnectedAt) {
+			t.Errorf("stored: %+v", e)
+		}
+	})
+}
