@@ -15,8 +15,8 @@ import (
 
 // full has every write fail until the returned function is called.
 func (f *ingressFixture) full() (free func()) {
-	f.fail = store.ErrFull
-	return func() { f.fail = nil }
+	f.isFull.Store(true)
+	return func() { f.isFull.Store(false) }
 }
 
 // state is the node's state as whoever looks is told.
