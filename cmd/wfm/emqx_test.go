@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -99,6 +101,42 @@ func TestDoctorAndConfigOnTheCommandLine(t *testing.T) {
 		t.Error("a secret is shown")
 	}
 }
+
+func TestAgentsReachEMQXWithTLSAndTheCAThatBindHandsOut(t *testing.T) {
+	ca := newTestCA(t, "of EMQX")
+	cert, err := tls.X509KeyPair(pair(ca.sign(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := emqxtest.StartTLS(t, emqxtest.Recommended("", emqxSharedKey), &tls.Config{Certificates: []tls.Certificate{cert}})
+	caFile := apptest.WriteFile(t, "ca.pem", ca.pem)
+	env := []string{
+		"WFM_MQTT_URL=mqtts://" + e.MQTTAddr(), "WFM_EMQX_API_BASE_URL=" + e.APIURL(), "WFM_EMQX_CA_FILE=" + caFile, "WFM_MQTT_TLS_ENABLED=true",
+		"WFM_EMQX_API_KEY=" + emqxtest.APIKey, "WFM_EMQX_API_SECRET=" + emqxtest.APISecret, "WFM_EMQX_AUTHZ_SHARED_KEY=" + emqxSharedKey,
+	}
+	a := apptest.Start(t, "", env...)
+	e.Configure(func(s *emqxtest.Settings) { *s = emqxtest.Recommended(a.URL, emqxSharedKey) })
+	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
+	mqtt := n.Profile(t)["mqtt"].(map[string]any)
+	if want := net.JoinHostPort(mqtt["host"].(string), fmt.Sprint(mqtt["port"])); mqtt["tls"] != true || mqtt["ca_cert"] != ca.pem || want != e.MQTTAddr() {
+		t.Errorf("bind handed out tls %v at %s", mqtt["tls"], want)
+	}
+	n.StartAgent(t)
+	if got := n.Control(t, "describe"); got["status"] != "acked" {
+		t.Errorf("a command over TLS: %v", got)
+	}
+	if got := a.Must(t, "POST", "/api/v1/settings/mqtt/test", nil); got["success"] != true {
+		t.Errorf("the test of the settings: %v", got["message"])
+	}
+	a.Stop(t)
+	out, code := apptest.RunEnv(t, append(env, "WFM_EMQX_CA_FILE=", "WFM_MQTT_URL=mqtt://"+e.MQTTAddr()), apptest.Binary("wfm"), "serve", "--data-dir", a.Dir, "--http-addr", "127.0.0.1:0")
+	if code != exitFailure || !strings.Contains(out, "set WFM_EMQX_CA_FILE") {
+		t.Errorf("without a CA: %d: %s", code, out)
+	}
+}
+
+// pair is a certificate and its key as bytes.
+func pair(certPEM, keyPEM string) (cert, key []byte) { return []byte(certPEM), []byte(keyPEM) }
 
 func TestEMQXSettingsAreCheckedInWords(t *testing.T) {
 	complete := map[string]string{
