@@ -122,6 +122,20 @@ func TestConnectionsThatEndedDuringAnOutageAreEndedOnceItIsKnown(t *testing.T) {
 	})
 }
 
+func TestNodeThatCameBackAndIsSilentIsNotDroppedBecauseEMQXIsOutOfSight(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		f.opened(1000)
+		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
+		f.Disconnected(f.session(1000), "connection lost")
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
+		f.opened(2000)          // an agent of the field says nothing for half an hour
+		f.update((*store.Tx).ForgetConnections)
+		if s := f.presence(); s != presence.Online {
+			t.Errorf("%s: its last connection did not end", s)
+		}
+	})
+}
+
 func TestConnectionOfWhichTheLossWasNotStoredIsEndedWithTheOthers(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *ingressFixture) {
 		f.opened(1000) // and the disk is full when EMQX goes out of sight
