@@ -136,6 +136,22 @@ func TestNodeThatCameBackAndIsSilentIsNotDroppedBecauseEMQXIsOutOfSight(t *testi
 	})
 }
 
+func TestProbeWithoutAnAnswerSaysNothingOfTheNodeWhileEMQXIsOutOfSight(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		f.opened(1000)
+		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
+		cmd := f.issue(protocol.ActionDetect)
+		f.update((*store.Tx).ForgetConnections)
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
+		if c := f.command(cmd.RequestID); c.State != store.CommandUnknown {
+			t.Fatalf("the detect is %s", c.State)
+		}
+		if s := f.presence(); s != presence.Online {
+			t.Errorf("%s", s)
+		}
+	})
+}
+
 func TestConnectionOfWhichTheLossWasNotStoredIsEndedWithTheOthers(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *ingressFixture) {
 		f.opened(1000) // and the disk is full when EMQX goes out of sight
