@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"wfm/appliance/broker"
 	"wfm/appliance/control"
 	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
@@ -36,7 +35,8 @@ type Options struct {
 	MQTTEnabled bool
 	// MQTTAddr is without TLS; empty: not served, which MQTTTLSEnabled has to make up for.
 	MQTTAddr string
-	// MQTTTLSEnabled serves MQTT with TLS on MQTTTLSAddr, and has bind hand that out.
+	// MQTTTLSEnabled serves MQTT with TLS on MQTTTLSAddr, and has bind hand that out. An external
+	// broker is taken to do the same.
 	MQTTTLSEnabled bool
 	MQTTTLSAddr    string
 	// MQTTPublicHost and MQTTPublicPort are handed to agents at bind. Empty and 0: the host the
@@ -51,6 +51,8 @@ type Options struct {
 	TLSIssuer               string
 	ACME                    certs.ACME
 	TLSCertFile, TLSKeyFile string
+	// EMQX has an external broker in the place of the embedded one; nil: the embedded one.
+	EMQX *EMQXOptions
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
@@ -72,8 +74,8 @@ type Options struct {
 type Appliance struct {
 	log      *slog.Logger
 	db       *store.DB
-	broker   *broker.Broker // nil without MQTT
-	guests   *guests
+	broker   mqttBroker // nil without MQTT
+	external *external  // nil with the embedded broker
 	control  *control.Control
 	ingress  *ingress // nil without MQTT
 	tracker  *presence.Tracker
@@ -104,7 +106,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence.TTL = cmp.Or(o.Presence.TTL, defaults.TTL)
 	o.Presence.Grace = cmp.Or(o.Presence.Grace, defaults.Grace)
 	o.DetectInterval = cmp.Or(o.DetectInterval, 120*time.Second)
-	a := &Appliance{log: o.Logger, serving: make(chan error, 2), stopped: make(chan struct{})}
+	a := &Appliance{log: o.Logger, serving: make(chan error, 3), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = a.Stop(context.WithoutCancel(ctx))
@@ -119,6 +121,9 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		return nil, err
 	}
 	if err := a.db.Update(func(tx *store.Tx) error {
+		if o.external() { // it has the connections still
+			return tx.NoteStart()
+		}
 		return errors.Join(tx.NoteStart(), tx.CloseAllConnections())
 	}); err != nil {
 		return nil, fmt.Errorf("close the connections of the last run: %w", err)
@@ -175,34 +180,49 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 // newBroker joins control, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
-	a.guests = &guests{DB: a.db}
 	a.control = control.New(a.db, late, o.DetectTimeout, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
 	in := &ingress{db: a.db, control: a.control, log: log}
 	var err error
-	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.guests, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
-	if o.mqttTLS() {
-		bo.TLSAddr, bo.TLS = o.MQTTTLSAddr, a.certs.TLSConfig()
-	}
-	a.broker, err = broker.New(ctx, bo)
-	if err != nil {
+	if o.external() {
+		if a.external, err = newExternal(ctx, a.db, o, in, log); err != nil {
+			return err
+		}
+		a.broker = a.external
+	} else if a.broker, err = a.newEmbedded(ctx, o, in, log); err != nil {
 		return err
 	}
-	late.Broker, a.ingress = a.broker, in
+	late.mqttBroker, a.ingress = a.broker, in
 	// The broker is stopped before the control, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
 	a.prober = presence.NewProber(a.db, a.control, o.DetectInterval, o.Logger)
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
 	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
-	a.rollouts = rollout.New(rollout.Options{Store: a.db, Commands: a.control, Presence: o.Presence, Logger: o.Logger})
+	ro := rollout.Options{Store: a.db, Commands: a.control, Presence: o.Presence, Logger: o.Logger}
+	if a.external != nil {
+		ro.Reachable = a.external.Up
+	}
+	a.rollouts = rollout.New(ro)
 	// Before the broker: nodes it lets go of must not seem to be away at their turn.
 	a.onStop("rollouts", func(context.Context) error { a.rollouts.Stop(); return nil })
 	return nil
 }
 
 // latePublisher is the broker once it exists; nothing is published before Start.
-type latePublisher struct{ *broker.Broker }
+type latePublisher struct{ mqttBroker }
+
+// mqttBroker is what the appliance needs of a broker, whichever it is.
+type mqttBroker interface {
+	control.Publisher
+	web.Broker
+	// Test does once what an agent does to reach the target; its error says what to do.
+	Test(ctx context.Context, t web.MQTTTarget) error
+	// port is where agents find it, with or without TLS, unless they are told otherwise.
+	port(tls bool) int
+	Start() error
+	Stop(ctx context.Context) error
+}
 
 func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
@@ -212,21 +232,21 @@ func (a *Appliance) webOptions(o Options) web.Options {
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {
-		w.Commands, w.Broker, w.Watch = a.control, brokerView{a.broker}, a.prober.Watch
+		w.Commands, w.Broker, w.Watch = a.control, a.broker, a.prober.Watch
 		w.Evidence = a.ingress.Evidence
 		w.Rollouts = a.rollouts
-		w.TestMQTT = a.testMQTT
-		addr := a.broker.Addr()
-		if w.MQTTTLS = o.mqttTLS(); w.MQTTTLS {
-			w.MQTTPort, addr = o.MQTTPublicTLSPort, a.broker.TLSAddr()
+		w.TestMQTT = a.broker.Test
+		if w.MQTTTLS = o.MQTTTLSEnabled; w.MQTTTLS {
+			w.MQTTPort = o.MQTTPublicTLSPort
 		}
-		if tcp, ok := addr.(*net.TCPAddr); ok && w.MQTTPort == 0 {
-			w.MQTTPort = tcp.Port
-		}
+		w.MQTTPort = cmp.Or(w.MQTTPort, a.broker.port(w.MQTTTLS))
+	}
+	if a.external != nil {
+		w.External = a.external.web()
 	}
 	if a.certs != nil {
 		w.Certificates = certsView{a.certs}
-		if w.MQTTHost == "" && len(o.ACME.Domains) > 0 && o.TLSIssuer == string(certs.IssuerACME) {
+		if a.external == nil && w.MQTTHost == "" && len(o.ACME.Domains) > 0 && o.TLSIssuer == string(certs.IssuerACME) {
 			w.MQTTHost = o.ACME.Domains[0] // what the certificate is for
 		}
 	}
@@ -274,19 +294,6 @@ func history(transitions []store.Transition, gaps []store.Gap, now time.Time) we
 	return s
 }
 
-// brokerView is the embedded broker as the API sees it.
-type brokerView struct{ *broker.Broker }
-
-// Status is always running: the process ends when the embedded broker cannot start.
-func (b brokerView) Status() web.BrokerStatus {
-	s := web.BrokerStatus{
-		Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded",
-		Sessions: b.Sessions(),
-	}
-	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
-	return s
-}
-
 func (a *Appliance) onStop(name string, fn func(context.Context) error) {
 	a.stops = append(a.stops, namedStop{name, fn})
 }
@@ -312,19 +319,22 @@ func (a *Appliance) Start() error {
 			return fmt.Errorf("take up rollouts: %w", err)
 		}
 	}
-	serve := func(l net.Listener) {
-		err := a.web.Serve(l)
+	serve := func(serve func(net.Listener) error, l net.Listener) {
+		err := serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}
 		a.serving <- err
 	}
-	go serve(a.httpSocket)
+	go serve(a.web.Serve, a.httpSocket)
 	if a.httpsSocket != nil {
 		if a.certs.Status().NotAfter.IsZero() {
 			a.log.Warn("there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS, logins too")
 		}
-		go serve(tls.NewListener(a.httpsSocket, a.certs.TLSConfig()))
+		go serve(a.web.Serve, tls.NewListener(a.httpsSocket, a.certs.TLSConfig()))
+	}
+	if a.external != nil && a.external.callbacks != nil {
+		go serve(a.web.ServeCallbacks, a.external.callbacks)
 	}
 	a.onStop("web", a.web.Shutdown)
 	return nil
@@ -374,18 +384,18 @@ func (a *Appliance) HTTPSAddr() net.Addr {
 
 // MQTTAddr is the address of the embedded broker, nil without one.
 func (a *Appliance) MQTTAddr() net.Addr {
-	if a.broker == nil {
-		return nil
+	if b, ok := a.broker.(*embedded); ok {
+		return b.Addr()
 	}
-	return a.broker.Addr()
+	return nil
 }
 
 // MQTTTLSAddr is the address of the embedded broker with TLS, nil without.
 func (a *Appliance) MQTTTLSAddr() net.Addr {
-	if a.broker == nil {
-		return nil
+	if b, ok := a.broker.(*embedded); ok {
+		return b.TLSAddr()
 	}
-	return a.broker.TLSAddr()
+	return nil
 }
 
 // SetupToken is what setting up the admin account needs; empty when there is one.

@@ -19,6 +19,9 @@ func (a *Appliance) newCerts(o Options) (err error) {
 	if !o.tls() {
 		return nil
 	}
+	if o.external() {
+		o.MQTTPublicHost = "" // it is served with certificates of its own
+	}
 	var hosts []string
 	for _, origin := range append([]string{o.PublicOrigin}, o.ExtraAllowedOrigins...) {
 		if u, err := url.Parse(origin); err == nil && u.Hostname() != "" {
@@ -49,7 +52,8 @@ func (a *Appliance) newCerts(o Options) (err error) {
 // tls reports whether anything is served with TLS.
 func (o Options) tls() bool { return o.mqttTLS() || o.HTTPSAddr != "" }
 
-func (o Options) mqttTLS() bool { return o.MQTTEnabled && o.MQTTTLSEnabled }
+// mqttTLS reports whether the embedded broker is served with TLS.
+func (o Options) mqttTLS() bool { return o.MQTTEnabled && o.MQTTTLSEnabled && o.EMQX == nil }
 
 // portOf is the port of host:port, 0 without one.
 func portOf(addr string) int {

@@ -45,10 +45,10 @@ func (g *guests) admit() (a mqttcheck.Account, leave func()) {
 	}
 }
 
-// testMQTT checks where agents are sent, as an agent.
-func (a *Appliance) testMQTT(ctx context.Context, t web.MQTTTarget) error {
-	account, leave := a.guests.admit()
-	defer a.broker.Kick(account.NodeID)
+// Test checks where agents are sent, as an agent.
+func (b *embedded) Test(ctx context.Context, t web.MQTTTarget) error {
+	account, leave := b.guests.admit()
+	defer b.Kick(account.NodeID)
 	defer leave()
 	return mqttcheck.Run(ctx, mqttcheck.Target(t), account)
 }

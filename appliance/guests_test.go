@@ -29,12 +29,12 @@ func TestATestOfTheBrokerLeavesNoTraceAndItsAccountEnds(t *testing.T) {
 
 	target := web.MQTTTarget{Host: "127.0.0.1", Port: a.MQTTAddr().(*net.TCPAddr).Port}
 	for range 3 {
-		if err := a.testMQTT(t.Context(), target); err != nil {
+		if err := a.broker.Test(t.Context(), target); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(a.guests.grants) != 0 || a.broker.Sessions() != 0 {
-		t.Errorf("left: %d accounts, %d sessions", len(a.guests.grants), a.broker.Sessions())
+	if b := a.broker.(*embedded); len(b.guests.grants) != 0 || b.Sessions() != 0 {
+		t.Errorf("left: %d accounts, %d sessions", len(b.guests.grants), b.Sessions())
 	}
 	if err := a.db.Update(func(tx *store.Tx) error { tx.Emit(store.Change{Kind: "marker"}); return nil }); err != nil {
 		t.Fatal(err)

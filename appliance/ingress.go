@@ -45,15 +45,15 @@ func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte)
 	case protocol.KindHeartbeat:
 		var hb protocol.Heartbeat
 		err = env.DecodePayload(&hb)
-		take = func(tx *store.Tx) error { return g.heartbeat(tx, env, hb) }
+		take = func(tx *store.Tx) error { return g.heartbeat(tx, s, env, hb) }
 	case protocol.KindEvent:
 		var ev protocol.Event
 		err = env.DecodePayload(&ev)
-		take = func(tx *store.Tx) error { return g.event(tx, topic, env, ev) }
+		take = func(tx *store.Tx) error { return g.event(tx, s, topic, env, ev) }
 	default: // an ACK: the ACL lets no command in
 		var ack protocol.Ack
 		err = env.DecodePayload(&ack)
-		take = func(tx *store.Tx) error { return g.ack(tx, topic, env, ack) }
+		take = func(tx *store.Tx) error { return g.ack(tx, s, topic, env, ack) }
 	}
 	if err != nil {
 		return g.refuse(s, topic, err)
@@ -62,9 +62,12 @@ func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte)
 		if err := allowed(tx, s); err != nil {
 			return err
 		}
+		if err := notRetired(tx, s, env); err != nil {
+			return err
+		}
 		return take(tx)
 	})
-	if err != nil && !errors.Is(err, errRevoked) {
+	if err != nil && !errors.Is(err, errRevoked) && !errors.Is(err, errRetired) {
 		g.log.Error("a node's message could not be stored", "node_id", s.NodeID, "kind", string(topic.Kind), "err", err)
 	}
 	return err
@@ -75,6 +78,22 @@ func allowed(tx *store.Tx, s hooks.Session) error {
 	grant, ok, err := tx.Grant(s.NodeID)
 	if err == nil && (!ok || grant.Generation != s.Generation) {
 		err = errRevoked
+	}
+	return err
+}
+
+// errRetired is returned for a message of a session that was ended by a bind or a reset.
+var errRetired = fmt.Errorf("%w: its session was ended", hooks.ErrRefused)
+
+// notRetired refuses what an external broker still had of the agent that was bound before: nothing
+// of a session is inherited by the next one. The embedded broker knows the session itself.
+func notRetired(tx *store.Tx, s hooks.Session, env protocol.Envelope) error {
+	if s.ID != 0 || env.SessionID == "" {
+		return nil
+	}
+	e, err := tx.Evidence(env.NodeID)
+	if err == nil && e.RetiredSessionID == plaintext.Line(env.SessionID, maxEventName) {
+		err = errRetired
 	}
 	return err
 }
@@ -96,16 +115,19 @@ func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) err
 }
 
 // reachable records that the node was heard of, and what else change says.
-func reachable(tx *store.Tx, env protocol.Envelope, change func(*store.Evidence)) error {
+func reachable(tx *store.Tx, s hooks.Session, env protocol.Envelope, change func(*store.Evidence)) error {
 	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 		e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
+		if s.Late {
+			return // the node said so when it still was there
+		}
 		e.ReachableAt = tx.Now().UTC()
 		change(e)
 	})
 }
 
-func (g *ingress) heartbeat(tx *store.Tx, env protocol.Envelope, hb protocol.Heartbeat) error {
-	if err := reachable(tx, env, func(e *store.Evidence) {
+func (g *ingress) heartbeat(tx *store.Tx, s hooks.Session, env protocol.Envelope, hb protocol.Heartbeat) error {
+	if err := reachable(tx, s, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
 		tunnel(tx, e, hb.WGOnline)
 	}); err != nil {
@@ -133,13 +155,13 @@ func tunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 	}
 }
 
-func (g *ingress) ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
+func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
 	before, err := tx.Command(env.RequestID)
 	fits := err == nil && before.NodeID == topic.NodeID && before.Kind.Ack() == topic.Kind && before.Attempts > 0 && !before.State.Ended()
 	if err != nil && !errors.Is(err, store.ErrCommandNotFound) {
 		return err
 	}
-	err = reachable(tx, env, func(e *store.Evidence) {
+	err = reachable(tx, s, env, func(e *store.Evidence) {
 		if topic.Kind == protocol.KindDetectAck {
 			e.DetectAckAt = tx.Now().UTC()
 		}
@@ -178,11 +200,16 @@ func (g *ingress) ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 	})
 }
 
-func (g *ingress) event(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
+func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
 	name := plaintext.Line(ev.Event, maxEventName)
 	record := func(e *store.Evidence) { e.EventAt, e.LastEvent = tx.Now().UTC(), name }
 	if ev.Event == protocol.EventOffline {
 		err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
+			if superseded(e, s, env) {
+				ev.Message += " (of a session that another one may have replaced; it says nothing about the node)"
+				e.WillAt = tx.Now().UTC()
+				return
+			}
 			record(e)
 			e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
 			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), "the agent said that it goes offline"
@@ -190,7 +217,7 @@ func (g *ingress) event(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 		if err != nil {
 			return err
 		}
-	} else if err := reachable(tx, env, record); err != nil {
+	} else if err := reachable(tx, s, env, record); err != nil {
 		return err
 	}
 	if ev.Event == protocol.EventCommandOutput {
@@ -199,6 +226,13 @@ func (g *ingress) event(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 	return tx.Note(env.NodeID, store.JournalEntry{
 		Level: level(ev.Level), Event: name, Message: plaintext.Line(ev.Message, maxEventMessage), SessionID: env.SessionID,
 	})
+}
+
+// superseded reports whether an offline event from an external broker, a will perhaps, may be of
+// another session than the one that is connected, about which it says nothing. Should it be of this
+// one after all, the end of the connection tells.
+func superseded(e *store.Evidence, s hooks.Session, env protocol.Envelope) bool {
+	return s.ID == 0 && e.ConnectionOpen() && (plaintext.Line(env.SessionID, maxEventName) != e.SessionID || e.ReachableAt.Before(e.ConnectedAt))
 }
 
 func level(l string) string {
@@ -238,8 +272,11 @@ func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
 // the first message will tell.
 func (g *ingress) Connected(s hooks.Session) {
 	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
-		e.ConnectionID, e.ConnectedAt = s.ID, now
-		e.BootID, e.SessionID = "", ""
+		if s.ID != e.LostConnectionID { // else it was there all the time
+			e.ConnectedAt = now
+			e.BootID, e.SessionID = "", ""
+		}
+		e.ConnectionID, e.LostConnectionID = s.ID, 0
 		return nil
 	})
 }

@@ -29,9 +29,9 @@ func (taker) Publish(protocol.Topic, []byte, time.Duration) error { return nil }
 // ingressFixture is an ingress over a real store and control, with node_a and node_b bound.
 type ingressFixture struct {
 	*ingress
-	t    *testing.T
-	dir  string
-	fail atomic.Pointer[error] // of every write that concerns a node, while it is set
+	t      *testing.T
+	dir    string
+	isFull atomic.Bool // every write that concerns a node fails
 }
 
 // ingressTest runs test in a synctest bubble, so that a time is exactly the one it should be.
@@ -68,8 +68,8 @@ func (f *ingressFixture) open() {
 }
 
 func (f *ingressFixture) witness(tx *store.Tx, n store.Node) error {
-	if err := f.fail.Load(); err != nil {
-		return *err
+	if f.isFull.Load() {
+		return store.ErrFull
 	}
 	return presence.Witness(presence.DefaultTimes())(tx, n)
 }

@@ -189,7 +189,7 @@ func (s sighting) store(tx *store.Tx) error {
 // addTo adds what the broker saw to evidence that may have got messages since.
 func (s sighting) addTo(e *store.Evidence) {
 	seen := s.evidence
-	e.ConnectionID, e.ConnectedAt = seen.ConnectionID, seen.ConnectedAt
+	e.ConnectionID, e.LostConnectionID, e.ConnectedAt = seen.ConnectionID, seen.LostConnectionID, seen.ConnectedAt
 	e.DisconnectedAt, e.DisconnectReason, e.WillAt = seen.DisconnectedAt, seen.DisconnectReason, seen.WillAt
 	if seen.OfflineAt.After(e.OfflineAt) {
 		e.OfflineAt, e.OfflineReason = seen.OfflineAt, seen.OfflineReason

@@ -15,8 +15,8 @@ import (
 
 // full has every write fail until the returned function is called.
 func (f *ingressFixture) full() (free func()) {
-	f.fail.Store(&store.ErrFull)
-	return func() { f.fail.Store(nil) }
+	f.isFull.Store(true)
+	return func() { f.isFull.Store(false) }
 }
 
 // state is the node's state as whoever looks is told.
@@ -179,6 +179,25 @@ func TestNothingIsTriedAgainAfterStop(t *testing.T) {
 		wait(time.Minute)
 		if e := f.evidence(); e.ConnectionID != 0 {
 			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestConnectionThatLastedThroughAnOutageIsTheSameAlsoWhenItCannotBeStored(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		f.Connected(f.session(1000))
+		before := f.evidence()
+		wait(time.Minute)
+		f.update((*store.Tx).ForgetConnections)
+		free := f.full()
+		f.Connected(f.session(1000))
+		if e := f.Evidence(f.evidence()); e.ConnectionID != 1000 || e.LostConnectionID != 0 || !e.ConnectedAt.Equal(before.ConnectedAt) {
+			t.Errorf("told: %+v", e)
+		}
+		free()
+		wait(storeAgainAfter)
+		if e := f.evidence(); e.ConnectionID != 1000 || e.LostConnectionID != 0 || !e.ConnectedAt.Equal(before.ConnectedAt) {
+			t.Errorf("stored: %+v", e)
 		}
 	})
 }

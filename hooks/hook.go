@@ -222,13 +222,13 @@ func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		return false
 	}
 	if write {
-		may := protocol.MayPublish(grant.ConfigID, s.NodeID, topic)
+		may := grant.MayPublish(topic)
 		if !may {
 			h.refused.Add(1)
 		}
 		return may
 	}
-	return protocol.MaySubscribe(grant.ConfigID, s.NodeID, topic)
+	return grant.MaySubscribe(topic)
 }
 
 // OnSessionEstablish makes the session the only one of its client id.

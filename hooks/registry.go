@@ -35,12 +35,17 @@ const (
 
 // Session is one MQTT session of a node's agent.
 type Session struct {
-	ID         uint64 // counts the sessions of this process, from 1
+	// ID counts the sessions of this process, from 1. An external broker names a connection by when
+	// it began, and does not say which one a message is of: 0 then.
+	ID         uint64
 	NodeID     string
 	ConfigID   string
 	Generation uint64 // of the grant it logged in with
 	Remote     string
 	Since      time.Time // when it took the place of any older one
+	// Late says that the broker has kept the message until now, and the session has ended since: it
+	// is no sign of life.
+	Late bool
 }
 
 // Conn is a connection that says when the broker has let go of it for good.

@@ -35,6 +35,12 @@ func NewID(prefix string) string {
 	return prefix + "_" + strings.ToLower(enc)
 }
 
+// IsNewID reports whether id has the form of what [NewID] returns for the prefix.
+func IsNewID(prefix, id string) bool {
+	rest, ok := strings.CutPrefix(id, prefix+"_")
+	return ok && len(rest) == 26 && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
 // NewSecret returns 256 random bits, URL-safe: an MQTT password, a bind token, a session token.
 func NewSecret() string {
 	var b [32]byte

@@ -88,3 +88,15 @@ func TestDerivedNamesKeepTheirFixedForm(t *testing.T) {
 		t.Errorf("ProfileID = %q, want %q", got, want)
 	}
 }
+
+func TestIsNewIDKnowsTheFormOfNewID(t *testing.T) {
+	id := protocol.NewID("node")
+	for _, other := range []string{"", "node_", "node_red", id + "a", id[1:], strings.ToUpper(id), "cfg_" + id[5:], id[:len(id)-1] + "1"} {
+		if protocol.IsNewID("node", other) {
+			t.Errorf("%q has the form", other)
+		}
+	}
+	if !protocol.IsNewID("node", id) {
+		t.Errorf("%q has not", id)
+	}
+}

@@ -85,7 +85,11 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 		return Bound{}, err
 	}
 	// What another agent was told and what it said must not pass to this one.
-	if err := tx.putEvidence(n, Evidence{}); err != nil {
+	retired, err := tx.retiredSession(n.ID)
+	if err != nil {
+		return Bound{}, err
+	}
+	if err := tx.putEvidence(n, Evidence{RetiredSessionID: retired}); err != nil {
 		return Bound{}, err
 	}
 	if err := tx.cancelOpenCommands(n.ID, "an agent was bound anew"); err != nil {

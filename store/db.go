@@ -183,6 +183,7 @@ var migrations = []func(*bbolt.Tx) error{
 		}
 		return createBuckets(bucketBindTokens, bucketOpenTokens)(tx)
 	},
+	createBuckets(bucketAccounts, bucketSecrets), // 8: accounts at an external broker
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {

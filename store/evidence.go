@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,6 +17,9 @@ type Evidence struct {
 	// connection.
 	BootID    string `json:"boot_id,omitempty"`
 	SessionID string `json:"session_id,omitempty"`
+	// RetiredSessionID is the session that was heard last before the last bind or reset. What an
+	// external broker still delivers of it says nothing about the agent that is bound now.
+	RetiredSessionID string `json:"retired_session_id,omitempty"`
 
 	// The newest signal of each sort, by the appliance's clock.
 	HeartbeatAt time.Time `json:"heartbeat_at,omitzero"`
@@ -33,7 +37,11 @@ type Evidence struct {
 
 	// ConnectionID names the MQTT connection the broker has open now, 0 when there is none. It
 	// fences: the end of an older connection says nothing about this one.
-	ConnectionID   uint64    `json:"connection_id,omitempty"`
+	ConnectionID uint64 `json:"connection_id,omitempty"`
+	// LostConnectionID is the connection that was open when the broker went out of sight, 0 when
+	// what became of it is known.
+	LostConnectionID uint64 `json:"lost_connection_id,omitempty"`
+
 	ConnectedAt    time.Time `json:"connected_at,omitzero"`
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
 	// DisconnectReason is, in words, why the last connection ended.
@@ -129,23 +137,63 @@ func (tx *Tx) putEvidence(n Node, e Evidence) error {
 	return put(tx, bucketEvidence, n.ID, e)
 }
 
+// retiredSession is the session id that the node's next agent must not be taken for.
+func (tx *Tx) retiredSession(nodeID string) (string, error) {
+	e, err := tx.Evidence(nodeID)
+	if e.SessionID != "" {
+		return e.SessionID, err
+	}
+	return e.RetiredSessionID, err
+}
+
+// ForgetConnections records that nobody can tell any more which connections are open, which is not
+// to say that they ended: an external broker is out of sight.
+func (tx *Tx) ForgetConnections() error {
+	return tx.eachEvidence(Evidence.ConnectionOpen, func(e *Evidence) {
+		e.LostConnectionID, e.ConnectionID = e.ConnectionID, 0
+	})
+}
+
+// EndLostConnections records that only the nodes given may have a connection: of those that were
+// open when the broker went out of sight, and of any of which that, or the end, could not be stored.
+func (tx *Tx) EndLostConnections(except map[string]bool) error {
+	lost := func(e Evidence) bool { return e.mayBeConnected() && !except[e.NodeID] }
+	return tx.eachEvidence(lost, func(e *Evidence) { e.end(tx.now, "ended while EMQX was out of sight") })
+}
+
 // CloseAllConnections records, when the appliance starts, that no connection of the former run is
 // open any more.
 func (tx *Tx) CloseAllConnections() error {
-	var open []Evidence
+	return tx.eachEvidence(Evidence.mayBeConnected, func(e *Evidence) { e.end(tx.now, "the appliance was started anew") })
+}
+
+func (e Evidence) mayBeConnected() bool { return e.ConnectionOpen() || e.LostConnectionID != 0 }
+
+func (e *Evidence) end(now time.Time, reason string) {
+	e.ConnectionID, e.LostConnectionID = 0, 0
+	e.DisconnectedAt, e.DisconnectReason = now.UTC(), reason
+}
+
+// eachEvidence changes the evidence of the nodes that match.
+func (tx *Tx) eachEvidence(matches func(Evidence) bool, change func(*Evidence)) error {
+	var all []Evidence
 	c := tx.cursor(bucketEvidence)
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
 		e, err := tx.Evidence(string(k))
 		if err != nil {
 			return err
 		}
-		if e.ConnectionOpen() {
-			open = append(open, e)
+		if matches(e) {
+			all = append(all, e)
 		}
 	}
-	for _, e := range open {
-		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, tx.now.UTC(), "the appliance was started anew"
-		if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
+	for _, e := range all {
+		n, err := tx.Node(e.NodeID)
+		if err != nil {
+			return fmt.Errorf("evidence of %q: %w", e.NodeID, err)
+		}
+		change(&e)
+		if err := tx.putEvidence(n, e); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,8 @@ func hashPassword(salt, password string) string {
 type Grant struct {
 	NodeID   string
 	ConfigID string
-	// Generation changes with every bind: a session of an older one has no right to exist.
+	// Generation changes with every bind, and whenever the right ends for a while: a session of an
+	// older one has no right to exist.
 	Generation uint64
 	salt, hash string
 }
@@ -40,6 +41,20 @@ type Grant struct {
 // CheckPassword compares in constant time.
 func (g Grant) CheckPassword(password []byte) bool {
 	return subtle.ConstantTimeCompare([]byte(hashPassword(g.salt, string(password))), []byte(g.hash)) == 1
+}
+
+// PasswordHash returns the salt and the hex SHA-256 of salt and password, for a broker that checks
+// passwords itself.
+func (g Grant) PasswordHash() (salt, hash string) { return g.salt, g.hash }
+
+// MayPublish reports whether the node may publish to the topic name.
+func (g Grant) MayPublish(topic string) bool {
+	return protocol.MayPublish(g.ConfigID, g.NodeID, topic)
+}
+
+// MaySubscribe reports whether the node may subscribe with the topic filter.
+func (g Grant) MaySubscribe(filter string) bool {
+	return protocol.MaySubscribe(g.ConfigID, g.NodeID, filter)
 }
 
 // grants is the in-memory copy the hooks ask: no I/O, never older than the last commit that
@@ -132,6 +147,19 @@ func (db *DB) loadGrants() error {
 		}
 		return nil
 	})
+}
+
+// renewGeneration ends the right of whatever session the node has, and keeps its password. Without
+// it a right that ended and came back while an external broker was away would look as if nothing
+// had been.
+func (tx *Tx) renewGeneration(nodeID string) error {
+	c, ok, err := get[credential](tx, bucketCredentials, nodeID)
+	if err != nil || !ok {
+		return err
+	}
+	c.Generation = newGeneration()
+	tx.touchGrant(nodeID)
+	return put(tx, bucketCredentials, nodeID, c)
 }
 
 // rotateCredential gives the node a new password and returns it. It is kept nowhere else.

@@ -211,7 +211,11 @@ func (tx *Tx) resetClient(n Node, reason string) error {
 	if err := tx.forgetConfirmed(n); err != nil {
 		return err
 	}
-	if err := tx.putEvidence(n, Evidence{NodeID: n.ID, OfflineAt: tx.now.UTC(), OfflineReason: reason}); err != nil {
+	retired, err := tx.retiredSession(n.ID)
+	if err != nil {
+		return err
+	}
+	if err := tx.putEvidence(n, Evidence{OfflineAt: tx.now.UTC(), OfflineReason: reason, RetiredSessionID: retired}); err != nil {
 		return err
 	}
 	return tx.endWork(n, reason)
@@ -220,6 +224,9 @@ func (tx *Tx) resetClient(n Node, reason string) error {
 // cutOff ends what runs with a node that is no longer allowed, but keeps its binding: enabling it
 // again lets the same agent back in.
 func (tx *Tx) cutOff(n Node, reason string) error {
+	if err := tx.renewGeneration(n.ID); err != nil {
+		return err
+	}
 	e, err := tx.Evidence(n.ID)
 	if err != nil {
 		return err

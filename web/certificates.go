@@ -183,7 +183,7 @@ func (s *Server) acmeChallenge(c echo.Context) error {
 // cover has the certificate cover the host that the agent will be told, which an administrator has
 // just named by asking for the bind command there.
 func (s *Server) cover(host string) error {
-	if !s.brokerTLS() {
+	if !s.ownTLS() {
 		return nil
 	}
 	return s.opts.Certificates.Cover(s.mqttHost(host))

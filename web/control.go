@@ -54,6 +54,9 @@ func (s *Server) control(c echo.Context) error {
 		}
 	}
 	cmd, err := s.opts.Commands.Issue(c.Request().Context(), f.node.ID, action, loginOf(c).Username, queue)
+	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().Status == brokerError {
+		return store.ErrMQTTUnavailable // whether the node is there cannot be seen
+	}
 	if err != nil {
 		return err
 	}

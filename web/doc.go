@@ -1,5 +1,5 @@
 // Package web is the HTTP side of the appliance: the API for administrators and scripts, the bind
-// exchange for agents, the health checks and the admin page.
+// exchange for agents, what an external broker asks about nodes, the health checks and the admin page.
 //
 // It owns what a request may look like, who may send it, and how every outcome is answered. It
 // does not own the records and their invariants (store), how a command reaches a node, when a

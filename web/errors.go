@@ -43,6 +43,7 @@ var (
 	errNoServerAddress = errors.New("no usable server address")
 	errTLSOff          = errors.New("TLS is off")
 	errHTTPSRequired   = errors.New("request without TLS")
+	errEmbeddedBroker  = errors.New("the broker is the embedded one")
 )
 
 // invalidError is a request that cannot be understood: its message, or its fields and what is wrong
@@ -139,6 +140,8 @@ var answers = []struct {
 	{store.ErrTLSHosts, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is for 64 learnt hosts already, and for no more: ask for the bind command at one of those, or have WFM_MQTT_PUBLIC_HOST set, which is always among them.", nil}},
 	{errTLSOff, answer{409, "TLS_DISABLED", "Nothing is served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true or WFM_HTTPS_ADDR.", nil}},
 	{errHTTPSRequired, answer{403, "HTTPS_REQUIRED", "This appliance takes no changes without TLS; send the request to its https:// address. If it held a password or token, that was seen by all on the way: change it.", nil}},
+
+	{errEmbeddedBroker, answer{409, "MQTT_EMBEDDED", "The broker is the embedded one, which asks the store itself: there is nothing to reconcile.", nil}},
 
 	{store.ErrTokenInvalid, answer{401, "CLIENT_BIND_TOKEN_INVALID", "The bind token is not valid. Copy the whole bind command, or ask for a new one: a newer command, a reset or a disabled node makes the old one invalid.", nil}},
 	{store.ErrTokenExpired, answer{401, "CLIENT_BIND_TOKEN_EXPIRED", "The bind token has expired. Ask for a new bind command and run it within five minutes.", nil}},

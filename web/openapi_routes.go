@@ -35,13 +35,17 @@ var descriptions = map[string]description{
 		summary: "A copy of the data file as it is now, with every secret in it. To restore it, stop the appliance and put it in the place of wfm.db.",
 		bare:    "application/octet-stream", codes: "RATE_LIMITED",
 	},
+	"POST /api/v1/system/mqtt/reconcile": {
+		summary: "Compares all accounts with those that an external EMQX has now, and repairs what differs.", data: AccountsStatus{},
+		codes: "MQTT_DISABLED MQTT_EMBEDDED MQTT_CONTROL_UNAVAILABLE",
+	},
 	"GET /api/v1/system/certificates": {summary: "The TLS certificates, and how their renewal goes.", data: certificatesView{}},
 	"POST /api/v1/system/certificates/renew": {
 		summary: "Renews them now; with new_ca under a new root of the appliance's own CA.", body: "? new_ca bool", data: certificatesView{},
 		codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY CERTIFICATE_RENEWAL_FAILED/502",
 	},
 	"GET /api/v1/system/ca.pem": {
-		summary: "What a client needs to trust to reach the broker with TLS.", bare: "application/x-pem-file", codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
+		summary: "What a client needs to trust to reach what the appliance serves with TLS.", bare: "application/x-pem-file", codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
 	},
 	"GET /api/v1/events/stream": {
 		summary: "Server-sent events: hints to read something anew. Last-Event-ID, or last_event_id, resumes.",

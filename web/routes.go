@@ -3,6 +3,7 @@ package web
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -113,6 +114,7 @@ func (s *Server) table() []route {
 		{post, "/api/v1/settings/mqtt/test", accessSession, s.testMQTTSettings},
 		{get, "/metrics", accessSession, s.metrics},
 		{get, "/api/v1/system/activity", accessSession, s.systemActivity},
+		{post, "/api/v1/system/mqtt/reconcile", accessSession, s.reconcileAccounts},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
 		{get, "/api/v1/system/certificates", accessSession, s.listCertificates},
 		{post, "/api/v1/system/certificates/renew", accessSession, s.renewCertificates},
@@ -130,14 +132,18 @@ func (s *Server) table() []route {
 	}
 }
 
-// routes builds the handler. Access is wrapped around each route and not around a group: a group's
-// middleware would answer unknown paths too.
 func (s *Server) routes() http.Handler {
+	return s.serving(slices.Concat(s.table(), s.pages(), s.callbackTable()))
+}
+
+// serving builds a handler. Access is wrapped around each route and not around a group: a group's
+// middleware would answer unknown paths too.
+func (s *Server) serving(table []route) http.Handler {
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard) // what is worth logging goes to s.log
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.observe)
-	for _, r := range append(s.table(), s.pages()...) {
+	for _, r := range table {
 		h, loggedIn := r.handle, r.access >= accessSession
 		switch {
 		case r.audited() && loggedIn:

@@ -80,6 +80,8 @@ type Options struct {
 	// TestMQTT does once what an agent does to reach the target; its error says what to do. May be
 	// nil while MQTTEnabled is false.
 	TestMQTT func(ctx context.Context, t MQTTTarget) error
+	// External is how an external broker is dealt with; nil with the embedded one.
+	External *ExternalBroker
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string
@@ -117,6 +119,8 @@ type BrokerStatus struct {
 	Sessions        int    // live MQTT sessions
 	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not stored.
 	MessagesIn, MessagesOut, MessagesRefused uint64
+	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
+	Accounts *AccountsStatus
 }
 
 // Presence is whether a node is reachable, why, and whether its tunnel runs.
@@ -155,6 +159,8 @@ type Server struct {
 	document func() ([]byte, error) // the API's description
 	handler  http.Handler
 	http     *http.Server
+	// callbacks serves what an external broker asks, where that has a listener of its own.
+	callbacks *http.Server
 
 	statuses     statusReader
 	lastServices string // how the services were when the hub looked last
@@ -193,6 +199,7 @@ func New(o Options) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(connectionLog{slog.New(floodlog.New(o.Logger.Handler()))}, "", 0),
 	}
+	s.callbacks = s.newCallbacks()
 	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	return s
 }
@@ -216,7 +223,11 @@ func (s *Server) Serve(l net.Listener) error {
 	s.sampler.Do(func() {
 		s.running.Go(func() { s.recent.run(s.stopping.Done(), s.readGauges) })
 	})
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	return serve(s.http, l)
+}
+
+func serve(server *http.Server, l net.Listener) error {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -228,11 +239,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	s.hub.wait()
 	s.running.Wait()
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())
+	var errs []error
+	for _, server := range []*http.Server{s.http, s.callbacks} {
+		if err := server.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("shut down HTTP: %w", err), server.Close())
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // mqtt returns [store.ErrMQTTDisabled] while there is nothing to reach an agent with.

@@ -70,7 +70,12 @@ func (s *Server) mqttInForce(stored store.MQTTSettings, host string) mqttSetting
 }
 
 // brokerTLS reports whether the broker is served with TLS.
-func (s *Server) brokerTLS() bool { return s.opts.MQTTTLS && s.opts.Certificates != nil }
+func (s *Server) brokerTLS() bool {
+	return s.opts.MQTTTLS && (s.opts.External != nil || s.opts.Certificates != nil)
+}
+
+// ownTLS reports whether that is with our own certificates.
+func (s *Server) ownTLS() bool { return s.brokerTLS() && s.opts.External == nil }
 
 // target adds what an agent needs to trust. Errors: errNoCA, while the broker is not served with TLS;
 // those of [Certificates].
@@ -81,6 +86,10 @@ func (s *Server) target(v mqttSettingsView) (MQTTTarget, error) {
 	}
 	if !s.brokerTLS() {
 		return t, errNoCA
+	}
+	if s.opts.External != nil {
+		t.CACert = s.opts.External.CACert
+		return t, nil
 	}
 	var err error
 	t.CACert, err = s.opts.Certificates.CACert(t.Host)
@@ -144,7 +153,7 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	if m.Host != nil && s.brokerTLS() {
+	if m.Host != nil && s.ownTLS() {
 		if err := s.opts.Certificates.Cover(*m.Host); err != nil {
 			return err
 		}

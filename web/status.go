@@ -100,11 +100,13 @@ type mqttServiceView struct {
 	LastError       string     `json:"last_error"`
 	LastConnectedAt *time.Time `json:"last_connected_at"`
 	Mode            string     `json:"mode"`
+	// Accounts is absent with the embedded broker.
+	Accounts *AccountsStatus `json:"accounts,omitempty"`
 }
 
 func (s *Server) mqttService() mqttServiceView {
 	b := s.brokerStatus()
-	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode}
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Accounts}
 }
 
 type configStateView struct {
@@ -135,6 +137,8 @@ type endpointStatusView struct {
 	ConfigState configStateView `json:"config_state"`
 	LastControl *logView        `json:"last_control"`
 	Evidence    evidenceView    `json:"evidence"`
+	// MQTTAccount is absent with the embedded broker.
+	MQTTAccount *AccountState `json:"mqtt_account,omitempty"`
 }
 
 // lastControlAmong is how many of a node's newest commands are searched for one that is no probe.
@@ -167,6 +171,7 @@ func (s *Server) endpointStatus(c echo.Context) error {
 		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, f.config.AWGVersion, f.syncRefs(), f.sync()},
 		LastControl: last,
 		Evidence:    evidenceView{f.presence.State, f.presence.Reason, why, f.evidence.ConnectionOpen(), f.evidence},
+		MQTTAccount: s.accountState(f.node.ID),
 	})
 }
 

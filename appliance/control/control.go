@@ -318,7 +318,12 @@ func (c *Control) end(tx *store.Tx, cmd *store.Command, state store.CommandState
 	id := cmd.RequestID
 	tx.OnCommit(func() { c.settled(id) })
 	if cmd.Action == protocol.ActionDetect && state != store.CommandApplied && cmd.Attempts > 0 && state != store.CommandCancelled {
-		err := tx.UpdateEvidence(cmd.NodeID, func(e *store.Evidence) { e.ProbeFailedAt = tx.Now().UTC() })
+		err := tx.UpdateEvidence(cmd.NodeID, func(e *store.Evidence) {
+			if state == store.CommandUnknown && e.LostConnectionID != 0 {
+				return // an external broker is out of sight: the silence is not the node's
+			}
+			e.ProbeFailedAt = tx.Now().UTC()
+		})
 		if err != nil && !errors.Is(err, store.ErrNodeNotFound) {
 			return err
 		}

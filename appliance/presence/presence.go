@@ -91,9 +91,10 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 		return Status{State: Offline, Reason: "nothing was heard of it since it was bound"}
 	}
 	expires, lives, lapsed := signal.Add(t.TTL), "it was heard of lately", "nothing was heard for too long"
-	// A message after the break (of another path, such as an external broker) outweighs it. Until
-	// the break the open connection was proof enough, however long ago the last message was.
-	if !e.DisconnectedAt.IsZero() && !e.DisconnectedAt.Before(e.ReachableAt) {
+	// What came after the break outweighs it: a message by another path, or a connection of which
+	// nobody knows whether it is open still, since an external broker is out of sight. Until the
+	// break the open connection was proof enough, however long ago the last message was.
+	if !e.DisconnectedAt.IsZero() && !e.DisconnectedAt.Before(signal) {
 		ended := "its MQTT connection ended"
 		if e.DisconnectReason != "" {
 			ended += " (" + e.DisconnectReason + ")"

@@ -3,6 +3,7 @@ package rollout
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -319,5 +320,25 @@ func TestDeletedConfigEndsItsRollout(t *testing.T) {
 			t.Error("the worker outlives its rollout")
 		}
 		f.wantOrder("a")
+	})
+}
+
+// While an external broker is out of sight every node seems to be away, and perhaps is not.
+func TestNobodyIsPassedOverWhileTheBrokerIsOutOfSight(t *testing.T) {
+	bubble(t, func(_ *testing.T, f *fixture) {
+		var up atomic.Bool
+		f.reachable = up.Load
+		f.connect("a", false)
+		f.connect("b", false)
+		id := f.begin(2, 1, "a", "b")
+		pass(5 * time.Minute)
+		f.want(id, "running", "waiting waiting")
+		up.Store(true)
+		pass(comeBack / 2)
+		f.want(id, "running", "waiting waiting")
+		f.connect("a", true)
+		f.want(id, "running", "sent waiting")
+		pass(comeBack)
+		f.want(id, "running", "sent skipped")
 	})
 }

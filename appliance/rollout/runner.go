@@ -24,7 +24,10 @@ type Options struct {
 	Store    *store.DB
 	Commands Commands
 	Presence presence.Times // of the rules that say whether a node is online
-	Logger   *slog.Logger
+	// Reachable reports whether the broker is: while it is not, nobody has a turn, since it cannot be
+	// seen who is away. Default: it always is.
+	Reachable func() bool
+	Logger    *slog.Logger
 }
 
 // Runner runs the rollouts of all configs, each in a goroutine of its own. Its methods may be
@@ -34,6 +37,8 @@ type Runner struct {
 	commands Commands
 	times    presence.Times
 	log      *slog.Logger
+
+	reachable func() bool
 
 	stopping context.Context // ends when Stop begins, and with it what is being issued
 	stop     context.CancelFunc
@@ -46,7 +51,12 @@ type Runner struct {
 
 // New makes a runner. Nothing happens before [Runner.Start].
 func New(o Options) *Runner {
-	r := &Runner{db: o.Store, commands: o.Commands, times: o.Presence, log: o.Logger, workers: make(map[string]*worker)}
+	r := &Runner{
+		db: o.Store, commands: o.Commands, times: o.Presence, log: o.Logger, reachable: o.Reachable, workers: make(map[string]*worker),
+	}
+	if r.reachable == nil {
+		r.reachable = func() bool { return true }
+	}
 	r.stopping, r.stop = context.WithCancel(context.Background())
 	return r
 }

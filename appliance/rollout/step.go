@@ -252,6 +252,11 @@ func (s *step) turnOf(n *store.RolloutNode) error {
 		return s.decide(n, store.RolloutNodeSkipped, "deleted before its turn")
 	case err != nil:
 		return err
+	case !s.w.reachable():
+		// Afterwards nodes have to be given the time to come back.
+		s.w.patience = later(s.w.patience, now.Add(comeBack))
+		delete(s.w.refused, n.NodeID)
+		s.lookAt(now.Add(retryRefused))
 	case status.State != presence.Online && now.Before(s.w.patience):
 		s.lookAt(s.w.patience)
 	case status.State != presence.Online:

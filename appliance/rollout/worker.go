@@ -31,7 +31,7 @@ type worker struct {
 	by       string // the author of its commands, which no other command has
 	action   protocol.Action
 	began    time.Time // no time limit runs from before
-	patience time.Time // nobody is skipped before: agents need a moment after a restart
+	patience time.Time // nobody is skipped before: agents need a moment after a restart of the broker
 
 	// turn holds one token while a step is done and a command given. It guards adopt and refused.
 	turn chan struct{}

@@ -40,6 +40,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return serve(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "certs":
 		return certsCommand(ctx, args[1:], os.Getenv, stdout, stderr)
+	case "emqx":
+		return emqxCommand(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "agent":
 		return agentcmd.Run(ctx, "wfm agent", args[1:], stdin, stdout, stderr)
 	case "audit":
@@ -61,6 +63,7 @@ func usage(w io.Writer) {
 Usage:
   wfm serve [flags]   run the appliance: MQTT broker, API and admin page
   wfm certs …         list, renew and export TLS certificates, see `+"`wfm certs help`"+`
+  wfm emqx …          set up and check an EMQX in the place of the broker, see `+"`wfm emqx help`"+`
   wfm agent …         the agent that runs on a node, see `+"`wfm agent help`"+`
   wfm audit verify    check an exported audit log, see `+"`wfm audit help`"+`
   wfm version         print the version

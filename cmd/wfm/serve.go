@@ -72,7 +72,7 @@ func logger(s settings, w io.Writer) *slog.Logger {
 func advise(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return err.Error() + "; stop what uses the port, or choose another with --http-addr, --mqtt-addr, --https-addr or --mqtt-tls-addr"
+		return err.Error() + "; stop what uses the port, or choose another with --http-addr, --mqtt-addr, --https-addr, --mqtt-tls-addr or --emqx-authz-addr"
 	case errors.Is(err, syscall.EACCES):
 		return err.Error() + "; choose another port or directory, or run with the rights it needs"
 	}
@@ -95,11 +95,25 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 	default:
 		url = cmp.Or(url, plain)
 	}
-	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n", buildinfo.Version(), url, reachable(a.MQTTAddr()))
+	broker := reachable(a.MQTTAddr())
+	if s.EMQX != nil && s.MQTTEnabled {
+		broker = s.EMQX.URL.Host + " (EMQX)"
+	}
+	fmt.Fprintf(w, "WFM Appliance %s\n  page and API  %s/\n  MQTT broker   %s\n", buildinfo.Version(), url, broker)
 	if addr := a.MQTTTLSAddr(); addr != nil {
 		fmt.Fprintf(w, "  MQTT with TLS %s\n", reachable(addr))
 	}
+	if addr := a.EMQXCallbackAddr(); addr != nil {
+		fmt.Fprintf(w, "  EMQX asks at  http://%s/\n", reachable(addr))
+	}
 	fmt.Fprintf(w, "  data          %s\n", dir)
+	if key := a.NewEMQXKey(); key != "" {
+		fmt.Fprintf(w, `
+EMQX has to show a key when it asks what nodes may do. This one was made just now, and is not shown again:
+  WFM_EMQX_AUTHZ_SHARED_KEY=%s
+  wfm emqx config prints an EMQX configuration with it
+`, key)
+	}
 	if token := a.SetupToken(); token != "" {
 		// The token is the link's fragment, which no log on the way gets to see.
 		fmt.Fprintf(w, `

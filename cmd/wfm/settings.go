@@ -20,6 +20,7 @@ import (
 // settings is what flags and variables decide.
 type settings struct {
 	appliance.Options
+	emqx      appliance.EMQXOptions
 	logLevel  slog.Level
 	logFormat string
 }
@@ -32,7 +33,7 @@ type setting struct {
 
 // settingsTable is every setting there is, in the order of --help.
 func settingsTable() []setting {
-	return slices.Concat(serverSettings(), tlsSettings(), logSettings())
+	return slices.Concat(serverSettings(), tlsSettings(), emqxSettings(), logSettings())
 }
 
 func serverSettings() []setting {
@@ -84,7 +85,7 @@ func serverSettings() []setting {
 			s.MQTTAddr, err = addrOrOff(v)
 			return err
 		}},
-		{"mqtt-tls-enabled", "WFM_MQTT_TLS_ENABLED", "false", "true: serve MQTT with TLS, and have agents bind to that", func(s *settings, v string) (err error) {
+		{"mqtt-tls-enabled", "WFM_MQTT_TLS_ENABLED", "false", "true: serve MQTT with TLS (an EMQX does, with the CA of --emqx-ca-file), and have agents bind to that", func(s *settings, v string) (err error) {
 			if s.MQTTTLSEnabled, err = strconv.ParseBool(v); err != nil {
 				return errors.New("want true or false")
 			}
@@ -159,19 +160,24 @@ func logSettings() []setting {
 	}
 }
 
-// notYet are variables of deployments that this version cannot serve. Ignoring one would run
-// something else than was asked for.
-var notYet = []string{
-	"WFM_MQTT_URL", "WFM_EMQX_API_BASE_URL",
-}
-
 // parse reads flags over variables over defaults. Its error is one sentence that names the flag
 // and the variable. flag.ErrHelp: help was asked for and is written to stdout.
 func parse(args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
+	s, err := parseTable("wfm serve", settingsTable(), help, args, getenv, stdout)
+	if err == nil {
+		err = s.checkEMQX()
+	}
+	if err == nil {
+		err = checkTogether(s)
+	}
+	return s, err
+}
+
+// parseTable reads the settings in table for the command, which explains itself with help.
+func parseTable(command string, table []setting, help func(io.Writer, []setting), args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
 	var s settings
-	table := settingsTable()
 	given := make(map[string]*string, len(table))
-	flags := flag.NewFlagSet("wfm serve", flag.ContinueOnError)
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	for _, row := range table {
 		given[row.flag] = flags.String(row.flag, "", row.meaning)
@@ -180,43 +186,43 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (setting
 		help(stdout, table)
 		return s, err
 	} else if err != nil {
-		return s, fmt.Errorf("%w, see `wfm serve --help`", err)
+		return s, fmt.Errorf("%w, see `%s --help`", err, command)
 	}
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("unexpected argument %q, see `wfm serve --help`", flags.Arg(0))
-	}
-	for _, name := range notYet {
-		if v := getenv(name); v != "" && v != "false" {
-			return s, fmt.Errorf("%s is set, but this version cannot do that yet; unset it", name)
-		}
+		return s, fmt.Errorf("unexpected argument %q, see `%s --help`", flags.Arg(0), command)
 	}
 	for _, row := range table {
 		value, source := row.def, "its default"
-		if v := getenv(row.env); v != "" {
+		if v := getenv(row.env); v != "" && row.env != "" {
 			value, source = v, row.env
 		}
 		if v := *given[row.flag]; v != "" {
 			value, source = v, "--"+row.flag
 		}
 		if err := row.set(&s, value); err != nil {
-			if strings.Contains(row.flag, "password") || strings.Contains(row.flag, "hmac") {
+			if secret(row.flag) || strings.Contains(value, "@") { // a URL with a password, perhaps
 				value = "…"
 			}
 			return s, fmt.Errorf("%s is %q: %w", source, value, err)
 		}
 	}
-	return s, checkTogether(s)
+	return s, nil
 }
 
 // checkTogether finds settings that do not fit each other.
 func checkTogether(s settings) error {
-	if s.MQTTEnabled && s.MQTTAddr == "" && !s.MQTTTLSEnabled {
+	embedded := s.MQTTEnabled && s.EMQX == nil
+	if embedded && s.MQTTAddr == "" && !s.MQTTTLSEnabled {
 		return errors.New("--mqtt-addr is off and --mqtt-tls-enabled is not true: nobody could connect; set one of them, or --enable-mqtt-services=false")
 	}
-	secure := s.HTTPSAddr != "" || (s.MQTTEnabled && s.MQTTTLSEnabled)
+	ways := "--mqtt-tls-enabled=true or --https-addr"
+	if !embedded {
+		ways = "--https-addr" // an EMQX has certificates of its own
+	}
+	secure := s.HTTPSAddr != "" || (embedded && s.MQTTTLSEnabled)
 	switch {
 	case s.TLSIssuer != "local" && !secure:
-		return fmt.Errorf("--tls-issuer is %s, but nothing is served with TLS; set --mqtt-tls-enabled=true or --https-addr", s.TLSIssuer)
+		return fmt.Errorf("--tls-issuer is %s, but nothing is served with TLS; set %s", s.TLSIssuer, ways)
 	case len(s.ACME.Domains) > 0 && s.TLSIssuer != "acme":
 		return errors.New("--acme-domains is set, but --tls-issuer is not acme; set it, or leave the domains out")
 	case s.TLSCertFile+s.TLSKeyFile != "" && s.TLSIssuer != "files":
@@ -227,6 +233,11 @@ func checkTogether(s settings) error {
 	return nil
 }
 
+// secret reports whether the flag's value must not be shown.
+func secret(name string) bool {
+	return strings.Contains(name, "password") || strings.Contains(name, "secret") || strings.Contains(name, "key") || strings.Contains(name, "hmac")
+}
+
 func help(w io.Writer, table []setting) {
 	fmt.Fprint(w, `Run the appliance. It needs no configuration. A flag wins over its variable; empty means the default.
 
@@ -234,12 +245,7 @@ Usage:
   wfm serve [flags]
 
 `)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  FLAG\tVARIABLE\tDEFAULT\tMEANING")
-	for _, row := range table {
-		fmt.Fprintf(t, "  --%s\t%s\t%s\t%s\n", row.flag, row.env, row.def, row.meaning)
-	}
-	_ = t.Flush()
+	listSettings(w, table)
 	fmt.Fprint(w, `
 Examples:
   wfm serve
@@ -253,6 +259,15 @@ func addrOrOff(v string) (string, error) {
 		return "", nil
 	}
 	return v, checkAddr(v)
+}
+
+func listSettings(w io.Writer, table []setting) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "  FLAG\tVARIABLE\tDEFAULT\tMEANING")
+	for _, row := range table {
+		fmt.Fprintf(t, "  --%s\t%s\t%s\t%s\n", row.flag, row.env, row.def, row.meaning)
+	}
+	_ = t.Flush()
 }
 
 func checkAddr(v string) error {

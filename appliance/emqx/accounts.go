@@ -1,0 +1,457 @@
+package emqx
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"wfm/internal/emqxkey"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// auditEvery is how often everything is compared although nothing went wrong.
+	auditEvery = 15 * time.Minute
+	// retryMost is the longest pause between attempts.
+	retryMost = 30 * time.Second
+	// kickWait bounds how long whoever took a right waits until EMQX knows.
+	kickWait = 3 * time.Second
+	// applySize bounds how many accounts are changed in one go.
+	applySize = 1000
+)
+
+// accounts keeps EMQX's accounts what the store says they should be.
+type accounts struct {
+	db  *store.DB
+	api *API
+	own account
+	key emqxkey.Key
+	log *slog.Logger
+	// sessions names the connections of nodes that are about to be kicked, and told is called with
+	// them once EMQX knows the accounts.
+	sessions func(nodeIDs []string) map[string]moment
+	told     func(nodeIDs []string, kicked map[string]moment)
+	// listed is called with the open connections of nodes, as they were at began.
+	listed func(rows []clientRow, began time.Time)
+
+	recover chan struct{}   // EMQX is back: compare everything
+	demand  chan chan error // somebody wants everything compared
+	retry   func(attempt int) time.Duration
+
+	mu         sync.Mutex
+	known      map[string]store.Account
+	changed    chan struct{} // closed and replaced after every attempt
+	err        error         // of the last attempt
+	attempts   int           // failed ones in a row
+	reconciled time.Time
+}
+
+// account is the appliance's own at EMQX.
+type account struct{ username, password, clientID string }
+
+func newAccounts(db *store.DB, api *API, own account, key emqxkey.Key, log *slog.Logger) (*accounts, error) {
+	s := &accounts{
+		db: db, api: api, own: own, key: key, log: log,
+		sessions: func([]string) map[string]moment { return nil }, told: func([]string, map[string]moment) {},
+		listed: func([]clientRow, time.Time) {}, retry: backoff,
+		recover: make(chan struct{}, 1), demand: make(chan chan error), changed: make(chan struct{}),
+	}
+	err := db.View(func(tx *store.Tx) (err error) { s.known, err = tx.Accounts(); return err })
+	if err != nil {
+		return nil, fmt.Errorf("read the accounts: %w", err)
+	}
+	return s, nil
+}
+
+// backoff doubles from half a second.
+func backoff(attempt int) time.Duration {
+	return min(retryMost, 250*time.Millisecond<<min(attempt, 10))
+}
+
+// run tells EMQX of every change as it happens, and compares everything at the start, after
+// whatever went wrong, when asked to and now and then.
+func (s *accounts) run(ctx context.Context) {
+	changes := s.db.Subscribe(4096)
+	defer func() { changes.Close() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	full := true
+	for {
+		var waiting []chan error
+		select {
+		case <-ctx.Done():
+			return
+		case c, ok := <-changes.C:
+			if !ok {
+				changes = s.db.Subscribe(4096) // it lagged, and the comparison misses nothing
+			} else if !concerns(c, changes.C) {
+				continue
+			}
+			if s.failing() {
+				continue // its turn comes with the next attempt
+			}
+		case <-s.recover:
+			full = true
+		case reply := <-s.demand:
+			full, waiting = true, append(waiting, reply)
+		case <-timer.C:
+			full = true
+		}
+		err := s.attempt(ctx, full)
+		switch {
+		case err != nil:
+			timer.Reset(s.pause(err))
+		case full:
+			timer.Reset(auditEvery)
+		}
+		full = err != nil
+		for _, reply := range waiting {
+			reply <- err
+		}
+	}
+}
+
+// pause is how long to wait after a failed attempt.
+func (s *accounts) pause(err error) time.Duration {
+	wait := s.retry(s.failures())
+	if refused, ok := errors.AsType[*APIError](err); ok {
+		wait = max(wait, min(refused.RetryAfter, time.Minute))
+	}
+	return wait
+}
+
+// concerns takes what waits already, and reports whether any of it can have changed a grant.
+func concerns(c store.Change, more <-chan store.Change) bool {
+	for yes := false; ; {
+		yes = yes || c.Kind == store.ChangeNode || c.Kind == store.ChangeConfig
+		select {
+		case next, ok := <-more:
+			if !ok {
+				return true
+			}
+			c = next
+		default:
+			return yes
+		}
+	}
+}
+
+func (s *accounts) attempt(ctx context.Context, full bool) error {
+	work := s.catchUp
+	if full {
+		work = s.reconcile
+	}
+	err := work(ctx)
+	if ctx.Err() != nil {
+		return err
+	}
+	s.mu.Lock()
+	was := s.err
+	s.err = err
+	s.attempts++
+	if err == nil {
+		s.attempts = 0
+		if full {
+			s.reconciled = time.Now()
+		}
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	switch {
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		s.log.Warn("EMQX's accounts cannot be brought up to date; trying again", "err", err)
+	case err == nil && was != nil:
+		s.log.Info("EMQX's accounts are up to date again")
+	}
+	return err
+}
+
+// catchUp tells EMQX what has changed since it was last told.
+func (s *accounts) catchUp(ctx context.Context) error {
+	for {
+		differ := s.pending()
+		if len(differ) == 0 {
+			return nil
+		}
+		batch := make([]change, 0, min(applySize, len(differ)))
+		for _, c := range differ[:cap(batch)] {
+			batch = append(batch, change{AccountChange: c, kick: true})
+		}
+		kinds, err := s.kinds(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.apply(ctx, kinds, batch, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// pending is what EMQX has to be told.
+func (s *accounts) pending() []store.AccountChange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.db.AccountChanges(s.known)
+}
+
+// change is an account to bring to EMQX, and whether a session of it must go.
+type change struct {
+	store.AccountChange
+	kick bool
+}
+
+// kinds says which of the two ways EMQX uses to check who logs in.
+type kinds struct{ database, http bool }
+
+var (
+	errNobodyChecks = errors.New("EMQX does not check who logs in, or asks neither its built-in database nor the appliance: set it up as `wfm emqx config` prints")
+	errHash         = errors.New("EMQX's built-in database does not take users by name with sha256 hashes and the salt as prefix, so no node could log in: set it up as `wfm emqx config` prints")
+)
+
+func (s *accounts) kinds(ctx context.Context) (kinds, error) {
+	all, err := s.api.authenticators(ctx)
+	if err != nil {
+		return kinds{}, err
+	}
+	return kindsOf(all)
+}
+
+func kindsOf(all []authenticator) (k kinds, err error) {
+	for _, a := range all {
+		switch {
+		case !a.enabled() || a.Mechanism != "password_based":
+		case a.Backend == "built_in_database":
+			k.database = true
+			if a.Hash.Name != "sha256" || a.Hash.SaltPosition != "prefix" || (a.UserID != "" && a.UserID != "username") {
+				return k, errHash
+			}
+		case a.Backend == "http":
+			k.http = true
+		}
+	}
+	if !k.database && !k.http {
+		return k, errNobodyChecks
+	}
+	return k, nil
+}
+
+// reconcile compares all accounts with EMQX's, repairs what differs, ends sessions that have no
+// right to exist, and looks who is connected.
+func (s *accounts) reconcile(ctx context.Context) error {
+	kinds, err := s.kinds(ctx)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	if kinds.database {
+		if err := s.api.importUsers(ctx, []userRow{s.ownRow()}); err != nil {
+			return err
+		}
+		if there, err = s.api.users(ctx); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	clients, err := s.api.clients(ctx)
+	if err != nil {
+		return err
+	}
+	// EMQX does not tell hashes, so every account is told again: what is right already is skipped.
+	grants := s.db.Grants()
+	s.mu.Lock()
+	known := s.known
+	var batch []change
+	for id, g := range grants {
+		superuser, found := there[id]
+		fresh := known[id].Generation == g.Generation && (found || !kinds.database) && !superuser
+		batch = append(batch, change{store.AccountChange{NodeID: id, Grant: g, Granted: true}, !fresh})
+	}
+	for id := range known {
+		if _, ok := grants[id]; !ok {
+			batch = append(batch, change{store.AccountChange{NodeID: id}, true})
+		}
+	}
+	for id := range there {
+		if _, ok := grants[id]; !ok && s.ours(id) && known[id].NodeID == "" {
+			batch = append(batch, change{store.AccountChange{NodeID: id}, true})
+		}
+	}
+	s.mu.Unlock()
+	rows, strangers := sortClients(clients, grants)
+	kicked := make(map[string]bool)
+	for _, c := range batch {
+		kicked[c.NodeID] = c.kick
+	}
+	rows = slices.DeleteFunc(rows, func(r clientRow) bool { return kicked[r.Username] })
+	for len(batch) > 0 || strangers != nil {
+		n := min(applySize, len(batch))
+		if err := s.apply(ctx, kinds, batch[:n], strangers); err != nil {
+			return err
+		}
+		batch, strangers = batch[n:], nil
+	}
+	s.listed(rows, began)
+	return nil
+}
+
+// ours reports whether the user is a node's, or was made by a check that did not come to its end.
+func (s *accounts) ours(user string) bool {
+	return protocol.IsNewID("node", user) || s.key.LeftOver(user, time.Now())
+}
+
+// sortClients tells the connections of nodes from those of clients that logged in as a node they
+// are not, or may no longer be.
+func sortClients(clients []clientRow, grants map[string]store.Grant) (nodes []clientRow, strangers []string) {
+	for _, c := range clients {
+		_, granted := grants[c.Username]
+		switch {
+		case granted && c.ClientID == protocol.ClientID(c.Username):
+			nodes = append(nodes, c)
+		case granted, protocol.IsNewID("node", c.Username):
+			strangers = append(strangers, c.ClientID)
+		}
+	}
+	return nodes, strangers
+}
+
+func (s *accounts) ownRow() userRow {
+	salt := rand.Text()
+	sum := sha256.Sum256([]byte(salt + s.own.password))
+	return userRow{UserID: s.own.username, Salt: salt, PasswordHash: hex.EncodeToString(sum[:]), Superuser: true}
+}
+
+// apply makes and deletes accounts, then kicks, then clears what EMQX remembers of their rights;
+// only then it is on record that EMQX was told. strangers are client ids to kick besides.
+func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, strangers []string) error {
+	var rows []userRow
+	var gone []string
+	kicks := slices.Clone(strangers)
+	var nodes []string
+	changes := make([]store.AccountChange, len(batch))
+	for i, c := range batch {
+		changes[i] = c.AccountChange
+		if c.kick {
+			kicks, nodes = append(kicks, protocol.ClientID(c.NodeID)), append(nodes, c.NodeID)
+		}
+		if c.Granted {
+			salt, hash := c.Grant.PasswordHash()
+			rows = append(rows, userRow{UserID: c.NodeID, PasswordHash: hash, Salt: salt})
+		} else {
+			gone = append(gone, c.NodeID)
+		}
+	}
+	if kinds.database {
+		if err := s.api.importUsers(ctx, rows); err != nil {
+			return err
+		}
+		if err := s.deleteAll(ctx, gone); err != nil {
+			return err
+		}
+	}
+	kicked := s.sessions(nodes) // one that is newer is of an agent that logged in with the new account
+	if err := s.api.kick(ctx, kicks); err != nil {
+		return err
+	}
+	if err := s.api.clearCaches(ctx, kicks); err != nil {
+		return err
+	}
+	if err := s.record(changes); err != nil {
+		return err
+	}
+	s.told(nodes, kicked)
+	return nil
+}
+
+func (s *accounts) deleteAll(ctx context.Context, ids []string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for _, id := range ids {
+		g.Go(func() error { return s.api.deleteUser(ctx, id) })
+	}
+	return g.Wait()
+}
+
+// record notes what EMQX was told, as far as that is news.
+func (s *accounts) record(changes []store.AccountChange) error {
+	s.mu.Lock()
+	var news []store.AccountChange
+	for _, c := range changes {
+		if known, ok := s.known[c.NodeID]; ok != c.Granted || known.Generation != c.Grant.Generation {
+			news = append(news, c)
+		}
+	}
+	s.mu.Unlock()
+	if len(news) == 0 {
+		return nil
+	}
+	var at time.Time
+	err := s.db.Update(func(tx *store.Tx) error { at = tx.Now().UTC(); return tx.AccountsTold(news) })
+	if err != nil {
+		return fmt.Errorf("record what EMQX was told: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range news {
+		if c.Granted {
+			s.known[c.NodeID] = store.Account{NodeID: c.NodeID, Generation: c.Grant.Generation, SyncedAt: at}
+		} else {
+			delete(s.known, c.NodeID)
+		}
+	}
+	return nil
+}
+
+// settled reports whether EMQX knows the account as it is now, and whether there is one.
+func (s *accounts) settled(nodeID string) (settled, granted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	grant, granted := s.db.Grant(nodeID)
+	known, ok := s.known[nodeID]
+	return ok == granted && known.Generation == grant.Generation, granted
+}
+
+func (s *accounts) failing() bool { return s.failures() > 0 }
+
+func (s *accounts) failures() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempts
+}
+
+// await waits until EMQX knows the account, but neither long nor for an EMQX that is away.
+func (s *accounts) await(nodeID string) {
+	timeout := time.NewTimer(kickWait)
+	defer timeout.Stop()
+	for {
+		s.mu.Lock()
+		changed, failing := s.changed, s.attempts > 0
+		s.mu.Unlock()
+		if settled, _ := s.settled(nodeID); settled || failing {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return
+		}
+	}
+}
+
+// recovered has everything compared, since EMQX has come back.
+func (s *accounts) recovered() {
+	select {
+	case s.recover <- struct{}{}:
+	default: // it will be
+	}
+}

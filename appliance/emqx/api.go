@@ -1,0 +1,325 @@
+package emqx
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// requestLimit bounds one request to the management API.
+	requestLimit = 10 * time.Second
+	// answerLimit bounds an answer in bytes.
+	answerLimit = 32 << 20
+	// pageSize is how many users or clients are asked for at once.
+	pageSize = 1000
+	// importSize and kickSize are how many are sent at once.
+	importSize = 500
+	kickSize   = 200
+
+	authenticatorPath = "/authentication/password_based%3Abuilt_in_database"
+)
+
+// API is the management API of an EMQX.
+type API struct {
+	base        string // ends in /api/v5
+	key, secret string
+	http        *http.Client
+}
+
+// NewAPI makes the client of the API at base, as in http://emqx:18083. roots may be nil: the
+// system's certificate authorities.
+func NewAPI(base, key, secret string, tlsConfig *tls.Config) (*API, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("want an address as in http://emqx:18083, without key and query")
+	}
+	base = strings.TrimRight(base, "/")
+	if strings.Trim(u.Path, "/") == "" {
+		base += "/api/v5"
+	}
+	// Not the default transport: a proxy of the environment is not meant for this.
+	transport := &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
+	return &API{base: base, key: key, secret: secret, http: &http.Client{Transport: transport, Timeout: requestLimit}}, nil
+}
+
+// APIError is an answer of EMQX that is no success.
+type APIError struct {
+	Request string // method and path
+	Status  int
+	Code    string // EMQX's own, such as BAD_API_KEY_OR_SECRET
+	// RetryAfter is how long EMQX wants to be left alone; zero when it does not say.
+	RetryAfter time.Duration
+}
+
+func (e *APIError) Error() string {
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Sprintf("EMQX refuses the API key (%d %s): check WFM_EMQX_API_KEY and WFM_EMQX_API_SECRET, and that the key's role is administrator", e.Status, e.Code)
+	case http.StatusTooManyRequests:
+		return "EMQX has too many requests at the moment (429)"
+	}
+	return fmt.Sprintf("EMQX answers %d %s to %s", e.Status, e.Code, e.Request)
+}
+
+func isStatus(err error, status ...int) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && slices.Contains(status, e.Status)
+}
+
+// call makes a request; in is sent as JSON unless nil, out is read unless nil.
+func (a *API) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+		body = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	if err != nil {
+		return fmt.Errorf("EMQX's API: %w", err)
+	}
+	req.SetBasicAuth(a.key, a.secret)
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := a.http.Do(req)
+	if err != nil {
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err // its address may be long, and is said once
+		}
+		return fmt.Errorf("EMQX's API at %s cannot be reached: %w", a.base, err)
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, answerLimit))
+	if err != nil {
+		return fmt.Errorf("EMQX's answer broke off: %w", err)
+	}
+	short, _, _ := strings.Cut(path, "?")
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		e := &APIError{Request: method + " " + short, Status: res.StatusCode}
+		var told struct{ Code string }
+		if json.Unmarshal(raw, &told) == nil && len(told.Code) < 64 {
+			e.Code = told.Code
+		}
+		if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
+			e.RetryAfter = time.Duration(s) * time.Second
+		}
+		return e
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("EMQX's answer to %s %s is not what it should be: %w", method, short, err)
+	}
+	return nil
+}
+
+// pages reads every page of a list.
+func pages[T any](ctx context.Context, a *API, path string, query url.Values, each func(T)) error {
+	query.Set("limit", strconv.Itoa(pageSize))
+	for page := 1; ; page++ {
+		query.Set("page", strconv.Itoa(page))
+		var answer struct {
+			Data []T
+			Meta struct {
+				HasNext bool `json:"hasnext"`
+			}
+		}
+		if err := a.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &answer); err != nil {
+			return err
+		}
+		for _, row := range answer.Data {
+			each(row)
+		}
+		if !answer.Meta.HasNext || len(answer.Data) == 0 {
+			return nil
+		}
+	}
+}
+
+// users returns the users of the built-in database, and whether each is a superuser.
+func (a *API) users(ctx context.Context) (map[string]bool, error) {
+	out := make(map[string]bool)
+	type user struct {
+		ID        string `json:"user_id"`
+		Superuser bool   `json:"is_superuser"`
+	}
+	err := pages(ctx, a, authenticatorPath+"/users", url.Values{}, func(u user) { out[u.ID] = u.Superuser })
+	return out, err
+}
+
+// userRow is a user with the hash of its password.
+type userRow struct {
+	UserID       string `json:"user_id"`
+	PasswordHash string `json:"password_hash"`
+	Salt         string `json:"salt"`
+	Superuser    bool   `json:"is_superuser"`
+}
+
+// importUsers makes the users, or makes them what they should be.
+func (a *API) importUsers(ctx context.Context, rows []userRow) error {
+	for len(rows) > 0 {
+		n := min(importSize, len(rows))
+		var counts struct{ Failed int }
+		if err := a.call(ctx, http.MethodPost, authenticatorPath+"/import_users?type=hash", rows[:n], &counts); err != nil {
+			return err
+		}
+		if counts.Failed > 0 {
+			return fmt.Errorf("EMQX could not import %d of %d users; its log says why", counts.Failed, n)
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// deleteUser removes the user, if there is one.
+func (a *API) deleteUser(ctx context.Context, id string) error {
+	err := a.call(ctx, http.MethodDelete, authenticatorPath+"/users/"+url.PathEscape(id), nil, nil)
+	if isStatus(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}
+
+// clientRow is an open connection.
+type clientRow struct {
+	ClientID    string `json:"clientid"`
+	Username    string `json:"username"`
+	Connected   bool   `json:"connected"` // durable sessions without a connection are listed too
+	ConnectedAt moment `json:"connected_at"`
+}
+
+// moment is a time in milliseconds, which EMQX writes as a number in events and in words in lists.
+type moment uint64
+
+func (m *moment) UnmarshalJSON(raw []byte) error {
+	if n, err := strconv.ParseUint(string(raw), 10, 64); err == nil {
+		*m = moment(n)
+		return nil
+	}
+	var t time.Time
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return fmt.Errorf("no time: %w", err)
+	}
+	*m = moment(max(0, t.UnixMilli()))
+	return nil
+}
+
+func (a *API) clients(ctx context.Context) ([]clientRow, error) {
+	var out []clientRow
+	err := pages(ctx, a, "/clients", url.Values{"conn_state": {"connected"}}, func(c clientRow) {
+		if c.Connected {
+			out = append(out, c)
+		}
+	})
+	return out, err
+}
+
+// kick ends the clients' sessions, as far as there are any.
+func (a *API) kick(ctx context.Context, ids []string) error {
+	for len(ids) > 0 {
+		n := min(kickSize, len(ids))
+		err := a.call(ctx, http.MethodPost, "/clients/kickout/bulk", ids[:n], nil)
+		if isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed) { // before 5.1
+			err = a.kickEach(ctx, ids[:n])
+		}
+		if err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+func (a *API) kickEach(ctx context.Context, ids []string) error {
+	for _, id := range ids {
+		err := a.call(ctx, http.MethodDelete, "/clients/"+url.PathEscape(id), nil, nil)
+		if err != nil && !isStatus(err, http.StatusNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearCaches makes EMQX forget what it was told the clients may do: of a few each, of many all.
+func (a *API) clearCaches(ctx context.Context, ids []string) error {
+	const few = 20
+	if len(ids) > few {
+		return a.call(ctx, http.MethodDelete, "/authorization/cache", nil, nil)
+	}
+	for _, id := range ids {
+		err := a.call(ctx, http.MethodDelete, "/clients/"+url.PathEscape(id)+"/authorization/cache", nil, nil)
+		if err != nil && !isStatus(err, http.StatusNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// authenticator is one of the ways EMQX checks who logs in.
+type authenticator struct {
+	Mechanism string
+	Backend   string
+	Enable    *bool
+	UserID    string `json:"user_id_type"`
+	Hash      struct {
+		Name         string
+		SaltPosition string `json:"salt_position"`
+	} `json:"password_hash_algorithm"`
+	URL string
+}
+
+func (a authenticator) enabled() bool { return a.Enable == nil || *a.Enable }
+
+func (a *API) authenticators(ctx context.Context) ([]authenticator, error) {
+	var out []authenticator
+	err := a.call(ctx, http.MethodGet, "/authentication", nil, &out)
+	return out, err
+}
+
+// authzSettings is what EMQX does with the answers of its authorization sources.
+type authzSettings struct {
+	NoMatch    string `json:"no_match"`
+	DenyAction string `json:"deny_action"`
+	Cache      struct {
+		Enable *bool
+		TTL    any // a duration in words, or milliseconds
+	}
+}
+
+func (a *API) authzSettings(ctx context.Context) (s authzSettings, err error) {
+	return s, a.call(ctx, http.MethodGet, "/authorization/settings", nil, &s)
+}
+
+// authzSource is one of the sources of authorization, which EMQX asks in turn.
+type authzSource struct {
+	Type    string
+	Enable  *bool
+	Method  string
+	URL     string
+	Headers map[string]string
+	Body    map[string]any
+	Rules   string // of a file
+}
+
+func (s authzSource) enabled() bool { return s.Enable == nil || *s.Enable }
+
+func (a *API) authzSources(ctx context.Context) ([]authzSource, error) {
+	var out struct{ Sources []authzSource }
+	err := a.call(ctx, http.MethodGet, "/authorization/sources", nil, &out)
+	return out.Sources, err
+}

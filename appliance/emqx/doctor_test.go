@@ -1,0 +1,152 @@
+package emqx
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"wfm/internal/emqxkey"
+	"wfm/internal/emqxtest"
+	"wfm/store"
+	"wfm/web"
+)
+
+// diagnose runs the check against a stand-in whose questions a real web server answers.
+func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*DoctorOptions)) (*emqxtest.Server, []Finding) {
+	t.Helper()
+	db, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	server := httptest.NewServer(web.New(web.Options{
+		Store: db, Presence: func(store.Node, bool, store.Evidence, time.Time) web.Presence { return web.Presence{} },
+		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientID: ClientID},
+	}).Handler())
+	t.Cleanup(server.Close)
+	settings := emqxtest.Recommended(server.URL, sharedKey)
+	if breakIt != nil {
+		breakIt(&settings)
+	}
+	emqx := emqxtest.Start(t, settings)
+	api, err := NewAPI(emqx.APIURL(), emqxtest.APIKey, emqxtest.APISecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := DoctorOptions{URL: &url.URL{Scheme: "mqtt", Host: emqx.MQTTAddr()}, API: api, SharedKey: sharedKey}
+	for _, f := range adjust {
+		f(&o)
+	}
+	return emqx, Diagnose(t.Context(), o)
+}
+
+func text(findings []Finding, level Level) string {
+	var b strings.Builder
+	for _, f := range findings {
+		if f.Level == level {
+			b.WriteString(f.Text + " → " + f.Advice + "\n")
+		}
+	}
+	return b.String()
+}
+
+func TestDoctorFindsNothingWrongWithWhatConfigPrints(t *testing.T) {
+	for name, logins := range map[string]func(*emqxtest.Settings){
+		"accounts": nil,
+		"ask":      func(s *emqxtest.Settings) { s.HTTPAuth = true },
+		"ask only": func(s *emqxtest.Settings) { s.HTTPAuth, s.Database = true, false },
+	} {
+		emqx, found := diagnose(t, logins)
+		if bad := text(found, Problem) + text(found, Warning); bad != "" {
+			t.Errorf("%s: %s", name, bad)
+		}
+		if !strings.Contains(text(found, OK), "its own topics, and no others") {
+			t.Errorf("%s: no login was tried: %s", name, text(found, OK))
+		}
+		if len(emqx.Users()) != 0 {
+			t.Errorf("%s: a user is left over", name)
+		}
+	}
+}
+
+func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
+	for want, breakIt := range map[string]func(*emqxtest.Settings){
+		"set authorization.no_match = deny":   func(s *emqxtest.Settings) { s.NoMatch = "allow" },
+		"remove the rule, or the file source": func(s *emqxtest.Settings) { s.AllowAll = true },
+		"set password_hash_algorithm":         func(s *emqxtest.Settings) { s.HashName = "bcrypt" },
+		"without one anybody may log in":      func(s *emqxtest.Settings) { s.Database = false },
+		"a node can log in with a wrong":      func(s *emqxtest.Settings) { s.Database = false },
+		"does not ask the appliance":          func(s *emqxtest.Settings) { s.AuthzURL = "" },
+		"shows another key":                   func(s *emqxtest.Settings) { s.SharedKey = "another" },
+		"may not publish to its own topic":    func(s *emqxtest.Settings) { s.AskTimeout = time.Nanosecond },
+		"a node may publish for another node": func(s *emqxtest.Settings) { s.AuthzURL, s.AllowAll = "", true },
+		"a node may subscribe to wfm/#":       func(s *emqxtest.Settings) { s.AuthzURL, s.NoMatch = "", "allow" },
+		"a throwaway node cannot log in":      func(s *emqxtest.Settings) { s.SaltPosition = "suffix"; s.HTTPAuth = true; s.SharedKey = "another" },
+		"deny_action is disconnect":           func(s *emqxtest.Settings) { s.DenyAction = "disconnect" },
+	} {
+		_, found := diagnose(t, breakIt)
+		if all := text(found, Problem) + text(found, Warning); !strings.Contains(all, want) {
+			t.Errorf("%s is missing:\n%s", want, all)
+		}
+	}
+}
+
+func TestDoctorSaysWhatKeepsItFromLooking(t *testing.T) {
+	for want, adjust := range map[string]func(*DoctorOptions){
+		"make an API key":        func(o *DoctorOptions) { o.API.secret = "wrong" },
+		"check WFM_EMQX_API":     func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
+		"check WFM_MQTT_URL":     func(o *DoctorOptions) { o.URL = &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"} },
+		"no login was tried":     func(o *DoctorOptions) { o.SharedKey = "" },
+		"shows another key than": func(o *DoctorOptions) { o.SharedKey = "another-key-than-emqx-has" },
+		"and EMQX's listeners": func(o *DoctorOptions) {
+			o.URL = &url.URL{Scheme: "mqtts", Host: o.URL.Host}
+			o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		},
+	} {
+		_, found := diagnose(t, nil, adjust)
+		if all := text(found, Problem) + text(found, Warning); !strings.Contains(all, want) {
+			t.Errorf("%s is missing:\n%s", want, all)
+		}
+	}
+}
+
+func TestDoctorChecksTheCertificate(t *testing.T) {
+	cert, pool := certificate(t, "localhost")
+	server := emqxtest.StartTLS(t, lenient(), &tls.Config{Certificates: []tls.Certificate{cert}})
+	_, port, _ := strings.Cut(server.MQTTAddr(), ":")
+	api, err := NewAPI(server.APIURL(), emqxtest.APIKey, emqxtest.APISecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		host  string
+		roots *x509.CertPool
+		level Level
+		want  string
+	}{
+		{"localhost", pool, OK, "the certificate of localhost holds"},
+		{"localhost", x509.NewCertPool(), Problem, "set WFM_EMQX_CA_FILE"},
+		{"127.0.0.1", pool, Problem, "use a name in WFM_MQTT_URL"},
+	} {
+		found := Diagnose(t.Context(), DoctorOptions{
+			URL: &url.URL{Scheme: "mqtts", Host: c.host + ":" + port}, TLS: &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12}, API: api,
+		})
+		if all := text(found, c.level); !strings.Contains(all, c.want) {
+			t.Errorf("%s: %s is missing:\n%s", c.host, c.want, all)
+		}
+	}
+}
+
+func TestDoctorSurvivesAnEMQXThatAnswersNonsense(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`[1]`)) }))
+	defer server.Close()
+	_, found := diagnose(t, nil, func(o *DoctorOptions) { o.API.base = server.URL })
+	if text(found, Problem) == "" {
+		t.Error("nothing is wrong")
+	}
+}

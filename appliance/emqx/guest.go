@@ -1,0 +1,54 @@
+package emqx
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"wfm/internal/emqxkey"
+)
+
+// admit makes the account of a check, which the appliance knows by the shared key, and EMQX's
+// database, where it has one, until leave is called.
+func admit(ctx context.Context, api *API, kinds kinds, key emqxkey.Key) (nodeID, password string, leave func() error, err error) {
+	nodeID, password = key.Check(time.Now())
+	if !kinds.database {
+		return nodeID, password, func() error { return nil }, nil
+	}
+	salt := rand.Text()
+	sum := sha256.Sum256([]byte(salt + password))
+	row := userRow{UserID: nodeID, Salt: salt, PasswordHash: hex.EncodeToString(sum[:])}
+	if err := api.importUsers(ctx, []userRow{row}); err != nil {
+		return "", "", nil, err
+	}
+	return nodeID, password, func() error {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+		defer cancel()
+		return api.deleteUser(clean, nodeID)
+	}, nil
+}
+
+// Admit lets somebody who checks EMQX log in as a node that is there for this only, until leave is
+// called. No record knows that node, so nothing it does leaves a trace. Its error is one for an
+// operator.
+func (b *Broker) Admit(ctx context.Context) (nodeID, password string, leave func(), err error) {
+	all, err := b.o.API.authenticators(ctx)
+	if err != nil {
+		return "", "", nil, err
+	}
+	kinds, err := kindsOf(all)
+	if err != nil {
+		return "", "", nil, err
+	}
+	nodeID, password, end, err := admit(ctx, b.o.API, kinds, b.o.Key)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return nodeID, password, func() {
+		if err := end(); err != nil { // a reconciliation deletes it
+			b.log.Warn("the account of a test could not be deleted from EMQX yet", "err", err)
+		}
+	}, nil
+}

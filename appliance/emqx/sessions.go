@@ -1,0 +1,246 @@
+package emqx
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"wfm/hooks"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// relistPause is the least time between two looks at who is connected that a doubt has caused.
+const relistPause = 30 * time.Second
+
+// nodeSession is a node's connection to EMQX as far as we know; under Broker.mu.
+type nodeSession struct {
+	connectedAt moment // names it
+	since       time.Time
+	heard       bool // it has sent something
+	tries       int  // publishes that reached nobody, since it was heard
+	again       *time.Timer
+}
+
+func (s *nodeSession) stop() {
+	if s.again != nil {
+		s.again.Stop()
+	}
+}
+
+// session is the node's connection for the ingress; ok is false when there is none.
+func (b *Broker) session(nodeID string) (s hooks.Session, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.sessions[nodeID]
+	if known == nil {
+		return hooks.Session{}, false
+	}
+	return b.ingressSession(nodeID, known), true
+}
+
+func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
+	grant, _ := b.o.Store.Grant(nodeID)
+	return hooks.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since}
+}
+
+// opened takes note of a connection.
+func (b *Broker) opened(nodeID string, at moment) {
+	if s, news := b.learn(nodeID, at); news {
+		b.o.Ingress.Connected(s)
+		b.announce(nodeID)
+	}
+}
+
+// learn puts a connection on record, unless it is known or older than what is.
+func (b *Broker) learn(nodeID string, at moment) (s hooks.Session, news bool) {
+	if _, granted := b.o.Store.Grant(nodeID); !granted {
+		return s, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.sessions[nodeID]
+	if at <= b.ended[nodeID] || (known != nil && at <= known.connectedAt) {
+		return s, false
+	}
+	if known != nil {
+		known.stop()
+	}
+	fresh := &nodeSession{connectedAt: at, since: time.Now()}
+	b.sessions[nodeID] = fresh
+	return b.ingressSession(nodeID, fresh), true
+}
+
+// closed takes note of the end of a connection. That of an older one, which a newer one has taken
+// over, says nothing about the node.
+func (b *Broker) closed(nodeID string, at moment, reason string) {
+	b.mu.Lock()
+	known := b.sessions[nodeID]
+	b.ended[nodeID] = max(b.ended[nodeID], at)
+	ours := known != nil && known.connectedAt == at
+	var s hooks.Session
+	if ours {
+		known.stop()
+		delete(b.sessions, nodeID)
+		s = b.ingressSession(nodeID, known)
+	}
+	b.mu.Unlock()
+	if ours {
+		b.o.Ingress.Disconnected(s, reason)
+	}
+}
+
+// announce tells that the node may be ready for what waits for it.
+func (b *Broker) announce(nodeID string) {
+	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
+		return // accountsTold does, once it is
+	}
+	if s, ok := b.session(nodeID); ok {
+		b.o.Ingress.Subscribed(s)
+	}
+}
+
+// connections names the nodes' connections, as far as they have any.
+func (b *Broker) connections(nodeIDs []string) map[string]moment {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[string]moment)
+	for _, id := range nodeIDs {
+		if s := b.sessions[id]; s != nil {
+			out[id] = s.connectedAt
+		}
+	}
+	return out
+}
+
+// accountsTold forgets the connections that were kicked, without waiting for EMQX to say so, and
+// announces those of agents that have logged in since.
+func (b *Broker) accountsTold(nodeIDs []string, kicked map[string]moment) {
+	for _, id := range nodeIDs {
+		if at, ok := kicked[id]; ok {
+			b.closed(id, at, "ended by the appliance")
+		}
+		b.announce(id)
+	}
+}
+
+// heard is called after the node's message was stored: it has subscribed by now.
+func (b *Broker) heard(topic protocol.Topic) {
+	b.mu.Lock()
+	s := b.sessions[topic.NodeID]
+	first := s != nil && !s.heard
+	if s != nil {
+		s.heard, s.tries = true, 0
+	}
+	b.mu.Unlock()
+	switch {
+	case first:
+		b.announce(topic.NodeID)
+	case s == nil && topic.Kind != protocol.KindEvent:
+		b.relist() // or a late message; an event may be a will
+	}
+}
+
+// askAgain has what waits for a node that has not subscribed sent a little later.
+func (b *Broker) askAgain(nodeID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.sessions[nodeID]
+	if s == nil || b.epoch == nil {
+		return
+	}
+	s.stop()
+	s.tries++
+	s.again = time.AfterFunc(min(time.Minute, 500*time.Millisecond<<min(s.tries, 8)), func() {
+		if b.life.Err() == nil {
+			b.announce(nodeID)
+		}
+	})
+}
+
+// isLate reports whether the node has sent a message before its connection ended: it is known who
+// is connected, and the node is not.
+func (b *Broker) isLate(nodeID string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.epoch != nil && b.epoch.listed && b.sessions[nodeID] == nil
+}
+
+// relist has a look at who is connected, since it may differ from what is known.
+func (b *Broker) relist() {
+	b.mu.Lock()
+	now := time.Now()
+	due := now.After(b.relistAt)
+	if due {
+		b.relistAt = now.Add(relistPause)
+	}
+	b.mu.Unlock()
+	if due {
+		b.accounts.recovered()
+	}
+}
+
+// applyListing makes what is known of connections agree with the list that was begun at began.
+func (b *Broker) applyListing(rows []clientRow, began time.Time) {
+	b.gate.Lock()
+	defer b.gate.Unlock()
+	b.mu.Lock()
+	epoch := b.epoch
+	if epoch == nil || began.Before(b.lastUp) {
+		b.mu.Unlock()
+		return // events may have been missed since; there will be another list
+	}
+	listed := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		listed[r.Username] = true
+	}
+	gone := make(map[string]moment)
+	for id, s := range b.sessions {
+		if !listed[id] && s.since.Before(began) {
+			gone[id] = s.connectedAt
+		}
+	}
+	epoch.listed = true
+	b.mu.Unlock()
+
+	g := &errgroup.Group{}
+	g.SetLimit(laneCount) // they share disk writes
+	for id, at := range gone {
+		g.Go(func() error { b.closed(id, at, "EMQX has it no more"); return nil })
+	}
+	for _, r := range rows {
+		g.Go(func() error { b.opened(r.Username, r.ConnectedAt); return nil })
+	}
+	_ = g.Wait()
+	b.mu.Lock()
+	for id := range b.sessions { // of some that have connected since, the list knows nothing
+		listed[id] = true
+	}
+	b.mu.Unlock()
+	err := b.o.Store.Update(func(tx *store.Tx) error { return tx.EndLostConnections(listed) })
+	if err != nil && !errors.Is(err, store.ErrClosed) {
+		b.log.Error("cannot record which connections ended while EMQX was out of sight", "err", err)
+	}
+	epoch.settle()
+}
+
+// reasonInWords words EMQX's reason for the end of a connection.
+func reasonInWords(reason string) string {
+	switch reason {
+	case "normal":
+		return "disconnected by the client"
+	case "keepalive_timeout":
+		return "nothing heard within the keep-alive time"
+	case "tcp_closed", "ssl_closed", "closed":
+		return "connection closed by the other side without DISCONNECT"
+	case "takenover", "discarded":
+		return "session taken over"
+	case "kicked":
+		return "ended by the appliance or by an administrator of EMQX"
+	case "":
+		return "connection lost"
+	}
+	return "connection lost (" + strings.ToValidUTF8(reason[:min(len(reason), 64)], "") + ")"
+}

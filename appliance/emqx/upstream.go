@@ -1,0 +1,135 @@
+package emqx
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"wfm/hooks"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// storeRetry is when a message that could not be stored is tried again.
+const storeRetry = time.Second
+
+// item is one message from EMQX.
+type item struct {
+	epoch   *epoch
+	topic   protocol.Topic
+	payload []byte
+	ack     func() // nil for an event about a connection
+	event   *connectionEvent
+}
+
+// connectionEvent is what EMQX says when a client has connected or is gone.
+type connectionEvent struct {
+	nodeID    string
+	connected bool
+
+	Username    string
+	ConnectedAt moment `json:"connected_at"`
+	Reason      string
+}
+
+// receive runs in the connection's reader and must not block it.
+func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
+	ack := func() { _ = p.Client.Ack(p.Packet) } // fails only when the connection is gone, and EMQX sends it again
+	if ev := parseEvent(p.Packet.Topic, p.Packet.Payload); ev != nil {
+		if !b.lanes.put(ev.nodeID, item{epoch: e, event: ev}) {
+			b.relist() // what was dropped shows in the list of who is connected
+		}
+		ack()
+		return
+	}
+	topic, err := protocol.ParseTopic(p.Packet.Topic)
+	if err != nil || !topic.Kind.IsUpstream() {
+		ack() // nothing of ours
+		return
+	}
+	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, ack: ack})
+}
+
+// parseEvent reads an event about the connection of a node; nil for anything else.
+func parseEvent(topic string, payload []byte) *connectionEvent {
+	// $SYS/brokers/<broker>/clients/<client id>/connected
+	level := strings.Split(topic, "/")
+	if len(level) != 6 || level[0] != "$SYS" || level[3] != "clients" {
+		return nil
+	}
+	nodeID, ok := strings.CutPrefix(level[4], protocol.ClientIDPrefix)
+	ev := &connectionEvent{nodeID: nodeID, connected: level[5] == "connected"}
+	if !ok || !protocol.ValidID(nodeID) || json.Unmarshal(payload, ev) != nil {
+		return nil
+	}
+	// A client id can be had by whoever may log in as somebody else.
+	if ev.Username != nodeID || ev.ConnectedAt == 0 {
+		return nil
+	}
+	return ev
+}
+
+// handle deals with one message, in its node's lane.
+func (b *Broker) handle(it item) {
+	select {
+	case <-it.epoch.settled:
+	case <-it.epoch.ctx.Done():
+	}
+	b.gate.RLock()
+	defer b.gate.RUnlock()
+	switch {
+	case it.epoch.ctx.Err() != nil:
+		// Its connection is gone: EMQX sends again what was not acknowledged.
+	case it.event == nil:
+		b.take(it)
+	case it.event.connected:
+		b.opened(it.event.nodeID, it.event.ConnectedAt)
+	default:
+		b.closed(it.event.nodeID, it.event.ConnectedAt, reasonInWords(it.event.Reason))
+	}
+}
+
+// take stores a message and acknowledges it, however long that takes.
+func (b *Broker) take(it item) {
+	s := hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Late: b.isLate(it.topic.NodeID)}
+	for {
+		grant, ok := b.o.Store.Grant(s.NodeID)
+		if !ok || grant.ConfigID != s.ConfigID {
+			b.refused.Add(1)
+			it.ack() // of a session that has no right any more
+			return
+		}
+		s.Generation = grant.Generation
+		err := b.o.Ingress.Receive(s, it.topic, it.payload)
+		switch {
+		case err == nil:
+			b.stored.Add(1)
+			it.ack()
+			b.heard(it.topic)
+			return
+		case errors.Is(err, hooks.ErrRefused):
+			b.refused.Add(1)
+			it.ack()
+			return
+		case errors.Is(err, store.ErrPanic):
+			// It would fail for ever, and every other node's messages behind it.
+			b.log.Error("a node's message cannot be dealt with, and is dropped", "node_id", s.NodeID, "kind", string(it.topic.Kind), "err", err)
+			b.refused.Add(1)
+			it.ack()
+			return
+		case errors.Is(err, store.ErrClosed):
+			return
+		}
+		if now, ok := b.o.Store.Grant(s.NodeID); !ok || now.Generation != grant.Generation {
+			continue // the right has changed meanwhile
+		}
+		select {
+		case <-time.After(storeRetry):
+		case <-it.epoch.ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+
+	"wfm/appliance"
+	"wfm/appliance/emqx"
+	"wfm/protocol"
+	"wfm/web"
+)
+
+// emqxSettings are the settings of an external broker.
+func emqxSettings() []setting {
+	text := func(at func(*settings) *string) func(*settings, string) error {
+		return func(s *settings, v string) error { *at(s) = v; return nil }
+	}
+	return []setting{
+		{"mqtt-url", "WFM_MQTT_URL", "", "an EMQX in the place of the embedded broker, as in mqtt://emqx:1883 or mqtts://", func(s *settings, v string) (err error) {
+			if v == "" {
+				return nil
+			}
+			s.emqx.URL, err = url.Parse(v)
+			if err != nil || (s.emqx.URL.Scheme != "mqtt" && s.emqx.URL.Scheme != "mqtts") || s.emqx.URL.Hostname() == "" ||
+				s.emqx.URL.User != nil || (s.emqx.URL.Path != "" && s.emqx.URL.Path != "/") {
+				return errors.New("want mqtt:// or mqtts://, a host and perhaps a port; the account has variables of its own")
+			}
+			s.emqx.URL.Path = ""
+			return nil
+		}},
+		{"emqx-api-base-url", "WFM_EMQX_API_BASE_URL", "", "EMQX's management API, as in http://emqx:18083", func(s *settings, v string) error {
+			s.emqx.APIBaseURL = v
+			if v == "" {
+				return nil
+			}
+			_, err := emqx.NewAPI(v, "", "", nil)
+			return err
+		}},
+		{"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API", text(func(s *settings) *string { return &s.emqx.APIKey })},
+		{"emqx-api-secret", "WFM_EMQX_API_SECRET", "", "its secret (better by variable)", text(func(s *settings) *string { return &s.emqx.APISecret })},
+		{"emqx-username", "WFM_EMQX_USERNAME", emqx.DefaultUsername, "the appliance's own account at EMQX; it is made there", text(func(s *settings) *string { return &s.emqx.Username })},
+		{"emqx-password", "WFM_EMQX_PASSWORD", "", "its password; default: a new one at every start", text(func(s *settings) *string { return &s.emqx.Password })},
+		{"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "", "what EMQX shows when it asks; default: made and shown at the first start", func(s *settings, v string) error {
+			s.emqx.SharedKey = v
+			if v != "" && len(v) < 16 {
+				return errors.New("want at least 16 characters, or nothing to have one made")
+			}
+			return nil
+		}},
+		{"emqx-authz-addr", "WFM_EMQX_AUTHZ_ADDR", "", "address on which EMQX asks, apart from the page and API; default: there", func(s *settings, v string) error {
+			s.emqx.CallbackAddr = v
+			if v == "" {
+				return nil
+			}
+			return checkAddr(v)
+		}},
+		{"emqx-ca-file", "WFM_EMQX_CA_FILE", "", "certificate authority of EMQX (PEM); default: the system's", func(s *settings, v string) error {
+			s.emqx.CAFile = v
+			_, err := appliance.TLSConfig(v)
+			return err
+		}},
+	}
+}
+
+// checkEMQX makes the external broker part of the options if there is one.
+func (s *settings) checkEMQX() error {
+	switch {
+	case s.emqx.URL == nil && s.emqx.APIBaseURL != "":
+		return errors.New("WFM_EMQX_API_BASE_URL is set without WFM_MQTT_URL; set both for an EMQX, or none for the embedded broker")
+	case s.emqx.URL == nil:
+		return nil
+	case s.emqx.APIBaseURL == "" || s.emqx.APIKey == "" || s.emqx.APISecret == "":
+		return errors.New("WFM_MQTT_URL is set, so WFM_EMQX_API_BASE_URL, WFM_EMQX_API_KEY and WFM_EMQX_API_SECRET are needed too; `wfm emqx config` shows how to make a key")
+	}
+	s.EMQX = &s.emqx
+	return nil
+}
+
+func emqxCommand(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		emqxUsage(stderr)
+		return exitUsage
+	}
+	switch args[0] {
+	case "doctor":
+		return emqxDoctor(ctx, args[1:], getenv, stdout, stderr)
+	case "config":
+		return emqxConfig(args[1:], getenv, stdout, stderr)
+	case "help", "-h", "-help", "--help":
+		emqxUsage(stdout)
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "wfm emqx: unknown command %q, see `wfm emqx help`\n", args[0])
+	return exitUsage
+}
+
+func emqxUsage(w io.Writer) {
+	fmt.Fprint(w, `Set up and check an EMQX that is the broker in the place of the embedded one.
+
+Usage:
+  wfm emqx config [flags]   print an EMQX configuration (base.hocon) that fits; it holds secrets
+  wfm emqx doctor [flags]   look whether EMQX is set up right, log in as a throwaway node, and say what to change
+
+Examples:
+  wfm emqx config --appliance-url http://10.0.0.5:8000 > base.hocon
+  WFM_MQTT_URL=mqtt://emqx:1883 WFM_EMQX_API_BASE_URL=http://emqx:18083 … wfm emqx doctor
+`)
+}
+
+func emqxHelp(what string) func(io.Writer, []setting) {
+	return func(w io.Writer, table []setting) {
+		fmt.Fprintf(w, "Usage:\n  wfm emqx %s [flags]\n\nA flag wins over its variable.\n\n", what)
+		listSettings(w, table)
+	}
+}
+
+func emqxDoctor(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	s, err := parseTable("wfm emqx doctor", emqxSettings(), emqxHelp("doctor"), args, getenv, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	if err == nil && s.emqx.URL == nil {
+		err = errors.New("WFM_MQTT_URL is not set: with the embedded broker there is nothing to look at")
+	}
+	if err == nil {
+		err = s.checkEMQX()
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "wfm emqx doctor:", err)
+		return exitUsage
+	}
+	tlsConfig, err := appliance.TLSConfig(s.emqx.CAFile)
+	if err != nil {
+		fmt.Fprintln(stderr, "wfm emqx doctor:", err)
+		return exitFailure
+	}
+	api, err := emqx.NewAPI(s.emqx.APIBaseURL, s.emqx.APIKey, s.emqx.APISecret, tlsConfig)
+	if err != nil {
+		fmt.Fprintln(stderr, "wfm emqx doctor:", err)
+		return exitFailure
+	}
+	problems := 0
+	for _, f := range emqx.Diagnose(ctx, emqx.DoctorOptions{URL: s.emqx.URL, TLS: tlsConfig, API: api, SharedKey: s.emqx.SharedKey}) {
+		fmt.Fprintf(stdout, "%-8s %s\n", f.Level, f.Text)
+		if f.Advice != "" {
+			fmt.Fprintf(stdout, "         → %s\n", f.Advice)
+		}
+		if f.Level == emqx.Problem {
+			problems++
+		}
+	}
+	if problems > 0 {
+		fmt.Fprintf(stdout, "\n%d of these must change. `wfm emqx config` prints a configuration that fits.\n", problems)
+		return exitFailure
+	}
+	return exitOK
+}
+
+func emqxConfig(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	var o emqx.ConfigOptions
+	table := []setting{
+		{"appliance-url", "", "http://127.0.0.1:8000", "where EMQX reaches the appliance", func(_ *settings, v string) (err error) {
+			o.ApplianceURL, err = web.ParseOrigin(v)
+			return err
+		}},
+		{"logins", "", "accounts", "accounts: EMQX knows the accounts; ask: it asks the appliance first", func(_ *settings, v string) error {
+			o.AskLogins = v == "ask"
+			if v != "ask" && v != "accounts" {
+				return errors.New("want accounts or ask")
+			}
+			return nil
+		}},
+	}
+	for _, row := range emqxSettings() {
+		if row.flag == "emqx-api-key" || row.flag == "emqx-api-secret" || row.flag == "emqx-authz-shared-key" {
+			row.meaning += "; here, a new one is made by default"
+			table = append(table, row)
+		}
+	}
+	s, err := parseTable("wfm emqx config", table, emqxHelp("config"), args, getenv, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "wfm emqx config:", err)
+		return exitUsage
+	}
+	o.SharedKey = cmp.Or(s.emqx.SharedKey, protocol.NewSecret())
+	o.APIKey = cmp.Or(s.emqx.APIKey, "wfm")
+	o.APISecret = cmp.Or(s.emqx.APISecret, protocol.NewSecret())
+	if err := emqx.Config(stdout, o); err != nil {
+		fmt.Fprintln(stderr, "wfm emqx config:", err)
+		return exitFailure
+	}
+	return exitOK
+}

@@ -1,0 +1,92 @@
+package emqxkey
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// CheckConfigID is the config id in the topics of a check's account. It is no config's: those
+	// begin with cfg_.
+	CheckConfigID = "check"
+	checkPrefix   = "check_"
+	// checkLife is how long a check's account works.
+	checkLife = 10 * time.Minute
+)
+
+// Key is the hash of the shared secret. The zero Key fits no secret.
+type Key [sha256.Size]byte
+
+// New makes the key of a secret.
+func New(secret string) Key { return sha256.Sum256([]byte(secret)) }
+
+// Parse reads the hex of a key.
+func Parse(text string) (k Key, err error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(k) {
+		return k, fmt.Errorf("not the hash of a key: %d characters", len(text))
+	}
+	return Key(raw), nil
+}
+
+// Fits reports whether secret is the key's.
+func (k Key) Fits(secret string) bool {
+	given := New(secret)
+	return subtle.ConstantTimeCompare(k[:], given[:]) == 1
+}
+
+// Check makes the account of a check that begins now: a user name in the form of a node id, and its
+// password.
+func (k Key) Check(now time.Time) (nodeID, password string) {
+	stamp := strconv.FormatInt(now.Unix(), 36)
+	nodeID = checkPrefix + stamp + "_" + k.mac("account", stamp)
+	return nodeID, k.mac("password", nodeID)
+}
+
+// IsCheck reports whether the user name is one that [Key.Check] made not long ago.
+func (k Key) IsCheck(nodeID string, now time.Time) bool {
+	stamp, mac, ok := cutCheck(nodeID)
+	if !ok || k == (Key{}) || !hmac.Equal([]byte(mac), []byte(k.mac("account", stamp))) {
+		return false
+	}
+	made, err := strconv.ParseInt(stamp, 36, 64)
+	age := now.Sub(time.Unix(made, 0))
+	return err == nil && age > -checkLife && age < checkLife
+}
+
+// CheckPassword reports whether the password is that of the check's account.
+func (k Key) CheckPassword(nodeID, password string) bool {
+	return hmac.Equal([]byte(password), []byte(k.mac("password", nodeID)))
+}
+
+// LeftOver reports whether the user name has the form of a check's account, and is none that works.
+func (k Key) LeftOver(user string, now time.Time) bool {
+	_, _, ok := cutCheck(user)
+	return ok && !k.IsCheck(user, now)
+}
+
+func cutCheck(user string) (stamp, mac string, ok bool) {
+	rest, ok := strings.CutPrefix(user, checkPrefix)
+	if !ok {
+		return "", "", false
+	}
+	stamp, mac, ok = strings.Cut(rest, "_")
+	return stamp, mac, ok && len(mac) == macLength
+}
+
+const macLength = 26
+
+// mac is 128 bits in lower-case base32, which an id may consist of.
+func (k Key) mac(what, text string) string {
+	h := hmac.New(sha256.New, k[:])
+	_, _ = h.Write([]byte(what + "\x00" + text))
+	enc := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)[:16])
+	return strings.ToLower(enc)
+}

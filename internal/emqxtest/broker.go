@@ -1,0 +1,359 @@
+package emqxtest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// brokerName is the node of EMQX's cluster.
+const brokerName = "emqx@127.0.0.1"
+
+// broker makes a mochi-mqtt behave like EMQX.
+type broker struct {
+	mqtt.HookBase
+	emqx   *Server
+	server *mqtt.Server
+	socket *socket
+
+	mu       sync.Mutex
+	sessions map[*mqtt.Client]*session
+	lastAt   map[string]int64 // by client id, so that no two connections began at once
+}
+
+type session struct {
+	username    string
+	superuser   bool
+	connectedAt int64 // Unix milliseconds
+	established bool
+	kicked      bool
+	refused     map[string]bool // filters
+	cache       map[string]cached
+}
+
+type cached struct {
+	allowed bool
+	until   time.Time
+}
+
+func newBroker(e *Server, server *mqtt.Server, s *socket) *broker {
+	return &broker{emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64)}
+}
+
+// ID names the hook.
+func (b *broker) ID() string { return "emqxtest" }
+
+// Provides lists the events the hook wants.
+func (b *broker) Provides(event byte) bool {
+	return slices.Contains([]byte{
+		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
+		mqtt.OnDisconnect, mqtt.OnPublish, mqtt.OnWill, mqtt.OnPacketEncode,
+	}, event)
+}
+
+// OnConnect keeps mochi's trouble with the receive maximum away.
+func (b *broker) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
+	cl.Properties.Props.ReceiveMaximum = 0
+	cl.State.Inflight.ResetSendQuota(0)
+	return nil
+}
+
+// OnConnectAuthenticate goes through the authenticators.
+func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
+	user, password := string(pk.Connect.Username), string(pk.Connect.Password)
+	superuser, ok := b.authenticate(cl.ID, user, password)
+	if !ok {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := max(time.Now().UnixMilli(), b.lastAt[cl.ID]+1)
+	b.lastAt[cl.ID] = at
+	b.sessions[cl] = &session{
+		username: user, superuser: superuser, connectedAt: at,
+		refused: make(map[string]bool), cache: make(map[string]cached),
+	}
+	return true
+}
+
+func (b *broker) authenticate(clientID, user, password string) (superuser, ok bool) {
+	s := b.emqx.config()
+	if !s.HTTPAuth && !s.Database {
+		return false, true // nobody is asked: anybody may
+	}
+	if s.HTTPAuth {
+		var answer struct {
+			Result      string `json:"result"`
+			IsSuperuser bool   `json:"is_superuser"`
+		}
+		b.emqx.ask(s, s.AuthURL, map[string]string{"username": user, "password": password, "clientid": clientID}, &answer)
+		switch answer.Result {
+		case "allow":
+			return answer.IsSuperuser, true
+		case "deny":
+			return false, false
+		}
+	}
+	u, known := b.emqx.Users()[user]
+	if !s.Database || !known {
+		return false, false
+	}
+	salted := u.Salt + password
+	if s.SaltPosition == "suffix" {
+		salted = password + u.Salt
+	}
+	sum := sha256.Sum256([]byte(salted))
+	return u.Superuser, s.HashName == "sha256" && hex.EncodeToString(sum[:]) == u.Hash
+}
+
+func (b *broker) session(cl *mqtt.Client) *session {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sessions[cl]
+}
+
+// OnPacketRead decides a SUBSCRIBE: EMQX asks then, and never at a delivery.
+func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if pk.FixedHeader.Type == packets.Subscribe || pk.FixedHeader.Type == packets.Publish {
+		pk.PacketID |= clientsOwn
+	}
+	s := b.session(cl)
+	if pk.FixedHeader.Type != packets.Subscribe || s == nil {
+		return pk, nil
+	}
+	for _, f := range pk.Filters {
+		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false)
+		b.mu.Lock()
+		s.refused[f.Filter] = !allowed
+		b.mu.Unlock()
+	}
+	return pk, nil
+}
+
+// clientsOwn keeps packet ids that clients chose apart from those of messages to them, which mochi
+// takes for the same. Tests use small ones.
+const clientsOwn = 1 << 15
+
+// OnPacketEncode gives acknowledgements the client's packet id back.
+func (b *broker) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type == packets.Suback || pk.FixedHeader.Type == packets.Puback {
+		pk.PacketID &^= clientsOwn
+	}
+	if pk.ReasonCode == packets.CodeNoMatchingSubscribers.Code {
+		pk.Properties.ReasonString = packets.CodeNoMatchingSubscribers.Reason // without, mochi leaves the code out
+	}
+	return pk
+}
+
+// OnACLCheck asks for a PUBLISH, and knows the answer for a SUBSCRIBE already.
+func (b *broker) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+	s := b.session(cl)
+	switch {
+	case s == nil: // a delivery to a session without a connection
+		return !write
+	case write:
+		return b.authorize(cl, s, "publish", topic, 1, false)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !s.refused[topic]
+}
+
+func (b *broker) authorize(cl *mqtt.Client, s *session, action, topic string, qos byte, retain bool) bool {
+	if s.superuser {
+		return true
+	}
+	c := b.emqx.config()
+	key := action + " " + topic
+	b.mu.Lock()
+	known, ok := s.cache[key]
+	b.mu.Unlock()
+	allowed := ok && known.allowed
+	if !ok || time.Now().After(known.until) {
+		allowed = b.decide(c, cl.ID, s.username, action, plainTopic(topic), qos, retain)
+		b.mu.Lock()
+		if len(s.cache) >= 32 {
+			clear(s.cache)
+		}
+		if c.CacheTTL > 0 {
+			s.cache[key] = cached{allowed, time.Now().Add(c.CacheTTL)}
+		}
+		b.mu.Unlock()
+	}
+	if !allowed && c.DenyAction == "disconnect" {
+		cl.Stop(packets.ErrNotAuthorized)
+	}
+	return allowed
+}
+
+// plainTopic is what EMQX asks for: without $share and $delayed.
+func plainTopic(topic string) string {
+	for _, prefix := range []string{"$share/", "$delayed/"} {
+		if rest, ok := strings.CutPrefix(topic, prefix); ok {
+			_, rest, _ = strings.Cut(rest, "/")
+			return rest
+		}
+	}
+	return topic
+}
+
+func (b *broker) decide(c Settings, clientID, user, action, topic string, qos byte, retain bool) bool {
+	if c.AuthzURL != "" {
+		b.emqx.mu.Lock()
+		b.emqx.asked++
+		b.emqx.mu.Unlock()
+		var answer struct {
+			Result string `json:"result"`
+		}
+		b.emqx.ask(c, c.AuthzURL, map[string]string{
+			"username": user, "clientid": clientID, "topic": topic, "action": action,
+			"qos": strconv.Itoa(int(qos)), "retain": strconv.FormatBool(retain),
+		}, &answer)
+		switch answer.Result {
+		case "allow":
+			return true
+		case "deny":
+			return false
+		}
+	}
+	return c.AllowAll || c.NoMatch == "allow"
+}
+
+// OnSessionEstablish waits until nothing is left of a session of the client id that is ending.
+func (b *broker) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
+	if old, ok := b.server.Clients.Get(cl.ID); ok && old != cl && old.Closed() {
+		<-b.socket.done(old.Net.Conn)
+	}
+}
+
+// OnSessionEstablished tells of the connection.
+func (b *broker) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	s := b.session(cl)
+	if s == nil {
+		return
+	}
+	b.mu.Lock()
+	s.established = true
+	b.mu.Unlock()
+	b.tell(cl, s, "connected", "")
+}
+
+// OnDisconnect tells of its end.
+func (b *broker) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
+	s := b.session(cl)
+	if s == nil {
+		return
+	}
+	b.mu.Lock()
+	delete(b.sessions, cl)
+	kicked, established := s.kicked, s.established
+	b.mu.Unlock()
+	reason := "tcp_closed"
+	switch {
+	case kicked:
+		reason = "kicked"
+	case cl.IsTakenOver():
+		reason = "takenover"
+	case err == nil:
+		reason = "normal"
+	}
+	if established {
+		b.tell(cl, s, "disconnected", reason)
+	}
+}
+
+func (b *broker) tell(cl *mqtt.Client, s *session, event, reason string) {
+	now := time.Now().UnixMilli()
+	fields := map[string]any{
+		"clientid": cl.ID, "username": s.username, "ipaddress": "127.0.0.1", "sockport": 1883, "protocol": "mqtt",
+		"proto_name": "MQTT", "proto_ver": cl.Properties.ProtocolVersion, "connected_at": s.connectedAt, "ts": now,
+	}
+	if event == "connected" {
+		fields["keepalive"], fields["clean_start"], fields["expiry_interval"] = cl.State.Keepalive, cl.Properties.Clean, cl.Properties.Props.SessionExpiryInterval
+	} else {
+		fields["reason"], fields["disconnected_at"] = reason, now
+	}
+	raw, _ := json.Marshal(fields)
+	_ = b.server.Publish("$SYS/brokers/"+brokerName+"/clients/"+cl.ID+"/"+event, raw, false, 0)
+}
+
+// OnPublish says when nobody is subscribed, as EMQX does to a client of MQTT 5.
+func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if cl.Net.Inline || cl.Properties.ProtocolVersion < 5 || pk.FixedHeader.Qos == 0 {
+		return pk, nil
+	}
+	if len(b.server.Topics.Subscribers(pk.TopicName).Subscriptions) == 0 {
+		return pk, packets.CodeNoMatchingSubscribers
+	}
+	return pk, nil
+}
+
+// OnWill asks for the will when it is published.
+func (b *broker) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
+	s := b.session(cl)
+	if s == nil || !b.authorize(cl, s, "publish", will.TopicName, will.Qos, will.Retain) {
+		return mqtt.Will{}, nil
+	}
+	return will, nil
+}
+
+func (b *broker) client(id string) *mqtt.Client {
+	cl, ok := b.server.Clients.Get(id)
+	if !ok || cl.Net.Inline || cl.Closed() {
+		return nil
+	}
+	return cl
+}
+
+// kick ends a client's session and returns when it is gone.
+func (b *broker) kick(id string) bool {
+	cl := b.client(id)
+	if cl == nil {
+		return false
+	}
+	s := b.session(cl)
+	if s == nil {
+		return false
+	}
+	b.mu.Lock()
+	s.kicked = true
+	b.mu.Unlock()
+	_ = b.server.DisconnectClient(cl, packets.ErrAdministrativeAction)
+	cl.Stop(packets.ErrAdministrativeAction)
+	<-b.socket.done(cl.Net.Conn)
+	b.server.UnsubscribeClient(cl)
+	cl.ClearInflights()
+	if now, ok := b.server.Clients.Get(id); ok && now == cl {
+		b.server.Clients.Delete(id)
+	}
+	return true
+}
+
+func (b *broker) clearCache(id string) bool {
+	cl := b.client(id)
+	if cl == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.sessions[cl]; s != nil {
+		clear(s.cache)
+	}
+	return true
+}
+
+func (b *broker) clearCaches() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sessions {
+		clear(s.cache)
+	}
+}

@@ -1,0 +1,269 @@
+package emqxtest
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+)
+
+// The API key of every stand-in.
+const (
+	APIKey    = "test-key"
+	APISecret = "test-secret"
+)
+
+// Settings are EMQX's configuration. They may change while it runs.
+type Settings struct {
+	// Database has users checked against the built-in database, HTTPAuth by asking AuthURL. Both:
+	// first by asking. Neither: anybody may log in.
+	Database, HTTPAuth bool
+	HashName           string // sha256
+	SaltPosition       string // prefix
+	// AuthURL and AuthzURL are asked with SharedKey. Empty AuthzURL: there is no such source.
+	AuthURL, AuthzURL, SharedKey string
+	AskTimeout                   time.Duration
+	// NoMatch is what holds when no source of authorization decides: allow or deny.
+	NoMatch string
+	// DenyAction is ignore or disconnect.
+	DenyAction string
+	// AllowAll is a file source that ends with {allow, all}.
+	AllowAll bool
+	// CacheTTL is how long answers are remembered for a connection; 0: not.
+	CacheTTL time.Duration
+}
+
+// Recommended are the settings with which the appliance works, asking at the appliance's base URL.
+func Recommended(base, sharedKey string) Settings {
+	return Settings{
+		Database: true, HashName: "sha256", SaltPosition: "prefix",
+		AuthURL: base + "/api/internal/emqx/auth", AuthzURL: base + "/api/internal/emqx/authz", SharedKey: sharedKey,
+		AskTimeout: 5 * time.Second, NoMatch: "deny", DenyAction: "ignore", CacheTTL: time.Minute,
+	}
+}
+
+// User is a user of the built-in database.
+type User struct {
+	Hash, Salt string
+	Superuser  bool
+}
+
+// Fault decides what becomes of a request to the management API: a status other than 0 is answered
+// in the place of doing it. It may block.
+type Fault func(r *http.Request) (status int)
+
+// Server is the stand-in.
+type Server struct {
+	tb      testing.TB
+	tls     *tls.Config
+	http    *http.Client
+	apiURL  string
+	address string
+
+	mu       sync.Mutex
+	settings Settings
+	users    map[string]User
+	fault    Fault
+	calls    []string // to the management API, as METHOD path
+	asked    int      // questions about authorization
+	broker   *broker  // nil while it is stopped
+}
+
+// Start starts the stand-in on free ports of the loopback. It ends with the test.
+func Start(tb testing.TB, s Settings) *Server {
+	tb.Helper()
+	return start(tb, s, "127.0.0.1:0", nil)
+}
+
+// StartAt is Start with MQTT on the address.
+func StartAt(tb testing.TB, s Settings, addr string) *Server {
+	tb.Helper()
+	return start(tb, s, addr, nil)
+}
+
+// StartTLS is Start with MQTT over TLS.
+func StartTLS(tb testing.TB, s Settings, c *tls.Config) *Server {
+	tb.Helper()
+	return start(tb, s, "127.0.0.1:0", c)
+}
+
+func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
+	tb.Helper()
+	e := &Server{tb: tb, tls: c, settings: s, users: make(map[string]User), http: &http.Client{}}
+	l := e.listen(addr)
+	e.address = l.Addr().String()
+	e.serveMQTT(l)
+	api := listen(tb, "127.0.0.1:0")
+	e.apiURL = "http://" + api.Addr().String()
+	server := &http.Server{Handler: e.api(), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(api) }()
+	tb.Cleanup(func() {
+		_ = server.Close()
+		e.StopMQTT()
+		e.http.CloseIdleConnections()
+	})
+	return e
+}
+
+func listen(tb testing.TB, addr string) net.Listener {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return l
+}
+
+func (e *Server) listen(addr string) net.Listener {
+	l := listen(e.tb, addr)
+	if e.tls != nil {
+		return tls.NewListener(l, e.tls)
+	}
+	return l
+}
+
+// APIURL is where the management API is, without /api/v5.
+func (e *Server) APIURL() string { return e.apiURL }
+
+// MQTTAddr is the host and port of MQTT.
+func (e *Server) MQTTAddr() string { return e.address }
+
+// NetAddr is MQTTAddr for dialling.
+func (e *Server) NetAddr() net.Addr {
+	addr, err := net.ResolveTCPAddr("tcp", e.address)
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	return addr
+}
+
+// Configure changes the settings.
+func (e *Server) Configure(change func(*Settings)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change(&e.settings)
+}
+
+func (e *Server) config() Settings {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.settings
+}
+
+// SetFault has requests to the management API fail; nil: not any more.
+func (e *Server) SetFault(f Fault) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fault = f
+}
+
+// Users returns the users of the built-in database.
+func (e *Server) Users() map[string]User {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.users)
+}
+
+// PutUser makes or changes a user.
+func (e *Server) PutUser(id string, u User) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.users[id] = u
+}
+
+// Wipe forgets every user, as an EMQX does whose data was on no volume.
+func (e *Server) Wipe() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.users)
+}
+
+// Calls returns what was asked of the management API since the last call.
+func (e *Server) Calls() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := e.calls
+	e.calls = nil
+	return out
+}
+
+// Asked is how often the authorization source was asked.
+func (e *Server) Asked() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.asked
+}
+
+// StopMQTT ends every MQTT connection and session, and listens no more.
+func (e *Server) StopMQTT() {
+	e.mu.Lock()
+	b := e.broker
+	e.broker = nil
+	e.mu.Unlock()
+	if b == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = b.server.Close() }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		e.tb.Error("the stand-in's broker does not stop")
+	}
+}
+
+// StartMQTT listens again where it did.
+func (e *Server) StartMQTT() { e.serveMQTT(e.listen(e.address)) }
+
+func (e *Server) serveMQTT(l net.Listener) {
+	c := mqtt.NewDefaultServerCapabilities()
+	c.MaximumInflight, c.MaximumClientWritesPending = 60_000, 60_000
+	server := mqtt.New(&mqtt.Options{InlineClient: true, Capabilities: c, Logger: slog.New(slog.DiscardHandler), SysTopicResendInterval: 3600})
+	sock := newSocket(l)
+	b := newBroker(e, server, sock)
+	if err := server.AddHook(b, nil); err != nil {
+		e.tb.Fatal(err)
+	}
+	if err := server.AddListener(sock); err != nil {
+		e.tb.Fatal(err)
+	}
+	if err := server.Serve(); err != nil {
+		e.tb.Fatal(err)
+	}
+	e.mu.Lock()
+	e.broker = b
+	e.mu.Unlock()
+}
+
+func (e *Server) running() *broker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.broker
+}
+
+// Connected reports whether the client has a connection.
+func (e *Server) Connected(clientID string) bool {
+	b := e.running()
+	return b != nil && b.client(clientID) != nil
+}
+
+// Unacknowledged is how many messages the client has been sent, or is kept, that it has not
+// acknowledged.
+func (e *Server) Unacknowledged(clientID string) int {
+	b := e.running()
+	if b == nil {
+		return 0
+	}
+	cl, ok := b.server.Clients.Get(clientID)
+	if !ok {
+		return 0
+	}
+	return cl.State.Inflight.Len()
+}

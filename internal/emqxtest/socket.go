@@ -1,0 +1,70 @@
+package emqxtest
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/mochi-mqtt/server/v2/listeners"
+)
+
+// socket is a listener that knows when mochi has let go of a connection: it cleans up after an old
+// one by client id, and must not meet a new one of the same id.
+type socket struct {
+	l net.Listener
+
+	mu    sync.Mutex
+	conns map[net.Conn]chan struct{}
+}
+
+func newSocket(l net.Listener) *socket {
+	return &socket{l: l, conns: make(map[net.Conn]chan struct{})}
+}
+
+// done is closed when nothing of the connection is left.
+func (s *socket) done(c net.Conn) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done := s.conns[c]; done != nil {
+		return done
+	}
+	over := make(chan struct{})
+	close(over)
+	return over
+}
+
+func (s *socket) Init(*slog.Logger) error { return nil }
+func (s *socket) ID() string              { return "tcp" }
+func (s *socket) Address() string         { return s.l.Addr().String() }
+func (s *socket) Protocol() string        { return "tcp" }
+
+func (s *socket) Serve(establish listeners.EstablishFn) {
+	for {
+		c, err := s.l.Accept()
+		if err != nil {
+			return
+		}
+		done := make(chan struct{})
+		s.mu.Lock()
+		s.conns[c] = done
+		s.mu.Unlock()
+		go func() {
+			_ = establish(s.ID(), c)
+			_ = c.Close()
+			s.mu.Lock()
+			delete(s.conns, c)
+			s.mu.Unlock()
+			close(done)
+		}()
+	}
+}
+
+func (s *socket) Close(closeClients listeners.CloseFn) {
+	_ = s.l.Close()
+	closeClients(s.ID())
+	s.mu.Lock() // those that have not logged in
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.Close()
+	}
+}

@@ -1,0 +1,218 @@
+package web
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/internal/emqxkey"
+	"wfm/internal/floodlog"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// brokerError is the Status of a [BrokerStatus] while an external broker is away.
+const brokerError = "error"
+
+// ExternalBroker is what the server needs where the broker is an external EMQX.
+type ExternalBroker struct {
+	// Key is what EMQX has to show when it asks. Required.
+	Key emqxkey.Key
+	// Username, Password and ClientID are the appliance's own account, which may use every topic of
+	// ours and read $SYS.
+	Username, Password, ClientID string
+	// Apart leaves EMQX's questions to [Server.ServeCallbacks], which takes them on a listener that
+	// the public cannot reach.
+	Apart bool
+	// CACert is what agents need to trust to reach the broker with TLS, PEM.
+	CACert string
+	// Account says how far EMQX knows a node's account. Required.
+	Account func(nodeID string) AccountState
+	// Reconcile compares all accounts with EMQX's and repairs what differs. Required.
+	Reconcile func(ctx context.Context) error
+}
+
+// AccountState is how far an external broker knows a node's account.
+type AccountState struct {
+	State    string     `json:"state"` // synced, pending, or none: the node may not log in
+	Detail   string     `json:"detail"`
+	SyncedAt *time.Time `json:"synced_at"`
+}
+
+// AccountsStatus is the same for all nodes.
+type AccountsStatus struct {
+	Synced  int `json:"synced"`
+	Pending int `json:"pending"`
+	// LastError is what the last attempt failed with; empty when it did not.
+	LastError        string     `json:"last_error"`
+	LastReconciledAt *time.Time `json:"last_reconciled_at"`
+}
+
+const (
+	// keyHeader carries the shared key of EMQX's questions.
+	keyHeader = "x-wfm-internal-key"
+	// callbackLimit bounds a question in bytes: a topic name has 64 KiB at most, ours far less.
+	callbackLimit = 8 << 10
+	// sessionLife is how long EMQX lets a session live that it asked us about: the longest that one
+	// can outlive its right where even kicking it fails.
+	sessionLife = 24 * time.Hour
+	// callbackIdle is longer than the pauses between EMQX's questions: a connection that is closed
+	// just when it asks makes it deny.
+	callbackIdle = 10 * time.Minute
+)
+
+// callbackTable is what EMQX asks where the API is. It is no part of the API: the answers are bare.
+func (s *Server) callbackTable() []route {
+	if s.opts.External == nil || s.opts.External.Apart {
+		return nil
+	}
+	return s.callbackRoutes()
+}
+
+func (s *Server) callbackRoutes() []route {
+	log := slog.New(floodlog.New(s.log.Handler()))
+	return []route{
+		{http.MethodPost, "/api/internal/emqx/authz", accessOpen, s.callback(log, s.authz)},
+		{http.MethodPost, "/api/internal/emqx/auth", accessOpen, s.callback(log, s.authn)},
+	}
+}
+
+func (s *Server) newCallbacks() *http.Server {
+	var table []route
+	if s.opts.External != nil {
+		table = s.callbackRoutes()
+	}
+	return &http.Server{
+		Handler: s.serving(table), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: callbackIdle, MaxHeaderBytes: maxHeaderBytes, ErrorLog: s.http.ErrorLog,
+	}
+}
+
+// ServeCallbacks answers EMQX's questions, and nothing else, on l until Shutdown, and closes l. It
+// returns nil after Shutdown.
+func (s *Server) ServeCallbacks(l net.Listener) error { return serve(s.callbacks, l) }
+
+// question is what EMQX asks. Its templates write every value as a string.
+type question struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+	ClientID string `json:"clientid"`
+	Topic    string `json:"topic"`
+	Action   string `json:"action"`
+	Retain   any    `json:"retain"` // optional
+}
+
+// verdict is the bare answer. EMQX takes any status but 200 for no answer at all, so that a refusal
+// is a 200 too.
+type verdict struct {
+	Result      string `json:"result"` // allow, deny or ignore
+	IsSuperuser bool   `json:"is_superuser,omitempty"`
+	ExpireAt    int64  `json:"expire_at,omitempty"` // Unix seconds
+}
+
+var (
+	allow  = verdict{Result: "allow"}
+	deny   = verdict{Result: "deny"}
+	ignore = verdict{Result: "ignore"}
+)
+
+func (s *Server) callback(log *slog.Logger, decide func(question) verdict) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !s.opts.External.Key.Fits(c.Request().Header.Get(keyHeader)) {
+			log.Warn("a question about MQTT access came with a wrong key", "remote_addr", c.Request().RemoteAddr, "route", c.Path())
+			return c.NoContent(http.StatusUnauthorized)
+		}
+		var q question
+		body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, callbackLimit))
+		if err == nil {
+			err = json.Unmarshal(body, &q)
+		}
+		if err != nil { // not err itself, which may quote a password
+			log.Warn("a question about MQTT access cannot be read, and is denied; compare EMQX's body template with `wfm emqx config`", "route", c.Path())
+			return c.JSON(http.StatusOK, deny)
+		}
+		return c.JSON(http.StatusOK, decide(q))
+	}
+}
+
+// authz decides as the embedded broker's hook does. EMQX has checked who asks.
+func (s *Server) authz(q question) verdict {
+	own := s.opts.External
+	grant, ok := s.opts.Store.Grant(q.Username)
+	switch {
+	case q.Username == own.Username && q.ClientID == own.ClientID:
+		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == "subscribe" && strings.HasPrefix(q.Topic, "$SYS/")) {
+			return allow
+		}
+		return deny
+	case !ok && own.Key.IsCheck(q.Username, time.Now()):
+		grant = store.Grant{ConfigID: emqxkey.CheckConfigID, NodeID: q.Username}
+	case !ok:
+		return deny
+	}
+	if q.ClientID != protocol.ClientID(q.Username) {
+		return deny
+	}
+	retained := q.Retain == "true" || q.Retain == true
+	if (q.Action == "publish" && !retained && grant.MayPublish(q.Topic)) || (q.Action == "subscribe" && grant.MaySubscribe(q.Topic)) {
+		return allow
+	}
+	return deny
+}
+
+// authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
+// authenticators then, and refuses when none knows them.
+func (s *Server) authn(q question) verdict {
+	own := s.opts.External
+	grant, ok := s.opts.Store.Grant(q.Username)
+	password := grant.CheckPassword([]byte(q.Password)) // also for an unknown user, so that the time tells nothing
+	if !ok && own.Key.IsCheck(q.Username, time.Now()) {
+		ok, password = true, own.Key.CheckPassword(q.Username, q.Password)
+	}
+	switch {
+	case q.Username == own.Username:
+		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || q.ClientID != own.ClientID {
+			return deny
+		}
+		return verdict{Result: "allow", IsSuperuser: true}
+	case ok && password && q.ClientID == protocol.ClientID(q.Username):
+		// Not all at once: each after between half and once the time.
+		life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
+		return verdict{Result: "allow", ExpireAt: time.Now().Add(life).Unix()}
+	case ok, protocol.IsNewID("node", q.Username):
+		return deny
+	}
+	return ignore
+}
+
+func (s *Server) accountState(nodeID string) *AccountState {
+	if s.opts.External == nil {
+		return nil
+	}
+	state := s.opts.External.Account(nodeID)
+	return &state
+}
+
+// reconcileAccounts compares all accounts with EMQX's now.
+func (s *Server) reconcileAccounts(c echo.Context) error {
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	if s.opts.External == nil {
+		return errEmbeddedBroker
+	}
+	if err := s.opts.External.Reconcile(c.Request().Context()); err != nil {
+		return err
+	}
+	s.log.Info("accounts reconciled", "by", loginOf(c).Username)
+	return respond(c, s.brokerStatus().Accounts)
+}
