@@ -165,6 +165,9 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 		if topic.Kind == protocol.KindDetectAck {
 			e.DetectAckAt = tx.Now().UTC()
 		}
+		if fits && ack.Status == protocol.AckFailed && (before.Kind == protocol.KindPush || before.Kind == protocol.KindControl) {
+			e.TunnelRunning = nil // whether it runs now, the next heartbeat or detect will tell
+		}
 		if !fits || ack.Status != protocol.AckApplied {
 			return // it says nothing of the tunnel as it is now
 		}
@@ -223,8 +226,14 @@ func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env
 	if ev.Event == protocol.EventCommandOutput {
 		return g.control.Output(tx, topic, env, ev)
 	}
+	message := plaintext.Line(ev.Message, maxEventMessage)
+	if ev.RequestID != "" { // it is about a command, as the late end of one that failed
+		if err := g.control.Remark(tx, topic.NodeID, ev.RequestID, name+": "+message); err != nil {
+			return err
+		}
+	}
 	return tx.Note(env.NodeID, store.JournalEntry{
-		Level: level(ev.Level), Event: name, Message: plaintext.Line(ev.Message, maxEventMessage), SessionID: env.SessionID,
+		Level: level(ev.Level), Event: name, Message: message, RequestID: control.Word(ev.RequestID), SessionID: env.SessionID,
 	})
 }
 

@@ -310,6 +310,41 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 	})
 }
 
+func TestAnEventAboutACommandLeavesANoteOnTheNodesOwnAlone(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		s := f.session(1)
+		cmd := f.issue(protocol.ActionStart)
+		f.receive(s, protocol.KindControlAck, cmd.RequestID, `{"status":"failed","message":"tried again until it works"}`)
+		f.receive(s, protocol.KindEvent, "", `{"event":"tunnel_restored","message":"wg0 runs again","request_id":"`+cmd.RequestID+`"}`)
+		if notes := f.command(cmd.RequestID).Notes; len(notes) != 1 || notes[0].Text != "tunnel_restored: wg0 runs again" {
+			t.Errorf("notes %+v", notes)
+		}
+		other := store.Command{RequestID: "req_other", ConfigID: "cfg_a", NodeID: "node_b", State: store.CommandSent, Attempts: 1}
+		f.update(func(tx *store.Tx) error { return tx.AddCommand(&other) })
+		f.receive(s, protocol.KindEvent, "", `{"event":"tunnel_restored","message":"not mine","request_id":"req_other"}`)
+		f.receive(s, protocol.KindEvent, "", `{"event":"tunnel_restored","message":"nobody's","request_id":"req_unknown"}`)
+		if notes := f.command("req_other").Notes; len(notes) != 0 {
+			t.Errorf("another node's command has notes %+v", notes)
+		}
+	})
+}
+
+func TestATunnelWhoseChangeFailedIsUnknownUntilTheNodeSaysMore(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		s := f.session(1)
+		f.receive(s, protocol.KindHeartbeat, "", `{"wg_online":true}`)
+		cmd := f.issue(protocol.ActionStop)
+		f.receive(s, protocol.KindControlAck, cmd.RequestID, `{"status":"failed"}`)
+		if got := tunnelOf(f.evidence()); got != "unknown" {
+			t.Errorf("after a stop that failed it is %s", got)
+		}
+		f.receive(s, protocol.KindHeartbeat, "", `{"wg_online":true}`)
+		if got := tunnelOf(f.evidence()); got != "running" {
+			t.Errorf("after a heartbeat it is %s", got)
+		}
+	})
+}
+
 func TestAnAgentThatWasReplacedWithoutANewBindIsKnownByItsHeartbeat(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *ingressFixture) {
 		s := f.session(1)

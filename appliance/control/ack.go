@@ -172,6 +172,19 @@ func (c *Control) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelo
 	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: plaintext.Line(ev.Message, maxMessage), Output: ev.Output})
 }
 
+// Remark leaves a note on the node's own command, by an event of the node; a request id it was never
+// sent is let alone.
+func (c *Control) Remark(tx *store.Tx, nodeID, requestID, text string) error {
+	cmd, err := tx.Command(requestID)
+	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && (cmd.NodeID != nodeID || cmd.Attempts == 0)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return tx.AddNote(requestID, text)
+}
+
 // Word is a short text that a node chose, bounded and on one line.
 func Word(s string) string { return plaintext.Line(s, maxWord) }
 
