@@ -22,22 +22,59 @@ const element = (name, attributes = {}, text = '') => {
 
 // ---- forms -------------------------------------------------------------------------------------
 
-// What the fields say, as JSON: a list for data-list, a number for type=number; nothing for an empty
-// field marked data-optional.
+// What the fields of the form say, as JSON: nothing for an empty field marked data-optional, and of
+// a form marked data-changes nothing that is as the server said, since somebody else may have
+// changed that meanwhile.
 function valuesOf(form, submitter) {
   const values = {}
+  const changes = 'changes' in form.dataset && changed(form)
   for (const e of form.elements) {
     if (!e.name || e.disabled || e.type === 'submit' || e.type === 'button') continue
-    if (e.type === 'checkbox') values[e.name] = e.checked
-    else if (e.type === 'radio') { if (e.checked) values[e.name] = e.value }
-    else if ('optional' in e.dataset && e.value.trim() === '') continue
-    else if ('bool' in e.dataset) values[e.name] = e.value === 'true'
-    else if ('list' in e.dataset) values[e.name] = e.value.split(',').map(v => v.trim()).filter(Boolean)
-    else if (e.type === 'number' || 'number' in e.dataset) values[e.name] = Number(e.value)
-    else values[e.name] = e.value
+    if (e.type === 'radio' && !e.checked || 'optional' in e.dataset && e.value.trim() === '') continue
+    if (!changes || changes.includes(e)) values[e.name] = valueOf(e)
   }
-  if (submitter && submitter.name) values[submitter.name] = submitter.value
+  if (submitter && submitter.name) values[submitter.name] = valueOf(submitter)
   return values
+}
+
+function valueOf(e) {
+  if (e.type === 'checkbox') return e.checked
+  if ('bool' in e.dataset) return e.value === 'true'
+  if ('list' in e.dataset) return listOf(e.value)
+  if (e.type === 'number' || 'number' in e.dataset) return Number(e.value)
+  return e.value
+}
+
+// listOf reads what ui.list writes.
+const listOf = text => [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|$)/g)]
+  .map(m => m[1] === undefined ? m[2].trim() : m[1].replaceAll('""', '"')).filter(Boolean)
+
+// The default of a field is what the server said last, so what differs from it was typed here. A page
+// that is fetched again leaves a form alone, its hidden fields too, while anything in it differs or
+// somebody is in it: what names the version that a text was made from must not run ahead of the text.
+const fields = form => [...form.elements].filter(e => e.name && e.matches('input:not([type=hidden]), select, textarea'))
+const current = e => e.type === 'checkbox' ? e.checked : e.value
+const initial = e => e.type === 'checkbox' ? e.defaultChecked
+  : e.options ? ([...e.options].find(o => o.defaultSelected) || e.options[0]).value : e.defaultValue
+const changed = form => fields(form).filter(e => current(e) !== initial(e))
+const unsaved = () => $$('form[data-keep]').filter(form => changed(form).length)
+
+// settle makes what was sent, and the members of the answer that data-from names, what the server
+// said. What was typed meanwhile goes on differing from it.
+function settle(form, sent, data) {
+  for (const [e, value] of sent) {
+    if (e.type === 'password' || e.closest('[data-force]')) continue // a secret is no part of the document; force is for once
+    if (e.type === 'checkbox') e.defaultChecked = value
+    else if (e.options) {
+      const now = e.value
+      for (const o of e.options) o.defaultSelected = o.value === value
+      e.value = now
+    } else e.defaultValue = value
+  }
+  for (const e of $$('[data-from]', form)) {
+    const value = data && data[e.dataset.from]
+    if (value !== undefined) e['value' in e ? 'value' : 'textContent'] = value
+  }
 }
 
 async function call(method, path, values) {
@@ -55,11 +92,20 @@ async function call(method, path, values) {
   const body = await response.json().catch(() => null)
   if (response.ok && body && body.success) return body.data
   const error = (body && body.error) || { message: `The appliance answered with HTTP status ${response.status}.`, detail: null }
-  if ($('#link') && ['AUTH_REQUIRED', 'INVALID_TOKEN', 'TOKEN_EXPIRED'].includes(error.code)) toLogin()
+  if ($('#link') && ['AUTH_REQUIRED', 'INVALID_TOKEN', 'TOKEN_EXPIRED'].includes(error.code)) {
+    toLogin()
+    error.message = 'You are logged out, so nothing was done. Log in in another tab, then try again here.'
+  }
   throw error
 }
 
-const toLogin = () => location.assign('/login?next=' + encodeURIComponent(location.pathname + location.search))
+// toLogin leaves the page, unless something was typed that would be lost.
+function toLogin() {
+  const address = '/login?next=' + encodeURIComponent(location.pathname + location.search)
+  if (!unsaved().length) return location.assign(address)
+  const note = standing('logged-out', 'You are logged out. Your text stays here: log in in another tab, then go on.')
+  if (!$('a', note)) note.append(element('a', { href: address, target: '_blank', rel: 'noopener' }, 'Log in'))
+}
 
 // confirmed asks in words what would be lost. The dialog's own form closes it.
 function confirmed(text, doIt) {
@@ -72,9 +118,16 @@ function confirmed(text, doIt) {
 }
 
 async function submit(form, submitter) {
+  // All that is sent is read before anything is asked: it belongs to what the question was made from.
+  const values = valuesOf(form, submitter)
+  const sent = new Map(fields(form).map(e => [e, current(e)]))
+  const dialog = form.closest('dialog')
+  if ('changes' in form.dataset && !Object.keys(values).length) {
+    if (dialog) dialog.close()
+    return notice('Nothing was changed.', 'ok')
+  }
   const asks = (submitter && submitter.dataset.confirm) || form.dataset.confirm
   if (asks && !await confirmed(asks, (submitter && submitter.textContent.trim()) || 'Go on')) return
-  const values = valuesOf(form, submitter) // before the buttons are disabled
   const [method, path] = ((submitter && submitter.dataset.api) || form.dataset.api).split(' ')
   clearMessages(form)
   const buttons = $$('button', form).filter(b => !b.disabled)
@@ -83,22 +136,29 @@ async function submit(form, submitter) {
   try {
     const data = await call(method, path, values)
     if (submitter && 'test' in submitter.dataset) return notice(data.message, data.success ? 'ok' : 'error') // nothing was saved
-    delete form.dataset.dirty
+    const asSent = [...sent].every(([e, value]) => current(e) === value)
+    if ('reset' in form.dataset && asSent) form.reset()
+    else settle(form, sent, data)
+    for (const e of $$('[data-force]', form)) { e.hidden = true; $('input', e).checked = false }
     const then = (submitter && submitter.dataset.then) || form.dataset.then
     if (then) {
       location.assign(filled(then, data))
       return
     }
     if (form.dataset.answer) await showAnswer($('#' + form.dataset.answer), data)
-    else notice(filled(form.dataset.done || '', data) || (data && data.message) || 'Done.', 'ok')
+    else {
+      const said = filled(form.dataset.done || '', data) || (data && data.message) || 'Done.'
+      if (asSent) notice(said, 'ok')
+      else notice(said + ' What was typed since then is not saved yet.', 'warn')
+    }
     for (const w of (data && data.warnings) || []) notice(w.line ? `Line ${w.line}: ${w.message}` : w.message, 'warn')
-    if ('reset' in form.dataset) form.reset()
-    const dialog = form.closest('dialog')
-    if (dialog) dialog.close()
+    if (dialog && asSent) dialog.close()
     soon(0)
   } catch (error) {
     if (!('message' in error)) throw error
-    showError(form, error)
+    if (error.code === 'CONFIG_CONFLICT' && form.dataset.diff) await showConflict(form, values.content).catch(e => showError(form, e))
+    else showError(form, error)
+    soon() // what was refused may have been so for what this page does not show yet
   } finally {
     form.removeAttribute('aria-busy')
     for (const b of buttons) b.disabled = false
@@ -111,6 +171,7 @@ const filled = (pattern, data) => pattern.replace(/\{(\w+)\}/g, (_, name) =>
 
 function clearMessages(form) {
   for (const e of $$('.problem, .message', form)) e.remove()
+  for (const e of $$('[data-conflict]', form)) e.hidden = true
   for (const e of $$('[aria-invalid]', form)) {
     e.removeAttribute('aria-invalid')
     e.removeAttribute('aria-describedby')
@@ -118,6 +179,11 @@ function clearMessages(form) {
 }
 
 function showError(form, error) {
+  const dialog = form.closest('dialog')
+  if (dialog && !dialog.open) { // left before the answer came
+    form.reset()
+    return notice(error.message, 'error')
+  }
   const fields = (error.detail && error.detail.fields) || {}
   let first
   for (const [name, problem] of Object.entries(fields)) {
@@ -126,10 +192,12 @@ function showError(form, error) {
     const id = `problem-${name}-${form.id || 'form'}`
     field.setAttribute('aria-invalid', 'true')
     field.setAttribute('aria-describedby', id)
+    const folded = field.closest('details')
+    if (folded) folded.open = true
     field.after(element('small', { class: 'problem', id }, `${title(name)} ${problem}.`))
     first = first || field
   }
-  const typed = $$('input:not([type=hidden]), textarea, select', form).length > 0
+  const typed = $$('input:not([type=hidden], [type=checkbox]), textarea, select, [data-force]', form).length > 0
   if (!typed) return notice(error.message, 'error')
   if (first) return first.focus()
   const message = element('div', { class: 'message error', role: 'alert' }, error.message)
@@ -140,6 +208,19 @@ function showError(form, error) {
   if (force && error.detail && error.detail.warnings) force.hidden = false
   const area = $('textarea', form)
   if (area && error.detail && error.detail.line) selectLine(area, error.detail.line)
+}
+
+// showConflict shows what saving the text over the newer version would change, and only then offers
+// to do so.
+async function showConflict(form, text) {
+  const theirs = await call('POST', form.dataset.diff, { content: text })
+  const place = $('[data-conflict]', form)
+  for (const e of $$('[data-value]', place)) e.textContent = theirs[e.dataset.value]
+  $('button[name=base_version]', place).value = theirs.version
+  $('pre', place).replaceChildren(...theirs.lines.map(l => element('span', { class: l.class }, l.text + '\n')))
+  if (!theirs.lines.length) $('pre', place).textContent = 'Nothing: the texts are the same.'
+  place.hidden = false
+  place.focus()
 }
 
 function selectLine(area, line) {
@@ -177,6 +258,17 @@ function notice(text, kind) {
   if (kind === 'ok') setTimeout(() => note.remove(), 6000)
 }
 
+// standing says something as long as it is so: until the page is shown anew. In an open dialog, what
+// is outside of it cannot be clicked.
+function standing(name, text) {
+  let note = $(`[data-standing=${name}]`)
+  if (note) return note
+  note = element('div', { class: 'notice error', role: 'alert', 'data-standing': name })
+  note.append(element('span', {}, text))
+  ;($('dialog[open]') || $('#notices')).append(note)
+  return note
+}
+
 document.addEventListener('submit', event => {
   const form = event.target
   if (form.dataset.api || (event.submitter && event.submitter.dataset.api)) {
@@ -191,7 +283,6 @@ document.addEventListener('submit', event => {
 document.addEventListener('input', event => {
   const form = event.target.form
   if (!form) return
-  if (form.dataset.api) form.dataset.dirty = ''
   if (event.target.getAttribute('aria-invalid')) clearMessages(form)
   if ('filter' in form.dataset) later('filter', 250, () => filter(form))
 })
@@ -199,7 +290,7 @@ document.addEventListener('input', event => {
 // filter shows the list under the address that its form's fields make.
 function filter(form) {
   const query = new URLSearchParams([...new FormData(form)].filter(([, v]) => v !== ''))
-  history.replaceState(null, '', location.pathname + (query.size ? '?' + query : ''))
+  history.replaceState(null, '', location.pathname + (String(query) && '?' + query))
   refresh()
 }
 
@@ -209,6 +300,11 @@ document.addEventListener('click', async event => {
   if (button.dataset.copy) copy(button)
   if (button.dataset.open) $('#' + button.dataset.open).showModal()
   if ('close' in button.dataset) button.closest('dialog').close()
+  if ('theirs' in button.dataset && await confirmed(button.dataset.ask, button.textContent)) {
+    clearMessages(button.form)
+    button.form.reset()
+    soon(0)
+  }
   if ('theme' in button.dataset) {
     const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
     root.dataset.theme = dark ? 'light' : 'dark'
@@ -233,9 +329,17 @@ async function copy(button) {
   setTimeout(() => { button.textContent = said }, 2000)
 }
 
-addEventListener('beforeunload', event => {
-  if ($('form[data-dirty][data-keep]')) event.preventDefault() // a long text would be lost
-})
+// A dialog that was left without saving begins anew the next time.
+document.addEventListener('close', event => {
+  const form = $('form[data-api]', event.target)
+  if (!form || form.getAttribute('aria-busy')) return
+  form.reset()
+  clearMessages(form)
+  for (const e of $$('[data-standing]', event.target)) e.remove()
+  soon(0)
+}, true)
+
+addEventListener('beforeunload', event => { if (unsaved().length) event.preventDefault() })
 
 // ---- live --------------------------------------------------------------------------------------
 
@@ -276,17 +380,29 @@ async function refresh() {
   }
 }
 
-const busy = node => node.nodeType === 1 && (
-  (node.matches('form') && ('dirty' in node.dataset || node.getAttribute('aria-busy') || $('.message, .problem', node))) ||
-  (node.matches('dialog') && node.open) ||
-  (node.matches('[data-once]') && !node.hidden)) // what is shown once
+let held = false // a form was left as it is for the focus alone
+function busy(node) {
+  if (node.nodeType !== 1) return false
+  if (node.matches('form[data-api]')) {
+    if (changed(node).length || node.getAttribute('aria-busy') || $('.message, .problem', node)) return true
+    if (fields(node).includes(document.activeElement)) return held = true
+  }
+  return (node.matches('dialog') && node.open) || (node.matches('[data-once]') && !node.hidden) // what is shown once
+}
+document.addEventListener('focusout', () => { if (held) { held = false; soon() } })
 
 function show(page) {
   const now = $('main'), next = $('main', page)
+  for (const e of $$('[data-standing]')) if (e.dataset.standing !== 'gone') e.remove()
+  if (!synchronized) setClock(next.dataset.now)
+  const another = now.dataset.shape !== next.dataset.shape
+  if (unsaved().some(form => another || !$('#' + form.id, next))) {
+    return standing('gone', 'This page is another one now, or what it is about was deleted. Your text is still here: copy it if you need it, then reload the page.')
+  }
+  for (const e of $$('[data-standing=gone]')) e.remove()
   document.title = page.title
-  if (now.dataset.shape !== next.dataset.shape) {
-    // Another page, as after a reset: nothing of the old one is carried over, except unsaved work.
-    if ($('form[data-dirty][data-keep]', now)) return notice('This page has changed. Save or copy your text, then reload.', 'error')
+  if (another) {
+    // As after a reset: nothing of the old page is carried over.
     now.replaceWith(next)
   } else {
     Idiomorph.morph(now, next, {
@@ -297,6 +413,9 @@ function show(page) {
       },
     })
   }
+  // A bind command is void once the node has another token, or none.
+  const bind = $('#bind'), shown = $('#bind-answer')
+  if (shown && !shown.hidden) shown.toggleAttribute('data-void', bind.dataset.openToken !== $('[data-until]', shown).dataset.end)
   tick()
 }
 
@@ -317,6 +436,10 @@ function listen() {
   stream.addEventListener('system.status.updated', () => {
     if (greeted && $('main').dataset.live === 'all') soon()
     greeted = true // a stream begins with one
+  })
+  stream.addEventListener('system.clock.sync', event => {
+    synchronized = true
+    setClock(JSON.parse(event.data).payload.now)
   })
   stream.onerror = () => {
     lost = true
@@ -354,8 +477,14 @@ function span(seconds) {
   return `${Math.floor(seconds)} s`
 }
 
+// All times are the appliance's, and the clock of the browser may be wrong. The stream tells the
+// time; until it does, the page that was fetched last.
+let ahead = 0 // the appliance's clock before the browser's, in milliseconds
+let synchronized = false
+function setClock(now) { ahead = Date.parse(now) - Date.now() }
+
 function tick() {
-  const now = Date.now()
+  const now = Date.now() + ahead
   for (const e of $$('time[datetime]')) {
     const seconds = (now - Date.parse(e.dateTime)) / 1000
     const text = seconds < 0 ? 'in ' + span(-seconds) : seconds < 2 ? 'just now' : span(seconds) + ' ago'
@@ -378,7 +507,11 @@ function tick() {
 function takeSetupToken() {
   const token = $('input[name=setup_token]')
   if (!token || location.hash.length < 2) return
-  token.value = decodeURIComponent(location.hash.slice(1))
+  try {
+    token.value = decodeURIComponent(location.hash.slice(1))
+  } catch {
+    return notice('The link is not whole. Copy it once more, or type the token that it ends with.', 'error')
+  }
   history.replaceState(null, '', location.pathname)
   token.closest('label').hidden = true
   $('input[type=password]').focus()
@@ -394,6 +527,7 @@ async function passOnWhoIsLoggedIn() {
 }
 
 document.addEventListener('DOMContentLoaded', () => {
+  setClock($('main').dataset.now)
   takeSetupToken()
   passOnWhoIsLoggedIn()
   listen()
