@@ -299,7 +299,10 @@ document.addEventListener('click', async event => {
   if (!button) return
   if (button.dataset.copy) copy(button)
   if (button.dataset.open) $('#' + button.dataset.open).showModal()
-  if ('close' in button.dataset) button.closest('dialog').close()
+  if ('close' in button.dataset) {
+    button.form.reset() // at once: the event of the closing comes later
+    button.closest('dialog').close()
+  }
   if ('theirs' in button.dataset && await confirmed(button.dataset.ask, button.textContent)) {
     clearMessages(button.form)
     button.form.reset()
