@@ -95,7 +95,7 @@ func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
 
 func TestAssetsAreKeptByTheBrowserUntilTheyChange(t *testing.T) {
 	a := bareAPI(t)
-	for name, kind := range map[string]string{"wfm.js": "text/javascript", "wfm.css": "text/css", "idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
+	for name, kind := range map[string]string{"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css", "idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
 		r := a.get("/static/" + name)
 		if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), kind) || r.header.Get("ETag") == "" {
 			t.Errorf("%s: %d %v", name, r.status, r.header)
