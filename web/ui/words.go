@@ -103,7 +103,7 @@ func short(s string) string {
 	return s[:kept] + "…"
 }
 
-// list is texts as wfm.js reads a list that somebody edits: separated by commas, and one that would
+// list is texts as forms.js reads a list that somebody edits: separated by commas, and one that would
 // not come back as it is in quotation marks, which are doubled in it.
 func list(texts []string) string {
 	quoted := make([]string, len(texts))

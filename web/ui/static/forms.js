@@ -31,9 +31,10 @@ function valueOf(e) {
 const listOf = text => [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|$)/g)]
   .map(m => m[1] === undefined ? m[2].trim() : m[1].replaceAll('""', '"')).filter(Boolean)
 
-// The default of a field is what the server said last, so what differs from it was typed here. A page
-// that is fetched again leaves a form alone, its hidden fields too, while anything in it differs or
-// somebody is in it: what names the version that a text was made from must not run ahead of the text.
+// The default of a field is what the server said last, so what differs from it was typed here, and a
+// page that is fetched again leaves it alone. It leaves a whole form marked data-keep alone, its
+// hidden fields too, while anything in it differs or somebody is in it: what names the version that a
+// text was made from must not run ahead of the text.
 const fields = form => [...form.elements].filter(e => e.name && e.matches('input:not([type=hidden]), select, textarea'))
 const current = e => e.type === 'checkbox' ? e.checked : e.value
 const initial = e => e.type === 'checkbox' ? e.defaultChecked

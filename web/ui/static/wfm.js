@@ -63,9 +63,11 @@ let held = false // a form was left as it is for the focus alone
 function busy(node) {
   if (node.nodeType !== 1) return false
   if (node.matches('form[data-api]')) {
-    if (changed(node).length || node.getAttribute('aria-busy') || $('.message, .problem', node)) return true
-    if (fields(node).includes(document.activeElement)) return held = true
+    if (node.getAttribute('aria-busy') || $('.message, .problem', node)) return true
+    if ('keep' in node.dataset && changed(node).length) return true
+    if ('keep' in node.dataset && fields(node).includes(document.activeElement)) return held = true
   }
+  if (node.form && 'api' in node.form.dataset && fields(node.form).includes(node) && current(node) !== initial(node)) return true
   return (node.matches('dialog') && node.open) || (node.matches('[data-once]') && !node.hidden) // what is shown once
 }
 document.addEventListener('focusout', () => { if (held) { held = false; soon() } })
