@@ -34,7 +34,8 @@ func hashToken(token string) string {
 // IssueBindToken makes a one-time token for the node, valid for ttl, and invalidates the node's
 // older ones. Errors: [ErrNodeNotFound], [ErrNodeStatic], [ErrNodeDisabled].
 func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, expiresAt time.Time, err error) {
-	if _, _, err := tx.bindable(nodeID); err != nil {
+	_, n, err := tx.bindable(nodeID)
+	if err != nil {
 		return "", time.Time{}, err
 	}
 	if err := tx.invalidateBindTokens(nodeID); err != nil {
@@ -48,7 +49,19 @@ func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, ex
 	if err := tx.pruneBindTokens(hashToken(token)); err != nil {
 		return "", time.Time{}, err
 	}
+	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID}) // whoever shows an older token
 	return token, expiresAt, put(tx, bucketBindTokens, hashToken(token), bindToken{NodeID: nodeID, ExpiresAt: expiresAt})
+}
+
+// OpenBindToken is when the node's unspent token expires, or has expired; the zero time when it has
+// none.
+func (tx *Tx) OpenBindToken(nodeID string) (expiresAt time.Time, err error) {
+	key := tx.getRaw(bucketOpenTokens, []byte(nodeID))
+	if key == nil {
+		return time.Time{}, nil
+	}
+	t, _, err := get[bindToken](tx, bucketBindTokens, string(key))
+	return t.ExpiresAt, err
 }
 
 // Bound is the result of a bind.

@@ -84,6 +84,8 @@ var (
 	// ErrStagedOutdated is returned for a push of a config that was staged for tools of another
 	// tunnel protocol.
 	ErrStagedOutdated = errors.New("the staged config was checked for another tunnel protocol")
+	// ErrStagedChanged is returned for a push of a version that is not the staged one any more.
+	ErrStagedChanged = errors.New("another version is staged by now")
 	// ErrTooManyCommands is returned when the node has too many open commands.
 	ErrTooManyCommands = errors.New("too many commands of this node are open")
 	// ErrCommandEnded is returned for a change of a command that is over.

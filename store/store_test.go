@@ -268,6 +268,39 @@ func TestBindTokenIsSpentOnceAndInvalidatedByWhatOutdatesIt(t *testing.T) {
 	}
 }
 
+func TestTheOpenBindTokenIsTheNewestThatCanBeSpent(t *testing.T) {
+	db := open(t)
+	addNode(t, db, "node_1")
+	step := func(fn func(*Tx) (want time.Time, err error)) {
+		t.Helper()
+		update(t, db, func(tx *Tx) error {
+			want, err := fn(tx)
+			if err != nil {
+				return err
+			}
+			got, err := tx.OpenBindToken("node_1")
+			if !got.Equal(want) {
+				t.Errorf("the open token ends %s, want %s", got, want)
+			}
+			return err
+		})
+	}
+	var token string
+	step(func(*Tx) (time.Time, error) { return time.Time{}, nil })
+	for range 2 {
+		step(func(tx *Tx) (until time.Time, err error) {
+			token, until, err = tx.IssueBindToken("node_1", time.Minute)
+			return until, err
+		})
+	}
+	step(func(tx *Tx) (time.Time, error) { _, err := tx.Bind(token, Client{}); return time.Time{}, err })
+	step(func(tx *Tx) (until time.Time, err error) {
+		_, until, err = tx.IssueBindToken("node_1", time.Minute)
+		return until, err
+	})
+	step(func(tx *Tx) (time.Time, error) { return time.Time{}, tx.ResetClient("node_1") })
+}
+
 func TestGrantEndsWithTheCommitThatEndsIt(t *testing.T) {
 	putNode := func(fn func(*Node)) func(*Tx) error {
 		return func(tx *Tx) error {

@@ -107,7 +107,7 @@ func (s *Server) readConfVersion(c echo.Context, version, against int) (v confTe
 		return v, err
 	}
 	if v.Against != 0 {
-		v.Diff, err = diff(v.Against, former, version, v.Content)
+		v.Diff, err = diff(fmt.Sprint("version ", v.Against), former, fmt.Sprint("version ", version), v.Content)
 	}
 	return v, err
 }
@@ -139,8 +139,8 @@ func compared(tx *store.Tx, nodeID string, version, named int) (store.ConfVersio
 	return before[0], nil
 }
 
-func diff(fromVersion int, from string, toVersion int, to string) (string, error) {
-	return udiff.ToUnified(fmt.Sprint("version ", fromVersion), fmt.Sprint("version ", toVersion), from, udiff.Lines(from, to), udiff.DefaultContextLines)
+func diff(fromName, from, toName, to string) (string, error) {
+	return udiff.ToUnified(fromName, toName, from, udiff.Lines(from, to), udiff.DefaultContextLines)
 }
 
 // restoreConf makes the text of an older version the desired one again, as a new version, with all

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -32,7 +33,8 @@ func (s *Server) control(c echo.Context) error {
 	}
 	action := protocol.Action(body.need("action", line(1, 64)))
 	queue := or(body.flag("queue"), false)
-	force := or(body.flag("force"), false) // of a push
+	force := or(body.flag("force"), false)                     // of a push
+	version := body.number("staged_version", 1, math.MaxInt32) // to push; nil: whichever is staged
 	wait := or(body.number("wait", 0, maxWait), 0)
 	if err := body.err(); err != nil {
 		return err
@@ -53,7 +55,12 @@ func (s *Server) control(c echo.Context) error {
 			return err
 		}
 	}
-	cmd, err := s.opts.Commands.Issue(c.Request().Context(), f.node.ID, action, loginOf(c).Username, queue)
+	var cmd store.Command
+	if ctx, by := c.Request().Context(), loginOf(c).Username; action == protocol.ActionPush && version != nil {
+		cmd, err = s.opts.Commands.Push(ctx, f.node.ID, *version, by)
+	} else {
+		cmd, err = s.opts.Commands.Issue(ctx, f.node.ID, action, by, queue)
+	}
 	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().Status == brokerError {
 		return store.ErrMQTTUnavailable // whether the node is there cannot be seen
 	}

@@ -350,3 +350,19 @@ func TestWithoutMQTTEverythingElseWorks(t *testing.T) {
 		t.Errorf("readyz: %d %s", r.status, r.body)
 	}
 }
+
+func TestAPushOfAVersionThatIsNotStagedAnyMoreIsRefused(t *testing.T) {
+	a, cfg, node := controlled(t)
+	path := nodePath(cfg, node)
+	push := func(version any) *reply {
+		return a.post(path+"/endpoint/control", object{"action": "push_config", "staged_version": version})
+	}
+	for want := 1; want <= 2; want++ {
+		a.save(path, tunnelConf(want))
+		a.post(path+"/sync", nil).ok(nil)
+	}
+	push(1).fails(409, "CONFIG_CONFLICT")
+	push("2").invalid("staged_version")
+	push(2).ok(nil)
+	a.post(path+"/endpoint/control", object{"action": "stop", "staged_version": 1}).ok(nil)
+}

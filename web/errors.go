@@ -126,6 +126,7 @@ var answers = []struct {
 	{store.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
 	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "No config is staged for this node; save and sync one first.", nil}},
 	{store.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged; sync the node again, which checks it for the new one.", nil}},
+	{store.ErrStagedChanged, answer{409, "CONFIG_CONFLICT", "Nothing was pushed: another version was staged meanwhile. Look at it, then push it.", nil}},
 	{store.ErrNoDesiredConfig, answer{409, "NO_DESIRED_CONFIG", "No config is saved for this node; save one first with PUT applied-conf.", nil}},
 	{store.ErrConfVersionNotFound, answer{404, "CONFIG_VERSION_NOT_FOUND", "The node's config has no such version; it may have made room for newer ones.", nil}},
 	{store.ErrTooManyCommands, answer{409, "TOO_MANY_COMMANDS", "Too many commands of this node are open; wait for them to end, or cancel some.", nil}},

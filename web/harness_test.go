@@ -320,6 +320,18 @@ func (c *commands) Issue(_ context.Context, nodeID string, action protocol.Actio
 	return c.add(store.Command{NodeID: nodeID, Action: action, RequestedBy: by})
 }
 
+func (c *commands) Push(ctx context.Context, nodeID string, version int, by string) (store.Command, error) {
+	if err := c.db.View(func(tx *store.Tx) error {
+		if state, err := tx.ConfState(nodeID); err != nil || state.Staged.Version != version {
+			return errors.Join(err, store.ErrStagedChanged)
+		}
+		return nil
+	}); err != nil {
+		return store.Command{}, err
+	}
+	return c.Issue(ctx, nodeID, protocol.ActionPush, by, false)
+}
+
 func (c *commands) add(cmd store.Command) (store.Command, error) {
 	cmd.RequestID, cmd.Kind, cmd.State = protocol.NewID("cmd"), cmd.Action.Kind(), store.CommandQueued
 	if cmd.Payload == nil {

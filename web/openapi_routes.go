@@ -143,9 +143,9 @@ var descriptions = map[string]description{
 		summary: "Takes the node's access away and ends its session.", data: resetView{}, codes: "CLIENT_BIND_STATIC_NODE",
 	},
 	"POST " + pathNode + "/endpoint/control": {
-		summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds.",
-		body:    "action!, queue bool, force bool, wait 0..60", data: controlView{},
-		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
+		summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
+		body:    "action!, queue bool, force bool, staged_version 1..2147483647, wait 0..60", data: controlView{},
+		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
 	},
 	"GET " + pathNode + "/endpoint/status":  {summary: "All that is known of how a node is, and on what it rests.", data: endpointStatusView{}},
 	"GET " + pathNode + "/endpoint/logs":    {summary: "The commands of a node, newest first.", data: []logView{}, paged: true},

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,6 +20,9 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 // maxPageQuery bounds, in bytes, what a page takes from its address.
 const maxPageQuery = 200
 
+// queryTooLong is what a page says of a longer one.
+var queryTooLong = fmt.Sprintf("What is searched for is longer than %d bytes; it was left out. Shorten it.", maxPageQuery)
+
 // pages are the routes of the admin page. They only read: whatever a page changes, it changes by
 // the calls of table.
 func (s *Server) pages() []route {
@@ -26,6 +30,8 @@ func (s *Server) pages() []route {
 	return []route{
 		{get, "/static/:name", accessGuarded, s.static},
 		{http.MethodPost, pathQR, accessSession, s.qr},
+		{http.MethodPost, pathDiff, accessSession, s.confDiff},
+		{http.MethodPost, pathForm, accessGuarded, s.scriptNeeded},
 		{get, "/setup", accessGuarded, s.page(s.setupPage)},
 		{get, "/login", accessGuarded, s.page(s.loginPage)},
 		{get, "/", accessGuarded, s.page(s.known(s.overviewPage))},
@@ -130,6 +136,16 @@ func (s *Server) qr(c echo.Context) error {
 	return c.Blob(http.StatusOK, "image/svg+xml", []byte(svg))
 }
 
+// scriptNeeded answers a form that the browser has sent by itself, since the page's script has not
+// run. It reads nothing of it: what was typed is perhaps a password.
+func (s *Server) scriptNeeded(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderAllow, "")
+	return s.render(c, http.StatusMethodNotAllowed, show{template: "error", Page: ui.Page{Title: "JavaScript is needed", Body: map[string]string{
+		"Title":   "Nothing was changed",
+		"Message": "JavaScript is needed to change something here, and the page's script did not run. Allow it, go back, reload the page and try again.",
+	}}})
+}
+
 func (s *Server) setupPage(echo.Context) (show, error) {
 	_, err := s.admin()
 	if err != nil && !errors.Is(err, store.ErrNoAdmin) {
@@ -158,11 +174,21 @@ func ownPath(path string) string {
 	return path
 }
 
-// pageQuery is a value of the address, cut to what is sensible.
+// pageQuery is a value of the address; empty when it is too long, which leftOut tells.
 func pageQuery(c echo.Context, name string) string {
 	v := strings.TrimSpace(c.QueryParam(name))
 	if len(v) > maxPageQuery {
 		return ""
 	}
 	return v
+}
+
+// leftOut is what a page says when one of the values is too long to be taken, else empty.
+func leftOut(c echo.Context, names ...string) string {
+	for _, name := range names {
+		if len(strings.TrimSpace(c.QueryParam(name))) > maxPageQuery {
+			return queryTooLong
+		}
+	}
+	return ""
 }

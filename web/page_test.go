@@ -95,7 +95,7 @@ func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
 
 func TestAssetsAreKeptByTheBrowserUntilTheyChange(t *testing.T) {
 	a := bareAPI(t)
-	for name, kind := range map[string]string{"wfm.js": "text/javascript", "wfm.css": "text/css", "idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
+	for name, kind := range map[string]string{"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css", "idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
 		r := a.get("/static/" + name)
 		if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), kind) || r.header.Get("ETag") == "" {
 			t.Errorf("%s: %d %v", name, r.status, r.header)
@@ -130,6 +130,74 @@ func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
 	a.browse(page + "?q=NBY").shows("1–4 of 4 found")
 	a.browse(page + "?state=online").shows("No node fits")
 	a.browse(page+"?state=offline&tag=edge&q=n").shows("1–3 of 3 found", `value="n"`)
+}
+
+func TestASearchThatIsTooLongIsToldAndRollsNothingOut(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("home")
+	a.addNode(cfg, "router")
+	long := strings.Repeat("x", 201)
+	const told = "longer than 200 bytes"
+	a.browse("/configs/"+cfg+"?q="+long).shows(told, "1–1 of 1")
+	a.browse("/audit?actor=" + long).shows(told)
+	if r := a.browse("/configs/" + cfg + "/rollout?q=" + long); r.status != 422 || !strings.Contains(r.body, told) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if r := a.browse("/configs/" + cfg + "?q=" + long[1:]).shows("No node fits"); strings.Contains(r.body, told) {
+		t.Error("200 bytes are too long")
+	}
+}
+
+func TestTheAuditPageFindsActorsByTheirBeginningAndLeadsBackToTheNewest(t *testing.T) {
+	a := newAPI(t)
+	a.call("POST", "/api/v1/configs", object{"name": "office"}, as(a.addToken("script", "write").Token)).ok(nil)
+	if r := a.browse("/audit?actor=token").shows("token script"); strings.Contains(r.body, "Newest") {
+		t.Error("the newest page leads to itself")
+	}
+	a.browse("/audit?actor=oken").shows("Nothing fits")
+	a.browse("/audit?actor=token&before=2").shows(`href="/audit?actor=token"`)
+}
+
+func TestAFormThatTheBrowserSendsByItselfChangesNothingAndIsToldSo(t *testing.T) {
+	a := newAPI(t)
+	a.token = ""
+	r := a.call("POST", "/ui/form", "password=hunter2", header("Content-Type", "application/x-www-form-urlencoded"))
+	if r.status != http.StatusMethodNotAllowed || !strings.Contains(r.body, "JavaScript is needed") || strings.Contains(r.body, "hunter2") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if strings.Contains(a.log.String(), "hunter2") {
+		t.Error("what was typed is in the log")
+	}
+}
+
+func TestATextIsComparedWithTheDesiredOneForWhoMayWrite(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("home")
+	node := a.addNode(cfg, "router")
+	path := "/ui/configs/" + cfg + "/nodes/" + node + "/diff"
+	mine := object{"content": tunnelConf(2)}
+	a.post(path, mine).fails(404, "CONFIG_VERSION_NOT_FOUND")
+	a.save(nodePath(cfg, node), tunnelConf(1))
+	var v struct {
+		Version int
+		Author  string
+		Lines   []struct{ Class, Text string }
+	}
+	a.post(path, mine).ok(&v)
+	var changes []string
+	for _, l := range v.Lines {
+		if l.Class == "add" || l.Class == "del" {
+			changes = append(changes, l.Text[:1])
+		}
+	}
+	if v.Version != 1 || v.Author != "admin" || strings.Join(changes, "") != "-+" {
+		t.Errorf("%+v", v)
+	}
+	a.post(path, object{}).invalid("content")
+	if got := a.audit("limit=50"); strings.Contains(fmt.Sprint(got), "/diff") {
+		t.Errorf("what changes nothing is in the audit log: %+v", got)
+	}
+	a.call("POST", path, mine, as(a.addToken("looker", "read").Token)).fails(403, "FORBIDDEN")
 }
 
 func TestQRCodeIsDrawnForWhoIsLoggedIn(t *testing.T) {

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -10,10 +12,51 @@ import (
 	"wfm/web/ui"
 )
 
+// diffView is what saving a text would change, for who has typed it while somebody else saved.
+type diffView struct {
+	Version   int        `json:"version"` // the desired one, which it is compared with
+	Author    string     `json:"author"`
+	CreatedAt *time.Time `json:"created_at"`
+	Lines     []diffLine `json:"lines"`
+}
+
+// confDiff compares a text with the one that is desired. Like the text, the answer holds a private
+// key; so it is for who may write, and is not kept.
+func (s *Server) confDiff(c echo.Context) error {
+	body, err := readBody(c, confBodyLimit)
+	if err != nil {
+		return err
+	}
+	mine := body.need("content", confText)
+	if err := body.err(); err != nil {
+		return err
+	}
+	var v diffView
+	var theirs string
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+		this, err := tx.ConfVersion(f.node.ID, f.conf.Desired.Version)
+		if err != nil {
+			return err
+		}
+		v.Version, v.Author, v.CreatedAt = this.Version, this.Author, when(this.At)
+		theirs, err = tx.ConfText(f.node.ID, this.SHA256)
+		return err
+	}); err != nil {
+		return err
+	}
+	text, err := diff(fmt.Sprint("version ", v.Version), theirs, "yours", mine)
+	if err != nil {
+		return err
+	}
+	v.Lines = diffLines(text)
+	return respond(c, v)
+}
+
 type confBody struct {
 	Config        store.Config
 	Node          nodeView
 	API, NodePath string
+	DiffPath      string // see confDiff
 	Sync          string
 	Conf          syncRefs
 	Text          string
@@ -24,7 +67,10 @@ type confBody struct {
 }
 
 // diffLine is a line of a unified diff. Its class says what its first character says.
-type diffLine struct{ Class, Text string }
+type diffLine struct {
+	Class string `json:"class"`
+	Text  string `json:"text"`
+}
 
 // confPage is the editor of a node's tunnel config, with its history.
 func (s *Server) confPage(c echo.Context) (show, error) {
@@ -54,14 +100,14 @@ func (s *Server) confPage(c echo.Context) (show, error) {
 	}
 	v.Config, v.Node, v.Conf, v.Sync = f.config, f.view(), f.syncRefs(), f.syncShown()
 	v.NodePath = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
-	v.API = "/api/v1" + v.NodePath
+	v.API, v.DiffPath = "/api/v1"+v.NodePath, "/ui"+v.NodePath+"/diff"
 	return show{template: "conf", Page: ui.Page{
 		Title: "Tunnel config of " + f.node.Name, Nav: "Overview", LiveConfig: f.config.ID, LiveNode: f.node.ID, Body: v,
 	}}, nil
 }
 
 func diffLines(text string) []diffLine {
-	var lines []diffLine
+	lines := []diffLine{}
 	for line := range strings.Lines(text) {
 		class := "same"
 		switch {

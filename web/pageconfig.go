@@ -19,6 +19,7 @@ const nodesShown = 50
 // nodeFilter is what the list of nodes is narrowed to; empty values narrow nothing.
 type nodeFilter struct {
 	Query, State, Sync, Tag string
+	LeftOut                 string // why it is less than was asked for; else empty
 }
 
 func (w nodeFilter) fits(f facts) bool {
@@ -35,7 +36,10 @@ func (w nodeFilter) fits(f facts) bool {
 }
 
 func readNodeFilter(c echo.Context) nodeFilter {
-	return nodeFilter{pageQuery(c, "q"), pageQuery(c, "state"), pageQuery(c, "sync"), pageQuery(c, "tag")}
+	return nodeFilter{
+		pageQuery(c, "q"), pageQuery(c, "state"), pageQuery(c, "sync"), pageQuery(c, "tag"),
+		leftOut(c, "q", "state", "sync", "tag"),
+	}
 }
 
 // Values is the filter as the query of an address.

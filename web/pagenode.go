@@ -59,6 +59,7 @@ type nodeBody struct {
 	SignalAt  time.Time
 	Client    clientStateView
 	BoundAt   time.Time
+	OpenToken string // tells the node's unspent bind token from its others; empty when it has none
 
 	Day, Week           template.HTML
 	Uptime24h, Uptime7d string
@@ -68,6 +69,7 @@ type nodeBody struct {
 	Show   *tunnelShow
 	Log    []logView
 	Probes bool   // detects are in the log
+	Newest string // address of the log's beginning; empty when this is it
 	Older  string // address of the rest of the log
 	Events []store.JournalEntry
 }
@@ -90,6 +92,13 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 		}
 		if err := v.readCommands(tx, f, before); err != nil {
 			return err
+		}
+		open, err := tx.OpenBindToken(f.node.ID)
+		if err != nil {
+			return err
+		}
+		if !open.IsZero() {
+			v.OpenToken = open.Format(time.RFC3339Nano) // as in the answer that had the token
 		}
 		v.Events, err = tx.Journal(f.node.ID, 0, eventsShown)
 		return err
@@ -180,6 +189,13 @@ func (v *nodeBody) readCommands(tx *store.Tx, f facts, before uint64) error {
 	if err != nil {
 		return err
 	}
+	detects := ""
+	if v.Probes {
+		detects = "detects=1"
+	}
+	if before != 0 {
+		v.Newest = v.Self + "?" + detects
+	}
 	for _, cmd := range commands {
 		if v.Show == nil && cmd.Action == protocol.ActionWGShow && cmd.State == store.CommandApplied {
 			if v.Show, err = showOf(tx, cmd); err != nil {
@@ -190,10 +206,7 @@ func (v *nodeBody) readCommands(tx *store.Tx, f facts, before uint64) error {
 			continue
 		}
 		if len(v.Log) == commandsShown {
-			v.Older = fmt.Sprintf("%s?before=%d", v.Self, cmd.Seq+1)
-			if v.Probes {
-				v.Older += "&detects=1"
-			}
+			v.Older = fmt.Sprintf("%s?before=%d&%s", v.Self, cmd.Seq+1, detects)
 			break
 		}
 		v.Log = append(v.Log, viewLog(cmd))

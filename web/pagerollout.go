@@ -53,10 +53,11 @@ func (s *Server) rolloutPage(c echo.Context) (show, error) {
 		Open       int // nodes under way
 		Bar        template.HTML
 		Nodes      []rolloutNodeView
+		After      uint64 // the position before the first shown
 		Further    string
 	}
 	var v body
-	after, _ := strconv.ParseUint(pageQuery(c, "after"), 10, 64) // anything else is the beginning
+	v.After, _ = strconv.ParseUint(pageQuery(c, "after"), 10, 64) // anything else is the beginning
 	if err := s.opts.Store.View(func(tx *store.Tx) error {
 		r, err := tx.Rollout(c.Param("rollout_id"))
 		if err != nil {
@@ -66,7 +67,7 @@ func (s *Server) rolloutPage(c echo.Context) (show, error) {
 		if err != nil {
 			return err
 		}
-		nodes, err := tx.RolloutNodes(r.ID, after, nodesShown+1)
+		nodes, err := tx.RolloutNodes(r.ID, v.After, nodesShown+1)
 		if len(nodes) > nodesShown {
 			nodes = nodes[:nodesShown]
 			v.Further = fmt.Sprintf("/rollouts/%s?after=%d", r.ID, nodes[nodesShown-1].Position)
@@ -105,6 +106,9 @@ func (s *Server) newRolloutPage(c echo.Context) (show, error) {
 	var v body
 	var ids, names []string
 	filter := readNodeFilter(c)
+	if filter.LeftOut != "" { // a rollout to more than was searched for
+		return show{}, &invalidError{message: filter.LeftOut}
+	}
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -63,28 +64,33 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 func (s *Server) auditPage(c echo.Context) (show, error) {
 	type body struct {
 		Actor, NodeID string
+		LeftOut       string // why the filter is less than was asked for; else empty
 		Entries       []store.AuditEntry
-		Older         string
+		Newest, Older string // addresses
 	}
-	v := body{Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id")}
+	v := body{Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id"), LeftOut: leftOut(c, "actor", "node_id")}
 	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		v.Entries, err = tx.Audit(before, auditShown+1, func(e store.AuditEntry) bool {
-			return (v.Actor == "" || e.Actor == v.Actor) && (v.NodeID == "" || e.IDs["node_id"] == v.NodeID)
+			return strings.HasPrefix(e.Actor, v.Actor) && (v.NodeID == "" || e.IDs["node_id"] == v.NodeID)
 		})
 		return err
 	}); err != nil {
 		return show{}, err
 	}
+	q := url.Values{}
+	if v.Actor != "" {
+		q.Set("actor", v.Actor)
+	}
+	if v.NodeID != "" {
+		q.Set("node_id", v.NodeID)
+	}
+	if before != 0 {
+		v.Newest = "/audit?" + q.Encode()
+	}
 	if len(v.Entries) > auditShown {
 		v.Entries = v.Entries[:auditShown]
-		q := url.Values{"before": {fmt.Sprint(v.Entries[auditShown-1].Seq)}}
-		if v.Actor != "" {
-			q.Set("actor", v.Actor)
-		}
-		if v.NodeID != "" {
-			q.Set("node_id", v.NodeID)
-		}
+		q.Set("before", fmt.Sprint(v.Entries[auditShown-1].Seq))
 		v.Older = "/audit?" + q.Encode()
 	}
 	return show{template: "audit", Page: ui.Page{Title: "Audit", Nav: "Audit", LiveAll: true, Every: 10, Body: v}}, nil

@@ -34,8 +34,8 @@ func (r route) audited() bool {
 		return strings.HasPrefix(r.path, "/api/client/")
 	case r.path == pathBackup:
 		return true
-	case r.path == pathQR:
-		return false // it draws
+	case r.path == pathQR, r.path == pathDiff, r.path == pathForm:
+		return false // they change nothing
 	}
 	return r.method != http.MethodGet
 }
@@ -43,8 +43,10 @@ func (r route) audited() bool {
 const (
 	pathBackup = "/api/v1/system/backup"
 	pathQR     = "/ui/qr"
+	pathForm   = "/ui/form"
 	pathConfig = "/api/v1/configs/:config_id"
 	pathNode   = pathConfig + "/nodes/:node_id"
+	pathDiff   = "/ui/configs/:config_id/nodes/:node_id/diff"
 )
 
 func (s *Server) table() []route {

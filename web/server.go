@@ -94,6 +94,9 @@ type Commands interface {
 	// ErrNodeOffline, ErrNoStagedConfig, ErrStagedOutdated, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
 	// ErrMQTTUnavailable.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
+	// Push is Issue of a push of that staged version and no other. Errors: store.ErrStagedChanged,
+	// and those of Issue.
+	Push(ctx context.Context, nodeID string, version int, requestedBy string) (store.Command, error)
 	// Wait returns the command as soon as it has ended, or as it is when ctx ends (no error then).
 	Wait(ctx context.Context, requestID string) (store.Command, error)
 	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.

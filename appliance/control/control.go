@@ -179,7 +179,17 @@ func (c *Control) Stop() {
 // ErrStagedOutdated, ErrTooManyCommands, ErrNodeOffline, and those of writing. It returns the
 // command as it is after the attempt to send.
 func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
-	cmd, err := c.write(nodeID, action, requestedBy, queue)
+	return c.issue(nodeID, action, requestedBy, queue, 0)
+}
+
+// Push is Issue of a push of that staged version and no other, so that what is pushed is what
+// somebody has looked at. Errors: store.ErrStagedChanged, and those of Issue.
+func (c *Control) Push(_ context.Context, nodeID string, version int, requestedBy string) (store.Command, error) {
+	return c.issue(nodeID, protocol.ActionPush, requestedBy, false, version)
+}
+
+func (c *Control) issue(nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (store.Command, error) {
+	cmd, err := c.write(nodeID, action, requestedBy, queue, version)
 	if err != nil {
 		return store.Command{}, err
 	}
@@ -187,7 +197,8 @@ func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action
 	return c.read(cmd.RequestID)
 }
 
-func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
+// write puts the command into the ledger; version is the one to push, 0 whichever is staged.
+func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (store.Command, error) {
 	var cmd store.Command
 	kind := action.Kind()
 	if kind == "" {
@@ -203,7 +214,7 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 		if !connected && !push && (!queue || repeatable(action)) {
 			return store.ErrNodeOffline
 		}
-		body, err := payloadOf(tx, action, cfg, node)
+		body, err := payloadOf(tx, action, cfg, node, version)
 		if err != nil {
 			return err
 		}
@@ -272,10 +283,10 @@ func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	return node, cfg, nil
 }
 
-func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node) (any, error) {
+func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node, version int) (any, error) {
 	switch a.Kind() {
 	case protocol.KindPush:
-		return stagedPush(tx, cfg, n)
+		return stagedPush(tx, cfg, n, version)
 	case protocol.KindControl:
 		return protocol.Control{
 			Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName,

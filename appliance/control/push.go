@@ -25,15 +25,17 @@ type pushPayload struct {
 	ConfigText string `json:"config_text,omitempty"` // takes the place of Push's and is never set
 }
 
-// stagedPush is the push of what is staged for the node. Errors: store.ErrNoStagedConfig,
-// ErrStagedOutdated.
-func stagedPush(tx *store.Tx, cfg store.Config, n store.Node) (pushPayload, error) {
+// stagedPush is the push of what is staged for the node, which must be of the version unless that
+// is 0. Errors: store.ErrNoStagedConfig, ErrStagedChanged, ErrStagedOutdated.
+func stagedPush(tx *store.Tx, cfg store.Config, n store.Node, version int) (pushPayload, error) {
 	s, err := tx.ConfState(n.ID)
 	switch {
 	case err != nil:
 		return pushPayload{}, err
 	case s.Staged.Version == 0:
 		return pushPayload{}, store.ErrNoStagedConfig
+	case version != 0 && s.Staged.Version != version:
+		return pushPayload{}, store.ErrStagedChanged
 	case s.StagedFor != protocol.ToolFamily(cfg.TunnelProtocol):
 		return pushPayload{}, store.ErrStagedOutdated
 	}

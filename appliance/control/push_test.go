@@ -211,6 +211,25 @@ func TestADeployedAgentConfirmsWithoutAHash(t *testing.T) {
 	})
 }
 
+func TestAPushOfAVersionThatIsNotStagedAnyMoreIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.stage("node_a", "text 1")
+		open, err := f.Push(t.Context(), "node_a", 1, "admin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.stage("node_a", "text 2")
+		if _, err := f.Push(t.Context(), "node_a", 1, "admin"); !errors.Is(err, store.ErrStagedChanged) {
+			t.Errorf("a push of version 1 while version 2 is staged: %v", err)
+		}
+		f.want(open.RequestID, store.CommandQueued, "") // what is refused supersedes nothing
+		if _, err := f.Push(t.Context(), "node_a", 2, "admin"); err != nil {
+			t.Error(err)
+		}
+		f.want(open.RequestID, store.CommandSuperseded, "")
+	})
+}
+
 func TestANodeThatStoredAnotherTextConfirmsNothing(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
 		f.connect("node_a")

@@ -223,6 +223,8 @@ func (b *browser) inspect(name string) {
 	}
 }
 
+var noAxe sync.Once // says once for all pages that they are not checked
+
 // accessible wants nothing that axe finds serious or critical.
 func (b *browser) accessible(name string) {
 	b.t.Helper()
@@ -231,7 +233,7 @@ func (b *browser) accessible(name string) {
 		if os.Getenv("WFM_CI") != "" {
 			b.t.Fatal("axe-core is not installed: run npm ci in web/ui")
 		}
-		b.t.Log("axe-core is not installed: run npm ci in web/ui to have the pages checked with it")
+		noAxe.Do(func() { b.t.Log("axe-core is not installed: run npm ci in web/ui to have the pages checked with it") })
 		return
 	}
 	b.do(chromedp.Evaluate[chromedp.Void](string(source)))

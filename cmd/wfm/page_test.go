@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -8,6 +10,9 @@ import (
 
 	"wfm/internal/apptest"
 )
+
+// pageInterface is this process's own: the tools keep the sockets of all interfaces in one place.
+var pageInterface = fmt.Sprintf("wfm%d", os.Getpid())
 
 // The whole first session, as a person has it: with nothing but the browser and the node's shell.
 func TestFirstSessionInTheBrowser(t *testing.T) {
@@ -28,6 +33,8 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link string) {
 	b.open("/")
 	b.see("Set up the appliance", "Set-up token")
 	b.inspect("setup")
+	b.open("/setup#%")
+	b.see("The link is not whole.")
 	b.open(strings.TrimPrefix(link, a.URL))
 	b.fill("input[name=password]", apptest.Password)
 	b.click("#setup button")
@@ -42,7 +49,7 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link string) {
 	b.inspect("config-empty")
 	b.click("[data-open=new-node]")
 	b.fill("#new-node input[name=name]", "router")
-	b.fill("#new-node input[name=interface_name]", "wfmpage0")
+	b.fill("#new-node input[name=interface_name]", pageInterface)
 	b.fill("#new-node input[name=tags]", "edge, attic")
 	b.click("#new-node .primary")
 
@@ -58,7 +65,7 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.until("document.querySelector('img.qr').naturalWidth > 0")
 	b.inspect("node-bind")
 	ids := strings.Split(b.eval("location.pathname").(string), "/")
-	n := &apptest.Node{Appliance: a, ConfigID: ids[2], ID: ids[4], Interface: "wfmpage0", AgentDir: t.TempDir()}
+	n := &apptest.Node{Appliance: a, ConfigID: ids[2], ID: ids[4], Interface: pageInterface, AgentDir: t.TempDir()}
 	command := strings.Fields(b.text("#bind-command"))
 	out, code := apptest.Run(t, apptest.Binary(command[0]), append(command[1:], "--dir", n.AgentDir)...)
 	if code != 0 {
@@ -85,11 +92,11 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.until("document.querySelector('#log tbody tr').innerText.match(/start[^]*applied/)")
 	b.until("document.querySelector('h1').innerText.includes('running')")
 	b.click("#control [value=wg_show]")
-	b.see("Tunnel as the node shows it", "wfmpage0")
-	b.until("document.querySelector('#wg pre').textContent.includes('interface: wfmpage0')")
+	b.see("Tunnel as the node shows it", pageInterface)
+	b.until("document.querySelector('#wg pre').textContent.includes('interface: " + pageInterface + "')")
 	b.inspect("node")
 	b.click("#log tbody th a")
-	b.see("Its life", "interface: wfmpage0")
+	b.see("Its life", "interface: "+pageInterface)
 	b.inspect("command")
 	b.open("/")
 	b.see("home")

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"path"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -132,6 +133,8 @@ var funcs = template.FuncMap{
 	"count":      count,
 	"short":      short,
 	"join":       strings.Join,
+	"list":       list,
+	"now":        func() string { return time.Now().UTC().Format(time.RFC3339Nano) },
 	// rollout is the id of the rollout that gave a command, by its author; empty when a person did.
 	"rollout": func(author string) string {
 		id, ok := strings.CutPrefix(author, "rollout ")

@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"io/fs"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +126,37 @@ func TestQRCodeDrawsEveryModule(t *testing.T) {
 	for _, bad := range []string{"", strings.Repeat("x", maxQRText+1)} {
 		if _, err := QR(bad); err == nil {
 			t.Errorf("%d bytes make a code", len(bad))
+		}
+	}
+}
+
+func TestAListComesBackAsItIs(t *testing.T) {
+	for want, texts := range map[string][]string{
+		"": nil, "edge, attic": {"edge", "attic"}, `"a,b", c`: {"a,b", "c"}, `"5"" disk"`: {`5" disk`},
+	} {
+		if got := list(texts); got != want {
+			t.Errorf("%q: %s, want %s", texts, got, want)
+		}
+	}
+}
+
+// Without the script, a form that says nothing else puts its fields into the address: a password, a
+// private key.
+func TestNoFormPutsWhatIsTypedIntoAnAddressUnlessItSearches(t *testing.T) {
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range regexp.MustCompile(`<form[^>]*>`).FindAllString(string(text), -1) {
+			posts := strings.Contains(form, ` method="post" action="/ui/form" data-api=`)
+			if searches := strings.Contains(form, ` method="get" data-filter `); !posts && !searches && form != `<form method="dialog">` {
+				t.Errorf("%s: %s", name, form)
+			}
 		}
 	}
 }

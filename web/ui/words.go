@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -100,4 +101,16 @@ func short(s string) string {
 		return s
 	}
 	return s[:kept] + "…"
+}
+
+// list is texts as forms.js reads a list that somebody edits: separated by commas, and one that would
+// not come back as it is in quotation marks, which are doubled in it.
+func list(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, t := range texts {
+		if quoted[i] = t; strings.ContainsAny(t, `,"`) {
+			quoted[i] = `"` + strings.ReplaceAll(t, `"`, `""`) + `"`
+		}
+	}
+	return strings.Join(quoted, ", ")
 }

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
+	"wfm/internal/apptest"
+)
+
+// tunnelText is a config with the comment, so that each has its own.
+func tunnelText(comment string) string {
+	return "[Interface]\nPrivateKey = " + strings.Repeat("A", 42) + "E=\nAddress = 10.1.1.1/24\n# " + comment + "\n"
+}
+
+// editing is a browser at the config editor of a node whose first version is saved.
+func editing(t *testing.T) (*browser, *apptest.Node) {
+	t.Helper()
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	n := a.AddNode(t, a.AddConfig(t, "home"), "router", "wg0")
+	saveElsewhere(t, n, "one")
+	b := openBrowser(t, a.URL, "editing", 1280, 800)
+	b.login()
+	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID + "/conf")
+	b.live()
+	return b, n
+}
+
+func saveElsewhere(t *testing.T, n *apptest.Node, comment string) {
+	t.Helper()
+	n.Must(t, "PUT", n.Path("applied-conf"), map[string]any{"content": tunnelText(comment)})
+}
+
+func savedText(t *testing.T, n *apptest.Node) string {
+	t.Helper()
+	return n.Must(t, "GET", n.Path("applied-conf"), nil)["content"].(string)
+}
+
+// live waits until the page hears of what happens.
+func (b *browser) live() {
+	b.t.Helper()
+	b.until("document.querySelector('#link').dataset.state === 'live'")
+}
+
+func asJSON(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
+}
+
+const confText = "document.querySelector('#conf-form textarea').value"
+
+func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
+	b, n := editing(t)
+
+	// Who has only put the cursor into the text has it as it was, and so has its version.
+	b.eval("document.querySelector('#conf-form textarea').focus()")
+	saveElsewhere(t, n, "two")
+	b.until("document.querySelector('#v-2')")
+	if got := b.eval("document.querySelector('#conf-form [name=base_version]').value"); got != "1" {
+		t.Errorf("the text of version 1 passes for one of version %v", got)
+	}
+	b.fill("#conf-form textarea", tunnelText("mine"))
+	b.click("#conf-form .primary")
+	b.see("saved version 2 since you began", "-# two", "+# mine")
+	b.inspect("conf-conflict")
+	if got := savedText(t, n); got != tunnelText("two") {
+		t.Errorf("saved is %q", got)
+	}
+
+	// Theirs takes the place of mine.
+	b.click("[data-theirs]")
+	b.see("Your text is discarded")
+	b.click("#confirm [value=yes]")
+	b.until(confText + " === " + quote(tunnelText("two")) + " && document.querySelector('#conf-form [name=base_version]').value === '2'")
+
+	// Mine takes the place of theirs, once it was shown against them; a third one is asked about anew.
+	b.fill("#conf-form textarea", tunnelText("mine"))
+	saveElsewhere(t, n, "three")
+	b.click("#conf-form .primary")
+	b.see("saved version 3 since you began", "-# three")
+	saveElsewhere(t, n, "four")
+	b.click("[data-conflict] [name=base_version]")
+	b.see("saved version 4 since you began", "-# four", "+# mine")
+	b.click("[data-conflict] [name=base_version]")
+	b.see("Saved as version 5.", "made from version 5")
+	if got := savedText(t, n); got != tunnelText("mine") {
+		t.Errorf("saved is %q", got)
+	}
+}
+
+func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
+	b, n := editing(t)
+	b.fill("#conf-form textarea", tunnelText("two"))
+	b.eval("{ const real = fetch; fetch = (path, o) => o.method === 'PUT' ? new Promise(done => { answer = () => done(real(path, o)) }) : real(path, o) }")
+	b.click("#conf-form .primary")
+	b.until("document.querySelector('#conf-form').getAttribute('aria-busy')")
+	b.fill("#conf-form textarea", tunnelText("three"))
+	b.eval("answer()")
+	b.see("Saved as version 2.", "What was typed since then is not saved yet.")
+	b.eval("document.activeElement.blur()")
+	n.Must(t, "POST", n.Path("sync"), nil)
+	b.until("document.querySelector('#v-2').innerText.includes('staged')") // the page has been fetched anew
+	if got := b.eval(confText); got != tunnelText("three") {
+		t.Errorf("what was typed meanwhile became %q", got)
+	}
+	b.click("#conf-form .primary")
+	b.eval("answer()")
+	b.see("Saved as version 3.")
+}
+
+func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
+	b, n := editing(t)
+	b.fill("#conf-form textarea", tunnelText("mine"))
+	n.Must(t, "POST", "/api/v1/auth/password", map[string]any{"current_password": apptest.Password, "new_password": apptest.Password + "!"})
+	b.see("You are logged out. Your text stays here")
+	if got := b.eval("location.pathname").(string); !strings.HasSuffix(got, "/conf") {
+		t.Errorf("the page went to %s", got)
+	}
+	b.click("#conf-form .primary")
+	b.see("You are logged out, so nothing was done.")
+
+	// A login in another tab is one in this.
+	b.eval("fetch('/api/v1/auth/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({username: 'admin', password: " +
+		quote(apptest.Password+"!") + "})}).then(r => r.status)")
+	b.until("!document.body.innerText.includes('You are logged out. ') && document.querySelector('#link').dataset.state === 'live'")
+	b.click("#conf-form .primary")
+	b.see("Saved as version 2.")
+
+	b.fill("#conf-form textarea", tunnelText("unsaved"))
+	b.eval("fetch('/api/v1/nodes/" + n.ID + "', {method: 'DELETE'}).then(r => r.status)")
+	b.see("what it is about was deleted")
+	if got := b.eval(confText); got != tunnelText("unsaved") {
+		t.Errorf("what was typed became %v", got)
+	}
+	b.fill("#conf-form textarea", tunnelText("mine")) // so that it may be left
+}
+
+func TestADialogSendsWhatWasChangedInItAndNothingElse(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	n := a.AddNode(t, a.AddConfig(t, "home"), "router", "wg0")
+	set := func(members map[string]any) { a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, members) }
+	tags := func() any { return a.Must(t, "GET", "/api/v1/nodes/"+n.ID, nil)["tags"] }
+	set(map[string]any{"tags": []string{"a,b", `5" disk`}})
+	b := openBrowser(t, a.URL, "dialog", 1280, 800)
+	b.login()
+	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
+	b.live()
+
+	b.click("[data-open=edit-node]")
+	b.click("#edit-node .primary")
+	b.see("Nothing was changed.")
+	b.click("[data-open=edit-node]")
+	b.fill("#edit-node [name=tags]", b.eval("document.querySelector('#edit-node [name=tags]').value").(string)+", attic")
+	b.click("#edit-node .primary")
+	b.see("Saved.", "attic")
+	if got := asJSON(tags()); got != asJSON([]string{"a,b", `5" disk`, "attic"}) {
+		t.Errorf("tags: %s", got)
+	}
+
+	// What another has changed meanwhile stays.
+	b.click("[data-open=edit-node]")
+	b.fill("#edit-node [name=name]", "mine")
+	set(map[string]any{"tags": []string{"theirs"}})
+	b.see("theirs")
+	b.click("#edit-node .primary")
+	b.until("document.querySelector('h1').innerText.includes('mine')")
+	if got := asJSON(tags()); got != `["theirs"]` {
+		t.Errorf("tags: %s", got)
+	}
+
+	// What was typed into a dialog that was left is gone.
+	b.click("[data-open=edit-node]")
+	b.fill("#edit-node [name=name]", "never said")
+	b.click("#edit-node [data-close]")
+	set(map[string]any{"name": "renamed"})
+	b.until("document.querySelector('#edit-node [name=name]').value === 'renamed'")
+}
+
+func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
+	apptest.Need(t, "mosquitto_sub", "stdbuf")
+	b, n := editing(t)
+	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
+	n.Await(t, "online")
+	n.Must(t, "POST", n.Path("sync"), nil)
+	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
+	b.live()
+	b.click("[value=push_config]")
+	b.see("Version 1 is pushed")
+	saveElsewhere(t, n, "two")
+	n.Must(t, "POST", n.Path("sync"), nil)
+	b.until("document.querySelector('#control [name=staged_version]').value === '2'") // the page knows; the question does not
+	b.click("#confirm [value=yes]")
+	b.see("Nothing was pushed")
+	b.click("[value=push_config]")
+	b.see("Version 2 is pushed")
+	b.click("#confirm [value=yes]")
+	b.until("document.querySelector('#log tbody tr')?.innerText.includes('push_config')")
+}
+
+func TestABindCommandCountsByTheAppliancesClockAndTellsWhenItIsVoid(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	cfg := a.AddConfig(t, "home")
+	id := a.Must(t, "POST", "/api/v1/configs/"+cfg+"/nodes", map[string]any{"name": "router"})["node_id"].(string)
+	api := "/api/v1/configs/" + cfg + "/nodes/" + id
+	b := openBrowser(t, a.URL, "clock", 1280, 800)
+	if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+		Source: "{ const real = Date.now; Date.now = () => real() + 600000 }",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.login()
+	b.open(strings.TrimPrefix(api, "/api/v1"))
+	b.live()
+
+	// What is wrong in a part that is folded away unfolds it.
+	b.click("#bind-more summary")
+	b.fill("[name=server_url]", "ftp://x")
+	b.click("#bind-more summary")
+	b.click("#bind-form .primary")
+	b.see("must begin with http://")
+	b.fill("[name=server_url]", "")
+
+	b.click("#bind-form .primary")
+	b.see("Valid for 4:5")
+	a.Must(t, "POST", api+"/bind-command", nil)
+	b.see("This command is no longer valid")
+	b.click("#bind-form .primary")
+	b.see("Valid for 4:5")
+	a.Must(t, "PUT", "/api/v1/nodes/"+id, map[string]any{"enabled": false})
+	b.see("This command is no longer valid")
+}
+
+func TestWithoutItsScriptAPagePutsNothingIntoAnAddress(t *testing.T) {
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "")
+	b := openBrowser(t, a.URL, "scriptless", 1280, 800)
+	if _, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.open("/login")
+	b.fill("#login [name=password]", apptest.Password)
+	b.click("#login button")
+	b.see("JavaScript is needed to change something here")
+	if got := b.eval("location.href"); got != a.URL+"/ui/form" {
+		t.Errorf("the browser went to %v", got)
+	}
+}

@@ -1,0 +1,328 @@
+// What people do on the pages: forms, dialogs, and what is said to them. wfm.js keeps the pages up to date.
+//
+// A <form data-api="POST /api/…"> is sent as JSON, as any other client of the API would. What is
+// typed is kept, whatever happens meanwhile.
+'use strict'
+
+// What the fields of the form say, as JSON: nothing for an empty field marked data-optional, and of
+// a form marked data-changes nothing that is as the server said, since somebody else may have
+// changed that meanwhile.
+function valuesOf(form, submitter) {
+  const values = {}
+  const changes = 'changes' in form.dataset && changed(form)
+  for (const e of form.elements) {
+    if (!e.name || e.disabled || e.type === 'submit' || e.type === 'button') continue
+    if (e.type === 'radio' && !e.checked || 'optional' in e.dataset && e.value.trim() === '') continue
+    if (!changes || changes.includes(e)) values[e.name] = valueOf(e)
+  }
+  if (submitter && submitter.name) values[submitter.name] = valueOf(submitter)
+  return values
+}
+
+function valueOf(e) {
+  if (e.type === 'checkbox') return e.checked
+  if ('bool' in e.dataset) return e.value === 'true'
+  if ('list' in e.dataset) return listOf(e.value)
+  if (e.type === 'number' || 'number' in e.dataset) return Number(e.value)
+  return e.value
+}
+
+// listOf reads what ui.list writes.
+const listOf = text => [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|$)/g)]
+  .map(m => m[1] === undefined ? m[2].trim() : m[1].replaceAll('""', '"')).filter(Boolean)
+
+// The default of a field is what the server said last, so what differs from it was typed here, and a
+// page that is fetched again leaves it alone. It leaves a whole form marked data-keep alone, its
+// hidden fields too, while anything in it differs or somebody is in it: what names the version that a
+// text was made from must not run ahead of the text.
+const fields = form => [...form.elements].filter(e => e.name && e.matches('input:not([type=hidden]), select, textarea'))
+const current = e => e.type === 'checkbox' ? e.checked : e.value
+const initial = e => e.type === 'checkbox' ? e.defaultChecked
+  : e.options ? ([...e.options].find(o => o.defaultSelected) || e.options[0]).value : e.defaultValue
+const changed = form => fields(form).filter(e => current(e) !== initial(e))
+const unsaved = () => $$('form[data-keep]').filter(form => changed(form).length)
+
+// settle makes what was sent, and the members of the answer that data-from names, what the server
+// said. What was typed meanwhile goes on differing from it.
+function settle(form, sent, data) {
+  for (const [e, value] of sent) {
+    if (e.type === 'password' || e.closest('[data-force]')) continue // a secret is no part of the document; force is for once
+    if (e.type === 'checkbox') e.defaultChecked = value
+    else if (e.options) {
+      const now = e.value
+      for (const o of e.options) o.defaultSelected = o.value === value
+      e.value = now
+    } else e.defaultValue = value
+  }
+  for (const e of $$('[data-from]', form)) {
+    const value = data && data[e.dataset.from]
+    if (value !== undefined) e['value' in e ? 'value' : 'textContent'] = value
+  }
+}
+
+async function call(method, path, values) {
+  const options = { method, headers: { Accept: 'application/json' } }
+  if (method !== 'DELETE' && method !== 'GET') {
+    options.headers['Content-Type'] = 'application/json'
+    options.body = JSON.stringify(values)
+  }
+  let response
+  try {
+    response = await fetch(path, options)
+  } catch {
+    throw { message: 'The appliance did not answer. Look whether it runs, and try again.', detail: null }
+  }
+  const body = await response.json().catch(() => null)
+  if (response.ok && body && body.success) return body.data
+  const error = (body && body.error) || { message: `The appliance answered with HTTP status ${response.status}.`, detail: null }
+  if ($('#link') && ['AUTH_REQUIRED', 'INVALID_TOKEN', 'TOKEN_EXPIRED'].includes(error.code)) {
+    toLogin()
+    error.message = 'You are logged out, so nothing was done. Log in in another tab, then try again here.'
+  }
+  throw error
+}
+
+// toLogin leaves the page, unless something was typed that would be lost.
+function toLogin() {
+  const address = '/login?next=' + encodeURIComponent(location.pathname + location.search)
+  if (!unsaved().length) return location.assign(address)
+  const note = standing('logged-out', 'You are logged out. Your text stays here: log in in another tab, then go on.')
+  if (!$('a', note)) note.append(element('a', { href: address, target: '_blank', rel: 'noopener' }, 'Log in'))
+}
+
+// confirmed asks in words what would be lost. The dialog's own form closes it.
+function confirmed(text, doIt) {
+  const dialog = $('#confirm')
+  $('p', dialog).textContent = text
+  $('button[value=yes]', dialog).textContent = doIt
+  dialog.returnValue = ''
+  dialog.showModal()
+  return new Promise(resolve => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true }))
+}
+
+async function submit(form, submitter) {
+  // All that is sent is read before anything is asked: it belongs to what the question was made from.
+  const values = valuesOf(form, submitter)
+  const sent = new Map(fields(form).map(e => [e, current(e)]))
+  const dialog = form.closest('dialog')
+  if ('changes' in form.dataset && !Object.keys(values).length) {
+    if (dialog) dialog.close()
+    return notice('Nothing was changed.', 'ok')
+  }
+  const asks = (submitter && submitter.dataset.confirm) || form.dataset.confirm
+  if (asks && !await confirmed(asks, (submitter && submitter.textContent.trim()) || 'Go on')) return
+  const [method, path] = ((submitter && submitter.dataset.api) || form.dataset.api).split(' ')
+  clearMessages(form)
+  const buttons = $$('button', form).filter(b => !b.disabled)
+  form.setAttribute('aria-busy', 'true')
+  for (const b of buttons) b.disabled = true
+  try {
+    const data = await call(method, path, values)
+    if (submitter && 'test' in submitter.dataset) return notice(data.message, data.success ? 'ok' : 'error') // nothing was saved
+    const asSent = [...sent].every(([e, value]) => current(e) === value)
+    if ('reset' in form.dataset && asSent) form.reset()
+    else settle(form, sent, data)
+    for (const e of $$('[data-force]', form)) { e.hidden = true; $('input', e).checked = false }
+    const then = (submitter && submitter.dataset.then) || form.dataset.then
+    if (then) {
+      location.assign(filled(then, data))
+      return
+    }
+    if (form.dataset.answer) await showAnswer($('#' + form.dataset.answer), data)
+    else {
+      const said = filled(form.dataset.done || '', data) || (data && data.message) || 'Done.'
+      if (asSent) notice(said, 'ok')
+      else notice(said + ' What was typed since then is not saved yet.', 'warn')
+    }
+    for (const w of (data && data.warnings) || []) notice(w.line ? `Line ${w.line}: ${w.message}` : w.message, 'warn')
+    if (dialog && asSent) dialog.close()
+    soon(0)
+  } catch (error) {
+    if (!('message' in error)) throw error
+    if (error.code === 'CONFIG_CONFLICT' && form.dataset.diff) await showConflict(form, values.content).catch(e => showError(form, e))
+    else showError(form, error)
+    soon() // what was refused may have been so for what this page does not show yet
+  } finally {
+    form.removeAttribute('aria-busy')
+    for (const b of buttons) b.disabled = false
+  }
+}
+
+// {name} in a pattern stands for a member of the answer; only in a path is it escaped.
+const filled = (pattern, data) => pattern.replace(/\{(\w+)\}/g, (_, name) =>
+  pattern.startsWith('/') ? encodeURIComponent(data[name] ?? '') : String(data[name] ?? ''))
+
+function clearMessages(form) {
+  for (const e of $$('.problem, .message', form)) e.remove()
+  for (const e of $$('[data-conflict]', form)) e.hidden = true
+  for (const e of $$('[aria-invalid]', form)) {
+    e.removeAttribute('aria-invalid')
+    e.removeAttribute('aria-describedby')
+  }
+}
+
+function showError(form, error) {
+  const dialog = form.closest('dialog')
+  if (dialog && !dialog.open) { // left before the answer came
+    form.reset()
+    return notice(error.message, 'error')
+  }
+  const fields = (error.detail && error.detail.fields) || {}
+  let first
+  for (const [name, problem] of Object.entries(fields)) {
+    const field = form.elements[name]
+    if (!field || !field.after || field.type === 'hidden') continue
+    const id = `problem-${name}-${form.id || 'form'}`
+    field.setAttribute('aria-invalid', 'true')
+    field.setAttribute('aria-describedby', id)
+    const folded = field.closest('details')
+    if (folded) folded.open = true
+    field.after(element('small', { class: 'problem', id }, `${title(name)} ${problem}.`))
+    first = first || field
+  }
+  const typed = $$('input:not([type=hidden], [type=checkbox]), textarea, select, [data-force]', form).length > 0
+  if (!typed) return notice(error.message, 'error')
+  if (first) return first.focus()
+  const message = element('div', { class: 'message error', role: 'alert' }, error.message)
+  for (const w of (error.detail && error.detail.warnings) || []) message.append(element('p', {}, w.line ? `Line ${w.line}: ${w.message}` : w.message))
+  form.append(message)
+  // What the API refuses unless it is forced can be forced after it has said why.
+  const force = $('[data-force]', form)
+  if (force && error.detail && error.detail.warnings) force.hidden = false
+  const area = $('textarea', form)
+  if (area && error.detail && error.detail.line) selectLine(area, error.detail.line)
+}
+
+// showConflict shows what saving the text over the newer version would change, and only then offers
+// to do so.
+async function showConflict(form, text) {
+  const theirs = await call('POST', form.dataset.diff, { content: text })
+  const place = $('[data-conflict]', form)
+  for (const e of $$('[data-value]', place)) e.textContent = theirs[e.dataset.value]
+  $('button[name=base_version]', place).value = theirs.version
+  $('pre', place).replaceChildren(...theirs.lines.map(l => element('span', { class: l.class }, l.text + '\n')))
+  if (!theirs.lines.length) $('pre', place).textContent = 'Nothing: the texts are the same.'
+  place.hidden = false
+  place.focus()
+}
+
+function selectLine(area, line) {
+  const lines = area.value.split('\n')
+  const start = lines.slice(0, line - 1).reduce((n, l) => n + l.length + 1, 0)
+  area.focus()
+  area.setSelectionRange(start, start + (lines[line - 1] || '').length)
+}
+
+const title = name => { const s = name.replaceAll('_', ' '); return s[0].toUpperCase() + s.slice(1) }
+
+// showAnswer fills a place with what is shown this once: a bind command, a token.
+async function showAnswer(place, data) {
+  for (const e of $$('[data-value]', place)) e.textContent = data[e.dataset.value] ?? ''
+  for (const e of $$('[data-until]', place)) {
+    e.dataset.end = data[e.dataset.until] ?? ''
+    e.dataset.left = ''
+  }
+  place.hidden = false
+  tick()
+  for (const e of $$('img[data-qr]', place)) {
+    const response = await fetch('/ui/qr', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ text: data[e.dataset.qr] }) })
+    if (response.ok) e.src = 'data:image/svg+xml,' + encodeURIComponent(await response.text())
+  }
+}
+
+function notice(text, kind) {
+  for (const old of $$('.notice.ok')) old.remove() // the newest says enough
+  const note = element('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'status' })
+  note.append(element('span', {}, text))
+  const close = element('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss' }, '×')
+  close.addEventListener('click', () => note.remove())
+  note.append(close)
+  $('#notices').append(note)
+  if (kind === 'ok') setTimeout(() => note.remove(), 6000)
+}
+
+// standing says something as long as it is so: until the page is shown anew. In an open dialog, what
+// is outside of it cannot be clicked.
+function standing(name, text) {
+  let note = $(`[data-standing=${name}]`)
+  if (note) return note
+  note = element('div', { class: 'notice error', role: 'alert', 'data-standing': name })
+  note.append(element('span', {}, text))
+  ;($('dialog[open]') || $('#notices')).append(note)
+  return note
+}
+
+document.addEventListener('submit', event => {
+  const form = event.target
+  if (form.dataset.api || (event.submitter && event.submitter.dataset.api)) {
+    event.preventDefault()
+    submit(form, event.submitter)
+  } else if ('filter' in form.dataset) {
+    event.preventDefault()
+    filter(form)
+  }
+})
+
+document.addEventListener('input', event => {
+  const form = event.target.form
+  if (!form) return
+  if (event.target.getAttribute('aria-invalid')) clearMessages(form)
+  if ('filter' in form.dataset) later('filter', 250, () => filter(form))
+})
+
+// filter shows the list under the address that its form's fields make.
+function filter(form) {
+  const query = new URLSearchParams([...new FormData(form)].filter(([, v]) => v !== ''))
+  history.replaceState(null, '', location.pathname + (String(query) && '?' + query))
+  refresh()
+}
+
+document.addEventListener('click', async event => {
+  const button = event.target.closest('button')
+  if (!button) return
+  if (button.dataset.copy) copy(button)
+  if (button.dataset.open) $('#' + button.dataset.open).showModal()
+  if ('close' in button.dataset) {
+    button.form.reset() // at once: the event of the closing comes later
+    button.closest('dialog').close()
+  }
+  if ('theirs' in button.dataset && await confirmed(button.dataset.ask, button.textContent)) {
+    clearMessages(button.form)
+    button.form.reset()
+    soon(0)
+  }
+  if ('theme' in button.dataset) {
+    const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
+    root.dataset.theme = dark ? 'light' : 'dark'
+    try { localStorage.setItem('theme', root.dataset.theme) } catch { /* it holds for this page */ }
+  }
+})
+
+// A browser gives its clipboard to pages of https and of localhost only; elsewhere the text is
+// selected and copied as a person would.
+async function copy(button) {
+  const source = $('#' + button.dataset.copy)
+  let done = false
+  try {
+    await navigator.clipboard.writeText(source.textContent)
+    done = true
+  } catch {
+    getSelection().selectAllChildren(source)
+    done = document.execCommand('copy')
+  }
+  const said = button.textContent
+  button.textContent = done ? 'Copied' : 'Selected: press Ctrl+C'
+  setTimeout(() => { button.textContent = said }, 2000)
+}
+
+// A dialog that was left without saving begins anew the next time.
+document.addEventListener('close', event => {
+  const form = $('form[data-api]', event.target)
+  if (!form || form.getAttribute('aria-busy')) return
+  form.reset()
+  clearMessages(form)
+  for (const e of $$('[data-standing]', event.target)) e.remove()
+  soon(0)
+}, true)
+
+addEventListener('beforeunload', event => { if (unsaved().length) event.preventDefault() })
