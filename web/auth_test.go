@@ -72,6 +72,7 @@ func TestTheAdminSetsUpLogsInChangesThePasswordAndLogsOut(t *testing.T) {
 	change(second, "third password").fails(401, "ADMIN_PASSWORD_INVALID")
 	change(first, first).fails(409, "PASSWORD_UNCHANGED")
 	change(first, "short").invalid("new_password")
+	change(first, "€€€€€€€€€").invalid("new_password")
 	change(first, strings.Repeat("x", 1025)).invalid("new_password")
 	change(first, second).ok(&s3)
 	for _, old := range []string{s1.AccessToken, s2.AccessToken} {
@@ -257,7 +258,7 @@ func TestParseOriginTakesOriginsOnly(t *testing.T) {
 
 func TestSetUpAdminMakesTheAccountOnce(t *testing.T) {
 	db := openStore(t, 0)
-	for _, bad := range []string{"", "too short", strings.Repeat("x", 1025)} {
+	for _, bad := range []string{"", "too short", "€€€€", strings.Repeat("x", 1025)} {
 		if err := web.SetUpAdmin(db, bad); !errors.Is(err, web.ErrPasswordLength) {
 			t.Errorf("%d bytes: %v", len(bad), err)
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 
@@ -18,11 +19,15 @@ import (
 // AdminUser is the name of the one account.
 const AdminUser = "admin"
 
-// Bounds of a password in bytes.
+// Bounds of a password. What makes it hard to guess is characters; what a hash costs is bytes.
 const (
-	minPassword = 10
-	maxPassword = 1024
+	minPassword = 10   // characters
+	maxPassword = 1024 // bytes
 )
+
+func fitsPassword(password string) bool {
+	return utf8.RuneCountInString(password) >= minPassword && len(password) <= maxPassword
+}
 
 // Cost of one hash: what OWASP's password storage cheat sheet asks of argon2id.
 const (
@@ -34,7 +39,7 @@ const (
 )
 
 // ErrPasswordLength is returned by [SetUpAdmin] for a password that is too short or too long.
-var ErrPasswordLength = fmt.Errorf("the admin password must have %d to %d bytes", minPassword, maxPassword)
+var ErrPasswordLength = fmt.Errorf("the admin password must have at least %d characters and at most %d bytes", minPassword, maxPassword)
 
 // errHash is returned for a stored hash this program did not write.
 var errHash = errors.New("the stored password hash has an unknown form")
@@ -42,7 +47,7 @@ var errHash = errors.New("the stored password hash has an unknown form")
 // SetUpAdmin makes the account "admin" without a request, for unattended set-up. Errors:
 // [ErrPasswordLength], [store.ErrAdminExists].
 func SetUpAdmin(db *store.DB, password string) error {
-	if len(password) < minPassword || len(password) > maxPassword {
+	if !fitsPassword(password) {
 		return ErrPasswordLength
 	}
 	hash := hashPassword(password)
