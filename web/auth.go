@@ -317,7 +317,7 @@ func (s *Server) cookie(r *http.Request, token string, age int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // without TLS a Secure cookie would never come back
 		Name: cookieName, Value: token, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: secure(r) || strings.HasPrefix(s.origins.public, "https://"),
+		Secure: secure(r) || s.origins.namesHTTPS(r),
 	}
 }
 

@@ -128,14 +128,38 @@ func (o origins) allowsOrigin(origin string, r *http.Request) bool {
 	return o.allowed[canonical] || canonical == scheme(r)+"://"+plainHost(scheme(r), r.Host)
 }
 
+// namesHTTPS reports whether the client of a request that came to us without TLS knows us by an https
+// address all the same, as behind a proxy that nobody told us to trust: what it says in Origin, or
+// else where only such an origin has the host.
+func (o origins) namesHTTPS(r *http.Request) bool {
+	if origin, err := ParseOrigin(r.Header.Get("Origin")); err == nil {
+		return strings.HasPrefix(origin, "https://")
+	}
+	return o.allowed["https://"+plainHost("https", r.Host)] && !o.allowed["http://"+plainHost("http", r.Host)]
+}
+
+// ofOtherHost reports whether a page of another host makes the request.
+func ofOtherHost(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || plainHost(u.Scheme, u.Host) != plainHost(u.Scheme, r.Host)
+}
+
 // guarded refuses, once a public origin is configured, requests for another host (a name an
-// attacker has pointed at the appliance) and requests from other sites' pages.
+// attacker has pointed at the appliance) and requests from other sites' pages. Without one it refuses
+// other sites' pages the writes that need no login: nobody is to be logged in by a page of theirs.
 func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		r := c.Request()
 		if s.opts.PublicOrigin == "" {
+			if !readOnly(r) && r.Header.Get("Authorization") == "" && ofOtherHost(r) {
+				return errOriginRejected
+			}
 			return next(c)
 		}
-		r := c.Request()
 		if !s.origins.allowsHost(r.Host) {
 			return errHostRejected
 		}
