@@ -218,8 +218,8 @@ func (s *Server) listAudit(c echo.Context) error {
 // holds no transaction.
 const exportedAtATime = 500
 
-// exportAudit is the whole audit log as a download, oldest first, for `wfm audit verify` and for
-// keeping.
+// exportAudit is the whole audit log as a download, oldest first and with a closing line, for
+// `wfm audit verify` and for keeping.
 func (s *Server) exportAudit(c echo.Context) error {
 	var newest []store.AuditEntry
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
@@ -229,11 +229,12 @@ func (s *Server) exportAudit(c echo.Context) error {
 		return err
 	}
 	w := s.startDownload(c, "application/x-ndjson", "wfm-audit-"+time.Now().UTC().Format("20060102-150405")+".jsonl", -1)
-	if len(newest) == 0 {
-		return nil
+	var end store.AuditEnd
+	var last, until uint64
+	if len(newest) > 0 {
+		until = newest[0].Seq
 	}
-	var last uint64
-	for last < newest[0].Seq {
+	for last < until {
 		var lines [][]byte
 		if err := s.opts.Store.View(func(tx *store.Tx) error {
 			lines, last = tx.AuditLines(last, exportedAtATime)
@@ -242,10 +243,14 @@ func (s *Server) exportAudit(c echo.Context) error {
 			return err
 		}
 		for _, line := range lines {
+			if err := end.Add(line); err != nil {
+				return err
+			}
 			if _, err := w.Write(append(line, '\n')); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	_, err := w.Write(append(end.Line(), '\n'))
+	return err
 }

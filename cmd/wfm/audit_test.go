@@ -68,6 +68,11 @@ func TestAuditVerifyTellsAnIntactExportFromAForgedOne(t *testing.T) {
 	if code, out := verify(text); code != exitOK || !strings.Contains(out, "intact: 2 entries, 1 to 2") {
 		t.Errorf("%d %s", code, out)
 	}
+	for short, says := range map[string]string{"": "nothing came in", text[:strings.LastIndex(text, `{"end"`)]: "not whole"} {
+		if code, out := verify(short); code != exitFailure || !strings.Contains(out, says) {
+			t.Errorf("%q: %d %s", short, code, out)
+		}
+	}
 	file := filepath.Join(t.TempDir(), "log.jsonl")
 	if err := os.WriteFile(file, []byte(strings.Replace(text, `"admin"`, `"nobody"`, 1)), 0o600); err != nil {
 		t.Fatal(err)
