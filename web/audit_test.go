@@ -80,7 +80,7 @@ func TestLoginsAreInTheAuditLogWithoutWhatWasTyped(t *testing.T) {
 	r := a.get("/api/v1/audit").ok(nil)
 	var got []store.AuditEntry
 	r.ok(&got)
-	if len(got) != 3 || got[2].Actor != "anonymous" || got[2].Code != "AUTH_FAILED" || got[1].Actor != "admin" || got[1].Status != 200 ||
+	if len(got) != 4 || got[3].Actor != "admin" || got[3].Action != "set up at the start" || got[2].Actor != "anonymous" || got[2].Code != "AUTH_FAILED" || got[1].Actor != "admin" || got[1].Status != 200 ||
 		got[0].Code != "ADMIN_PASSWORD_INVALID" {
 		t.Errorf("%s", r.body)
 	}

@@ -153,19 +153,30 @@ func ofOtherHost(r *http.Request) bool {
 // other sites' pages the writes that need no login: nobody is to be logged in by a page of theirs.
 func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := c.Request()
-		if s.opts.PublicOrigin == "" {
-			if !readOnly(r) && r.Header.Get("Authorization") == "" && ofOtherHost(r) {
-				return errOriginRejected
-			}
+		err := s.guards(c.Request())
+		switch {
+		case err == nil:
 			return next(c)
+		case !readOnly(c.Request()):
+			s.noteRefused(c, err)
 		}
-		if !s.origins.allowsHost(r.Host) {
-			return errHostRejected
-		}
-		if origin := r.Header.Get("Origin"); origin != "" && !s.origins.allowsOrigin(origin, r) {
+		return err
+	}
+}
+
+// guards returns why the request is refused, whoever made it. Errors: errHostRejected,
+// errOriginRejected.
+func (s *Server) guards(r *http.Request) error {
+	origin := r.Header.Get("Origin")
+	switch {
+	case s.opts.PublicOrigin == "":
+		if !readOnly(r) && r.Header.Get("Authorization") == "" && ofOtherHost(r) {
 			return errOriginRejected
 		}
-		return next(c)
+	case !s.origins.allowsHost(r.Host):
+		return errHostRejected
+	case origin != "" && !s.origins.allowsOrigin(origin, r):
+		return errOriginRejected
 	}
+	return nil
 }

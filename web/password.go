@@ -7,14 +7,19 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 
+	"wfm/protocol"
 	"wfm/store"
 )
+
+// actionSetUp is what the audit log says of a set-up without a request.
+const actionSetUp = "set up at the start"
 
 // AdminUser is the name of the one account.
 const AdminUser = "admin"
@@ -51,7 +56,15 @@ func SetUpAdmin(db *store.DB, password string) error {
 		return ErrPasswordLength
 	}
 	hash := hashPassword(password)
-	return db.Update(func(tx *store.Tx) error { return tx.CreateAdmin(AdminUser, hash) })
+	requestID := protocol.NewID("req")
+	return db.Update(func(tx *store.Tx) error {
+		if err := tx.CreateAdmin(AdminUser, hash); err != nil {
+			return err
+		}
+		return tx.CloseAudit(store.AuditEntry{
+			At: tx.Now().UTC(), Actor: AdminUser, Action: actionSetUp, RequestID: requestID, Status: http.StatusOK,
+		})
+	})
 }
 
 // hashPassword returns the PHC string of the password under a new salt.

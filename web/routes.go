@@ -146,7 +146,7 @@ func (s *Server) routes() http.Handler {
 			h = s.auditedStranger(h)
 		}
 		if loggedIn {
-			h = s.withLogin(r.access, h)
+			h = s.withLogin(r, h)
 		}
 		if r.access != accessOpen {
 			h = s.guarded(s.secured(h))

@@ -138,8 +138,8 @@ type Server struct {
 	log     *slog.Logger
 	origins origins
 	hasher  *hasher
-	logins  *limiter // failed attempts to prove to be the admin
-	binds   *limiter // bind requests
+	logins  *limiter[netip.Addr] // failed attempts to prove to be the admin
+	binds   *limiter[netip.Addr] // bind requests
 	hub     *hub
 	audit   *auditor
 	uses    tokenUses
@@ -173,8 +173,8 @@ func New(o Options) *Server {
 		log:     o.Logger,
 		origins: newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins),
 		hasher:  newHasher(),
-		logins:  newLimiter(10, 5),
-		binds:   newLimiter(20, 10),
+		logins:  newLimiter[netip.Addr](10, 5),
+		binds:   newLimiter[netip.Addr](20, 10),
 		audit:   newAuditor(o.Store),
 		backups: make(chan struct{}, 1),
 	}
@@ -217,9 +217,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.running.Wait()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
-		return errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())
+		err = errors.Join(fmt.Errorf("shut down HTTP: %w", err), s.http.Close())
 	}
-	return nil
+	if err := s.audit.flush(); err != nil {
+		s.log.Error("what was only counted is not in the audit log", "err", err)
+	}
+	return err
 }
 
 // mqtt returns [store.ErrMQTTDisabled] while there is nothing to reach an agent with.

@@ -65,7 +65,7 @@ func TestAuditVerifyTellsAnIntactExportFromAForgedOne(t *testing.T) {
 		code = run(t.Context(), append([]string{"audit", "verify"}, args...), strings.NewReader(text), &stdout, &stderr)
 		return code, stdout.String() + stderr.String()
 	}
-	if code, out := verify(text); code != exitOK || !strings.Contains(out, "intact: 2 entries, 1 to 2") {
+	if code, out := verify(text); code != exitOK || !strings.Contains(out, "intact: 3 entries, 1 to 3") {
 		t.Errorf("%d %s", code, out)
 	}
 	for short, says := range map[string]string{"": "nothing came in", text[:strings.LastIndex(text, `{"end"`)]: "not whole"} {
