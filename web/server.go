@@ -144,6 +144,7 @@ type Server struct {
 	audit   *auditor
 	uses    tokenUses
 	backups chan struct{} // has room for one
+	tests   chan struct{} // has room for maxTests
 	counts  requestCounts
 	recent  activity
 	sampler sync.Once
@@ -177,6 +178,7 @@ func New(o Options) *Server {
 		binds:   newLimiter[netip.Addr](20, 10),
 		audit:   newAuditor(o.Store),
 		backups: make(chan struct{}, 1),
+		tests:   make(chan struct{}, maxTests),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
