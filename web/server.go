@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/connlimit"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -190,6 +191,7 @@ func New(o Options) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         connlimit.State,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
 	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
