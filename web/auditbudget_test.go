@@ -104,7 +104,7 @@ func TestWhatWasOnlyCountedIsWrittenWithTheNextEntryOfAnybody(t *testing.T) {
 		for range tries {
 			post("made up")
 		}
-		time.Sleep(11 * time.Minute)
+		time.Sleep(11 * time.Minute) //nolint:forbidigo // the bubble's time
 		post(token)
 		_ = db.View(func(tx *store.Tx) error {
 			got, err := tx.Audit(0, 500, func(e store.AuditEntry) bool { return e.Actor == "anonymous" })

@@ -233,10 +233,12 @@ type allowAll struct {
 
 func (allowAll) ID() string           { return "open" }
 func (allowAll) Provides(b byte) bool { return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck }
+
 func (a allowAll) OnConnectAuthenticate(_ *mqtt.Client, p packets.Packet) bool {
 	*a.seen = append(*a.seen, string(p.Connect.Password))
 	return true
 }
+
 func (allowAll) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
 func (allowAll) Init(any) error                             { return nil }
 func (allowAll) Stop() error                                { return nil }
