@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"wfm/certs"
@@ -55,6 +57,14 @@ func (o Options) tls() bool { return o.mqttTLS() || o.HTTPSAddr != "" }
 // mqttTLS reports whether the embedded broker is served with TLS.
 func (o Options) mqttTLS() bool { return o.MQTTEnabled && o.MQTTTLSEnabled && o.EMQX == nil }
 
+// isProxy reports whether connections from the address are of a proxy's clients.
+func (o Options) isProxy(from net.Addr) bool {
+	return slices.ContainsFunc(o.TrustedProxies, func(network netip.Prefix) bool {
+		addr, err := netip.ParseAddrPort(from.String())
+		return err == nil && network.Contains(addr.Addr().Unmap().WithZone(""))
+	})
+}
+
 // portOf is the port of host:port, 0 without one.
 func portOf(addr string) int {
 	_, port, err := net.SplitHostPort(addr)
@@ -77,7 +87,10 @@ func (a *Appliance) listenHTTP(ctx context.Context, o Options) (err error) {
 			return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
 		}
 		a.onStop(what+" socket", func(context.Context) error { _ = l.Close(); return nil })
-		return connlimit.New(l, connlimit.Share(share, 4096), connlimit.Share(2*share, 2048)), nil
+		// One address gets an eighth, so that a few do not shut out all others.
+		limited := connlimit.New(l, connlimit.Share(share, 4096), connlimit.Share(8*share, 512))
+		limited.Exempt = o.isProxy
+		return limited, nil
 	}
 	if a.httpSocket, err = listen("HTTP", o.HTTPAddr); err != nil || o.HTTPSAddr == "" {
 		return err

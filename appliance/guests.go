@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"wfm/appliance/mqttcheck"
 	"wfm/protocol"
@@ -15,7 +16,12 @@ import (
 type guests struct {
 	*store.DB
 	mu     sync.RWMutex
-	grants map[string]store.Grant
+	grants map[string]*guest
+}
+
+type guest struct {
+	store.Grant
+	asked atomic.Bool // the broker was asked to let it in
 }
 
 // Grant is that of the store, or else a guest's.
@@ -25,8 +31,12 @@ func (g *guests) Grant(nodeID string) (store.Grant, bool) {
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	grant, ok := g.grants[nodeID]
-	return grant, ok
+	one, ok := g.grants[nodeID]
+	if !ok {
+		return store.Grant{}, false
+	}
+	one.asked.Store(true)
+	return one.Grant, true
 }
 
 // admit lets a new guest in until leave is called.
@@ -35,9 +45,10 @@ func (g *guests) admit() (a mqttcheck.Account, leave func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.grants == nil {
-		g.grants = make(map[string]store.Grant)
+		g.grants = make(map[string]*guest)
 	}
-	g.grants[a.NodeID] = store.NewGrant(a.NodeID, a.ConfigID, a.Password)
+	one := &guest{Grant: store.NewGrant(a.NodeID, a.ConfigID, a.Password)}
+	g.grants[a.NodeID], a.Asked = one, one.asked.Load
 	return a, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()

@@ -18,8 +18,14 @@ var (
 	bucketAuditOpen = []byte("audit_open") // request id → AuditEntry whose result is not known yet
 )
 
-// auditKept bounds the audit log; older entries make room.
-const auditKept = 20_000
+// Bounds of the audit log: the oldest entries beyond auditMost make room, and those beyond auditKept
+// when they are older than auditTime. Who may add entries, and how fast, is web's: so that nobody
+// pushes out in auditTime what he did.
+const (
+	auditKept = 20_000
+	auditMost = 100_000
+	auditTime = 30 * 24 * time.Hour
+)
 
 // AuditInterrupted is the code of an entry whose request was under way when the process ended: what
 // it did may or may not have been done.
@@ -32,17 +38,20 @@ const AuditInterrupted = "INTERRUPTED"
 // is the SHA-256 of that line without the member, and so covers Previous, the hash of the entry
 // before. The oldest entry that is kept still names the one before it, which was pruned.
 type AuditEntry struct {
-	Seq    uint64    `json:"seq"` // from 1, in the order in which things ended
-	At     time.Time `json:"at"`  // when it began
-	Actor  string    `json:"actor"`
-	Action string    `json:"action"` // method and route
+	Seq   uint64    `json:"seq"` // from 1, in the order in which things ended
+	At    time.Time `json:"at"`  // when it began
+	Actor string    `json:"actor"`
+	// ActorID is that of the session or API token, if there was one: a name may be given again.
+	ActorID string `json:"actor_id,omitempty"`
+	Action  string `json:"action"` // method and route
 	// IDs are those of the path, and of what was made.
 	IDs        map[string]string `json:"ids,omitempty"`
 	RemoteAddr string            `json:"remote_addr"`
 	RequestID  string            `json:"request_id"`
 	Status     int               `json:"status"`         // HTTP status; 0 when interrupted
 	Code       string            `json:"code,omitempty"` // of an error
-	// Repeats counts what else like it came since the last such entry and was not written down.
+	// Repeats counts what else like it (of the same actor, with the same code, or the same action when
+	// there is none) came since the last such entry and was not written down.
 	Repeats  int    `json:"repeats,omitempty"`
 	Previous string `json:"previous"` // empty for the first
 	Hash     string `json:"hash,omitempty"`
@@ -74,11 +83,30 @@ func (tx *Tx) CloseAudit(e AuditEntry) error {
 	if err := tx.putRaw(bucketAudit, auditKey(e.Seq), line); err != nil {
 		return err
 	}
-	first, _ := tx.cursor(bucketAudit).First()
-	if binary.BigEndian.Uint64(first)+auditKept > e.Seq {
-		return nil
+	return tx.pruneAudit(e.Seq)
+}
+
+// pruneAudit makes room after the entry last was added. Two at a time are enough to shrink the log
+// again, once what a flood left has become old.
+func (tx *Tx) pruneAudit(last uint64) error {
+	for range 2 {
+		first, line := tx.cursor(bucketAudit).First()
+		kept := last - binary.BigEndian.Uint64(first) + 1
+		if kept <= auditKept {
+			return nil
+		}
+		e, err := readAudit(line)
+		if err != nil {
+			return err
+		}
+		if kept <= auditMost && tx.now.Sub(e.At) < auditTime {
+			return nil
+		}
+		if err := tx.deleteRaw(bucketAudit, bytes.Clone(first)); err != nil {
+			return err
+		}
 	}
-	return tx.deleteRaw(bucketAudit, append([]byte(nil), first...))
+	return nil
 }
 
 // SettleAudit closes, as interrupted, the entries that the last run left open.
@@ -154,8 +182,36 @@ func hashMember(content []byte) string {
 	return `,"hash":"` + hex.EncodeToString(sum[:]) + `"}`
 }
 
-// ErrAuditBroken is returned by VerifyAudit for a log in which a line was changed, left out or put in.
-var ErrAuditBroken = errors.New("the audit log was changed")
+// AuditEnd is the last line of an export. Without it nobody could tell an export that broke off
+// between two lines, or that never began, from a whole one.
+type AuditEnd struct {
+	Entries int    `json:"entries"`
+	Head    string `json:"head"` // hash of the last; empty when there is none
+}
+
+// Add counts the line of the next entry.
+func (e *AuditEnd) Add(line []byte) error {
+	entry, err := readAudit(line)
+	if err != nil {
+		return err
+	}
+	e.Entries, e.Head = e.Entries+1, entry.Hash
+	return nil
+}
+
+// Line is what ends the export, without a line feed.
+func (e AuditEnd) Line() []byte {
+	line, _ := json.Marshal(map[string]AuditEnd{"end": e}) // of a number and a string
+	return line
+}
+
+// What VerifyAudit finds.
+var (
+	// ErrAuditBroken is for a log in which a line was changed, left out or put in.
+	ErrAuditBroken = errors.New("the audit log was changed")
+	// ErrAuditCutOff is for an export without its closing line.
+	ErrAuditCutOff = errors.New("the export is not whole: its closing line is missing")
+)
 
 // AuditProof is what an intact log says of itself. Whoever kept the Head of a former export finds
 // it as the hash of the same entry in a later one; only so can the loss of the newest entries, or a
@@ -167,16 +223,23 @@ type AuditProof struct {
 	Head        string // hash of the last
 }
 
-// VerifyAudit reads an exported log, a line an entry, and checks every hash and that nothing is
-// missing in between. Error: [ErrAuditBroken], with the line.
+// VerifyAudit reads an exported log, a line an entry and a closing one, and checks every hash and
+// that nothing is missing. Errors: [ErrAuditBroken], with the line, and [ErrAuditCutOff].
 func VerifyAudit(r io.Reader) (AuditProof, error) {
 	var p AuditProof
+	ended := false
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
 		line := lines.Bytes()
+		if ended {
+			return p, fmt.Errorf("line %d stands after the closing line: %w", n, ErrAuditBroken)
+		}
+		if ended = bytes.Equal(line, AuditEnd{p.Entries, p.Head}.Line()); ended {
+			continue
+		}
 		e, err := readAudit(line)
-		if err != nil {
-			return p, fmt.Errorf("line %d is no entry: %w", n, ErrAuditBroken)
+		if err != nil || e.Seq == 0 {
+			return p, fmt.Errorf("line %d is neither an entry nor the closing line: %w", n, ErrAuditBroken)
 		}
 		content := append(bytes.Clone(line[:max(0, len(line)-hashMemberLength)]), '}')
 		switch {
@@ -191,6 +254,9 @@ func VerifyAudit(r io.Reader) (AuditProof, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return p, fmt.Errorf("read audit log: %w", err)
+	}
+	if !ended {
+		return p, ErrAuditCutOff
 	}
 	return p, nil
 }

@@ -28,13 +28,18 @@ func appendAudit(t *testing.T, db *DB, entries ...AuditEntry) {
 func exported(t *testing.T, db *DB) string {
 	t.Helper()
 	var b bytes.Buffer
+	var end AuditEnd
 	_ = db.View(func(tx *Tx) error {
-		lines, _ := tx.AuditLines(0, auditKept+1)
+		lines, _ := tx.AuditLines(0, 2*auditMost)
 		for _, line := range lines {
+			if err := end.Add(line); err != nil {
+				t.Error(err)
+			}
 			b.Write(append(line, '\n'))
 		}
 		return nil
 	})
+	b.Write(append(end.Line(), '\n'))
 	return b.String()
 }
 
@@ -56,7 +61,7 @@ func TestAnAuditLogProvesItself(t *testing.T) {
 	if err != nil || p.Entries != 5 || p.First != 1 || p.Last != 5 || p.Previous != "" || len(p.Head) != 64 {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if p, err := VerifyAudit(strings.NewReader("")); err != nil || p.Entries != 0 {
+	if p, err := VerifyAudit(strings.NewReader(exported(t, open(t)))); err != nil || p.Entries != 0 {
 		t.Errorf("an empty log: %+v, %v", p, err)
 	}
 }
@@ -65,35 +70,60 @@ func TestNoLineOfTheAuditLogCanBeChangedLeftOutOrPutInUnnoticed(t *testing.T) {
 	_, text := someAudit(t)
 	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
 	join := func(l ...string) string { return strings.Join(l, "") }
+	for name, short := range map[string]string{
+		"nothing": "", "without the closing line": join(lines[:5]...), "cut off between lines": join(lines[:3]...),
+	} {
+		if _, err := VerifyAudit(strings.NewReader(short)); !errors.Is(err, ErrAuditCutOff) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for name, forged := range map[string]string{
-		"a status":         strings.Replace(text, `"status":200`, `"status":403`, 1),
-		"an actor":         strings.Replace(text, `"actor":"admin"`, `"actor":"ad"`, 1),
-		"a hash":           strings.Replace(text, `"hash":"`, `"hash":"0`, 1),
-		"a line left out":  join(lines[0], lines[1], lines[3], lines[4]),
-		"lines swapped":    join(lines[0], lines[2], lines[1], lines[3]),
-		"a line repeated":  join(lines[0], lines[0]),
-		"no JSON":          lines[0] + "x\n",
-		"an empty line":    lines[0] + "\n" + lines[1],
-		"a shortened line": lines[0] + "{}\n",
-		"an endless line":  lines[0] + strings.Repeat("x", 1<<20),
+		"the newest left out":  join(lines[0], lines[1], lines[2], lines[3], lines[5]),
+		"an end in the middle": text + lines[0],
+		"two ends":             text + lines[5],
+		"an error of the API":  `{"success":false,"error":{"code":"INVALID_TOKEN"}}`,
+		"a status":             strings.Replace(text, `"status":200`, `"status":403`, 1),
+		"an actor":             strings.Replace(text, `"actor":"admin"`, `"actor":"ad"`, 1),
+		"a hash":               strings.Replace(text, `"hash":"`, `"hash":"0`, 1),
+		"a line left out":      join(lines[0], lines[1], lines[3], lines[4]),
+		"lines swapped":        join(lines[0], lines[2], lines[1], lines[3]),
+		"a line repeated":      join(lines[0], lines[0]),
+		"no JSON":              lines[0] + "x\n",
+		"an empty line":        lines[0] + "\n" + lines[1],
+		"a shortened line":     lines[0] + "{}\n",
+		"an endless line":      lines[0] + strings.Repeat("x", 1<<20),
 	} {
 		if _, err := VerifyAudit(strings.NewReader(forged)); err == nil || (name != "an endless line" && !errors.Is(err, ErrAuditBroken)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := VerifyAudit(strings.NewReader(join(lines[2:]...))); err != nil {
-		t.Errorf("a log whose beginning was pruned: %v", err)
-	}
 }
 
 func TestAPrunedAuditLogStillProvesItself(t *testing.T) {
 	db := open(t)
-	const over = 3
-	entries := make([]AuditEntry, auditKept+over)
-	appendAudit(t, db, entries...)
+	old := make([]AuditEntry, auditKept+5)
+	for i := range old {
+		old[i].At = db.Now().Add(-2 * auditTime)
+	}
+	appendAudit(t, db, old...)
 	p, err := VerifyAudit(strings.NewReader(exported(t, db)))
-	if err != nil || p.Entries != auditKept || p.First != over+1 || len(p.Previous) != 64 {
+	if err != nil || p.Entries != auditKept || p.First != 6 || len(p.Previous) != 64 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestYoungEntriesMakeRoomOnlyWhenThereAreVeryMany(t *testing.T) {
+	db, _ := someAudit(t)
+	for _, tc := range []struct {
+		last  uint64 // as if so many were there
+		first string
+	}{
+		{auditKept + 1, `{"seq":1,`}, {auditMost, `{"seq":1,`}, {auditMost + 1, `{"seq":2,`}, {auditMost + 9, `{"seq":4,`},
+	} {
+		update(t, db, func(tx *Tx) error { return tx.pruneAudit(tc.last) })
+		if text := exported(t, db); !strings.HasPrefix(text, tc.first) {
+			t.Errorf("after %d: %s", tc.last, text)
+		}
 	}
 }
 
@@ -161,6 +191,7 @@ func TestWhatTheEndOfTheProcessInterruptedIsInTheLogAfterTheNextStart(t *testing
 func FuzzVerifyAudit(f *testing.F) {
 	line, _ := sealed(AuditEntry{Seq: 1, RequestID: protocol.NewID("req")})
 	f.Add(line)
+	f.Add(append(append(line, '\n'), AuditEnd{1, string(line[len(line)-66 : len(line)-2])}.Line()...))
 	f.Add([]byte("{}"))
 	f.Add([]byte("\n\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

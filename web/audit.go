@@ -1,6 +1,8 @@
 package web
 
 import (
+	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -9,7 +11,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"golang.org/x/time/rate"
 
 	"wfm/protocol"
 	"wfm/store"
@@ -19,13 +20,6 @@ import (
 const (
 	actorAnonymous = "anonymous"
 	actorAgent     = "agent" // at the bind exchange
-)
-
-// Strangers decide how often they fail. So what they do is written down only up to a budget, with
-// which a flood takes weeks to push out what people did; beyond it is counted.
-const (
-	strangerBurst = 30
-	strangerEvery = 2 * time.Minute
 )
 
 // maxUnwritten bounds the results that wait for the store to take writes again.
@@ -50,17 +44,14 @@ func noteID(c echo.Context, name, id string) {
 // handler does it and whenever the process is killed: what has no result is closed as interrupted
 // at the next start. A request whose beginning cannot be written is refused.
 type auditor struct {
-	db *store.DB
+	db     *store.DB
+	budget *auditBudget
 
 	mu        sync.Mutex
 	unwritten []store.AuditEntry // results that could not be written yet
-	strangers *rate.Limiter
-	repeats   map[string]int // what strangers did beyond it, by action and code
 }
 
-func newAuditor(db *store.DB) *auditor {
-	return &auditor{db: db, strangers: rate.NewLimiter(rate.Every(strangerEvery), strangerBurst), repeats: make(map[string]int)}
-}
+func newAuditor(db *store.DB) *auditor { return &auditor{db: db, budget: newAuditBudget()} }
 
 func entryOf(c echo.Context) store.AuditEntry {
 	e := store.AuditEntry{
@@ -84,19 +75,25 @@ func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 		a := translate(err)
 		e.Status, e.Code = a.status, a.code
 	}
+	e.ActorID = loginOf(c).ID
 	if e.Actor = loginOf(c).Username; e.Actor == "" { // a login has made one
 		e.Actor = actorAnonymous
 		if strings.HasPrefix(c.Path(), "/api/client/") {
 			e.Actor = actorAgent
 		}
 	}
-	e.IDs, _ = c.Get(auditIDsKey).(map[string]string)
+	ids, _ := c.Get(auditIDsKey).(map[string]string)
+	e.IDs = maps.Clone(ids) // the request may note more
 	return e
 }
 
 // audited is around the handlers of requests of somebody who is logged in.
 func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if err := s.audit.budget.takeWrite(loginOf(c), time.Now()); err != nil {
+			s.noteRefused(c, err)
+			return err
+		}
 		e := entryOf(c)
 		begun := ended(c, e, nil)
 		begun.Status = 0
@@ -126,37 +123,51 @@ func (s *Server) auditedStranger(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) noteRefused(c echo.Context, err error) { s.noteOutcome(c, entryOf(c), err) }
 
 func (s *Server) noteOutcome(c echo.Context, e store.AuditEntry, err error) {
-	e = ended(c, e, err)
-	if !s.audit.admit(&e) {
-		return
+	if e = ended(c, e, err); s.audit.budget.admitAttempt(&e) {
+		s.note(e)
 	}
+}
+
+// noteKeyRead writes down that the text of a version of the node's config, which holds private keys,
+// is shown, with what it is compared with (0: nothing). It is shown also when that cannot be written
+// yet: it changes nothing, and a full disk must not hide what is to be mended.
+func (s *Server) noteKeyRead(c echo.Context, nodeID string, version, against int) {
+	e := entryOf(c)
+	noteID(c, "version", strconv.Itoa(version))
+	if against != 0 {
+		noteID(c, "against", strconv.Itoa(against))
+	}
+	e = ended(c, e, nil)
+	text := fmt.Sprint(e.ActorID, " ", nodeID, " ", version, " ", against)
+	if _, ok := s.audit.budget.sameKeys.take(text, time.Now()); ok && s.audit.budget.admitKeyRead(&e) {
+		s.note(e)
+	}
+}
+
+func (s *Server) note(e store.AuditEntry) {
 	if err := s.audit.close(e); err != nil {
-		s.log.Error("an attempt could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
+		s.log.Error("an entry could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
 	}
 }
 
-// admit reports whether the entry is to be written, and counts it otherwise. What succeeded is no
-// flood: it took a secret.
-func (a *auditor) admit(e *store.AuditEntry) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	kind := e.Action + " " + e.Code
-	if e.Code != "" && !a.strangers.Allow() {
-		a.repeats[kind]++
-		return false
-	}
-	e.Repeats = a.repeats[kind]
-	delete(a.repeats, kind)
-	return true
-}
-
-// close writes the entry, and before it those that could not be written so far. After an error it
-// keeps them for the next time.
+// close writes the entry, and before it what could not be written so far or was only counted.
 func (a *auditor) close(e store.AuditEntry) error {
+	return a.write(append(a.budget.takeCounted(false), e))
+}
+
+// flush writes all that is not written yet, before the end.
+func (a *auditor) flush() error { return a.write(a.budget.takeCounted(true)) }
+
+// write writes the entries, and before them those that could not be written so far. After an error
+// it keeps them for the next time.
+func (a *auditor) write(entries []store.AuditEntry) error {
 	a.mu.Lock()
-	batch := append(a.unwritten, e)
+	batch := append(a.unwritten, entries...)
 	a.unwritten = nil
 	a.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
 	err := a.db.Update(func(tx *store.Tx) error {
 		for _, e := range batch {
 			if err := tx.CloseAudit(e); err != nil {
@@ -193,7 +204,8 @@ func remoteHost(r *http.Request) string {
 	return host
 }
 
-// listAudit is the audit log, newest first; of one actor or about one node when they are named.
+// listAudit is the audit log, newest first; of one actor (its name, or the id of its
+// session or API token) or about one node when they are named.
 func (s *Server) listAudit(c echo.Context) error {
 	limit, before, err := readCountedPage(c)
 	if err != nil {
@@ -203,7 +215,7 @@ func (s *Server) listAudit(c echo.Context) error {
 	var entries []store.AuditEntry
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		entries, err = tx.Audit(before, limit+1, func(e store.AuditEntry) bool {
-			return (actor == "" || e.Actor == actor) && (node == "" || e.IDs["node_id"] == node) &&
+			return (actor == "" || e.Actor == actor || e.ActorID == actor) && (node == "" || e.IDs["node_id"] == node) &&
 				(config == "" || e.IDs["config_id"] == config)
 		})
 		return err
@@ -218,8 +230,8 @@ func (s *Server) listAudit(c echo.Context) error {
 // holds no transaction.
 const exportedAtATime = 500
 
-// exportAudit is the whole audit log as a download, oldest first, for `wfm audit verify` and for
-// keeping.
+// exportAudit is the whole audit log as a download, oldest first and with a closing line, for
+// `wfm audit verify` and for keeping.
 func (s *Server) exportAudit(c echo.Context) error {
 	var newest []store.AuditEntry
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
@@ -229,11 +241,12 @@ func (s *Server) exportAudit(c echo.Context) error {
 		return err
 	}
 	w := s.startDownload(c, "application/x-ndjson", "wfm-audit-"+time.Now().UTC().Format("20060102-150405")+".jsonl", -1)
-	if len(newest) == 0 {
-		return nil
+	var end store.AuditEnd
+	var last, until uint64
+	if len(newest) > 0 {
+		until = newest[0].Seq
 	}
-	var last uint64
-	for last < newest[0].Seq {
+	for last < until {
 		var lines [][]byte
 		if err := s.opts.Store.View(func(tx *store.Tx) error {
 			lines, last = tx.AuditLines(last, exportedAtATime)
@@ -242,10 +255,14 @@ func (s *Server) exportAudit(c echo.Context) error {
 			return err
 		}
 		for _, line := range lines {
+			if err := end.Add(line); err != nil {
+				return err
+			}
 			if _, err := w.Write(append(line, '\n')); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	_, err := w.Write(append(end.Line(), '\n'))
+	return err
 }

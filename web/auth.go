@@ -36,16 +36,19 @@ func loginOf(c echo.Context) login {
 	return l
 }
 
-// withLogin lets only requests pass whose login may do what the access asks for.
-func (s *Server) withLogin(need access, next echo.HandlerFunc) echo.HandlerFunc {
+// withLogin lets only requests pass whose login may do what the route asks for.
+func (s *Server) withLogin(r route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		l, fromCookie, err := s.authenticate(c.Request())
 		if err != nil {
+			if r.audited() && (errors.Is(err, errInvalidToken) || errors.Is(err, errTokenExpired)) {
+				s.noteRefused(c, err) // somebody had a token, or thinks so
+			}
 			return err
 		}
 		c.Set(sessionKey, l)
 		s.noteTokenUse(l)
-		if err := s.permits(c.Request(), l, fromCookie, need); err != nil {
+		if err := s.permits(c.Request(), l, fromCookie, r.access); err != nil {
 			s.noteRefused(c, err)
 			return err
 		}
@@ -317,7 +320,7 @@ func (s *Server) cookie(r *http.Request, token string, age int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // without TLS a Secure cookie would never come back
 		Name: cookieName, Value: token, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: secure(r) || strings.HasPrefix(s.origins.public, "https://"),
+		Secure: secure(r) || s.origins.namesHTTPS(r),
 	}
 }
 

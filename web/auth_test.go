@@ -72,6 +72,7 @@ func TestTheAdminSetsUpLogsInChangesThePasswordAndLogsOut(t *testing.T) {
 	change(second, "third password").fails(401, "ADMIN_PASSWORD_INVALID")
 	change(first, first).fails(409, "PASSWORD_UNCHANGED")
 	change(first, "short").invalid("new_password")
+	change(first, "€€€€€€€€€").invalid("new_password")
 	change(first, strings.Repeat("x", 1025)).invalid("new_password")
 	change(first, second).ok(&s3)
 	for _, old := range []string{s1.AccessToken, s2.AccessToken} {
@@ -211,6 +212,61 @@ func TestALoginSetsACookieThatScriptsCannotRead(t *testing.T) {
 	}
 }
 
+// Each of the origins an appliance is configured for can be logged in at: a Secure cookie would never
+// come back over HTTP.
+func TestTheCookieIsSecureWhereTheOriginOfTheLoginIs(t *testing.T) {
+	const password = "the right password"
+	a := bareAPI(t, func(o *web.Options) {
+		o.PublicOrigin, o.ExtraAllowedOrigins = "https://wfm.example.org", []string{"http://10.0.0.5:8000", "http://both.test", "https://both.test"}
+	})
+	if err := web.SetUpAdmin(a.db, password); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		host, origin string
+		secure       bool
+	}{
+		{"wfm.example.org", "https://wfm.example.org", true},
+		{"wfm.example.org", "", true},
+		{"10.0.0.5:8000", "http://10.0.0.5:8000", false},
+		{"10.0.0.5:8000", "", false},
+		{"both.test", "https://both.test", true},
+		{"both.test", "http://both.test", false},
+		{"both.test", "", false},
+	} {
+		from := func(r *http.Request) {
+			if r.Host = tc.host; tc.origin != "" {
+				r.Header.Set("Origin", tc.origin)
+			}
+		}
+		r := a.call("POST", "/api/v1/auth/login", object{"username": "admin", "password": password}, from).ok(nil)
+		cookie := r.header.Get("Set-Cookie")
+		if strings.Contains(cookie, "Secure") != tc.secure {
+			t.Errorf("%+v: %s", tc, cookie)
+		}
+		if tc.origin != "" {
+			a.call("PUT", "/api/v1/configs/none", "{}", from, header("Cookie", cookie)).fails(404, "CONFIG_NOT_FOUND")
+		}
+	}
+}
+
+func TestAPageOfAnotherSiteLogsNobodyInAlsoWithoutAPublicOrigin(t *testing.T) {
+	const password = "the right password"
+	a := bareAPI(t)
+	if err := web.SetUpAdmin(a.db, password); err != nil {
+		t.Fatal(err)
+	}
+	login := func(origin string) *reply {
+		t.Helper()
+		return a.call("POST", "/api/v1/auth/login", object{"username": "admin", "password": password}, header("Origin", origin))
+	}
+	for _, origin := range []string{"null", "https://evil.example", a.url + ".evil.example", "garbage"} {
+		login(origin).fails(403, "PUBLIC_ORIGIN_REJECTED")
+	}
+	login(a.url).ok(nil)
+	login(strings.Replace(a.url, "http:", "https:", 1)).ok(nil) // a proxy nobody told us of ends TLS
+}
+
 func TestWithAPublicOriginOtherHostsAndSitesAreRejected(t *testing.T) {
 	a := newAPI(t, func(o *web.Options) {
 		o.PublicOrigin, o.ExtraAllowedOrigins = "https://wfm.example.org", []string{"http://10.0.0.5:8000/"}
@@ -257,7 +313,7 @@ func TestParseOriginTakesOriginsOnly(t *testing.T) {
 
 func TestSetUpAdminMakesTheAccountOnce(t *testing.T) {
 	db := openStore(t, 0)
-	for _, bad := range []string{"", "too short", strings.Repeat("x", 1025)} {
+	for _, bad := range []string{"", "too short", "€€€€", strings.Repeat("x", 1025)} {
 		if err := web.SetUpAdmin(db, bad); !errors.Is(err, web.ErrPasswordLength) {
 			t.Errorf("%d bytes: %v", len(bad), err)
 		}

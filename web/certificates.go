@@ -57,6 +57,10 @@ type Certificate struct {
 // renewalTimeout bounds a renewal that somebody waits for, within writeTimeout.
 const renewalTimeout = 80 * time.Second
 
+// httpsPinned is how long browsers keep to HTTPS after a visit, and so how long whoever gives it up
+// has to go on serving it.
+const httpsPinned = 30 * 24 * time.Hour
+
 // renewalError is a renewal that failed, in the words of who refused it: the administrator has to
 // act on them.
 type renewalError struct {
@@ -207,6 +211,7 @@ func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if secure(r) || !s.redirects() {
+			s.pinHTTPS(c)
 			return next(c)
 		}
 		if !readOnly(r) {
@@ -218,4 +223,17 @@ func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return c.Redirect(http.StatusPermanentRedirect, origin+r.URL.RequestURI())
 	}
+}
+
+// pinHTTPS has browsers use nothing but HTTPS with this host for a while, so that nobody on the way
+// gets to answer a first request without it. Only where they trust the certificate by themselves:
+// otherwise they could not be told to go on if it changes. And only on the standard port: it would
+// lead http://host:8000 to https on that same port, where nothing answers it.
+func (s *Server) pinHTTPS(c echo.Context) {
+	r := c.Request()
+	host := requestHost(r.Host)
+	if r.TLS == nil || s.opts.Certificates == nil || host != r.Host || s.opts.Certificates.Fingerprint(host) != "" {
+		return
+	}
+	c.Response().Header().Set("Strict-Transport-Security", "max-age="+strconv.Itoa(int(httpsPinned.Seconds())))
 }

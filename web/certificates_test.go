@@ -26,6 +26,7 @@ type certificates struct {
 	err     error // of everything
 	covered []string
 	newCA   bool
+	trusted bool // by machines, without our doing
 	status  web.CertificateStatus
 }
 
@@ -44,7 +45,12 @@ func (c *certificates) Cover(host string) error {
 	return c.err
 }
 
-func (c *certificates) Fingerprint(host string) string { return "fingerprint-for-" + host }
+func (c *certificates) Fingerprint(host string) string {
+	if c.trusted {
+		return ""
+	}
+	return "fingerprint-for-" + host
+}
 
 func (c *certificates) Renew(_ context.Context, newCA bool) error {
 	c.newCA = newCA
@@ -260,5 +266,37 @@ func TestHTTPLeadsToHTTPS(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != 200 {
 		t.Errorf("over TLS: %d", resp.StatusCode)
+	}
+}
+
+func TestBrowsersKeepToHTTPSWhereTheyTrustTheCertificateOnTheStandardPort(t *testing.T) {
+	for _, tc := range []struct {
+		trusted bool
+		host    string
+		want    string
+	}{
+		{true, "wfm.example.org", "max-age=2592000"},
+		{true, "wfm.example.org:8443", ""},
+		{false, "wfm.example.org", ""},
+	} {
+		db := openStore(t, 0)
+		s := httptest.NewTLSServer(web.New(web.Options{
+			Store: db, Presence: presence, HTTPSPort: 443, Certificates: &certificates{trusted: tc.trusted},
+		}).Handler())
+		s.Client().Transport.(*http.Transport).TLSClientConfig.MinVersion = tls.VersionTLS12
+		req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/login", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = tc.host
+		resp, err := s.Client().Transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if got := resp.Header.Get("Strict-Transport-Security"); got != tc.want {
+			t.Errorf("%+v: %q", tc, got)
+		}
+		s.Close()
 	}
 }

@@ -84,7 +84,7 @@ func (s *Server) confVersion(c echo.Context) error {
 // readConfVersion reads the version of the node the path names; against is 0 for the one before it.
 func (s *Server) readConfVersion(c echo.Context, version, against int) (v confTextView, err error) {
 	var former string
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
 		this, err := tx.ConfVersion(f.node.ID, version)
 		if err != nil {
 			return err
@@ -103,8 +103,12 @@ func (s *Server) readConfVersion(c echo.Context, version, against int) (v confTe
 		v.Against = other.Version
 		former, err = tx.ConfText(f.node.ID, other.SHA256)
 		return err
-	}); err != nil {
+	})
+	if err != nil {
 		return v, err
+	}
+	if !v.ContentHidden {
+		s.noteKeyRead(c, f.node.ID, version, v.Against)
 	}
 	if v.Against != 0 {
 		v.Diff, err = diff(fmt.Sprint("version ", v.Against), former, fmt.Sprint("version ", version), v.Content)

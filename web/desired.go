@@ -81,6 +81,9 @@ func (s *Server) appliedConf(c echo.Context) error {
 	v := appliedConfView{Exists: f.conf.Desired.Version != 0, Content: text, syncRefs: f.syncRefs(), Status: f.sync()}
 	if v.Exists {
 		v.Source, v.ContentHidden = "desired", !mayWrite(loginOf(c))
+		if !v.ContentHidden {
+			s.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
+		}
 	}
 	return respond(c, v)
 }

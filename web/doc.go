@@ -19,7 +19,8 @@
 //   - translate, in errors.go, is the only place where an error becomes a status, a code and a
 //     sentence. What it does not know is answered INTERNAL_ERROR and logged once; its text never
 //     leaves the appliance.
-//   - Who changes something is in the audit log before it is done, whichever handler does it.
+//   - Who changes something is in the audit log before it is done, whichever handler does it, and
+//     nobody can push that out by doing much more: see auditBudget.
 //   - An API token never reaches what it was not made for: see permits.
 //   - The description of the API is what the code does: every answer of every test is held to it.
 //   - Passwords, tokens, request bodies and query strings are never logged.

@@ -158,6 +158,7 @@ var answers = []struct {
 	{errUnknownPath, answer{404, "NOT_FOUND", "There is nothing at this path; look for a misspelling.", nil}},
 	{errUnknownMethod, answer{405, "METHOD_NOT_ALLOWED", "This path does not take this method; the Allow header names those it takes.", nil}},
 	{errBusy, answer{429, "RATE_LIMITED", "Too many people log in at this moment; try again in a few seconds.", nil}},
+	{errTestsRunning, answer{429, "RATE_LIMITED", "Other tests of MQTT settings are under way; try again when they have ended.", nil}},
 	{errBackupRunning, answer{429, "RATE_LIMITED", "A backup is being downloaded already; wait for its end.", nil}},
 	{context.Canceled, answer{503, "REQUEST_CANCELLED", "The request was given up before it was done.", nil}},
 	{context.DeadlineExceeded, answer{503, "REQUEST_CANCELLED", "The request took too long; try again.", nil}},

@@ -1,6 +1,9 @@
 package web
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // RecordAsks has fn told what the handlers ask of bodies; see onAsk.
 func RecordAsks(fn func(route, name, what string)) { onAsk = fn }
@@ -84,3 +87,10 @@ func UndescribedCodes(s *Server) (codes []string) {
 
 // Description is the API's description.
 func Description(s *Server) ([]byte, error) { return s.document() }
+
+// SpendWrites takes n from the budget of changes of the login with the id.
+func SpendWrites(s *Server, id string, n int) {
+	for range n {
+		s.audit.budget.writes.take(id, time.Now())
+	}
+}

@@ -128,20 +128,55 @@ func (o origins) allowsOrigin(origin string, r *http.Request) bool {
 	return o.allowed[canonical] || canonical == scheme(r)+"://"+plainHost(scheme(r), r.Host)
 }
 
+// namesHTTPS reports whether the client of a request that came to us without TLS knows us by an https
+// address all the same, as behind a proxy that nobody told us to trust: what it says in Origin, or
+// else where only such an origin has the host.
+func (o origins) namesHTTPS(r *http.Request) bool {
+	if origin, err := ParseOrigin(r.Header.Get("Origin")); err == nil {
+		return strings.HasPrefix(origin, "https://")
+	}
+	return o.allowed["https://"+plainHost("https", r.Host)] && !o.allowed["http://"+plainHost("http", r.Host)]
+}
+
+// ofOtherHost reports whether a page of another host makes the request.
+func ofOtherHost(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || plainHost(u.Scheme, u.Host) != plainHost(u.Scheme, r.Host)
+}
+
 // guarded refuses, once a public origin is configured, requests for another host (a name an
-// attacker has pointed at the appliance) and requests from other sites' pages.
+// attacker has pointed at the appliance) and requests from other sites' pages. Without one it refuses
+// other sites' pages the writes that need no login: nobody is to be logged in by a page of theirs.
 func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if s.opts.PublicOrigin == "" {
+		err := s.guards(c.Request())
+		switch {
+		case err == nil:
 			return next(c)
+		case !readOnly(c.Request()):
+			s.noteRefused(c, err)
 		}
-		r := c.Request()
-		if !s.origins.allowsHost(r.Host) {
-			return errHostRejected
-		}
-		if origin := r.Header.Get("Origin"); origin != "" && !s.origins.allowsOrigin(origin, r) {
+		return err
+	}
+}
+
+// guards returns why the request is refused, whoever made it. Errors: errHostRejected,
+// errOriginRejected.
+func (s *Server) guards(r *http.Request) error {
+	origin := r.Header.Get("Origin")
+	switch {
+	case s.opts.PublicOrigin == "":
+		if !readOnly(r) && r.Header.Get("Authorization") == "" && ofOtherHost(r) {
 			return errOriginRejected
 		}
-		return next(c)
+	case !s.origins.allowsHost(r.Host):
+		return errHostRejected
+	case origin != "" && !s.origins.allowsOrigin(origin, r):
+		return errOriginRejected
 	}
+	return nil
 }

@@ -26,6 +26,7 @@ type api struct {
 	t        *testing.T
 	db       *store.DB
 	url      string
+	server   *web.Server
 	token    string // of a session of the admin
 	commands *commands
 	broker   *broker
@@ -59,7 +60,8 @@ func apiOver(t *testing.T, db *store.DB, adjust ...func(*web.Options)) *api {
 	for _, f := range adjust {
 		f(&o)
 	}
-	server := httptest.NewServer(web.New(o).Handler())
+	a.server = web.New(o)
+	server := httptest.NewServer(a.server.Handler())
 	t.Cleanup(server.Close)
 	a.url = server.URL
 	return a

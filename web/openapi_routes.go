@@ -83,7 +83,7 @@ var descriptions = map[string]description{
 		summary: "Who did what, newest first. Each entry's hash covers it and the hash before.",
 		query:   "actor node_id config_id", data: []store.AuditEntry{}, paged: true,
 	},
-	"GET /api/v1/audit/export": {summary: "The whole audit log, oldest first, an entry a line; wfm audit verify checks it.", bare: "application/x-ndjson"},
+	"GET /api/v1/audit/export": {summary: "The whole audit log, oldest first, an entry a line, and a closing line with their number and the last hash; wfm audit verify checks it.", bare: "application/x-ndjson"},
 
 	"GET /api/v1/configs":                              {summary: "The configs, by name.", data: []configView{}, paged: true},
 	"POST /api/v1/configs":                             {summary: "Makes a config.", body: "name!, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},

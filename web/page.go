@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -23,12 +24,14 @@ const maxPageQuery = 200
 // queryTooLong is what a page says of a longer one.
 var queryTooLong = fmt.Sprintf("What is searched for is longer than %d bytes; it was left out. Shorten it.", maxPageQuery)
 
+const pathStatic = "/static/:name"
+
 // pages are the routes of the admin page. They only read: whatever a page changes, it changes by
 // the calls of table.
 func (s *Server) pages() []route {
 	const get = http.MethodGet
 	return []route{
-		{get, "/static/:name", accessGuarded, s.static},
+		{get, pathStatic, accessGuarded, s.static},
 		{http.MethodPost, pathQR, accessSession, s.qr},
 		{http.MethodPost, pathDiff, accessSession, s.confDiff},
 		{http.MethodPost, pathForm, accessGuarded, s.scriptNeeded},
@@ -160,18 +163,42 @@ func (s *Server) loginPage(c echo.Context) (show, error) {
 	if _, err := s.admin(); errors.Is(err, store.ErrNoAdmin) {
 		return show{goTo: "/setup"}, nil
 	}
-	return show{template: "login", Page: ui.Page{Title: "Log in", Body: map[string]any{"Next": ownPath(c.QueryParam("next"))}}}, nil
+	return show{template: "login", Page: ui.Page{Title: "Log in", Body: map[string]any{"Next": s.ownPath(c.QueryParam("next"))}}}, nil
 }
 
-// ownPath is path if it leads to a page of ours, else the overview. A link must not be able to send
-// who logs in to another host; browsers take a backslash for a slash, and drop controls.
-func ownPath(path string) string {
+// ownPath is path if it leads to a page, else the overview. A link must neither send who logs in to
+// another host (browsers take a backslash for a slash, and drop controls), nor have the browser ask
+// for what is no page: that request would be of our own site, and bring the cookie that SameSite
+// keeps from the link itself.
+func (s *Server) ownPath(path string) string {
+	const home = "/"
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsFunc(path, func(r rune) bool {
 		return r <= ' ' || r == '\\' || r == '{'
 	}) {
-		return "/"
+		return home
 	}
-	return path
+	u, err := url.Parse(path)
+	if err != nil || u.RawPath != "" { // an encoded slash
+		return home
+	}
+	for _, r := range s.pages() {
+		if r.method == http.MethodGet && r.path != pathStatic && matches(r.path, u.Path) {
+			return path
+		}
+	}
+	return home
+}
+
+// matches reports whether path is one of the route's. Dots are no parameter: browsers resolve them.
+func matches(route, path string) bool {
+	parts := strings.Split(path, "/")
+	want := strings.Split(route, "/")
+	return slices.EqualFunc(want, parts, func(want, part string) bool {
+		if strings.HasPrefix(want, ":") {
+			return part != "" && part != "." && part != ".."
+		}
+		return part == want
+	})
 }
 
 // pageQuery is a value of the address; empty when it is too long, which leftOut tells.

@@ -54,11 +54,15 @@ func TestPagesLeadToSetUpAndLogin(t *testing.T) {
 	}
 }
 
-func TestLoginLeadsToNoOtherHost(t *testing.T) {
+func TestLoginLeadsToPagesOfOursOnly(t *testing.T) {
 	a := newAPI(t)
 	for next, want := range map[string]string{
 		"/configs/x?q=1": "/configs/x?q=1", "": "/", "https://evil.example": "/", "//evil.example": "/",
 		`/\evil.example`: "/", "/\t/evil.example": "/", "javascript:alert(1)": "/", "/{access_token}": "/",
+		// A link to the login must not have the browser send the strict cookie to what is no page.
+		"/api/v1/system/backup": "/", "/metrics": "/", "/ui/qr": "/", "/static/wfm.js": "/", "/healthz": "/",
+		"/configs/../api/v1/system/backup": "/", "/configs/%2e%2e/api/v1/system/backup": "/", "/configs/..": "/", "/api%2fv1": "/",
+		"/audit?actor=admin": "/audit?actor=admin", "/configs/x/nodes/y/conf?version=3": "/configs/x/nodes/y/conf?version=3",
 	} {
 		a.browse("/login?next=" + url.QueryEscape(next)).shows(`data-then="` + want + `"`)
 	}

@@ -91,6 +91,9 @@ func (s *Server) confPage(c echo.Context) (show, error) {
 	if err != nil {
 		return show{}, err
 	}
+	if v.Text != "" {
+		s.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
+	}
 	if version > 0 {
 		shown, err := s.readConfVersion(c, version, 0)
 		if err != nil {

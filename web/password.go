@@ -7,22 +7,32 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 
+	"wfm/protocol"
 	"wfm/store"
 )
+
+// actionSetUp is what the audit log says of a set-up without a request.
+const actionSetUp = "set up at the start"
 
 // AdminUser is the name of the one account.
 const AdminUser = "admin"
 
-// Bounds of a password in bytes.
+// Bounds of a password. What makes it hard to guess is characters; what a hash costs is bytes.
 const (
-	minPassword = 10
-	maxPassword = 1024
+	minPassword = 10   // characters
+	maxPassword = 1024 // bytes
 )
+
+func fitsPassword(password string) bool {
+	return utf8.RuneCountInString(password) >= minPassword && len(password) <= maxPassword
+}
 
 // Cost of one hash: what OWASP's password storage cheat sheet asks of argon2id.
 const (
@@ -34,7 +44,7 @@ const (
 )
 
 // ErrPasswordLength is returned by [SetUpAdmin] for a password that is too short or too long.
-var ErrPasswordLength = fmt.Errorf("the admin password must have %d to %d bytes", minPassword, maxPassword)
+var ErrPasswordLength = fmt.Errorf("the admin password must have at least %d characters and at most %d bytes", minPassword, maxPassword)
 
 // errHash is returned for a stored hash this program did not write.
 var errHash = errors.New("the stored password hash has an unknown form")
@@ -42,11 +52,19 @@ var errHash = errors.New("the stored password hash has an unknown form")
 // SetUpAdmin makes the account "admin" without a request, for unattended set-up. Errors:
 // [ErrPasswordLength], [store.ErrAdminExists].
 func SetUpAdmin(db *store.DB, password string) error {
-	if len(password) < minPassword || len(password) > maxPassword {
+	if !fitsPassword(password) {
 		return ErrPasswordLength
 	}
 	hash := hashPassword(password)
-	return db.Update(func(tx *store.Tx) error { return tx.CreateAdmin(AdminUser, hash) })
+	requestID := protocol.NewID("req")
+	return db.Update(func(tx *store.Tx) error {
+		if err := tx.CreateAdmin(AdminUser, hash); err != nil {
+			return err
+		}
+		return tx.CloseAudit(store.AuditEntry{
+			At: tx.Now().UTC(), Actor: AdminUser, Action: actionSetUp, RequestID: requestID, Status: http.StatusOK,
+		})
+	})
 }
 
 // hashPassword returns the PHC string of the password under a new salt.

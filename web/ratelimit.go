@@ -8,39 +8,39 @@ import (
 	"time"
 )
 
-// maxRemembered bounds the addresses a limiter remembers; the one not seen for longest makes room.
+// maxRemembered bounds whom a limiter remembers; the one not seen for longest makes room.
 const maxRemembered = 10_000
 
-// limiter bounds how often an address may try something: a bucket of tokens each. It has its own
+// limiter bounds how often each address, or login, may do something: a bucket of tokens each. It has its own
 // buckets because a token must be given back exactly (an attempt that succeeded does not count,
 // yet concurrent attempts must not pass before the first of them has failed).
-type limiter struct {
+type limiter[K comparable] struct {
 	perSecond float64
 	burst     float64
 
 	mu      sync.Mutex
-	buckets map[netip.Addr]*list.Element // of *bucket
-	recent  *list.List                   // front: seen last
+	buckets map[K]*list.Element // of *bucket[K]
+	recent  *list.List          // front: seen last
 }
 
-type bucket struct {
-	addr   netip.Addr
+type bucket[K comparable] struct {
+	key    K
 	tokens float64
 	at     time.Time
 }
 
-func newLimiter(perMinute, burst float64) *limiter {
-	return &limiter{
+func newLimiter[K comparable](perMinute, burst float64) *limiter[K] {
+	return &limiter[K]{
 		perSecond: perMinute / 60, burst: burst,
-		buckets: make(map[netip.Addr]*list.Element), recent: list.New(),
+		buckets: make(map[K]*list.Element), recent: list.New(),
 	}
 }
 
-// take spends a token of the address, or says how long to wait for one.
-func (l *limiter) take(addr netip.Addr, now time.Time) (wait time.Duration, ok bool) {
+// take spends a token of the key's bucket, or says how long to wait for one.
+func (l *limiter[K]) take(key K, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.bucketLocked(addr, now)
+	b := l.bucketLocked(key, now)
 	if passed := now.Sub(b.at).Seconds(); passed > 0 {
 		b.tokens = min(l.burst, b.tokens+passed*l.perSecond)
 		b.at = now
@@ -53,26 +53,26 @@ func (l *limiter) take(addr netip.Addr, now time.Time) (wait time.Duration, ok b
 }
 
 // giveBack returns the token of an attempt that does not count.
-func (l *limiter) giveBack(addr netip.Addr) {
+func (l *limiter[K]) giveBack(key K) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, ok := l.buckets[addr]; ok {
-		b := e.Value.(*bucket)
+	if e, ok := l.buckets[key]; ok {
+		b := e.Value.(*bucket[K])
 		b.tokens = min(l.burst, b.tokens+1)
 	}
 }
 
-func (l *limiter) bucketLocked(addr netip.Addr, now time.Time) *bucket {
-	if e, ok := l.buckets[addr]; ok {
+func (l *limiter[K]) bucketLocked(key K, now time.Time) *bucket[K] {
+	if e, ok := l.buckets[key]; ok {
 		l.recent.MoveToFront(e)
-		return e.Value.(*bucket)
+		return e.Value.(*bucket[K])
 	}
 	if l.recent.Len() >= maxRemembered {
 		oldest := l.recent.Back()
-		delete(l.buckets, l.recent.Remove(oldest).(*bucket).addr)
+		delete(l.buckets, l.recent.Remove(oldest).(*bucket[K]).key)
 	}
-	b := &bucket{addr: addr, tokens: l.burst, at: now}
-	l.buckets[addr] = l.recent.PushFront(b)
+	b := &bucket[K]{key: key, tokens: l.burst, at: now}
+	l.buckets[key] = l.recent.PushFront(b)
 	return b
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 func TestALimiterLetsABurstThroughAndThenThePace(t *testing.T) {
-	l := newLimiter(10, 5) // one in six seconds
+	l := newLimiter[netip.Addr](10, 5) // one in six seconds
 	now, addr := time.Now(), netip.MustParseAddr("192.0.2.1")
 	for i := range 5 {
 		if _, ok := l.take(addr, now); !ok {
@@ -42,7 +42,7 @@ func TestALimiterLetsABurstThroughAndThenThePace(t *testing.T) {
 }
 
 func TestALimiterForgetsTheOldestAddressFirst(t *testing.T) {
-	l, now := newLimiter(10, 1), time.Now()
+	l, now := newLimiter[netip.Addr](10, 1), time.Now()
 	nth := func(i int) netip.Addr {
 		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(i))))
 	}

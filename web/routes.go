@@ -154,7 +154,7 @@ func (s *Server) serving(table []route) http.Handler {
 			h = s.auditedStranger(h)
 		}
 		if loggedIn {
-			h = s.withLogin(r.access, h)
+			h = s.withLogin(r, h)
 		}
 		if r.access != accessOpen {
 			h = s.guarded(s.secured(h))

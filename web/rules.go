@@ -81,8 +81,8 @@ func interfaceName(v string) (clean, problem string) {
 
 // password bounds a new password. It says nothing about its value.
 func password(v string) (clean, problem string) {
-	if len(v) < minPassword || len(v) > maxPassword {
-		return "", fmt.Sprintf("must have %d to %d bytes", minPassword, maxPassword)
+	if !fitsPassword(v) {
+		return "", fmt.Sprintf("must have at least %d characters and at most %d bytes", minPassword, maxPassword)
 	}
 	return v, ""
 }

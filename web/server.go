@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/connlimit"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
@@ -148,12 +149,13 @@ type Server struct {
 	log     *slog.Logger
 	origins origins
 	hasher  *hasher
-	logins  *limiter // failed attempts to prove to be the admin
-	binds   *limiter // bind requests
+	logins  *limiter[netip.Addr] // failed attempts to prove to be the admin
+	binds   *limiter[netip.Addr] // bind requests
 	hub     *hub
 	audit   *auditor
 	uses    tokenUses
 	backups chan struct{} // has room for one
+	tests   chan struct{} // has room for maxTests
 	counts  requestCounts
 	recent  activity
 	sampler sync.Once
@@ -185,10 +187,11 @@ func New(o Options) *Server {
 		log:     o.Logger,
 		origins: newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins),
 		hasher:  newHasher(),
-		logins:  newLimiter(10, 5),
-		binds:   newLimiter(20, 10),
+		logins:  newLimiter[netip.Addr](10, 5),
+		binds:   newLimiter[netip.Addr](20, 10),
 		audit:   newAuditor(o.Store),
 		backups: make(chan struct{}, 1),
+		tests:   make(chan struct{}, maxTests),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
@@ -200,6 +203,7 @@ func New(o Options) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         connlimit.State,
 		ErrorLog:          log.New(connectionLog{slog.New(floodlog.New(o.Logger.Handler()))}, "", 0),
 	}
 	s.callbacks = s.newCallbacks()
@@ -247,6 +251,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		if err := server.Shutdown(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("shut down HTTP: %w", err), server.Close())
 		}
+	}
+	if err := s.audit.flush(); err != nil {
+		s.log.Error("what was only counted is not in the audit log", "err", err)
 	}
 	return errors.Join(errs...)
 }

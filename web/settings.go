@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"net/url"
 	"time"
 
@@ -166,6 +167,13 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	return respond(c, v)
 }
 
+// maxTests bounds the tests at a time: each holds connections to wherever it was told, for as long as
+// nobody answers there.
+const maxTests = 4
+
+// errTestsRunning is returned while so many tests run already.
+var errTestsRunning = errors.New("too many tests of the MQTT settings at once")
+
 type mqttTestView struct {
 	Success   bool   `json:"success"`
 	Message   string `json:"message"`
@@ -198,6 +206,12 @@ func (s *Server) testMQTTSettings(c echo.Context) error {
 	}
 	if tried.TLS == nil {
 		tried.TLS = stored.TLS
+	}
+	select {
+	case s.tests <- struct{}{}:
+		defer func() { <-s.tests }()
+	default:
+		return errTestsRunning
 	}
 	t, err := s.target(s.mqttInForce(tried, requestHost(c.Request().Host)))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"wfm/store"
@@ -136,4 +137,21 @@ func TestTheTestTriesWhatIsInForceOrWhatIsSentAlong(t *testing.T) {
 	}
 	off := newAPI(t, func(o *web.Options) { o.MQTTEnabled = false })
 	off.post("/api/v1/settings/mqtt/test", nil).fails(409, "MQTT_DISABLED")
+}
+
+func TestOnlyAFewTestsOfTheBrokerRunAtATime(t *testing.T) {
+	began, end := make(chan struct{}, 9), make(chan struct{})
+	a := newAPI(t, func(o *web.Options) {
+		o.TestMQTT = func(context.Context, web.MQTTTarget) error { began <- struct{}{}; <-end; return nil }
+	})
+	const room = 4
+	var all sync.WaitGroup
+	for range room {
+		all.Go(func() { a.post("/api/v1/settings/mqtt/test", nil).ok(nil) })
+		<-began
+	}
+	a.call("POST", "/api/v1/settings/mqtt/test", nil).fails(429, "RATE_LIMITED")
+	close(end)
+	all.Wait()
+	a.post("/api/v1/settings/mqtt/test", nil).ok(nil)
 }

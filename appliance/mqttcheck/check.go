@@ -37,7 +37,12 @@ type Target struct {
 func (t Target) String() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
 // Account is whom the check logs in as.
-type Account struct{ ConfigID, NodeID, Password string }
+type Account struct {
+	ConfigID, NodeID, Password string
+	// Asked reports whether the broker that is meant was asked for this account. Without TLS the
+	// password is sent to no other one. nil: that cannot be known, and it is sent to whoever answers.
+	Asked func() bool
+}
 
 // Failure is a check that did not succeed, in words for an operator.
 type Failure struct{ Message string }
@@ -50,6 +55,35 @@ func failure(format string, args ...any) error { return &Failure{fmt.Sprintf(for
 func Run(ctx context.Context, t Target, a Account) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
+	if !t.TLS && a.Asked != nil {
+		if err := knock(ctx, t, a); err != nil {
+			return err
+		}
+	}
+	return open(ctx, t, func(s *session) error {
+		if err := s.logIn(a); err != nil {
+			return err
+		}
+		return s.subscribe(a)
+	})
+}
+
+// knock finds out whether the broker that is meant answers at the target, with a password that
+// opens nothing anywhere. With TLS, its certificate tells.
+func knock(ctx context.Context, t Target, a Account) error {
+	return open(ctx, t, func(s *session) error {
+		if _, err := s.connect(a.NodeID, protocol.NewSecret()); err != nil {
+			return err
+		}
+		if !a.Asked() {
+			return s.unknown()
+		}
+		return nil
+	})
+}
+
+// open connects for the talk.
+func open(ctx context.Context, t Target, talk func(*session) error) error {
 	conn, err := dial(ctx, t)
 	if err != nil {
 		return err
@@ -63,11 +97,7 @@ func Run(ctx context.Context, t Target, a Account) error {
 		}
 		conn = secured
 	}
-	s := session{Conn: conn, in: bufio.NewReader(conn), target: t}
-	if err := s.logIn(a); err != nil {
-		return err
-	}
-	return s.subscribe(a)
+	return talk(&session{Conn: conn, in: bufio.NewReader(conn), target: t})
 }
 
 func dial(ctx context.Context, t Target) (net.Conn, error) {
@@ -132,28 +162,45 @@ type session struct {
 	target Target
 }
 
+// unknown is the failure of another broker that answers.
+func (s *session) unknown() error {
+	return failure("An MQTT broker answers at %s, but it does not know this appliance's nodes. Use the address of this appliance's own broker.", s.target)
+}
+
 func (s *session) logIn(a Account) error {
+	reason, err := s.connect(a.NodeID, a.Password)
+	switch {
+	case err != nil:
+		return err
+	case reason == packets.ConnackBadUsernameOrPassword || reason == packets.ConnackNotAuthorized:
+		return s.unknown()
+	case reason >= 0x80:
+		return failure("The broker at %s refuses a login (reason code 0x%02x). Look at its log.", s.target, reason)
+	}
+	return nil
+}
+
+// connect asks for a session of the node, and returns the reason code of the answer.
+func (s *session) connect(nodeID, password string) (reason byte, err error) {
 	p := packets.NewControlPacket(packets.CONNECT)
 	c := p.Content.(*packets.Connect)
-	c.ClientID, c.Username, c.Password = protocol.ClientID(a.NodeID), a.NodeID, []byte(a.Password)
+	c.ClientID, c.Username, c.Password = protocol.ClientID(nodeID), nodeID, []byte(password)
 	c.UsernameFlag, c.PasswordFlag, c.CleanStart, c.KeepAlive = true, true, true, 60
 	answer, err := s.exchange(p)
 	ack, ok := answer.(*packets.Connack)
 	switch {
 	case err == nil && !ok:
-		return failure("%s answers, but not as an MQTT 5 broker. Use the broker's own port.", s.target)
+		err = failure("%s answers, but not as an MQTT 5 broker. Use the broker's own port.", s.target)
 	case timedOut(err):
-		return failure("%s accepts connections and does not answer a login. Look whether it is the broker's port, and whether it wants TLS.", s.target)
+		err = failure("%s accepts connections and does not answer a login. Look whether it is the broker's port, and whether it wants TLS.", s.target)
 	case err != nil && !s.target.TLS:
-		return failure("%s closes the connection at login: it is no MQTT 5 broker, or it wants TLS.", s.target)
+		err = failure("%s closes the connection at login: it is no MQTT 5 broker, or it wants TLS.", s.target)
 	case err != nil:
-		return failure("%s closes the connection at login: it is no MQTT 5 broker. Use the broker's own port.", s.target)
-	case ack.ReasonCode == packets.ConnackBadUsernameOrPassword || ack.ReasonCode == packets.ConnackNotAuthorized:
-		return failure("An MQTT broker answers at %s, but it does not know this appliance's nodes. Use the address of this appliance's own broker.", s.target)
-	case ack.ReasonCode >= 0x80:
-		return failure("The broker at %s refuses a login (reason code 0x%02x). Look at its log.", s.target, ack.ReasonCode)
+		err = failure("%s closes the connection at login: it is no MQTT 5 broker. Use the broker's own port.", s.target)
+	default:
+		reason = ack.ReasonCode
 	}
-	return nil
+	return reason, err
 }
 
 // subscribe asks for a topic of the node, and for the same of another one.

@@ -189,7 +189,7 @@ func TestEveryFailureSaysWhatToDo(t *testing.T) {
 		"another host":           {with(withTLS(t, plain, elsewhere), elsewhere.pem), account, "mqtt.example.org"},
 		"expired":                {with(withTLS(t, plain, expired), expired.pem), account, "not valid at this time"},
 		"another broker":         {target(plain), mqttcheck.Account{ConfigID: "c", NodeID: "n", Password: "p"}, "does not know this appliance's nodes"},
-		"everything is allowed":  {target(openBroker(t)), account, "read the commands of another"},
+		"everything is allowed":  {target(openBroker(t, new([]string))), account, "read the commands of another"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			patience := mqttcheck.Timeout
@@ -207,21 +207,48 @@ func TestEveryFailureSaysWhatToDo(t *testing.T) {
 	}
 }
 
-type allowAll struct{ *mqtt.HookBase }
+func TestThePasswordGoesInTheClearToNoBrokerButTheOneThatIsMeant(t *testing.T) {
+	var seen []string
+	addr := openBroker(t, &seen)
+	a := account
+	a.Asked = func() bool { return false }
+	if err := mqttcheck.Run(t.Context(), target(addr), a); err == nil || !strings.Contains(err.Error(), "does not know this appliance's nodes") {
+		t.Errorf("another broker: %v", err)
+	}
+	if len(seen) != 1 || seen[0] == account.Password {
+		t.Errorf("another broker was sent %d passwords, perhaps the right one", len(seen))
+	}
+	asked := false
+	a.Asked = func() bool { asked = true; return true }
+	if err := mqttcheck.Run(t.Context(), target(startBroker(t)), a); err != nil || !asked {
+		t.Errorf("the broker that is meant: %v", err)
+	}
+}
 
-func (allowAll) ID() string                                              { return "open" }
-func (allowAll) Provides(b byte) bool                                    { return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck }
-func (allowAll) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
-func (allowAll) OnACLCheck(*mqtt.Client, string, bool) bool              { return true }
-func (allowAll) Init(any) error                                          { return nil }
-func (allowAll) Stop() error                                             { return nil }
-func (allowAll) SetOpts(*slog.Logger, *mqtt.HookOptions)                 {}
+// allowAll allows everything, and keeps the passwords.
+type allowAll struct {
+	*mqtt.HookBase
+	seen *[]string
+}
+
+func (allowAll) ID() string           { return "open" }
+func (allowAll) Provides(b byte) bool { return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck }
+
+func (a allowAll) OnConnectAuthenticate(_ *mqtt.Client, p packets.Packet) bool {
+	*a.seen = append(*a.seen, string(p.Connect.Password))
+	return true
+}
+
+func (allowAll) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
+func (allowAll) Init(any) error                             { return nil }
+func (allowAll) Stop() error                                { return nil }
+func (allowAll) SetOpts(*slog.Logger, *mqtt.HookOptions)    {}
 
 // openBroker is a broker that allows everybody everything.
-func openBroker(t *testing.T) net.Addr {
+func openBroker(t *testing.T, seen *[]string) net.Addr {
 	t.Helper()
 	s := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := s.AddHook(allowAll{}, nil); err != nil {
+	if err := s.AddHook(allowAll{seen: seen}, nil); err != nil {
 		t.Fatal(err)
 	}
 	l := listen(t)

@@ -9,5 +9,6 @@
 //
 // Invariants:
 //   - The whole of it ends within [Timeout]; what the other side sends is bounded.
+//   - Where it can be known which broker is meant, the account's password goes to no other in the clear.
 //   - It sends nothing but CONNECT, SUBSCRIBE and DISCONNECT.
 package mqttcheck

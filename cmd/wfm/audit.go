@@ -10,7 +10,7 @@ import (
 )
 
 func auditUsage(w io.Writer) {
-	fmt.Fprint(w, `Check an exported audit log: that no line was changed, left out or put in.
+	fmt.Fprint(w, `Check an exported audit log: that it is whole, and no line was changed, left out or put in.
 
 Usage:
   wfm audit verify [FILE]    FILE is what GET /api/v1/audit/export answers; default: standard input
@@ -43,6 +43,12 @@ func audit(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	p, err := store.VerifyAudit(stdin)
 	switch {
+	case errors.Is(err, store.ErrAuditCutOff) && p.Entries == 0:
+		fmt.Fprintln(stderr, "wfm audit verify: nothing came in. Was the export refused? Look at what GET /api/v1/audit/export answers.")
+		return exitFailure
+	case errors.Is(err, store.ErrAuditCutOff):
+		fmt.Fprintf(stderr, "wfm audit verify: %v. Export it again. What came, %d to %d, was not changed.\n", err, p.First, p.Last)
+		return exitFailure
 	case errors.Is(err, store.ErrAuditBroken):
 		fmt.Fprintln(stderr, "wfm audit verify:", err)
 		return exitFailure

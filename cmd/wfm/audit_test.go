@@ -65,8 +65,13 @@ func TestAuditVerifyTellsAnIntactExportFromAForgedOne(t *testing.T) {
 		code = run(t.Context(), append([]string{"audit", "verify"}, args...), strings.NewReader(text), &stdout, &stderr)
 		return code, stdout.String() + stderr.String()
 	}
-	if code, out := verify(text); code != exitOK || !strings.Contains(out, "intact: 2 entries, 1 to 2") {
+	if code, out := verify(text); code != exitOK || !strings.Contains(out, "intact: 3 entries, 1 to 3") {
 		t.Errorf("%d %s", code, out)
+	}
+	for short, says := range map[string]string{"": "nothing came in", text[:strings.LastIndex(text, `{"end"`)]: "not whole"} {
+		if code, out := verify(short); code != exitFailure || !strings.Contains(out, says) {
+			t.Errorf("%q: %d %s", short, code, out)
+		}
 	}
 	file := filepath.Join(t.TempDir(), "log.jsonl")
 	if err := os.WriteFile(file, []byte(strings.Replace(text, `"admin"`, `"nobody"`, 1)), 0o600); err != nil {

@@ -2,6 +2,8 @@ package connlimit
 
 import (
 	"net"
+	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -14,16 +16,26 @@ const strayTimeout = time.Second
 // Listener is a listener with limits. The writes of its connections are bounded as by [BoundWrites].
 type Listener struct {
 	net.Listener
+	// Exempt, if set before the first Accept, are addresses without a limit of their own, as that of a
+	// proxy that speaks for many.
+	Exempt            func(net.Addr) bool
 	total, perAddress int
 
 	mu        sync.Mutex
 	open      int
-	addresses map[string]int
+	addresses map[string]*address
 }
 
-// New wraps l: at most total connections at a time, and perAddress of one address.
+// address is what one address has open.
+type address struct {
+	open    int
+	waiting []*conn // those that do nothing, which was longest first
+}
+
+// New wraps l: at most total connections at a time, and perAddress of one address. For one more, the
+// one that has waited longest makes room, if any waits; see [State].
 func New(l net.Listener, total, perAddress int) *Listener {
-	return &Listener{Listener: l, total: total, perAddress: perAddress, addresses: make(map[string]int)}
+	return &Listener{Listener: l, total: total, perAddress: perAddress, addresses: make(map[string]*address)}
 }
 
 // Share is the part (one in parts) of the file descriptors this process may have, at most most and
@@ -39,45 +51,118 @@ func Share(parts, most int) int {
 // Accept returns the next connection that is within the limits.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		raw, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		address := Address(c.RemoteAddr())
-		if l.admit(address) {
-			return &conn{Conn: BoundWrites(c, strayTimeout), done: sync.OnceFunc(func() { l.release(address) })}, nil
+		c := &conn{Conn: BoundWrites(raw, strayTimeout), listener: l, address: Address(raw.RemoteAddr())}
+		evicted, ok := l.admit(c)
+		if evicted != nil {
+			_ = evicted.Conn.Close()
 		}
-		_ = c.Close()
+		if ok {
+			return c, nil
+		}
+		_ = raw.Close()
 	}
 }
 
-func (l *Listener) admit(address string) bool {
+// admit counts the connection in. The one that makes room for it is counted out already.
+func (l *Listener) admit(c *conn) (evicted *conn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.total || l.addresses[address] >= l.perAddress {
-		return false
+	var crowded *address
+	switch from := l.addresses[c.address]; {
+	case from != nil && from.open >= l.perAddress && (l.Exempt == nil || !l.Exempt(c.RemoteAddr())):
+		crowded = from
+	case l.open >= l.total:
+		crowded = l.mostWaitingLocked()
+	}
+	if crowded != nil {
+		if len(crowded.waiting) == 0 {
+			return nil, false
+		}
+		evicted = crowded.waiting[0]
+		l.forgetLocked(evicted)
+	}
+	if l.addresses[c.address] == nil {
+		l.addresses[c.address] = &address{}
 	}
 	l.open++
-	l.addresses[address]++
-	return true
+	l.addresses[c.address].open++
+	l.waitLocked(c)
+	return evicted, true
 }
 
-func (l *Listener) release(address string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// mostWaitingLocked is the address of which most connections wait: whoever holds many keeps nobody
+// else out. There is one, since at least one is open.
+func (l *Listener) mostWaitingLocked() (most *address) {
+	for _, a := range l.addresses {
+		if most == nil || len(a.waiting) > len(most.waiting) {
+			most = a
+		}
+	}
+	return most
+}
+
+func (l *Listener) waitLocked(c *conn) {
+	if !c.forgotten {
+		a := l.addresses[c.address]
+		a.waiting = append(a.waiting, c)
+	}
+}
+
+func (l *Listener) workLocked(c *conn) {
+	if !c.forgotten {
+		a := l.addresses[c.address]
+		a.waiting = slices.DeleteFunc(a.waiting, func(other *conn) bool { return other == c })
+	}
+}
+
+func (l *Listener) forgetLocked(c *conn) {
+	if c.forgotten {
+		return
+	}
+	l.workLocked(c)
+	c.forgotten = true
 	l.open--
-	if l.addresses[address]--; l.addresses[address] == 0 {
-		delete(l.addresses, address)
+	a := l.addresses[c.address]
+	if a.open--; a.open == 0 {
+		delete(l.addresses, c.address)
+	}
+}
+
+// State is for [http.Server.ConnState]. A connection waits before its first request, its handshake
+// and a request's header included, and between requests.
+func State(c net.Conn, state http.ConnState) {
+	if encrypted, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = encrypted.NetConn()
+	}
+	ours, ok := c.(*conn)
+	if !ok {
+		return
+	}
+	ours.listener.mu.Lock()
+	defer ours.listener.mu.Unlock()
+	switch state { //nolint:exhaustive // new ones wait already, closed ones are counted out by Close
+	case http.StateActive, http.StateHijacked:
+		ours.listener.workLocked(ours)
+	case http.StateIdle:
+		ours.listener.waitLocked(ours)
 	}
 }
 
 type conn struct {
 	net.Conn
-	done func()
+	listener  *Listener
+	address   string
+	forgotten bool // counted out; under the listener's mu
 }
 
 func (c *conn) Close() error {
-	c.done()
+	c.listener.mu.Lock()
+	c.listener.forgetLocked(c)
+	c.listener.mu.Unlock()
 	return c.Conn.Close()
 }
 

@@ -1,8 +1,14 @@
 package connlimit
 
 import (
+	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync"
 	"testing"
+	"time"
 )
 
 func listen(t *testing.T, total, perAddress int) (*Listener, <-chan net.Conn) {
@@ -40,26 +46,113 @@ func dial(t *testing.T, l *Listener, from string) net.Conn {
 
 func TestOneAddressCannotTakeAllPlaces(t *testing.T) {
 	l, accepted := listen(t, 3, 2)
-	dial(t, l, "127.0.0.1")
-	dial(t, l, "127.0.0.1")
-	first, second := <-accepted, <-accepted
-	if _, err := dial(t, l, "127.0.0.1").Read(make([]byte, 1)); err == nil {
-		t.Error("a third connection of the address was served")
+	serve := func(from string) net.Conn {
+		t.Helper()
+		dial(t, l, from)
+		c := <-accepted
+		State(c, http.StateActive)
+		return c
 	}
-	dial(t, l, "127.0.0.2")
-	<-accepted
-	if _, err := dial(t, l, "127.0.0.3").Read(make([]byte, 1)); err == nil {
-		t.Error("a connection over the total was served")
+	refused := func(from, why string) {
+		t.Helper()
+		if _, err := dial(t, l, from).Read(make([]byte, 1)); err == nil {
+			t.Error(why + " was served")
+		}
 	}
+	first, second := serve("127.0.0.1"), serve("127.0.0.1")
+	refused("127.0.0.1", "a third connection of the address")
+	serve("127.0.0.2")
+	refused("127.0.0.3", "a connection over the total")
 	_, _ = first.Close(), first.Close() // a second Close gives nothing back
 	_ = second.Close()
-	dial(t, l, "127.0.0.1")
-	dial(t, l, "127.0.0.1")
-	<-accepted
-	<-accepted
-	if _, err := dial(t, l, "127.0.0.1").Read(make([]byte, 1)); err == nil {
-		t.Error("closing twice gave two places back")
+	serve("127.0.0.1")
+	serve("127.0.0.1")
+	refused("127.0.0.1", "after closing twice, a connection over the total")
+}
+
+// closed waits until the other side has closed c.
+func closed(t *testing.T, c net.Conn) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
 	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("not closed: %v", err)
+	}
+}
+
+func TestWhoHoldsConnectionsAndAsksForNothingKeepsNobodyOut(t *testing.T) {
+	l, accepted := listen(t, 4, 3)
+	one, two := dial(t, l, "127.0.0.1"), dial(t, l, "127.0.0.1")
+	State(<-accepted, http.StateActive)
+	served := <-accepted
+	State(served, http.StateActive)
+	three := dial(t, l, "127.0.0.1")
+	<-accepted
+	four := dial(t, l, "127.0.0.1") // of its own address, only the third waits
+	closed(t, three)
+	<-accepted
+	State(served, http.StateIdle)
+	dial(t, l, "127.0.0.2")
+	State(<-accepted, http.StateActive)
+	dial(t, l, "127.0.0.3") // over the total: the fourth has waited longest
+	closed(t, four)
+	State(<-accepted, http.StateActive)
+	dial(t, l, "127.0.0.4")
+	closed(t, two)
+	State(<-accepted, http.StateActive)
+	dial(t, l, "127.0.0.5")
+
+	if err := one.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one that was being served: %v", err)
+	}
+}
+
+func TestAnExemptAddressMayTakeAllPlaces(t *testing.T) {
+	l, accepted := listen(t, 3, 1)
+	l.Exempt = func(a net.Addr) bool { return Address(a) == "127.0.0.9" }
+	for range 3 {
+		dial(t, l, "127.0.0.9")
+		State(<-accepted, http.StateActive)
+	}
+}
+
+func TestAServerTellsWhichConnectionsWait(t *testing.T) {
+	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(inner, 2, 2)
+	begun, end := make(chan struct{}, 9), make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- struct{}{}; <-end }))
+	server.Listener, server.Config.ConnState = l, State
+	server.StartTLS()
+	defer server.Close()
+	defer close(end)
+	client := server.Client()
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	var all sync.WaitGroup
+	defer all.Wait()
+	ask := func() {
+		all.Go(func() {
+			resp, err := client.Get(server.URL) //nolint:noctx // ends with the test
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = resp.Body.Close()
+		})
+		<-begun
+	}
+	ask()
+	halfOpen := dial(t, l, "127.0.0.1")
+	ask() // the handshake that does not come makes room
+	closed(t, halfOpen)
+	end <- struct{}{}
+	end <- struct{}{}
 }
 
 func TestAddressesAreCountedPerHost(t *testing.T) {
