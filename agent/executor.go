@@ -257,6 +257,9 @@ func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack
 func (x *executor) conclude(kind protocol.Kind, requestID string, ack protocol.Ack) {
 	x.log.Info("command executed", "type", kind, "request_id", requestID, "status", ack.Status)
 	x.answer(kind, requestID, ack)
+	if changesNode(kind) && ack.Status == protocol.AckFailed {
+		x.beat() // the ACK of a failure does not tell whether the tunnel still runs
+	}
 	// Last: until here a repetition finds it running, from here on it finds the journal.
 	x.mu.Lock()
 	delete(x.running, entryKey{kind, requestID})
@@ -293,6 +296,11 @@ func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.
 
 // send queues an event or a heartbeat.
 func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kind, payload)) }
+
+// beat tells the server now whether the tunnel runs.
+func (x *executor) beat() {
+	x.send(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
+}
 
 // actionOf is the action an ACK names when the command's own is not known.
 func actionOf(k protocol.Kind) protocol.Action {

@@ -82,13 +82,27 @@ func (b *bench) next(t *testing.T) outMessage {
 	}
 }
 
+// nextAck is the next message but for the heartbeats that come with failures.
 func (b *bench) nextAck(t *testing.T, requestID string) protocol.Ack {
 	t.Helper()
 	m := b.next(t)
+	for m.kind == protocol.KindHeartbeat {
+		m = b.next(t)
+	}
 	if m.requestID != requestID {
 		t.Fatalf("%s for %q, want %q: %s", m.kind, m.requestID, requestID, m.payload)
 	}
 	return ackOf(t, m.payload)
+}
+
+// wantHeartbeat wants a heartbeat next, and what it says of the tunnel.
+func (b *bench) wantHeartbeat(t *testing.T, up bool) {
+	t.Helper()
+	var h protocol.Heartbeat
+	m := b.next(t)
+	if err := json.Unmarshal(m.payload, &h); err != nil || m.kind != protocol.KindHeartbeat || *h.WGOnline != up {
+		t.Fatalf("%s %s, want a heartbeat that says %v", m.kind, m.payload, up)
+	}
 }
 
 // settled waits until nothing is queued or runs.

@@ -46,8 +46,8 @@ func (x *executor) restore(ctx context.Context) {
 	log.Info("a change is taken back at last", "result", state)
 	x.server.Reconnect() // the old connection may be as dead as the routes it was made for
 	x.send(protocol.KindEvent, protocol.Event{
-		Level: "info", Event: eventRestored,
+		Level: "info", Event: eventRestored, RequestID: c.RequestID,
 		Message: fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID),
 	})
-	x.send(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
+	x.beat()
 }

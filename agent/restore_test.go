@@ -18,17 +18,13 @@ func wantRestored(t *testing.T, b *bench) {
 	t.Helper()
 	var e protocol.Event
 	m := b.next(t)
-	if err := json.Unmarshal(m.payload, &e); err != nil || m.kind != protocol.KindEvent || e.Event != "tunnel_restored" {
+	if err := json.Unmarshal(m.payload, &e); err != nil || m.kind != protocol.KindEvent || e.Event != "tunnel_restored" || e.RequestID != "req_1" {
 		t.Fatalf("%s %s", m.kind, m.payload)
 	}
 	if want := "wfmtest0: the former config is back and running; the change by config/push req_1 is taken back at last"; e.Message != want {
 		t.Fatalf("%q, want %q", e.Message, want)
 	}
-	var h protocol.Heartbeat
-	m = b.next(t)
-	if err := json.Unmarshal(m.payload, &h); err != nil || m.kind != protocol.KindHeartbeat || !*h.WGOnline {
-		t.Fatalf("%s %s", m.kind, m.payload)
-	}
+	b.wantHeartbeat(t, true)
 }
 
 // leaveDown has an agent push "two" over "one", with which the server is out of reach, and fail to
@@ -51,6 +47,7 @@ func leaveDown(t *testing.T, f *fakeTools, dir string) *bench {
 		!strings.Contains(ack.Message, "no such name") || !strings.HasSuffix(ack.Message, "; this is tried again until it works or another command changes wfmtest0") {
 		t.Fatalf("%+v", ack)
 	}
+	b.wantHeartbeat(t, false) // or the server would go on showing a tunnel that runs
 	b.settled(t)
 	return b
 }
@@ -104,6 +101,7 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 		if ack := b.nextAck(t, "req_1"); ack.RolledBack || !strings.Contains(ack.Message, "device is busy") || !strings.Contains(ack.Message, "Operation not permitted") {
 			t.Fatalf("%+v", ack)
 		}
+		b.wantHeartbeat(t, true)
 		_ = os.Remove(filepath.Join(f.dir, "stuck-link"))
 		if m := b.next(t); !strings.Contains(string(m.payload), "the former config is back and running; the interface wfmtest0 was deleted") {
 			t.Fatalf("%s", m.payload)

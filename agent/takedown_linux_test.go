@@ -171,6 +171,7 @@ func TestRealTunnelComesBackOnceItsEndpointResolvesAgain(t *testing.T) {
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "did not start either") {
 		t.Fatalf("%+v", ack)
 	}
+	b.wantHeartbeat(t, false)
 	resolve(known)
 	wantRestored(t, b)
 	expectRunning(t, tun, g, "51001")
