@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,6 +138,9 @@ func openChange(dir, profileID string, j *journal) (*change, error) {
 		return nil, err
 	}
 	if ack, done := j.Lookup(c.Kind, c.RequestID); done && (ack.Status == protocol.AckApplied || ack.RolledBack) {
+		return nil, removeChange(dir, profileID)
+	}
+	if slices.ContainsFunc(j.Untold(), func(e entry) bool { return c.key() == entryKey{e.Kind, e.RequestID} }) {
 		return nil, removeChange(dir, profileID)
 	}
 	return c, nil

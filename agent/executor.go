@@ -62,6 +62,9 @@ func (x *executor) Start(ctx context.Context) {
 	for _, e := range x.journal.Unsent() {
 		x.answer(e.Kind, e.RequestID, *e.Ack)
 	}
+	for _, e := range x.journal.Untold() {
+		x.tellRestored(e.Kind, e.RequestID, e.Restored)
+	}
 	unanswered := false
 	if open != nil {
 		_, answered := x.journal.Lookup(open.Kind, open.RequestID)

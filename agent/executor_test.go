@@ -42,6 +42,18 @@ func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit
 
 func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
 	t.Helper()
+	return newBenchSending(t, tun, uplink, sendTaken)
+}
+
+// newDeafBench has a server that takes nothing.
+func newDeafBench(t *testing.T, tun *tunnels) *bench {
+	t.Helper()
+	return newBenchSending(t, tun, &fakeUplink{}, sendAgain)
+}
+
+// newBenchSending has every message end as result.
+func newBenchSending(t *testing.T, tun *tunnels, uplink uplink, result sendResult) *bench {
+	t.Helper()
 	_, log := newTestLog()
 	dir := tun.configs.dir
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
@@ -54,7 +66,12 @@ func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		out.Run(ctx, func(_ context.Context, m outMessage) sendResult { b.sent <- m; return sendTaken })
+		out.Run(ctx, func(_ context.Context, m outMessage) sendResult {
+			if result == sendTaken {
+				b.sent <- m
+			}
+			return result
+		})
 	}()
 	b.server = uplink
 	b.Start(ctx)

@@ -44,10 +44,23 @@ func (x *executor) restore(ctx context.Context) {
 		return
 	}
 	log.Info("a change is taken back at last", "result", state)
+	// First noted, then gone: an agent that ends in between is followed by one that tells it.
+	text := fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID)
+	if err := x.journal.Restored(c.Kind, c.RequestID, text); err != nil {
+		log.Error("journal cannot be written, the event is sent all the same", "err", err)
+	}
+	if err := removeChange(x.tunnels.configs.dir, c.ProfileID); err != nil {
+		log.Error("the record of a change that is taken back stays", "err", err)
+	}
 	x.server.Reconnect() // the old connection may be as dead as the routes it was made for
-	x.send(protocol.KindEvent, protocol.Event{
-		Level: "info", Event: eventRestored, RequestID: c.RequestID,
-		Message: fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID),
-	})
+	x.tellRestored(c.Kind, c.RequestID, text)
 	x.beat()
+}
+
+// tellRestored queues the event that a change was taken back after all. Like an ACK it is told by
+// every agent anew until the broker has taken it.
+func (x *executor) tellRestored(kind protocol.Kind, requestID, text string) {
+	m := message(protocol.KindEvent, protocol.Event{Level: "info", Event: eventRestored, RequestID: requestID, Message: text})
+	m.taken = func() { _ = x.journal.Restored(kind, requestID, "") } // as in answer
+	x.out.Put(m)
 }

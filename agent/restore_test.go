@@ -16,6 +16,12 @@ import (
 // wantRestored waits for the event and the heartbeat that tell of a change taken back at last.
 func wantRestored(t *testing.T, b *bench) {
 	t.Helper()
+	wantTold(t, b)
+	b.wantHeartbeat(t, true)
+}
+
+func wantTold(t *testing.T, b *bench) {
+	t.Helper()
 	var e protocol.Event
 	m := b.next(t)
 	if err := json.Unmarshal(m.payload, &e); err != nil || m.kind != protocol.KindEvent || e.Event != "tunnel_restored" || e.RequestID != "req_1" {
@@ -24,7 +30,6 @@ func wantRestored(t *testing.T, b *bench) {
 	if want := "wfmtest0: the former config is back and running; the change by config/push req_1 is taken back at last"; e.Message != want {
 		t.Fatalf("%q, want %q", e.Message, want)
 	}
-	b.wantHeartbeat(t, true)
 }
 
 // leaveDown has an agent push "two" over "one", with which the server is out of reach, and fail to
@@ -69,6 +74,23 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 		wantRestored(t, newBench(t, dir, f))
 		wantNode(t, f, dir, "one", true)
 	})
+	t.Run("agent that ends before the server has heard of it", func(t *testing.T) {
+		f, dir := newFakeTools(t), t.TempDir()
+		leaveDown(t, f, dir).stop()
+		f.mend()
+		b := newDeafBench(t, f.tunnels(dir))
+		awaitNoChange(t, dir)
+		b.stop()
+		b = newBench(t, dir, f)
+		wantTold(t, b)
+		b.stop()
+		wantNode(t, f, dir, "one", true)
+		b = newBench(t, dir, f)
+		b.stop()
+		if len(b.sent) > 0 {
+			t.Fatalf("told again: %s", (<-b.sent).payload)
+		}
+	})
 	t.Run("unbound", func(t *testing.T) {
 		f, dir := newFakeTools(t), t.TempDir()
 		leaveDown(t, f, dir).stop()
@@ -108,6 +130,40 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 		}
 		wantNode(t, f, dir, "one", true)
 	})
+}
+
+func TestCommandTakesOverFromAChangeWhoseRecordCouldNotBeWrittenAgain(t *testing.T) {
+	for name, run := range map[string]func(*tunnels) (outcome, error){
+		"push": func(tun *tunnels) (outcome, error) {
+			return tun.Push(t.Context(), "req_2", mustTarget(t, "wireguard", ""), pushOf("three", 3))
+		},
+		"start": func(tun *tunnels) (outcome, error) {
+			return tun.Start(t.Context(), "req_2", mustTarget(t, "wireguard", ""))
+		},
+		"stop": func(tun *tunnels) (outcome, error) {
+			return tun.Stop(t.Context(), "req_2", mustTarget(t, "wireguard", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFakeTools(t), t.TempDir()
+			leaveDown(t, f, dir).stop()
+			changeRecord(t, dir, func(c *change) { c.Deadline = time.Now().Add(time.Minute) }) // as before the undoing
+			tun := f.tunnels(dir)
+			if err := tun.configs.Write("wfmtest0", []byte("two"), configMeta{}); err != nil {
+				t.Fatal(err)
+			}
+			f.mend()
+			if _, err := run(tun); err != nil {
+				t.Fatal(err)
+			}
+			if c, err := loadChange(dir, "cfg_a-node_b"); err != nil || (c != nil && c.Former.Text != "one") {
+				t.Fatalf("%+v, %v: the way back to what ran is lost", c, err)
+			}
+			if name == "stop" {
+				wantNode(t, f, dir, "one", false)
+			}
+		})
+	}
 }
 
 func TestNewerCommandTakesOverFromATunnelThatCannotBeBroughtBack(t *testing.T) {

@@ -47,7 +47,8 @@ func (t *tunnels) takeBackLocked(ctx context.Context, c change, cause error) (ou
 
 // Restore is one attempt to undo the open change of the profile, which TakeBack could not or nobody
 // is left to confirm. It returns the change, nil when another command has changed the interface
-// since, and what the node is like now.
+// since, and what the node is like now. The record of a change that is undone is the caller's to
+// remove, once it has noted who is to hear of it.
 func (t *tunnels) Restore(ctx context.Context, profileID string) (*change, string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,9 +59,6 @@ func (t *tunnels) Restore(ctx context.Context, profileID string) (*change, strin
 	c.Deadline = time.Time{} // as in takeBackLocked
 	_ = c.save(t.configs.dir)
 	state, err := t.undoLocked(ctx, *c)
-	if err == nil {
-		err = removeChange(t.configs.dir, profileID)
-	}
 	return c, state, err
 }
 
@@ -103,9 +101,10 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 }
 
 // openOnLocked is the change that g's profile could not take back yet, nil without one: a command
-// for its interface takes over from it.
+// for its interface takes over from it. It has none that waits to be confirmed: the command waits
+// for that. So whatever the record says, which a full disk may have kept from being written again.
 func (t *tunnels) openOnLocked(g target) *change {
-	if c, err := loadChange(t.configs.dir, g.profileID); err == nil && c != nil && c.Deadline.IsZero() && c.Interface == g.iface {
+	if c, err := loadChange(t.configs.dir, g.profileID); err == nil && c != nil && c.Interface == g.iface {
 		return c
 	}
 	return nil
