@@ -11,6 +11,10 @@ import (
 // as failed and not rolled back.
 const eventRestored = "tunnel_restored"
 
+// eventLeft tells the server that a change was not taken back because its interface has another name
+// now, and that its tunnel is down.
+const eventLeft = "tunnel_left"
+
 // restoreUntilCalled is one attempt to bring back what ran before a change that could not be taken
 // back. A command does not wait for it: it ends the attempt, and may well supersede it.
 func (x *executor) restoreUntilCalled(ctx context.Context) {
@@ -63,4 +67,21 @@ func (x *executor) tellRestored(kind protocol.Kind, requestID, text string) {
 	m := message(protocol.KindEvent, protocol.Event{Level: "info", Event: eventRestored, RequestID: requestID, Message: text})
 	m.taken = func() { _ = x.journal.Restored(kind, requestID, "") } // as in answer
 	x.out.Put(m)
+}
+
+// leave ends the change that is still to be taken back on another interface than a command is about.
+func (x *executor) leave(ctx context.Context, g target) error {
+	c, err := openChange(x.tunnels.configs.dir, g.profileID, x.journal)
+	if err != nil || c == nil || c.Interface == g.iface {
+		return nil //nolint:nilerr // what cannot be read was reported at the start, and keeps no command
+	}
+	note, err := x.tunnels.Leave(ctx, *c)
+	if err != nil {
+		return fmt.Errorf("nothing was changed: %s, the former interface of this node, must go down first: %w", c.Interface, err)
+	}
+	text := withNote(fmt.Sprintf("%s is stopped, and its former config is back: the change of it by %s %s could not be taken back before the interface became %s",
+		c.Interface, c.Kind, c.RequestID, g.iface), note)
+	x.log.Warn("a change is left for another interface", "type", c.Kind, "request_id", c.RequestID, "interface", c.Interface, "now", g.iface)
+	x.send(protocol.KindEvent, protocol.Event{Level: "warning", Event: eventLeft, RequestID: c.RequestID, Message: text})
+	return nil
 }

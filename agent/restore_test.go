@@ -247,6 +247,64 @@ func TestNewerCommandTakesOverFromATunnelThatCannotBeBroughtBack(t *testing.T) {
 	})
 }
 
+func TestCommandForARenamedInterfaceEndsTheChangeOfTheFormerOne(t *testing.T) {
+	const renamed = "wfmtest1"
+	start, pushed := startCommand(), pushOf("three", 3)
+	start.InterfaceName, pushed.InterfaceName = renamed, renamed
+	stop := start
+	stop.Action = protocol.ActionStop
+	for name, c := range map[string]struct {
+		kind    protocol.Kind
+		payload any
+	}{
+		"push": {protocol.KindPush, pushed}, "start": {protocol.KindControl, start}, "stop": {protocol.KindControl, stop},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFakeTools(t), t.TempDir()
+			leaveDown(t, f, dir).stop()
+			b := newBenchWaiting(t, dir, f)
+			f.mend()
+			f.set("link-wfmtest0", "wg") // with whatever text
+			if err := b.tunnels.configs.Write(renamed, []byte("x"), configMeta{ProfileID: "cfg_a-node_b"}); err != nil {
+				t.Fatal(err)
+			}
+			topic, data := commandOf(t, c.kind, "req_2", c.payload)
+			b.Receive(topic, data)
+			var e protocol.Event
+			if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "tunnel_left" || e.RequestID != "req_1" || !strings.HasPrefix(e.Message, "wfmtest0 is stopped, ") {
+				t.Fatalf("%s %s", m.kind, m.payload)
+			}
+			if ack := b.nextAck(t, "req_2"); ack.Status != protocol.AckApplied {
+				t.Fatalf("%+v", ack)
+			}
+			b.settled(t)
+			wantNode(t, f, dir, "one", false)
+			if got := f.link(renamed) == linkUp; got != (name == "start") {
+				t.Fatalf("%s runs: %v", renamed, got)
+			}
+		})
+	}
+	t.Run("former one that cannot be stopped", func(t *testing.T) {
+		f, dir := newFakeTools(t), t.TempDir()
+		leaveDown(t, f, dir).stop()
+		b := newBenchWaiting(t, dir, f)
+		f.set("link-wfmtest0", "wg")
+		f.set("stuck", "")
+		f.set("stuck-link", "")
+		topic, data := commandOf(t, protocol.KindPush, "req_2", pushed)
+		b.Receive(topic, data)
+		if ack := b.nextAck(t, "req_2"); ack.Status != protocol.AckFailed || !strings.HasPrefix(ack.Message, "nothing was changed: wfmtest0, the former interface") {
+			t.Fatalf("%+v", ack)
+		}
+		b.stop()
+		changeRecord(t, dir, func(c *change) {
+			if c.RequestID != "req_1" {
+				t.Errorf("%+v", c)
+			}
+		})
+	})
+}
+
 // newBenchWaiting is a bench that makes no attempt of its own to bring a tunnel back.
 func newBenchWaiting(t *testing.T, dir string, f *fakeTools) *bench {
 	t.Helper()

@@ -110,6 +110,31 @@ func (t *tunnels) openOnLocked(g target) *change {
 	return nil
 }
 
+// Leave ends c, which could not be taken back yet, because the node's interface has another name now:
+// no command reaches the former one any more, so its tunnel does not stay. It may be called again
+// after it was cut off anywhere.
+func (t *tunnels) Leave(ctx context.Context, c change) (note string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g, err := c.target()
+	if err != nil {
+		return "", err
+	}
+	stored, err := t.owned(g)
+	if err != nil {
+		return "", err
+	}
+	if t.link(c.Interface) != linkAbsent {
+		if note, err = t.takeDown(ctx, min(t.undoLimit, t.changeLimit), g, stored); err != nil {
+			return "", err
+		}
+	}
+	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
+		return "", err
+	}
+	return note, removeChange(t.configs.dir, c.ProfileID)
+}
+
 // supersedeLocked drops the open changes of the interface, also those of profiles that were unbound
 // since, but not the one of the profile keep.
 func (t *tunnels) supersedeLocked(iface, keep string) error {
