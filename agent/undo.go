@@ -76,10 +76,14 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	present := t.link(c.Interface) != linkAbsent
 	var down error
 	note := ""
-	if present {
-		// The text that started it is still in place, but for a former attempt that got further.
-		stored, _ := t.configs.Read(c.Interface)
+	// The text that started it is still in place, but for a former attempt that got further.
+	stored, _ := t.configs.Read(c.Interface)
+	switch {
+	case present:
 		note, down = t.takeDown(ctx, min(t.undoLimit, t.changeLimit), g, stored)
+	case !c.made && c.BootID == kernelBootID():
+		// A former agent may have been killed with the tool, in the middle of hooks.
+		t.runPostDown(ctx, c.Interface, stored.Text)
 	}
 	// Also where it could not be stopped: the next start must use the former config.
 	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
