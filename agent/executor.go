@@ -230,6 +230,9 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	}
 	if durable {
 		x.finish(env.Type, env.RequestID, ack)
+		if ack.RolledBack {
+			x.verifyBack(ctx, env.Type, env.RequestID)
+		}
 		return
 	}
 	x.journal.Remember(env.Type, env.RequestID, ack)
@@ -297,12 +300,14 @@ func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.
 	x.out.Put(m)
 }
 
-// send queues an event or a heartbeat.
+// send queues an event.
 func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kind, payload)) }
 
 // beat tells the server now whether the tunnel runs.
-func (x *executor) beat() {
-	x.send(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
+func (x *executor) beat() { x.out.Put(x.heartbeat()) }
+
+func (x *executor) heartbeat() outMessage {
+	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
 }
 
 // actionOf is the action an ACK names when the command's own is not known.

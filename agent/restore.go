@@ -59,6 +59,7 @@ func (x *executor) restore(ctx context.Context) {
 	x.server.Reconnect() // the old connection may be as dead as the routes it was made for
 	x.tellRestored(c.Kind, c.RequestID, text)
 	x.beat()
+	x.verifyBack(ctx, c.Kind, c.RequestID)
 }
 
 // tellRestored queues the event that a change was taken back after all. Like an ACK it is told by
