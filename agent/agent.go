@@ -290,6 +290,9 @@ func (k *keeper) takeBack(ctx context.Context, id string, cause error) {
 		if c == nil {
 			return // another node's command has changed the interface
 		}
+		if err == nil {
+			err = removeChange(k.options.Dir, id)
+		}
 		log.Warn("a change is taken back", "interface", c.Interface, "cause", cause, "rolled_back", err == nil, "result", state, "err", err)
 		ack := failed(protocol.Ack{Action: c.Action, RolledBack: err == nil}, errors.Join(cause, err))
 		if err := j.Finish(c.Kind, c.RequestID, ack); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ type change struct {
 	Note string `json:"note,omitempty"`
 
 	inherited bool // see inherit
+	made      bool // by this agent, which so knows what was done about the hooks
 }
 
 // formerConfig is a storedConfig on disk.
@@ -139,6 +141,9 @@ func openChange(dir, profileID string, j *journal) (*change, error) {
 	if ack, done := j.Lookup(c.Kind, c.RequestID); done && (ack.Status == protocol.AckApplied || ack.RolledBack) {
 		return nil, removeChange(dir, profileID)
 	}
+	if slices.ContainsFunc(j.Untold(), func(e entry) bool { return c.key() == entryKey{e.Kind, e.RequestID} }) {
+		return nil, removeChange(dir, profileID)
+	}
 	return c, nil
 }
 
@@ -168,6 +173,7 @@ func openChanges(dir string) ([]string, error) {
 // the interface up. It ends with an open change that waits to be confirmed or, with an error, with
 // the node as it was before; what could not be brought back yet stays open, see [tunnels.Restore].
 func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store func() error) (outcome, error) {
+	c.made = true
 	if err := c.save(t.configs.dir); err != nil {
 		return outcome{}, fmt.Errorf("nothing was changed: %w", err)
 	}

@@ -29,6 +29,9 @@ func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol
 	if err != nil {
 		return failed(ack, err), nil
 	}
+	if err := x.leave(ctx, g); err != nil {
+		return failed(ack, err), nil
+	}
 	run := x.tunnels.Stop
 	if c.Action == protocol.ActionStart {
 		run = x.tunnels.Start
@@ -52,7 +55,13 @@ func (x *executor) push(ctx context.Context, env protocol.Envelope) (protocol.Ac
 	if err != nil {
 		return failed(ack, err), nil
 	}
-	out, err := x.tunnels.Push(ctx, env.RequestID, g, p)
+	if err = checkPush(p); err == nil {
+		err = x.leave(ctx, g)
+	}
+	var out outcome
+	if err == nil {
+		out, err = x.tunnels.Push(ctx, env.RequestID, g, p)
+	}
 	ack.Status, ack.Message, ack.RolledBack = protocol.AckApplied, out.message, out.rolledBack
 	if readErr := x.tunnels.report(&ack, g.profileID, g.iface); err == nil {
 		err = readErr

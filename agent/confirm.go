@@ -14,6 +14,10 @@ const (
 	retryPause   = 2 * time.Second
 )
 
+// eventUnreached tells the server, once it is reached again, that it was not although a change had been
+// taken back.
+const eventUnreached = "server_unreached"
+
 // errStopping: the agent ends before a change is confirmed; the next one goes on.
 var errStopping = errors.New("the agent is stopping")
 
@@ -101,8 +105,20 @@ func (x *executor) confirm(ctx context.Context, c change) error {
 	}
 }
 
-// attempt is one try to reach the server; a clean stop ends it.
+// attempt is one try to reach the server with the change in effect.
 func (x *executor) attempt(ctx context.Context, c change) error {
+	if x.tunnels.link(c.Interface) != linkUp {
+		return fmt.Errorf("%s is not up", c.Interface) // what is not in effect proves nothing
+	}
+	m := message(c.Kind.Ack(), protocol.Ack{
+		Status: protocol.AckAccepted, Action: c.Action, Message: "applied; confirming that the server is still within reach",
+	})
+	m.requestID = c.RequestID
+	return x.reach(ctx, m)
+}
+
+// reach is a round trip that a clean stop ends.
+func (x *executor) reach(ctx context.Context, m outMessage) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -112,14 +128,41 @@ func (x *executor) attempt(ctx context.Context, c change) error {
 		case <-ctx.Done():
 		}
 	}()
-	if x.tunnels.link(c.Interface) != linkUp {
-		return fmt.Errorf("%s is not up", c.Interface) // what is not in effect proves nothing
-	}
-	m := message(c.Kind.Ack(), protocol.Ack{
-		Status: protocol.AckAccepted, Action: c.Action, Message: "applied; confirming that the server is still within reach",
-	})
-	m.requestID = c.RequestID
 	return x.server.RoundTrip(ctx, m)
+}
+
+// verifyBack looks whether the server is reached again once a change is taken back. Nothing is left
+// to undo if it is not, but the operator should know: hooks of the config may have changed more than
+// they undo. The next command does not wait for more than the attempt that runs.
+func (x *executor) verifyBack(ctx context.Context, kind protocol.Kind, requestID string) {
+	limit := min(2*roundTripLimit, x.tunnels.confirmLimit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	x.server.Urgent(true)
+	defer x.server.Urgent(false)
+	for {
+		err := x.reach(ctx, x.heartbeat())
+		if err == nil || x.stopping() || len(x.changes) > 0 {
+			return
+		}
+		select {
+		case <-x.stop:
+			return
+		case <-time.After(x.tunnels.retryPause):
+			continue
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return // by a command, or the agent ends
+			}
+		}
+		x.log.Warn("the server is not reached although a change is taken back", "type", kind, "request_id", requestID, "err", err)
+		x.send(protocol.KindEvent, protocol.Event{
+			Level: "warning", Event: eventUnreached, RequestID: requestID,
+			Message: fmt.Sprintf("the change by %s %s is taken back, but the server was not reached within %s after that (%v): it was away, or hooks of the config have left something behind",
+				kind, requestID, limit, err),
+		})
+		return
+	}
 }
 
 // resume ends a change that a former agent left open, before any new command changes the node.
@@ -136,5 +179,8 @@ func (x *executor) resume(ctx context.Context, c change) {
 	}
 	if ack, ended := x.settle(ctx, c, cause); ended {
 		x.finish(c.Kind, c.RequestID, ack)
+		if ack.RolledBack {
+			x.verifyBack(ctx, c.Kind, c.RequestID)
+		}
 	}
 }

@@ -110,6 +110,11 @@ func TestChangeThatCutsTheNodeOffIsTakenBack(t *testing.T) {
 		}
 		b.settled(t)
 		wantNode(t, f, dir, "one", true)
+		b.wantHeartbeat(t, true)
+		var e protocol.Event
+		if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "server_unreached" || e.RequestID != "req_1" || !strings.Contains(e.Message, "no route to host") {
+			t.Fatalf("%s %s", m.kind, m.payload)
+		}
 		if up.reconnect.Load() != 1 {
 			t.Error("the session keeps the connection of the config that was taken back")
 		}

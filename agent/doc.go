@@ -44,7 +44,13 @@
 //   - A profile that is unbound or cannot be used can confirm nothing: its change is taken back.
 //   - A tunnel whose hooks fail or hang is taken down without them and, if even that fails, its link is
 //     deleted: nothing in a config can keep the agent from stopping, replacing or taking it back. The
-//     message of the ACK says so.
+//     message of the ACK says so. Its PostDown hooks are run all the same, as after a start that
+//     fails: what PostUp set up, a firewall rule say, must not outlive the tunnel (runPostDown).
+//   - After a change is taken back the server is tried once more. If it is not reached, the event
+//     "server_unreached" says so. The server hears of the tunnel's state at once: a heartbeat follows
+//     every failure.
+//   - A command for another interface name ends the open change of the former name: that tunnel goes
+//     down, for no command reaches it any more (event "tunnel_left").
 //
 // How long it takes at worst, with hooks and name resolution that hang wherever they can: a push is
 // applied within 55 s (25 s for wg-quick down and for wg-quick up, some seconds to end them), is
@@ -53,7 +59,8 @@
 // changes the protocol of a tunnel that runs: that is like a push. A stop takes 28 s. The server's
 // limits (180 s for a push, 120 s for a start, both once more after "accepted", and 30 s for a stop)
 // leave little but cover it. Should the last resort's own tools hang as well, each time the
-// interface is taken down costs up to 28 s more, and the answer comes late.
+// interface is taken down costs up to 28 s more, and the answer comes late. PostDown hooks that are
+// made up for cost up to 3 s more each time, 5 s where they do not end when told to.
 //
 // Profiles of one machine may name the same interface. It belongs to the one whose config is stored:
 // the others cannot change it, and see neither the tunnel nor its text. What a profile leaves behind
@@ -73,7 +80,7 @@
 //   - The message handler of the session never blocks: whatever runs a process or touches the disk
 //     does so in a lane of the executor.
 //   - No value of a message reaches a command line or a path before package protocol called it
-//     valid, and no shell is involved.
+//     valid, and no shell is involved but for the hooks of a config, which are made for one.
 //   - The tunnel protocol is never taken from the profile: every command carries it.
 //   - No payload, password, token, key or config text is logged, and no answer holds what hooks print.
 package agent

@@ -62,6 +62,9 @@ func (x *executor) Start(ctx context.Context) {
 	for _, e := range x.journal.Unsent() {
 		x.answer(e.Kind, e.RequestID, *e.Ack)
 	}
+	for _, e := range x.journal.Untold() {
+		x.tellRestored(e.Kind, e.RequestID, e.Restored)
+	}
 	unanswered := false
 	if open != nil {
 		_, answered := x.journal.Lookup(open.Kind, open.RequestID)
@@ -227,6 +230,9 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	}
 	if durable {
 		x.finish(env.Type, env.RequestID, ack)
+		if ack.RolledBack {
+			x.verifyBack(ctx, env.Type, env.RequestID)
+		}
 		return
 	}
 	x.journal.Remember(env.Type, env.RequestID, ack)
@@ -257,6 +263,9 @@ func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack
 func (x *executor) conclude(kind protocol.Kind, requestID string, ack protocol.Ack) {
 	x.log.Info("command executed", "type", kind, "request_id", requestID, "status", ack.Status)
 	x.answer(kind, requestID, ack)
+	if changesNode(kind) && ack.Status == protocol.AckFailed {
+		x.beat() // the ACK of a failure does not tell whether the tunnel still runs
+	}
 	// Last: until here a repetition finds it running, from here on it finds the journal.
 	x.mu.Lock()
 	delete(x.running, entryKey{kind, requestID})
@@ -291,8 +300,15 @@ func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.
 	x.out.Put(m)
 }
 
-// send queues an event or a heartbeat.
+// send queues an event.
 func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kind, payload)) }
+
+// beat tells the server now whether the tunnel runs.
+func (x *executor) beat() { x.out.Put(x.heartbeat()) }
+
+func (x *executor) heartbeat() outMessage {
+	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
+}
 
 // actionOf is the action an ACK names when the command's own is not known.
 func actionOf(k protocol.Kind) protocol.Action {

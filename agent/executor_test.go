@@ -42,6 +42,18 @@ func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit
 
 func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
 	t.Helper()
+	return newBenchSending(t, tun, uplink, sendTaken)
+}
+
+// newDeafBench has a server that takes nothing.
+func newDeafBench(t *testing.T, tun *tunnels) *bench {
+	t.Helper()
+	return newBenchSending(t, tun, &fakeUplink{}, sendAgain)
+}
+
+// newBenchSending has every message end as result.
+func newBenchSending(t *testing.T, tun *tunnels, uplink uplink, result sendResult) *bench {
+	t.Helper()
 	_, log := newTestLog()
 	dir := tun.configs.dir
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
@@ -54,7 +66,12 @@ func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		out.Run(ctx, func(_ context.Context, m outMessage) sendResult { b.sent <- m; return sendTaken })
+		out.Run(ctx, func(_ context.Context, m outMessage) sendResult {
+			if result == sendTaken {
+				b.sent <- m
+			}
+			return result
+		})
 	}()
 	b.server = uplink
 	b.Start(ctx)
@@ -82,13 +99,27 @@ func (b *bench) next(t *testing.T) outMessage {
 	}
 }
 
+// nextAck is the next message but for the heartbeats that come with failures.
 func (b *bench) nextAck(t *testing.T, requestID string) protocol.Ack {
 	t.Helper()
 	m := b.next(t)
+	for m.kind == protocol.KindHeartbeat {
+		m = b.next(t)
+	}
 	if m.requestID != requestID {
 		t.Fatalf("%s for %q, want %q: %s", m.kind, m.requestID, requestID, m.payload)
 	}
 	return ackOf(t, m.payload)
+}
+
+// wantHeartbeat wants a heartbeat next, and what it says of the tunnel.
+func (b *bench) wantHeartbeat(t *testing.T, up bool) {
+	t.Helper()
+	var h protocol.Heartbeat
+	m := b.next(t)
+	if err := json.Unmarshal(m.payload, &h); err != nil || m.kind != protocol.KindHeartbeat || *h.WGOnline != up {
+		t.Fatalf("%s %s, want a heartbeat that says %v", m.kind, m.payload, up)
+	}
 }
 
 // settled waits until nothing is queued or runs.

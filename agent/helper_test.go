@@ -213,7 +213,7 @@ func pushOf(text string, version int) protocol.Push {
 // pushTo pushes as the executor does, and leaves a change open.
 func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) protocol.Ack {
 	t.Helper()
-	x := &executor{tunnels: tun}
+	x := &executor{tunnels: tun, journal: &journal{}}
 	x.profile.Node.ProfileID = profileID
 	env, err := protocol.NewEnvelope(protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: protocol.KindPush}, "req_1", p, time.Now())
 	if err != nil {
@@ -221,6 +221,14 @@ func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) proto
 	}
 	ack, _ := x.push(t.Context(), env)
 	return ack
+}
+
+// confirmed has the change that Start or Push left open stay.
+func confirmed(t *testing.T, tun *tunnels) {
+	t.Helper()
+	if err := removeChange(tun.configs.dir, "cfg_a-node_b"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // fakeUplink is a way to the server whose round trips end as reach says; nil: well.

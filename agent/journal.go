@@ -29,6 +29,9 @@ type entry struct {
 	// Unsent is set while the broker has not acknowledged the ACK yet. Missing in what an older
 	// agent wrote, whose answers the server has asked for or given up.
 	Unsent bool `json:"unsent,omitempty"`
+	// Restored is what the server is still to hear of how the change was taken back, long after it
+	// was answered as failed.
+	Restored string `json:"restored,omitempty"`
 }
 
 type entryKey struct {
@@ -140,6 +143,25 @@ func (j *journal) Unsent() []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(j.durable), func(e entry) bool { return e.Ack == nil || !e.Unsent })
+}
+
+// Restored records what the server is to hear of how a change was taken back; "": it has heard it.
+func (j *journal) Restored(kind protocol.Kind, requestID, text string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := find(j.durable, entryKey{kind, requestID})
+	if i < 0 || j.durable[i].Restored == text {
+		return nil
+	}
+	j.durable[i].Restored = text
+	return j.saveLocked()
+}
+
+// Untold lists the changes that are taken back without the server having heard it, oldest first.
+func (j *journal) Untold() []entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(j.durable), func(e entry) bool { return e.Restored == "" })
 }
 
 // Remember records the answer to a probe, in memory.

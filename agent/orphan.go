@@ -21,11 +21,22 @@ func orphanPath(dir string) string { return filepath.Join(stateDir(dir), "tool")
 // its mark is on disk, for endOrphans; afterwards whatever it left behind is meant to stay, above
 // all the daemon of a userspace tunnel. t.mu must be held: there is one such tool at a time.
 func (t *tunnels) runQuick(ctx context.Context, limit time.Duration, family, verb, path string) *toolResult {
-	mark := protocol.NewID("tool")
+	return t.runMarked(ctx, nil, limit, family+"-quick", verb, path)
+}
+
+// runMarked is runQuick for any tool. Nothing that a failed one has started goes on: what is done
+// about the failure would be undone by it.
+func (t *tunnels) runMarked(ctx context.Context, env []string, limit time.Duration, name string, args ...string) *toolResult {
+	id := protocol.NewID("tool")
+	mark := orphanMark + "=" + id
 	// Without it a killed agent leaves an orphan, which is no reason to do nothing.
-	_ = os.WriteFile(orphanPath(t.configs.dir), []byte(mark), 0o600)
+	_ = os.WriteFile(orphanPath(t.configs.dir), []byte(id), 0o600)
 	defer func() { _ = os.Remove(orphanPath(t.configs.dir)) }()
-	return runToolWith(ctx, []string{orphanMark + "=" + mark}, limit, family+"-quick", verb, path)
+	res := runToolWith(ctx, append(env, mark), limit, name, args...)
+	if res.err != nil {
+		killMarked(mark)
+	}
+	return res
 }
 
 // endOrphans kills what is left of the quick tool that ran when the former agent was killed, before

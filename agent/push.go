@@ -9,14 +9,11 @@ import (
 	"wfm/protocol"
 )
 
-// Push makes the pushed text the stored config and, where the interface runs, the running one: such
+// Push makes the pushed text, which checkPush has passed, the stored config and, where the interface runs, the running one: such
 // a change is open when Push returns, and to be confirmed.
 func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protocol.Push) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := checkPush(p); err != nil {
-		return outcome{}, err
-	}
 	former, err := t.owned(g)
 	if err != nil {
 		return outcome{}, err
@@ -49,6 +46,7 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 	return outcome{message: fmt.Sprintf("version %d is stored; %s was not running and was not started", p.ConfigVersion, g.iface)}, nil
 }
 
+// checkPush refuses what cannot be meant.
 func checkPush(p protocol.Push) error {
 	if p.ConfigVersion < 0 {
 		return errors.New("config_version is negative")

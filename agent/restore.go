@@ -11,6 +11,10 @@ import (
 // as failed and not rolled back.
 const eventRestored = "tunnel_restored"
 
+// eventLeft tells the server that a change was not taken back because its interface has another name
+// now, and that its tunnel is down.
+const eventLeft = "tunnel_left"
+
 // restoreUntilCalled is one attempt to bring back what ran before a change that could not be taken
 // back. A command does not wait for it: it ends the attempt, and may well supersede it.
 func (x *executor) restoreUntilCalled(ctx context.Context) {
@@ -44,10 +48,41 @@ func (x *executor) restore(ctx context.Context) {
 		return
 	}
 	log.Info("a change is taken back at last", "result", state)
+	// First noted, then gone: an agent that ends in between is followed by one that tells it.
+	text := fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID)
+	if err := x.journal.Restored(c.Kind, c.RequestID, text); err != nil {
+		log.Error("journal cannot be written, the event is sent all the same", "err", err)
+	}
+	if err := removeChange(x.tunnels.configs.dir, c.ProfileID); err != nil {
+		log.Error("the record of a change that is taken back stays", "err", err)
+	}
 	x.server.Reconnect() // the old connection may be as dead as the routes it was made for
-	x.send(protocol.KindEvent, protocol.Event{
-		Level: "info", Event: eventRestored,
-		Message: fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID),
-	})
-	x.send(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
+	x.tellRestored(c.Kind, c.RequestID, text)
+	x.beat()
+	x.verifyBack(ctx, c.Kind, c.RequestID)
+}
+
+// tellRestored queues the event that a change was taken back after all. Like an ACK it is told by
+// every agent anew until the broker has taken it.
+func (x *executor) tellRestored(kind protocol.Kind, requestID, text string) {
+	m := message(protocol.KindEvent, protocol.Event{Level: "info", Event: eventRestored, RequestID: requestID, Message: text})
+	m.taken = func() { _ = x.journal.Restored(kind, requestID, "") } // as in answer
+	x.out.Put(m)
+}
+
+// leave ends the change that is still to be taken back on another interface than a command is about.
+func (x *executor) leave(ctx context.Context, g target) error {
+	c, err := openChange(x.tunnels.configs.dir, g.profileID, x.journal)
+	if err != nil || c == nil || c.Interface == g.iface {
+		return nil //nolint:nilerr // what cannot be read was reported at the start, and keeps no command
+	}
+	note, err := x.tunnels.Leave(ctx, *c)
+	if err != nil {
+		return fmt.Errorf("nothing was changed: %s, the former interface of this node, must go down first: %w", c.Interface, err)
+	}
+	text := withNote(fmt.Sprintf("%s is stopped, and its former config is back: the change of it by %s %s could not be taken back before the interface became %s",
+		c.Interface, c.Kind, c.RequestID, g.iface), note)
+	x.log.Warn("a change is left for another interface", "type", c.Kind, "request_id", c.RequestID, "interface", c.Interface, "now", g.iface)
+	x.send(protocol.KindEvent, protocol.Event{Level: "warning", Event: eventLeft, RequestID: c.RequestID, Message: text})
+	return nil
 }

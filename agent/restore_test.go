@@ -16,18 +16,19 @@ import (
 // wantRestored waits for the event and the heartbeat that tell of a change taken back at last.
 func wantRestored(t *testing.T, b *bench) {
 	t.Helper()
+	wantTold(t, b)
+	b.wantHeartbeat(t, true)
+}
+
+func wantTold(t *testing.T, b *bench) {
+	t.Helper()
 	var e protocol.Event
 	m := b.next(t)
-	if err := json.Unmarshal(m.payload, &e); err != nil || m.kind != protocol.KindEvent || e.Event != "tunnel_restored" {
+	if err := json.Unmarshal(m.payload, &e); err != nil || m.kind != protocol.KindEvent || e.Event != "tunnel_restored" || e.RequestID != "req_1" {
 		t.Fatalf("%s %s", m.kind, m.payload)
 	}
 	if want := "wfmtest0: the former config is back and running; the change by config/push req_1 is taken back at last"; e.Message != want {
 		t.Fatalf("%q, want %q", e.Message, want)
-	}
-	var h protocol.Heartbeat
-	m = b.next(t)
-	if err := json.Unmarshal(m.payload, &h); err != nil || m.kind != protocol.KindHeartbeat || !*h.WGOnline {
-		t.Fatalf("%s %s", m.kind, m.payload)
 	}
 }
 
@@ -51,6 +52,7 @@ func leaveDown(t *testing.T, f *fakeTools, dir string) *bench {
 		!strings.Contains(ack.Message, "no such name") || !strings.HasSuffix(ack.Message, "; this is tried again until it works or another command changes wfmtest0") {
 		t.Fatalf("%+v", ack)
 	}
+	b.wantHeartbeat(t, false) // or the server would go on showing a tunnel that runs
 	b.settled(t)
 	return b
 }
@@ -71,6 +73,23 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 		f.mend()
 		wantRestored(t, newBench(t, dir, f))
 		wantNode(t, f, dir, "one", true)
+	})
+	t.Run("agent that ends before the server has heard of it", func(t *testing.T) {
+		f, dir := newFakeTools(t), t.TempDir()
+		leaveDown(t, f, dir).stop()
+		f.mend()
+		b := newDeafBench(t, f.tunnels(dir))
+		awaitNoChange(t, dir)
+		b.stop()
+		b = newBench(t, dir, f)
+		wantTold(t, b)
+		b.stop()
+		wantNode(t, f, dir, "one", true)
+		b = newBench(t, dir, f)
+		b.stop()
+		if len(b.sent) > 0 {
+			t.Fatalf("told again: %s", (<-b.sent).payload)
+		}
 	})
 	t.Run("unbound", func(t *testing.T) {
 		f, dir := newFakeTools(t), t.TempDir()
@@ -104,12 +123,47 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 		if ack := b.nextAck(t, "req_1"); ack.RolledBack || !strings.Contains(ack.Message, "device is busy") || !strings.Contains(ack.Message, "Operation not permitted") {
 			t.Fatalf("%+v", ack)
 		}
+		b.wantHeartbeat(t, true)
 		_ = os.Remove(filepath.Join(f.dir, "stuck-link"))
 		if m := b.next(t); !strings.Contains(string(m.payload), "the former config is back and running; the interface wfmtest0 was deleted") {
 			t.Fatalf("%s", m.payload)
 		}
 		wantNode(t, f, dir, "one", true)
 	})
+}
+
+func TestCommandTakesOverFromAChangeWhoseRecordCouldNotBeWrittenAgain(t *testing.T) {
+	for name, run := range map[string]func(*tunnels) (outcome, error){
+		"push": func(tun *tunnels) (outcome, error) {
+			return tun.Push(t.Context(), "req_2", mustTarget(t, "wireguard", ""), pushOf("three", 3))
+		},
+		"start": func(tun *tunnels) (outcome, error) {
+			return tun.Start(t.Context(), "req_2", mustTarget(t, "wireguard", ""))
+		},
+		"stop": func(tun *tunnels) (outcome, error) {
+			return tun.Stop(t.Context(), "req_2", mustTarget(t, "wireguard", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFakeTools(t), t.TempDir()
+			leaveDown(t, f, dir).stop()
+			changeRecord(t, dir, func(c *change) { c.Deadline = time.Now().Add(time.Minute) }) // as before the undoing
+			tun := f.tunnels(dir)
+			if err := tun.configs.Write("wfmtest0", []byte("two"), configMeta{}); err != nil {
+				t.Fatal(err)
+			}
+			f.mend()
+			if _, err := run(tun); err != nil {
+				t.Fatal(err)
+			}
+			if c, err := loadChange(dir, "cfg_a-node_b"); err != nil || (c != nil && c.Former.Text != "one") {
+				t.Fatalf("%+v, %v: the way back to what ran is lost", c, err)
+			}
+			if name == "stop" {
+				wantNode(t, f, dir, "one", false)
+			}
+		})
+	}
 }
 
 func TestNewerCommandTakesOverFromATunnelThatCannotBeBroughtBack(t *testing.T) {
@@ -190,6 +244,64 @@ func TestNewerCommandTakesOverFromATunnelThatCannotBeBroughtBack(t *testing.T) {
 			t.Fatalf("%+v", ack)
 		}
 		wantNode(t, f, dir, "three", false)
+	})
+}
+
+func TestCommandForARenamedInterfaceEndsTheChangeOfTheFormerOne(t *testing.T) {
+	const renamed = "wfmtest1"
+	start, pushed := startCommand(), pushOf("three", 3)
+	start.InterfaceName, pushed.InterfaceName = renamed, renamed
+	stop := start
+	stop.Action = protocol.ActionStop
+	for name, c := range map[string]struct {
+		kind    protocol.Kind
+		payload any
+	}{
+		"push": {protocol.KindPush, pushed}, "start": {protocol.KindControl, start}, "stop": {protocol.KindControl, stop},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFakeTools(t), t.TempDir()
+			leaveDown(t, f, dir).stop()
+			b := newBenchWaiting(t, dir, f)
+			f.mend()
+			f.set("link-wfmtest0", "wg") // with whatever text
+			if err := b.tunnels.configs.Write(renamed, []byte("x"), configMeta{ProfileID: "cfg_a-node_b"}); err != nil {
+				t.Fatal(err)
+			}
+			topic, data := commandOf(t, c.kind, "req_2", c.payload)
+			b.Receive(topic, data)
+			var e protocol.Event
+			if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "tunnel_left" || e.RequestID != "req_1" || !strings.HasPrefix(e.Message, "wfmtest0 is stopped, ") {
+				t.Fatalf("%s %s", m.kind, m.payload)
+			}
+			if ack := b.nextAck(t, "req_2"); ack.Status != protocol.AckApplied {
+				t.Fatalf("%+v", ack)
+			}
+			b.settled(t)
+			wantNode(t, f, dir, "one", false)
+			if got := f.link(renamed) == linkUp; got != (name == "start") {
+				t.Fatalf("%s runs: %v", renamed, got)
+			}
+		})
+	}
+	t.Run("former one that cannot be stopped", func(t *testing.T) {
+		f, dir := newFakeTools(t), t.TempDir()
+		leaveDown(t, f, dir).stop()
+		b := newBenchWaiting(t, dir, f)
+		f.set("link-wfmtest0", "wg")
+		f.set("stuck", "")
+		f.set("stuck-link", "")
+		topic, data := commandOf(t, protocol.KindPush, "req_2", pushed)
+		b.Receive(topic, data)
+		if ack := b.nextAck(t, "req_2"); ack.Status != protocol.AckFailed || !strings.HasPrefix(ack.Message, "nothing was changed: wfmtest0, the former interface") {
+			t.Fatalf("%+v", ack)
+		}
+		b.stop()
+		changeRecord(t, dir, func(c *change) {
+			if c.RequestID != "req_1" {
+				t.Errorf("%+v", c)
+			}
+		})
 	})
 }
 

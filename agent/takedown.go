@@ -16,7 +16,7 @@ import (
 //
 // What the tools cannot do, mostly because a hook of the config fails or hangs, is done without
 // them: a tunnel that cannot be stopped can neither be replaced nor taken back, and who asks for a
-// stop wants it down. The note says so, for the operator; it is empty when all went well.
+// stop wants it down. The PostDown hooks are run all the same, once it is gone. The note says so, for the operator; it is empty when all went well.
 func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, stored storedConfig) (note string, err error) {
 	var families []string
 	for _, f := range []string{g.former, stored.runsAs(), g.family} {
@@ -28,6 +28,9 @@ func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, s
 	for _, family := range families {
 		res := t.runQuick(ctx, limit, family, "down", t.configs.Path(g.iface))
 		if t.link(g.iface) == linkAbsent {
+			if res.err != nil { // a PostDown hook that failed or hung, with others behind it
+				t.runPostDown(ctx, g.iface, stored.Text)
+			}
 			return "", nil
 		}
 		if res.err == nil {
@@ -43,6 +46,7 @@ func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, s
 	if err != nil {
 		return "", fmt.Errorf("%w; %w", cause, err)
 	}
+	t.runPostDown(ctx, g.iface, stored.Text)
 	return fmt.Sprintf("%s (%s)", how, oneLine(cause)), nil
 }
 

@@ -89,8 +89,10 @@ func TestRealTunnelIsReplacedAndStoppedWhateverItsHooksDo(t *testing.T) {
 		if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 			t.Fatal(err)
 		}
+		confirmed(t, tun)
 		_ = os.Remove(flag)
 		push(withHooks(51002, hook), 2)
+		confirmed(t, tun)
 		expectRunning(t, tun, g, "51002")
 		_ = os.Remove(flag)
 		stop()
@@ -101,6 +103,7 @@ func TestRealTunnelIsReplacedAndStoppedWhateverItsHooksDo(t *testing.T) {
 	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
+	confirmed(t, tun)
 	out, err := tun.Push(t.Context(), "req_2", g, pushOf(withHooks(51004, "PreDown = rm "+flag), 4))
 	if err != nil || out.pending == nil {
 		t.Fatal(out, err)
@@ -171,6 +174,7 @@ func TestRealTunnelComesBackOnceItsEndpointResolvesAgain(t *testing.T) {
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "did not start either") {
 		t.Fatalf("%+v", ack)
 	}
+	b.wantHeartbeat(t, false)
 	resolve(known)
 	wantRestored(t, b)
 	expectRunning(t, tun, g, "51001")

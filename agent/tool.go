@@ -41,7 +41,7 @@ func runToolWith(ctx context.Context, env []string, limit time.Duration, name st
 	res := &toolResult{stdout: boundedBuffer{limit: maxToolOutput}, stderr: boundedBuffer{limit: maxToolOutput}}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of five constants, args are validated
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of six constants, args are validated or a hook for bash
 	cmd.Stdout, cmd.Stderr, cmd.Env = &res.stdout, &res.stderr, append(toolEnv(), env...)
 	ownGroup(cmd)
 	// First politely: wg-quick removes a half-made interface when it is told to end.

@@ -42,6 +42,7 @@ type tunnels struct {
 	changeLimit time.Duration // for wg-quick and awg-quick
 	undoLimit   time.Duration // the same, to stop what is taken back
 	forceLimit  time.Duration // for each tool of the last resort
+	hookLimit   time.Duration // for each PostDown hook that the quick tools left out
 	showLimit   time.Duration // for wg and awg
 	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
 	// attempts to confirm one or to take it back, undoPatience how long the answer waits for the latter.
@@ -55,7 +56,7 @@ func newTunnels(dir string) *tunnels {
 	return &tunnels{
 		configs: configs{dir: dir}, link: systemLink,
 		changeLimit: 25 * time.Second, undoLimit: 10 * time.Second,
-		forceLimit: 5 * time.Second, showLimit: 10 * time.Second,
+		forceLimit: 5 * time.Second, hookLimit: time.Second, showLimit: 10 * time.Second,
 		confirmLimit: confirmLimit, retryPause: retryPause, undoPatience: undoPatience,
 	}
 }
@@ -251,9 +252,14 @@ func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 	_ = t.configs.writeMeta(g.iface, meta)
 }
 
+// takeUp starts the interface. One that fails leaves nothing of its hooks behind, should they undo
+// each other.
 func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
 	res := t.runQuick(ctx, t.changeLimit, family, "up", t.configs.Path(iface))
 	if res.err != nil {
+		if stored, err := t.configs.Read(iface); err == nil && t.link(iface) == linkAbsent {
+			t.runPostDown(ctx, iface, stored.Text)
+		}
 		return fmt.Errorf("start %s: %w", iface, res.err)
 	}
 	if t.link(iface) != linkUp {

@@ -55,6 +55,7 @@ func TestStartAndStopAreIdempotent(t *testing.T) {
 	if out, err := tun.Start(t.Context(), "req_1", g); err != nil || out.pending == nil {
 		t.Fatalf("start: %+v, %v; want a change to confirm", out, err)
 	}
+	confirmed(t, tun)
 	if out, err := tun.Start(t.Context(), "req_2", g); err != nil || out.pending != nil || !strings.Contains(out.message, "already running") {
 		t.Fatalf("start of what runs: %+v, %v; want nothing to confirm", out, err)
 	}
@@ -91,6 +92,7 @@ func TestChangeOfProtocolTakesTheInterfaceDownWithTheFormerTools(t *testing.T) {
 	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
 		t.Fatal(err)
 	}
+	confirmed(t, tun)
 	if got := f.read("calls"); got != "wg-quick down wfmtest0\nawg-quick up wfmtest0" {
 		t.Fatalf("calls:\n%s", got)
 	}
@@ -202,6 +204,7 @@ func TestPushStoresAndRestartsOnlyWhatRan(t *testing.T) {
 	if _, err := tun.Start(t.Context(), "req_1", mustTarget(t, "wireguard", "")); err != nil {
 		t.Fatal(err)
 	}
+	confirmed(t, tun)
 	ack = pushTo(t, tun, "cfg_a-node_b", pushOf("two", 2))
 	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 || ack.RolledBack {
 		t.Fatalf("%+v", ack)
@@ -218,6 +221,7 @@ func TestPushThatDoesNotStartIsRolledBack(t *testing.T) {
 	if _, err := tun.Start(t.Context(), "req_1", mustTarget(t, "wireguard", "")); err != nil {
 		t.Fatal(err)
 	}
+	confirmed(t, tun)
 	bad := pushOf("BROKEN", 2)
 	bad.TunnelProtocol, bad.PreviousTunnelProtocol = "amneziawg", "wireguard"
 	ack := pushTo(t, tun, "cfg_a-node_b", bad)

@@ -47,7 +47,8 @@ func (t *tunnels) takeBackLocked(ctx context.Context, c change, cause error) (ou
 
 // Restore is one attempt to undo the open change of the profile, which TakeBack could not or nobody
 // is left to confirm. It returns the change, nil when another command has changed the interface
-// since, and what the node is like now.
+// since, and what the node is like now. The record of a change that is undone is the caller's to
+// remove, once it has noted who is to hear of it.
 func (t *tunnels) Restore(ctx context.Context, profileID string) (*change, string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,9 +59,6 @@ func (t *tunnels) Restore(ctx context.Context, profileID string) (*change, strin
 	c.Deadline = time.Time{} // as in takeBackLocked
 	_ = c.save(t.configs.dir)
 	state, err := t.undoLocked(ctx, *c)
-	if err == nil {
-		err = removeChange(t.configs.dir, profileID)
-	}
 	return c, state, err
 }
 
@@ -78,10 +76,14 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	present := t.link(c.Interface) != linkAbsent
 	var down error
 	note := ""
-	if present {
-		// The text that started it is still in place, but for a former attempt that got further.
-		stored, _ := t.configs.Read(c.Interface)
+	// The text that started it is still in place, but for a former attempt that got further.
+	stored, _ := t.configs.Read(c.Interface)
+	switch {
+	case present:
 		note, down = t.takeDown(ctx, min(t.undoLimit, t.changeLimit), g, stored)
+	case !c.made && c.BootID == kernelBootID():
+		// A former agent may have been killed with the tool, in the middle of hooks.
+		t.runPostDown(ctx, c.Interface, stored.Text)
 	}
 	// Also where it could not be stopped: the next start must use the former config.
 	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
@@ -103,12 +105,38 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 }
 
 // openOnLocked is the change that g's profile could not take back yet, nil without one: a command
-// for its interface takes over from it.
+// for its interface takes over from it. It has none that waits to be confirmed: the command waits
+// for that. So whatever the record says, which a full disk may have kept from being written again.
 func (t *tunnels) openOnLocked(g target) *change {
-	if c, err := loadChange(t.configs.dir, g.profileID); err == nil && c != nil && c.Deadline.IsZero() && c.Interface == g.iface {
+	if c, err := loadChange(t.configs.dir, g.profileID); err == nil && c != nil && c.Interface == g.iface {
 		return c
 	}
 	return nil
+}
+
+// Leave ends c, which could not be taken back yet, because the node's interface has another name now:
+// no command reaches the former one any more, so its tunnel does not stay. It may be called again
+// after it was cut off anywhere.
+func (t *tunnels) Leave(ctx context.Context, c change) (note string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g, err := c.target()
+	if err != nil {
+		return "", err
+	}
+	stored, err := t.owned(g)
+	if err != nil {
+		return "", err
+	}
+	if t.link(c.Interface) != linkAbsent {
+		if note, err = t.takeDown(ctx, min(t.undoLimit, t.changeLimit), g, stored); err != nil {
+			return "", err
+		}
+	}
+	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
+		return "", err
+	}
+	return note, removeChange(t.configs.dir, c.ProfileID)
 }
 
 // supersedeLocked drops the open changes of the interface, also those of profiles that were unbound

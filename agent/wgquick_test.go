@@ -111,10 +111,12 @@ func driveRealTools(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", iface).Run() }) //nolint:noctx // clean-up has no context left
+	confirmed(t, tun)
 	expectRunning(t, tun, g, "51001")
 	if ack := push(realConfig(51002), 2); ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 {
 		t.Fatalf("%+v", ack)
 	}
+	confirmed(t, tun)
 	expectRunning(t, tun, g, "51002")
 	broken := strings.Replace(realConfig(51003), "yAnz5TF+", "####", 1)
 	ack := push(broken, 3)
