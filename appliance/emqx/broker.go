@@ -29,8 +29,8 @@ var (
 )
 
 const (
-	// ClientID is the appliance's own at EMQX. No node has it: a node's has another form.
-	ClientID = "wfm-backend"
+	// ClientIDPrefix begins the appliance's own client id, see Options.
+	ClientIDPrefix = "wfm-backend-"
 	// DefaultUsername is the appliance's own account at EMQX.
 	DefaultUsername = "wfm-backend"
 
@@ -49,11 +49,14 @@ type Options struct {
 	// Username and Password are the appliance's own account. It is made, or repaired, in EMQX's
 	// built-in database where there is one.
 	Username, Password string
-	API                *API
-	Key                emqxkey.Key
-	Store              *store.DB
-	Ingress            hooks.Ingress
-	Logger             *slog.Logger
+	// ClientID is the appliance's own, and the same at every start: EMQX keeps under it what nodes
+	// send meanwhile. Whoever may log in and knows it can take that over, so it is a secret.
+	ClientID string
+	API      *API
+	Key      emqxkey.Key
+	Store    *store.DB
+	Ingress  hooks.Ingress
+	Logger   *slog.Logger
 }
 
 // Broker is the external broker. Its methods may be called concurrently.
@@ -86,7 +89,7 @@ type Broker struct {
 
 // New makes the broker; nothing runs before [Broker.Start].
 func New(o Options) (*Broker, error) {
-	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, ClientID}, o.Key, o.Logger)
+	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, o.ClientID}, o.Key, o.Logger)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,8 @@ import (
 const (
 	sharedKey = "shared-key-of-the-test"
 	patience  = 20 * time.Second
+
+	ownClientID = ClientIDPrefix + "of-the-test"
 )
 
 // scripted is an ingress that can be told to fail.
@@ -137,7 +139,7 @@ func (f *fixture) open(address *url.URL, tlsConfig *tls.Config) {
 		f.t.Fatal(err)
 	}
 	f.broker, err = New(Options{
-		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", API: api, Key: emqxkey.New(sharedKey),
+		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", ClientID: ownClientID, API: api, Key: emqxkey.New(sharedKey),
 		Store: f.db, Ingress: f.ingress, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -180,7 +182,7 @@ func (f *fixture) up() {
 // acknowledged waits until EMQX keeps nothing for the appliance any more.
 func (f *fixture) acknowledged() {
 	f.t.Helper()
-	f.eventually("acknowledged", func() bool { return f.emqx.Unacknowledged(ClientID) == 0 })
+	f.eventually("acknowledged", func() bool { return f.emqx.Unacknowledged(ownClientID) == 0 })
 }
 
 func (f *fixture) login(b store.Bound) *mqtttest.Client {
@@ -205,7 +207,7 @@ func TestMessageThatCannotBeStoredStaysAtEMQX(t *testing.T) {
 	f.eventually("it is tried again", func() bool { return f.ingress.count("precious") > 1 })
 	f.line.Cut() // it was not acknowledged: EMQX keeps it
 	f.eventually("the connection is gone", func() bool { return !f.broker.Status().Connected })
-	if f.emqx.Unacknowledged(ClientID) == 0 {
+	if f.emqx.Unacknowledged(ownClientID) == 0 {
 		t.Error("it was acknowledged")
 	}
 	before := f.ingress.count("precious")
