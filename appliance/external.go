@@ -237,7 +237,7 @@ func moment(t time.Time) *time.Time {
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
 		Key: x.key, Username: x.o.Username, Password: x.o.Password, ClientID: x.clientID,
-		Apart: x.callbacks != nil, CACert: x.caCert, Account: x.account,
+		Apart: x.callbacks != nil, CACert: x.caCert, Account: x.account, Settled: x.settled,
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {
 				return fmt.Errorf("%w: %w", store.ErrMQTTUnavailable, err)
@@ -245,6 +245,11 @@ func (x *external) web() *web.ExternalBroker {
 			return nil
 		},
 	}
+}
+
+func (x *external) settled(nodeID string) bool {
+	settled, _, _ := x.Account(nodeID)
+	return settled
 }
 
 func (x *external) account(nodeID string) web.AccountState {

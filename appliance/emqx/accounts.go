@@ -331,8 +331,8 @@ func (s *accounts) ownRow() userRow {
 	return userRow{UserID: s.own.username, Salt: salt, PasswordHash: hex.EncodeToString(sum[:]), Superuser: true}
 }
 
-// apply makes and deletes accounts, then kicks, then clears what EMQX remembers of their rights;
-// only then it is on record that EMQX was told. strangers are client ids to kick besides.
+// apply makes and deletes accounts, then kicks; only then it is on record that EMQX was told. What
+// EMQX remembers of rights is cleared last: until the record, who has come back is denied. strangers are client ids to kick besides.
 func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, strangers []string) error {
 	var rows []userRow
 	var gone []string
@@ -363,14 +363,11 @@ func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, stran
 	if err := s.api.kick(ctx, kicks); err != nil {
 		return err
 	}
-	if err := s.api.clearCaches(ctx, kicks); err != nil {
-		return err
-	}
 	if err := s.record(changes); err != nil {
 		return err
 	}
 	s.told(nodes, kicked)
-	return nil
+	return s.api.clearCaches(ctx, kicks)
 }
 
 func (s *accounts) deleteAll(ctx context.Context, ids []string) error {
@@ -419,6 +416,17 @@ func (s *accounts) settled(nodeID string) (settled, granted bool) {
 	grant, granted := s.db.Grant(nodeID)
 	known, ok := s.known[nodeID]
 	return ok == granted && known.Generation == grant.Generation, granted
+}
+
+// generation is that of the node's right if EMQX knows it as it is now, and else zero.
+func (s *accounts) generation(nodeID string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	grant, granted := s.db.Grant(nodeID)
+	if known, ok := s.known[nodeID]; !granted || !ok || known.Generation != grant.Generation {
+		return 0
+	}
+	return grant.Generation
 }
 
 func (s *accounts) failing() bool { return s.failures() > 0 }

@@ -19,6 +19,7 @@ const relistPause = 30 * time.Second
 type nodeSession struct {
 	connectedAt moment // names it
 	since       time.Time
+	untold      bool // to the ingress: EMQX does not know the account yet, so it may be the former agent's
 	heard       bool // it has sent something
 	tries       int  // publishes that reached nobody, since it was heard
 	again       *time.Timer
@@ -30,15 +31,17 @@ func (s *nodeSession) stop() {
 	}
 }
 
-// session is the node's connection for the ingress; ok is false when there is none.
-func (b *Broker) session(nodeID string) (s hooks.Session, ok bool) {
+// session is the node's connection for the ingress, and whether that is to be told of it; ok is false
+// when there is none.
+func (b *Broker) session(nodeID string) (s hooks.Session, news, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
 	if known == nil {
-		return hooks.Session{}, false
+		return hooks.Session{}, false, false
 	}
-	return b.ingressSession(nodeID, known), true
+	news, known.untold = known.untold, false
+	return b.ingressSession(nodeID, known), news, true
 }
 
 func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
@@ -48,29 +51,27 @@ func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
 
 // opened takes note of a connection.
 func (b *Broker) opened(nodeID string, at moment) {
-	if s, news := b.learn(nodeID, at); news {
-		b.o.Ingress.Connected(s)
+	if b.learn(nodeID, at) {
 		b.announce(nodeID)
 	}
 }
 
 // learn puts a connection on record, unless it is known or older than what is.
-func (b *Broker) learn(nodeID string, at moment) (s hooks.Session, news bool) {
+func (b *Broker) learn(nodeID string, at moment) (news bool) {
 	if _, granted := b.o.Store.Grant(nodeID); !granted {
-		return s, false
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
 	if at <= b.ended[nodeID] || (known != nil && at <= known.connectedAt) {
-		return s, false
+		return false
 	}
 	if known != nil {
 		known.stop()
 	}
-	fresh := &nodeSession{connectedAt: at, since: time.Now()}
-	b.sessions[nodeID] = fresh
-	return b.ingressSession(nodeID, fresh), true
+	b.sessions[nodeID] = &nodeSession{connectedAt: at, since: time.Now(), untold: true}
+	return true
 }
 
 // closed takes note of the end of a connection. That of an older one, which a newer one has taken
@@ -80,6 +81,7 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 	known := b.sessions[nodeID]
 	b.ended[nodeID] = max(b.ended[nodeID], at)
 	ours := known != nil && known.connectedAt == at
+	told := ours && !known.untold
 	var s hooks.Session
 	if ours {
 		known.stop()
@@ -87,17 +89,22 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 		s = b.ingressSession(nodeID, known)
 	}
 	b.mu.Unlock()
-	if ours {
+	if told {
 		b.o.Ingress.Disconnected(s, reason)
 	}
 }
 
-// announce tells that the node may be ready for what waits for it.
+// announce tells that the node is connected, if that is news, and that it may be ready for what waits
+// for it.
 func (b *Broker) announce(nodeID string) {
 	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
 		return // accountsTold does, once it is
 	}
-	if s, ok := b.session(nodeID); ok {
+	s, news, ok := b.session(nodeID)
+	if news {
+		b.o.Ingress.Connected(s)
+	}
+	if ok {
 		b.o.Ingress.Subscribed(s)
 	}
 }

@@ -21,8 +21,11 @@ type item struct {
 	epoch   *epoch
 	topic   protocol.Topic
 	payload []byte
-	ack     func() // nil for an event about a connection
-	event   *connectionEvent
+	// generation is that of the node's right when the message came; zero while EMQX has not been told
+	// of it, so that the message may be one of the former agent.
+	generation uint64
+	ack        func() // nil for an event about a connection
+	event      *connectionEvent
 }
 
 // connectionEvent is what EMQX says when a client has connected or is gone.
@@ -50,7 +53,7 @@ func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
 		ack() // nothing of ours
 		return
 	}
-	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, ack: ack})
+	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, generation: b.accounts.generation(topic.NodeID), ack: ack})
 }
 
 // parseEvent reads an event about the connection of a node; nil for anything else.
@@ -92,17 +95,17 @@ func (b *Broker) handle(it item) {
 	}
 }
 
-// take stores a message and acknowledges it, however long that takes.
+// take stores a message and acknowledges it, however long that takes. A message keeps the generation
+// that it came with: after a change it is of a session that has no right any more.
 func (b *Broker) take(it item) {
-	s := hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Late: b.isLate(it.topic.NodeID)}
+	s := hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Generation: it.generation, Late: b.isLate(it.topic.NodeID)}
 	for {
 		grant, ok := b.o.Store.Grant(s.NodeID)
-		if !ok || grant.ConfigID != s.ConfigID {
+		if !ok || grant.ConfigID != s.ConfigID || grant.Generation != it.generation {
 			b.refused.Add(1)
 			it.ack() // of a session that has no right any more
 			return
 		}
-		s.Generation = grant.Generation
 		err := b.o.Ingress.Receive(s, it.topic, it.payload)
 		switch {
 		case err == nil:
