@@ -125,6 +125,35 @@ func TestWhatARememberedSessionSendsIsNotTheNewAgents(t *testing.T) {
 	}
 }
 
+func TestImportThatFailsKeepsNobodyIn(t *testing.T) {
+	s := newSite(t)
+	s.connected()
+	b := s.nodes(3)
+	s.settled()
+	disabled, rebound := s.agent(b[0]), s.agent(b[1])
+	s.online(b[0])
+	s.online(b[1])
+	s.emqx.SetFault(func(r *http.Request) int {
+		if strings.HasSuffix(r.URL.Path, "/import_users") {
+			return http.StatusBadRequest
+		}
+		return 0
+	})
+	s.rebind(b[2].Node.ID)
+	s.rebind(b[1].Node.ID)
+	s.update(func(tx *store.Tx) error {
+		n, _ := tx.Node(b[0].Node.ID)
+		n.Enabled = false
+		return tx.PutNode(&n)
+	})
+	disabled.Rest() // until it is kicked
+	rebound.Rest()
+	s.eventually("the user of the disabled node is gone", func() bool { _, there := s.emqx.Users()[b[0].Node.ID]; return !there })
+	if settled, _ := s.appliance.external.settledNow(b[1].Node.ID); settled {
+		t.Error("an account that EMQX did not take counts as told")
+	}
+}
+
 func TestLosingTheRightEndsTheSessionAtEMQXAtOnce(t *testing.T) {
 	for name, take := range map[string]func(*store.Tx, store.Bound) error{
 		"reset":  func(tx *store.Tx, b store.Bound) error { return tx.ResetClient(b.Node.ID) },

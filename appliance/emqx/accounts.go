@@ -1,6 +1,7 @@
 package emqx
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -184,15 +186,15 @@ func (s *accounts) catchUp(ctx context.Context) error {
 		if len(differ) == 0 {
 			return nil
 		}
-		batch := make([]change, 0, min(applySize, len(differ)))
-		for _, c := range differ[:cap(batch)] {
-			batch = append(batch, change{AccountChange: c, kick: true})
+		changes := make([]change, len(differ))
+		for i, c := range differ {
+			changes[i] = change{AccountChange: c, kick: true}
 		}
 		kinds, err := s.kinds(ctx)
 		if err != nil {
 			return err
 		}
-		if err := s.apply(ctx, kinds, batch, nil); err != nil {
+		if err := s.apply(ctx, kinds, changes, nil); err != nil {
 			return err
 		}
 	}
@@ -254,10 +256,9 @@ func (s *accounts) reconcile(ctx context.Context) error {
 		return err
 	}
 	there := map[string]bool{}
+	var own error // its failure must not keep anybody in
 	if kinds.database {
-		if err := s.api.importUsers(ctx, []userRow{s.ownRow()}); err != nil {
-			return err
-		}
+		own = s.api.importUsers(ctx, []userRow{s.ownRow()})
 		if there, err = s.api.users(ctx); err != nil {
 			return err
 		}
@@ -288,21 +289,15 @@ func (s *accounts) reconcile(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	rows, strangers := sortClients(clients, grants)
+	rows, strangers := s.sortClients(clients, grants)
 	kicked := make(map[string]bool)
 	for _, c := range batch {
 		kicked[c.NodeID] = c.kick
 	}
 	rows = slices.DeleteFunc(rows, func(r clientRow) bool { return kicked[r.Username] })
-	for len(batch) > 0 || strangers != nil {
-		n := min(applySize, len(batch))
-		if err := s.apply(ctx, kinds, batch[:n], strangers); err != nil {
-			return err
-		}
-		batch, strangers = batch[n:], nil
-	}
+	err = s.apply(ctx, kinds, batch, strangers)
 	s.listed(rows, began)
-	return nil
+	return cmp.Or(own, err)
 }
 
 // ours reports whether the user is a node's, or was made by a check that did not come to its end.
@@ -310,19 +305,34 @@ func (s *accounts) ours(user string) bool {
 	return protocol.IsNewID("node", user) || s.key.LeftOver(user, time.Now())
 }
 
-// sortClients tells the connections of nodes from those of clients that logged in as a node they
-// are not, or may no longer be.
-func sortClients(clients []clientRow, grants map[string]store.Grant) (nodes []clientRow, strangers []string) {
+// sortClients tells the connections of nodes from those of strangers.
+func (s *accounts) sortClients(clients []clientRow, grants map[string]store.Grant) (nodes []clientRow, strangers []string) {
 	for _, c := range clients {
 		_, granted := grants[c.Username]
 		switch {
 		case granted && c.ClientID == protocol.ClientID(c.Username):
 			nodes = append(nodes, c)
-		case granted, protocol.IsNewID("node", c.Username):
+		case s.stranger(c.ClientID, c.Username):
 			strangers = append(strangers, c.ClientID)
 		}
 	}
 	return nodes, strangers
+}
+
+// stranger reports whether the client has logged in as a node that it is not or may no longer be, or
+// has a node's client id and is somebody else.
+func (s *accounts) stranger(clientID, username string) bool {
+	fits := clientID == protocol.ClientID(username)
+	_, granted := s.db.Grant(username)
+	switch {
+	case clientID == s.own.clientID: // kicking it would throw away our own session
+		return false
+	case granted:
+		return !fits
+	case protocol.IsNewID("node", username):
+		return true
+	}
+	return !fits && strings.HasPrefix(clientID, protocol.ClientIDPrefix)
 }
 
 func (s *accounts) ownRow() userRow {
@@ -331,11 +341,60 @@ func (s *accounts) ownRow() userRow {
 	return userRow{UserID: s.own.username, Salt: salt, PasswordHash: hex.EncodeToString(sum[:]), Superuser: true}
 }
 
-// apply makes and deletes accounts, then kicks; only then it is on record that EMQX was told. What
-// EMQX remembers of rights is cleared last: until the record, who has come back is denied. strangers are client ids to kick besides.
-func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, strangers []string) error {
-	var rows []userRow
-	var gone []string
+// apply brings the changes to EMQX, and kicks the strangers besides. First comes what takes a right
+// away, so that nothing that fails to be given keeps it.
+func (s *accounts) apply(ctx context.Context, kinds kinds, changes []change, strangers []string) error {
+	var gone, given []change
+	for _, c := range changes {
+		if c.Granted {
+			given = append(given, c)
+		} else {
+			gone = append(gone, c)
+		}
+	}
+	err := s.revoke(ctx, kinds, gone, strangers)
+	for batch := range slices.Chunk(given, applySize) {
+		failed := s.give(ctx, kinds, batch)
+		err = cmp.Or(err, failed)
+		if _, answered := errors.AsType[*APIError](failed); failed != nil && !answered {
+			break // EMQX is away
+		}
+	}
+	return err
+}
+
+// revoke deletes accounts and kicks.
+func (s *accounts) revoke(ctx context.Context, kinds kinds, gone []change, strangers []string) error {
+	var deleted error
+	if kinds.database {
+		deleted = s.deleteAll(ctx, gone)
+	}
+	if err := s.end(ctx, gone, strangers, deleted == nil); deleted == nil {
+		return err
+	}
+	return deleted
+}
+
+// give makes accounts, or makes them what they should be, and kicks whose account was another.
+func (s *accounts) give(ctx context.Context, kinds kinds, batch []change) error {
+	var failed error
+	if kinds.database {
+		rows := make([]userRow, len(batch))
+		for i, c := range batch {
+			salt, hash := c.Grant.PasswordHash()
+			rows[i] = userRow{UserID: c.NodeID, PasswordHash: hash, Salt: salt}
+		}
+		failed = s.api.importUsers(ctx, rows)
+	}
+	if err := s.end(ctx, batch, nil, failed == nil); failed == nil {
+		return err
+	}
+	return failed
+}
+
+// end kicks. Only then it is on record that EMQX was told, if it was. What EMQX remembers of rights is
+// cleared last: until the record, who has come back is denied.
+func (s *accounts) end(ctx context.Context, batch []change, strangers []string, wasTold bool) error {
 	kicks := slices.Clone(strangers)
 	var nodes []string
 	changes := make([]store.AccountChange, len(batch))
@@ -344,37 +403,34 @@ func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, stran
 		if c.kick {
 			kicks, nodes = append(kicks, protocol.ClientID(c.NodeID)), append(nodes, c.NodeID)
 		}
-		if c.Granted {
-			salt, hash := c.Grant.PasswordHash()
-			rows = append(rows, userRow{UserID: c.NodeID, PasswordHash: hash, Salt: salt})
-		} else {
-			gone = append(gone, c.NodeID)
-		}
-	}
-	if kinds.database {
-		if err := s.api.importUsers(ctx, rows); err != nil {
-			return err
-		}
-		if err := s.deleteAll(ctx, gone); err != nil {
-			return err
-		}
 	}
 	kicked := s.sessions(nodes) // one that is newer is of an agent that logged in with the new account
 	if err := s.api.kick(ctx, kicks); err != nil {
 		return err
 	}
-	if err := s.record(changes); err != nil {
-		return err
+	if wasTold {
+		if err := s.record(changes); err != nil {
+			return err
+		}
 	}
 	s.told(nodes, kicked)
 	return s.api.clearCaches(ctx, kicks)
 }
 
-func (s *accounts) deleteAll(ctx context.Context, ids []string) error {
-	g, ctx := errgroup.WithContext(ctx)
+// deleteAll tries each, whatever becomes of the others, unless EMQX is away.
+func (s *accounts) deleteAll(ctx context.Context, gone []change) error {
+	g := &errgroup.Group{}
 	g.SetLimit(8)
-	for _, id := range ids {
-		g.Go(func() error { return s.api.deleteUser(ctx, id) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, c := range gone {
+		g.Go(func() error {
+			err := s.api.deleteUser(ctx, c.NodeID)
+			if _, answered := errors.AsType[*APIError](err); err != nil && !answered {
+				cancel()
+			}
+			return err
+		})
 	}
 	return g.Wait()
 }

@@ -81,7 +81,8 @@ type Broker struct {
 	ended    map[string]moment // by node: the newest connection that is known to have ended
 	lastErr  error
 	lastUp   time.Time
-	relistAt time.Time // not before
+	relistAt time.Time   // not before
+	evicted  chan string // client ids to kick
 	started  bool
 
 	stored, published, refused atomic.Uint64 // messages
@@ -96,7 +97,7 @@ func New(o Options) (*Broker, error) {
 	address := *o.URL
 	address.Host = hostPort(o.URL)
 	o.URL = &address
-	b := &Broker{o: o, log: o.Logger, accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]moment)}
+	b := &Broker{o: o, log: o.Logger, accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]moment), evicted: make(chan string, 64)}
 	b.lanes = newLanes(b.handle)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing
 	b.ready = make(chan struct{})
@@ -111,6 +112,7 @@ func (b *Broker) Start() error {
 	}
 	first := b.accounts.changed
 	b.running.Go(func() { b.accounts.run(b.life) })
+	b.running.Go(b.runEvictions)
 	go func() {
 		defer close(b.ready)
 		// The appliance's own account may be among what EMQX has to be told first.

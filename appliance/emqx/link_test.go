@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -390,22 +392,54 @@ func TestTLSTrustsTheGivenAuthorityAndChecksTheName(t *testing.T) {
 	}
 }
 
-func TestEventsOfOthersAndOldOnesAreNoNodesConnection(t *testing.T) {
+func TestEventsThatSayNothingOfAConnectionAreNone(t *testing.T) {
 	const good = `{"username":"node_a","connected_at":5}`
 	if ev := parseEvent("$SYS/brokers/emqx@1/clients/wfm-node_a/connected", []byte(good)); ev == nil || !ev.connected || ev.nodeID != "node_a" || ev.ConnectedAt != 5 {
 		t.Errorf("%+v", ev)
 	}
+	for _, topic := range []string{"$SYS/brokers/emqx@1/clients/node_a/connected", "$SYS/brokers/emqx@1/clients/wfm-node a#/connected"} {
+		if ev := parseEvent(topic, []byte(good)); ev == nil || ev.nodeID != "" {
+			t.Errorf("%s: %+v", topic, ev)
+		}
+	}
 	for topic, payload := range map[string]string{
-		"$SYS/brokers/emqx@1/clients/node_a/connected":      good,
-		"$SYS/brokers/emqx@1/clients/wfm-node_b/connected":  good, // logged in as somebody else
-		"$SYS/brokers/emqx@1/clients/wfm-node_a":            good,
-		"wfm/cfg_a/node_a/event":                            good,
-		"$SYS/brokers/emqx@2/clients/wfm-node_a/connected":  `{"username":"node_a"}`,
-		"$SYS/brokers/emqx@3/clients/wfm-node_a/connected":  `{`,
-		"$SYS/brokers/emqx@1/clients/wfm-node a#/connected": `{"username":"node a#","connected_at":5}`,
+		"$SYS/brokers/emqx@1/clients/wfm-node_a":           good,
+		"wfm/cfg_a/node_a/event":                           good,
+		"$SYS/brokers/emqx@2/clients/wfm-node_a/connected": `{"username":"node_a"}`,
+		"$SYS/brokers/emqx@3/clients/wfm-node_a/connected": `{`,
 	} {
 		if ev := parseEvent(topic, []byte(payload)); ev != nil {
 			t.Errorf("%s %s: %+v", topic, payload, ev)
 		}
 	}
+}
+
+// With EMQX's database, whoever has an account may log in with any client id.
+func TestClientWithAnothersClientIDIsKickedAtOnce(t *testing.T) {
+	f := newFixture(t)
+	a, b := f.nodes[0].Node.ID, f.nodes[1].Node.ID
+	const foreign = "somebody"
+	sum := sha256.Sum256([]byte("salt" + "password"))
+	f.emqx.PutUser(foreign, emqxtest.User{Salt: "salt", Hash: hex.EncodeToString(sum[:])})
+	for _, login := range []mqtttest.Login{
+		{ClientID: protocol.ClientID(b), Username: a, Password: f.nodes[0].Password},
+		{ClientID: "anything", Username: a, Password: f.nodes[0].Password},
+		{ClientID: protocol.ClientID(b), Username: foreign, Password: "password"},
+	} {
+		login.Keepalive, login.NotClean = 60, true
+		c := mqtttest.Dial(t, f.emqx.NetAddr(), 5)
+		if code := c.Connect(login).ReasonCode; code != 0 {
+			t.Fatalf("login: 0x%02x", code)
+		}
+		c.Rest() // until it is kicked
+	}
+	stays := mqtttest.Dial(t, f.emqx.NetAddr(), 5)
+	stays.Connect(mqtttest.Login{ClientID: "theirs", Username: foreign, Password: "password", Keepalive: 60})
+	rightful := f.login(f.nodes[1])
+	f.eventually("connected", func() bool { return f.broker.Connected(b) })
+	if err := f.broker.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stays.Ping()
+	rightful.Ping()
 }

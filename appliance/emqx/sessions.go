@@ -189,6 +189,35 @@ func (b *Broker) relist() {
 	}
 }
 
+// evict has a client kicked that has a client id which is not its own. In the meantime it is denied
+// everything, but what waited in the session it took is lost to it.
+func (b *Broker) evict(clientID string) {
+	b.log.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
+	select {
+	case b.evicted <- clientID:
+	default:
+		b.accounts.recovered() // which kicks all of them
+	}
+}
+
+// runEvictions kicks, apart from the comparison of accounts, which may take long.
+func (b *Broker) runEvictions() {
+	for {
+		select {
+		case id := <-b.evicted:
+			err := b.o.API.kick(b.life, []string{id})
+			if err == nil {
+				err = b.o.API.clearCaches(b.life, []string{id})
+			}
+			if err != nil {
+				b.accounts.recovered()
+			}
+		case <-b.life.Done():
+			return
+		}
+	}
+}
+
 // applyListing makes what is known of connections agree with the list that was begun at began.
 func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	b.gate.Lock()

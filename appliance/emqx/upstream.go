@@ -30,7 +30,8 @@ type item struct {
 
 // connectionEvent is what EMQX says when a client has connected or is gone.
 type connectionEvent struct {
-	nodeID    string
+	clientID  string
+	nodeID    string // of whom the client id is
 	connected bool
 
 	Username    string
@@ -42,7 +43,11 @@ type connectionEvent struct {
 func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
 	ack := func() { _ = p.Client.Ack(p.Packet) } // fails only when the connection is gone, and EMQX sends it again
 	if ev := parseEvent(p.Packet.Topic, p.Packet.Payload); ev != nil {
-		if !b.lanes.put(ev.nodeID, item{epoch: e, event: ev}) {
+		if ev.Username != ev.nodeID { // a client id can be had by whoever may log in as somebody else
+			if ev.connected && b.accounts.stranger(ev.clientID, ev.Username) {
+				b.evict(ev.clientID)
+			}
+		} else if !b.lanes.put(ev.nodeID, item{epoch: e, event: ev}) {
 			b.relist() // what was dropped shows in the list of who is connected
 		}
 		ack()
@@ -56,21 +61,19 @@ func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
 	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, generation: b.accounts.generation(topic.NodeID), ack: ack})
 }
 
-// parseEvent reads an event about the connection of a node; nil for anything else.
+// parseEvent reads an event about a connection; nil for anything else.
 func parseEvent(topic string, payload []byte) *connectionEvent {
 	// $SYS/brokers/<broker>/clients/<client id>/connected
 	level := strings.Split(topic, "/")
 	if len(level) != 6 || level[0] != "$SYS" || level[3] != "clients" {
 		return nil
 	}
-	nodeID, ok := strings.CutPrefix(level[4], protocol.ClientIDPrefix)
-	ev := &connectionEvent{nodeID: nodeID, connected: level[5] == "connected"}
-	if !ok || !protocol.ValidID(nodeID) || json.Unmarshal(payload, ev) != nil {
+	ev := &connectionEvent{clientID: level[4], connected: level[5] == "connected"}
+	if json.Unmarshal(payload, ev) != nil || ev.ConnectedAt == 0 {
 		return nil
 	}
-	// A client id can be had by whoever may log in as somebody else.
-	if ev.Username != nodeID || ev.ConnectedAt == 0 {
-		return nil
+	if id, ok := strings.CutPrefix(ev.clientID, protocol.ClientIDPrefix); ok && protocol.ValidID(id) {
+		ev.nodeID = id
 	}
 	return ev
 }
