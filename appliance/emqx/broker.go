@@ -16,6 +16,7 @@ import (
 
 	"wfm/hooks"
 	"wfm/internal/emqxkey"
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -61,14 +62,16 @@ type Options struct {
 
 // Broker is the external broker. Its methods may be called concurrently.
 type Broker struct {
-	o        Options
-	log      *slog.Logger
-	accounts *accounts
-	lanes    *lanes
-	life     context.Context // ends with Stop
-	end      context.CancelFunc
-	running  sync.WaitGroup
-	ready    chan struct{} // closed when connecting has begun, or never will
+	o   Options
+	log *slog.Logger
+	// strangers is the log for what anybody with an account can cause at will.
+	strangers *slog.Logger
+	accounts  *accounts
+	lanes     *lanes
+	life      context.Context // ends with Stop
+	end       context.CancelFunc
+	running   sync.WaitGroup
+	ready     chan struct{} // closed when connecting has begun, or never will
 
 	// gate is held for reading while a message is dealt with, and for writing while what is known of
 	// all connections changes.
@@ -78,7 +81,7 @@ type Broker struct {
 	cm       *autopaho.ConnectionManager
 	epoch    *epoch // of the open connection; nil while there is none, or it is not subscribed yet
 	sessions map[string]*nodeSession
-	ended    map[string]moment // by node: the newest connection that is known to have ended
+	ended    map[string]ending // by node: the newest connection that is known to have ended
 	lastErr  error
 	lastUp   time.Time
 	relistAt time.Time   // not before
@@ -97,7 +100,7 @@ func New(o Options) (*Broker, error) {
 	address := *o.URL
 	address.Host = hostPort(o.URL)
 	o.URL = &address
-	b := &Broker{o: o, log: o.Logger, accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]moment), evicted: make(chan string, 64)}
+	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), evicted: make(chan string, 64)}
 	b.lanes = newLanes(b.handle)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing
 	b.ready = make(chan struct{})

@@ -443,3 +443,35 @@ func TestClientWithAnothersClientIDIsKickedAtOnce(t *testing.T) {
 	stays.Ping()
 	rightful.Ping()
 }
+
+func TestClockOfEMQXThatWasPutBackKeepsNobodyOffline(t *testing.T) {
+	f := newFixture(t)
+	id := f.nodes[0].Node.ID
+	if err := f.broker.Reconcile(t.Context()); err != nil { // the next list begins after what follows
+		t.Fatal(err)
+	}
+	tomorrow := moment(time.Now().Add(24 * time.Hour).UnixMilli())
+	f.broker.opened(id, tomorrow)
+	f.broker.closed(id, tomorrow, "")
+	f.login(f.nodes[0])
+	f.eventually("connected after an end in the future", func() bool { _ = f.broker.Reconcile(t.Context()); return f.broker.Connected(id) })
+	f.broker.opened(id, tomorrow+1)
+	f.eventually("the list wins over a connection in the future", func() bool {
+		_ = f.broker.Reconcile(t.Context())
+		at := f.broker.SessionID(id)
+		return at != 0 && at < uint64(tomorrow)
+	})
+}
+
+func TestListThatIsOlderThanAnEndDoesNotBringTheConnectionBack(t *testing.T) {
+	f := newFixture(t)
+	id := f.nodes[0].Node.ID
+	f.broker.opened(id, 5)
+	began := time.Now()
+	f.broker.closed(id, 5, "")
+	f.broker.applyListing([]clientRow{{ClientID: protocol.ClientID(id), Username: id, Connected: true, ConnectedAt: 5}}, began)
+	f.broker.applyListing([]clientRow{{ClientID: protocol.ClientID(id), Username: id, Connected: true, ConnectedAt: 4}}, began)
+	if f.broker.Connected(id) {
+		t.Error("a connection that has ended counts")
+	}
+}

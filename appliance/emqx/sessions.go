@@ -25,6 +25,12 @@ type nodeSession struct {
 	again       *time.Timer
 }
 
+// ending is the end of a connection.
+type ending struct {
+	connectedAt moment // names it
+	heard       time.Time
+}
+
 func (s *nodeSession) stop() {
 	if s.again != nil {
 		s.again.Stop()
@@ -64,7 +70,11 @@ func (b *Broker) learn(nodeID string, at moment) (news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
-	if at <= b.ended[nodeID] || (known != nil && at <= known.connectedAt) {
+	if fence := b.ended[nodeID].connectedAt; at <= fence || (known != nil && at <= known.connectedAt) {
+		// A late event, or EMQX's clock was put back: a list tells.
+		if at != fence && (known == nil || at != known.connectedAt) {
+			b.relistLocked()
+		}
 		return false
 	}
 	if known != nil {
@@ -79,7 +89,7 @@ func (b *Broker) learn(nodeID string, at moment) (news bool) {
 func (b *Broker) closed(nodeID string, at moment, reason string) {
 	b.mu.Lock()
 	known := b.sessions[nodeID]
-	b.ended[nodeID] = max(b.ended[nodeID], at)
+	b.ended[nodeID] = ending{max(b.ended[nodeID].connectedAt, at), time.Now()}
 	ours := known != nil && known.connectedAt == at
 	told := ours && !known.untold
 	var s hooks.Session
@@ -178,13 +188,13 @@ func (b *Broker) isLate(nodeID string) bool {
 // relist has a look at who is connected, since it may differ from what is known.
 func (b *Broker) relist() {
 	b.mu.Lock()
-	now := time.Now()
-	due := now.After(b.relistAt)
-	if due {
+	defer b.mu.Unlock()
+	b.relistLocked()
+}
+
+func (b *Broker) relistLocked() {
+	if now := time.Now(); now.After(b.relistAt) {
 		b.relistAt = now.Add(relistPause)
-	}
-	b.mu.Unlock()
-	if due {
 		b.accounts.recovered()
 	}
 }
@@ -192,7 +202,7 @@ func (b *Broker) relist() {
 // evict has a client kicked that has a client id which is not its own. In the meantime it is denied
 // everything, but what waited in the session it took is lost to it.
 func (b *Broker) evict(clientID string) {
-	b.log.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
+	b.strangers.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
 	select {
 	case b.evicted <- clientID:
 	default:
@@ -238,6 +248,13 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 			gone[id] = s.connectedAt
 		}
 	}
+	for _, r := range rows {
+		// The list wins over what was heard before it, also where that is newer by EMQX's clock, which
+		// may have been put back since.
+		if s := b.sessions[r.Username]; s != nil && s.since.Before(began) && r.ConnectedAt < s.connectedAt {
+			gone[r.Username] = s.connectedAt
+		}
+	}
 	epoch.listed = true
 	b.mu.Unlock()
 
@@ -246,6 +263,17 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	for id, at := range gone {
 		g.Go(func() error { b.closed(id, at, "EMQX has it no more"); return nil })
 	}
+	_ = g.Wait()
+	b.mu.Lock()
+	for _, r := range rows {
+		at, replaced := gone[r.Username]
+		end, ok := b.ended[r.Username]
+		// That of the connection that has ended itself is a list that lags behind.
+		if ok && r.ConnectedAt < end.connectedAt && (end.heard.Before(began) || (replaced && end.connectedAt == at)) {
+			delete(b.ended, r.Username)
+		}
+	}
+	b.mu.Unlock()
 	for _, r := range rows {
 		g.Go(func() error { b.opened(r.Username, r.ConnectedAt); return nil })
 	}
