@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -303,7 +304,15 @@ type authenticator struct {
 		Name         string
 		SaltPosition string `json:"salt_position"`
 	} `json:"password_hash_algorithm"`
-	URL string
+	request
+}
+
+// request is how EMQX asks over HTTP.
+type request struct {
+	Method  string
+	URL     string
+	Headers map[string]string
+	Body    map[string]any
 }
 
 func (a authenticator) enabled() bool { return a.Enable == nil || *a.Enable }
@@ -324,19 +333,40 @@ type authzSettings struct {
 	}
 }
 
+// remembers is how long EMQX goes by an answer; what cannot be read counts as for ever.
+func (s authzSettings) remembers() time.Duration {
+	const forever = math.MaxInt64
+	if s.Cache.Enable != nil && !*s.Cache.Enable {
+		return 0
+	}
+	switch ttl := s.Cache.TTL.(type) {
+	case nil:
+		return time.Minute // EMQX's default
+	case float64:
+		return time.Duration(min(ttl, 1e12)) * time.Millisecond
+	case string:
+		if days, ok := strings.CutSuffix(ttl, "d"); ok {
+			if n, err := strconv.Atoi(days); err == nil {
+				return time.Duration(min(n, 10_000)) * 24 * time.Hour
+			}
+		}
+		if d, err := time.ParseDuration(ttl); err == nil {
+			return d
+		}
+	}
+	return forever
+}
+
 func (a *API) authzSettings(ctx context.Context) (s authzSettings, err error) {
 	return s, a.call(ctx, http.MethodGet, "/authorization/settings", nil, &s)
 }
 
 // authzSource is one of the sources of authorization, which EMQX asks in turn.
 type authzSource struct {
-	Type    string
-	Enable  *bool
-	Method  string
-	URL     string
-	Headers map[string]string
-	Body    map[string]any
-	Rules   string // of a file
+	Type   string
+	Enable *bool
+	request
+	Rules string // of a file
 }
 
 func (s authzSource) enabled() bool { return s.Enable == nil || *s.Enable }

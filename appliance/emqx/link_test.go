@@ -102,7 +102,7 @@ func newFixture(t *testing.T) *fixture {
 
 // lenient are settings with which nobody has to answer what nodes may do.
 func lenient() emqxtest.Settings {
-	s := emqxtest.Recommended("", sharedKey)
+	s := emqxtest.Accounts("", sharedKey)
 	s.AuthzURL, s.NoMatch = "", "allow"
 	return s
 }
