@@ -65,6 +65,95 @@ func TestResetWhileEMQXIsAwayEndsTheOldSessionBeforeItCanAct(t *testing.T) {
 	s.online(fresh)
 }
 
+// The old session and the old password work at EMQX for as long as it cannot be told.
+func TestFormerAgentCannotActAsTheNewOneWhileTheManagementAPIFails(t *testing.T) {
+	s := newSite(t, func(e *emqxtest.Settings) { e.CacheTTL = 0 })
+	s.connected()
+	b := s.nodes(1)[0]
+	s.settled()
+	old := s.agent(b)
+	s.online(b)
+	s.emqx.SetFault(func(*http.Request) int { return http.StatusServiceUnavailable })
+	s.update(func(tx *store.Tx) error { return tx.ResetClient(b.Node.ID) })
+	fresh := s.rebind(b.Node.ID)
+	if code := beat(old, b); code < 0x80 {
+		t.Errorf("the old session's heartbeat: 0x%02x", code)
+	}
+	_ = old.Close()
+	c, code := s.login(b)
+	if code != 0 {
+		t.Fatalf("login: 0x%02x; the test is about one that EMQX lets in", code)
+	}
+	for _, code := range c.Subscribe(1, protocol.SubscribeTopics(b.Node.ConfigID, b.Node.ID)...) {
+		if code < 0x80 {
+			t.Errorf("the old password's subscription: 0x%02x", code)
+		}
+	}
+	other := []byte(`{"type":"heartbeat","boot_id":"b2","session_id":"another","payload":{"client_online":true,"wg_online":true}}`)
+	c.Publish(topic(b, protocol.KindHeartbeat), other, 1, 8)
+	if code := c.Expect(packets.Puback).ReasonCode; code < 0x80 {
+		t.Errorf("the old password's heartbeat: 0x%02x", code)
+	}
+	s.emqx.SetFault(nil)
+	c.Rest()
+	s.settled()
+	if e := s.evidence(b.Node.ID); !e.ReachableAt.IsZero() || e.SessionID != "" || e.ConnectionOpen() {
+		t.Errorf("the old agent counts for the new one: %+v", e)
+	}
+	s.agent(fresh)
+	s.online(fresh)
+}
+
+// EMQX remembers for a minute what a session may do, and cannot be made to forget.
+func TestWhatARememberedSessionSendsIsNotTheNewAgents(t *testing.T) {
+	s := newSite(t)
+	s.connected()
+	b := s.nodes(1)[0]
+	s.settled()
+	old := s.agent(b)
+	s.online(b)
+	s.emqx.SetFault(func(*http.Request) int { return http.StatusServiceUnavailable })
+	s.rebind(b.Node.ID)
+	refused := s.appliance.external.Broker.Status().Refused
+	old.Publish(topic(b, protocol.KindHeartbeat), []byte(`{"type":"heartbeat","boot_id":"b2","session_id":"another","payload":{"client_online":true}}`), 1, 8)
+	if code := old.Expect(packets.Puback).ReasonCode; code != 0 {
+		t.Fatalf("0x%02x: the test is about one that EMQX lets through", code)
+	}
+	s.eventually("it is refused", func() bool { return s.appliance.external.Broker.Status().Refused > refused })
+	if e := s.evidence(b.Node.ID); e.SessionID == "another" {
+		t.Errorf("the old session counts for the new one: %+v", e)
+	}
+}
+
+func TestImportThatFailsKeepsNobodyIn(t *testing.T) {
+	s := newSite(t)
+	s.connected()
+	b := s.nodes(3)
+	s.settled()
+	disabled, rebound := s.agent(b[0]), s.agent(b[1])
+	s.online(b[0])
+	s.online(b[1])
+	s.emqx.SetFault(func(r *http.Request) int {
+		if strings.HasSuffix(r.URL.Path, "/import_users") {
+			return http.StatusBadRequest
+		}
+		return 0
+	})
+	s.rebind(b[2].Node.ID)
+	s.rebind(b[1].Node.ID)
+	s.update(func(tx *store.Tx) error {
+		n, _ := tx.Node(b[0].Node.ID)
+		n.Enabled = false
+		return tx.PutNode(&n)
+	})
+	disabled.Rest() // until it is kicked
+	rebound.Rest()
+	s.eventually("the user of the disabled node is gone", func() bool { _, there := s.emqx.Users()[b[0].Node.ID]; return !there })
+	if settled, _ := s.appliance.external.settledNow(b[1].Node.ID); settled {
+		t.Error("an account that EMQX did not take counts as told")
+	}
+}
+
 func TestLosingTheRightEndsTheSessionAtEMQXAtOnce(t *testing.T) {
 	for name, take := range map[string]func(*store.Tx, store.Bound) error{
 		"reset":  func(tx *store.Tx, b store.Bound) error { return tx.ResetClient(b.Node.ID) },

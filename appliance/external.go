@@ -92,6 +92,7 @@ type external struct {
 	o         EMQXOptions
 	caCert    string // PEM, for agents; empty: they are not told to use TLS
 	key       emqxkey.Key
+	clientID  string // our own at EMQX; a secret
 	newKey    string // the shared key if it was made just now
 	callbacks net.Listener
 }
@@ -123,11 +124,14 @@ func newExternal(ctx context.Context, db *store.DB, all Options, in hooks.Ingres
 	if err := x.loadKey(db); err != nil {
 		return nil, err
 	}
+	if x.clientID, err = loadClientID(db); err != nil {
+		return nil, err
+	}
 	if o.URL.Scheme != "mqtts" {
 		tlsConfig = nil
 	}
 	x.Broker, err = emqx.New(emqx.Options{
-		URL: o.URL, TLS: tlsConfig, Username: o.Username, Password: o.Password,
+		URL: o.URL, TLS: tlsConfig, Username: o.Username, Password: o.Password, ClientID: x.clientID,
 		API: api, Key: x.key, Store: db, Ingress: in, Logger: log,
 	})
 	if err != nil {
@@ -164,6 +168,16 @@ func (x *external) loadKey(db *store.DB) error {
 		return fmt.Errorf("keep the shared key: %w", err)
 	}
 	return nil
+}
+
+// loadClientID takes our client id from the store, or makes one that nobody can guess.
+func loadClientID(db *store.DB) (id string, err error) {
+	err = db.View(func(tx *store.Tx) error { id, err = tx.BrokerClientID(); return err })
+	if err != nil || id != "" {
+		return id, err
+	}
+	id = emqx.ClientIDPrefix + protocol.NewSecret()
+	return id, db.Update(func(tx *store.Tx) error { return tx.SetBrokerClientID(id) })
 }
 
 // Stop closes what EMQX asks at, too.
@@ -222,8 +236,8 @@ func moment(t time.Time) *time.Time {
 // web is what the API needs to know.
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
-		Key: x.key, Username: x.o.Username, Password: x.o.Password, ClientID: emqx.ClientID,
-		Apart: x.callbacks != nil, CACert: x.caCert, Account: x.account,
+		Key: x.key, Username: x.o.Username, Password: x.o.Password, ClientID: x.clientID,
+		Apart: x.callbacks != nil, CACert: x.caCert, Account: x.account, Settled: x.settled,
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {
 				return fmt.Errorf("%w: %w", store.ErrMQTTUnavailable, err)
@@ -231,6 +245,11 @@ func (x *external) web() *web.ExternalBroker {
 			return nil
 		},
 	}
+}
+
+func (x *external) settled(nodeID string) bool {
+	settled, _, _ := x.Account(nodeID)
+	return settled
 }
 
 func (x *external) account(nodeID string) web.AccountState {

@@ -56,7 +56,7 @@ func (l *lockedLog) String() string {
 
 func newSite(t *testing.T, adjust ...func(*emqxtest.Settings)) *site {
 	t.Helper()
-	settings := emqxtest.Recommended("", testSharedKey)
+	settings := emqxtest.Accounts("", testSharedKey)
 	s := &site{t: t, dir: t.TempDir(), emqx: emqxtest.Start(t, settings), callbacks: "127.0.0.1:0", log: &lockedLog{}}
 	s.mqttLine = emqxtest.NewProxy(t, s.emqx.MQTTAddr())
 	s.apiLine = emqxtest.NewProxy(t, strings.TrimPrefix(s.emqx.APIURL(), "http://"))
@@ -67,7 +67,7 @@ func newSite(t *testing.T, adjust ...func(*emqxtest.Settings)) *site {
 		}
 	})
 	s.open()
-	settings = emqxtest.Recommended("http://"+s.callbacks, testSharedKey)
+	settings = emqxtest.Accounts("http://"+s.callbacks, testSharedKey)
 	for _, f := range adjust {
 		f(&settings)
 	}

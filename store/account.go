@@ -99,3 +99,16 @@ func (tx *Tx) KeepSecret(name, secret string) error {
 	}
 	return tx.putRaw(bucketSecrets, []byte(name), []byte(hashToken(secret)))
 }
+
+const keyBrokerClientID = "broker_client_id" // in bucketSettings
+
+// BrokerClientID returns the appliance's own client id at an external broker; empty for none yet.
+func (tx *Tx) BrokerClientID() (string, error) {
+	id, _, err := get[string](tx, bucketSettings, keyBrokerClientID)
+	return id, err
+}
+
+// SetBrokerClientID keeps the client id: with another one, what the broker holds for us is lost.
+func (tx *Tx) SetBrokerClientID(id string) error {
+	return put(tx, bucketSettings, keyBrokerClientID, id)
+}

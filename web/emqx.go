@@ -37,6 +37,9 @@ type ExternalBroker struct {
 	CACert string
 	// Account says how far EMQX knows a node's account. Required.
 	Account func(nodeID string) AccountState
+	// Settled reports whether EMQX knows the node's account as it is now. Until it does, a session
+	// may be one of the former agent, and is denied everything. Required; it must be quick.
+	Settled func(nodeID string) bool
 	// Reconcile compares all accounts with EMQX's and repairs what differs. Required.
 	Reconcile func(ctx context.Context) error
 }
@@ -159,7 +162,7 @@ func (s *Server) authz(q question) verdict {
 	case !ok:
 		return deny
 	}
-	if q.ClientID != protocol.ClientID(q.Username) {
+	if q.ClientID != protocol.ClientID(q.Username) || (ok && !own.Settled(q.Username)) {
 		return deny
 	}
 	retained := q.Retain == "true" || q.Retain == true

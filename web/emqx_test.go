@@ -23,6 +23,7 @@ func external(change ...func(*web.ExternalBroker)) func(*web.Options) {
 		o.External = &web.ExternalBroker{
 			Key: emqxkey.New(sharedKey), Username: "wfm-backend", Password: "backend-password", ClientID: "wfm-backend-1",
 			Account:   func(string) web.AccountState { return web.AccountState{State: "pending", Detail: "EMQX is away"} },
+			Settled:   func(string) bool { return true },
 			Reconcile: func(context.Context) error { return nil },
 		}
 		for _, f := range change {
@@ -105,6 +106,22 @@ func TestEMQXIsToldWhatTheEmbeddedBrokerWouldDecide(t *testing.T) {
 	a.post(nodePath(cfg, id)+"/reset-client", nil).ok(nil)
 	if got := a.asked("authz", object{"username": id, "clientid": "wfm-" + id, "topic": own("event"), "action": "publish"}); got != "deny" {
 		t.Errorf("after a reset: %s", got)
+	}
+}
+
+func TestNodeWhoseAccountEMQXDoesNotKnowYetMayDoNothing(t *testing.T) {
+	settled := false
+	a := newAPI(t, external(func(e *web.ExternalBroker) { e.Settled = func(string) bool { return settled } }))
+	cfg, bound := a.boundNode()
+	id := bound.Node.ID
+	for _, want := range []string{"deny", "allow"} {
+		for action, kind := range map[string]string{"publish": "event", "subscribe": "control"} {
+			q := object{"username": id, "clientid": "wfm-" + id, "topic": "wfm/" + cfg + "/" + id + "/" + kind, "action": action}
+			if got := a.asked("authz", q); got != want {
+				t.Errorf("settled %v: %s: %s", settled, action, got)
+			}
+		}
+		settled = true
 	}
 }
 

@@ -1,6 +1,7 @@
 package emqx
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,10 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"wfm/internal/emqxkey"
 	"wfm/protocol"
@@ -26,8 +26,6 @@ const (
 	retryMost = 30 * time.Second
 	// kickWait bounds how long whoever took a right waits until EMQX knows.
 	kickWait = 3 * time.Second
-	// applySize bounds how many accounts are changed in one go.
-	applySize = 1000
 )
 
 // accounts keeps EMQX's accounts what the store says they should be.
@@ -184,15 +182,15 @@ func (s *accounts) catchUp(ctx context.Context) error {
 		if len(differ) == 0 {
 			return nil
 		}
-		batch := make([]change, 0, min(applySize, len(differ)))
-		for _, c := range differ[:cap(batch)] {
-			batch = append(batch, change{AccountChange: c, kick: true})
+		changes := make([]change, len(differ))
+		for i, c := range differ {
+			changes[i] = change{AccountChange: c, kick: true}
 		}
 		kinds, err := s.kinds(ctx)
 		if err != nil {
 			return err
 		}
-		if err := s.apply(ctx, kinds, batch, nil); err != nil {
+		if err := s.apply(ctx, kinds, changes, nil); err != nil {
 			return err
 		}
 	}
@@ -203,12 +201,6 @@ func (s *accounts) pending() []store.AccountChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.db.AccountChanges(s.known)
-}
-
-// change is an account to bring to EMQX, and whether a session of it must go.
-type change struct {
-	store.AccountChange
-	kick bool
 }
 
 // kinds says which of the two ways EMQX uses to check who logs in.
@@ -254,10 +246,9 @@ func (s *accounts) reconcile(ctx context.Context) error {
 		return err
 	}
 	there := map[string]bool{}
+	var own error // its failure must not keep anybody in
 	if kinds.database {
-		if err := s.api.importUsers(ctx, []userRow{s.ownRow()}); err != nil {
-			return err
-		}
+		own = s.api.importUsers(ctx, []userRow{s.ownRow()})
 		if there, err = s.api.users(ctx); err != nil {
 			return err
 		}
@@ -288,21 +279,15 @@ func (s *accounts) reconcile(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	rows, strangers := sortClients(clients, grants)
+	rows, strangers := s.sortClients(clients, grants)
 	kicked := make(map[string]bool)
 	for _, c := range batch {
 		kicked[c.NodeID] = c.kick
 	}
 	rows = slices.DeleteFunc(rows, func(r clientRow) bool { return kicked[r.Username] })
-	for len(batch) > 0 || strangers != nil {
-		n := min(applySize, len(batch))
-		if err := s.apply(ctx, kinds, batch[:n], strangers); err != nil {
-			return err
-		}
-		batch, strangers = batch[n:], nil
-	}
+	err = s.apply(ctx, kinds, batch, strangers)
 	s.listed(rows, began)
-	return nil
+	return cmp.Or(own, err)
 }
 
 // ours reports whether the user is a node's, or was made by a check that did not come to its end.
@@ -310,106 +295,40 @@ func (s *accounts) ours(user string) bool {
 	return protocol.IsNewID("node", user) || s.key.LeftOver(user, time.Now())
 }
 
-// sortClients tells the connections of nodes from those of clients that logged in as a node they
-// are not, or may no longer be.
-func sortClients(clients []clientRow, grants map[string]store.Grant) (nodes []clientRow, strangers []string) {
+// sortClients tells the connections of nodes from those of strangers.
+func (s *accounts) sortClients(clients []clientRow, grants map[string]store.Grant) (nodes []clientRow, strangers []string) {
 	for _, c := range clients {
 		_, granted := grants[c.Username]
 		switch {
 		case granted && c.ClientID == protocol.ClientID(c.Username):
 			nodes = append(nodes, c)
-		case granted, protocol.IsNewID("node", c.Username):
+		case s.stranger(c.ClientID, c.Username):
 			strangers = append(strangers, c.ClientID)
 		}
 	}
 	return nodes, strangers
 }
 
+// stranger reports whether the client has logged in as a node that it is not or may no longer be, or
+// has a node's client id and is somebody else.
+func (s *accounts) stranger(clientID, username string) bool {
+	fits := clientID == protocol.ClientID(username)
+	_, granted := s.db.Grant(username)
+	switch {
+	case clientID == s.own.clientID: // kicking it would throw away our own session
+		return false
+	case granted:
+		return !fits
+	case protocol.IsNewID("node", username):
+		return true
+	}
+	return !fits && strings.HasPrefix(clientID, protocol.ClientIDPrefix)
+}
+
 func (s *accounts) ownRow() userRow {
 	salt := rand.Text()
 	sum := sha256.Sum256([]byte(salt + s.own.password))
 	return userRow{UserID: s.own.username, Salt: salt, PasswordHash: hex.EncodeToString(sum[:]), Superuser: true}
-}
-
-// apply makes and deletes accounts, then kicks, then clears what EMQX remembers of their rights;
-// only then it is on record that EMQX was told. strangers are client ids to kick besides.
-func (s *accounts) apply(ctx context.Context, kinds kinds, batch []change, strangers []string) error {
-	var rows []userRow
-	var gone []string
-	kicks := slices.Clone(strangers)
-	var nodes []string
-	changes := make([]store.AccountChange, len(batch))
-	for i, c := range batch {
-		changes[i] = c.AccountChange
-		if c.kick {
-			kicks, nodes = append(kicks, protocol.ClientID(c.NodeID)), append(nodes, c.NodeID)
-		}
-		if c.Granted {
-			salt, hash := c.Grant.PasswordHash()
-			rows = append(rows, userRow{UserID: c.NodeID, PasswordHash: hash, Salt: salt})
-		} else {
-			gone = append(gone, c.NodeID)
-		}
-	}
-	if kinds.database {
-		if err := s.api.importUsers(ctx, rows); err != nil {
-			return err
-		}
-		if err := s.deleteAll(ctx, gone); err != nil {
-			return err
-		}
-	}
-	kicked := s.sessions(nodes) // one that is newer is of an agent that logged in with the new account
-	if err := s.api.kick(ctx, kicks); err != nil {
-		return err
-	}
-	if err := s.api.clearCaches(ctx, kicks); err != nil {
-		return err
-	}
-	if err := s.record(changes); err != nil {
-		return err
-	}
-	s.told(nodes, kicked)
-	return nil
-}
-
-func (s *accounts) deleteAll(ctx context.Context, ids []string) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
-	for _, id := range ids {
-		g.Go(func() error { return s.api.deleteUser(ctx, id) })
-	}
-	return g.Wait()
-}
-
-// record notes what EMQX was told, as far as that is news.
-func (s *accounts) record(changes []store.AccountChange) error {
-	s.mu.Lock()
-	var news []store.AccountChange
-	for _, c := range changes {
-		if known, ok := s.known[c.NodeID]; ok != c.Granted || known.Generation != c.Grant.Generation {
-			news = append(news, c)
-		}
-	}
-	s.mu.Unlock()
-	if len(news) == 0 {
-		return nil
-	}
-	var at time.Time
-	err := s.db.Update(func(tx *store.Tx) error { at = tx.Now().UTC(); return tx.AccountsTold(news) })
-	if err != nil {
-		return fmt.Errorf("record what EMQX was told: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range news {
-		if c.Granted {
-			s.known[c.NodeID] = store.Account{NodeID: c.NodeID, Generation: c.Grant.Generation, SyncedAt: at}
-		} else {
-			delete(s.known, c.NodeID)
-		}
-	}
-	return nil
 }
 
 // settled reports whether EMQX knows the account as it is now, and whether there is one.
@@ -419,6 +338,17 @@ func (s *accounts) settled(nodeID string) (settled, granted bool) {
 	grant, granted := s.db.Grant(nodeID)
 	known, ok := s.known[nodeID]
 	return ok == granted && known.Generation == grant.Generation, granted
+}
+
+// generation is that of the node's right if EMQX knows it as it is now, and else zero.
+func (s *accounts) generation(nodeID string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	grant, granted := s.db.Grant(nodeID)
+	if known, ok := s.known[nodeID]; !granted || !ok || known.Generation != grant.Generation {
+		return 0
+	}
+	return grant.Generation
 }
 
 func (s *accounts) failing() bool { return s.failures() > 0 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,6 +24,11 @@ const (
 	answerLimit = 32 << 20
 	// pageSize is how many users or clients are asked for at once.
 	pageSize = 1000
+	// pagesMost bounds the pages of a list, pagesSpare how many more than it says it may have, and
+	// listLimit the time for all of them.
+	pagesMost  = 1000
+	pagesSpare = 8
+	listLimit  = 2 * time.Minute
 	// importSize and kickSize are how many are sent at once.
 	importSize = 500
 	kickSize   = 200
@@ -128,19 +134,33 @@ func (a *API) call(ctx context.Context, method, path string, in, out any) error 
 	return nil
 }
 
-// pages reads every page of a list.
-func pages[T any](ctx context.Context, a *API, path string, query url.Values, each func(T)) error {
+// errEndless is returned for a list that does not come to its end.
+var errEndless = errors.New("EMQX's list does not come to its end; is WFM_EMQX_API_BASE_URL that of an EMQX 5?")
+
+// pages reads every page of a list: as many as it says it has, and some more, since it may grow
+// meanwhile.
+func pages[T comparable](ctx context.Context, a *API, path string, query url.Values, each func(T)) error {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
 	query.Set("limit", strconv.Itoa(pageSize))
-	for page := 1; ; page++ {
+	var before T // the first row of the last page
+	for page := 1; page <= pagesMost; page++ {
 		query.Set("page", strconv.Itoa(page))
 		var answer struct {
 			Data []T
 			Meta struct {
 				HasNext bool `json:"hasnext"`
+				Count   int  // of all pages; 0 where EMQX does not count
 			}
 		}
 		if err := a.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &answer); err != nil {
 			return err
+		}
+		if len(answer.Data) > 0 {
+			if page > 1 && answer.Data[0] == before {
+				return errEndless
+			}
+			before = answer.Data[0]
 		}
 		for _, row := range answer.Data {
 			each(row)
@@ -148,7 +168,11 @@ func pages[T any](ctx context.Context, a *API, path string, query url.Values, ea
 		if !answer.Meta.HasNext || len(answer.Data) == 0 {
 			return nil
 		}
+		if count := answer.Meta.Count; count > 0 && page > count/pageSize+pagesSpare {
+			return errEndless
+		}
 	}
+	return errEndless
 }
 
 // users returns the users of the built-in database, and whether each is a superuser.
@@ -280,7 +304,15 @@ type authenticator struct {
 		Name         string
 		SaltPosition string `json:"salt_position"`
 	} `json:"password_hash_algorithm"`
-	URL string
+	request
+}
+
+// request is how EMQX asks over HTTP.
+type request struct {
+	Method  string
+	URL     string
+	Headers map[string]string
+	Body    map[string]any
 }
 
 func (a authenticator) enabled() bool { return a.Enable == nil || *a.Enable }
@@ -301,19 +333,40 @@ type authzSettings struct {
 	}
 }
 
+// remembers is how long EMQX goes by an answer; what cannot be read counts as for ever.
+func (s authzSettings) remembers() time.Duration {
+	const forever = math.MaxInt64
+	if s.Cache.Enable != nil && !*s.Cache.Enable {
+		return 0
+	}
+	switch ttl := s.Cache.TTL.(type) {
+	case nil:
+		return time.Minute // EMQX's default
+	case float64:
+		return time.Duration(min(ttl, 1e12)) * time.Millisecond
+	case string:
+		if days, ok := strings.CutSuffix(ttl, "d"); ok {
+			if n, err := strconv.Atoi(days); err == nil {
+				return time.Duration(min(n, 10_000)) * 24 * time.Hour
+			}
+		}
+		if d, err := time.ParseDuration(ttl); err == nil {
+			return d
+		}
+	}
+	return forever
+}
+
 func (a *API) authzSettings(ctx context.Context) (s authzSettings, err error) {
 	return s, a.call(ctx, http.MethodGet, "/authorization/settings", nil, &s)
 }
 
 // authzSource is one of the sources of authorization, which EMQX asks in turn.
 type authzSource struct {
-	Type    string
-	Enable  *bool
-	Method  string
-	URL     string
-	Headers map[string]string
-	Body    map[string]any
-	Rules   string // of a file
+	Type   string
+	Enable *bool
+	request
+	Rules string // of a file
 }
 
 func (s authzSource) enabled() bool { return s.Enable == nil || *s.Enable }

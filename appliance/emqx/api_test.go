@@ -2,6 +2,8 @@ package emqx
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -127,5 +129,26 @@ func TestEveryPageIsRead(t *testing.T) {
 	users, err := api.users(t.Context())
 	if err != nil || len(users) != 2*pageSize+5 {
 		t.Errorf("%d users, %v", len(users), err)
+	}
+}
+
+func TestListWithoutAnEndIsGivenUp(t *testing.T) {
+	for name, count := range map[string]int{"says its count": 3, "does not": 0} {
+		var asked int
+		api := testAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			_, _ = fmt.Fprintf(w, `{"data":[{"user_id":"u%d"}],"meta":{"hasnext":true,"count":%d}}`, asked, count)
+		})
+		if _, err := api.users(t.Context()); !errors.Is(err, errEndless) || asked > pagesMost || (count > 0 && asked > pagesSpare+1) {
+			t.Errorf("%s: %v after %d pages", name, err, asked)
+		}
+	}
+	var asked int
+	api := testAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		_, _ = w.Write([]byte(`{"data":[{"user_id":"u"}],"meta":{"hasnext":true}}`))
+	})
+	if _, err := api.users(t.Context()); !errors.Is(err, errEndless) || asked != 2 {
+		t.Errorf("the same page again and again: %v after %d", err, asked)
 	}
 }

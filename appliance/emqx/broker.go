@@ -16,6 +16,7 @@ import (
 
 	"wfm/hooks"
 	"wfm/internal/emqxkey"
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -29,8 +30,8 @@ var (
 )
 
 const (
-	// ClientID is the appliance's own at EMQX. No node has it: a node's has another form.
-	ClientID = "wfm-backend"
+	// ClientIDPrefix begins the appliance's own client id, see Options.
+	ClientIDPrefix = "wfm-backend-"
 	// DefaultUsername is the appliance's own account at EMQX.
 	DefaultUsername = "wfm-backend"
 
@@ -49,23 +50,28 @@ type Options struct {
 	// Username and Password are the appliance's own account. It is made, or repaired, in EMQX's
 	// built-in database where there is one.
 	Username, Password string
-	API                *API
-	Key                emqxkey.Key
-	Store              *store.DB
-	Ingress            hooks.Ingress
-	Logger             *slog.Logger
+	// ClientID is the appliance's own, and the same at every start: EMQX keeps under it what nodes
+	// send meanwhile. Whoever may log in and knows it can take that over, so it is a secret.
+	ClientID string
+	API      *API
+	Key      emqxkey.Key
+	Store    *store.DB
+	Ingress  hooks.Ingress
+	Logger   *slog.Logger
 }
 
 // Broker is the external broker. Its methods may be called concurrently.
 type Broker struct {
-	o        Options
-	log      *slog.Logger
-	accounts *accounts
-	lanes    *lanes
-	life     context.Context // ends with Stop
-	end      context.CancelFunc
-	running  sync.WaitGroup
-	ready    chan struct{} // closed when connecting has begun, or never will
+	o   Options
+	log *slog.Logger
+	// strangers is the log for what anybody with an account can cause at will.
+	strangers *slog.Logger
+	accounts  *accounts
+	lanes     *lanes
+	life      context.Context // ends with Stop
+	end       context.CancelFunc
+	running   sync.WaitGroup
+	ready     chan struct{} // closed when connecting has begun, or never will
 
 	// gate is held for reading while a message is dealt with, and for writing while what is known of
 	// all connections changes.
@@ -75,10 +81,11 @@ type Broker struct {
 	cm       *autopaho.ConnectionManager
 	epoch    *epoch // of the open connection; nil while there is none, or it is not subscribed yet
 	sessions map[string]*nodeSession
-	ended    map[string]moment // by node: the newest connection that is known to have ended
+	ended    map[string]ending // by node: the newest connection that is known to have ended
 	lastErr  error
 	lastUp   time.Time
-	relistAt time.Time // not before
+	relistAt time.Time   // not before
+	evicted  chan string // client ids to kick
 	started  bool
 
 	stored, published, refused atomic.Uint64 // messages
@@ -86,14 +93,14 @@ type Broker struct {
 
 // New makes the broker; nothing runs before [Broker.Start].
 func New(o Options) (*Broker, error) {
-	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, ClientID}, o.Key, o.Logger)
+	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, o.ClientID}, o.Key, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	address := *o.URL
 	address.Host = hostPort(o.URL)
 	o.URL = &address
-	b := &Broker{o: o, log: o.Logger, accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]moment)}
+	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), evicted: make(chan string, 64)}
 	b.lanes = newLanes(b.handle)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing
 	b.ready = make(chan struct{})
@@ -108,6 +115,7 @@ func (b *Broker) Start() error {
 	}
 	first := b.accounts.changed
 	b.running.Go(func() { b.accounts.run(b.life) })
+	b.running.Go(b.runEvictions)
 	go func() {
 		defer close(b.ready)
 		// The appliance's own account may be among what EMQX has to be told first.

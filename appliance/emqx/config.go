@@ -14,9 +14,9 @@ type ConfigOptions struct {
 	SharedKey    string
 	// APIKey and APISecret are for the appliance to use EMQX's management API with.
 	APIKey, APISecret string
-	// AskLogins has EMQX ask the appliance who may log in. Its built-in database is asked next, for
-	// when the appliance is away.
-	AskLogins bool
+	// DatabaseLogins has EMQX check logins against its built-in database, without the appliance. It
+	// does not look at the client id then: a node can take the session of another whose id it knows.
+	DatabaseLogins bool
 }
 
 // configText is EMQX 5's base.hocon. Whatever stands in quotes is literal to EMQX.
@@ -50,7 +50,9 @@ sys_topics.sys_event_messages {
 }
 
 authentication = [
-{{- if .AskLogins}}
+{{- if not .DatabaseLogins}}
+  ## Nothing else: the built-in database does not look at the client id, and so lets a node take
+  ## another's session. While the appliance is away, nobody can log in.
   {
     mechanism = password_based
     backend = http
@@ -67,7 +69,9 @@ authentication = [
     }
     request_timeout = "5s"
   }
-{{- end}}
+{{- else}}
+  ## This does not look at the client id: a node can take the session of another whose id it knows,
+  ## and the commands that wait in it. Without --logins accounts, EMQX asks the appliance instead.
   {
     mechanism = password_based
     backend = built_in_database
@@ -75,6 +79,7 @@ authentication = [
     ## The form in which the appliance hands over its hashes.
     password_hash_algorithm { name = sha256, salt_position = prefix }
   }
+{{- end}}
 ]
 
 authorization {

@@ -14,18 +14,20 @@ func TestConfigHoldsWhatTheDoctorWants(t *testing.T) {
 	got := b.String()
 	for _, want := range []string{
 		"no_match = deny", `url = "http://wfm:8000/api/internal/emqx/authz"`, `"x-wfm-internal-key" = "sh\"ared\\"`,
-		`topic = "${topic}"`, "salt_position = prefix", "wfm:secret:administrator",
+		`topic = "${topic}"`, `url = "http://wfm:8000/api/internal/emqx/auth"`, `clientid = "${clientid}"`, "wfm:secret:administrator",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is missing in\n%s", want, got)
 		}
 	}
-	if strings.Contains(got, "emqx/auth\"") || strings.Count(got, "{") != strings.Count(got, "}")+0 {
-		t.Errorf("logins are asked about, or a brace is missing:\n%s", got)
+	if strings.Contains(got, "backend = built_in_database") || strings.Count(got, "{") != strings.Count(got, "}") {
+		t.Errorf("the database opens what asking protects, or a brace is missing:\n%s", got)
 	}
-	o.AskLogins = true
+	o.DatabaseLogins = true
 	b.Reset()
-	if err := Config(&b, o); err != nil || !strings.Contains(b.String(), `url = "http://wfm:8000/api/internal/emqx/auth"`) {
-		t.Errorf("%v:\n%s", err, b.String())
+	err := Config(&b, o)
+	got = b.String()
+	if err != nil || strings.Contains(got, "emqx/auth\"") || !strings.Contains(got, "salt_position = prefix") || strings.Count(got, "{") != strings.Count(got, "}") {
+		t.Errorf("%v:\n%s", err, got)
 	}
 }

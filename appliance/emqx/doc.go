@@ -11,10 +11,14 @@
 //   - A message is stored before EMQX gets its PUBACK. What cannot be stored stays at EMQX.
 //   - What EMQX holds of an account is compared with the store, never assumed: whatever failed, was
 //     cut short or changed meanwhile is done again, and doing it twice changes nothing.
-//   - An account is first made or deleted, then its session kicked, then EMQX's memory of its
-//     rights cleared: nothing of the old right can come back in between.
-//   - A node gets nothing before EMQX knows the account it is bound with now.
-//   - Only users that have the form of a node's are ever deleted, and only clients that logged in
-//     as such a user are kicked.
+//   - Rights are taken away before any is given, and whatever becomes of that.
+//   - An account is first made or deleted, then its session kicked, and only then it is on record that
+//     EMQX was told. Until then a session may be the former agent's: the node gets nothing, what it
+//     sends is not taken, and authorization denies it everything.
+//   - A message keeps the generation of the right that it came with.
+//   - Only users that have the form of a node's are ever deleted. Only clients are kicked that logged
+//     in as such a user, or with a node's client id that does not fit their user.
+//   - The list of who is connected wins over events that came before it.
+//   - The appliance's own client id is a secret: the session goes to whoever logs in with it.
 //   - An EMQX that is away blocks nobody: neither the start, nor a reset, nor a bind.
 package emqx

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
@@ -109,13 +110,35 @@ func (d *doctor) authentication(ctx context.Context) {
 		d.problem("nobody checks who logs in, or nobody who knows the nodes",
 			"set up the authenticator that `wfm emqx config` prints; without one anybody may log in")
 	case d.kinds.database && d.kinds.http:
-		d.ok("logins are checked by asking, and against the built-in database (sha256, salt as prefix)")
-	case d.kinds.http:
-		d.ok("logins are checked by asking")
-	default:
-		d.ok("logins are checked against the built-in database (sha256, salt as prefix)")
+		d.problem("behind the question at logins stands the built-in database, which does not look at the client id: while the appliance is away, a node can take another's session",
+			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
+	case d.kinds.database:
+		d.warn("logins are checked against the built-in database (sha256, salt as prefix), which does not look at the client id", askAtLogins)
+	}
+	for _, a := range all {
+		switch {
+		case !a.enabled() || a.Backend != "http":
+		case !strings.HasSuffix(a.URL, "/api/internal/emqx/auth"):
+			d.problem("EMQX asks at "+place(a.URL)+" who may log in, which is not the appliance", askAtLogins)
+		case d.asks(a.request, "username", "password", "clientid"):
+			d.ok("EMQX asks the appliance at %s who may log in", place(a.URL))
+		}
 	}
 }
+
+const askAtLogins = "have EMQX ask the appliance at logins, and nobody else, as `wfm emqx config` prints"
+
+// place is the URL without what may be a secret in it.
+func place(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "an address that is none"
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+// cacheMost is how long EMQX may remember an answer without a warning.
+const cacheMost = 5 * time.Minute
 
 func (d *doctor) settings(ctx context.Context) {
 	s, err := d.API.authzSettings(ctx)
@@ -127,6 +150,9 @@ func (d *doctor) settings(ctx context.Context) {
 		d.ok("what no source decides is denied")
 	} else {
 		d.problem("no_match is "+s.NoMatch+": whenever the appliance does not answer, every node may do everything", "set authorization.no_match = deny")
+	}
+	if ttl := s.remembers(); ttl > cacheMost {
+		d.warn(fmt.Sprintf("EMQX remembers for %s what a node may do; whom it cannot be made to forget keeps a lost right as long", ttl), `set authorization.cache.ttl = "1m"`)
 	}
 	if s.DenyAction == "disconnect" {
 		d.warn("deny_action is disconnect: a moment without the appliance cuts off every node that EMQX asks about", "set authorization.deny_action = ignore")
@@ -148,7 +174,12 @@ func (d *doctor) sources(ctx context.Context) {
 		case !s.enabled():
 		case s.Type == "http" && strings.Contains(s.URL, "/api/internal/emqx/authz"):
 			asks = true
-			d.source(s)
+			if d.asks(s.request, "username", "clientid", "topic", "action") {
+				d.ok("EMQX asks the appliance at %s what nodes may do", place(s.URL))
+			}
+			if _, ok := s.Body["retain"]; !ok {
+				d.warn("the question does not say whether a message is to be retained, so that a node could have EMQX keep one", `set body.retain = "${retain}"`)
+			}
 		case s.Type == "file" && allowsAll.MatchString(s.Rules):
 			d.problem("a file source ends with {allow, all}: whenever the appliance does not answer, every node may do everything",
 				"remove the rule, or the file source from authorization.sources")
@@ -161,13 +192,14 @@ func (d *doctor) sources(ctx context.Context) {
 	}
 }
 
-func (d *doctor) source(s authzSource) {
+// asks reports whether EMQX asks as the appliance wants it, with these fields.
+func (d *doctor) asks(s request, fields ...string) bool {
 	faults := 0
 	fault := func(text, advice string) { faults++; d.problem(text, advice) }
 	if !strings.EqualFold(s.Method, "post") {
 		fault("EMQX asks the appliance with "+s.Method, "set method = post")
 	}
-	for _, field := range []string{"username", "clientid", "topic", "action"} {
+	for _, field := range fields {
 		if v, _ := s.Body[field].(string); v != "${"+field+"}" {
 			fault("the question does not hold the "+field, `set body.`+field+` = "${`+field+`}"`)
 		}
@@ -184,12 +216,7 @@ func (d *doctor) source(s authzSource) {
 	case d.SharedKey != "" && !hidden && !emqxkey.New(d.SharedKey).Fits(key):
 		fault("EMQX shows another key than WFM_EMQX_AUTHZ_SHARED_KEY when it asks", "set headers.x-wfm-internal-key to it")
 	}
-	if _, ok := s.Body["retain"]; !ok {
-		d.warn("the question does not say whether a message is to be retained, so that a node could have EMQX keep one", `set body.retain = "${retain}"`)
-	}
-	if faults == 0 {
-		d.ok("EMQX asks the appliance at %s", s.URL)
-	}
+	return faults == 0
 }
 
 // transport reports whether a connection to MQTT can be had.
@@ -266,8 +293,10 @@ func (d *doctor) login(ctx context.Context) {
 			d.warn("the throwaway user could not be deleted: "+err.Error(), "delete "+id+" from EMQX's users")
 		}
 	}()
-	d.wrongPassword(ctx, id)
-	client, ctx, err := d.connect(ctx, id, password)
+	d.refuses(ctx, protocol.ClientID(id), id, "wrong", "a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints")
+	d.refuses(ctx, protocol.ClientID(id)+"_other", id, password,
+		"a node can log in with another's client id, and so take its session and the commands that wait in it", askAtLogins)
+	client, ctx, err := d.connect(ctx, protocol.ClientID(id), id, password)
 	if err != nil {
 		d.problem("a throwaway node cannot log in: "+err.Error(), "see above; with logins that are checked by asking, the appliance must run")
 		return
@@ -277,16 +306,17 @@ func (d *doctor) login(ctx context.Context) {
 	_ = client.Disconnect(&paho.Disconnect{})
 }
 
-func (d *doctor) wrongPassword(ctx context.Context, id string) {
-	client, _, err := d.connect(ctx, id, "wrong")
+// refuses tries a login that must fail; text and advice are the problem if it does not.
+func (d *doctor) refuses(ctx context.Context, clientID, username, password, text, advice string) {
+	client, _, err := d.connect(ctx, clientID, username, password)
 	if err == nil {
 		_ = client.Disconnect(&paho.Disconnect{})
-		d.problem("a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints")
+		d.problem(text, advice)
 	}
 }
 
 // connect logs in. The context it returns ends with the connection.
-func (d *doctor) connect(ctx context.Context, id, password string) (*paho.Client, context.Context, error) {
+func (d *doctor) connect(ctx context.Context, clientID, username, password string) (*paho.Client, context.Context, error) {
 	conn, err := d.dial(ctx)
 	if err != nil {
 		return nil, ctx, err
@@ -299,8 +329,8 @@ func (d *doctor) connect(ctx context.Context, id, password string) (*paho.Client
 	login, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	_, err = client.Connect(login, &paho.Connect{
-		ClientID: protocol.ClientID(id), CleanStart: true, KeepAlive: keepAlive,
-		Username: id, UsernameFlag: true, Password: []byte(password), PasswordFlag: true,
+		ClientID: clientID, CleanStart: true, KeepAlive: keepAlive,
+		Username: username, UsernameFlag: true, Password: []byte(password), PasswordFlag: true,
 	})
 	if err != nil {
 		lost()

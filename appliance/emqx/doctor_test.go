@@ -26,7 +26,7 @@ func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*Do
 	t.Cleanup(func() { _ = db.Close() })
 	server := httptest.NewServer(web.New(web.Options{
 		Store: db, Presence: func(store.Node, bool, store.Evidence, time.Time) web.Presence { return web.Presence{} },
-		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientID: ClientID},
+		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientID: ownClientID},
 	}).Handler())
 	t.Cleanup(server.Close)
 	settings := emqxtest.Recommended(server.URL, sharedKey)
@@ -57,9 +57,8 @@ func text(findings []Finding, level Level) string {
 
 func TestDoctorFindsNothingWrongWithWhatConfigPrints(t *testing.T) {
 	for name, logins := range map[string]func(*emqxtest.Settings){
-		"accounts": nil,
-		"ask":      func(s *emqxtest.Settings) { s.HTTPAuth = true },
-		"ask only": func(s *emqxtest.Settings) { s.HTTPAuth, s.Database = true, false },
+		"as printed":      nil,
+		"without a cache": func(s *emqxtest.Settings) { s.CacheTTL = 0 },
 	} {
 		emqx, found := diagnose(t, logins)
 		if bad := text(found, Problem) + text(found, Warning); bad != "" {
@@ -78,15 +77,21 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 	for want, breakIt := range map[string]func(*emqxtest.Settings){
 		"set authorization.no_match = deny":   func(s *emqxtest.Settings) { s.NoMatch = "allow" },
 		"remove the rule, or the file source": func(s *emqxtest.Settings) { s.AllowAll = true },
-		"set password_hash_algorithm":         func(s *emqxtest.Settings) { s.HashName = "bcrypt" },
-		"without one anybody may log in":      func(s *emqxtest.Settings) { s.Database = false },
-		"a node can log in with a wrong":      func(s *emqxtest.Settings) { s.Database = false },
+		"set password_hash_algorithm":         func(s *emqxtest.Settings) { s.Database, s.HashName = true, "bcrypt" },
+		"without one anybody may log in":      func(s *emqxtest.Settings) { s.HTTPAuth = false },
+		"a node can log in with a wrong":      func(s *emqxtest.Settings) { s.HTTPAuth = false },
 		"does not ask the appliance":          func(s *emqxtest.Settings) { s.AuthzURL = "" },
 		"shows another key":                   func(s *emqxtest.Settings) { s.SharedKey = "another" },
-		"may not publish to its own topic":    func(s *emqxtest.Settings) { s.AskTimeout = time.Nanosecond },
+		"may not publish to its own topic":    func(s *emqxtest.Settings) { s.Database, s.HTTPAuth, s.AskTimeout = true, false, time.Nanosecond },
 		"a node may publish for another node": func(s *emqxtest.Settings) { s.AuthzURL, s.AllowAll = "", true },
 		"a node may subscribe to wfm/#":       func(s *emqxtest.Settings) { s.AuthzURL, s.NoMatch = "", "allow" },
-		"a throwaway node cannot log in":      func(s *emqxtest.Settings) { s.SaltPosition = "suffix"; s.HTTPAuth = true; s.SharedKey = "another" },
+		"a throwaway node cannot log in":      func(s *emqxtest.Settings) { s.SharedKey = "another" },
+		"log in with another's client id":     func(s *emqxtest.Settings) { s.Database, s.HTTPAuth = true, false },
+		"which does not look at the client":   func(s *emqxtest.Settings) { s.Database, s.HTTPAuth = true, false },
+		"remove the authenticator of the":     func(s *emqxtest.Settings) { s.Database = true },
+		"which is not the appliance":          func(s *emqxtest.Settings) { s.AuthURL = "http://127.0.0.1:1/other?secret" },
+		"does not hold the clientid":          func(s *emqxtest.Settings) { s.AuthClientID = "${username}" },
+		"remembers for 24h":                   func(s *emqxtest.Settings) { s.CacheTTL = 24 * time.Hour },
 		"deny_action is disconnect":           func(s *emqxtest.Settings) { s.DenyAction = "disconnect" },
 	} {
 		_, found := diagnose(t, breakIt)

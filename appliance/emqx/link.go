@@ -97,7 +97,7 @@ func (b *Broker) connect() {
 		},
 		OnConnectError: b.connectError,
 		ClientConfig: paho.ClientConfig{
-			ClientID: ClientID, Session: &freshSession{SessionManager: state.NewInMemory()},
+			ClientID: b.o.ClientID, Session: &freshSession{SessionManager: state.NewInMemory()},
 			EnableManualAcknowledgment: true, SendAcksInterval: ackEvery,
 			OnServerDisconnect: b.serverDisconnect,
 			OnClientError:      func(err error) { b.fail(fmt.Errorf("the connection to EMQX was lost: %w", err)) },
@@ -220,7 +220,7 @@ func (b *Broker) connectError(err error) {
 func (b *Broker) serverDisconnect(d *paho.Disconnect) {
 	err := fmt.Errorf("EMQX closed the connection (%s)", (&packets.Disconnect{ReasonCode: d.ReasonCode}).Reason())
 	if d.ReasonCode == packets.DisconnectSessionTakenOver {
-		err = errors.New("another appliance has connected to this EMQX; only one may")
+		err = errors.New("a copy of this appliance has connected to this EMQX; only one may")
 	}
 	b.fail(err)
 }

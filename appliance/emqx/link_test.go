@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +35,8 @@ import (
 const (
 	sharedKey = "shared-key-of-the-test"
 	patience  = 20 * time.Second
+
+	ownClientID = ClientIDPrefix + "of-the-test"
 )
 
 // scripted is an ingress that can be told to fail.
@@ -98,7 +102,7 @@ func newFixture(t *testing.T) *fixture {
 
 // lenient are settings with which nobody has to answer what nodes may do.
 func lenient() emqxtest.Settings {
-	s := emqxtest.Recommended("", sharedKey)
+	s := emqxtest.Accounts("", sharedKey)
 	s.AuthzURL, s.NoMatch = "", "allow"
 	return s
 }
@@ -137,7 +141,7 @@ func (f *fixture) open(address *url.URL, tlsConfig *tls.Config) {
 		f.t.Fatal(err)
 	}
 	f.broker, err = New(Options{
-		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", API: api, Key: emqxkey.New(sharedKey),
+		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", ClientID: ownClientID, API: api, Key: emqxkey.New(sharedKey),
 		Store: f.db, Ingress: f.ingress, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -180,7 +184,7 @@ func (f *fixture) up() {
 // acknowledged waits until EMQX keeps nothing for the appliance any more.
 func (f *fixture) acknowledged() {
 	f.t.Helper()
-	f.eventually("acknowledged", func() bool { return f.emqx.Unacknowledged(ClientID) == 0 })
+	f.eventually("acknowledged", func() bool { return f.emqx.Unacknowledged(ownClientID) == 0 })
 }
 
 func (f *fixture) login(b store.Bound) *mqtttest.Client {
@@ -205,7 +209,7 @@ func TestMessageThatCannotBeStoredStaysAtEMQX(t *testing.T) {
 	f.eventually("it is tried again", func() bool { return f.ingress.count("precious") > 1 })
 	f.line.Cut() // it was not acknowledged: EMQX keeps it
 	f.eventually("the connection is gone", func() bool { return !f.broker.Status().Connected })
-	if f.emqx.Unacknowledged(ClientID) == 0 {
+	if f.emqx.Unacknowledged(ownClientID) == 0 {
 		t.Error("it was acknowledged")
 	}
 	before := f.ingress.count("precious")
@@ -388,22 +392,86 @@ func TestTLSTrustsTheGivenAuthorityAndChecksTheName(t *testing.T) {
 	}
 }
 
-func TestEventsOfOthersAndOldOnesAreNoNodesConnection(t *testing.T) {
+func TestEventsThatSayNothingOfAConnectionAreNone(t *testing.T) {
 	const good = `{"username":"node_a","connected_at":5}`
 	if ev := parseEvent("$SYS/brokers/emqx@1/clients/wfm-node_a/connected", []byte(good)); ev == nil || !ev.connected || ev.nodeID != "node_a" || ev.ConnectedAt != 5 {
 		t.Errorf("%+v", ev)
 	}
+	for _, topic := range []string{"$SYS/brokers/emqx@1/clients/node_a/connected", "$SYS/brokers/emqx@1/clients/wfm-node a#/connected"} {
+		if ev := parseEvent(topic, []byte(good)); ev == nil || ev.nodeID != "" {
+			t.Errorf("%s: %+v", topic, ev)
+		}
+	}
 	for topic, payload := range map[string]string{
-		"$SYS/brokers/emqx@1/clients/node_a/connected":      good,
-		"$SYS/brokers/emqx@1/clients/wfm-node_b/connected":  good, // logged in as somebody else
-		"$SYS/brokers/emqx@1/clients/wfm-node_a":            good,
-		"wfm/cfg_a/node_a/event":                            good,
-		"$SYS/brokers/emqx@2/clients/wfm-node_a/connected":  `{"username":"node_a"}`,
-		"$SYS/brokers/emqx@3/clients/wfm-node_a/connected":  `{`,
-		"$SYS/brokers/emqx@1/clients/wfm-node a#/connected": `{"username":"node a#","connected_at":5}`,
+		"$SYS/brokers/emqx@1/clients/wfm-node_a":           good,
+		"wfm/cfg_a/node_a/event":                           good,
+		"$SYS/brokers/emqx@2/clients/wfm-node_a/connected": `{"username":"node_a"}`,
+		"$SYS/brokers/emqx@3/clients/wfm-node_a/connected": `{`,
 	} {
 		if ev := parseEvent(topic, []byte(payload)); ev != nil {
 			t.Errorf("%s %s: %+v", topic, payload, ev)
 		}
+	}
+}
+
+// With EMQX's database, whoever has an account may log in with any client id.
+func TestClientWithAnothersClientIDIsKickedAtOnce(t *testing.T) {
+	f := newFixture(t)
+	a, b := f.nodes[0].Node.ID, f.nodes[1].Node.ID
+	const foreign = "somebody"
+	sum := sha256.Sum256([]byte("salt" + "password"))
+	f.emqx.PutUser(foreign, emqxtest.User{Salt: "salt", Hash: hex.EncodeToString(sum[:])})
+	for _, login := range []mqtttest.Login{
+		{ClientID: protocol.ClientID(b), Username: a, Password: f.nodes[0].Password},
+		{ClientID: "anything", Username: a, Password: f.nodes[0].Password},
+		{ClientID: protocol.ClientID(b), Username: foreign, Password: "password"},
+	} {
+		login.Keepalive, login.NotClean = 60, true
+		c := mqtttest.Dial(t, f.emqx.NetAddr(), 5)
+		if code := c.Connect(login).ReasonCode; code != 0 {
+			t.Fatalf("login: 0x%02x", code)
+		}
+		c.Rest() // until it is kicked
+	}
+	stays := mqtttest.Dial(t, f.emqx.NetAddr(), 5)
+	stays.Connect(mqtttest.Login{ClientID: "theirs", Username: foreign, Password: "password", Keepalive: 60})
+	rightful := f.login(f.nodes[1])
+	f.eventually("connected", func() bool { return f.broker.Connected(b) })
+	if err := f.broker.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stays.Ping()
+	rightful.Ping()
+}
+
+func TestClockOfEMQXThatWasPutBackKeepsNobodyOffline(t *testing.T) {
+	f := newFixture(t)
+	id := f.nodes[0].Node.ID
+	if err := f.broker.Reconcile(t.Context()); err != nil { // the next list begins after what follows
+		t.Fatal(err)
+	}
+	tomorrow := moment(time.Now().Add(24 * time.Hour).UnixMilli())
+	f.broker.opened(id, tomorrow)
+	f.broker.closed(id, tomorrow, "")
+	f.login(f.nodes[0])
+	f.eventually("connected after an end in the future", func() bool { _ = f.broker.Reconcile(t.Context()); return f.broker.Connected(id) })
+	f.broker.opened(id, tomorrow+1)
+	f.eventually("the list wins over a connection in the future", func() bool {
+		_ = f.broker.Reconcile(t.Context())
+		at := f.broker.SessionID(id)
+		return at != 0 && at < uint64(tomorrow)
+	})
+}
+
+func TestListThatIsOlderThanAnEndDoesNotBringTheConnectionBack(t *testing.T) {
+	f := newFixture(t)
+	id := f.nodes[0].Node.ID
+	f.broker.opened(id, 5)
+	began := time.Now()
+	f.broker.closed(id, 5, "")
+	f.broker.applyListing([]clientRow{{ClientID: protocol.ClientID(id), Username: id, Connected: true, ConnectedAt: 5}}, began)
+	f.broker.applyListing([]clientRow{{ClientID: protocol.ClientID(id), Username: id, Connected: true, ConnectedAt: 4}}, began)
+	if f.broker.Connected(id) {
+		t.Error("a connection that has ended counts")
 	}
 }

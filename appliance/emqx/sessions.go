@@ -19,9 +19,16 @@ const relistPause = 30 * time.Second
 type nodeSession struct {
 	connectedAt moment // names it
 	since       time.Time
+	untold      bool // to the ingress: EMQX does not know the account yet, so it may be the former agent's
 	heard       bool // it has sent something
 	tries       int  // publishes that reached nobody, since it was heard
 	again       *time.Timer
+}
+
+// ending is the end of a connection.
+type ending struct {
+	connectedAt moment // names it
+	heard       time.Time
 }
 
 func (s *nodeSession) stop() {
@@ -30,15 +37,17 @@ func (s *nodeSession) stop() {
 	}
 }
 
-// session is the node's connection for the ingress; ok is false when there is none.
-func (b *Broker) session(nodeID string) (s hooks.Session, ok bool) {
+// session is the node's connection for the ingress, and whether that is to be told of it; ok is false
+// when there is none.
+func (b *Broker) session(nodeID string) (s hooks.Session, news, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
 	if known == nil {
-		return hooks.Session{}, false
+		return hooks.Session{}, false, false
 	}
-	return b.ingressSession(nodeID, known), true
+	news, known.untold = known.untold, false
+	return b.ingressSession(nodeID, known), news, true
 }
 
 func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
@@ -48,29 +57,31 @@ func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
 
 // opened takes note of a connection.
 func (b *Broker) opened(nodeID string, at moment) {
-	if s, news := b.learn(nodeID, at); news {
-		b.o.Ingress.Connected(s)
+	if b.learn(nodeID, at) {
 		b.announce(nodeID)
 	}
 }
 
 // learn puts a connection on record, unless it is known or older than what is.
-func (b *Broker) learn(nodeID string, at moment) (s hooks.Session, news bool) {
+func (b *Broker) learn(nodeID string, at moment) (news bool) {
 	if _, granted := b.o.Store.Grant(nodeID); !granted {
-		return s, false
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
-	if at <= b.ended[nodeID] || (known != nil && at <= known.connectedAt) {
-		return s, false
+	if fence := b.ended[nodeID].connectedAt; at <= fence || (known != nil && at <= known.connectedAt) {
+		// A late event, or EMQX's clock was put back: a list tells.
+		if at != fence && (known == nil || at != known.connectedAt) {
+			b.relistLocked()
+		}
+		return false
 	}
 	if known != nil {
 		known.stop()
 	}
-	fresh := &nodeSession{connectedAt: at, since: time.Now()}
-	b.sessions[nodeID] = fresh
-	return b.ingressSession(nodeID, fresh), true
+	b.sessions[nodeID] = &nodeSession{connectedAt: at, since: time.Now(), untold: true}
+	return true
 }
 
 // closed takes note of the end of a connection. That of an older one, which a newer one has taken
@@ -78,8 +89,9 @@ func (b *Broker) learn(nodeID string, at moment) (s hooks.Session, news bool) {
 func (b *Broker) closed(nodeID string, at moment, reason string) {
 	b.mu.Lock()
 	known := b.sessions[nodeID]
-	b.ended[nodeID] = max(b.ended[nodeID], at)
+	b.ended[nodeID] = ending{max(b.ended[nodeID].connectedAt, at), time.Now()}
 	ours := known != nil && known.connectedAt == at
+	told := ours && !known.untold
 	var s hooks.Session
 	if ours {
 		known.stop()
@@ -87,17 +99,22 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 		s = b.ingressSession(nodeID, known)
 	}
 	b.mu.Unlock()
-	if ours {
+	if told {
 		b.o.Ingress.Disconnected(s, reason)
 	}
 }
 
-// announce tells that the node may be ready for what waits for it.
+// announce tells that the node is connected, if that is news, and that it may be ready for what waits
+// for it.
 func (b *Broker) announce(nodeID string) {
 	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
 		return // accountsTold does, once it is
 	}
-	if s, ok := b.session(nodeID); ok {
+	s, news, ok := b.session(nodeID)
+	if news {
+		b.o.Ingress.Connected(s)
+	}
+	if ok {
 		b.o.Ingress.Subscribed(s)
 	}
 }
@@ -171,14 +188,43 @@ func (b *Broker) isLate(nodeID string) bool {
 // relist has a look at who is connected, since it may differ from what is known.
 func (b *Broker) relist() {
 	b.mu.Lock()
-	now := time.Now()
-	due := now.After(b.relistAt)
-	if due {
+	defer b.mu.Unlock()
+	b.relistLocked()
+}
+
+func (b *Broker) relistLocked() {
+	if now := time.Now(); now.After(b.relistAt) {
 		b.relistAt = now.Add(relistPause)
-	}
-	b.mu.Unlock()
-	if due {
 		b.accounts.recovered()
+	}
+}
+
+// evict has a client kicked that has a client id which is not its own. In the meantime it is denied
+// everything, but what waited in the session it took is lost to it.
+func (b *Broker) evict(clientID string) {
+	b.strangers.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
+	select {
+	case b.evicted <- clientID:
+	default:
+		b.accounts.recovered() // which kicks all of them
+	}
+}
+
+// runEvictions kicks, apart from the comparison of accounts, which may take long.
+func (b *Broker) runEvictions() {
+	for {
+		select {
+		case id := <-b.evicted:
+			err := b.o.API.kick(b.life, []string{id})
+			if err == nil {
+				err = b.o.API.clearCaches(b.life, []string{id})
+			}
+			if err != nil {
+				b.accounts.recovered()
+			}
+		case <-b.life.Done():
+			return
+		}
 	}
 }
 
@@ -202,6 +248,13 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 			gone[id] = s.connectedAt
 		}
 	}
+	for _, r := range rows {
+		// The list wins over what was heard before it, also where that is newer by EMQX's clock, which
+		// may have been put back since.
+		if s := b.sessions[r.Username]; s != nil && s.since.Before(began) && r.ConnectedAt < s.connectedAt {
+			gone[r.Username] = s.connectedAt
+		}
+	}
 	epoch.listed = true
 	b.mu.Unlock()
 
@@ -210,6 +263,17 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	for id, at := range gone {
 		g.Go(func() error { b.closed(id, at, "EMQX has it no more"); return nil })
 	}
+	_ = g.Wait()
+	b.mu.Lock()
+	for _, r := range rows {
+		at, replaced := gone[r.Username]
+		end, ok := b.ended[r.Username]
+		// That of the connection that has ended itself is a list that lags behind.
+		if ok && r.ConnectedAt < end.connectedAt && (end.heard.Before(began) || (replaced && end.connectedAt == at)) {
+			delete(b.ended, r.Username)
+		}
+	}
+	b.mu.Unlock()
 	for _, r := range rows {
 		g.Go(func() error { b.opened(r.Username, r.ConnectedAt); return nil })
 	}

@@ -21,13 +21,17 @@ type item struct {
 	epoch   *epoch
 	topic   protocol.Topic
 	payload []byte
-	ack     func() // nil for an event about a connection
-	event   *connectionEvent
+	// generation is that of the node's right when the message came; zero while EMQX has not been told
+	// of it, so that the message may be one of the former agent.
+	generation uint64
+	ack        func() // nil for an event about a connection
+	event      *connectionEvent
 }
 
 // connectionEvent is what EMQX says when a client has connected or is gone.
 type connectionEvent struct {
-	nodeID    string
+	clientID  string
+	nodeID    string // of whom the client id is
 	connected bool
 
 	Username    string
@@ -39,7 +43,11 @@ type connectionEvent struct {
 func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
 	ack := func() { _ = p.Client.Ack(p.Packet) } // fails only when the connection is gone, and EMQX sends it again
 	if ev := parseEvent(p.Packet.Topic, p.Packet.Payload); ev != nil {
-		if !b.lanes.put(ev.nodeID, item{epoch: e, event: ev}) {
+		if ev.Username != ev.nodeID { // a client id can be had by whoever may log in as somebody else
+			if ev.connected && b.accounts.stranger(ev.clientID, ev.Username) {
+				b.evict(ev.clientID)
+			}
+		} else if !b.lanes.put(ev.nodeID, item{epoch: e, event: ev}) {
 			b.relist() // what was dropped shows in the list of who is connected
 		}
 		ack()
@@ -50,24 +58,22 @@ func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
 		ack() // nothing of ours
 		return
 	}
-	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, ack: ack})
+	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, generation: b.accounts.generation(topic.NodeID), ack: ack})
 }
 
-// parseEvent reads an event about the connection of a node; nil for anything else.
+// parseEvent reads an event about a connection; nil for anything else.
 func parseEvent(topic string, payload []byte) *connectionEvent {
 	// $SYS/brokers/<broker>/clients/<client id>/connected
 	level := strings.Split(topic, "/")
 	if len(level) != 6 || level[0] != "$SYS" || level[3] != "clients" {
 		return nil
 	}
-	nodeID, ok := strings.CutPrefix(level[4], protocol.ClientIDPrefix)
-	ev := &connectionEvent{nodeID: nodeID, connected: level[5] == "connected"}
-	if !ok || !protocol.ValidID(nodeID) || json.Unmarshal(payload, ev) != nil {
+	ev := &connectionEvent{clientID: level[4], connected: level[5] == "connected"}
+	if json.Unmarshal(payload, ev) != nil || ev.ConnectedAt == 0 {
 		return nil
 	}
-	// A client id can be had by whoever may log in as somebody else.
-	if ev.Username != nodeID || ev.ConnectedAt == 0 {
-		return nil
+	if id, ok := strings.CutPrefix(ev.clientID, protocol.ClientIDPrefix); ok && protocol.ValidID(id) {
+		ev.nodeID = id
 	}
 	return ev
 }
@@ -92,17 +98,17 @@ func (b *Broker) handle(it item) {
 	}
 }
 
-// take stores a message and acknowledges it, however long that takes.
+// take stores a message and acknowledges it, however long that takes. A message keeps the generation
+// that it came with: after a change it is of a session that has no right any more.
 func (b *Broker) take(it item) {
-	s := hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Late: b.isLate(it.topic.NodeID)}
+	s := hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Generation: it.generation, Late: b.isLate(it.topic.NodeID)}
 	for {
 		grant, ok := b.o.Store.Grant(s.NodeID)
-		if !ok || grant.ConfigID != s.ConfigID {
+		if !ok || grant.ConfigID != s.ConfigID || grant.Generation != it.generation {
 			b.refused.Add(1)
 			it.ack() // of a session that has no right any more
 			return
 		}
-		s.Generation = grant.Generation
 		err := b.o.Ingress.Receive(s, it.topic, it.payload)
 		switch {
 		case err == nil:

@@ -168,10 +168,10 @@ func emqxConfig(args []string, getenv func(string) string, stdout, stderr io.Wri
 			o.ApplianceURL, err = web.ParseOrigin(v)
 			return err
 		}},
-		{"logins", "", "accounts", "accounts: EMQX knows the accounts; ask: it asks the appliance first", func(_ *settings, v string) error {
-			o.AskLogins = v == "ask"
+		{"logins", "", "ask", "ask: EMQX asks the appliance; accounts: it knows the accounts, but a node can take another's session", func(_ *settings, v string) error {
+			o.DatabaseLogins = v == "accounts"
 			if v != "ask" && v != "accounts" {
-				return errors.New("want accounts or ask")
+				return errors.New("want ask or accounts")
 			}
 			return nil
 		}},

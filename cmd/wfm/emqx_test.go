@@ -63,7 +63,7 @@ func TestNodesMoveToEMQXAndBackWithoutBindingAgain(t *testing.T) {
 func TestBindAndResetOfARealAgentThroughEMQX(t *testing.T) {
 	first := apptest.Start(t, "") // for the addresses
 	first.Stop(t)
-	e := emqxtest.Start(t, emqxtest.Recommended(first.URL, emqxSharedKey))
+	e := emqxtest.Start(t, emqxtest.Accounts(first.URL, emqxSharedKey))
 	a := apptest.Start(t, first.Dir, emqxEnv(first, e)...)
 	n := a.AddNode(t, a.AddConfig(t, "home"), "router", "wgemqx")
 	agent := n.StartAgent(t) // at once: the account is there when bind answers

@@ -111,7 +111,7 @@ func greet(w io.Writer, s settings, a *appliance.Appliance) {
 		fmt.Fprintf(w, `
 EMQX has to show a key when it asks what nodes may do. This one was made just now, and is not shown again:
   WFM_EMQX_AUTHZ_SHARED_KEY=%s
-  wfm emqx config prints an EMQX configuration with it
+Set that variable to it, and wfm emqx config prints an EMQX configuration with it, and wfm emqx doctor can try a login.
 `, key)
 	}
 	if token := a.SetupToken(); token != "" {

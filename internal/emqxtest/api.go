@@ -112,7 +112,9 @@ func (e *Server) getAuthenticators(w http.ResponseWriter, _ *http.Request) {
 	out := []map[string]any{}
 	if s.HTTPAuth {
 		out = append(out, map[string]any{
-			"id": "password_based:http", "mechanism": "password_based", "backend": "http", "enable": true, "url": s.AuthURL,
+			"id": "password_based:http", "mechanism": "password_based", "backend": "http", "enable": true, "method": "post", "url": s.AuthURL,
+			"headers": map[string]string{"content-type": "application/json", "x-wfm-internal-key": s.SharedKey},
+			"body":    map[string]string{"username": "${username}", "password": "${password}", "clientid": cmp.Or(s.AuthClientID, "${clientid}")},
 		})
 	}
 	if s.Database {

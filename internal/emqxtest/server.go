@@ -29,7 +29,9 @@ type Settings struct {
 	SaltPosition       string // prefix
 	// AuthURL and AuthzURL are asked with SharedKey. Empty AuthzURL: there is no such source.
 	AuthURL, AuthzURL, SharedKey string
-	AskTimeout                   time.Duration
+	// AuthClientID is the template of the client id in what AuthURL is asked; empty: the right one.
+	AuthClientID string
+	AskTimeout   time.Duration
 	// NoMatch is what holds when no source of authorization decides: allow or deny.
 	NoMatch string
 	// DenyAction is ignore or disconnect.
@@ -40,13 +42,20 @@ type Settings struct {
 	CacheTTL time.Duration
 }
 
-// Recommended are the settings with which the appliance works, asking at the appliance's base URL.
+// Recommended are the settings that `wfm emqx config` prints for an appliance at the base URL.
 func Recommended(base, sharedKey string) Settings {
 	return Settings{
-		Database: true, HashName: "sha256", SaltPosition: "prefix",
+		HTTPAuth: true, HashName: "sha256", SaltPosition: "prefix",
 		AuthURL: base + "/api/internal/emqx/auth", AuthzURL: base + "/api/internal/emqx/authz", SharedKey: sharedKey,
 		AskTimeout: 5 * time.Second, NoMatch: "deny", DenyAction: "ignore", CacheTTL: time.Minute,
 	}
+}
+
+// Accounts are the settings that `wfm emqx config --logins accounts` prints.
+func Accounts(base, sharedKey string) Settings {
+	s := Recommended(base, sharedKey)
+	s.Database, s.HTTPAuth = true, false
+	return s
 }
 
 // User is a user of the built-in database.
