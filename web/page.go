@@ -34,7 +34,7 @@ func (s *Server) pages() []route {
 		{get, pathStatic, accessGuarded, s.static},
 		{http.MethodPost, pathQR, accessSession, s.qr},
 		{http.MethodPost, pathDiff, accessSession, s.confDiff},
-		{http.MethodPost, pathForm, accessGuarded, s.scriptNeeded},
+		{http.MethodPost, pathForm, accessOpen, s.scriptNeeded}, // reads nothing, whoever asks
 		{get, "/setup", accessGuarded, s.page(s.setupPage)},
 		{get, "/login", accessGuarded, s.page(s.loginPage)},
 		{get, "/", accessGuarded, s.page(s.known(s.overviewPage))},

@@ -315,10 +315,16 @@ async function copy(button) {
   setTimeout(() => { button.textContent = said }, 2000)
 }
 
-// A dialog that was left without saving begins anew the next time.
+// A dialog that was left without saving begins anew the next time: with Escape at once, since it may
+// be open again, and something typed into it, before the event of its closing comes.
+document.addEventListener('cancel', event => {
+  const form = $('form[data-api]', event.target)
+  if (form && !form.getAttribute('aria-busy')) form.reset()
+}, true)
+
 document.addEventListener('close', event => {
   const form = $('form[data-api]', event.target)
-  if (!form || form.getAttribute('aria-busy')) return
+  if (!form || form.getAttribute('aria-busy') || event.target.open) return
   form.reset()
   clearMessages(form)
   for (const e of $$('[data-standing]', event.target)) e.remove()
