@@ -420,42 +420,6 @@ func containsBytes(raw []byte, s string) bool {
 	return false
 }
 
-func TestOldBindTokensAreRemovedAndNodesOthersTokensAreLeftAlone(t *testing.T) {
-	db := open(t)
-	addNode(t, db, "node_1")
-	addNode(t, db, "node_2")
-	issue := func(at time.Time, node string) (token string) {
-		t.Helper()
-		update(t, db, func(tx *Tx) (err error) {
-			tx.now = at
-			token, _, err = tx.IssueBindToken(node, time.Minute)
-			return err
-		})
-		return token
-	}
-	begin := time.Now()
-	for range 100 { // spent, so that they are kept for a day
-		token := issue(begin, "node_1")
-		update(t, db, func(tx *Tx) error { tx.now = begin; _, err := tx.Bind(token, Client{}); return err })
-	}
-	kept := issue(begin, "node_2")
-	count := func() (n int) {
-		_ = db.View(func(tx *Tx) error { n = len(tx.keysUnder(bucketBindTokens, nil, 0)); return nil })
-		return n
-	}
-	if n := count(); n != 101 {
-		t.Fatalf("%d tokens, want 101", n)
-	}
-	issue(begin, "node_1") // invalidates nothing of the other
-	update(t, db, func(tx *Tx) error { tx.now = begin; _, err := tx.Bind(kept, Client{}); return err })
-	for range 100 {
-		issue(begin.Add(25*time.Hour), "node_1")
-	}
-	if n := count(); n > 5 {
-		t.Errorf("%d old tokens are left", n)
-	}
-}
-
 func TestResetCancelsWorkAndSaysOffline(t *testing.T) {
 	db := open(t)
 	addNode(t, db, "node_1")
@@ -472,92 +436,6 @@ func TestResetCancelsWorkAndSaysOffline(t *testing.T) {
 		n, _ := tx.Node("node_1")
 		if e.OfflineAt.IsZero() || n.Client != nil {
 			t.Error("the node is not marked offline and unbound")
-		}
-		return nil
-	})
-}
-
-func TestProbesPushOutNoOtherCommands(t *testing.T) {
-	db := open(t)
-	addNode(t, db, "node_1")
-	update(t, db, func(tx *Tx) error {
-		for i := range commandsKept + 50 {
-			action := protocol.ActionDetect
-			if i < 5 {
-				action = protocol.ActionStart
-			}
-			c := Command{RequestID: protocol.NewID("cmd"), ConfigID: "cfg_a", NodeID: "node_1", Action: action, State: CommandQueued}
-			if err := tx.AddCommand(&c); err != nil {
-				return err
-			}
-			c.State = CommandApplied
-			if err := tx.PutCommand(c); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	_ = db.View(func(tx *Tx) error {
-		all, err := tx.Commands("node_1", 0, 1000)
-		if err != nil || len(all) != detectsKept+5 || all[len(all)-1].Action != protocol.ActionStart {
-			t.Errorf("%d commands kept (%v), want %d detects and the 5 starts", len(all), err, detectsKept)
-		}
-		return nil
-	})
-}
-
-func TestCommandsArePrunedButOpenOnesNever(t *testing.T) {
-	db := open(t)
-	addNode(t, db, "node_1")
-	update(t, db, func(tx *Tx) error {
-		for i := range commandsKept + 50 {
-			c := Command{RequestID: protocol.NewID("cmd"), ConfigID: "cfg_a", NodeID: "node_1", State: CommandQueued}
-			if i == 0 {
-				c.RequestID = "cmd_open"
-			}
-			if err := tx.AddCommand(&c); err != nil {
-				return err
-			}
-			if i == 0 {
-				continue
-			}
-			c.State = CommandApplied
-			if err := tx.PutCommand(c); err != nil {
-				return err
-			}
-			if err := tx.AddOutput(c.RequestID, Output{Stream: "stdout", Output: "x"}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	_ = db.View(func(tx *Tx) error {
-		all, err := tx.Commands("node_1", 0, 1000)
-		if err != nil || len(all) != commandsKept {
-			t.Errorf("%d commands kept (%v), want %d", len(all), err, commandsKept)
-		}
-		if _, err := tx.Command("cmd_open"); err != nil {
-			t.Errorf("the open command: %v", err)
-		}
-		if open, _ := tx.OpenCommands(""); len(open) != 1 {
-			t.Errorf("%d open commands, want 1", len(open))
-		}
-		outputs := 0
-		c := tx.cursor(bucketOutput)
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			outputs++
-		}
-		if outputs > commandsKept {
-			t.Errorf("%d outputs kept for %d commands", outputs, commandsKept)
-		}
-		return nil
-	})
-	update(t, db, func(tx *Tx) error { return tx.DeleteNode("node_1") })
-	_ = db.View(func(tx *Tx) error {
-		for _, b := range [][]byte{bucketCommands, bucketCommandsByNode, bucketCommandsOpen, bucketOutput, bucketEvidence} {
-			if k, _ := tx.cursor(b).First(); k != nil {
-				t.Errorf("bucket %s keeps something of a deleted node", b)
-			}
 		}
 		return nil
 	})
