@@ -34,7 +34,7 @@ func (r route) audited() bool {
 		return strings.HasPrefix(r.path, "/api/client/")
 	case r.path == pathBackup:
 		return true
-	case r.path == pathQR, r.path == pathDiff, r.path == pathForm:
+	case r.path == pathQR, r.path == pathDiff:
 		return false // they change nothing
 	}
 	return r.method != http.MethodGet
