@@ -117,7 +117,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		return nil, err
 	}
 	a.onStop("store", func(context.Context) error { return a.db.Close() })
-	if a.setupToken, err = setUp(a.db, o.AdminPassword); err != nil {
+	if a.setupToken, err = setUp(a.db, o.AdminPassword, o.Logger); err != nil {
 		return nil, err
 	}
 	if err := a.db.Update(func(tx *store.Tx) error {
@@ -257,10 +257,13 @@ func (a *Appliance) webOptions(o Options) web.Options {
 }
 
 // setUp makes the admin account from password, or a token with which it can be set up.
-func setUp(db *store.DB, password string) (token string, err error) {
+func setUp(db *store.DB, password string, log *slog.Logger) (token string, err error) {
 	err = db.View(func(tx *store.Tx) error { _, err := tx.Admin(); return err })
 	switch {
-	case err == nil: // set up already; a password given now changes nothing
+	case err == nil:
+		if password != "" {
+			log.Info("WFM_ADMIN_PASSWORD counts at the first start only; the admin password stays as it is")
+		}
 		return "", nil
 	case !errors.Is(err, store.ErrNoAdmin):
 		return "", fmt.Errorf("read the admin account: %w", err)

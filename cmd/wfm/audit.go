@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"wfm/store"
 )
@@ -13,7 +15,7 @@ func auditUsage(w io.Writer) {
 	fmt.Fprint(w, `Check an exported audit log: that it is whole, and no line was changed, left out or put in.
 
 Usage:
-  wfm audit verify [FILE]    FILE is what GET /api/v1/audit/export answers; default: standard input
+  wfm audit verify [FILE]    FILE is what GET /api/v1/audit/export answers; default, or -: standard input
 
 It prints the number and the hash of the newest entry. Keep them: a later export that does not have
 that entry with that hash was cut off or made anew.
@@ -24,15 +26,16 @@ Example:
 }
 
 func audit(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) == 0 || args[0] != "verify" || len(args) > 2 {
-		if len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
-			auditUsage(stdout)
-			return exitOK
-		}
+	asksForHelp := slices.ContainsFunc(args, func(a string) bool { return a == "--help" || a == "-help" || a == "-h" })
+	switch {
+	case asksForHelp, len(args) == 1 && args[0] == "help":
+		auditUsage(stdout)
+		return exitOK
+	case len(args) == 0, args[0] != "verify", len(args) > 2, len(args) == 2 && strings.HasPrefix(args[1], "-") && args[1] != "-":
 		auditUsage(stderr)
 		return exitUsage
 	}
-	if len(args) == 2 {
+	if len(args) == 2 && args[1] != "-" {
 		f, err := os.Open(args[1])
 		if err != nil {
 			fmt.Fprintln(stderr, "wfm audit verify:", err)

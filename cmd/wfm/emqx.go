@@ -41,7 +41,7 @@ func emqxSettings() []setting {
 			_, err := emqx.NewAPI(v, "", "", nil)
 			return err
 		}},
-		{"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API", text(func(s *settings) *string { return &s.emqx.APIKey })},
+		{"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API; without key and secret, username and password serve", text(func(s *settings) *string { return &s.emqx.APIKey })},
 		{"emqx-api-secret", "WFM_EMQX_API_SECRET", "", "its secret (better by variable)", text(func(s *settings) *string { return &s.emqx.APISecret })},
 		{"emqx-username", "WFM_EMQX_USERNAME", emqx.DefaultUsername, "the appliance's own account at EMQX; it is made there", text(func(s *settings) *string { return &s.emqx.Username })},
 		{"emqx-password", "WFM_EMQX_PASSWORD", "", "its password; default: a new one at every start", text(func(s *settings) *string { return &s.emqx.Password })},
@@ -71,10 +71,15 @@ func emqxSettings() []setting {
 func (s *settings) checkEMQX() error {
 	switch {
 	case s.emqx.URL == nil && s.emqx.APIBaseURL != "":
-		return errors.New("WFM_EMQX_API_BASE_URL is set without WFM_MQTT_URL; set both for an EMQX, or none for the embedded broker")
+		s.warnings = append(s.warnings, "WFM_EMQX_API_BASE_URL is set without WFM_MQTT_URL, so the embedded broker runs; set both for an EMQX, or none")
+		return nil
 	case s.emqx.URL == nil:
 		return nil
-	case s.emqx.APIBaseURL == "" || s.emqx.APIKey == "" || s.emqx.APISecret == "":
+	}
+	if s.emqx.APIKey == "" && s.emqx.APISecret == "" && s.emqx.Username != emqx.DefaultUsername && s.emqx.Password != "" {
+		s.emqx.APIKey, s.emqx.APISecret = s.emqx.Username, s.emqx.Password // WG Free Mesh has one account for both
+	}
+	if s.emqx.APIBaseURL == "" || s.emqx.APIKey == "" || s.emqx.APISecret == "" {
 		return errors.New("WFM_MQTT_URL is set, so WFM_EMQX_API_BASE_URL, WFM_EMQX_API_KEY and WFM_EMQX_API_SECRET are needed too; `wfm emqx config` shows how to make a key")
 	}
 	s.EMQX = &s.emqx

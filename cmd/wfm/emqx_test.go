@@ -161,7 +161,6 @@ func TestEMQXSettingsAreCheckedInWords(t *testing.T) {
 		"want mqtt:// or mqtts://":                      {"WFM_MQTT_URL": "http://emqx"},
 		"the account has variables of its own":          {"WFM_MQTT_URL": "mqtt://me:topsecret@emqx"},
 		"WFM_EMQX_API_BASE_URL, WFM_EMQX_API_KEY":       {"WFM_EMQX_API_SECRET": ""},
-		"set both for an EMQX, or none":                 {"WFM_MQTT_URL": ""},
 		"want an address as in http://emqx:18083":       {"WFM_EMQX_API_BASE_URL": "emqx:18083"},
 		"want at least 16 characters":                   {"WFM_EMQX_AUTHZ_SHARED_KEY": "topsecret"},
 		"read the certificate authority of EMQX":        {"WFM_EMQX_CA_FILE": "/nowhere/ca.pem"},

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	switch args[0] {
 	case "serve":
-		return serve(ctx, args[1:], os.Getenv, stdout, stderr)
+		return serve(ctx, args[1:], os.Environ(), stdout, stderr)
 	case "certs":
 		return certsCommand(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "emqx":

@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -21,8 +23,8 @@ import (
 // stopTime is what a clean stop may take, whatever clients do.
 const stopTime = 4500 * time.Millisecond
 
-func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	s, err := parse(args, getenv, stdout)
+func serve(ctx context.Context, args, environment []string, stdout, stderr io.Writer) int {
+	s, err := parse(args, os.Getenv, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
@@ -31,6 +33,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return exitUsage
 	}
 	s.Logger = logger(s, stderr)
+	s.warn(environment)
 	a, err := appliance.New(ctx, s.Options)
 	if err != nil {
 		fmt.Fprintln(stderr, "wfm serve:", advise(err))
@@ -74,7 +77,11 @@ func advise(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return err.Error() + "; stop what uses the port, or choose another with --http-addr, --mqtt-addr, --https-addr, --mqtt-tls-addr or --emqx-authz-addr"
 	case errors.Is(err, syscall.EACCES):
-		return err.Error() + "; choose another port or directory, or run with the rights it needs"
+		what := "port"
+		if _, isFile := errors.AsType[*fs.PathError](err); isFile {
+			what = "directory with --data-dir"
+		}
+		return err.Error() + "; choose another " + what + ", or run with the rights it needs"
 	}
 	return err.Error()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,6 +24,7 @@ type settings struct {
 	emqx      appliance.EMQXOptions
 	logLevel  slog.Level
 	logFormat string
+	warnings  []string // sentences about settings that have no effect
 }
 
 // setting is one flag and its variable. An empty value means the default.
@@ -54,13 +56,13 @@ func serverSettings() []setting {
 			s.PublicOrigin = v
 			return checkOrigins(v)
 		}},
-		{"extra-allowed-origins", "WFM_EXTRA_ALLOWED_ORIGINS", "", "further origins, separated by commas", func(s *settings, v string) error {
-			for o := range strings.SplitSeq(v, ",") {
-				if o = strings.TrimSpace(o); o != "" {
-					s.ExtraAllowedOrigins = append(s.ExtraAllowedOrigins, o)
-				}
+		{"extra-allowed-origins", "WFM_EXTRA_ALLOWED_ORIGINS", "", "further origins, separated by commas or as a JSON array", func(s *settings, v string) error {
+			list, err := originList(v)
+			if err != nil {
+				return err
 			}
-			return checkOrigins(s.ExtraAllowedOrigins...)
+			s.ExtraAllowedOrigins = list
+			return checkOrigins(list...)
 		}},
 		{"trusted-proxies", "WFM_TRUSTED_PROXIES", "", "addresses or networks of reverse proxies, separated by commas; X-Forwarded-For and -Proto count from these only", func(s *settings, v string) (err error) {
 			s.TrustedProxies, err = web.ParseProxies(v)
@@ -287,6 +289,22 @@ func number(v string, lowest, highest int) (int, error) {
 		return 0, fmt.Errorf("want a number from %d to %d", lowest, highest)
 	}
 	return n, nil
+}
+
+// originList reads origins separated by commas, or a JSON array of them as WG Free Mesh takes it.
+func originList(v string) (list []string, err error) {
+	parts := strings.Split(v, ",")
+	if strings.HasPrefix(strings.TrimSpace(v), "[") {
+		if json.Unmarshal([]byte(v), &parts) != nil {
+			return nil, errors.New(`want origins separated by commas, or a JSON array as in ["https://wfm.example.org"]`)
+		}
+	}
+	for _, o := range parts {
+		if o = strings.TrimSpace(o); o != "" {
+			list = append(list, o)
+		}
+	}
+	return list, nil
 }
 
 func checkOrigins(origins ...string) error {

@@ -105,7 +105,9 @@ func Spawn(t *testing.T, env []string, name string, args ...string) *Process {
 		Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), name, args...),
 		out: newLines(), exited: make(chan struct{}),
 	}
-	p.Cmd.Env = append(os.Environ(), env...)
+	// The programs warn of variables that they do not know, like those of the tests.
+	ours := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WFM_TEST_") || strings.HasPrefix(v, "WFM_CI=") })
+	p.Cmd.Env = append(ours, env...)
 	p.Cmd.Stdout, p.Cmd.Stderr = p.out, p.out
 	p.Cmd.WaitDelay = time.Second
 	if err := p.Cmd.Start(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"wfm/cmd/internal/environ"
 )
 
 // The exit codes.
@@ -71,6 +73,7 @@ func subcommands() []subcommand {
 // exit code of the process: 0 done, 1 failed, 2 not understood.
 func Run(ctx context.Context, prog string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inv := &invocation{prog: prog, stdin: stdin, stdout: stdout, stderr: stderr}
+	inv.warnOfVariables(os.Environ())
 	if len(args) == 0 {
 		inv.help(stderr)
 		return exitUsage
@@ -93,6 +96,19 @@ func Run(ctx context.Context, prog string, args []string, stdin io.Reader, stdou
 	}
 	_, _ = fmt.Fprintf(stderr, "%s: unknown command %q, see `%s help`\n", prog, name, prog)
 	return exitUsage
+}
+
+// warnOfVariables names each variable that looks like one of the agent's and is none.
+func (inv *invocation) warnOfVariables(environment []string) {
+	// The last one is what the agent gives its tools, whose hooks may call this program.
+	known := []string{"WFM_AGENT_DIR", "WFM_AGENT_LOG_LEVEL", "WFM_AGENT_TOOL"}
+	for _, v := range environ.Unknown(environ.Set(environment, "WFM_AGENT"), known) {
+		advice := "see `" + inv.prog + " help`"
+		if v.Nearest != "" {
+			advice = "did you mean " + v.Nearest + "?"
+		}
+		_, _ = fmt.Fprintf(inv.stderr, "%s: warning: the variable %s is unknown and ignored; %s\n", inv.prog, v.Name, advice)
+	}
 }
 
 // exit turns the result of a subcommand into text and exit code.

@@ -165,3 +165,16 @@ func TestVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestAMisspeltVariableIsNamedWithTheOneThatWasMeant(t *testing.T) {
+	t.Setenv("WFM_AGENT_DIR", t.TempDir())
+	t.Setenv("WFM_AGENT_TOOL", "tool_x")
+	if code, _, errs := run(t, "", "version"); code != 0 || errs != "" {
+		t.Fatalf("%d %q", code, errs)
+	}
+	t.Setenv("WFM_AGENT_LOGLEVEL", token)
+	code, _, errs := run(t, "", "version")
+	if want := "wfm-agent: warning: the variable WFM_AGENT_LOGLEVEL is unknown and ignored; did you mean WFM_AGENT_LOG_LEVEL?\n"; code != 0 || errs != want {
+		t.Errorf("%d %q", code, errs)
+	}
+}

@@ -1,0 +1,68 @@
+package environ
+
+import (
+	"slices"
+	"strings"
+)
+
+// Variable is a variable that is set and that the program does not know.
+type Variable struct {
+	Name string
+	// Nearest is the known name that Name is most likely a misspelling of; empty when none is near.
+	Nearest string
+}
+
+// Set returns the names, sorted, of the variables in environ (as [os.Environ] returns them) that
+// begin with prefix and have a value.
+func Set(environ []string, prefix string) (names []string) {
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if value != "" && strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Unknown returns those of the names that are not known, each with the known name nearest to it.
+func Unknown(names, known []string) (unknown []Variable) {
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			unknown = append(unknown, Variable{name, nearest(name, known)})
+		}
+	}
+	return unknown
+}
+
+// nearest is the known name fewest edits away, if those are few for a name of that length.
+func nearest(name string, known []string) (best string) {
+	limit := max(2, len(name)/5)
+	for _, k := range known {
+		if d := distance(strings.ToUpper(name), k); d <= limit {
+			best, limit = k, d-1
+		}
+	}
+	return best
+}
+
+// distance counts the characters to insert, delete or replace to make b of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
