@@ -47,7 +47,7 @@ type ConfState struct {
 	ReportedAt time.Time `json:"reported_at,omitzero"`
 }
 
-// SyncStatus is a [ConfState] in one word.
+// SyncStatus is a [ConfState] in one word; see tunnel.Sync for the rule.
 type SyncStatus string
 
 // The sync states.
@@ -56,24 +56,6 @@ const (
 	SyncPending SyncStatus = "pending" // it has not confirmed yet what is desired
 	SyncDrifted SyncStatus = "drifted" // it said that it has another text than the one it confirmed
 )
-
-// Sync is the one rule of what is in sync; family is the tool family of the node's config now. A
-// static node confirms nothing: its config is carried there by hand once it is staged.
-func (s ConfState) Sync(t NodeType, family string) SyncStatus {
-	has, hasFor := s.Confirmed, s.ConfirmedFor
-	if t == NodeStatic {
-		has, hasFor = s.Staged, s.StagedFor
-	}
-	switch {
-	case s.Desired.Version == 0:
-		return SyncLatest
-	case t != NodeStatic && has.Version != 0 && !s.ReportedAt.IsZero() && s.Reported.SHA256 != has.SHA256:
-		return SyncDrifted
-	case has.SHA256 == s.Desired.SHA256 && (hasFor == family || hasFor == ""):
-		return SyncLatest
-	}
-	return SyncPending
-}
 
 // ConfVersion is one version in the history of a node's config, without its text.
 type ConfVersion struct {

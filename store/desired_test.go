@@ -286,39 +286,6 @@ func TestADeletedNodeLeavesNothingOfItsConfigs(t *testing.T) {
 	}
 }
 
-func TestSyncIsOneRuleOfWhatTheNodeConfirmedAndReported(t *testing.T) {
-	a, b := ConfRef{1, "a"}, ConfRef{2, "b"}
-	at := ConfVersion{}.At.AddDate(2000, 0, 0)
-	for name, tc := range map[string]struct {
-		state ConfState
-		node  NodeType
-		want  SyncStatus
-	}{
-		"nothing desired":                        {ConfState{}, NodeDynamic, SyncLatest},
-		"desired only":                           {ConfState{Desired: a}, NodeDynamic, SyncPending},
-		"staged only":                            {ConfState{Desired: a, Staged: a}, NodeDynamic, SyncPending},
-		"confirmed":                              {ConfState{Desired: a, Staged: a, Confirmed: a}, NodeDynamic, SyncLatest},
-		"confirmed the same text as version 2":   {ConfState{Desired: ConfRef{3, "a"}, Staged: b, Confirmed: a}, NodeDynamic, SyncLatest},
-		"confirmed for the other tools":          {ConfState{Desired: a, Staged: a, Confirmed: a, ConfirmedFor: "awg"}, NodeDynamic, SyncPending},
-		"confirmed for the tools":                {ConfState{Desired: a, Staged: a, Confirmed: a, ConfirmedFor: "wg"}, NodeDynamic, SyncLatest},
-		"static, staged for the other tools":     {ConfState{Desired: a, Staged: a, StagedFor: "awg"}, NodeStatic, SyncPending},
-		"confirmed an older one":                 {ConfState{Desired: b, Staged: b, Confirmed: a}, NodeDynamic, SyncPending},
-		"reported what it confirmed":             {ConfState{Desired: a, Confirmed: a, Reported: a, ReportedAt: at}, NodeDynamic, SyncLatest},
-		"reported another":                       {ConfState{Desired: a, Confirmed: a, Reported: b, ReportedAt: at}, NodeDynamic, SyncDrifted},
-		"reported nothing on its disk":           {ConfState{Desired: a, Confirmed: a, ReportedAt: at}, NodeDynamic, SyncDrifted},
-		"reported another, and something newer":  {ConfState{Desired: b, Confirmed: a, Reported: ConfRef{0, "c"}, ReportedAt: at}, NodeDynamic, SyncDrifted},
-		"reported something, confirmed nothing":  {ConfState{Desired: a, Reported: b, ReportedAt: at}, NodeDynamic, SyncPending},
-		"static, not staged":                     {ConfState{Desired: a}, NodeStatic, SyncPending},
-		"static, staged":                         {ConfState{Desired: a, Staged: a}, NodeStatic, SyncLatest},
-		"static, an older one staged":            {ConfState{Desired: b, Staged: a}, NodeStatic, SyncPending},
-		"static, with what was reported earlier": {ConfState{Desired: a, Staged: a, Confirmed: a, Reported: b, ReportedAt: at}, NodeStatic, SyncLatest},
-	} {
-		if got := tc.state.Sync(tc.node, "wg"); got != tc.want {
-			t.Errorf("%s: %s, want %s", name, got, tc.want)
-		}
-	}
-}
-
 func TestAnInterfaceGetsAnotherNameOnlyWhileNoTunnelRunsUnderIt(t *testing.T) {
 	db := open(t)
 	addNode(t, db, "node_1")

@@ -1,27 +1,21 @@
 package web
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"net"
-	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 const (
 	// confBodyLimit has room for the longest text there may be, however a client escapes it.
 	confBodyLimit = 1 << 20
-	// resolveTimeout bounds how long saving a config waits to learn the appliance's own address.
-	resolveTimeout = 2 * time.Second
 )
 
 // cutOffError is a config that would keep the node from reaching the appliance, and what was not done
@@ -132,13 +126,13 @@ func (s *Server) saveDesired(c echo.Context, w wish) error {
 	if err != nil {
 		return err
 	}
-	conf, err := parseConf(before.config, before.node.ID, w.text)
+	conf, err := tunnel.Read(before.config, before.node.ID, w.text)
 	if err != nil {
 		return err
 	}
-	warnings := s.warnings(c.Request().Context(), conf, before.node, requestHost(c.Request().Host))
-	if !w.force && cutsOff(warnings) {
-		return &cutOffError{"saved", warnings}
+	warnings := tunnel.Warnings(conf, before.node, s.reach(c, before.node))
+	if !w.force && tunnel.CutsOff(warnings) {
+		return &cutOffError{"saved", viewWarnings(warnings)}
 	}
 	var f facts
 	if err := s.opts.Store.Update(func(tx *store.Tx) error {
@@ -163,89 +157,24 @@ func (s *Server) saveDesired(c echo.Context, w wish) error {
 		return err
 	}
 	s.log.Info("desired config saved", "node_id", f.node.ID, "version", f.conf.Desired.Version, "source", w.source,
-		"forced", w.force && cutsOff(warnings), "by", loginOf(c).Username)
-	return respond(c, savedView{f.syncView(), warnings})
+		"forced", w.force && tunnel.CutsOff(warnings), "by", loginOf(c).Username)
+	return respond(c, savedView{f.syncView(), viewWarnings(warnings)})
 }
 
-// parseConf checks the text with the grammar of the config's tools, and that it fits a push. The
-// error is a *wgconf.Error.
-func parseConf(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
-	conf, err := wgconf.Parse(text, protocol.ToolFamily(cfg.TunnelProtocol))
-	if err != nil {
-		return conf, err
-	}
-	if over := pushSize(cfg.ID, nodeID, text) - protocol.MaxMessageSize; over > 0 {
-		return conf, &wgconf.Error{Problem: fmt.Sprintf("the config is %d bytes too large for a message to the node; shorten it, comments first", over)}
-	}
-	return conf, nil
-}
-
-// pushSize is the size in bytes that a push of the text has at most.
-func pushSize(configID, nodeID, text string) int {
-	topic := protocol.Topic{ConfigID: configID, NodeID: nodeID, Kind: protocol.KindPush}
-	longest := protocol.Push{
-		Action: protocol.ActionPush, TunnelProtocol: protocol.TunnelAmneziaWG2, PreviousTunnelProtocol: protocol.TunnelAmneziaWG2,
-		InterfaceName: strings.Repeat("x", 15), ConfigVersion: math.MaxInt, ConfigSHA256: strings.Repeat("x", 64), AWGVersion: "2.0",
-		ConfigText: text,
-	}
-	env, err := protocol.NewEnvelope(topic, strings.Repeat("x", 128), longest, time.Now())
-	if err != nil {
-		return math.MaxInt
-	}
-	raw, err := json.Marshal(env)
-	if err != nil {
-		return math.MaxInt
-	}
-	return len(raw)
-}
-
-// warnings are what the operator should know before the config is pushed.
-func (s *Server) warnings(ctx context.Context, conf wgconf.Config, n store.Node, host string) []warningView {
-	out := []warningView{}
-	for _, w := range conf.Warnings(s.reach(ctx, n, host)) {
-		if w.CutsOff && n.Type == store.NodeStatic {
-			continue // it has no agent to be cut off
-		}
-		out = append(out, warningView{w.Code, w.Line, w.Message, w.CutsOff})
+// viewWarnings are what the operator should know before the config is pushed.
+func viewWarnings(all []wgconf.Warning) []warningView {
+	out := make([]warningView, len(all))
+	for i, w := range all {
+		out[i] = warningView{w.Code, w.Line, w.Message, w.CutsOff}
 	}
 	return out
 }
 
-func cutsOff(warnings []warningView) bool {
-	for _, w := range warnings {
-		if w.CutsOff {
-			return true
-		}
-	}
-	return false
-}
-
 // reach is how the node's agent finds the broker: as it was told at bind, or would be told now by
-// a request to host. A name may resolve to something else at the node; nothing rests on it but a
-// warning.
-func (s *Server) reach(ctx context.Context, n store.Node, host string) wgconf.Reach {
-	r := wgconf.Reach{Host: s.mqttHost(host)}
-	if n.Client != nil && n.Client.MQTTHost != "" {
-		r.Host = n.Client.MQTTHost
-	}
-	if addr, err := netip.ParseAddr(r.Host); err == nil {
-		r.Addresses = []netip.Addr{addr}
-		return r
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	resolver := s.opts.Resolver
-	if resolver == nil {
-		resolver = net.DefaultResolver
-	}
-	addresses, err := resolver.LookupNetIP(ctx, "ip", r.Host)
-	if err != nil {
-		s.log.Debug("the broker's own name cannot be resolved here", "host", r.Host, "err", err)
-	}
-	for _, a := range addresses {
-		r.Addresses = append(r.Addresses, a.Unmap())
-	}
-	return r
+// this request.
+func (s *Server) reach(c echo.Context, n store.Node) wgconf.Reach {
+	host := tunnel.BrokerHost(n, s.mqttHost(requestHost(c.Request().Host)))
+	return tunnel.Reach(c.Request().Context(), s.opts.Resolver, host)
 }
 
 // stagedConf is what an agent is given at bind: what is staged, and nothing that is only desired,

@@ -10,6 +10,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // syncRefs are the versions on their way to the node. A version of 0 is none. With
@@ -36,7 +37,7 @@ type syncView struct {
 }
 
 func (f facts) sync() store.SyncStatus {
-	return f.conf.Sync(f.node.Type, protocol.ToolFamily(f.config.TunnelProtocol))
+	return tunnel.Sync(f.conf, f.node.Type, tunnel.Family(f.config))
 }
 
 func (f facts) syncRefs() syncRefs {
@@ -177,12 +178,12 @@ func (s *Server) checkAgain(c echo.Context, f facts, ref store.ConfRef, undone s
 	}); err != nil {
 		return err
 	}
-	conf, err := parseConf(f.config, f.node.ID, text)
+	conf, err := tunnel.Read(f.config, f.node.ID, text)
 	if err != nil || force || v.Forced {
 		return err
 	}
-	if warnings := s.warnings(c.Request().Context(), conf, f.node, requestHost(c.Request().Host)); cutsOff(warnings) {
-		return &cutOffError{undone, warnings}
+	if warnings := tunnel.Warnings(conf, f.node, s.reach(c, f.node)); tunnel.CutsOff(warnings) {
+		return &cutOffError{undone, viewWarnings(warnings)}
 	}
 	return nil
 }
@@ -235,8 +236,7 @@ func (s *Server) syncAll(c echo.Context) error {
 	}
 	var todo []staging
 	for _, f := range all {
-		staged := f.conf.Staged.SHA256 == f.conf.Desired.SHA256 && f.conf.StagedFor == protocol.ToolFamily(f.config.TunnelProtocol)
-		if f.conf.Desired.Version != 0 && !staged {
+		if f.conf.Desired.Version != 0 && !tunnel.StagedNow(f.conf, tunnel.Family(f.config)) {
 			todo = append(todo, staging{facts: f})
 		}
 	}

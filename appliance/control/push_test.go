@@ -11,6 +11,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // stage makes text the node's desired and staged config.
@@ -195,7 +196,7 @@ func TestAnAckConfirmsWhatWasPushedAndNotWhatIsStagedByThen(t *testing.T) {
 		f.wantConfirmed("node_a", ref)
 		f.wantReported("node_a", ref.SHA256, true)
 		s := f.conf("node_a")
-		if s.ConfirmedSeq != cmd.Seq || s.Sync(store.NodeDynamic, "wg") != store.SyncPending {
+		if s.ConfirmedSeq != cmd.Seq || tunnel.Sync(s, store.NodeDynamic, "wg") != store.SyncPending {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -513,7 +514,7 @@ func TestADetectAmidAPushDoesNotCallItDrift(t *testing.T) {
 		f.wantReported("node_c", second.SHA256, true)
 		other := strings.Repeat("ab", 32)
 		detects(other)
-		if s := f.conf("node_c"); s.Reported.SHA256 != other || s.Sync(store.NodeDynamic, "wg") != store.SyncDrifted {
+		if s := f.conf("node_c"); s.Reported.SHA256 != other || tunnel.Sync(s, store.NodeDynamic, "wg") != store.SyncDrifted {
 			t.Errorf("%+v", s)
 		}
 	})

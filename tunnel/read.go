@@ -1,0 +1,100 @@
+package tunnel
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"wfm/internal/wgconf"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// resolveTimeout bounds how long a check waits to learn the broker's addresses.
+const resolveTimeout = 2 * time.Second
+
+// Read reads the text with the grammar of the mesh's tools, and checks that a push of it fits into a
+// message. The error is a *wgconf.Error.
+func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
+	conf, err := wgconf.Parse(text, Family(cfg))
+	if err != nil {
+		return conf, err
+	}
+	if over := pushSize(cfg.ID, nodeID, text) - protocol.MaxMessageSize; over > 0 {
+		return conf, &wgconf.Error{Problem: fmt.Sprintf("the config is %d bytes too large for a message to the node; shorten it, comments first", over)}
+	}
+	return conf, nil
+}
+
+// pushSize is the size in bytes that a push of the text has at most.
+func pushSize(configID, nodeID, text string) int {
+	topic := protocol.Topic{ConfigID: configID, NodeID: nodeID, Kind: protocol.KindPush}
+	longest := protocol.Push{
+		Action: protocol.ActionPush, TunnelProtocol: protocol.TunnelAmneziaWG2, PreviousTunnelProtocol: protocol.TunnelAmneziaWG2,
+		InterfaceName: strings.Repeat("x", 15), ConfigVersion: math.MaxInt, ConfigSHA256: strings.Repeat("x", 64), AWGVersion: "2.0",
+		ConfigText: text,
+	}
+	env, err := protocol.NewEnvelope(topic, strings.Repeat("x", 128), longest, time.Now())
+	if err != nil {
+		return math.MaxInt
+	}
+	raw, err := json.Marshal(env)
+	if err != nil {
+		return math.MaxInt
+	}
+	return len(raw)
+}
+
+// Warnings says what the operator should know before the config is given to the node, whose agent
+// finds the broker as r says.
+func Warnings(conf wgconf.Config, n store.Node, r wgconf.Reach) []wgconf.Warning {
+	all := conf.Warnings(r)
+	if n.Type == store.NodeStatic { // it has no agent to be cut off
+		all = slices.DeleteFunc(all, func(w wgconf.Warning) bool { return w.CutsOff })
+	}
+	return all
+}
+
+// CutsOff reports whether one of the warnings is that the node may lose the appliance.
+func CutsOff(warnings []wgconf.Warning) bool {
+	return slices.ContainsFunc(warnings, func(w wgconf.Warning) bool { return w.CutsOff })
+}
+
+// BrokerHost is the host under which the node's agent finds the broker: as it was told at bind, or
+// fallback.
+func BrokerHost(n store.Node, fallback string) string {
+	if n.Client != nil && n.Client.MQTTHost != "" {
+		return n.Client.MQTTHost
+	}
+	return fallback
+}
+
+// Reach resolves the broker's host, which takes up to two seconds. A nil resolver is the system's. The
+// node may resolve a name to something else, so nothing but warnings may rest on it; a name that
+// cannot be resolved has no addresses.
+func Reach(ctx context.Context, resolver *net.Resolver, host string) wgconf.Reach {
+	r := wgconf.Reach{Host: host}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		r.Addresses = []netip.Addr{addr}
+		return r
+	}
+	if host == "" {
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	addresses, _ := resolver.LookupNetIP(ctx, "ip", host)
+	for _, a := range addresses {
+		r.Addresses = append(r.Addresses, a.Unmap())
+	}
+	return r
+}

@@ -1,0 +1,79 @@
+package tunnel
+
+import (
+	"math"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Family is the tool family (see [protocol.ToolFamily]) of the mesh.
+func Family(cfg store.Config) string { return protocol.ToolFamily(cfg.TunnelProtocol) }
+
+// StagedFits reports whether a version is staged that was read for the tool family.
+func StagedFits(s store.ConfState, family string) bool {
+	return s.Staged.Version != 0 && s.StagedFor == family
+}
+
+// StagedNow reports whether what is desired is what is staged, for the tool family.
+func StagedNow(s store.ConfState, family string) bool {
+	return StagedFits(s, family) && s.Staged.SHA256 == s.Desired.SHA256
+}
+
+// Confirmed reports whether the node confirmed the text of ref, for the tool family.
+func Confirmed(s store.ConfState, ref store.ConfRef, family string) bool {
+	// Records of early versions do not say what the config was pushed for.
+	return s.Confirmed.Version != 0 && s.Confirmed.SHA256 == ref.SHA256 && (s.ConfirmedFor == family || s.ConfirmedFor == "")
+}
+
+// Drifted reports whether the node said last that it has another text on its disk than the one it
+// confirmed.
+func Drifted(s store.ConfState) bool {
+	return s.Confirmed.Version != 0 && !s.ReportedAt.IsZero() && s.Reported.SHA256 != s.Confirmed.SHA256
+}
+
+// Sync puts s in one word; family is that of the node's mesh now. A static node confirms nothing:
+// its config is carried there by hand once it is staged.
+func Sync(s store.ConfState, t store.NodeType, family string) store.SyncStatus {
+	switch {
+	case s.Desired.Version == 0:
+		return store.SyncLatest
+	case t == store.NodeStatic:
+		if s.Staged.SHA256 == s.Desired.SHA256 && (s.StagedFor == family || s.StagedFor == "") {
+			return store.SyncLatest
+		}
+		return store.SyncPending
+	case Drifted(s):
+		return store.SyncDrifted
+	case Confirmed(s, s.Desired, family):
+		return store.SyncLatest
+	}
+	return store.SyncPending
+}
+
+// Has reports whether the node certainly has the text of ref, so that pushing it would only restart
+// its tunnel: it confirmed the text, has not drifted, and no other push was sent to it since. What
+// became of such a push may not be known, unless the node reported the text afterwards.
+func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, family string) (bool, error) {
+	if !Confirmed(s, ref, family) || Drifted(s) {
+		return false, nil
+	}
+	newest, err := tx.Commands(nodeID, 0, math.MaxInt)
+	if err != nil {
+		return false, err
+	}
+	for _, cmd := range newest {
+		if cmd.Seq <= s.ConfirmedSeq {
+			break
+		}
+		if cmd.Action == protocol.ActionPush && cmd.Attempts > 0 {
+			return cmd.State.Ended() && !s.ReportedAt.Before(cmd.UpdatedAt) && s.Reported.SHA256 == ref.SHA256, nil
+		}
+	}
+	return true, nil
+}
+
+// Fits reports whether a push that waited is still for the node's interface and tools.
+func Fits(p protocol.Push, cfg store.Config, n store.Node) bool {
+	return p.InterfaceName == n.InterfaceName && p.TunnelProtocol == cfg.TunnelProtocol && p.AWGVersion == cfg.AWGVersion
+}
