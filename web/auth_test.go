@@ -41,8 +41,8 @@ func TestTheAdminSetsUpLogsInChangesThePasswordAndLogsOut(t *testing.T) {
 	if s := a.state(""); !s.SetupRequired || s.Authenticated {
 		t.Errorf("before set-up: %+v", s)
 	}
-	a.get("/api/v1/configs").fails(409, "AUTH_SETUP_REQUIRED")
-	a.post("/api/v1/auth/login", object{"username": "admin", "password": first}).fails(409, "AUTH_SETUP_REQUIRED")
+	a.get("/api/v1/configs").fails(428, "AUTH_SETUP_REQUIRED")
+	a.post("/api/v1/auth/login", object{"username": "admin", "password": first}).fails(428, "AUTH_SETUP_REQUIRED")
 	a.post("/api/v1/auth/setup", object{"setup_token": setupToken, "password": "short"}).invalid("password")
 	a.post("/api/v1/auth/setup", object{"setup_token": "guessed", "password": first}).fails(401, "INVALID_TOKEN")
 	a.post("/api/v1/auth/setup", object{"password": first}).invalid("setup_token")
@@ -79,6 +79,8 @@ func TestTheAdminSetsUpLogsInChangesThePasswordAndLogsOut(t *testing.T) {
 		a.call("GET", "/api/v1/auth/session", nil, as(old)).fails(401, "INVALID_TOKEN")
 	}
 	a.call("POST", "/api/v1/auth/login", object{"username": "admin", "password": second}).ok(nil)
+	a.token = s3.AccessToken
+	a.post("/api/v1/settings/password", object{"current_password": second, "new_password": first}).ok(&s3)
 
 	a.token = s3.AccessToken
 	a.get("/api/v1/auth/session").ok(nil)

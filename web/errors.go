@@ -97,7 +97,7 @@ var answers = []struct {
 	{errWrongPassword, answer{401, "ADMIN_PASSWORD_INVALID", "The current password is wrong.", nil}},
 	{errSamePassword, answer{409, "PASSWORD_UNCHANGED", "The new password is the current one; choose another.", nil}},
 	{errSetupToken, answer{401, "INVALID_TOKEN", "The setup_token is wrong; the appliance prints it when it starts without an admin account.", nil}},
-	{store.ErrNoAdmin, answer{409, "AUTH_SETUP_REQUIRED", "The admin account is not set up yet; do that first with POST /api/v1/auth/setup.", nil}},
+	{store.ErrNoAdmin, answer{428, "AUTH_SETUP_REQUIRED", "The admin account is not set up yet; do that first with POST /api/v1/auth/setup.", nil}},
 	{store.ErrAdminExists, answer{409, "AUTH_ALREADY_INITIALIZED", "The admin account exists already; log in.", nil}},
 	{errHostRejected, answer{403, "PUBLIC_HOST_REJECTED", "This address is not one the appliance answers to; use its public origin, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
 	{errOriginRejected, answer{403, "PUBLIC_ORIGIN_REJECTED", "The request does not come from a page of this appliance; open its own page, or set WFM_PUBLIC_ORIGIN or WFM_EXTRA_ALLOWED_ORIGINS.", nil}},
@@ -250,7 +250,16 @@ func (s *Server) answerError(err error, c echo.Context) {
 	if routing, ok := errors.AsType[*echo.HTTPError](err); ok {
 		err = fromRouter(routing)
 	}
+	if errors.Is(err, errUnknownPath) && wantsPage(c.Request()) {
+		if err := s.errorPage(c, err); err != nil {
+			s.log.Error("page failed", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
+		}
+		return
+	}
 	a := translate(err)
+	if a.detail == nil {
+		a.detail = map[string]any{} // scripts look into it without asking whether it is there
+	}
 	if a.code == codeInternal {
 		s.log.Error("request failed", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
 		a.detail = map[string]any{"request_id": requestIDOf(c)}
@@ -266,6 +275,11 @@ func (s *Server) answerError(err error, c echo.Context) {
 	if err := writeJSON(c, a.status, body); err != nil {
 		s.log.Debug("client left before the answer", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
 	}
+}
+
+// wantsPage reports whether a person's browser asks for a page, and no script for data.
+func wantsPage(r *http.Request) bool {
+	return readOnly(r) && strings.Contains(r.Header.Get("Accept"), "text/html") && !strings.HasPrefix(r.URL.Path, "/api/")
 }
 
 // fromRouter turns the router's own errors into ours.

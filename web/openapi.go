@@ -95,8 +95,8 @@ func errorSchema() object {
 			"code":    object{"type": "string"},
 			"message": object{"type": "string", "description": "What is wrong and what to do about it."},
 			"detail": object{
-				"type": "object", "nullable": true, "additionalProperties": true,
-				"description": "With VALIDATION_ERROR, fields says what is wrong with each.",
+				"type": "object", "additionalProperties": true,
+				"description": "Empty when there is nothing to add. With VALIDATION_ERROR, fields says what is wrong with each.",
 			},
 		},
 	}

@@ -22,12 +22,13 @@ const (
 // descriptions has each route of the API, by method and path. A test holds it to the table of
 // routes, and every answer of every other test to it.
 var descriptions = map[string]description{
-	"GET /api/openapi.json":     {summary: "This description.", bare: "application/json"},
-	"GET /healthz":              {summary: "Whether the process answers.", bare: "text/plain"},
-	"GET /readyz":               {summary: "Whether the appliance can write its data and serve its agents; says why not.", bare: "text/plain"},
-	"GET /metrics":              {summary: "Metrics in the text format of Prometheus.", bare: "text/plain"},
-	"GET /api/v1/system/health": {summary: "The process and its version.", data: healthView{}},
-	"GET /api/v1/system/status": {summary: "Counts of configs and nodes, and how the services are.", data: systemStatusView{}},
+	"GET /api/openapi.json":       {summary: "This description.", bare: "application/json"},
+	"GET /healthz":                {summary: "Whether the process answers.", bare: "text/plain"},
+	"GET /readyz":                 {summary: "Whether the appliance can write its data and serve its agents; says why not.", bare: "text/plain"},
+	"GET /metrics":                {summary: "Metrics in the text format of Prometheus.", bare: "text/plain"},
+	"GET /api/v1/system/health":   {summary: "The process and its version.", data: healthView{}},
+	"GET /api/v1/system/status":   {summary: "Counts of configs and nodes, and how the services are.", data: systemStatusView{}},
+	"GET /api/v1/system/timezone": {summary: "The zone of every time that is answered.", data: timezoneView{}},
 	"GET /api/v1/system/activity": {
 		summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.", data: activityView{},
 	},
@@ -67,6 +68,10 @@ var descriptions = map[string]description{
 	"GET /api/v1/auth/session": {summary: "Who asks.", data: authStateView{}},
 	"POST /api/v1/auth/password": {
 		summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
+		body:    "current_password!, new_password!", data: startedSession{}, codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
+	},
+	"POST /api/v1/settings/password": {
+		summary: "The same as POST /api/v1/auth/password.",
 		body:    "current_password!, new_password!", data: startedSession{}, codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
 	},
 	"GET /api/v1/auth/sessions":        {summary: "The sessions that are valid, newest first.", data: []sessionView{}},
@@ -162,6 +167,7 @@ var descriptions = map[string]description{
 		summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.", body: mqttMembers, data: mqttSettingsView{},
 		codes: "MQTT_TLS_CA_NOT_READY",
 	},
+	"POST /api/v1/settings/mqtt/reset": {summary: "Sends agents where the flags of the start say.", data: mqttSettingsView{}},
 	"POST /api/v1/settings/mqtt/test": {
 		summary: "Does there what an agent does; with what is sent along in place of what is set.", body: "? " + mqttMembers, data: mqttTestView{},
 		codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY",

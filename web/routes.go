@@ -113,11 +113,14 @@ func (s *Server) table() []route {
 
 		{get, "/api/v1/settings/mqtt", accessSession, s.getMQTTSettings},
 		{put, "/api/v1/settings/mqtt", accessSession, s.putMQTTSettings},
+		{post, "/api/v1/settings/mqtt/reset", accessSession, s.resetMQTTSettings},
 		{post, "/api/v1/settings/mqtt/test", accessSession, s.testMQTTSettings},
+		{post, "/api/v1/settings/password", accessAdmin, s.authPassword}, // as WG Free Mesh has it
 		{get, "/metrics", accessSession, s.metrics},
 		{get, "/api/v1/system/activity", accessSession, s.systemActivity},
 		{post, "/api/v1/system/mqtt/reconcile", accessSession, s.reconcileAccounts},
 		{get, "/api/v1/system/status", accessSession, s.systemStatus},
+		{get, "/api/v1/system/timezone", accessSession, s.systemTimezone},
 		{get, "/api/v1/system/certificates", accessSession, s.listCertificates},
 		{post, "/api/v1/system/certificates/renew", accessSession, s.renewCertificates},
 		{get, "/api/v1/system/ca.pem", accessOpen, s.caCertificate},
@@ -160,6 +163,10 @@ func (s *Server) serving(table []route) http.Handler {
 			h = s.guarded(s.secured(h))
 		}
 		e.Add(r.method, r.path, h)
+		if last := r.path[strings.LastIndex(r.path, "/")+1:]; strings.HasPrefix(last, ":") {
+			// Without it the router takes all that follows for part of the id.
+			e.RouteNotFound(r.path+"/*", func(echo.Context) error { return errUnknownPath })
+		}
 		if r.method == http.MethodGet {
 			e.Add(http.MethodHead, r.path, h)
 		}

@@ -167,6 +167,16 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	return respond(c, v)
 }
 
+// resetMQTTSettings takes back what was set over the API.
+func (s *Server) resetMQTTSettings(c echo.Context) error {
+	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
+		return err
+	}
+	v := s.mqttInForce(store.MQTTSettings{}, requestHost(c.Request().Host))
+	s.log.Info("MQTT settings reset", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
+	return respond(c, v)
+}
+
 // maxTests bounds the tests at a time: each holds connections to wherever it was told, for as long as
 // nobody answers there.
 const maxTests = 4

@@ -57,6 +57,10 @@ func TestMQTTSettingsOverrideTheStartAndReachTheNextBind(t *testing.T) {
 	if v := a.boundTo(cfg, node).MQTT; v.Host != "mqtt.example.org" || v.Port != 8883 || !v.TLS || v.CACert != "the CA" {
 		t.Errorf("bind: %+v", v)
 	}
+	a.post("/api/v1/settings/mqtt/reset", nil).ok(&put)
+	if v := a.mqttSettings(); v != put || v.Host != "127.0.0.1" || v.Port != 1883 || v.Source.Host != "request" || v.Source.TLS != "start" {
+		t.Errorf("reset: %+v", v)
+	}
 	a.put("/api/v1/settings/mqtt", object{"host": "", "port": 1884, "tls": nil}).ok(&put)
 	if put.Source.Host != "request" || put.Port != 1884 || !put.TLS || put.Source.TLS != "start" {
 		t.Errorf("partly given up: %+v", put)

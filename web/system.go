@@ -17,11 +17,23 @@ type healthView struct {
 	Service   string     `json:"service"`
 	Version   string     `json:"version"`
 	Timestamp *time.Time `json:"timestamp"`
+	Timezone  string     `json:"timezone"`
+	// MQTTServicesEnabled is whether agents can be bound and commanded at all.
+	MQTTServicesEnabled bool `json:"mqtt_services_enabled"`
 }
 
+// timezone is the zone of every time that the API answers.
+const timezone = "UTC"
+
 func (s *Server) health(c echo.Context) error {
-	return respond(c, healthView{"ok", "wfm", s.opts.Version, when(time.Now())})
+	return respond(c, healthView{"ok", "wfm", s.opts.Version, when(time.Now()), timezone, s.opts.MQTTEnabled})
 }
+
+type timezoneView struct {
+	Timezone string `json:"timezone"`
+}
+
+func (s *Server) systemTimezone(c echo.Context) error { return respond(c, timezoneView{timezone}) }
 
 // healthz says that the process answers, and nothing about what it depends on.
 func (s *Server) healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }

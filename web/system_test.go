@@ -34,6 +34,61 @@ func TestWhatIsUnknownIsAnsweredInJSON(t *testing.T) {
 	}
 }
 
+func TestAnUnknownPathUnderAnObjectIsNoMissingObject(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("office")
+	node := a.addNode(cfg, "gate")
+	for _, under := range []string{
+		"/api/v1/configs/" + cfg, "/api/v1/configs/none", "/api/v1/nodes/" + node, "/api/v1/nodes/none", nodePath(cfg, node), "/api/v1/commands/none",
+		"/api/v1/rollouts/none", "/api/v1/auth/tokens/none", nodePath(cfg, node) + "/conf-history/1", "/static/wfm.js",
+	} {
+		for _, path := range []string{under + "/nothing", under + "/nothing/more"} {
+			for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH"} {
+				a.call(method, path, nil).fails(404, "NOT_FOUND")
+			}
+		}
+	}
+	a.get("/api/v1/nodes/none").fails(404, "NODE_NOT_FOUND")
+	a.del("/api/v1/nodes/" + node).ok(nil)
+}
+
+func TestAnErrorAlwaysHasADetailToLookInto(t *testing.T) {
+	a := newAPI(t)
+	for _, r := range []*reply{a.get("/api/v1/nothing"), a.get("/api/v1/nodes/none"), a.call("GET", "/api/v1/configs", nil, as(""))} {
+		if !strings.Contains(r.body, `"detail":{}`) {
+			t.Errorf("%s: %s", r.what, r.body)
+		}
+	}
+}
+
+func TestABrowserGetsAPageForAnUnknownAddress(t *testing.T) {
+	a := newAPI(t)
+	browser := header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	for _, path := range []string{"/nonsense", "/configs", "/configs/x/nonsense", "/static/none.js", "/rollouts/x/y"} {
+		r := a.call("GET", path, nil, as(""), browser)
+		if r.status != 404 || !strings.HasPrefix(r.header.Get("Content-Type"), "text/html") || !strings.Contains(r.body, "There is nothing at this path") {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	a.call("GET", "/api/v1/nonsense", nil, browser).fails(404, "NOT_FOUND")
+	a.call("POST", "/nonsense", nil, browser).fails(404, "NOT_FOUND")
+}
+
+func TestTimesAreOfTheZoneThatIsTold(t *testing.T) {
+	a := newAPI(t)
+	var v struct {
+		Timezone  string
+		Timestamp string
+		Enabled   bool `json:"mqtt_services_enabled"`
+	}
+	if a.get("/api/v1/system/timezone").ok(&v); v.Timezone != "UTC" {
+		t.Errorf("%+v", v)
+	}
+	if a.get("/api/v1/system/health").ok(&v); v.Timezone != "UTC" || !strings.HasSuffix(v.Timestamp, "Z") || !v.Enabled {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestWhatIsNoJSONObjectIsRefusedInClearWords(t *testing.T) {
 	a := newAPI(t)
 	for _, body := range []string{``, `  `, `{`, `{"name":`, `nonsense`, `[]`, `"x"`, `7`, `null`, `{"name":"a"} {}`, `{'name':'a'}`, "{\"name\":\"\xff\"}", strings.Repeat("[", 20000)} {
