@@ -130,8 +130,14 @@ func (g *ingress) heartbeat(tx *store.Tx, s hooks.Session, env protocol.Envelope
 	if err := reachable(tx, s, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
 		tunnel(tx, e, hb.WGOnline)
+		e.AgentWanted = hb.WantedState
 	}); err != nil {
 		return err
+	}
+	if !s.Late {
+		if err := tellFound(tx, env.NodeID); err != nil {
+			return err
+		}
 	}
 	// The agent may have been replaced by another version since it was bound, also by one that says
 	// nothing of what it can do: then it can do nothing beyond the protocol.
@@ -164,6 +170,9 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 	err = reachable(tx, s, env, func(e *store.Evidence) {
 		if topic.Kind == protocol.KindDetectAck {
 			e.DetectAckAt = tx.Now().UTC()
+			if ack.Status == protocol.AckApplied {
+				e.AgentWanted = ack.WantedState
+			}
 		}
 		if fits && ack.Status == protocol.AckFailed && (before.Kind == protocol.KindPush || before.Kind == protocol.KindControl) {
 			e.TunnelRunning = nil // whether it runs now, the next heartbeat or detect will tell
@@ -181,6 +190,11 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 	}
 	if err := g.control.Ack(tx, topic, env, ack); err != nil {
 		return err
+	}
+	if fits && !s.Late && ack.Status == protocol.AckApplied {
+		if err := tellFound(tx, env.NodeID); err != nil {
+			return err
+		}
 	}
 	if !fits || (ack.ClientVersion == "" && ack.Platform == "" && before.Action != protocol.ActionDescribe) {
 		return nil

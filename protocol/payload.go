@@ -103,6 +103,8 @@ type Control struct {
 	TunnelProtocol         string `json:"tunnel_protocol"`
 	PreviousTunnelProtocol string `json:"previous_tunnel_protocol"`
 	InterfaceName          string `json:"interface_name"`
+	// Extension, for agents with CapabilityWantedState. Missing, the action says it.
+	WantedState WantedState `json:"wanted_state,omitempty"`
 }
 
 // Info is the payload of info. An absent action means wg_show.
@@ -133,7 +135,11 @@ type Ack struct {
 
 	// detect/ack.
 	ClientOnline *bool `json:"client_online,omitempty"`
-	WGOnline     *bool `json:"wg_online,omitempty"` // this node's interface only
+	// This node's interface only. Extension: also in control/ack of a start that failed, where the
+	// tunnel may run as before.
+	WGOnline *bool `json:"wg_online,omitempty"`
+	// detect/ack, extension: the wanted state the agent holds.
+	WantedState WantedState `json:"wanted_state,omitempty"`
 
 	// detect/ack, and info/ack for describe.
 	Platform      string            `json:"platform,omitempty"`
@@ -143,10 +149,16 @@ type Ack struct {
 	Capabilities  []string          `json:"capabilities,omitempty"`
 }
 
-// Event names that mean something to the appliance; any other is only recorded.
+// Event names that mean something to the appliance, or that both sides write; any other is only recorded.
 const (
 	EventOffline       = "offline"
 	EventCommandOutput = "command_output"
+	// EventTunnelDown: a tunnel that is wanted running was found stopped.
+	EventTunnelDown = "tunnel_down"
+	// EventTunnelRestored: it runs again, or a change was taken back long after it was answered as failed.
+	EventTunnelRestored = "tunnel_restored"
+	// EventTunnelNotRestored: several attempts to start it have failed; the next ones follow at long intervals.
+	EventTunnelNotRestored = "tunnel_not_restored"
 )
 
 // Event is the payload of event.
@@ -170,6 +182,8 @@ type Heartbeat struct {
 	// Extension: what the agent is, so that one that was replaced without a new bind is known.
 	ClientVersion string   `json:"client_version,omitempty"`
 	Capabilities  []string `json:"capabilities,omitempty"`
+	// Extension: the wanted state the agent holds.
+	WantedState WantedState `json:"wanted_state,omitempty"`
 }
 
 // Capabilities an agent can report at bind and in describe (extension).
@@ -183,4 +197,7 @@ const (
 	// still reaches the server and otherwise takes the change back; says accepted in between. An
 	// applied detect or describe without config_sha256 means that nothing is stored.
 	CapabilityCommitConfirm = "commit_confirm"
+	// CapabilityWantedState: keeps the wanted state it was told last, restores a tunnel that is to
+	// run and does not, and reports the state it holds.
+	CapabilityWantedState = "wanted_state"
 )

@@ -184,6 +184,7 @@ var migrations = []func(*bbolt.Tx) error{
 		return createBuckets(bucketBindTokens, bucketOpenTokens)(tx)
 	},
 	createBuckets(bucketAccounts, bucketSecrets), // 8: accounts at an external broker
+	createBuckets(bucketWanted),                  // 9: wanted states
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"wfm/protocol"
 )
 
 var bucketEvidence = []byte("evidence") // node id → Evidence
@@ -54,6 +56,8 @@ type Evidence struct {
 	// TunnelRunning is the tunnel's state as last reported at TunnelAt; nil when never.
 	TunnelRunning *bool     `json:"tunnel_running,omitempty"`
 	TunnelAt      time.Time `json:"tunnel_at,omitzero"`
+	// AgentWanted is the wanted state that the agent said it holds; empty when it never did.
+	AgentWanted protocol.WantedState `json:"agent_wanted,omitempty"`
 }
 
 // stamps are all its moments.

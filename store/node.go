@@ -151,6 +151,9 @@ func (tx *Tx) forgetInterface(n Node) error {
 	if err := tx.putEvidence(n, e); err != nil {
 		return err
 	}
+	if err := tx.forgetWanted(n.ID); err != nil { // under the new name nothing is stored on the node
+		return err
+	}
 	return tx.forgetConfirmed(n)
 }
 
@@ -243,6 +246,9 @@ func (tx *Tx) endWork(n Node, reason string) error {
 		return err
 	}
 	if err := tx.cancelOpenCommands(n.ID, reason); err != nil {
+		return err
+	}
+	if err := tx.forgetWanted(n.ID); err != nil {
 		return err
 	}
 	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID})

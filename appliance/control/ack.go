@@ -39,6 +39,11 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		if why, err = lateWord(tx, cmd, topic, ack, why); err != nil {
 			return err
 		}
+		if cmd.State == store.CommandUnknown && topic.Kind == cmd.Kind.Ack() && ack.Status == protocol.AckFailed {
+			if err := refusedStart(tx, cmd, ack); err != nil { // it was not known; now it is
+				return err
+			}
+		}
 		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: why})
 		return tx.PutCommand(cmd)
 	}
@@ -54,6 +59,9 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
 		return tx.PutCommand(cmd)
 	case protocol.AckFailed:
+		if err := refusedStart(tx, cmd, ack); err != nil {
+			return err
+		}
 		err = c.end(tx, &cmd, store.CommandFailed, failure(ack))
 	default:
 		if cmd.Action == protocol.ActionPush {

@@ -197,59 +197,67 @@ func (c *Control) issue(nodeID string, action protocol.Action, requestedBy strin
 	return c.read(cmd.RequestID)
 }
 
-// write puts the command into the ledger; version is the one to push, 0 whichever is staged.
-func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (store.Command, error) {
-	var cmd store.Command
+// write puts the command into the ledger and, with a start or stop, the operator's word that the
+// tunnel is to run or not; version is the one to push, 0 whichever is staged.
+func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (cmd store.Command, err error) {
+	err = c.db.Update(func(tx *store.Tx) error {
+		cmd, err = c.writeIn(tx, nodeID, action, requestedBy, queue, version)
+		if err == nil && cmd.Kind == protocol.KindControl {
+			err = tx.SetWanted(cmd)
+		}
+		return err
+	})
+	return cmd, err
+}
+
+func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (cmd store.Command, err error) {
 	kind := action.Kind()
 	if kind == "" {
 		return cmd, fmt.Errorf("%q: %w", string(action), store.ErrInvalidAction)
 	}
-	err := c.db.Update(func(tx *store.Tx) error {
-		node, cfg, err := addressee(tx, nodeID)
-		if err != nil {
-			return err
+	node, cfg, err := addressee(tx, nodeID)
+	if err != nil {
+		return cmd, err
+	}
+	push := action == protocol.ActionPush
+	connected := c.publisher.Connected(node.ID)
+	if !connected && !push && (!queue || repeatable(action)) {
+		return cmd, store.ErrNodeOffline
+	}
+	body, err := payloadOf(tx, action, cfg, node, version)
+	if err != nil {
+		return cmd, err
+	}
+	payload, err := json.Marshal(body)
+	if err != nil {
+		return cmd, fmt.Errorf("encode %s: %w", action, err)
+	}
+	id := protocol.NewID("req")
+	if push {
+		if err := c.supersede(tx, node.ID, id); err != nil {
+			return cmd, err
 		}
-		push := action == protocol.ActionPush
-		connected := c.publisher.Connected(node.ID)
-		if !connected && !push && (!queue || repeatable(action)) {
-			return store.ErrNodeOffline
-		}
-		body, err := payloadOf(tx, action, cfg, node, version)
-		if err != nil {
-			return err
-		}
-		payload, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("encode %s: %w", action, err)
-		}
-		id := protocol.NewID("req")
-		if push {
-			if err := c.supersede(tx, node.ID, id); err != nil {
-				return err
-			}
-		}
-		open, err := tx.OpenCommands(nodeID)
-		if err != nil {
-			return err
-		}
-		if len(open) >= maxOpen {
-			return store.ErrTooManyCommands
-		}
-		cmd = store.Command{
-			RequestID: id, ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
-			Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
-			ExpiresAt: tx.Now().Add(c.patience(action, queue)).UTC(),
-		}
-		if !connected {
-			cmd.Detail = "waits for the node to connect"
-		}
-		if err := tx.AddCommand(&cmd); err != nil {
-			return err
-		}
-		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
-		return nil
-	})
-	return cmd, err
+	}
+	open, err := tx.OpenCommands(nodeID)
+	if err != nil {
+		return cmd, err
+	}
+	if len(open) >= maxOpen {
+		return cmd, store.ErrTooManyCommands
+	}
+	cmd = store.Command{
+		RequestID: id, ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
+		Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
+		ExpiresAt: tx.Now().Add(c.patience(action, queue)).UTC(),
+	}
+	if !connected {
+		cmd.Detail = "waits for the node to connect"
+	}
+	if err := tx.AddCommand(&cmd); err != nil {
+		return cmd, err
+	}
+	tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
+	return cmd, nil
 }
 
 // patience is how long a command waits to be sent for the first time.
@@ -288,10 +296,14 @@ func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node, 
 	case protocol.KindPush:
 		return stagedPush(tx, cfg, n, version)
 	case protocol.KindControl:
-		return protocol.Control{
+		body := protocol.Control{
 			Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName,
 			PreviousTunnelProtocol: previousProtocol(cfg),
-		}, nil
+		}
+		if n.Can(protocol.CapabilityWantedState) { // others get what they always got
+			body.WantedState = protocol.WantedBy(a)
+		}
+		return body, nil
 	case protocol.KindInfo:
 		return protocol.Info{Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}, nil
 	default:
@@ -317,6 +329,9 @@ func (c *Control) Cancel(_ context.Context, requestID, by string) (store.Command
 		detail := "cancelled by " + by
 		if cmd.Attempts > 0 {
 			detail += "; it had been sent, so the node may have carried it out"
+		}
+		if err := tx.WithdrawWanted(cmd, false); err != nil {
+			return err
 		}
 		return c.end(tx, &cmd, store.CommandCancelled, detail)
 	})

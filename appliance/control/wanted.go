@@ -1,0 +1,38 @@
+package control
+
+import (
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// ByWantedState is the author of the starts that the appliance sends by itself.
+const ByWantedState = "wanted state"
+
+// StartWanted sends the start of a tunnel that is wanted and was found stopped. It is no word of the
+// operator, so it changes no wanted state. check is called in the transaction that writes the
+// command; its error keeps the command from being written. Errors: those of [Control.Issue].
+func (c *Control) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
+	var cmd store.Command
+	err := c.db.Update(func(tx *store.Tx) (err error) {
+		if err = check(tx); err == nil {
+			cmd, err = c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false, 0)
+		}
+		return err
+	})
+	if err != nil {
+		return store.Command{}, err
+	}
+	c.send(nodeID)
+	return c.read(cmd.RequestID)
+}
+
+// refusedStart takes the word back that a start gave which failed: a tunnel that was taken back, since it
+// cut the node off say, must not be started again by anybody but the operator. If the tunnel was wanted
+// before and the node says that it runs as before, the former word counts. A stop that failed is wanted still.
+func refusedStart(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
+	if cmd.Action != protocol.ActionStart {
+		return nil
+	}
+	runs := ack.WGOnline != nil && *ack.WGOnline
+	return tx.WithdrawWanted(cmd, !runs)
+}
