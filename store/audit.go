@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 )
 
@@ -18,13 +19,13 @@ var (
 	bucketAuditOpen = []byte("audit_open") // request id → AuditEntry whose result is not known yet
 )
 
-// Bounds of the audit log: the oldest entries beyond auditMost make room, and those beyond auditKept
-// when they are older than auditTime. Who may add entries, and how fast, is web's: so that nobody
-// pushes out in auditTime what he did.
+// Bounds of the audit log: the oldest entries beyond AuditMost make room, and those beyond auditKept
+// when they are older than AuditTime. Package web bounds how fast entries are added, so that at most
+// AuditMost come in AuditTime and no real entry is pushed out.
 const (
 	auditKept = 20_000
-	auditMost = 100_000
-	auditTime = 30 * 24 * time.Hour
+	AuditMost = 100_000
+	AuditTime = 30 * 24 * time.Hour
 )
 
 // AuditInterrupted is the code of an entry whose request was under way when the process ended: what
@@ -52,13 +53,15 @@ type AuditEntry struct {
 	Code       string            `json:"code,omitempty"` // of an error
 	// Repeats counts what else like it (of the same actor, with the same code, or the same action when
 	// there is none) came since the last such entry and was not written down.
-	Repeats  int    `json:"repeats,omitempty"`
-	Previous string `json:"previous"` // empty for the first
-	Hash     string `json:"hash,omitempty"`
+	Repeats int `json:"repeats,omitempty"`
+	// Sum is set in an entry that stands for several requests of the login.
+	Sum      *AuditSum `json:"sum,omitempty"`
+	Previous string    `json:"previous"` // empty for the first
+	Hash     string    `json:"hash,omitempty"`
 }
 
 // OpenAudit writes down that e begins, before anything is done. An entry that is not closed by
-// [Tx.CloseAudit] shows what the end of the process interrupted.
+// [Tx.CloseAudit] or [Tx.SumAudit] shows what the end of the process interrupted.
 func (tx *Tx) OpenAudit(e AuditEntry) error { return put(tx, bucketAuditOpen, e.RequestID, e) }
 
 // CloseAudit appends e, which has ended, to the log.
@@ -99,7 +102,7 @@ func (tx *Tx) pruneAudit(last uint64) error {
 		if err != nil {
 			return err
 		}
-		if kept <= auditMost && tx.now.Sub(e.At) < auditTime {
+		if kept <= AuditMost && tx.now.Sub(e.At) < AuditTime {
 			return nil
 		}
 		if err := tx.deleteRaw(bucketAudit, bytes.Clone(first)); err != nil {
@@ -109,14 +112,18 @@ func (tx *Tx) pruneAudit(last uint64) error {
 	return nil
 }
 
-// SettleAudit closes, as interrupted, the entries that the last run left open.
+// SettleAudit closes what the last run left open: sums as they are, other entries as interrupted.
 func (tx *Tx) SettleAudit() error {
 	for _, k := range tx.keysUnder(bucketAuditOpen, nil, 0) {
 		e, _, err := get[AuditEntry](tx, bucketAuditOpen, string(k))
 		if err != nil {
 			return err
 		}
-		e.Status, e.Code = 0, AuditInterrupted
+		if e.Sum == nil {
+			e.Status, e.Code = 0, AuditInterrupted
+		} else if err := tx.deleteRaw(bucketAuditOpen, k); err != nil { // a sum is not there by its request id
+			return err
+		}
 		if err := tx.CloseAudit(e); err != nil {
 			return err
 		}
@@ -156,6 +163,14 @@ func (tx *Tx) AuditLines(after uint64, limit int) (lines [][]byte, last uint64) 
 		lines, last = append(lines, bytes.Clone(line)), binary.BigEndian.Uint64(k)
 	}
 	return lines, last
+}
+
+// auditResult is how the entry's request ended, for the kinds of a sum.
+func auditResult(e AuditEntry) string {
+	if e.Code != "" {
+		return strconv.Itoa(e.Status) + " " + e.Code
+	}
+	return strconv.Itoa(e.Status)
 }
 
 func auditKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
@@ -218,6 +233,8 @@ var (
 // chain that was made anew, be noticed.
 type AuditProof struct {
 	Entries     int
+	Sums        int    // of these, those that stand for several requests
+	Summed      int    // requests that the sums stand for
 	First, Last uint64 // seq
 	Previous    string // hash of the entry before the first; empty when that is the very first
 	Head        string // hash of the last
@@ -251,6 +268,9 @@ func VerifyAudit(r io.Reader) (AuditProof, error) {
 			return p, fmt.Errorf("line %d does not follow the one before: %w", n, ErrAuditBroken)
 		}
 		p.Entries, p.Last, p.Head = n, e.Seq, e.Hash
+		if e.Sum != nil {
+			p.Sums, p.Summed = p.Sums+1, p.Summed+e.Sum.Requests
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return p, fmt.Errorf("read audit log: %w", err)

@@ -30,7 +30,7 @@ func exported(t *testing.T, db *DB) string {
 	var b bytes.Buffer
 	var end AuditEnd
 	_ = db.View(func(tx *Tx) error {
-		lines, _ := tx.AuditLines(0, 2*auditMost)
+		lines, _ := tx.AuditLines(0, 2*AuditMost)
 		for _, line := range lines {
 			if err := end.Add(line); err != nil {
 				t.Error(err)
@@ -103,7 +103,7 @@ func TestAPrunedAuditLogStillProvesItself(t *testing.T) {
 	db := open(t)
 	old := make([]AuditEntry, auditKept+5)
 	for i := range old {
-		old[i].At = db.Now().Add(-2 * auditTime)
+		old[i].At = db.Now().Add(-2 * AuditTime)
 	}
 	appendAudit(t, db, old...)
 	p, err := VerifyAudit(strings.NewReader(exported(t, db)))
@@ -118,7 +118,7 @@ func TestYoungEntriesMakeRoomOnlyWhenThereAreVeryMany(t *testing.T) {
 		last  uint64 // as if so many were there
 		first string
 	}{
-		{auditKept + 1, `{"seq":1,`}, {auditMost, `{"seq":1,`}, {auditMost + 1, `{"seq":2,`}, {auditMost + 9, `{"seq":4,`},
+		{auditKept + 1, `{"seq":1,`}, {AuditMost, `{"seq":1,`}, {AuditMost + 1, `{"seq":2,`}, {AuditMost + 9, `{"seq":4,`},
 	} {
 		update(t, db, func(tx *Tx) error { return tx.pruneAudit(tc.last) })
 		if text := exported(t, db); !strings.HasPrefix(text, tc.first) {
@@ -184,6 +184,43 @@ func TestWhatTheEndOfTheProcessInterruptedIsInTheLogAfterTheNextStart(t *testing
 	if _, err := VerifyAudit(strings.NewReader(exported(t, db))); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestASumOutlivesTheEndOfTheProcessAndStaysSmall(t *testing.T) {
+	db := open(t)
+	const n = 3000
+	update(t, db, func(tx *Tx) error {
+		for i := range n {
+			e := AuditEntry{
+				Actor: "admin", ActorID: "s1", Action: fmt.Sprint("POST /", i%150), IDs: map[string]string{"node_id": protocol.NewID("node")},
+				RequestID: fmt.Sprint("req_", i), Status: 200, At: tx.Now().UTC(),
+			}
+			if err := errors.Join(tx.OpenAudit(e), tx.SumAudit(e)); err != nil {
+				return err
+			}
+		}
+		return tx.SumAudit(AuditEntry{Actor: "token x", ActorID: "t1", Action: "DELETE /y", RequestID: "req_t", Status: 403, Code: "FORBIDDEN"})
+	})
+	for range 2 {
+		update(t, db, (*Tx).SettleAudit) // as the next start does
+	}
+	text := exported(t, db)
+	p, err := VerifyAudit(strings.NewReader(text))
+	if err != nil || p.Entries != 2 || p.Sums != 2 || p.Summed != n+1 || len(text) > 32<<10 {
+		t.Fatalf("%+v, %v, %d bytes", p, err, len(text))
+	}
+	_ = db.View(func(tx *Tx) error {
+		got, err := tx.Audit(0, 9, func(e AuditEntry) bool { return e.ActorID == "s1" })
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		e := got[0]
+		if e.Status != 200 || e.Code != "" || e.RequestID != "req_0" || e.Repeats != n-1 || e.Sum.Requests != n ||
+			len(e.Sum.IDs) != auditSumIDs || e.Sum.IDsLeftOut != n-auditSumIDs || len(e.Sum.Kinds) != auditSumKinds+1 || e.Sum.Kinds[auditSumOther] != n/3 {
+			t.Errorf("%+v", e)
+		}
+		return nil
+	})
 }
 
 // FuzzVerifyAudit holds that no file makes the verification panic, and that nothing but a chain

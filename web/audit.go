@@ -48,7 +48,13 @@ type auditor struct {
 	budget *auditBudget
 
 	mu        sync.Mutex
-	unwritten []store.AuditEntry // results that could not be written yet
+	unwritten []outcome // results that could not be written yet
+}
+
+// outcome is an entry to write, or to add to its login's sum.
+type outcome struct {
+	store.AuditEntry
+	summed bool
 }
 
 func newAuditor(db *store.DB) *auditor { return &auditor{db: db, budget: newAuditBudget()} }
@@ -90,10 +96,7 @@ func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 // audited is around the handlers of requests of somebody who is logged in.
 func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if err := s.audit.budget.takeWrite(loginOf(c), time.Now()); err != nil {
-			s.noteRefused(c, err)
-			return err
-		}
+		whole := s.audit.budget.takeWrite(loginOf(c), time.Now())
 		e := entryOf(c)
 		begun := ended(c, e, nil)
 		begun.Status = 0
@@ -101,7 +104,7 @@ func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
 			return err
 		}
 		err := s.recovered(next, c)
-		if err := s.audit.close(ended(c, e, err)); err != nil {
+		if err := s.audit.close(outcome{ended(c, e, err), !whole}); err != nil {
 			s.log.Error("the result of a request could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
 		}
 		return err
@@ -145,36 +148,68 @@ func (s *Server) noteKeyRead(c echo.Context, nodeID string, version, against int
 }
 
 func (s *Server) note(e store.AuditEntry) {
-	if err := s.audit.close(e); err != nil {
+	if err := s.audit.close(outcome{e, false}); err != nil {
 		s.log.Error("an entry could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
 	}
 }
 
-// close writes the entry, and before it what could not be written so far or was only counted.
-func (a *auditor) close(e store.AuditEntry) error {
-	return a.write(append(a.budget.takeCounted(false), e))
+// close writes the entry, and before it what could not be written so far or was only counted, and the
+// sums that are due.
+func (a *auditor) close(o outcome) error {
+	return a.write(append(a.counted(false), o), a.budget.takeSum)
 }
 
 // flush writes all that is not written yet, before the end.
-func (a *auditor) flush() error { return a.write(a.budget.takeCounted(true)) }
+func (a *auditor) flush() error { return a.write(a.counted(true), always) }
 
-// write writes the entries, and before them those that could not be written so far. After an error
-// it keeps them for the next time.
-func (a *auditor) write(entries []store.AuditEntry) error {
+// always has every sum closed.
+func always(store.AuditEntry, time.Time) bool { return true }
+
+// settle closes the sums that the budget allows, for somebody who reads the log.
+func (s *Server) settle() {
+	if err := s.audit.settle(); err != nil {
+		s.log.Error("sums could not be written to the audit log yet", "err", err)
+	}
+}
+
+func (a *auditor) settle() error {
+	return a.write(nil, func(_ store.AuditEntry, now time.Time) bool { _, ok := a.budget.sums.take("", now); return ok })
+}
+
+// hasSums reports whether there are sums to close; an error leaves that to the next look.
+func (a *auditor) hasSums() (has bool) {
+	_ = a.db.View(func(tx *store.Tx) error { has = tx.HasAuditSums(); return nil })
+	return has
+}
+
+func (a *auditor) counted(all bool) (outcomes []outcome) {
+	for _, e := range a.budget.takeCounted(all) {
+		outcomes = append(outcomes, outcome{e, false})
+	}
+	return outcomes
+}
+
+// write writes the outcomes, before them those that could not be written so far, and after them the
+// sums that due reports true for. After an error it keeps the outcomes for the next time.
+func (a *auditor) write(outcomes []outcome, due func(store.AuditEntry, time.Time) bool) error {
 	a.mu.Lock()
-	batch := append(a.unwritten, entries...)
+	batch := append(a.unwritten, outcomes...)
 	a.unwritten = nil
 	a.mu.Unlock()
-	if len(batch) == 0 {
+	if len(batch) == 0 && !a.hasSums() {
 		return nil
 	}
 	err := a.db.Update(func(tx *store.Tx) error {
-		for _, e := range batch {
-			if err := tx.CloseAudit(e); err != nil {
+		for _, o := range batch {
+			end := tx.CloseAudit
+			if o.summed {
+				end = tx.SumAudit
+			}
+			if err := end(o.AuditEntry); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.CloseAuditSums(func(sum store.AuditEntry) bool { return due(sum, tx.Now()) })
 	})
 	if err != nil {
 		a.mu.Lock()
@@ -212,11 +247,12 @@ func (s *Server) listAudit(c echo.Context) error {
 		return err
 	}
 	actor, node, config := c.QueryParam("actor"), c.QueryParam("node_id"), c.QueryParam("config_id")
+	s.settle()
 	var entries []store.AuditEntry
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		entries, err = tx.Audit(before, limit+1, func(e store.AuditEntry) bool {
-			return (actor == "" || e.Actor == actor || e.ActorID == actor) && (node == "" || e.IDs["node_id"] == node) &&
-				(config == "" || e.IDs["config_id"] == config)
+			return (actor == "" || e.Actor == actor || e.ActorID == actor) && (node == "" || e.Concerns("node_id", node)) &&
+				(config == "" || e.Concerns("config_id", config))
 		})
 		return err
 	}); err != nil {
@@ -233,6 +269,7 @@ const exportedAtATime = 500
 // exportAudit is the whole audit log as a download, oldest first and with a closing line, for
 // `wfm audit verify` and for keeping.
 func (s *Server) exportAudit(c echo.Context) error {
+	s.settle()
 	var newest []store.AuditEntry
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		newest, err = tx.Audit(0, 1, func(store.AuditEntry) bool { return true })

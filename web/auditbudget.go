@@ -1,7 +1,6 @@
 package web
 
 import (
-	"strconv"
 	"sync"
 	"time"
 
@@ -11,19 +10,35 @@ import (
 // countedEvery is how often, at most, what was only counted is written down as well.
 const countedEvery = 10 * time.Minute
 
-// auditBudget bounds what is written to the audit log, so that nobody can push out what he did by
-// doing much more. The log keeps what is younger than 30 days, up to 100,000 entries; of one login at
-// most 10,000 + 30 × 2,880 are made in that time.
+// auditBudget bounds how fast the audit log grows, so that no flood, by anybody, pushes real entries
+// out of it.
 //
-// Requests that may change something are refused beyond the budget: each is to be in the log. What
-// changes nothing is counted instead.
+// The log keeps AuditTime (30 days) of entries, up to AuditMost (100,000). Each class of entries has a
+// budget over all who cause them, in tokens: a burst at once and a rate after that. What all classes
+// together can add in 30 days, bursts included, is less than AuditMost, so what somebody did cannot be
+// made to disappear by doing, or failing at, much more. Budgets of single logins below those of the
+// class keep one login from spending what the others are recorded with.
+//
+// Nothing is refused for the budget's sake. An administrator has to be able to act at any time, above
+// all to reset or disable nodes while a script runs wild, and a log that stops the work to stay whole
+// would be the more dangerous tool. Beyond its budget, a login's write is summed up: its beginning is
+// on disk before it is done, as with any other, and its end goes into one entry for many with every
+// kind and result, how often each came, and the ids concerned ([store.AuditSum]). Sums are closed when
+// they are full, after countedEvery, and when somebody reads the log, as far as the budget of sums goes;
+// until then they grow. A sum is part of the hash chain as any entry is. What changes nothing (refused
+// requests, proofs, reads of keys) is counted in memory and told by the next entry like it.
+//
+// Budgets are in memory: a restart, which only the operator can make, begins them anew.
 type auditBudget struct {
-	writes   *limiter[string] // requests that may change something, by login
-	tokens   *limiter[string] // those of all API tokens together
-	refused  *limiter[string] // by login; strangers, who have none, share one
-	proofs   *limiter[string] // strangers who proved who they are, together
-	keyReads *limiter[string] // reads of private keys, by login
-	sameKeys *limiter[string] // by login and text: a page reads it again and again
+	writes    *limiter[string] // requests that may change something, by login
+	allWrites *limiter[string]
+	sums      *limiter[string] // entries for many requests
+	refused   *limiter[string] // by login; strangers, who have none, share one
+	allKnown  *limiter[string] // refused requests of all logins together
+	proofs    *limiter[string] // strangers who proved who they are, together
+	keyReads  *limiter[string] // reads of private keys, by login
+	allReads  *limiter[string]
+	sameKeys  *limiter[string] // by login and text: a page reads it again and again
 
 	mu      sync.Mutex
 	counted map[kind]count
@@ -41,53 +56,80 @@ type count struct {
 
 func newAuditBudget() *auditBudget {
 	return &auditBudget{
-		writes:   newLimiter[string](2, 10_000),
-		tokens:   newLimiter[string](10, 30_000),
-		refused:  newLimiter[string](0.5, 30),
-		proofs:   newLimiter[string](1, 1000),
-		keyReads: newLimiter[string](1, 300),
-		sameKeys: newLimiter[string](1.0/60, 1),
-		counted:  make(map[kind]count),
-		written:  time.Now(),
+		writes:    newLimiter[string](0.25, 10_000),
+		allWrites: newLimiter[string](0.25, 40_000),
+		sums:      newLimiter[string](0.25, 1_000),
+		refused:   newLimiter[string](0.1, 30),
+		allKnown:  newLimiter[string](0.1, 2_000),
+		proofs:    newLimiter[string](0.2, 6_000),
+		keyReads:  newLimiter[string](0.1, 300),
+		allReads:  newLimiter[string](0.1, 3_000),
+		sameKeys:  newLimiter[string](1.0/60, 1),
+		counted:   make(map[kind]count),
+		written:   time.Now(),
 	}
 }
 
-// takeWrite returns a *[rateError] when the login has made too many requests that may change
-// something.
-func (b *auditBudget) takeWrite(l login, now time.Time) error {
-	wait, ok := b.writes.take(l.ID, now)
-	if ok && l.scope != "" {
-		if wait, ok = b.tokens.take("", now); !ok {
-			b.writes.giveBack(l.ID)
-		}
+// mostIn bounds how many entries the classes together can add in d. The refused requests of strangers
+// have no class of their own: all share one key.
+func (b *auditBudget) mostIn(d time.Duration) (entries float64) {
+	for _, class := range []*limiter[string]{b.allWrites, b.sums, b.refused, b.allKnown, b.proofs, b.allReads} {
+		entries += class.burst + d.Seconds()*class.perSecond
 	}
-	if ok {
-		return nil
+	return entries
+}
+
+// takeBoth spends a token of the key's budget and one of the whole class, or none.
+func takeBoth(each, all *limiter[string], key string, now time.Time) bool {
+	if _, ok := each.take(key, now); !ok {
+		return false
 	}
-	e := &rateError{wait: wait}
-	e.message = "So many changes were asked for that the audit log would lose older ones; try again in " + strconv.Itoa(e.seconds()) + " seconds."
-	return e
+	if _, ok := all.take("", now); !ok {
+		each.giveBack(key)
+		return false
+	}
+	return true
+}
+
+// takeWrite reports whether the login's write gets an entry of its own; otherwise it is summed up.
+func (b *auditBudget) takeWrite(l login, now time.Time) bool {
+	return takeBoth(b.writes, b.allWrites, l.ID, now)
+}
+
+// takeSum reports whether the sum is to be closed now.
+func (b *auditBudget) takeSum(sum store.AuditEntry, now time.Time) bool {
+	if !sum.Sum.Full() && now.Sub(sum.At) < countedEvery {
+		return false
+	}
+	_, ok := b.sums.take("", now)
+	return ok
 }
 
 // admitAttempt is for what somebody without a login, or who was refused, tried.
 func (b *auditBudget) admitAttempt(e *store.AuditEntry) bool {
 	if e.Code == "" { // what it took was a secret; whose session it began is new each time
-		return b.admit(e, b.proofs, kind{"", e.Actor, e.Action})
+		_, ok := b.proofs.take("", time.Now())
+		return b.admit(e, ok, kind{"", e.Actor, e.Action})
 	}
-	return b.admit(e, b.refused, kind{e.ActorID, e.Actor, e.Code})
+	now, ok := time.Now(), false
+	if e.ActorID == "" {
+		_, ok = b.refused.take("", now)
+	} else {
+		ok = takeBoth(b.refused, b.allKnown, e.ActorID, now)
+	}
+	return b.admit(e, ok, kind{e.ActorID, e.Actor, e.Code})
 }
 
 func (b *auditBudget) admitKeyRead(e *store.AuditEntry) bool {
-	return b.admit(e, b.keyReads, kind{e.ActorID, e.Actor, e.Action})
+	return b.admit(e, takeBoth(b.keyReads, b.allReads, e.ActorID, time.Now()), kind{e.ActorID, e.Actor, e.Action})
 }
 
-// admit reports whether the entry is to be written, and counts it otherwise.
-func (b *auditBudget) admit(e *store.AuditEntry, budget *limiter[string], k kind) bool {
-	_, ok := budget.take(k.actorID, time.Now())
+// admit counts the entry unless it is within the budget. It returns within.
+func (b *auditBudget) admit(e *store.AuditEntry, within bool, k kind) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := b.counted[k]
-	if !ok {
+	if !within {
 		b.counted[k] = count{c.n + 1, *e}
 		return false
 	}
@@ -96,8 +138,9 @@ func (b *auditBudget) admit(e *store.AuditEntry, budget *limiter[string], k kind
 	return true
 }
 
-// takeCounted returns an entry for each kind of what was only counted: the last of it, with the
-// number of the others. Nothing, if that was done a short while ago, unless all is wanted.
+// takeCounted returns an entry for each kind of what was only counted, as far as the budget of sums
+// goes: the last of it, with the number of the others. Nothing, if that was done a short while ago.
+// With all it returns all.
 func (b *auditBudget) takeCounted(all bool) (entries []store.AuditEntry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,6 +150,9 @@ func (b *auditBudget) takeCounted(all bool) (entries []store.AuditEntry) {
 	}
 	b.written = now
 	for k, c := range b.counted {
+		if _, ok := b.sums.take("", now); !ok && !all {
+			break
+		}
 		c.last.Repeats = c.n - 1
 		entries = append(entries, c.last)
 		delete(b.counted, k)

@@ -3,6 +3,8 @@ package web
 import (
 	"fmt"
 	"time"
+
+	"wfm/store"
 )
 
 // RecordAsks has fn told what the handlers ask of bodies; see onAsk.
@@ -91,6 +93,9 @@ func Description(s *Server) ([]byte, error) { return s.document() }
 // SpendWrites takes n from the budget of changes of the login with the id.
 func SpendWrites(s *Server, id string, n int) {
 	for range n {
-		s.audit.budget.writes.take(id, time.Now())
+		s.audit.budget.takeWrite(login{Session: store.Session{ID: id}}, time.Now())
 	}
 }
+
+// MostAudited bounds how many entries the audit log can get in d.
+func MostAudited(d time.Duration) float64 { return newAuditBudget().mostIn(d) }

@@ -70,9 +70,10 @@ func (s *Server) auditPage(c echo.Context) (show, error) {
 	}
 	v := body{Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id"), LeftOut: leftOut(c, "actor", "node_id")}
 	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
+	s.settle()
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		v.Entries, err = tx.Audit(before, auditShown+1, func(e store.AuditEntry) bool {
-			return strings.HasPrefix(e.Actor, v.Actor) && (v.NodeID == "" || e.IDs["node_id"] == v.NodeID)
+			return strings.HasPrefix(e.Actor, v.Actor) && (v.NodeID == "" || e.Concerns("node_id", v.NodeID))
 		})
 		return err
 	}); err != nil {

@@ -63,6 +63,9 @@ func audit(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	fmt.Fprintf(stdout, "intact: %d entries, %d to %d\nnewest: %d %s\n", p.Entries, p.First, p.Last, p.Last, p.Head)
+	if p.Sums > 0 {
+		fmt.Fprintf(stdout, "%d of the entries sum up %d requests of floods\n", p.Sums, p.Summed)
+	}
 	if p.Previous != "" {
 		fmt.Fprintf(stdout, "older entries made room; the last of them was %d %s\n", p.First-1, p.Previous)
 	}
