@@ -22,14 +22,26 @@ const resolveTimeout = 2 * time.Second
 // Read reads the text with the grammar of the mesh's tools, and checks that a push of it fits into a
 // message. The error is a *wgconf.Error.
 func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
-	conf, err := wgconf.Parse(text, Family(cfg))
-	if err != nil {
-		return conf, err
-	}
 	if over := pushSize(cfg.ID, nodeID, text) - protocol.MaxMessageSize; over > 0 {
-		return conf, &wgconf.Error{Problem: fmt.Sprintf("the config is %d bytes too large for a message to the node; shorten it, comments first", over)}
+		return wgconf.Config{}, wgconf.NewError(fmt.Sprintf("the config is %d bytes too large for a message to the node, of %d bytes in all: "+
+			"leave out comments (%d bytes) and peers that are not needed, or spread the peers over two nodes", over, protocol.MaxMessageSize, commentSize(text)))
 	}
-	return conf, nil
+	return wgconf.Parse(text, Family(cfg))
+}
+
+// commentSize is how many bytes comments take in the text, with the lines that have nothing else.
+func commentSize(text string) int {
+	size := 0
+	for line := range strings.Lines(text) {
+		value, comment, found := strings.Cut(line, "#")
+		switch {
+		case found && strings.TrimSpace(value) == "":
+			size += len(line)
+		case found:
+			size += len(comment)
+		}
+	}
+	return size
 }
 
 // pushSize is the size in bytes that a push of the text has at most.

@@ -222,7 +222,8 @@ func asDesiredAnswer(err error) (answer, bool) {
 	case errors.As(err, &invalid):
 		return answer{
 			http.StatusUnprocessableEntity, "INVALID_TUNNEL_CONFIG", "The tunnel config is not valid: " + sentence(invalid.Error()),
-			map[string]any{"line": invalid.Line, "problem": invalid.Problem},
+			// The first fault by itself, for scripts from when there was one only.
+			map[string]any{"line": invalid.Faults[0].Line, "problem": invalid.Faults[0].Problem, "faults": invalid.Faults},
 		}, true
 	case errors.As(err, &cutOff):
 		return answer{http.StatusConflict, "CONFIG_WOULD_CUT_OFF", cutOff.Error(), map[string]any{"warnings": cutOff.warnings}}, true

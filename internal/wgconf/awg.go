@@ -1,123 +1,179 @@
 package wgconf
 
-import (
-	"fmt"
-	"math"
-	"strings"
-)
+import "math"
 
 // awgKeys are what amneziawg-tools add, through all versions in use: 1.0 has the junk packets, two
 // paddings and the headers; 1.5 the signature packets I1-I5, and for a while J1-J3 and Itime; 2.0
 // ranges of headers and S3, S4; 3.0 and 3.1 the rest. Which of them a node's tool knows is for the
 // node to say.
 var awgKeys = []key{
-	junkKey("Jc", nil),
-	junkKey("Jmin", func(j *junkSizes) *uint32 { return &j.min }),
-	junkKey("Jmax", func(j *junkSizes) *uint32 { return &j.max }),
-	junkKey("S1", nil), junkKey("S2", nil), junkKey("S3", nil), junkKey("S4", nil),
-	headerKey("H1"), headerKey("H2"), headerKey("H3"), headerKey("H4"),
+	sizeKey("Jc", nil),
+	sizeKey("Jmin", func(v *awgValues) *awgNumber { return &v.junkMin }),
+	sizeKey("Jmax", func(v *awgValues) *awgNumber { return &v.junkMax }),
+	paddingKey("S1", 0), paddingKey("S2", 1), paddingKey("S3", 2), paddingKey("S4", 3),
+	headerKey("H1", 0), headerKey("H2", 1), headerKey("H3", 2), headerKey("H4", 3),
 	packetKey("I1"), packetKey("I2"), packetKey("I3"), packetKey("I4"), packetKey("I5"),
-	packetKey("J1"), packetKey("J2"), packetKey("J3"),
-	{name: "Itime", in: interfaceSection, awg: true, set: func(_ *parser, v string) error {
+	formerKey(packetKey("J1")), formerKey(packetKey("J2")), formerKey(packetKey("J3")),
+	formerKey(key{name: "Itime", in: interfaceSection, awg: true, set: func(_ *parser, v string) error {
 		_, err := number(v, 0, math.MaxUint32)
 		return err
-	}},
+	}}),
 
-	{name: "HeaderProtectionKey", in: interfaceSection, awg: true, set: func(_ *parser, v string) error {
-		_, err := decodeKey(v)
+	{name: "HeaderProtectionKey", in: interfaceSection, awg: true, set: func(p *parser, v string) error {
+		key, err := decodeKey(v)
+		if err == nil && !isZero(key) { // all zeros switch it off
+			p.awg.protectionLine = p.line
+		}
 		return err
 	}},
 	rangeKey("ContentPaddingAddition"),
 	rangeKey("RekeyAfterTime"), rangeKey("RekeyTimeout"), rangeKey("RejectAfterTime"),
 	rangeKey("KeepaliveTimeout"), rangeKey("MaxHandshakeAttempts"),
-	switchKey("RandomTrailers", interfaceSection), switchKey("DisableCookies", interfaceSection),
-	switchKey("AdvancedSecurity", peerSection),
+	switchKey("RandomTrailers", func(p *parser, on bool) {
+		if on {
+			p.awg.trailersLine = p.line
+		}
+	}),
+	switchKey("DisableCookies", nil),
+	{name: "AdvancedSecurity", in: peerSection, awg: true, set: func(*parser, string) error {
+		return problem("is refused by amneziawg-go, and the tunnel works without it; remove the line")
+	}},
 }
 
-// junkSizes are the bounds of a junk packet's size in bytes.
-type junkSizes struct {
-	min, max uint32
-	line     int // of the later one
+// awgValues are the values that have to fit each other.
+type awgValues struct {
+	junkMin, junkMax awgNumber
+	padding          [4]awgNumber // S1-S4, in bytes
+	headers          [4]header    // H1-H4
+	protectionLine   int          // of a HeaderProtectionKey; 0: it is off
+	trailersLine     int          // of RandomTrailers = on; 0: they are off
+}
+
+// awgNumber is a number and where it stands; line 0: nowhere.
+type awgNumber struct {
+	n    uint32
+	line int
 }
 
 // header is the range of one of H1-H4: the numbers that tell the kinds of packets apart.
 type header struct {
-	name     string
 	from, to uint32
-	line     int
+	line     int // 0: not given, or not readable
+	wrong    bool
 }
 
-func junkKey(name string, size func(*junkSizes) *uint32) key {
+func sizeKey(name string, to func(*awgValues) *awgNumber) key {
 	return key{name: name, in: interfaceSection, awg: true, set: func(p *parser, v string) error {
 		n, err := number(v, 0, 65535)
-		if size != nil {
-			*size(&p.junk) = n
-			p.junk.line = p.line
+		if to != nil && err == nil {
+			*to(&p.awg) = awgNumber{n, p.line}
 		}
 		return err
 	}}
 }
 
-func headerKey(name string) key {
+func paddingKey(name string, i int) key {
+	return sizeKey(name, func(v *awgValues) *awgNumber { return &v.padding[i] })
+}
+
+func headerKey(name string, i int) key {
 	return key{name: name, in: interfaceSection, awg: true, set: func(p *parser, v string) error {
 		from, to, err := numbers(v, math.MaxUint32)
-		p.headers = append(p.headers, header{name, from, to, p.line})
+		p.awg.headers[i] = header{from, to, p.line, err != nil}
 		return err
 	}}
 }
 
 func rangeKey(name string) key {
 	return key{name: name, in: interfaceSection, awg: true, set: func(_ *parser, v string) error {
-		_, _, err := numbers(v, 65535)
+		_, _, err := numbers(v, math.MaxUint32)
 		return err
 	}}
 }
 
-func switchKey(name string, in section) key {
-	return key{name: name, in: in, awg: true, set: func(_ *parser, v string) error {
+func switchKey(name string, set func(p *parser, on bool)) key {
+	return key{name: name, in: interfaceSection, awg: true, set: func(p *parser, v string) error {
+		on := false
 		switch lower(v) {
-		case "on", "off", "1", "0":
-			return nil
+		case "on", "1":
+			on = true
+		case "off", "0":
+		default:
+			return problem("%s is neither on nor off", quote(v))
 		}
-		return problem("%s is neither on nor off", quote(v))
-	}}
-}
-
-// packetKey takes a packet's description: tags like <b 0xc0ff> and <r 16>, one after the other.
-// Which tags there are differs between versions, and the node's tool says.
-func packetKey(name string) key {
-	const most = 5<<10 - 1 // bytes; amneziawg-tools take no more
-	return key{name: name, in: interfaceSection, awg: true, set: func(_ *parser, v string) error {
-		if len(v) > most {
-			return problem("has %d bytes; %d are the most awg takes", len(v), most)
-		}
-		for rest := v; rest != ""; {
-			tag, after, closed := strings.Cut(rest, ">")
-			inner, opened := strings.CutPrefix(tag, "<")
-			if !closed || !opened || !isName(inner, " ") {
-				return problem("%s is no packet; write tags like <b 0xc0ff><r 16>", quote(v))
-			}
-			rest = strings.TrimLeft(after, " \t")
+		if set != nil {
+			set(p, on)
 		}
 		return nil
 	}}
 }
 
-func (p *parser) checkJunk() *Error {
-	if p.junk.max != 0 && p.junk.min > p.junk.max {
-		return &Error{p.junk.line, fmt.Sprintf("Jmin and Jmax: %d is more than %d; Jmin is the smallest size, Jmax the largest", p.junk.min, p.junk.max)}
+// formerKey is a key that only the tools of AmneziaWG 1.5 knew.
+func formerKey(k key) key {
+	set := k.set
+	k.set = func(p *parser, v string) error {
+		p.note(CodeAWGValues, "%s (line %d) is known to the tools of AmneziaWG 1.5 alone, and others refuse it", k.name, p.line)
+		return set(p, v)
 	}
-	return nil
+	return k
 }
 
-// checkHeaders refuses headers that overlap: the other side could not tell their packets apart.
-func (p *parser) checkHeaders() *Error {
-	for i, h := range p.headers {
-		for _, other := range p.headers[:i] {
-			if h.from <= other.to && other.from <= h.to {
-				return &Error{h.line, fmt.Sprintf("%s: overlaps %s on line %d; each of H1 to H4 needs numbers of its own", h.name, other.name, other.line)}
+// checkAWG checks what the values of AmneziaWG have to be to each other.
+func (p *parser) checkAWG() {
+	v := &p.awg
+	if v.junkMax.line != 0 && v.junkMin.n > v.junkMax.n {
+		line := max(v.junkMin.line, v.junkMax.line)
+		p.noteAt(line, CodeAWGValues, "Jmin is more than Jmax (line %d): the smallest size of a junk packet goes into Jmin, the largest into Jmax", line)
+	}
+	p.checkHeaders()
+	p.checkPadding()
+}
+
+// checkHeaders refuses headers that overlap: the other side could not tell their packets apart. One
+// that is not given is WireGuard's own, 1 to 4.
+func (p *parser) checkHeaders() {
+	h := p.awg.headers
+	for i := range h {
+		if h[i].line == 0 {
+			h[i].from, h[i].to = uint32(i)+1, uint32(i)+1
+		}
+	}
+	for i, a := range h {
+		for j, b := range h[:i] {
+			if a.wrong || b.wrong || a.from > b.to || b.from > a.to {
+				continue
+			}
+			switch { // one of the two is given: the defaults differ
+			case a.line == 0:
+				p.fault(b.line, "H%d: overlaps H%d, which is %d unless it is given; each of H1 to H4 needs numbers of its own", j+1, i+1, i+1)
+			case b.line == 0:
+				p.fault(a.line, "H%d: overlaps H%d, which is %d unless it is given; each of H1 to H4 needs numbers of its own", i+1, j+1, j+1)
+			case a.line < b.line:
+				p.fault(b.line, "H%d: overlaps H%d on line %d; each of H1 to H4 needs numbers of its own", j+1, i+1, a.line)
+			default:
+				p.fault(a.line, "H%d: overlaps H%d on line %d; each of H1 to H4 needs numbers of its own", i+1, j+1, b.line)
 			}
 		}
 	}
-	return nil
+}
+
+// checkPadding checks S1-S4 against what needs them: header protection takes its nonce from the
+// padding, and random trailers only hide sizes where all paddings are the same.
+func (p *parser) checkPadding() {
+	const nonce = 12 // bytes
+	v := &p.awg
+	var short []string
+	equal := true
+	for i, s := range v.padding {
+		if s.n < nonce {
+			short = append(short, "S"+string(rune('1'+i)))
+		}
+		equal = equal && s.n == v.padding[0].n
+	}
+	if v.protectionLine != 0 && short != nil {
+		p.fault(v.protectionLine, "HeaderProtectionKey: needs S1 to S4 of %d or more; raise %s", nonce, list(short))
+	}
+	if v.trailersLine != 0 && !equal {
+		p.noteAt(v.trailersLine, CodeAWGValues, "RandomTrailers (line %d) hides the sizes of packets only where S1 to S4 are equal", v.trailersLine)
+	}
 }

@@ -2,16 +2,19 @@ package wgconf
 
 import "net/netip"
 
-// Config is what a config text says, as far as somebody asks. It holds no secret.
+// Config is what a config text says, as far as its callers ask. It holds no secret.
 type Config struct {
 	Interface Interface
 	Peers     []Peer // in the order of the text, each with a PublicKey of its own
+
+	notes []note // what Warnings tells of single lines
 }
 
 // Interface is the one [Interface] section. Lines count from 1.
 type Interface struct {
-	HasPrivateKey bool   // always true: Parse asks for one
-	PublicKey     string // base64, derived from the private key
+	// HasPrivateKey tells that the text has the key. Without it the node sets one, by a hook say.
+	HasPrivateKey bool
+	PublicKey     string // base64, derived from the private key; "" without one
 
 	Addresses      []netip.Prefix // with their host bits
 	AddressLine    int            // of the first Address; 0 if there is none
@@ -33,6 +36,9 @@ type Interface struct {
 type Hook struct {
 	Key  string // PreUp, PostUp, PreDown or PostDown
 	Line int
+	// SetsPrivateKey tells that the command gives the interface a private key from a file, as
+	// wg-quick(8) shows for keys that stay on the node.
+	SetsPrivateKey bool
 }
 
 // Peer is one [Peer] section. Lines count from 1.
@@ -40,9 +46,16 @@ type Peer struct {
 	PublicKey           string         // base64
 	Endpoint            string         // host:port as it stands in the text; "" if it does not
 	AllowedIPs          []netip.Prefix // without host bits
-	PersistentKeepalive int            // seconds; 0: off
+	PersistentKeepalive int            // seconds, the longest of a range; 0: off
 	HasPresharedKey     bool
 
 	Line           int // of the section's header
 	AllowedIPsLine int // of the first AllowedIPs; 0 if there is none
+}
+
+// note is a finding about one line, for the warning with its code.
+type note struct {
+	code string
+	line int
+	text string
 }

@@ -6,17 +6,66 @@ import (
 	"strings"
 )
 
-// Error says what is wrong with a config, in words for whoever wrote it. It never repeats a secret.
+// Error says all that is wrong with a config, in words for the person who wrote it. It never repeats
+// a secret.
 type Error struct {
-	Line    int // from 1; 0 when it is about the whole text
-	Problem string
+	// Faults are in the order of the lines; there is at least one. Line 0 comes first: such a fault
+	// is about the whole text.
+	Faults []Fault
 }
 
+// Fault is one thing that is wrong.
+type Fault struct {
+	Line    int    `json:"line"` // from 1; 0 when it is about the whole text
+	Problem string `json:"problem"`
+}
+
+// NewError is an error about the whole text.
+func NewError(problem string) *Error { return &Error{[]Fault{{Problem: problem}}} }
+
+// maxFaults is how many faults an error describes; of the others it gives the lines only.
+const maxFaults = 20
+
+// Error describes the first faults and gives the lines of the others.
 func (e *Error) Error() string {
-	if e.Line == 0 {
-		return e.Problem
+	var b strings.Builder
+	for i, f := range e.Faults[:min(len(e.Faults), maxFaults)] {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(f.String())
 	}
-	return fmt.Sprintf("line %d: %s", e.Line, e.Problem)
+	if rest := e.Faults[min(len(e.Faults), maxFaults):]; len(rest) > 0 {
+		fmt.Fprintf(&b, "; and %d more, on lines %s", len(rest), lineRanges(rest))
+	}
+	return b.String()
+}
+
+// String is the fault with its line.
+func (f Fault) String() string {
+	if f.Line == 0 {
+		return f.Problem
+	}
+	return fmt.Sprintf("line %d: %s", f.Line, f.Problem)
+}
+
+// lineRanges lists the lines of faults like "3, 5-9, 12".
+func lineRanges(faults []Fault) string {
+	var b strings.Builder
+	for i := 0; i < len(faults); {
+		from, to := faults[i].Line, faults[i].Line
+		for i++; i < len(faults) && faults[i].Line <= to+1; i++ {
+			to = faults[i].Line
+		}
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Itoa(from))
+		if to > from {
+			fmt.Fprintf(&b, "-%d", to)
+		}
+	}
+	return b.String()
 }
 
 const (

@@ -11,7 +11,12 @@ type key struct {
 	in   section
 	list bool // it may be repeated, and adds up
 	awg  bool // of AmneziaWG only
-	set  func(p *parser, value string) error
+	// quick marks what wg-quick handles itself and takes for none when it is empty. All other keys
+	// are refused then, those of wg(8) by wg, and SaveConfig by wg-quick.
+	quick bool
+	hook  bool
+	raw   bool // spaces within the value mean something; elsewhere wg(8) drops them
+	set   func(p *parser, value string) error
 }
 
 // keyList is the grammar of wg(8) and wg-quick(8); awgKeys adds AmneziaWG's.
@@ -23,22 +28,25 @@ var keyList = append([]key{
 		return err
 	}},
 	{name: "FwMark", in: interfaceSection, set: setFwMark},
-	{name: "Address", in: interfaceSection, list: true, set: setAddress},
-	{name: "DNS", in: interfaceSection, list: true, set: setDNS},
+	{name: "Address", in: interfaceSection, list: true, quick: true, set: setAddress},
+	{name: "DNS", in: interfaceSection, list: true, quick: true, set: setDNS},
 	// 68 is the least IPv4 works with; the tools give whatever they get to the system.
-	{name: "MTU", in: interfaceSection, set: func(p *parser, v string) error {
+	{name: "MTU", in: interfaceSection, quick: true, set: func(p *parser, v string) error {
 		n, err := number(v, 68, 65535)
-		p.iface().MTU = int(n)
+		p.iface().MTU, p.mtuLine = int(n), p.line
 		return err
 	}},
-	{name: "Table", in: interfaceSection, set: setTable},
-	{name: "SaveConfig", in: interfaceSection, set: setSaveConfig},
+	{name: "Table", in: interfaceSection, quick: true, set: setTable},
+	{name: "SaveConfig", in: interfaceSection, raw: true, set: setSaveConfig},
 	hookKey("PreUp"), hookKey("PostUp"), hookKey("PreDown"), hookKey("PostDown"),
 
 	{name: "PublicKey", in: peerSection, set: setPublicKey},
 	{name: "PresharedKey", in: peerSection, set: func(p *parser, v string) error {
-		p.peer().HasPresharedKey = true
-		_, err := decodeKey(v)
+		key, err := decodeKey(v)
+		p.peer().HasPresharedKey = err == nil && !isZero(key)
+		if err == nil && isZero(key) {
+			p.note(CodeNoPresharedKey, "line %d", p.line)
+		}
 		return err
 	}},
 	{name: "Endpoint", in: peerSection, set: func(p *parser, v string) error {
@@ -46,14 +54,7 @@ var keyList = append([]key{
 		return checkEndpoint(v)
 	}},
 	{name: "AllowedIPs", in: peerSection, list: true, set: setAllowedIPs},
-	{name: "PersistentKeepalive", in: peerSection, set: func(p *parser, v string) error {
-		if lower(v) == "off" {
-			return nil
-		}
-		n, err := number(v, 0, 65535)
-		p.peer().PersistentKeepalive = int(n)
-		return err
-	}},
+	{name: "PersistentKeepalive", in: peerSection, set: setKeepalive},
 }, awgKeys...)
 
 // keys finds a key by its name in lower case.
@@ -70,6 +71,9 @@ func setPrivateKey(p *parser, v string) error {
 	if err != nil {
 		return err
 	}
+	if isZero(secret) {
+		return errZeroKey
+	}
 	if p.iface().PublicKey, err = publicKey(secret); err != nil {
 		return err
 	}
@@ -78,15 +82,36 @@ func setPrivateKey(p *parser, v string) error {
 }
 
 func setPublicKey(p *parser, v string) error {
-	if _, err := decodeKey(v); err != nil {
+	p.named[len(p.named)-1] = true
+	key, err := decodeKey(v)
+	if err != nil {
 		return err
 	}
+	if isZero(key) {
+		return errZeroKey
+	}
 	if first, again := p.peers[v]; again {
-		return problem("the peer with this key stands on line %d already; give each peer once", first)
+		return problem("the peer with this key stands on line %d already, and the tools would drop the first; give each peer once", first)
 	}
 	p.peers[v] = p.line
 	p.peer().PublicKey = v
 	return nil
+}
+
+// setKeepalive takes a range too where AmneziaWG does, since 3.0.
+func setKeepalive(p *parser, v string) error {
+	if lower(v) == "off" {
+		return nil
+	}
+	var longest uint32
+	var err error
+	if p.family == "awg" {
+		_, longest, err = numbers(v, 65535)
+	} else {
+		longest, err = number(v, 0, 65535)
+	}
+	p.peer().PersistentKeepalive = int(longest)
+	return err
 }
 
 func setFwMark(p *parser, v string) error {
@@ -112,8 +137,8 @@ func setSaveConfig(p *parser, v string) error {
 }
 
 func hookKey(name string) key {
-	return key{name: name, in: interfaceSection, list: true, set: func(p *parser, _ string) error {
-		p.iface().Hooks = append(p.iface().Hooks, Hook{name, p.line})
+	return key{name: name, in: interfaceSection, list: true, quick: true, hook: true, set: func(p *parser, v string) error {
+		p.iface().Hooks = append(p.iface().Hooks, Hook{name, p.line, hookSetsKey(name, v)})
 		return nil
 	}}
 }
@@ -123,17 +148,62 @@ func words(v string) []string {
 	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 }
 
-func setAddress(p *parser, v string) error {
-	if p.iface().AddressLine == 0 {
-		p.iface().AddressLine = p.line
+// squeeze drops the spaces beside punctuation, as in "100 - 200" or "host : 51820". wg(8) drops those
+// between two words too, and so reads "10.0.0.1 1/32" as another address: such a value keeps them,
+// and is refused.
+func squeeze(v string) string {
+	if !strings.ContainsAny(v, " \t") {
+		return v
 	}
+	fields := strings.Fields(v)
+	var b strings.Builder
+	for i, field := range fields {
+		if i > 0 && isName(field[:1], "") && isName(fields[i-1][len(fields[i-1])-1:], "") {
+			b.WriteByte(' ')
+		}
+		b.WriteString(field)
+	}
+	return b.String()
+}
+
+func setAddress(p *parser, v string) error {
+	var wrong []error
 	for _, s := range words(v) {
 		prefix, err := parsePrefix(s)
+		if err == nil {
+			err = p.checkAddress(prefix)
+		}
 		if err != nil {
-			return err
+			wrong = append(wrong, err)
+			continue
+		}
+		if p.iface().AddressLine == 0 {
+			p.iface().AddressLine = p.line
 		}
 		p.iface().Addresses = append(p.iface().Addresses, prefix)
 	}
+	return problems(wrong)
+}
+
+// checkAddress refuses what the kernel refuses to put on a tunnel: an address twice, where IPv4 tells
+// them apart by the length of their network and IPv6 does not, and some kinds of IPv6 addresses.
+func (p *parser) checkAddress(address netip.Prefix) error {
+	addr := address.Addr()
+	if addr.Is6() && (addr.IsMulticast() || addr.IsLoopback() || addr.IsUnspecified()) {
+		return problem("%s cannot be the address of a tunnel", addr)
+	}
+	same := address
+	if addr.Is6() {
+		same = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	first, again := p.addresses[same]
+	switch {
+	case again && first == p.line:
+		return problem("%s is given twice on this line (line %d), and the kernel takes an address once; remove one", addr, p.line)
+	case again:
+		return problem("%s is given twice; it stands on line %d already, and the kernel takes an address once; remove one", addr, first)
+	}
+	p.addresses[same] = p.line
 	return nil
 }
 
@@ -141,22 +211,25 @@ func setDNS(p *parser, v string) error {
 	if p.iface().DNSLine == 0 {
 		p.iface().DNSLine = p.line
 	}
+	var wrong []error
 	for _, s := range words(v) {
 		// wg-quick's own test of what is a server.
 		if strings.Trim(s, "0123456789.") != "" && !strings.Contains(s, ":") {
 			if !validDomain(s) {
-				return problem("%s is neither an address nor a search domain", quote(s))
+				wrong = append(wrong, problem("%s is neither an address nor a search domain", quote(s)))
+				continue
 			}
 			p.iface().SearchDomains = append(p.iface().SearchDomains, s)
 			continue
 		}
 		addr, err := netip.ParseAddr(s)
 		if err != nil || addr.Zone() != "" {
-			return problem("%s is no address", quote(s))
+			wrong = append(wrong, problem("%s is no address", quote(s)))
+			continue
 		}
 		p.iface().DNS = append(p.iface().DNS, addr)
 	}
-	return nil
+	return problems(wrong)
 }
 
 // setAllowedIPs splits at commas only: wg drops spaces, and takes "10.0.0.1 10.0.0.2" for one word.
@@ -165,12 +238,14 @@ func setAllowedIPs(p *parser, v string) error {
 	if peer.AllowedIPsLine == 0 {
 		peer.AllowedIPsLine = p.line
 	}
+	var wrong []error
 	for s := range strings.SplitSeq(v, ",") {
-		prefix, err := parsePrefix(strings.Trim(s, " \t"))
+		prefix, err := parsePrefix(s)
 		if err != nil {
-			return err
+			wrong = append(wrong, err)
+			continue
 		}
 		peer.AllowedIPs = append(peer.AllowedIPs, prefix.Masked())
 	}
-	return nil
+	return problems(wrong)
 }

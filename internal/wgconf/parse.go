@@ -2,48 +2,71 @@ package wgconf
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"wfm/protocol"
 )
 
-// MaxSize bounds a config's text, in bytes: 128 KiB. A push carries it as a JSON string in one MQTT
-// message (protocol.MaxMessageSize), where escapes make it longer. It bounds lines and peers too, at
-// some 2,000; a limit of their own would only get in the way of long AllowedIPs.
-const MaxSize = 128 << 10
+// MaxSize bounds a config's text, in bytes: no longer one fits into a message to a node, which
+// carries it as a JSON string. It bounds lines and peers too; they have no limits of their own.
+const MaxSize = protocol.MaxMessageSize
 
 // Parse reads text as the config of a tunnel of family "wg" or "awg" (protocol.ToolFamily). The
-// error is an *Error.
+// error is an *Error that names every fault.
 func Parse(text, family string) (Config, error) {
 	if family != "wg" && family != "awg" {
-		return Config{}, &Error{Problem: "the tunnel protocol has to be WireGuard or AmneziaWG"}
+		return Config{}, NewError("the tunnel protocol has to be WireGuard or AmneziaWG")
 	}
 	if len(text) > MaxSize {
-		return Config{}, &Error{Problem: fmt.Sprintf("the config has %d bytes; %d are the most a push can carry", len(text), MaxSize)}
+		return Config{}, NewError(fmt.Sprintf("the config has %d bytes, and %d are the most; leave out comments and peers that are not needed", len(text), MaxSize))
 	}
-	p := parser{family: family, seen: map[string]int{}, peers: map[string]int{}}
+	p := parser{family: family, seen: map[string]int{}, peers: map[string]int{}, addresses: map[netip.Prefix]int{}}
 	for line := range strings.SplitSeq(text, "\n") {
 		p.line++
 		if err := p.readLine(strings.TrimSuffix(line, "\r")); err != nil {
-			return Config{}, &Error{Line: p.line, Problem: err.Error()}
+			p.fault(p.line, "%w", err)
 		}
 	}
-	if err := p.finish(); err != nil {
-		return Config{}, err
+	p.finish()
+	if len(p.faults) > 0 {
+		slices.SortStableFunc(p.faults, func(a, b Fault) int { return a.Line - b.Line })
+		return Config{}, &Error{p.faults}
 	}
 	return p.config, nil
 }
 
 // parser is the state between two lines.
 type parser struct {
-	family  string
-	config  Config
-	section section
-	line    int
-	seen    map[string]int // line of each key in this section
-	peers   map[string]int // line of each peer's PublicKey
-	junk    junkSizes      // of AmneziaWG
-	headers []header       // of AmneziaWG
+	family    string
+	config    Config
+	faults    []Fault
+	section   section
+	line      int
+	seen      map[string]int       // line of each key in this section
+	peers     map[string]int       // line of each peer's PublicKey
+	addresses map[netip.Prefix]int // line of each Address, see sameAddress
+	named     []bool               // for each peer: it has a PublicKey, right or wrong
+	astray    bool                 // some lines are in no section, for a fault of their own
+	mtuLine   int
+	awg       awgValues
+}
+
+// fault notes what is wrong with a line; 0 stands for the whole text.
+func (p *parser) fault(line int, format string, args ...any) {
+	p.faults = append(p.faults, Fault{line, problem(format, args...).Error()})
+}
+
+// note keeps something to warn of on this line.
+func (p *parser) note(code, format string, args ...any) {
+	p.noteAt(p.line, code, format, args...)
+}
+
+func (p *parser) noteAt(line int, code, format string, args ...any) {
+	p.config.notes = append(p.config.notes, note{code, line, fmt.Sprintf(format, args...)})
 }
 
 type section int
@@ -52,6 +75,7 @@ const (
 	noSection section = iota
 	interfaceSection
 	peerSection
+	unknownSection // after a header that is wrong or missing: what its lines mean is not known
 )
 
 func (s section) String() string {
@@ -70,29 +94,34 @@ func (p *parser) iface() *Interface { return &p.config.Interface }
 func (p *parser) peer() *Peer       { return &p.config.Peers[len(p.config.Peers)-1] }
 
 func (p *parser) readLine(line string) error {
-	if err := checkText(line, p.line); err != nil {
+	if text, found := strings.CutPrefix(line, "\uFEFF"); found && p.line == 1 {
+		p.fault(p.line, "begins with a byte order mark, which the tools cannot read; save the text without it")
+		line = text
+	}
+	if err := checkText(line); err != nil {
 		return err
 	}
-	line, _, _ = strings.Cut(line, "#") // also within a value, as the tools do
-	line = strings.Trim(line, " \t")
+	read, _, cut := strings.Cut(line, "#") // also within a value, as the tools do
+	trimmed := strings.Trim(read, " \t")
 	switch {
-	case line == "":
+	case trimmed == "":
 		return nil
-	case line[0] == '[':
-		return p.open(line)
+	case trimmed[0] == '[':
+		return p.open(trimmed)
 	}
-	name, value, ok := strings.Cut(line, "=")
+	name, value, ok := strings.Cut(trimmed, "=")
 	if !ok {
+		if p.section == unknownSection {
+			return nil
+		}
 		return problem(`is neither a section like [Peer] nor a "Key = value"`)
 	}
-	return p.set(strings.Trim(name, " \t"), strings.Trim(value, " \t"))
+	glued := cut && !strings.HasSuffix(read, " ") && !strings.HasSuffix(read, "\t")
+	return p.set(strings.Trim(name, " \t"), strings.Trim(value, " \t"), cut, glued)
 }
 
 // checkText refuses what an editor does not show and the tools would stumble over.
-func checkText(line string, number int) error {
-	if number == 1 && strings.HasPrefix(line, "\uFEFF") {
-		return problem("begins with a byte order mark, which the tools cannot read; save the text without it")
-	}
+func checkText(line string) error {
 	for _, r := range line {
 		if r == utf8.RuneError && !utf8.ValidString(line) {
 			return problem("is not UTF-8; save the text as UTF-8")
@@ -106,43 +135,58 @@ func checkText(line string, number int) error {
 
 // open begins a section.
 func (p *parser) open(header string) error {
+	clear(p.seen)
 	switch lower(header) {
 	case "[interface]":
+		p.section = interfaceSection
 		if first := p.iface().Line; first != 0 {
 			return problem("there is a second [Interface] section; the first is on line %d", first)
 		}
-		p.section = interfaceSection
 		p.iface().Line = p.line
 	case "[peer]":
 		p.section = peerSection
 		p.config.Peers = append(p.config.Peers, Peer{Line: p.line})
+		p.named = append(p.named, false)
 	default:
+		p.section, p.astray = unknownSection, true
 		return problem("%s is no section; there are [Interface] and [Peer]", quote(header))
 	}
-	clear(p.seen)
 	return nil
 }
 
-// set takes one "Key = value".
-func (p *parser) set(name, value string) error {
-	if p.section == noSection {
-		return problem("stands before the first section; begin with [Interface]")
-	}
+// set takes one "Key = value". cut tells that a comment follows, glued that no space is before it.
+func (p *parser) set(name, value string, cut, glued bool) error {
 	k, known := keys[lower(name)]
 	switch {
+	case p.section == unknownSection:
+		return nil
+	case p.section == noSection:
+		p.section, p.astray = unknownSection, true
+		return problem("stands before the first section; begin with [Interface]")
 	case !known:
 		return unknownKey(name, p.family)
 	case k.awg && p.family != "awg":
 		return problem("%s: is a key of AmneziaWG, and this tunnel protocol is WireGuard; remove the line or change the protocol", k.name)
 	case k.in != p.section:
 		return problem("%s: belongs in %s", k.name, k.in)
-	case value == "":
+	case value == "" && !k.quick:
+		p.seen[k.name] = p.line
 		return problem("%s: has no value; give one or remove the line", k.name)
 	}
-	if first, again := p.seen[k.name]; !again {
-		p.seen[k.name] = p.line
-	} else if !k.list {
+	first, again := p.seen[k.name]
+	if again && !k.list {
 		return problem("%s: is given twice; it stands on line %d already", k.name, first)
+	}
+	p.noteCut(k, value, cut, glued)
+	if value == "" { // as wg-quick's own keys take it: the same as no line
+		p.note(CodeEmptyValue, "%s on line %d", k.name, p.line)
+		return nil
+	}
+	if !again {
+		p.seen[k.name] = p.line
+	}
+	if !k.quick && !k.raw {
+		value = squeeze(value)
 	}
 	if err := k.set(p, value); err != nil {
 		return problem("%s: %w", k.name, err)
@@ -150,95 +194,24 @@ func (p *parser) set(name, value string) error {
 	return nil
 }
 
-// finish checks what only the whole text can tell.
-func (p *parser) finish() *Error {
-	iface := p.iface()
-	switch {
-	case iface.Line == 0:
-		return &Error{Problem: "there is no [Interface] section"}
-	case !iface.HasPrivateKey:
-		return &Error{iface.Line, "this [Interface] has no PrivateKey; wg genkey makes one"}
-	}
-	for _, peer := range p.config.Peers {
-		switch peer.PublicKey {
-		case "":
-			return &Error{peer.Line, "this [Peer] has no PublicKey; it is the other side's, as wg pubkey prints it"}
-		case iface.PublicKey:
-			return &Error{p.peers[peer.PublicKey], "PublicKey: is the key of this node itself; a peer needs the other side's"}
-		}
-	}
-	if err := p.checkJunk(); err != nil {
-		return err
-	}
-	return p.checkHeaders()
-}
-
 // problem is an error for a person, without the line.
 func problem(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// lower folds ASCII only, as the tools do. The Kelvin sign is no k.
-func lower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
-}
-
-// unknownKey names the key that was probably meant.
-func unknownKey(name, family string) error {
-	words := "is no key of a WireGuard config"
-	if family == "awg" {
-		words = "is no key of an AmneziaWG config"
+// problems joins what is wrong with single words of a value.
+func problems(all []error) error {
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
 	}
-	if meant := nearestKey(name, family); meant != "" {
-		return problem("%s %s; did you mean %s?", quote(name), words, meant)
+	const most = 5 // a line may hold thousands
+	text := make([]string, 0, most+1)
+	for _, err := range all[:min(len(all), most)] {
+		text = append(text, err.Error())
 	}
-	return problem("%s %s", quote(name), words)
-}
-
-// nearestKey is the key of the family that differs from name by little, or "".
-func nearestKey(name, family string) string {
-	name = strings.Map(func(r rune) rune {
-		switch {
-		case strings.ContainsRune(" \t_-", r):
-			return -1
-		case r > unicode.MaxASCII: // a lookalike, one byte of difference
-			return '?'
-		}
-		return r
-	}, lower(name))
-	best, least := "", 3
-	for _, k := range keyList {
-		if k.awg && family != "awg" || len(name) > len(k.name)+2 {
-			continue
-		}
-		// Two changes make any two short keys alike.
-		if d := distance(name, lower(k.name)); d < min(least, len(k.name)/2) {
-			best, least = k.name, d
-		}
+	if more := len(all) - most; more > 0 {
+		text = append(text, fmt.Sprintf("and %d more", more))
 	}
-	return best
-}
-
-// distance counts the letters to change, add or drop to make a of b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return problem("%s", strings.Join(text, ", "))
 }

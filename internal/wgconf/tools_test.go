@@ -126,8 +126,8 @@ func TestRealToolsAgreeWithParse(t *testing.T) {
 
 		// Where we ask for a clear one.
 		{"two ports", text("ListenPort = 1\nListenPort = 2"), false, true},
-		{"no private key", "[Interface]\nListenPort = 1", false, true},
-		{"itself as a peer", text("\n[Peer]\nPublicKey = " + ourPublic), false, true},
+		{"no private key", "[Interface]\nListenPort = 1", true, true},
+		{"itself as a peer", text("\n[Peer]\nPublicKey = " + ourPublic), true, true},
 		{"a port by name", text("ListenPort = domain"), false, true},
 		{"IPv6 without brackets", text("", "Endpoint = 2001:db8::1:51820"), false, true},
 		{"spaces in a key", text("Listen Port = 1"), false, true},

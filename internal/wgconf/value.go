@@ -46,11 +46,12 @@ func decodeKey(s string) ([]byte, error) {
 	if err != nil || len(b) != 32 {
 		return nil, errNotKey
 	}
-	if bytes.Equal(b, make([]byte, 32)) {
-		return nil, errors.New("is all zeros, which the tools take for no key at all")
-	}
 	return b, nil
 }
+
+var errZeroKey = errors.New("is all zeros, which the tools take for no key at all")
+
+func isZero(key []byte) bool { return bytes.Equal(key, make([]byte, len(key))) }
 
 // publicKey is what wg pubkey prints.
 func publicKey(private []byte) (string, error) {

@@ -17,6 +17,16 @@ const (
 	CodeNoAllowedIPs        = "NO_ALLOWED_IPS"        // a peer has none
 	CodeHooks               = "HOOKS"                 // commands run as root
 	CodeSaveConfig          = "SAVE_CONFIG"           // the tool will overwrite the text
+	CodeEmptyValue          = "EMPTY_VALUE"           // keys without a value, which set nothing
+	CodeCutAtHash           = "CUT_AT_HASH"           // a # within a value ends it
+	CodeOpenQuote           = "OPEN_QUOTE"            // a hook is no whole shell command
+	CodeNoPrivateKey        = "NO_PRIVATE_KEY"        // neither the text nor a hook sets one
+	CodeNoPresharedKey      = "NO_PRESHARED_KEY"      // one is all zeros, which means none
+	CodeOwnKey              = "OWN_KEY"               // a peer has the key of this node itself
+	CodeSearchWithoutDNS    = "SEARCH_WITHOUT_DNS"    // search domains alone are not set
+	CodeMTUWithoutIPv6      = "MTU_WITHOUT_IPV6"      // the MTU takes the IPv6 addresses away
+	CodeAWGValues           = "AWG_VALUES"            // values of AmneziaWG that not all tools take, or that help little
+	CodeSlow                = "SLOW"                  // the quick tool needs long for so much
 )
 
 // Reach is how the node reaches the appliance's MQTT listener.
@@ -40,12 +50,13 @@ func (c Config) Warnings(r Reach) []Warning {
 	for _, w := range []Warning{
 		c.routeToAppliance(r), c.dnsOfAppliance(r),
 		c.endpointInTunnel(), c.duplicateAllowedIPs(), c.noAllowedIPs(), c.hooks(), c.saveConfig(),
+		c.noPrivateKey(), c.ownKey(), c.mtuWithoutIPv6(), c.searchWithoutDNS(), c.slow(),
 	} {
 		if w.Code != "" {
 			all = append(all, w)
 		}
 	}
-	return all
+	return append(all, c.lineWarnings()...)
 }
 
 // target is where the node's packets to the appliance go, and whether it must resolve a name first.
@@ -91,6 +102,9 @@ func (c Config) routes() []route {
 		return all
 	}
 	for _, peer := range c.Peers {
+		if c.isOwn(peer) {
+			continue
+		}
 		for _, prefix := range peer.AllowedIPs {
 			all = append(all, route{"AllowedIPs", prefix, peer.AllowedIPsLine})
 		}
@@ -194,6 +208,9 @@ func (c Config) duplicateAllowedIPs() Warning {
 	first := map[netip.Prefix]place{}
 	var found []finding
 	for i, peer := range c.Peers {
+		if c.isOwn(peer) {
+			continue
+		}
 		for _, prefix := range peer.AllowedIPs {
 			before, again := first[prefix]
 			first[prefix] = place{i, peer.AllowedIPsLine}
@@ -208,8 +225,8 @@ func (c Config) duplicateAllowedIPs() Warning {
 	}
 	return Warning{
 		Code: CodeDuplicateAllowedIPs, Line: found[0].line,
-		Message: fmt.Sprintf("Two peers have the same AllowedIPs: %s. The last one gets the traffic, the one before none of "+
-			"it. Give each network to one peer.", list(found)),
+		Message: fmt.Sprintf("Two peers have the same AllowedIPs: %s. Each network moves to the last one, and the one before "+
+			"gets none of its traffic. Give each network to one peer.", list(found)),
 	}
 }
 

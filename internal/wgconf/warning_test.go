@@ -149,8 +149,8 @@ func TestWarningsAreWrittenForPeople(t *testing.T) {
 			"address in place of its name.",
 		"The tunnel takes the way to its own endpoint: 10.7.0.5:51820 of the peer on line 6 by AllowedIPs 10.7.0.0/24 (line 9). " +
 			"Its packets then go round in a circle, unless the node has a narrower route. Leave the endpoint out of these networks.",
-		"Two peers have the same AllowedIPs: 10.7.0.0/24 (lines 9 and 12). The last one gets the traffic, the one before none of " +
-			"it. Give each network to one peer.",
+		"Two peers have the same AllowedIPs: 10.7.0.0/24 (lines 9 and 12). Each network moves to the last one, and the one before " +
+			"gets none of its traffic. Give each network to one peer.",
 		"A peer has no AllowedIPs (line 13): nothing is sent to it, and all it sends is dropped. Give it the addresses that are " +
 			"behind it.",
 		"The config has commands that run as root on the node: PostUp (line 4). Push it only if you trust them; what they do to " +
