@@ -146,7 +146,7 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 			a.keeper.log.Warn("there is no certificate yet, will try again", "name", name, "retry_in", wait, "err", err)
 		}
 		a.keeper.mu.Lock()
-		a.keeper.nextTry = time.Now().Add(wait)
+		a.keeper.nextTry = a.keeper.o.now().Add(wait)
 		a.keeper.mu.Unlock()
 		if pause(ctx, wait) != nil {
 			return
@@ -174,7 +174,7 @@ func (a *acmeSource) roots() ([]*x509.Certificate, error) {
 	given = merge(given, a.keeper.kept.all())
 	var all []*x509.Certificate
 	for _, chain := range a.inUse() {
-		roots := rootsOf(chain, given)
+		roots := rootsOf(chain, given, a.keeper.o.now())
 		if roots == nil && unread != nil {
 			return nil, fmt.Errorf("%w: %w", store.ErrTLSNotReady, unread)
 		}

@@ -43,8 +43,9 @@ type Options struct {
 	// CertFile (the chain, leaf first) and KeyFile are PEM.
 	CertFile, KeyFile string
 
-	lifetime time.Duration // of a leaf of the own CA; default 90 days
-	check    time.Duration // how often is looked what there is to do; default as each source likes
+	lifetime time.Duration    // of a leaf of the own CA; default 90 days
+	check    time.Duration    // how often is looked what there is to do; default as each source likes
+	now      func() time.Time // default: time.Now
 }
 
 // source is one way to come by certificates.
@@ -93,8 +94,11 @@ func New(o Options) (*Keeper, error) {
 	if o.lifetime == 0 {
 		o.lifetime = 90 * 24 * time.Hour
 	}
+	if o.now == nil {
+		o.now = time.Now
+	}
 	o.Logger = slog.New(floodlog.New(o.Logger.Handler())) // who shakes hands decides how much is told
-	k := &Keeper{o: o, log: o.Logger, stopped: make(chan struct{}), kept: &kept{db: o.Store, issuer: o.Issuer}}
+	k := &Keeper{o: o, log: o.Logger, stopped: make(chan struct{}), kept: &kept{db: o.Store, issuer: o.Issuer, now: o.now}}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	var err error
 	switch o.Issuer {
@@ -281,7 +285,7 @@ func (k *Keeper) failed(err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.lastError, k.failedAt = err.Error(), time.Now()
+	k.lastError, k.failedAt = err.Error(), k.o.now()
 }
 
 // watch sees what certmagic has renewed by itself, and tells, once a day, what the status warns of.

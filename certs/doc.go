@@ -14,6 +14,8 @@
 //     store is copied, restored or moved.
 //   - Whatever fails, the certificate in use stays in use; the failure is logged, kept for
 //     [Keeper.Status], and tried again.
+//   - Which roots serve and are handed out follows from the time and from all that were ever made, each
+//     time anew: nothing is forgotten because of what a wrong clock showed.
 //   - A root that was handed out is handed out until it expires, and what is served to a name that
 //     was in a certificate of the own CA keeps being verified by the roots of that time.
 //   - Nothing but the ACME issuer that was asked for is ever contacted.

@@ -87,8 +87,8 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%s and %s: %w", f.certFile, f.keyFile, err)
 	}
-	if old := f.served.Load(); old != nil && old.wrongTime() == nil {
-		if err := pair.wrongTime(); err != nil {
+	if old := f.served.Load(); old != nil && old.wrongTime(f.keeper.o.now()) == nil {
+		if err := pair.wrongTime(f.keeper.o.now()); err != nil {
 			return false, fmt.Errorf("%s: %w", f.certFile, err)
 		}
 	}
@@ -117,8 +117,8 @@ func decodePair(certificate, key []byte) (*filePair, error) {
 
 // wrongTime is an error outside of the certificate's life. At the start such a one is better than
 // none: agents say what is wrong with it.
-func (p *filePair) wrongTime() error {
-	leaf, now := p.chain[0], time.Now()
+func (p *filePair) wrongTime(now time.Time) error {
+	leaf := p.chain[0]
 	switch {
 	case now.After(leaf.NotAfter):
 		return fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.UTC().Format(time.DateTime))
@@ -164,7 +164,7 @@ func (f *files) roots() ([]*x509.Certificate, error) {
 	if p == nil {
 		return nil, store.ErrTLSNotReady
 	}
-	roots := rootsOf(p.chain, f.keeper.kept.all())
+	roots := rootsOf(p.chain, f.keeper.kept.all(), f.keeper.o.now())
 	if roots == nil {
 		return nil, fmt.Errorf("%w: the root of the certificate, issued by %q, is not known; append it to WFM_TLS_CERT_FILE",
 			store.ErrTLSNotReady, p.chain[len(p.chain)-1].Issuer.CommonName)

@@ -42,7 +42,9 @@ const (
 // served with that of the oldest, which every agent trusts that was ever told of this host.
 type local struct {
 	keeper *Keeper
-	served atomic.Pointer[[]*generation] // oldest first
+	// made are all roots there are, oldest first. None is ever taken out: which of them serve follows
+	// from the time, each time it is asked, because a clock that leaps ahead may come back.
+	made atomic.Pointer[[]*generation]
 
 	learning sync.Mutex
 	learned  []string
@@ -54,12 +56,16 @@ type local struct {
 type generation struct {
 	authority
 	*managed
-	number int
+	number  int
+	retired bool // the certificate is not renewed, for the root is at its end
 }
+
+// atEnd reports whether nothing is to be signed with the root any more.
+func (g *generation) atEnd(now time.Time) bool { return g.root.NotAfter.Sub(now) < retireBefore }
 
 func newLocal(k *Keeper) *local {
 	l := &local{keeper: k}
-	l.served.Store(&[]*generation{})
+	l.made.Store(&[]*generation{})
 	return l
 }
 
@@ -92,8 +98,10 @@ func (l *local) run(ctx context.Context) {
 }
 
 func (l *local) stop() {
-	for _, g := range *l.served.Load() {
-		g.stop()
+	for _, g := range *l.made.Load() {
+		if !g.retired {
+			g.stop()
+		}
 	}
 }
 
@@ -130,7 +138,7 @@ func (l *local) load() error {
 	for _, g := range generations {
 		g.managed = l.manage(g)
 	}
-	l.served.Store(&generations)
+	l.made.Store(&generations)
 	return nil
 }
 
@@ -145,8 +153,8 @@ func (l *local) manage(g *generation) *managed {
 func (l *local) ensure(ctx context.Context, newRoot bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, hosts := time.Now(), l.hosts()
-	live := l.retire(now)
+	now, hosts := l.keeper.o.now(), l.hosts()
+	live := l.settle(now)
 	usable := valid(live, now)
 	if n := len(usable); newRoot || n == 0 || usable[n-1].root.NotAfter.Sub(now) < rolloverBefore ||
 		slices.ContainsFunc(l.told(), func(h string) bool { return !usable[n-1].permits(h) }) {
@@ -155,11 +163,12 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 			return err
 		}
 		// Without a certificate yet, it serves hosts only that no other could. It is not made again.
-		live = append(slices.Clone(live), g)
-		l.served.Store(&live)
+		made := append(slices.Clone(*l.made.Load()), g)
+		l.made.Store(&made)
+		live = append(live, g)
 	}
 	for _, g := range live {
-		if err := g.ensure(ctx, hosts); err != nil {
+		if err := g.ensure(ctx, hosts, now); err != nil {
 			return err
 		}
 	}
@@ -175,19 +184,35 @@ func valid(all []*generation, now time.Time) []*generation {
 	return slices.DeleteFunc(slices.Clone(all), func(g *generation) bool { return now.Before(g.root.NotBefore) })
 }
 
-// retire leaves out roots that are at their end, if there is a newer one.
-func (l *local) retire(now time.Time) []*generation {
-	all := *l.served.Load()
-	live := all
-	for len(live) > 0 && live[0].root.NotAfter.Sub(now) < retireBefore {
-		live = live[1:]
+// live are the roots that are not at their end, and if all are, the last one: better than none.
+func (l *local) live(now time.Time) []*generation {
+	all := *l.made.Load()
+	live := slices.DeleteFunc(slices.Clone(all), func(g *generation) bool { return g.atEnd(now) })
+	if len(live) == 0 && len(all) > 0 {
+		live = append(live, all[len(all)-1])
 	}
-	if len(live) < len(all) {
-		l.served.Store(&live)
-		for _, g := range all[:len(all)-len(live)] {
-			g.stop()
+	return live
+}
+
+// settle stops renewing the certificates of roots that are at their end, and begins again with those
+// that are not, after a leap of the clock and back. It returns the latter.
+func (l *local) settle(now time.Time) (live []*generation) {
+	made := slices.Clone(*l.made.Load())
+	for i, g := range made {
+		if g.atEnd(now) != g.retired {
+			next := &generation{authority: g.authority, number: g.number, managed: g.managed, retired: !g.retired}
+			if next.retired {
+				g.stop() // what it holds is served on, should the clock come back
+			} else {
+				next.managed = l.manage(next)
+			}
+			made[i] = next
+		}
+		if !made[i].retired {
+			live = append(live, made[i])
 		}
 	}
+	l.made.Store(&made)
 	return live
 }
 
@@ -229,7 +254,7 @@ func (l *local) makeGeneration(hosts []string, now time.Time) (*generation, erro
 }
 
 // ensure has the certificate cover all the hosts it may.
-func (g *generation) ensure(ctx context.Context, hosts []string) error {
+func (g *generation) ensure(ctx context.Context, hosts []string, now time.Time) error {
 	if err := g.get(ctx, firstName); err != nil {
 		return err
 	}
@@ -237,7 +262,7 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 	if chain == nil {
 		return store.ErrTLSNotReady
 	}
-	if now := time.Now(); now.Before(chain[0].NotBefore) && now.After(epoch) { // the clock was ahead
+	if now.Before(chain[0].NotBefore) && now.After(epoch) { // the clock was ahead
 		return g.renew(ctx, firstName)
 	}
 	for _, h := range hosts {
@@ -251,7 +276,8 @@ func (g *generation) ensure(ctx context.Context, hosts []string) error {
 // pick is the generation that serves the host: the oldest that may. A client that names none has
 // dialed an address, for which every root may sign.
 func (l *local) pick(host string) *generation {
-	live := valid(*l.served.Load(), time.Now())
+	now := l.keeper.o.now()
+	live := valid(l.live(now), now)
 	for _, g := range live {
 		if host != "" && g.permits(strings.ToLower(host)) {
 			return g
@@ -280,7 +306,7 @@ func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 
 func (l *local) inUse() [][]*x509.Certificate {
 	var chains [][]*x509.Certificate
-	for _, g := range *l.served.Load() {
+	for _, g := range l.live(l.keeper.o.now()) {
 		chains = append(chains, g.inUse()...)
 	}
 	return chains
@@ -288,7 +314,7 @@ func (l *local) inUse() [][]*x509.Certificate {
 
 func (l *local) roots() ([]*x509.Certificate, error) {
 	var roots []*x509.Certificate
-	for _, g := range *l.served.Load() {
+	for _, g := range l.live(l.keeper.o.now()) {
 		roots = append(roots, g.root)
 	}
 	if roots == nil {
@@ -303,7 +329,7 @@ func (l *local) renew(ctx context.Context, newCA bool) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, g := range *l.served.Load() {
+	for _, g := range l.live(l.keeper.o.now()) {
 		if err := g.renew(ctx, firstName); err != nil {
 			return err
 		}
@@ -325,7 +351,7 @@ func (i localIssuer) IssuerKey() string { return fmt.Sprintf("local-%d", i.g.num
 // Issue signs the request's key for all hosts of the appliance, and not for the one certmagic names.
 func (i localIssuer) Issue(_ context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	hosts := slices.DeleteFunc(i.local.hosts(), func(h string) bool { return !i.g.permits(h) })
-	chain, err := i.g.sign(csr.PublicKey, firstName, hosts, i.local.keeper.o.lifetime, time.Now())
+	chain, err := i.g.sign(csr.PublicKey, firstName, hosts, i.local.keeper.o.lifetime, i.local.keeper.o.now())
 	if err != nil {
 		return nil, err
 	}

@@ -270,7 +270,7 @@ func TestRootOfAClockThatWasAheadIsUsedWhenItIsValidAndNotBefore(t *testing.T) {
 	if s := k.Status(); !strings.Contains(s.Warning, "the clock was ahead") || s.LastError != "" {
 		t.Errorf("status: %+v", s)
 	}
-	all := *k.source.(*local).served.Load()
+	all := *k.source.(*local).made.Load()
 	if len(all) != 2 || all[0].number != 1 {
 		t.Fatalf("%d roots", len(all))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,8 +43,8 @@ func decodeCertificates(text []byte) ([]*x509.Certificate, error) {
 }
 
 // rootsOf are the roots that verify the chain: of those given, of the chain's own end if that is
-// signed by itself, or of the system's.
-func rootsOf(chain, given []*x509.Certificate) []*x509.Certificate {
+// signed by itself, or of the system's. now is the time.
+func rootsOf(chain, given []*x509.Certificate, now time.Time) []*x509.Certificate {
 	between, own := x509.NewCertPool(), x509.NewCertPool()
 	for _, c := range chain[1:] {
 		between.AddCert(c)
@@ -54,7 +55,7 @@ func rootsOf(chain, given []*x509.Certificate) []*x509.Certificate {
 	if end := chain[len(chain)-1]; bytes.Equal(end.RawIssuer, end.RawSubject) {
 		own.AddCert(end)
 	}
-	at := time.Now()
+	at := now
 	if end := chain[0].NotAfter; at.After(end) {
 		at = end // that it has expired is said elsewhere
 	} else if begin := chain[0].NotBefore; at.Before(begin) {
@@ -97,9 +98,13 @@ const (
 
 // kept are the roots an issuer's clients were told to trust, in the store. Clients are told all of
 // them: whoever changes the certificate back to one of an earlier root cuts nobody off.
+//
+// A root that has expired is kept, and left out of what clients are told: the clock may be wrong, and
+// come back.
 type kept struct {
 	db     *store.DB
 	issuer Issuer
+	now    func() time.Time
 
 	mu    sync.Mutex
 	read  bool
@@ -138,18 +143,19 @@ func (k *kept) liveLocked() []*x509.Certificate {
 			return nil
 		})
 	}
-	now := time.Now()
-	k.roots = slices.DeleteFunc(k.roots, func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
-	return slices.Clone(k.roots)
+	now := k.now()
+	return slices.DeleteFunc(slices.Clone(k.roots), func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
 }
 
 // add keeps the roots too, newest first. They are on disk when it returns.
 func (k *kept) add(present []*x509.Certificate) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	before := k.liveLocked()
-	all := merge(before, present)
-	if len(all) == len(before) {
+	if _ = k.liveLocked(); !k.read {
+		return errors.New("keep the CA certificates: those of before cannot be read")
+	}
+	all := merge(k.roots, present)
+	if len(all) == len(k.roots) {
 		return nil
 	}
 	slices.SortStableFunc(all, func(a, b *x509.Certificate) int { return b.NotBefore.Compare(a.NotBefore) })

@@ -50,7 +50,7 @@ func TestRootThatVerifiesTheServedChainIsFound(t *testing.T) {
 		"nowhere":               {[]*x509.Certificate{leaf, between}, nil, false},
 		"without the way to it": {[]*x509.Certificate{leaf}, []*x509.Certificate{root}, false},
 	} {
-		roots := rootsOf(tc.chain, tc.given)
+		roots := rootsOf(tc.chain, tc.given, time.Now())
 		if found := len(roots) == 1 && roots[0].Equal(root); found != tc.found {
 			t.Errorf("%s: %d roots", name, len(roots))
 		}
@@ -71,11 +71,11 @@ func TestRootThatWasHandedOutStaysUntilItExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &kept{db: db, issuer: IssuerACME}
+	k := &kept{db: db, issuer: IssuerACME, now: time.Now}
 	if err := k.add([]*x509.Certificate{a.root, over.root}); err != nil {
 		t.Fatal(err)
 	}
-	k = &kept{db: db, issuer: IssuerACME} // as after a restart
+	k = &kept{db: db, issuer: IssuerACME, now: time.Now} // as after a restart
 	if err := k.add([]*x509.Certificate{b.root}); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestRootThatWasHandedOutStaysUntilItExpires(t *testing.T) {
 	if len(all) != 2 || !all[0].Equal(a.root) && !all[1].Equal(a.root) {
 		t.Errorf("%d roots", len(all))
 	}
-	if other := (&kept{db: db, issuer: IssuerFiles}).all(); len(other) != 0 {
+	if other := (&kept{db: db, issuer: IssuerFiles, now: time.Now}).all(); len(other) != 0 {
 		t.Errorf("another issuer's are among them: %d", len(other))
 	}
 }

@@ -32,7 +32,7 @@ type Status struct {
 
 // Status says how the certificates are. It waits for nothing.
 func (k *Keeper) Status() Status {
-	now := time.Now()
+	now := k.o.now()
 	k.mu.Lock()
 	other := k.otherRoot
 	s := Status{Issuer: k.o.Issuer, LastError: k.lastError, LastErrorAt: k.failedAt, NextRenewal: k.nextTry}

@@ -262,7 +262,6 @@ func codesOf(r route, d description) []string {
 	add(loggedIn, "AUTH_REQUIRED AUTH_SETUP_REQUIRED INVALID_TOKEN TOKEN_EXPIRED")
 	add(loggedIn && (writes || r.access > accessSession), "FORBIDDEN")
 	add(writes || r.audited(), "STORE_FULL STORE_READ_ONLY")
-	add(loggedIn && r.audited(), "RATE_LIMITED") // see auditBudget
 	add(d.body != "" || d.paged, "VALIDATION_ERROR")
 	add(d.body != "", "BAD_REQUEST PAYLOAD_TOO_LARGE/413")
 	add(strings.Contains(r.path, ":config_id"), "CONFIG_NOT_FOUND")

@@ -170,6 +170,6 @@ var descriptions = map[string]description{
 	"POST /api/v1/settings/mqtt/reset": {summary: "Sends agents where the flags of the start say.", data: mqttSettingsView{}},
 	"POST /api/v1/settings/mqtt/test": {
 		summary: "Does there what an agent does; with what is sent along in place of what is set.", body: "? " + mqttMembers, data: mqttTestView{},
-		codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+		codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
 	},
 }
