@@ -22,8 +22,8 @@ import (
 
 const (
 	bindLimit         = 15 * time.Second
-	bindResponseLimit = 1 << 20 // bytes; the largest part is one config text
-	bindMessageLimit  = 500     // bytes of the server's message shown to the user
+	bindResponseLimit = protocol.MaxBindAnswer
+	bindMessageLimit  = 500 // bytes of the server's message shown to the user
 )
 
 // BindError is a refusal in the server's own words. Its text is meant for the user.
@@ -38,7 +38,7 @@ func (e *BindError) Error() string { return e.Message }
 // BindOptions say where and as what to bind.
 type BindOptions struct {
 	Dir       string // the agent's folder
-	ServerURL string // http:// or https://, a path is kept
+	ServerURL string // http:// or https://; a path is kept, for a server below one
 	Token     string // one-time token
 	Hostname  string // empty: the machine's
 	// CertSHA256 is the fingerprint, hex, of the certificate the server has or of the CA that signed
@@ -82,7 +82,7 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	if err := saveProfile(o.Dir, p); err != nil {
 		return Profile{}, fmt.Errorf("keep the server's answer: %w", err)
 	}
-	if err := keepDesired(o.Dir, p, answer.DesiredConf); err != nil {
+	if err := keepDesired(o.Dir, p, answer); err != nil {
 		return p, fmt.Errorf("bound, but the config that came with it was not stored: %w", err)
 	}
 	return p, nil
@@ -134,33 +134,80 @@ func postBind(ctx context.Context, base *url.URL, transport *http.Transport, req
 	if err != nil {
 		return none, fmt.Errorf("encode bind request: %w", err)
 	}
-	target := base.JoinPath("api", "client", "bind").String()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
-	if err != nil {
-		return none, fmt.Errorf("prepare bind request: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "wfm-agent/"+buildinfo.Version())
 	// A redirect would hand the token to an address the user did not name.
 	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return none, unreachable(ctx, base, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, bindResponseLimit+1))
-	if err != nil {
-		return none, unreachable(ctx, base, err)
+	var resp *http.Response
+	var data []byte
+	// Some servers know the older path alone. Where there is nothing, no token is spent.
+	for _, path := range []string{"api/client/bind", "api/client/v1/bind"} {
+		if resp, data, err = post(ctx, &client, base.JoinPath(path).String(), body); err != nil {
+			return none, unreachable(ctx, base, err)
+		}
+		if !nothingThere(resp) {
+			break
+		}
 	}
 	return readBindAnswer(base, resp, data)
 }
 
-func readBindAnswer(base *url.URL, resp *http.Response, data []byte) (protocol.BindResponse, error) {
-	if loc := resp.Header.Get("Location"); resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		return protocol.BindResponse{}, fmt.Errorf("%s redirects to %q: bind again with the address it points to", base, printable(loc))
+// post sends the body and returns the answer with its text, one byte more than bindResponseLimit at
+// most.
+func post(ctx context.Context, client *http.Client, address string, body []byte) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare bind request: %w", err)
 	}
-	notOurs := fmt.Errorf("%s does not answer like a WFM server (HTTP status %d): check the address", base, resp.StatusCode)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "wfm-agent/"+buildinfo.Version())
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // unreachable words it
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, bindResponseLimit+1))
+	return resp, data, err //nolint:wrapcheck // unreachable words it
+}
+
+func nothingThere(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusMethodNotAllowed
+}
+
+// redirected says which address to bind at instead. --server takes an origin, so the path that the
+// redirect names, the bind's own or a login page's, would only lead astray.
+func redirected(base *url.URL, resp *http.Response) error {
+	target, err := resp.Location()
+	switch {
+	case err != nil || (target.Scheme != "http" && target.Scheme != "https") || target.Hostname() == "":
+		return fmt.Errorf("%s redirects to an address that is none: check the address", base)
+	case origin(target) != origin(base):
+		return fmt.Errorf("%s redirects to another address: bind again with --server %s", base, printable(origin(target)))
+	}
+	return astray(base, fmt.Sprintf("%s redirects to another path of its own", base))
+}
+
+// astray completes the problem of an address at which there is no WFM server.
+func astray(base *url.URL, problem string) error {
+	if strings.Trim(base.Path, "/") != "" {
+		return fmt.Errorf("%s: leave the path out, as in --server %s", problem, origin(base))
+	}
+	return fmt.Errorf("%s: check the address", problem)
+}
+
+// origin is scheme, host and port alone, as browsers write them.
+func origin(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; port != "" {
+		host = strings.TrimSuffix(host, port)
+	}
+	return u.Scheme + "://" + host
+}
+
+func readBindAnswer(base *url.URL, resp *http.Response, data []byte) (protocol.BindResponse, error) {
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return protocol.BindResponse{}, redirected(base, resp)
+	}
+	notOurs := astray(base, fmt.Sprintf("%s does not answer like a WFM server (HTTP status %d)", base, resp.StatusCode))
 	var answer struct {
 		Success *bool                  `json:"success"`
 		Data    *protocol.BindResponse `json:"data"`
@@ -173,6 +220,9 @@ func readBindAnswer(base *url.URL, resp *http.Response, data []byte) (protocol.B
 		return protocol.BindResponse{}, notOurs
 	}
 	if !*answer.Success {
+		if nothingThere(resp) && (answer.Error == nil || answer.Error.Code == "NOT_FOUND" || answer.Error.Code == "METHOD_NOT_ALLOWED") {
+			return protocol.BindResponse{}, notOurs // a WFM server, perhaps, but not at this path
+		}
 		if answer.Error == nil || printable(answer.Error.Message) == "" {
 			return protocol.BindResponse{}, fmt.Errorf("%s refused the bind without saying why (HTTP status %d)", base, resp.StatusCode)
 		}

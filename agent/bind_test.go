@@ -111,7 +111,7 @@ func TestBindExplainsWhatIsInTheWay(t *testing.T) {
 		{bare, "t", "does not answer like a WFM server"},
 		{empty, "t", "does not answer like a WFM server"},
 		{huge, "t", "does not answer like a WFM server"},
-		{moved, "t", `redirects to "https://elsewhere.example.org/"`},
+		{moved, "t", "bind again with --server https://elsewhere.example.org"},
 		{silent, "t", "refused the bind without saying why"},
 		{evil, "t", "profile_id does not match"},
 		{"wfm.example.org", "t", "begins with http:// or https://"},
@@ -141,7 +141,7 @@ func TestBindStoresTheDesiredConfigUnlessThereIsOne(t *testing.T) {
 	store := configs{dir: dir}
 	for i, text := range []string{"[Interface]\n# one\n", "[Interface]\n# two\n"} {
 		url, _, _ := bindServer(t, 200, bindBody(t, func(r *protocol.BindResponse) {
-			r.DesiredConf = &protocol.DesiredConf{Version: i + 1, SHA256: hashOf([]byte(text)), Content: text}
+			r.DesiredConf, r.DesiredConfVersion, r.DesiredConfSHA256 = text, i+1, hashOf([]byte(text))
 		}))
 		if _, err := Bind(t.Context(), BindOptions{Dir: dir, ServerURL: url, Token: "t"}); err != nil {
 			t.Fatal(err)
@@ -152,7 +152,7 @@ func TestBindStoresTheDesiredConfigUnlessThereIsOne(t *testing.T) {
 		}
 	}
 	url, _, _ := bindServer(t, 200, bindBody(t, func(r *protocol.BindResponse) {
-		r.DesiredConf = &protocol.DesiredConf{Version: 1, SHA256: "wrong", Content: "x"}
+		r.DesiredConf, r.DesiredConfVersion, r.DesiredConfSHA256 = "x", 1, "wrong"
 	}))
 	if p, err := Bind(t.Context(), BindOptions{Dir: t.TempDir(), ServerURL: url, Token: "t"}); err == nil || p.ID() == "" {
 		t.Fatalf("a config with a wrong hash: profile %v, err %v; want bound, with an error", p, err)

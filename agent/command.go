@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"unicode/utf8"
@@ -15,6 +16,19 @@ import (
 // less room for the envelope.
 const maxOutput = protocol.MaxMessageSize - 8<<10
 
+// target is what a command is about. Not every backend names all of it: an interface that is left out
+// is the profile's own, a protocol that is left out is WireGuard.
+func (x *executor) target(tunnelProtocol, previous, iface string, awg protocol.AWGVersion) (target, error) {
+	if previous != "" {
+		previous = protocol.WireTunnel(previous)
+	}
+	g, err := newTarget(x.profile.ID(), protocol.WireTunnel(tunnelProtocol), previous, cmp.Or(iface, x.profile.Node.InterfaceName))
+	if err == nil && awg != "" && !protocol.ValidAWGVersion(string(awg)) {
+		err = fmt.Errorf("awg version %q is not known to this agent", cut(string(awg)))
+	}
+	return g, err
+}
+
 func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol.Ack, *change) {
 	var c protocol.Control
 	if err := env.DecodePayload(&c); err != nil {
@@ -25,7 +39,7 @@ func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol
 		ack.Action = protocol.Action(cut(string(c.Action)))
 		return failed(ack, fmt.Errorf("action %q is not known on control", cut(string(c.Action)))), nil
 	}
-	g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName)
+	g, err := x.target(c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName, c.AWGVersion)
 	if err != nil {
 		return failed(ack, err), nil
 	}
@@ -51,7 +65,7 @@ func (x *executor) push(ctx context.Context, env protocol.Envelope) (protocol.Ac
 	if err := env.DecodePayload(&p); err != nil {
 		return failed(ack, err), nil
 	}
-	g, err := newTarget(x.profile.ID(), p.TunnelProtocol, p.PreviousTunnelProtocol, p.InterfaceName)
+	g, err := x.target(p.TunnelProtocol, p.PreviousTunnelProtocol, p.InterfaceName, p.AWGVersion)
 	if err != nil {
 		return failed(ack, err), nil
 	}
@@ -82,7 +96,12 @@ func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 	if err := env.DecodePayload(&d); err != nil {
 		return failed(ack, err)
 	}
-	g, err := newTarget(x.profile.ID(), d.TunnelProtocol, "", d.InterfaceName)
+	g, err := x.target(d.TunnelProtocol, "", d.InterfaceName, d.AWGVersion)
+	if _, ok := errors.AsType[*interfaceError](err); ok && g.iface == x.profile.Node.InterfaceName {
+		// The node is there, and no tunnel of its own can be: that is an answer.
+		ack.Status, ack.WGOnline, ack.Message = protocol.AckApplied, new(bool), err.Error()
+		return ack
+	}
 	if err != nil {
 		return failed(ack, err)
 	}
@@ -116,8 +135,12 @@ func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
 		Toolchain: x.tunnels.toolchain(ctx), Capabilities: capabilities(),
 	}
 	iface := cmp.Or(i.InterfaceName, x.profile.Node.InterfaceName)
-	if !protocol.ValidInterfaceName(iface) {
-		return failed(ack, fmt.Errorf("interface name %q cannot be used", cut(iface)))
+	if err := usableInterface(iface); err != nil {
+		if iface != x.profile.Node.InterfaceName {
+			return failed(ack, err)
+		}
+		ack.Status, ack.Message = protocol.AckApplied, err.Error() // nothing can be stored for it
+		return ack
 	}
 	if err := x.tunnels.report(&ack, x.profile.ID(), iface); err != nil {
 		return failed(ack, err)
@@ -129,7 +152,7 @@ func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
 // show queues the output ahead of the ACK that execute queues: the outbox keeps that order.
 func (x *executor) show(ctx context.Context, requestID string, i protocol.Info) protocol.Ack {
 	ack := protocol.Ack{Action: protocol.ActionWGShow}
-	g, err := newTarget(x.profile.ID(), i.TunnelProtocol, "", i.InterfaceName)
+	g, err := x.target(i.TunnelProtocol, "", i.InterfaceName, i.AWGVersion)
 	if err != nil {
 		return failed(ack, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"wfm/internal/atomicfile"
 	"wfm/protocol"
@@ -154,12 +155,17 @@ func (c configs) Owner(stored storedConfig, profileID string) string {
 
 // keepDesired stores the config that came with a bind, so that a start works before the first
 // push. It never touches a config that may be running, nor one of a node that is bound: replacing it
-// is the business of a push.
-func keepDesired(dir string, p Profile, desired *protocol.DesiredConf) error {
-	if desired == nil || desired.Content == "" {
+// is the business of a push. An answer without a config leaves what is there. Not every backend
+// sends a hash.
+func keepDesired(dir string, p Profile, answer protocol.BindResponse) error {
+	text := answer.DesiredConf
+	if text == "" {
 		return nil
 	}
-	if hashOf([]byte(desired.Content)) != desired.SHA256 {
+	if err := usableInterface(p.Node.InterfaceName); err != nil {
+		return nil //nolint:nilerr // Profile.Warning tells, and the next push brings a config along with a name
+	}
+	if answer.DesiredConfSHA256 != "" && !strings.EqualFold(hashOf([]byte(text)), answer.DesiredConfSHA256) {
 		return errors.New("its hash does not match its text")
 	}
 	store := configs{dir: dir}
@@ -171,8 +177,8 @@ func keepDesired(dir string, p Profile, desired *protocol.DesiredConf) error {
 	if stored.Exists() && !leftover {
 		return nil
 	}
-	return store.Write(p.Node.InterfaceName, []byte(desired.Content),
-		configMeta{Version: desired.Version, ProfileID: p.ID()})
+	return store.Write(p.Node.InterfaceName, []byte(text),
+		configMeta{Version: answer.DesiredConfVersion, ProfileID: p.ID()})
 }
 
 func hashOf(text []byte) string {

@@ -89,7 +89,7 @@ func TestTunnelOfAnotherBoundNodeIsNotShown(t *testing.T) {
 }
 
 func TestConfigOfTheBindReplacesOnlyWhatAnUnboundNodeLeft(t *testing.T) {
-	desired := &protocol.DesiredConf{Content: "ours", SHA256: hashOf([]byte("ours")), Version: 3}
+	desired := protocol.BindResponse{DesiredConf: "ours", DesiredConfSHA256: hashOf([]byte("ours")), DesiredConfVersion: 3}
 	for _, c := range []struct {
 		bound bool
 		want  string

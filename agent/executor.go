@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -213,8 +214,8 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 		var about protocol.Control
 		_ = env.DecodePayload(&about) // what is odd is found by the command itself
 		iface := ""
-		if protocol.ValidInterfaceName(about.InterfaceName) {
-			iface = about.InterfaceName
+		if named := cmp.Or(about.InterfaceName, x.profile.Node.InterfaceName); protocol.ValidInterfaceName(named) {
+			iface = named
 		}
 		if err := x.journal.Begin(env.Type, env.RequestID, iface); err != nil {
 			log.Error("journal cannot be written, a crash now would forget this command", "err", err)

@@ -54,6 +54,12 @@ func newDeafBench(t *testing.T, tun *tunnels) *bench {
 // newBenchSending has every message end as result.
 func newBenchSending(t *testing.T, tun *tunnels, uplink uplink, result sendResult) *bench {
 	t.Helper()
+	return newBenchAs(t, testProfile(), tun, uplink, result)
+}
+
+// newBenchAs is of the profile.
+func newBenchAs(t *testing.T, p Profile, tun *tunnels, uplink uplink, result sendResult) *bench {
+	t.Helper()
 	_, log := newTestLog()
 	dir := tun.configs.dir
 	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
@@ -61,7 +67,7 @@ func newBenchSending(t *testing.T, tun *tunnels, uplink uplink, result sendResul
 		t.Fatal(err)
 	}
 	out := newOutbox(log, time.Millisecond)
-	b := &bench{executor: newExecutor(testProfile(), tun, j, out, log), dir: dir, sent: make(chan outMessage, 200)}
+	b := &bench{executor: newExecutor(p, tun, j, out, log), dir: dir, sent: make(chan outMessage, 200)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -45,8 +45,18 @@ func (p Profile) String() string { return p.ID() }
 // GoString keeps credentials out of %#v.
 func (p Profile) GoString() string { return "agent.Profile(" + p.ID() + ")" }
 
+// Warning says what keeps the node's tunnel from ever running here, "" when nothing is known to. The
+// server names the interface only in its answer to the bind, when the token is spent: such a profile
+// is kept, so that the node is online and says why its commands fail.
+func (p Profile) Warning() string {
+	if err := usableInterface(p.Node.InterfaceName); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // validate holds what everything else relies on: ids that are safe in a topic and in a path, an
-// interface name that is safe on a command line, an account that is this node's.
+// account that is this node's. The interface name is checked where it is used: see usableInterface.
 func (p Profile) validate() error {
 	n, m := p.Node, p.MQTT
 	problem := ""
@@ -57,8 +67,6 @@ func (p Profile) validate() error {
 		problem = "node_id is invalid"
 	case n.ProfileID != protocol.ProfileID(n.ConfigID, n.NodeID):
 		problem = "profile_id does not match config_id and node_id"
-	case !protocol.ValidInterfaceName(n.InterfaceName):
-		problem = "interface_name is invalid"
 	case m.Host == "" || strings.ContainsAny(m.Host, "/@ \t\r\n"):
 		problem = "mqtt.host is invalid"
 	case m.Port < 1 || m.Port > 65535:

@@ -44,7 +44,6 @@ func TestProfileThatIsUnsafeIsNotStored(t *testing.T) {
 		"path in profile id":    func(p *Profile) { p.Node.ProfileID = "../../etc/cron.d/x" },
 		"path in config id":     func(p *Profile) { p.Node.ConfigID = "../x"; p.Node.ProfileID = "../x-node_b" },
 		"other node's profile":  func(p *Profile) { p.Node.ProfileID = "cfg_a-node_c" },
-		"interface with slash":  func(p *Profile) { p.Node.InterfaceName = "../wg0" },
 		"other client id":       func(p *Profile) { p.MQTT.ClientID = "wfm-node_c" },
 		"foreign topic":         func(p *Profile) { p.MQTT.Topics.Subscribe = []string{"wfm/#"} },
 		"CA that is none":       func(p *Profile) { p.MQTT.TLS, p.MQTT.CACert = true, "none" },

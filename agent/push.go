@@ -20,7 +20,7 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 	}
 	store := func() error {
 		return t.configs.Write(g.iface, []byte(p.ConfigText), configMeta{
-			Version: p.ConfigVersion, TunnelProtocol: p.TunnelProtocol, AWGVersion: p.AWGVersion, ProfileID: g.profileID,
+			Version: p.ConfigVersion, TunnelProtocol: p.TunnelProtocol, AWGVersion: string(p.AWGVersion), ProfileID: g.profileID,
 		})
 	}
 	open, present := t.openOnLocked(g), t.link(g.iface) != linkAbsent
@@ -54,8 +54,6 @@ func checkPush(p protocol.Push) error {
 	switch {
 	case p.Action != "" && p.Action != protocol.ActionPush:
 		return fmt.Errorf("action %q is not known on config/push", cut(string(p.Action)))
-	case p.AWGVersion != "" && !protocol.ValidAWGVersion(p.AWGVersion):
-		return fmt.Errorf("awg version %q is not known to this agent", cut(p.AWGVersion))
 	case p.ConfigText == "":
 		return errors.New("the pushed config is empty")
 	case strings.ContainsRune(p.ConfigText, 0):

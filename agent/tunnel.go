@@ -92,11 +92,29 @@ func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error
 			return t, fmt.Errorf("previous tunnel protocol %q is not known to this agent", cut(previous))
 		}
 	}
-	// "all" and "interfaces" are words of the wg command, not interfaces to it.
-	if !protocol.ValidInterfaceName(iface) || iface == "all" || iface == "interfaces" {
-		return t, fmt.Errorf("interface name %q cannot be used", cut(iface))
+	return t, usableInterface(iface)
+}
+
+// maxInterfaceName is how many bytes of a name Linux and wg-quick take.
+const maxInterfaceName = 15
+
+// interfaceError says why no tunnel on this machine can have an interface name.
+type interfaceError struct{ text string }
+
+func (e *interfaceError) Error() string { return e.text }
+
+// usableInterface returns an [interfaceError] for a name that no tunnel on this machine can have.
+func usableInterface(iface string) error {
+	switch {
+	case protocol.ValidInterfaceName(iface):
+		return nil
+	case iface == "":
+		return &interfaceError{"the server gave this node no interface name: push a config, which names one"}
+	case len(iface) > maxInterfaceName && protocol.ValidInterfaceName(iface[:maxInterfaceName]):
+		return &interfaceError{fmt.Sprintf("interface name %q has %d characters, and Linux takes at most %d: "+
+			"shorten the names of the mesh and the node on the server, or give the node an interface name there", printable(iface), len(iface), maxInterfaceName)}
 	}
-	return t, nil
+	return &interfaceError{fmt.Sprintf("interface name %q cannot be used", cut(iface))}
 }
 
 // withNote adds to a message what else the operator should know.
@@ -192,6 +210,9 @@ func (t *tunnels) Show(ctx context.Context, g target) *toolResult {
 
 // Up reports whether the interface is up and, as far as is known, the profile's.
 func (t *tunnels) Up(profileID, iface string) bool {
+	if !protocol.ValidInterfaceName(iface) {
+		return false // the profile's own may be one that no interface here can have
+	}
 	stored, err := t.configs.Read(iface)
 	if err == nil && stored.Exists() && !stored.For(profileID) {
 		return false

@@ -218,12 +218,12 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 }
 
 func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
-	name := plaintext.Line(ev.Event, maxEventName)
-	record := func(e *store.Evidence) { e.EventAt, e.LastEvent = tx.Now().UTC(), name }
+	name, message := plaintext.Line(ev.Event, maxEventName), plaintext.Line(ev.Message, maxEventMessage)
+	record := func(e *store.Evidence) { e.EventAt, e.LastEvent, e.LastEventMessage = tx.Now().UTC(), name, message }
 	if ev.Event == protocol.EventOffline {
 		err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 			if superseded(e, s, env) {
-				ev.Message += " (of a session that another one may have replaced; it says nothing about the node)"
+				message += " (of a session that another one may have replaced; it says nothing about the node)"
 				e.WillAt = tx.Now().UTC()
 				return
 			}
@@ -240,7 +240,6 @@ func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env
 	if ev.Event == protocol.EventCommandOutput {
 		return g.control.Output(tx, topic, env, ev)
 	}
-	message := plaintext.Line(ev.Message, maxEventMessage)
 	if ev.RequestID != "" { // it is about a command, as the late end of one that failed
 		if err := g.control.Remark(tx, topic.NodeID, ev.RequestID, name+": "+message); err != nil {
 			return err
@@ -284,7 +283,7 @@ func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
 		case cause == hooks.WillSilent:
 			said = "last will after nothing was heard within the keep-alive time: the link is broken, the node itself said nothing"
 		default:
-			e.EventAt, e.LastEvent, e.SessionID = now, protocol.EventOffline, session
+			e.EventAt, e.LastEvent, e.LastEventMessage, e.SessionID = now, protocol.EventOffline, said, session
 			e.OfflineAt, e.OfflineReason = now, said
 		}
 		return &store.JournalEntry{Event: "last_will", Message: said, SessionID: session}

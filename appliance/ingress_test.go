@@ -93,8 +93,10 @@ func (f *ingressFixture) bind(nodeID string) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Bind(token, store.Client{Platform: "linux", Version: "1.0"})
-		return err
+		if _, err = tx.Bind(token, store.Client{Platform: "linux", Version: "1.0"}); err != nil {
+			return err
+		}
+		return tx.NoteHandedOut(nodeID, store.ConfRef{Version: 1})
 	})
 }
 
@@ -287,6 +289,9 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 		if c := f.node().Client; c.Platform != "openwrt" || c.Version != "1.0" || len(c.Capabilities) != 0 {
 			t.Errorf("after a detect: %+v", c)
 		}
+		f.update(func(tx *store.Tx) error {
+			return tx.UpdateClient("node_a", func(c *store.Client) { c.Capabilities = []string{protocol.CapabilityDescribe} })
+		})
 		cmd = f.issue(protocol.ActionDescribe)
 		f.receive(s, protocol.KindInfoAck, cmd.RequestID, `{"status":"applied","client_version":"2.0","capabilities":["dedupe","describe"]}`)
 		if n := f.node(); n.Client.Version != "2.0" || n.Client.Platform != "openwrt" || !n.Can(protocol.CapabilityDedupe) || !n.Can(protocol.CapabilityDescribe) {

@@ -180,7 +180,11 @@ func bind(tx *store.Tx, nodeID string) (store.Bound, error) {
 	if err != nil {
 		return store.Bound{}, err
 	}
-	return tx.Bind(token, store.Client{Capabilities: []string{protocol.CapabilityDedupe}})
+	bound, err := tx.Bind(token, store.Client{Capabilities: []string{protocol.CapabilityDedupe}})
+	if err != nil {
+		return bound, err
+	}
+	return bound, tx.NoteHandedOut(nodeID, store.ConfRef{Version: 1})
 }
 
 func (s *site) rebind(nodeID string) (bound store.Bound) {

@@ -195,7 +195,7 @@ func (s sighting) addTo(e *store.Evidence) {
 		e.OfflineAt, e.OfflineReason = seen.OfflineAt, seen.OfflineReason
 	}
 	if seen.EventAt.After(e.EventAt) {
-		e.EventAt, e.LastEvent = seen.EventAt, seen.LastEvent
+		e.EventAt, e.LastEvent, e.LastEventMessage = seen.EventAt, seen.LastEvent, seen.LastEventMessage
 	}
 }
 

@@ -1,5 +1,13 @@
 package protocol
 
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// MaxBindAnswer bounds the whole HTTP answer to a bind in bytes: agents read no more.
+const MaxBindAnswer = 1 << 20
+
 // BindRequest is the body of POST /api/client/bind.
 type BindRequest struct {
 	Token         string   `json:"token"`
@@ -11,9 +19,42 @@ type BindRequest struct {
 
 // BindResponse is the data of a successful bind.
 type BindResponse struct {
-	Profile     BindProfile  `json:"profile"`
-	MQTT        BindMQTT     `json:"mqtt"`
-	DesiredConf *DesiredConf `json:"desired_conf"`
+	Profile BindProfile `json:"profile"`
+	MQTT    BindMQTT    `json:"mqtt"`
+	// DesiredConf is the tunnel config to begin with, "" when there is none. It is always a string:
+	// deployed agents fail the whole bind on any other type, after the token is spent, and write it
+	// over the config they have.
+	DesiredConf string `json:"desired_conf"`
+	// DesiredConfVersion and DesiredConfSHA256 (hex) are of DesiredConf; zero when there is none.
+	DesiredConfVersion int    `json:"desired_conf_version"` // extension
+	DesiredConfSHA256  string `json:"desired_conf_sha256"`  // extension
+}
+
+// UnmarshalJSON reads also the form of former appliances, whose desired_conf is null or an object of
+// version, sha256 and content. A desired_conf of any other type counts as none: by the time an agent
+// reads it, its token is spent, and the bind is good for everything else.
+func (r *BindResponse) UnmarshalJSON(data []byte) error {
+	type plain BindResponse
+	var in struct {
+		plain
+		DesiredConf json.RawMessage `json:"desired_conf"`
+	}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return fmt.Errorf("read bind answer: %w", err)
+	}
+	*r = BindResponse(in.plain)
+	if json.Unmarshal(in.DesiredConf, &r.DesiredConf) == nil {
+		return nil
+	}
+	var object struct {
+		Version int    `json:"version"`
+		SHA256  string `json:"sha256"`
+		Content string `json:"content"`
+	}
+	if json.Unmarshal(in.DesiredConf, &object) == nil {
+		r.DesiredConf, r.DesiredConfVersion, r.DesiredConfSHA256 = object.Content, object.Version, object.SHA256
+	}
+	return nil
 }
 
 // BindProfile names the node to its agent. It never holds the tunnel protocol: every command
@@ -39,7 +80,7 @@ type BindMQTT struct {
 	Username string     `json:"username"`
 	Password string     `json:"password"`
 	ClientID string     `json:"client_id"`
-	CACert   string     `json:"ca_cert,omitempty"` // PEM, with TLS
+	CACert   string     `json:"ca_cert"` // PEM, with TLS
 	Topics   BindTopics `json:"topics"`
 }
 
@@ -47,11 +88,4 @@ type BindMQTT struct {
 type BindTopics struct {
 	Subscribe []string `json:"subscribe"`
 	Publish   []string `json:"publish"`
-}
-
-// DesiredConf is the config a node should have, when there is one at bind.
-type DesiredConf struct {
-	Version int    `json:"version"`
-	SHA256  string `json:"sha256"`
-	Content string `json:"content"`
 }

@@ -47,28 +47,28 @@ var golden = []struct {
 		},
 		`{"type":"config/push","request_id":"req_1","config_id":"cfg_a","node_id":"node_b","boot_id":"","session_id":"","sent_at":"2026-04-23T12:00:00Z",` +
 			`"payload":{"action":"push_config","tunnel_protocol":"wireguard","previous_tunnel_protocol":"","interface_name":"wg0",` +
-			`"config_version":1,"config_sha256":"e3b0c442","config_text":"# a \u003c b"}}`,
+			`"config_version":1,"config_sha256":"e3b0c442","config_text":"# a \u003c b","awg_version":null}}`,
 	},
 	{
 		"control", protocol.KindControl, "req_2",
 		&protocol.Control{
 			Action: protocol.ActionStart, TunnelProtocol: protocol.TunnelWireGuard,
-			PreviousTunnelProtocol: protocol.TunnelAmneziaWG, InterfaceName: "wg0",
+			PreviousTunnelProtocol: protocol.TunnelAmneziaWG2, InterfaceName: "wg0",
 		},
 		`{"type":"control","request_id":"req_2","config_id":"cfg_a","node_id":"node_b","boot_id":"","session_id":"","sent_at":"2026-04-23T12:00:00Z",` +
-			`"payload":{"action":"start","tunnel_protocol":"wireguard","previous_tunnel_protocol":"amneziawg","interface_name":"wg0"}}`,
+			`"payload":{"action":"start","tunnel_protocol":"wireguard","previous_tunnel_protocol":"amneziawg_2","interface_name":"wg0","awg_version":null}}`,
 	},
 	{
 		"detect", protocol.KindDetect, "req_3",
 		&protocol.Detect{TunnelProtocol: protocol.TunnelWireGuard, InterfaceName: "wg0"},
 		`{"type":"detect","request_id":"req_3","config_id":"cfg_a","node_id":"node_b","boot_id":"","session_id":"","sent_at":"2026-04-23T12:00:00Z",` +
-			`"payload":{"tunnel_protocol":"wireguard","interface_name":"wg0"}}`,
+			`"payload":{"tunnel_protocol":"wireguard","interface_name":"wg0","awg_version":null}}`,
 	},
 	{
 		"info", protocol.KindInfo, "req_4",
 		&protocol.Info{Action: protocol.ActionWGShow, TunnelProtocol: protocol.TunnelWireGuard, InterfaceName: "wg0"},
 		`{"type":"info","request_id":"req_4","config_id":"cfg_a","node_id":"node_b","boot_id":"","session_id":"","sent_at":"2026-04-23T12:00:00Z",` +
-			`"payload":{"action":"wg_show","tunnel_protocol":"wireguard","interface_name":"wg0"}}`,
+			`"payload":{"action":"wg_show","tunnel_protocol":"wireguard","interface_name":"wg0","awg_version":null}}`,
 	},
 	{
 		"push ACK", protocol.KindPushAck, "req_1",
@@ -203,21 +203,21 @@ func TestBindIsEncodedAsDeployedAgentsReadIt(t *testing.T) {
 					ClientID: "wfm-node_b", CACert: "pem",
 					Topics: protocol.BindTopics{Subscribe: downstreamOfNodeB[:1], Publish: upstreamOfNodeB[:1]},
 				},
-				DesiredConf: &protocol.DesiredConf{Version: 7, SHA256: "e3b0c442", Content: "c"},
+				DesiredConf: "c", DesiredConfVersion: 7, DesiredConfSHA256: "e3b0c442",
 			},
 			`{"profile":{"profile_id":"cfg_a-node_b","server_url":"","config_id":"cfg_a","config_name":"Mesh","node_id":"node_b",` +
 				`"node_name":"Office","interface_name":"wg0","hostname":"h","platform":"linux","client_version":"1"},` +
 				`"mqtt":{"host":"mqtt.example.org","port":8883,"tls":true,"username":"node_b","password":"p","client_id":"wfm-node_b","ca_cert":"pem",` +
 				`"topics":{"subscribe":["wfm/cfg_a/node_b/config/push"],"publish":["wfm/cfg_a/node_b/config/push/ack"]}},` +
-				`"desired_conf":{"version":7,"sha256":"e3b0c442","content":"c"}}`,
+				`"desired_conf":"c","desired_conf_version":7,"desired_conf_sha256":"e3b0c442"}`,
 		},
 		{
 			"response without TLS and config",
 			protocol.BindResponse{},
 			`{"profile":{"profile_id":"","server_url":"","config_id":"","config_name":"","node_id":"","node_name":"","interface_name":"",` +
 				`"hostname":"","platform":"","client_version":""},` +
-				`"mqtt":{"host":"","port":0,"tls":false,"username":"","password":"","client_id":"","topics":{"subscribe":null,"publish":null}},` +
-				`"desired_conf":null}`,
+				`"mqtt":{"host":"","port":0,"tls":false,"username":"","password":"","client_id":"","ca_cert":"","topics":{"subscribe":null,"publish":null}},` +
+				`"desired_conf":"","desired_conf_version":0,"desired_conf_sha256":""}`,
 		},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,9 @@
 package protocol
 
-import "strings"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // AckStatus is payload.status of an ACK.
 type AckStatus string
@@ -43,12 +46,26 @@ func (a Action) Kind() Kind {
 	return ""
 }
 
-// Tunnel protocols as they are spelt on the wire.
+// Tunnel protocols. AmneziaWG has two spellings that mean the same.
 const (
 	TunnelWireGuard  = "wireguard"
 	TunnelAmneziaWG  = "amneziawg"
-	TunnelAmneziaWG2 = "amneziawg_2"
+	TunnelAmneziaWG2 = "amneziawg_2" // the one on the wire
 )
+
+// WireTunnel is the tunnel protocol as the wire spells it: [TunnelAmneziaWG2] for both spellings of
+// AmneziaWG, since older agents take any other for WireGuard and run the wrong tools, and
+// [TunnelWireGuard] for none, since not every backend names one. Anything else stays as it is. Two
+// protocols are the same when their wire spellings are.
+func WireTunnel(tunnelProtocol string) string {
+	switch tunnelProtocol {
+	case "":
+		return TunnelWireGuard
+	case TunnelAmneziaWG:
+		return TunnelAmneziaWG2
+	}
+	return tunnelProtocol
+}
 
 // ToolFamily is the prefix of the command line tools for a tunnel protocol: "wg" for WireGuard,
 // "awg" for both spellings of AmneziaWG, "" for anything else.
@@ -60,6 +77,18 @@ func ToolFamily(tunnelProtocol string) string {
 		return "awg"
 	}
 	return ""
+}
+
+// AWGVersion is awg_version of a command, the version of AmneziaWG the tunnel is made for. The empty
+// one is written as null.
+type AWGVersion string
+
+// MarshalJSON writes null for no version.
+func (v AWGVersion) MarshalJSON() ([]byte, error) {
+	if v == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(string(v)) //nolint:wrapcheck // a string always has a JSON form
 }
 
 // ValidAWGVersion reports whether v is a version of AmneziaWG the protocol knows.
@@ -87,37 +116,41 @@ func ValidInterfaceName(name string) bool {
 
 // Push is the payload of config/push.
 type Push struct {
-	Action                 Action `json:"action"`
-	TunnelProtocol         string `json:"tunnel_protocol"`
-	PreviousTunnelProtocol string `json:"previous_tunnel_protocol"`
-	InterfaceName          string `json:"interface_name"`
-	ConfigVersion          int    `json:"config_version"`
-	ConfigSHA256           string `json:"config_sha256"` // hex of ConfigText's hash
-	ConfigText             string `json:"config_text"`
-	AWGVersion             string `json:"awg_version,omitempty"`
+	Action                 Action     `json:"action"`
+	TunnelProtocol         string     `json:"tunnel_protocol"` // see [WireTunnel], as in all commands
+	PreviousTunnelProtocol string     `json:"previous_tunnel_protocol"`
+	InterfaceName          string     `json:"interface_name"`
+	ConfigVersion          int        `json:"config_version"`
+	ConfigSHA256           string     `json:"config_sha256"` // hex of ConfigText's hash
+	ConfigText             string     `json:"config_text"`
+	AWGVersion             AWGVersion `json:"awg_version"`
 }
 
-// Control is the payload of control.
+// Control is the payload of control. From other backends InterfaceName may be empty, here and in
+// Info and Detect: then the profile's own is meant.
 type Control struct {
-	Action                 Action `json:"action"`
-	TunnelProtocol         string `json:"tunnel_protocol"`
-	PreviousTunnelProtocol string `json:"previous_tunnel_protocol"`
-	InterfaceName          string `json:"interface_name"`
+	Action                 Action     `json:"action"`
+	TunnelProtocol         string     `json:"tunnel_protocol"`
+	PreviousTunnelProtocol string     `json:"previous_tunnel_protocol"`
+	InterfaceName          string     `json:"interface_name"`
+	AWGVersion             AWGVersion `json:"awg_version"`
 	// Extension, for agents with CapabilityWantedState. Missing, the action says it.
 	WantedState WantedState `json:"wanted_state,omitempty"`
 }
 
 // Info is the payload of info. An absent action means wg_show.
 type Info struct {
-	Action         Action `json:"action,omitempty"`
-	TunnelProtocol string `json:"tunnel_protocol"`
-	InterfaceName  string `json:"interface_name"`
+	Action         Action     `json:"action,omitempty"`
+	TunnelProtocol string     `json:"tunnel_protocol"`
+	InterfaceName  string     `json:"interface_name"`
+	AWGVersion     AWGVersion `json:"awg_version"`
 }
 
 // Detect is the payload of detect.
 type Detect struct {
-	TunnelProtocol string `json:"tunnel_protocol"`
-	InterfaceName  string `json:"interface_name"`
+	TunnelProtocol string     `json:"tunnel_protocol"`
+	InterfaceName  string     `json:"interface_name"`
+	AWGVersion     AWGVersion `json:"awg_version"`
 }
 
 // Ack is the payload of every ACK: the union of the four kinds' fields, each omitted where the

@@ -71,22 +71,32 @@ type Bound struct {
 	Password string // the node's new MQTT password, shown once
 }
 
-// Bind spends the token: rotates the node's credentials and marks it initialized with client.
-// Errors: [ErrTokenInvalid], [ErrTokenUsed], [ErrTokenExpired], [ErrNodeStatic], [ErrNodeDisabled].
-func (tx *Tx) Bind(token string, client Client) (Bound, error) {
-	key := hashToken(token)
-	t, ok, err := get[bindToken](tx, bucketBindTokens, key)
+// BindTarget returns the node that a bind with the token would be of, as it is before. Errors:
+// [ErrTokenInvalid], [ErrTokenUsed], [ErrTokenExpired], [ErrNodeStatic], [ErrNodeDisabled].
+func (tx *Tx) BindTarget(token string) (Config, Node, error) {
+	t, ok, err := get[bindToken](tx, bucketBindTokens, hashToken(token))
 	switch {
 	case err != nil:
-		return Bound{}, err
+		return Config{}, Node{}, err
 	case !ok:
-		return Bound{}, ErrTokenInvalid
+		return Config{}, Node{}, ErrTokenInvalid
 	case !t.UsedAt.IsZero():
-		return Bound{}, ErrTokenUsed
+		return Config{}, Node{}, ErrTokenUsed
 	case !tx.now.Before(t.ExpiresAt):
-		return Bound{}, ErrTokenExpired
+		return Config{}, Node{}, ErrTokenExpired
 	}
-	cfg, n, err := tx.bindable(t.NodeID)
+	return tx.bindable(t.NodeID)
+}
+
+// Bind spends the token: rotates the node's credentials and marks it initialized with client.
+// Errors: those of [Tx.BindTarget].
+func (tx *Tx) Bind(token string, client Client) (Bound, error) {
+	cfg, n, err := tx.BindTarget(token)
+	if err != nil {
+		return Bound{}, err
+	}
+	key := hashToken(token)
+	t, _, err := get[bindToken](tx, bucketBindTokens, key)
 	if err != nil {
 		return Bound{}, err
 	}

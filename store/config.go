@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"time"
+
+	"wfm/protocol"
 )
 
 var (
@@ -17,8 +19,9 @@ type Config struct {
 	Description    string `json:"description"`
 	Enabled        bool   `json:"enabled"`
 	TunnelProtocol string `json:"tunnel_protocol"`
-	// PreviousTunnelProtocol is what TunnelProtocol was before it last changed; empty when it never
-	// did. An agent needs it to take the old tunnel down. PutConfig keeps it.
+	// PreviousTunnelProtocol is what TunnelProtocol was before it last changed, other spellings of the
+	// same apart; empty when it never did. An agent needs it to take the old tunnel down. PutConfig
+	// keeps it.
 	PreviousTunnelProtocol string    `json:"previous_tunnel_protocol,omitempty"`
 	AWGVersion             string    `json:"awg_version,omitempty"`
 	CreatedAt              time.Time `json:"created_at"`
@@ -66,7 +69,7 @@ func (tx *Tx) PutConfig(c *Config) error {
 	c.CreatedAt = c.UpdatedAt
 	if exists {
 		c.CreatedAt, c.PreviousTunnelProtocol = old.CreatedAt, old.PreviousTunnelProtocol
-		if old.TunnelProtocol != c.TunnelProtocol {
+		if protocol.WireTunnel(old.TunnelProtocol) != protocol.WireTunnel(c.TunnelProtocol) {
 			c.PreviousTunnelProtocol = old.TunnelProtocol
 		}
 		if err := tx.deleteRaw(bucketConfigNames, []byte(old.Name)); err != nil {

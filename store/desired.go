@@ -45,6 +45,15 @@ type ConfState struct {
 	// with an empty hash, nothing is on its disk.
 	Reported   ConfRef   `json:"reported"`
 	ReportedAt time.Time `json:"reported_at,omitzero"`
+	// HandedOut is what the node's agent was given when it was bound. Deployed agents store it, agents
+	// of ours unless they have a config.
+	HandedOut ConfRef `json:"handed_out,omitzero"`
+}
+
+// MayHold reports whether the node may have a config stored, for an agent that does not say: it
+// confirmed one, or was given one when it was bound.
+func (s ConfState) MayHold() bool {
+	return s.Confirmed.Version != 0 || s.HandedOut.Version != 0 || s.Reported.SHA256 != ""
 }
 
 // SyncStatus is a [ConfState] in one word; see tunnel.Sync for the rule.
@@ -200,6 +209,21 @@ func (tx *Tx) ReportStored(nodeID string, ref ConfRef) error {
 	return tx.putConfState(n, s)
 }
 
+// NoteHandedOut records what the node's agent was given when it was bound; the zero ref is nothing.
+// Error: [ErrNodeNotFound].
+func (tx *Tx) NoteHandedOut(nodeID string, ref ConfRef) error {
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return err
+	}
+	s, err := tx.ConfState(nodeID)
+	if err != nil || s.HandedOut == ref {
+		return err
+	}
+	s.HandedOut = ref
+	return tx.putConfState(n, s)
+}
+
 // forgetConfirmed is for a node whose agent went: the next one has confirmed and reported nothing,
 // and a late answer to what the former one was sent counts no more.
 func (tx *Tx) forgetConfirmed(n Node) error {
@@ -208,7 +232,7 @@ func (tx *Tx) forgetConfirmed(n Node) error {
 		return err
 	}
 	s.Confirmed, s.ConfirmedFor, s.ConfirmedAt, s.ConfirmedSeq = ConfRef{}, "", time.Time{}, tx.lastSeq(bucketCommandsByNode, n.ID)
-	s.Reported, s.ReportedAt = ConfRef{}, time.Time{}
+	s.Reported, s.ReportedAt, s.HandedOut = ConfRef{}, time.Time{}, ConfRef{}
 	return tx.putConfState(n, s)
 }
 

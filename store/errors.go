@@ -39,6 +39,11 @@ var (
 	ErrNodeNameExists = errors.New("a node with this name exists in this config")
 	// ErrCommandNotFound is returned when no command has the request id.
 	ErrCommandNotFound = errors.New("command not found")
+	// ErrCannotDescribe is returned for a describe to an agent that does not know it.
+	ErrCannotDescribe = errors.New("the node's agent cannot describe itself")
+	// ErrNothingToStart is returned for a start of a node that has no config as far as is known, and
+	// whose agent would not say so.
+	ErrNothingToStart = errors.New("no config was ever confirmed for this node")
 	// ErrNoDesiredConfig is returned for what needs a desired config while the node has none.
 	ErrNoDesiredConfig = errors.New("no config is desired for this node")
 	// ErrConfVersionNotFound is returned when the node's config never had the version, or it made

@@ -30,8 +30,9 @@ type Evidence struct {
 	WillAt      time.Time `json:"will_at,omitzero"`
 	ReachableAt time.Time `json:"reachable_at,omitzero"` // heartbeat, any ACK, any event but offline
 
-	// LastEvent is the name of the last event.
-	LastEvent string `json:"last_event,omitempty"`
+	// LastEvent is the name of the last event, and LastEventMessage what it said.
+	LastEvent        string `json:"last_event,omitempty"`
+	LastEventMessage string `json:"last_event_message,omitempty"`
 
 	// The newest explicit offline signal: will, offline event, reset, disabled, turned static.
 	OfflineAt     time.Time `json:"offline_at,omitzero"`

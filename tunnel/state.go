@@ -75,5 +75,6 @@ func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, fami
 
 // Fits reports whether a push that waited is still for the node's interface and tools.
 func Fits(p protocol.Push, cfg store.Config, n store.Node) bool {
-	return p.InterfaceName == n.InterfaceName && p.TunnelProtocol == cfg.TunnelProtocol && p.AWGVersion == cfg.AWGVersion
+	return p.InterfaceName == n.InterfaceName && string(p.AWGVersion) == cfg.AWGVersion &&
+		protocol.WireTunnel(p.TunnelProtocol) == protocol.WireTunnel(cfg.TunnelProtocol)
 }

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -9,8 +11,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // bindTokenTTL is how long a bind command can be run.
@@ -151,12 +155,10 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	client.MQTTHost = target.Host
 	var bound store.Bound
-	var conf *protocol.DesiredConf
+	var answer protocol.BindResponse
+	reach := tunnel.Reach(c.Request().Context(), s.opts.Resolver, target.Host)
 	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
-		if bound, err = tx.Bind(token, client); err != nil {
-			return err
-		}
-		conf, err = stagedConf(tx, bound)
+		bound, answer, err = bindNode(tx, token, client, target, reach)
 		return err
 	}); err != nil {
 		return bindRefusal(err)
@@ -166,7 +168,52 @@ func (s *Server) clientBind(c echo.Context) error {
 	noteID(c, "config_id", bound.Config.ID)
 	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, bindResponse(bound, client, target, conf))
+	return respond(c, answer)
+}
+
+// bindNode binds an agent and makes its answer. Whatever is in the way undoes the whole of it: the
+// token stays good, and the session of the agent that was bound before goes on.
+func bindNode(tx *store.Tx, token string, client store.Client, target MQTTTarget, reach wgconf.Reach) (store.Bound, protocol.BindResponse, error) {
+	var none protocol.BindResponse
+	cfg, n, err := tx.BindTarget(token)
+	if err != nil {
+		return store.Bound{}, none, err
+	}
+	if !protocol.ValidInterfaceName(n.InterfaceName) && client.Platform != "windows" {
+		return store.Bound{}, none, &interfaceNameError{n.InterfaceName}
+	}
+	state, err := tx.ConfState(n.ID) // before the bind forgets what was confirmed
+	if err != nil {
+		return store.Bound{}, none, err
+	}
+	ref, text, err := tunnel.HandOut(tx, cfg, n, state, reach)
+	if err != nil {
+		return store.Bound{}, none, err
+	}
+	bound, err := tx.Bind(token, client)
+	if err != nil {
+		return bound, none, err
+	}
+	if err := tx.NoteHandedOut(bound.Node.ID, ref); err != nil {
+		return bound, none, err
+	}
+	answer := bindResponse(bound, client, target, ref, text)
+	raw, err := json.Marshal(answer)
+	if err == nil && len(raw) > protocol.MaxBindAnswer-answerRoom {
+		err = errBindTooLarge
+	}
+	return bound, answer, err
+}
+
+// answerRoom is for what stands around the data of an answer, in bytes.
+const answerRoom = 1 << 10
+
+// interfaceNameError is a node that no agent can be bound to for its interface's name.
+type interfaceNameError struct{ name string }
+
+func (e *interfaceNameError) Error() string {
+	return fmt.Sprintf("This node's interface name %q cannot be used on this platform, which takes at most 15 characters. "+
+		"Nothing was bound: give the node a shorter one on the server, then run the same command again.", e.name)
 }
 
 // bindRefusal words what others may say of a node for the person at the node.
@@ -182,7 +229,7 @@ func bindRefusal(err error) error {
 	return err
 }
 
-func bindResponse(b store.Bound, client store.Client, t MQTTTarget, conf *protocol.DesiredConf) protocol.BindResponse {
+func bindResponse(b store.Bound, client store.Client, t MQTTTarget, ref store.ConfRef, text string) protocol.BindResponse {
 	n := b.Node
 	return protocol.BindResponse{
 		Profile: protocol.BindProfile{
@@ -197,7 +244,7 @@ func bindResponse(b store.Bound, client store.Client, t MQTTTarget, conf *protoc
 				Publish:   protocol.PublishTopics(n.ConfigID, n.ID),
 			},
 		},
-		DesiredConf: conf,
+		DesiredConf: text, DesiredConfVersion: ref.Version, DesiredConfSHA256: ref.SHA256,
 	}
 }
 

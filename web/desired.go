@@ -8,7 +8,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/internal/wgconf"
-	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 )
@@ -175,15 +174,4 @@ func viewWarnings(all []wgconf.Warning) []warningView {
 func (s *Server) reach(c echo.Context, n store.Node) wgconf.Reach {
 	host := tunnel.BrokerHost(n, s.mqttHost(requestHost(c.Request().Host)))
 	return tunnel.Reach(c.Request().Context(), s.opts.Resolver, host)
-}
-
-// stagedConf is what an agent is given at bind: what is staged, and nothing that is only desired,
-// since nobody has released that yet. An agent stores it if it has nothing, and does not start it.
-func stagedConf(tx *store.Tx, b store.Bound) (*protocol.DesiredConf, error) {
-	state, err := tx.ConfState(b.Node.ID)
-	if err != nil || state.Staged.Version == 0 || state.StagedFor != protocol.ToolFamily(b.Config.TunnelProtocol) {
-		return nil, err
-	}
-	text, err := tx.ConfText(b.Node.ID, state.Staged.SHA256)
-	return &protocol.DesiredConf{Version: state.Staged.Version, SHA256: state.Staged.SHA256, Content: text}, err
 }

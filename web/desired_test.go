@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -443,7 +444,7 @@ func TestSyncAllStagesWhatDiffersAndSparesNobodyForTheOthers(t *testing.T) {
 	a.post(nodePath(cfg, names["awg"])+"/endpoint/control", object{"action": "push_config"}).fails(409, "STAGED_CONFIG_OUTDATED")
 }
 
-func TestBindHandsOutWhatIsStagedAndRemembersTheBrokersName(t *testing.T) {
+func TestBindHandsOutAConfigAndRemembersTheBrokersName(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
@@ -452,16 +453,23 @@ func TestBindHandsOutWhatIsStagedAndRemembersTheBrokersName(t *testing.T) {
 		a.call("POST", "/api/client/bind", bindBody(a.bindToken(cfg, node)), as(""), host(name)).ok(&b)
 		return b
 	}
-	a.save(path, tunnelConf(1))
-	if b := bind("wfm.example.org:8000"); b.DesiredConf != nil {
-		t.Errorf("handed out before anybody staged it: version %d", b.DesiredConf.Version)
+	wantHanded := func(b protocol.BindResponse, version int, text string) {
+		t.Helper()
+		sum := ""
+		if text != "" {
+			sum = fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+		}
+		if b.DesiredConf != text || b.DesiredConfVersion != version || b.DesiredConfSHA256 != sum {
+			t.Errorf("handed out version %d, %q with %s; want version %d, %q", b.DesiredConfVersion, b.DesiredConf, b.DesiredConfSHA256, version, text)
+		}
 	}
+	wantHanded(bind("wfm.example.org:8000"), 0, "")
+	a.save(path, tunnelConf(1))
+	wantHanded(bind("wfm.example.org:8000"), 1, tunnelConf(1)) // better than none, which deployed agents write over what they have
 	a.post(path+"/sync", nil).ok(nil)
 	a.save(path, tunnelConf(2))
 	b := bind("[2001:db8::1]:8000")
-	if d := b.DesiredConf; d == nil || d.Version != 1 || d.Content != tunnelConf(1) || len(d.SHA256) != 64 {
-		t.Errorf("%+v", d)
-	}
+	wantHanded(b, 1, tunnelConf(1))
 	if err := a.db.View(func(tx *store.Tx) error {
 		n, err := tx.Node(node)
 		if err == nil && (n.Client.MQTTHost != "2001:db8::1" || b.MQTT.Host != "2001:db8::1") {
@@ -475,8 +483,48 @@ func TestBindHandsOutWhatIsStagedAndRemembersTheBrokersName(t *testing.T) {
 	r := a.put(path+"/applied-conf", object{"content": strings.Replace(tunnelConf(1), "10.99.0.2/32", "2001:db8::/32", 1)})
 	r.fails(409, "CONFIG_WOULD_CUT_OFF")
 	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "amneziawg"}).ok(nil)
-	if b := bind("wfm.example.org"); b.DesiredConf != nil {
-		t.Error("handed out what was staged for other tools")
+	wantHanded(bind("wfm.example.org"), 1, tunnelConf(1)) // which the other tools take as well
+}
+
+func TestABindNeverEmptiesANodeThatHadAConfig(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("office")
+	node := a.addNode(cfg, "gate")
+	path := nodePath(cfg, node)
+	bind := func() (b protocol.BindResponse) {
+		a.call("POST", "/api/client/bind", bindBody(a.bindToken(cfg, node)), as("")).ok(&b)
+		return b
+	}
+	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "amneziawg"}).ok(nil)
+	awg := strings.Replace(tunnelConf(1), "[Peer]", "Jc = 4\nJmin = 40\nJmax = 70\n[Peer]", 1)
+	a.save(path, awg)
+	a.post(path+"/sync", nil).ok(nil)
+	a.update(func(tx *store.Tx) error {
+		s, err := tx.ConfState(node)
+		if err == nil {
+			_, err = tx.ConfirmApplied(node, s.Staged, "awg", 1)
+		}
+		return err
+	})
+	// None of its texts is for wg. The old one fails at a start and says why; an empty one would run.
+	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "wireguard"}).ok(nil)
+	if b := bind(); b.DesiredConf != awg || b.DesiredConfVersion != 1 {
+		t.Errorf("handed out version %d, %q", b.DesiredConfVersion, b.DesiredConf)
+	}
+	// A confirmed text for these tools goes before what is staged for others.
+	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "amneziawg"}).ok(nil)
+	a.save(path, tunnelConf(2))
+	a.post(path+"/sync", nil).ok(nil)
+	a.update(func(tx *store.Tx) error {
+		s, err := tx.ConfState(node)
+		if err == nil {
+			_, err = tx.ConfirmApplied(node, s.Staged, "wg", 2)
+		}
+		return err
+	})
+	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "wireguard"}).ok(nil)
+	if b := bind(); b.DesiredConf != tunnelConf(2) || b.DesiredConfVersion != 2 {
+		t.Errorf("handed out version %d, %q", b.DesiredConfVersion, b.DesiredConf)
 	}
 }
 

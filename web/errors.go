@@ -35,6 +35,7 @@ var (
 	errConfigMismatch  = errors.New("node belongs to another config")
 	errBindNotAllowed  = errors.New("bind not allowed")
 	errBindStatic      = errors.New("bind to a static node")
+	errBindTooLarge    = errors.New("bind answer too large")
 	errPanic           = errors.New("panic in a request")
 	errUnknownPath     = errors.New("unknown path")
 	errUnknownMethod   = errors.New("method not allowed")
@@ -121,6 +122,8 @@ var answers = []struct {
 	{store.ErrNotInitialized, answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
 	{store.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
 	{store.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
+	{store.ErrCannotDescribe, answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
+	{store.ErrNothingToStart, answer{409, "NO_CONFIRMED_CONFIG", "Nothing was started: the node never confirmed a config, and its agent would start an empty tunnel. Push a config first.", nil}},
 	{errRolloutAction, answer{400, "INVALID_ACTION", "A rollout can start, stop or push_config; give other actions to each node.", nil}},
 	{store.ErrRolloutNotFound, answer{404, "ROLLOUT_NOT_FOUND", "There is no rollout with this id; it may have made room for newer ones.", nil}},
 	{store.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
@@ -149,6 +152,7 @@ var answers = []struct {
 	{store.ErrTokenUsed, answer{409, "CLIENT_BIND_TOKEN_USED", "The bind token was used already, and it works only once. Ask for a new bind command.", nil}},
 	{errBindStatic, answer{400, "CLIENT_BIND_STATIC_NODE", "This node is static, so no agent can be bound to it. Make it dynamic on the server, then ask for a new bind command.", nil}},
 	{errBindNotAllowed, answer{403, "CLIENT_BIND_NOT_ALLOWED", "This node or its config is disabled on the server. Have it enabled there, then ask for a new bind command.", nil}},
+	{errBindTooLarge, answer{409, "BIND_ANSWER_TOO_LARGE", "The answer to this bind is larger than an agent reads: the node's config, or the CA certificates, are too long. Nothing was bound; have them shortened on the server, then run the same command again.", nil}},
 	{errNoServerAddress, answer{422, "VALIDATION_ERROR", "The address of this request cannot stand in a bind command; send server_url, or set WFM_PUBLIC_ORIGIN.", map[string]any{"fields": map[string]string{"server_url": "is required"}}}},
 
 	{store.ErrFull, answer{507, "STORE_FULL", "Nothing was changed: " + store.ErrFull.Error() + ".", nil}},
@@ -171,7 +175,10 @@ func translate(err error) answer {
 	var rate *rateError
 	var tooLarge *http.MaxBytesError
 	var active *store.RolloutActiveError
+	var iface *interfaceNameError
 	switch {
+	case errors.As(err, &iface):
+		return answer{http.StatusConflict, "INTERFACE_NAME_UNUSABLE", iface.Error(), map[string]any{"interface_name": iface.name}}
 	case errors.As(err, &active):
 		return answer{
 			http.StatusConflict, "ROLLOUT_ACTIVE",

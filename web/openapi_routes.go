@@ -12,7 +12,7 @@ const (
 	mqttMembers   = "host, port 1..65535, tls bool"
 	controlling   = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
 	binding       = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
-		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY"
+		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE"
 	wishMembers = "note, force bool, base_version 0..2147483647"
 	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT/409"
 	rolling     = "MQTT_DISABLED ROLLOUT_NOT_FOUND ROLLOUT_ENDED ROLLOUT_ACTIVE/409"
@@ -150,7 +150,7 @@ var descriptions = map[string]description{
 	"POST " + pathNode + "/endpoint/control": {
 		summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
 		body:    "action!, queue bool, force bool, staged_version 1..2147483647, wait 0..60", data: controlView{},
-		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
+		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
 	},
 	"GET " + pathNode + "/endpoint/status":  {summary: "All that is known of how a node is, and on what it rests.", data: endpointStatusView{}},
 	"GET " + pathNode + "/endpoint/logs":    {summary: "The commands of a node, newest first.", data: []logView{}, paged: true},

@@ -27,7 +27,8 @@ type clientStateView struct {
 	LastOfflineAt       *time.Time `json:"last_offline_at"`
 	LastWillAt          *time.Time `json:"last_will_at"`
 	LastEventAt         *time.Time `json:"last_event_at"`
-	LastEvent           string     `json:"last_event"`
+	// LastEvent is the name of the last event, and after a colon what it said.
+	LastEvent string `json:"last_event"`
 }
 
 func (f facts) clientState() clientStateView {
@@ -37,6 +38,9 @@ func (f facts) clientState() clientStateView {
 		BootID:              e.BootID, SessionID: e.SessionID,
 		LastHeartbeatAt: when(e.HeartbeatAt), LastDetectAckAt: when(e.DetectAckAt), LastReachableAt: when(e.ReachableAt),
 		LastOfflineAt: when(e.OfflineAt), LastWillAt: when(e.WillAt), LastEventAt: when(e.EventAt), LastEvent: e.LastEvent,
+	}
+	if v.LastEvent != "" && e.LastEventMessage != "" {
+		v.LastEvent += ": " + e.LastEventMessage
 	}
 	if client := f.node.Client; client != nil {
 		v.ClientInitialized = true
@@ -70,8 +74,6 @@ func (f facts) runtime(probing bool) runtimeView {
 
 func (f facts) connectivity(probing bool) string {
 	switch {
-	case f.node.Client == nil:
-		return "unknown"
 	case probing && f.presence.State != stateOffline:
 		return "probing"
 	case f.presence.State == stateOnline:

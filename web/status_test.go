@@ -77,7 +77,7 @@ func TestConnectivityFollowsTheNode(t *testing.T) {
 			t.Errorf("snapshot: %v, want %s", rows, connectivity)
 		}
 	}
-	want("unknown", false, "unknown")
+	want("offline", false, "unknown")
 	a.bind(node)
 	want("offline", false, "unknown")
 	running := true

@@ -62,7 +62,9 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		if err := refusedStart(tx, cmd, ack); err != nil {
 			return err
 		}
-		err = c.end(tx, &cmd, store.CommandFailed, failure(ack))
+		if err = c.end(tx, &cmd, store.CommandFailed, failure(ack)); err == nil {
+			err = c.followUp(tx, cmd)
+		}
 	default:
 		if cmd.Action == protocol.ActionPush {
 			err = c.applied(tx, &cmd, ack)
@@ -77,6 +79,31 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 		err = c.resolve(tx, cmd, ack)
 	}
 	return err
+}
+
+// followUp asks an agent that does not tell by itself how its tunnel is after a start, stop or push
+// that failed: what ran before may still run, or not.
+func (c *Control) followUp(tx *store.Tx, cmd store.Command) error {
+	if cmd.Kind != protocol.KindControl && cmd.Kind != protocol.KindPush {
+		return nil
+	}
+	n, err := tx.Node(cmd.NodeID)
+	if err != nil || reportsItself(n) {
+		return err
+	}
+	tx.OnCommit(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.stopped {
+			return
+		}
+		c.running.Go(func() { // the caller is the session's own goroutine, which should read on
+			if _, err := c.issue(cmd.NodeID, protocol.ActionDetect, "system", false, 0); err != nil {
+				c.log.Info("cannot ask the node how its tunnel is after a command failed", "node_id", cmd.NodeID, "request_id", cmd.RequestID, "err", err)
+			}
+		})
+	})
+	return nil
 }
 
 // misfit says why the ACK does not count for the command, or "".

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,8 +177,8 @@ func (c *Control) Stop() {
 // that is away; otherwise they are refused. A push is of the staged config, waits for the node
 // without being asked to, and supersedes the one that is open. Errors: store.ErrInvalidAction,
 // ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized, ErrNoStagedConfig,
-// ErrStagedOutdated, ErrTooManyCommands, ErrNodeOffline, and those of writing. It returns the
-// command as it is after the attempt to send.
+// ErrStagedOutdated, ErrTooManyCommands, ErrNodeOffline, ErrCannotDescribe, ErrNothingToStart, and
+// those of writing. It returns the command as it is after the attempt to send.
 func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
 	return c.issue(nodeID, action, requestedBy, queue, 0)
 }
@@ -223,6 +224,9 @@ func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, r
 	connected := c.publisher.Connected(node.ID)
 	if !connected && !push && (!queue || repeatable(action)) {
 		return cmd, store.ErrNodeOffline
+	}
+	if err := able(tx, node, action); err != nil {
+		return cmd, err
 	}
 	body, err := payloadOf(tx, action, cfg, node, version)
 	if err != nil {
@@ -291,28 +295,59 @@ func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	return node, cfg, nil
 }
 
+// able refuses what the node's agent would answer with something else than was asked for. Deployed
+// agents take describe for wg_show, and start an empty config as if it were one. Errors:
+// store.ErrCannotDescribe, ErrNothingToStart.
+func able(tx *store.Tx, n store.Node, a protocol.Action) error {
+	switch {
+	case a == protocol.ActionDescribe && !n.Can(protocol.CapabilityDescribe):
+		return store.ErrCannotDescribe
+	case a != protocol.ActionStart || reportsItself(n):
+		return nil
+	}
+	s, err := tx.ConfState(n.ID)
+	if err != nil || s.MayHold() {
+		return err
+	}
+	open, err := tx.OpenCommands(n.ID)
+	if err == nil && !slices.ContainsFunc(open, func(c store.Command) bool { return c.Action == protocol.ActionPush }) {
+		err = store.ErrNothingToStart
+	}
+	return err
+}
+
+// reportsItself reports whether the node's agent says what is stored on the node, and how its tunnel
+// is after a change that failed.
+func reportsItself(n store.Node) bool { return n.Can(protocol.CapabilityCommitConfirm) }
+
 func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node, version int) (any, error) {
 	switch a.Kind() {
 	case protocol.KindPush:
 		return stagedPush(tx, cfg, n, version)
 	case protocol.KindControl:
 		body := protocol.Control{
-			Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName,
-			PreviousTunnelProtocol: previousProtocol(cfg),
+			Action: a, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
+			InterfaceName: n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
 		}
 		if n.Can(protocol.CapabilityWantedState) { // others get what they always got
 			body.WantedState = protocol.WantedBy(a)
 		}
 		return body, nil
 	case protocol.KindInfo:
-		return protocol.Info{Action: a, TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}, nil
+		return protocol.Info{
+			Action: a, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol),
+			InterfaceName: n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
+		}, nil
 	default:
-		return protocol.Detect{TunnelProtocol: cfg.TunnelProtocol, InterfaceName: n.InterfaceName}, nil
+		return protocol.Detect{
+			TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol),
+			InterfaceName:  n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
+		}, nil
 	}
 }
 
 func previousProtocol(cfg store.Config) string {
-	return cmp.Or(cfg.PreviousTunnelProtocol, cfg.TunnelProtocol)
+	return protocol.WireTunnel(cmp.Or(cfg.PreviousTunnelProtocol, cfg.TunnelProtocol))
 }
 
 // Cancel ends an open command. One that was sent may be carried out all the same, and its detail

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -38,31 +37,40 @@ func TestACommandIsOnDiskAsSentBeforeItIsPublished(t *testing.T) {
 }
 
 func TestThePayloadSaysWhatTheNodeNeeds(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fixture) {
-		f.update(func(tx *store.Tx) error { // the protocol changed once
-			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelAmneziaWG})
-		})
-		f.connect("node_a")
-		for action, want := range map[protocol.Action]map[string]string{
-			protocol.ActionStart:  {"action": "start", "tunnel_protocol": "amneziawg", "previous_tunnel_protocol": "wireguard", "interface_name": "wg0"},
-			protocol.ActionWGShow: {"action": "wg_show", "tunnel_protocol": "amneziawg", "interface_name": "wg0"},
-			protocol.ActionDetect: {"tunnel_protocol": "amneziawg", "interface_name": "wg0"},
-		} {
-			f.issue("node_a", action, false)
-			var got map[string]string
-			if err := json.Unmarshal(f.pub.sent[len(f.pub.sent)-1].env.Payload, &got); err != nil {
-				t.Fatal(err)
+	for _, spelling := range []string{protocol.TunnelAmneziaWG, protocol.TunnelAmneziaWG2} {
+		bubble(t, func(t *testing.T, f *fixture) {
+			protocolIs := func(tunnel, version string) {
+				f.update(func(tx *store.Tx) error {
+					return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: tunnel, AWGVersion: version})
+				})
 			}
-			if len(got) != len(want) {
-				t.Errorf("%s: payload %v, want %v", action, got, want)
-			}
-			for k, v := range want {
-				if got[k] != v {
-					t.Errorf("%s: payload %v, want %v", action, got, want)
+			f.connect("node_a")
+			want := func(fields map[protocol.Action]string) {
+				t.Helper()
+				for action, want := range fields {
+					f.issue("node_a", action, false)
+					if got := string(f.pub.sent[len(f.pub.sent)-1].env.Payload); got != want {
+						t.Errorf("%s: payload %s, want %s", action, got, want)
+					}
 				}
 			}
-		}
-	})
+			protocolIs(spelling, "2.0") // it was wireguard
+			want(map[protocol.Action]string{
+				protocol.ActionStart:  `{"action":"start","tunnel_protocol":"amneziawg_2","previous_tunnel_protocol":"wireguard","interface_name":"wg0","awg_version":"2.0"}`,
+				protocol.ActionWGShow: `{"action":"wg_show","tunnel_protocol":"amneziawg_2","interface_name":"wg0","awg_version":"2.0"}`,
+				protocol.ActionDetect: `{"tunnel_protocol":"amneziawg_2","interface_name":"wg0","awg_version":"2.0"}`,
+			})
+			protocolIs(protocol.TunnelAmneziaWG, "") // the same, perhaps in its other spelling
+			protocolIs(protocol.TunnelAmneziaWG2, "")
+			want(map[protocol.Action]string{
+				protocol.ActionStart: `{"action":"start","tunnel_protocol":"amneziawg_2","previous_tunnel_protocol":"wireguard","interface_name":"wg0","awg_version":null}`,
+			})
+			protocolIs(protocol.TunnelWireGuard, "")
+			want(map[protocol.Action]string{
+				protocol.ActionStop: `{"action":"stop","tunnel_protocol":"wireguard","previous_tunnel_protocol":"amneziawg_2","interface_name":"wg0","awg_version":null}`,
+			})
+		})
+	}
 }
 
 func TestACommandThatCouldNotBePublishedWaitsForTheNodeToComeBack(t *testing.T) {
@@ -205,6 +213,81 @@ func TestCommandsThatCannotBeGivenAreRefusedAndNothingIsWritten(t *testing.T) {
 		}
 		if len(f.pub.sent) != 0 {
 			t.Errorf("published: %v", f.pub.sent)
+		}
+	})
+}
+
+func TestADeployedAgentIsNotAskedForWhatItWouldAnswerWithSomethingElse(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		bare := func(nodeID string, capabilities ...string) { // without a config to begin with
+			f.bind(nodeID)
+			f.update(func(tx *store.Tx) error {
+				if err := tx.NoteHandedOut(nodeID, store.ConfRef{}); err != nil {
+					return err
+				}
+				return tx.UpdateClient(nodeID, func(c *store.Client) { c.Capabilities = capabilities })
+			})
+			f.connect(nodeID)
+		}
+		refused := func(nodeID string, action protocol.Action, want error) {
+			t.Helper()
+			if cmd, err := f.Issue(t.Context(), nodeID, action, "admin", true); !errors.Is(err, want) || cmd.RequestID != "" {
+				t.Errorf("%s of %s: %v (%+v), want %v", action, nodeID, err, cmd, want)
+			}
+		}
+		bare("node_bare")
+		refused("node_bare", protocol.ActionDescribe, store.ErrCannotDescribe)
+		refused("node_bare", protocol.ActionStart, store.ErrNothingToStart)
+		stop := f.issue("node_bare", protocol.ActionStop, false) // takes nothing up
+		f.answer(stop, protocol.AckApplied)
+		push, _ := f.pushed("node_bare", "text")
+		start := f.issue("node_bare", protocol.ActionStart, false) // a push goes before it
+		f.answer(push, protocol.AckFailed)
+		f.answer(start, protocol.AckFailed)
+		refused("node_bare", protocol.ActionStart, store.ErrNothingToStart)
+		push, _ = f.pushed("node_bare", "text")
+		f.answer(push, protocol.AckApplied)
+		f.issue("node_bare", protocol.ActionStart, false)
+
+		bare("node_says", protocol.CapabilityCommitConfirm, protocol.CapabilityDescribe)
+		f.issue("node_says", protocol.ActionStart, false) // it says itself that it has none
+		f.issue("node_says", protocol.ActionDescribe, false)
+	})
+}
+
+func TestAFailedChangeIsFollowedByADetectUnlessTheAgentTellsByItself(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.bind("node_says", protocol.CapabilityDedupe, protocol.CapabilityCommitConfirm)
+		for node, wanted := range map[string]bool{"node_old": true, "node_a": true, "node_says": false} {
+			f.connect(node)
+			follows := func(cmd store.Command, status protocol.AckStatus, want bool) {
+				t.Helper()
+				before := len(f.commands(node))
+				f.answer(cmd, status)
+				synctest.Wait()
+				all := f.commands(node)
+				if len(all)-before != map[bool]int{true: 1}[want] {
+					t.Errorf("%s, %s of %s: %d commands follow, want a detect: %v", node, status, cmd.Action, len(all)-before, want)
+					return
+				}
+				if detect := all[len(all)-1]; want && (detect.Action != protocol.ActionDetect || detect.State != store.CommandSent || detect.RequestedBy != "system") {
+					t.Errorf("%s of %s is followed by %+v", status, cmd.Action, detect)
+				} else if want {
+					known := len(all)
+					f.answer(detect, protocol.AckFailed) // which is not followed by another one
+					synctest.Wait()
+					if len(f.commands(node)) != known {
+						t.Errorf("a detect that failed is followed by a command")
+					}
+				}
+			}
+			push := func() store.Command { cmd, _ := f.pushed(node, "text"); return cmd }
+			follows(f.issue(node, protocol.ActionStart, false), protocol.AckFailed, wanted)
+			follows(f.issue(node, protocol.ActionStop, false), protocol.AckFailed, wanted)
+			follows(push(), protocol.AckFailed, wanted)
+			follows(push(), protocol.AckApplied, false)
+			follows(f.issue(node, protocol.ActionStart, false), protocol.AckApplied, false)
+			follows(f.issue(node, protocol.ActionWGShow, false), protocol.AckFailed, false)
 		}
 	})
 }

@@ -185,6 +185,7 @@ func (f *fixture) restart(away time.Duration, reopen bool) {
 	synctest.Wait()
 }
 
+// bind binds an agent that was given a config to begin with, and can describe itself.
 func (f *fixture) bind(nodeID string, capabilities ...string) {
 	f.t.Helper()
 	f.update(func(tx *store.Tx) error {
@@ -196,8 +197,10 @@ func (f *fixture) bind(nodeID string, capabilities ...string) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Bind(token, store.Client{Capabilities: capabilities})
-		return err
+		if _, err = tx.Bind(token, store.Client{Capabilities: append(capabilities, protocol.CapabilityDescribe)}); err != nil {
+			return err
+		}
+		return tx.NoteHandedOut(nodeID, store.ConfRef{Version: 1})
 	})
 }
 

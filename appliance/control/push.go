@@ -40,8 +40,8 @@ func stagedPush(tx *store.Tx, cfg store.Config, n store.Node, version int) (push
 		return pushPayload{}, store.ErrStagedOutdated
 	}
 	return pushPayload{Push: protocol.Push{
-		Action: protocol.ActionPush, TunnelProtocol: cfg.TunnelProtocol, PreviousTunnelProtocol: previousProtocol(cfg),
-		InterfaceName: n.InterfaceName, ConfigVersion: s.Staged.Version, ConfigSHA256: s.Staged.SHA256, AWGVersion: cfg.AWGVersion,
+		Action: protocol.ActionPush, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
+		InterfaceName: n.InterfaceName, ConfigVersion: s.Staged.Version, ConfigSHA256: s.Staged.SHA256, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
 	}}, nil
 }
 
@@ -59,6 +59,7 @@ func (c *Control) withText(cmd store.Command) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.TunnelProtocol, p.PreviousTunnelProtocol = protocol.WireTunnel(p.TunnelProtocol), protocol.WireTunnel(p.PreviousTunnelProtocol)
 	err = c.db.View(func(tx *store.Tx) (err error) {
 		p.ConfigText, err = tx.ConfText(cmd.NodeID, p.ConfigSHA256)
 		return err
@@ -98,7 +99,8 @@ func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 		return "", err
 	}
 	cfg, err := tx.Config(cmd.ConfigID)
-	if err == nil && (p.InterfaceName != n.InterfaceName || p.TunnelProtocol != cfg.TunnelProtocol || p.AWGVersion != cfg.AWGVersion) {
+	otherTools := protocol.WireTunnel(p.TunnelProtocol) != protocol.WireTunnel(cfg.TunnelProtocol) || string(p.AWGVersion) != cfg.AWGVersion
+	if err == nil && (p.InterfaceName != n.InterfaceName || otherTools) {
 		return "the node's interface or the tunnel protocol or its version was changed while it waited; it was never sent: push again", nil
 	}
 	return "", err

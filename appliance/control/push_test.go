@@ -84,7 +84,7 @@ func TestAPushCarriesTheStagedTextAndTheLedgerNeverHoldsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := protocol.Push{
-			Action: "push_config", TunnelProtocol: "amneziawg", PreviousTunnelProtocol: "wireguard", InterfaceName: "wg0",
+			Action: "push_config", TunnelProtocol: "amneziawg_2", PreviousTunnelProtocol: "wireguard", InterfaceName: "wg0",
 			ConfigVersion: 1, ConfigSHA256: ref.SHA256, ConfigText: secret, AWGVersion: "2.0",
 		}
 		if got != want || f.pub.sent[0].topic.Kind != protocol.KindPush {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -117,18 +118,32 @@ func (c *Control) sendOne(cmd store.Command) bool {
 }
 
 func (c *Control) encode(topic protocol.Topic, cmd store.Command) ([]byte, error) {
-	var payload any = cmd.Payload
-	if cmd.Action == protocol.ActionPush {
-		var err error
-		if payload, err = c.withText(cmd); err != nil {
-			return nil, err
-		}
+	payload, err := c.payload(cmd)
+	if err != nil {
+		return nil, err
 	}
 	env, err := protocol.NewEnvelope(topic, cmd.RequestID, payload, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	return env.Encode()
+}
+
+// payload is the command's payload as the node gets it. A command may have been written before the
+// wire had one spelling for AmneziaWG.
+func (c *Control) payload(cmd store.Command) (any, error) {
+	switch cmd.Kind { //nolint:exhaustive // the others are sent as they were written
+	case protocol.KindPush:
+		return c.withText(cmd)
+	case protocol.KindControl:
+		var p protocol.Control
+		if err := json.Unmarshal(cmd.Payload, &p); err != nil {
+			return nil, fmt.Errorf("read payload of %s: %w", cmd.RequestID, err)
+		}
+		p.TunnelProtocol, p.PreviousTunnelProtocol = protocol.WireTunnel(p.TunnelProtocol), protocol.WireTunnel(p.PreviousTunnelProtocol)
+		return p, nil
+	}
+	return cmd.Payload, nil
 }
 
 // unsend takes back that a command was sent. Should the node have got it all the same, its ACK

@@ -164,8 +164,10 @@ func (f *fixture) bind(id string) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Bind(token, store.Client{})
-		return err
+		if _, err = tx.Bind(token, store.Client{}); err != nil {
+			return err
+		}
+		return tx.NoteHandedOut(id, store.ConfRef{Version: 1})
 	})
 }
 

@@ -223,7 +223,7 @@ func refusedAs(err error) (store.RolloutOutcome, string) {
 			return store.RolloutNodeSkipped, e.Error()
 		}
 	}
-	for _, e := range []error{store.ErrNoStagedConfig, store.ErrStagedOutdated, store.ErrTooManyCommands, store.ErrMQTTUnavailable, store.ErrMQTTDisabled} {
+	for _, e := range []error{store.ErrNoStagedConfig, store.ErrStagedOutdated, store.ErrNothingToStart, store.ErrTooManyCommands, store.ErrMQTTUnavailable, store.ErrMQTTDisabled} {
 		if errors.Is(err, e) {
 			return store.RolloutNodeFailed, "its command was refused: " + e.Error()
 		}

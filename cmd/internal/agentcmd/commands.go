@@ -50,13 +50,24 @@ func bind(ctx context.Context, inv *invocation, args []string) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(inv.stdout, "Bound as node %s (%s) of config %s (%s), interface %s.\n",
-		named(p.Node.NodeName), p.Node.NodeID, named(p.Node.ConfigName), p.Node.ConfigID, p.Node.InterfaceName)
+		named(p.Node.NodeName), p.Node.NodeID, named(p.Node.ConfigName), p.Node.ConfigID, shownInterface(p))
+	if warning := p.Warning(); warning != "" {
+		_, _ = fmt.Fprintf(inv.stderr, "%s bind: warning: no tunnel can run here yet: %s\n", inv.prog, warning)
+	}
 	_, _ = fmt.Fprintf(inv.stdout, "A running agent picks it up by itself; otherwise start one with `%s run`.\n", inv.prog)
 	return err // the bind stands even when something beside it went wrong
 }
 
 // named makes a name from the server fit for a terminal.
 func named(s string) string { return fmt.Sprintf("%q", s) }
+
+// shownInterface is the interface's name, in quotes when it is one that no interface can have.
+func shownInterface(p agent.Profile) string {
+	if p.Warning() != "" {
+		return named(p.Node.InterfaceName)
+	}
+	return p.Node.InterfaceName
+}
 
 func serve(ctx context.Context, inv *invocation, args []string) error {
 	fs, dir := inv.flags("run")
@@ -92,7 +103,7 @@ func list(_ context.Context, inv *invocation, args []string) error {
 	w := tabwriter.NewWriter(inv.stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "PROFILE\tNODE\tNAME\tINTERFACE\tSERVER\tBOUND")
 	for _, p := range profiles {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.ID(), p.Node.NodeID, named(p.Node.NodeName), p.Node.InterfaceName, p.ServerURL, p.BoundAt)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.ID(), p.Node.NodeID, named(p.Node.NodeName), shownInterface(p), p.ServerURL, p.BoundAt)
 	}
 	return errors.Join(w.Flush(), err)
 }
