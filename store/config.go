@@ -107,6 +107,9 @@ func (tx *Tx) DeleteConfig(id string) error {
 	if err := tx.deleteRollouts(id); err != nil {
 		return err
 	}
+	if err := tx.deleteUnder(bucketTags, nodeNameKey(id, "")); err != nil {
+		return err
+	}
 	if err := tx.deleteRaw(bucketConfigNames, []byte(c.Name)); err != nil {
 		return err
 	}

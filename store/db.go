@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -185,6 +186,7 @@ var migrations = []func(*bbolt.Tx) error{
 	},
 	createBuckets(bucketAccounts, bucketSecrets), // 8: accounts at an external broker
 	createBuckets(bucketWanted),                  // 9: wanted states
+	indexInterfaces,                              // 10: tags of configs, and interface names in use
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {
@@ -196,6 +198,21 @@ func createBuckets(names ...[]byte) func(*bbolt.Tx) error {
 		}
 		return nil
 	}
+}
+
+// indexInterfaces makes the index of interface names that nodes have, and the bucket of tags.
+func indexInterfaces(tx *bbolt.Tx) error {
+	if err := createBuckets(bucketTags, bucketInterfaces)(tx); err != nil {
+		return err
+	}
+	index := tx.Bucket(bucketInterfaces)
+	return tx.Bucket(bucketNodes).ForEach(func(id, raw []byte) error {
+		var n Node
+		if err := json.Unmarshal(raw, &n); err != nil {
+			return fmt.Errorf("read node %q: %w", id, err)
+		}
+		return index.Put(interfaceKey(n), []byte{1})
+	})
 }
 
 // migrate runs what is missing of steps in one transaction: all or nothing.

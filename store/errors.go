@@ -101,6 +101,16 @@ var (
 	ErrMQTTUnavailable = errors.New("the MQTT broker is not available")
 )
 
+// Errors about tags.
+var (
+	// ErrTagNotFound is returned when neither the config nor one of its nodes has the tag.
+	ErrTagNotFound = errors.New("tag not found")
+	// ErrTooManyTags is returned for one tag more than a config keeps.
+	ErrTooManyTags = errors.New("the config keeps too many tags")
+	// ErrNodeTags is returned for one tag more than a node may have.
+	ErrNodeTags = errors.New("the node has too many tags")
+)
+
 // Errors about rollouts.
 var (
 	// ErrRolloutNotFound is returned when no rollout has the id.

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"wfm/protocol"
@@ -113,12 +114,18 @@ func (tx *Tx) PutNode(n *Node) error {
 		}
 	}
 	if exists {
+		if err := tx.deleteRaw(bucketInterfaces, interfaceKey(old)); err != nil {
+			return err
+		}
 		n.CreatedAt, n.Client, n.ConfigID = old.CreatedAt, old.Client, old.ConfigID
 		if err := tx.deleteRaw(bucketNodeNames, nodeNameKey(old.ConfigID, old.Name)); err != nil {
 			return err
 		}
 	}
 	if err := tx.putRaw(bucketNodeNames, nameKey, []byte(n.ID)); err != nil {
+		return err
+	}
+	if err := tx.putRaw(bucketInterfaces, interfaceKey(*n), []byte{1}); err != nil {
 		return err
 	}
 	if err := tx.writeNode(*n); err != nil {
@@ -189,6 +196,9 @@ func (tx *Tx) DeleteNode(id string) error {
 	if err := tx.deleteRaw(bucketNodeNames, nodeNameKey(n.ConfigID, n.Name)); err != nil {
 		return err
 	}
+	if err := tx.deleteRaw(bucketInterfaces, interfaceKey(n)); err != nil {
+		return err
+	}
 	return tx.deleteRaw(bucketNodes, []byte(id))
 }
 
@@ -256,9 +266,11 @@ func (tx *Tx) endWork(n Node, reason string) error {
 }
 
 // DeriveInterfaceName makes a Linux interface name (at most 15 bytes of [a-z0-9-]) from the names
-// of a config and a node. It is a proposal: neither unique nor stable against renaming.
+// of a config and a node. Of a long node name it keeps the beginning and the number at the end, which
+// tells it from others. It is a proposal: neither unique nor stable against renaming.
 func DeriveInterfaceName(configName, nodeName string) string {
-	c, n := plain(configName, 7), plain(nodeName, 7)
+	c := plain(configName, 7)
+	n := shortened(plain(nodeName, len(nodeName)), max(7, 14-max(len(c), 3)))
 	name := "wg0"
 	switch {
 	case c != "" && n != "":
@@ -271,6 +283,19 @@ func DeriveInterfaceName(configName, nodeName string) string {
 	}
 	return name
 }
+
+// shortened cuts name to limit characters, out of its middle if it ends with a number.
+func shortened(name string, limit int) string {
+	if len(name) <= limit {
+		return name
+	}
+	number := name[len(strings.TrimRight(name, "0123456789")):]
+	number = number[max(0, len(number)-limit+2):] // two letters stay
+	return name[:limit-len(number)] + number
+}
+
+// withSuffix ends name with suffix, cutting it to the 15 bytes that Linux allows.
+func withSuffix(name, suffix string) string { return name[:min(len(name), 15-len(suffix))] + suffix }
 
 // plain keeps lower-case letters and digits, at most limit of them.
 func plain(s string, limit int) string {
