@@ -3,6 +3,7 @@ package store
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -44,20 +45,23 @@ func (s *AuditSum) add(e AuditEntry) {
 	}
 	s.Kinds[kind]++
 	for _, name := range slices.Sorted(maps.Keys(e.IDs)) {
-		switch id := e.IDs[name]; {
-		case slices.Contains(s.IDs, id):
-		case s.Full():
-			s.IDsLeftOut++
-		default:
-			s.IDs = append(s.IDs, id)
+		for id := range strings.FieldsSeq(e.IDs[name]) { // node_ids has many
+			switch {
+			case slices.Contains(s.IDs, id):
+			case s.Full():
+				s.IDsLeftOut++
+			default:
+				s.IDs = append(s.IDs, id)
+			}
 		}
 	}
 }
 
 // Concerns reports whether the entry, or one that it sums up, names the id as what the member name
-// of IDs says. A sum does not tell the names apart: ids are of one kind each.
+// of IDs says; node_ids are many with spaces between. A sum does not tell the names apart: ids are of
+// one kind each.
 func (e *AuditEntry) Concerns(name, id string) bool {
-	return e.IDs[name] == id || (e.Sum != nil && slices.Contains(e.Sum.IDs, id))
+	return e.IDs[name] == id || slices.Contains(strings.Fields(e.IDs[name+"s"]), id) || (e.Sum != nil && slices.Contains(e.Sum.IDs, id))
 }
 
 // SumAudit ends e like [Tx.CloseAudit], but adds it to the sum of its login's requests instead of

@@ -89,6 +89,11 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 	return out, nil
 }
 
+// NodeNamed returns the id of the config's node of that name; empty when there is none.
+func (tx *Tx) NodeNamed(configID, name string) (id string) {
+	return string(tx.getRaw(bucketNodeNames, nodeNameKey(configID, name)))
+}
+
 // PutNode creates or changes the node and stamps it. Client is kept as stored: only binding and
 // reset change it. A node that is now disabled or static loses its session's right to exist, see
 // [Tx.ResetClient]. Under another interface name it has confirmed and reported nothing. Errors:

@@ -16,17 +16,64 @@ type configView struct {
 	Description    string     `json:"description"`
 	Enabled        bool       `json:"enabled"`
 	TunnelProtocol string     `json:"tunnel_protocol"`
-	AWGVersion     string     `json:"awg_version"`
+	AWGVersion     *string    `json:"awg_version"` // null: none is set
 	CreatedAt      *time.Time `json:"created_at"`
 	UpdatedAt      *time.Time `json:"updated_at"`
+	// Warnings, of a write, names what it asked for and did not get.
+	Warnings []string `json:"warnings,omitzero"`
 }
 
 func viewConfig(c store.Config) configView {
 	return configView{
 		ID: c.ID, ConfigID: c.ID, Name: c.Name, Description: c.Description, Enabled: c.Enabled,
-		TunnelProtocol: c.TunnelProtocol, AWGVersion: c.AWGVersion,
+		TunnelProtocol: c.TunnelProtocol, AWGVersion: orNull(c.AWGVersion),
 		CreatedAt: when(c.CreatedAt), UpdatedAt: when(c.UpdatedAt),
 	}
+}
+
+func orNull(v string) *string {
+	if v == "" {
+		return nil
+	}
+	return &v
+}
+
+// nodeCounts counts the nodes of a config. Disabled ones count in the first and the last only, and a
+// node whose link has dropped is offline.
+type nodeCounts struct {
+	NodeCount         int `json:"node_count"`
+	DynamicNodeCount  int `json:"dynamic_node_count"`
+	OnlineNodeCount   int `json:"online_node_count"`
+	OfflineNodeCount  int `json:"offline_node_count"`
+	DisabledNodeCount int `json:"disabled_node_count"`
+}
+
+func (c *nodeCounts) add(f facts) {
+	c.NodeCount++
+	switch {
+	case !f.node.Enabled:
+		c.DisabledNodeCount++
+		return
+	case f.node.Type != store.NodeDynamic:
+		return
+	}
+	c.DynamicNodeCount++
+	if f.presence.State == stateOnline {
+		c.OnlineNodeCount++
+	} else {
+		c.OfflineNodeCount++
+	}
+}
+
+// countedConfigView is a config with the number of its nodes.
+type countedConfigView struct {
+	configView
+	nodeCounts
+}
+
+func (s *Server) countedConfig(tx *store.Tx, cfg store.Config) (countedConfigView, error) {
+	v := countedConfigView{configView: viewConfig(cfg)}
+	return v, s.eachFacts(tx, cfg, v.add)
 }
 
 // configPatch is what a request wants of a config; nil is not mentioned.
@@ -70,17 +117,24 @@ func (s *Server) listConfigs(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var configs []store.Config
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
-		configs, err = tx.Configs(after, limit+1)
-		return err
+	var views []countedConfigView
+	var next string
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		configs, err := tx.Configs(after, limit+1)
+		if err != nil {
+			return err
+		}
+		configs, next = cut(configs, limit, func(c store.Config) string { return c.Name })
+		for _, cfg := range configs {
+			v, err := s.countedConfig(tx, cfg)
+			if err != nil {
+				return err
+			}
+			views = append(views, v)
+		}
+		return nil
 	}); err != nil {
 		return err
-	}
-	configs, next := cut(configs, limit, func(c store.Config) string { return c.Name })
-	views := make([]configView, len(configs))
-	for i, cfg := range configs {
-		views[i] = viewConfig(cfg)
 	}
 	return respondList(c, views, next)
 }
@@ -108,18 +162,23 @@ func (s *Server) createConfig(c echo.Context) error {
 	}
 	noteID(c, "config_id", id)
 	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
-	return respond(c, viewConfig(cfg))
+	v := viewConfig(cfg)
+	v.Warnings = f.ignored(ignoredConfig)
+	return respond(c, v)
 }
 
 func (s *Server) getConfig(c echo.Context) error {
-	var cfg store.Config
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
-		cfg, err = tx.Config(c.Param("config_id"))
+	var v countedConfigView
+	if err := s.opts.Store.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err == nil {
+			v, err = s.countedConfig(tx, cfg)
+		}
 		return err
 	}); err != nil {
 		return err
 	}
-	return respond(c, viewConfig(cfg))
+	return respond(c, v)
 }
 
 func (s *Server) updateConfig(c echo.Context) error {
@@ -152,7 +211,9 @@ func (s *Server) updateConfig(c echo.Context) error {
 	}
 	s.kick(cutOff...)
 	s.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
-	return respond(c, viewConfig(cfg))
+	v := viewConfig(cfg)
+	v.Warnings = f.ignored(ignoredConfig)
+	return respond(c, v)
 }
 
 type deletedConfig struct {
@@ -191,6 +252,7 @@ func dynamicNodes(tx *store.Tx, configID string) ([]string, error) {
 type overviewView struct {
 	Config    configView `json:"config"`
 	NodeCount int        `json:"node_count"`
+	Stats     nodeCounts `json:"stats"`
 	// Presence and Sync count the nodes by state.
 	Presence map[string]int           `json:"presence"`
 	Sync     map[store.SyncStatus]int `json:"sync"`
@@ -218,6 +280,7 @@ func (s *Server) overview(c echo.Context) error {
 			if err != nil {
 				return err
 			}
+			v.Stats.add(facts)
 			v.Presence[facts.presence.State]++
 			v.Sync[facts.sync()]++
 			v.Nodes = append(v.Nodes, facts.view())

@@ -175,6 +175,35 @@ func (f *fields) texts(name string, limit int, check rule) []string {
 	return out
 }
 
+// objects reads a list of 1 to limit JSON objects, whose members are then read like the request's own.
+// See [fields.absorb].
+func (f *fields) objects(name string, limit int) []*fields {
+	v := take[[]map[string]json.RawMessage](f, name, "a list of objects")
+	f.require(name, v != nil || f.bad[name] != "")
+	if v == nil {
+		return nil
+	}
+	if len(*v) == 0 || len(*v) > limit {
+		f.reject(name, fmt.Sprintf("must have 1 to %d entries", limit))
+		return nil
+	}
+	rows := make([]*fields, len(*v))
+	for i, raw := range *v {
+		rows[i] = &fields{raw: raw}
+	}
+	return rows
+}
+
+// absorb notes what is wrong with the row at index i of the list, under names like nodes[3].name.
+func (f *fields) absorb(list string, i int, row map[string]string) {
+	for name, problem := range row {
+		f.reject(indexed(list, i)+"."+name, problem)
+	}
+}
+
+// indexed is how an entry of a list is named in detail.fields.
+func indexed(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
+
 // need is text for a field that must be there; "" when it is not or is wrong.
 func (f *fields) need(name string, check rule) string {
 	v := f.text(name, check)

@@ -47,6 +47,9 @@ var (
 	errEmbeddedBroker  = errors.New("the broker is the embedded one")
 )
 
+// fieldsInMessage bounds the faults that the message of an answer names; its detail has them all.
+const fieldsInMessage = 10
+
 // invalidError is a request that cannot be understood: its message, or its fields and what is wrong
 // with each.
 type invalidError struct {
@@ -59,7 +62,11 @@ func (e *invalidError) Error() string {
 		return e.message
 	}
 	words := make([]string, 0, len(e.fields))
-	for _, name := range slices.Sorted(maps.Keys(e.fields)) {
+	for i, name := range slices.Sorted(maps.Keys(e.fields)) {
+		if i == fieldsInMessage {
+			words = append(words, fmt.Sprintf("and %d more, all of them in detail.fields", len(e.fields)-i))
+			break
+		}
 		words = append(words, name+" "+e.fields[name])
 	}
 	return "The request is not valid: " + strings.Join(words, "; ") + "."
@@ -125,6 +132,9 @@ var answers = []struct {
 	{store.ErrCannotDescribe, answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
 	{store.ErrNothingToStart, answer{409, "NO_CONFIRMED_CONFIG", "Nothing was started: the node never confirmed a config, and its agent would start an empty tunnel. Push a config first.", nil}},
 	{errRolloutAction, answer{400, "INVALID_ACTION", "A rollout can start, stop or push_config; give other actions to each node.", nil}},
+	{store.ErrTagNotFound, answer{404, "TAG_NOT_FOUND", "Neither the config nor one of its nodes has this tag; it may have been deleted.", nil}},
+	{store.ErrTooManyTags, answer{409, "TOO_MANY_TAGS", "The config keeps as many tags as it may; delete those that no node has.", nil}},
+	{store.ErrNodeTags, answer{409, "TOO_MANY_TAGS", fmt.Sprintf("A node may have at most %d tags; take another from it first.", store.MaxNodeTags), nil}},
 	{store.ErrRolloutNotFound, answer{404, "ROLLOUT_NOT_FOUND", "There is no rollout with this id; it may have made room for newer ones.", nil}},
 	{store.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
 	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "No config is staged for this node; save and sync one first.", nil}},

@@ -24,7 +24,7 @@ func DescribedAsks() map[string]map[string]bool {
 			asks[" "+askBody] = true
 		}
 		for _, m := range members {
-			kind := map[string]string{"string": "a string", "bool": "true or false", "strings": "a list of strings"}[m.kind]
+			kind := map[string]string{"string": "a string", "bool": "true or false", "strings": "a list of strings", "objects": "a list of objects"}[m.kind]
 			if kind == "" {
 				var low, high int
 				_, _ = fmt.Sscanf(m.kind, "%d..%d", &low, &high)

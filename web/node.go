@@ -2,6 +2,7 @@ package web
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -27,6 +28,8 @@ type nodeView struct {
 	LastSeen            *time.Time `json:"last_seen"`
 	CreatedAt           *time.Time `json:"created_at"`
 	UpdatedAt           *time.Time `json:"updated_at"`
+	// Warnings, of a write, names what it asked for and did not get.
+	Warnings []string `json:"warnings,omitzero"`
 }
 
 // facts is all that is known of a node in one transaction.
@@ -63,6 +66,12 @@ func (f facts) view() nodeView {
 		SyncStatus: string(f.sync()),
 		LastSeen:   when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
 	}
+}
+
+func (f facts) viewWarned(warnings []string) nodeView {
+	v := f.view()
+	v.Warnings = warnings
+	return v
 }
 
 // nodeOf returns the node the path names, and its config. A path that names a config, too, must
@@ -112,17 +121,25 @@ type nodePatch struct {
 	enabled       *bool
 	nodeType      *string
 	interfaceName *string
+	windows       bool // the node is said to run Windows
 	tags          []string
 }
 
+// Bounds of what a node is called, in characters.
+const (
+	maxNodeName = 64
+	maxTag      = 64
+)
+
 func readNodePatch(f *fields) nodePatch {
 	p := nodePatch{
-		name:          f.text("name", line(1, 32)),
+		name:          f.text("name", line(1, maxNodeName)),
 		enabled:       f.flag("enabled"),
 		nodeType:      f.text("node_type", oneOf(string(store.NodeDynamic), string(store.NodeStatic))),
 		interfaceName: f.text("interface_name", interfaceName),
+		windows:       isWindows(or(f.text("client_platform", line(0, 64)), "")),
 	}
-	for _, tag := range f.texts("tags", 16, line(1, 32)) {
+	for _, tag := range f.texts("tags", store.MaxNodeTags, line(1, maxTag)) {
 		if p.tags == nil {
 			p.tags = []string{}
 		}
@@ -136,19 +153,37 @@ func readNodePatch(f *fields) nodePatch {
 	return p
 }
 
+func isWindows(platform string) bool { return strings.HasPrefix(strings.ToLower(platform), "windows") }
+
+// fits returns an *[invalidError] for an interface name that the node cannot have.
+func (p nodePatch) fits(n store.Node) error {
+	name, windows := or(p.interfaceName, ""), p.windows || (n.Client != nil && isWindows(n.Client.Platform))
+	if name == "" || windows || protocol.ValidInterfaceName(name) {
+		return nil
+	}
+	return &invalidError{fields: map[string]string{
+		"interface_name": linuxInterface + "; a longer one, of up to 64, is for a node with the client_platform windows",
+	}}
+}
+
 // apply changes n by the patch. An interface name that is empty, in a new node or by the patch, is
-// derived from the names.
-func (p nodePatch) apply(cfg store.Config, n *store.Node) {
+// derived from the names. One that Linux does not take is for a node that runs Windows: by what its
+// agent reported, or by the patch.
+func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
+	if err := p.fits(*n); err != nil {
+		return err
+	}
 	n.Name = or(p.name, n.Name)
 	n.Enabled = or(p.enabled, n.Enabled)
 	n.Type = store.NodeType(or(p.nodeType, string(n.Type)))
 	n.InterfaceName = or(p.interfaceName, n.InterfaceName)
 	if n.InterfaceName == "" {
-		n.InterfaceName = store.DeriveInterfaceName(cfg.Name, n.Name)
+		n.InterfaceName = tx.FreeInterfaceName(cfg, *n)
 	}
 	if p.tags != nil {
 		n.Tags = p.tags
 	}
+	return nil
 }
 
 func (s *Server) listNodes(c echo.Context) error {
@@ -199,7 +234,9 @@ func (s *Server) createNode(c echo.Context) error {
 			return err
 		}
 		n := store.Node{ID: id, ConfigID: cfg.ID, Enabled: true, Type: store.NodeDynamic, Tags: []string{}}
-		patch.apply(cfg, &n)
+		if err := patch.apply(tx, cfg, &n); err != nil {
+			return err
+		}
 		if err := tx.PutNode(&n); err != nil {
 			return err
 		}
@@ -210,7 +247,7 @@ func (s *Server) createNode(c echo.Context) error {
 	}
 	noteID(c, "node_id", id)
 	s.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
-	return respond(c, f.view())
+	return respond(c, f.viewWarned(body.ignored(ignoredNode)))
 }
 
 func (s *Server) getNode(c echo.Context) error {
@@ -236,7 +273,9 @@ func (s *Server) updateNode(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		patch.apply(cfg, &n)
+		if err := patch.apply(tx, cfg, &n); err != nil {
+			return err
+		}
 		if err := tx.PutNode(&n); err != nil {
 			return err
 		}
@@ -249,7 +288,7 @@ func (s *Server) updateNode(c echo.Context) error {
 		s.kick(f.node.ID)
 	}
 	s.log.Info("node changed", "node_id", f.node.ID, "enabled", f.node.Enabled, "by", loginOf(c).Username)
-	return respond(c, f.view())
+	return respond(c, f.viewWarned(body.ignored(ignoredNode)))
 }
 
 type deletedNode struct {

@@ -147,7 +147,7 @@ func parameters(r route, d description) (all []any) {
 type bodyMember struct {
 	name     string
 	required bool
-	kind     string // string, bool, strings, or the range of a whole number
+	kind     string // string, bool, strings, objects (new nodes), or the range of a whole number
 }
 
 // bodyMembers reads the body of a description.
@@ -181,6 +181,9 @@ func bodySchema(body string) (schema object, optional bool) {
 			properties[m.name] = object{"type": "string"}
 		case "bool":
 			properties[m.name] = object{"type": "boolean"}
+		case "objects":
+			item, _ := bodySchema("name!, " + nodeMembers)
+			properties[m.name] = object{"type": "array", "items": item}
 		case "strings":
 			properties[m.name] = object{"type": "array", "items": object{"type": "string"}}
 		default:

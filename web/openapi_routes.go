@@ -8,7 +8,7 @@ import (
 // What many bodies and errors have in common.
 const (
 	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
-	nodeMembers   = "enabled bool, node_type, interface_name, tags strings"
+	nodeMembers   = "enabled bool, node_type, interface_name, client_platform, tags strings"
 	mqttMembers   = "host, port 1..65535, tls bool"
 	controlling   = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
 	binding       = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
@@ -90,14 +90,26 @@ var descriptions = map[string]description{
 	},
 	"GET /api/v1/audit/export": {summary: "The whole audit log, oldest first, an entry a line, and a closing line with their number and the last hash; wfm audit verify checks it.", bare: "application/x-ndjson"},
 
-	"GET /api/v1/configs":                              {summary: "The configs, by name.", data: []configView{}, paged: true},
-	"POST /api/v1/configs":                             {summary: "Makes a config.", body: "name!, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
-	"GET " + pathConfig:                                {summary: "A config.", data: configView{}},
-	"PUT " + pathConfig:                                {summary: "Changes a config; what is absent stays.", body: "name, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
-	"DELETE " + pathConfig:                             {summary: "Deletes a config and its nodes.", data: deletedConfig{}},
-	"GET " + pathConfig + "/overview":                  {summary: "A config, its nodes, and their number by state.", data: overviewView{}},
-	"GET " + pathConfig + "/nodes":                     {summary: "The nodes of a config, by name.", data: []nodeView{}, paged: true},
-	"POST " + pathConfig + "/nodes":                    {summary: "Makes a node.", body: "name!, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"GET /api/v1/configs":             {summary: "The configs, by name.", data: []countedConfigView{}, paged: true},
+	"POST /api/v1/configs":            {summary: "Makes a config.", body: "name!, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
+	"GET " + pathConfig:               {summary: "A config.", data: countedConfigView{}},
+	"PUT " + pathConfig:               {summary: "Changes a config; what is absent stays.", body: "name, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS"},
+	"DELETE " + pathConfig:            {summary: "Deletes a config and its nodes.", data: deletedConfig{}},
+	"GET " + pathConfig + "/overview": {summary: "A config, its nodes, and their number by state.", data: overviewView{}},
+	"GET " + pathConfig + "/nodes":    {summary: "The nodes of a config, by name.", data: []nodeView{}, paged: true},
+	"POST " + pathConfig + "/nodes":   {summary: "Makes a node.", body: "name!, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS"},
+	"POST " + pathConfig + "/nodes/bulk": {
+		summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
+		body:    "nodes! objects", data: createdNodes{},
+	},
+	"GET " + pathConfig + "/tags":  {summary: "The tags of a config, by name, and how many nodes have each.", data: []store.Tag{}},
+	"POST " + pathConfig + "/tags": {summary: "Keeps a tag, also while no node has it.", body: "name!", data: store.Tag{}, codes: "TOO_MANY_TAGS"},
+	"POST " + pathConfig + "/tags/apply": {
+		summary: "Gives nodes the tag beside those they have; the answer is those nodes.", body: "tag!, node_ids! strings", data: []nodeView{}, codes: "TOO_MANY_TAGS",
+	},
+	"DELETE " + pathConfig + "/tags/:tag":              {summary: "Takes a tag from a config and all its nodes.", data: deletedTag{}, codes: "TAG_NOT_FOUND"},
+	"PUT /api/v1/nodes/:node_id/tags":                  {summary: "Replaces the tags of a node.", body: "tags! strings", data: nodeView{}},
+	"DELETE /api/v1/nodes/:node_id/tags/:tag":          {summary: "Takes a tag from a node.", data: nodeView{}, codes: "TAG_NOT_FOUND"},
 	"GET " + pathConfig + "/endpoint/runtime-snapshot": {summary: "How each node of a config is, a row a node.", data: []snapshotRow{}},
 	"POST " + pathConfig + "/endpoint/probe-batch": {
 		summary: "Asks nodes how they are; without node_ids every one that has an agent.", body: "? node_ids strings", data: probeBatchView{},

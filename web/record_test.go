@@ -54,8 +54,8 @@ func TestAConfigIsMadeReadChangedListedAndDeleted(t *testing.T) {
 	if again.AWGVersion != "2.0" || again.Description != "" {
 		t.Errorf("changed: %+v", again)
 	}
-	a.put(path, object{"tunnel_protocol": "wireguard"}).ok(&again)
-	if again.AWGVersion != "" {
+	again = configJSON{}
+	if r := a.put(path, object{"tunnel_protocol": "wireguard"}).ok(&again); again.AWGVersion != "" || !strings.Contains(r.body, `"awg_version":null`) {
 		t.Errorf("WireGuard kept a version of AmneziaWG: %+v", again)
 	}
 	a.put(path, object{"awg_version": "2.0"}).invalid("awg_version")
@@ -121,7 +121,7 @@ func TestWhatIsNotValidIsRefusedByNameAndChangesNothing(t *testing.T) {
 	node := a.addNode(cfg, "gate")
 	configs, nodes := "/api/v1/configs", "/api/v1/configs/"+cfg+"/nodes"
 	before := a.get("/api/v1/configs/" + cfg + "/overview").body
-	long := strings.Repeat("é", 33)
+	long, longer := strings.Repeat("é", 33), strings.Repeat("é", 65)
 	for _, tc := range []struct{ path, field, body string }{
 		{configs, "name", `{}`},
 		{configs, "name", `{"name":null}`},
@@ -141,16 +141,20 @@ func TestWhatIsNotValidIsRefusedByNameAndChangesNothing(t *testing.T) {
 		{configs, "awg_version", `{"name":"a","tunnel_protocol":"amneziawg","awg_version":"9"}`},
 		{configs, "awg_version", `{"name":"a","awg_version":"2.0"}`},
 		{nodes, "name", `{}`},
-		{nodes, "name", `{"name":"` + long + `"}`},
+		{nodes, "name", `{"name":"` + longer + `"}`},
 		{nodes, "enabled", `{"name":"a","enabled":{}}`},
 		{nodes, "node_type", `{"name":"a","node_type":"other"}`},
 		{nodes, "interface_name", `{"name":"a","interface_name":"sixteen-letters!"}`},
 		{nodes, "interface_name", `{"name":"a","interface_name":"-x"}`},
+		{nodes, "interface_name", `{"name":"a","interface_name":"sixteen-letters-"}`},
+		{nodes, "interface_name", `{"name":"a","interface_name":"sixteen-letters-","client_platform":"linux"}`},
+		{nodes, "interface_name", `{"name":"a","interface_name":"sixteen letters!!","client_platform":"windows"}`},
+		{nodes, "interface_name", `{"name":"a","interface_name":"` + strings.Repeat("x", 65) + `","client_platform":"windows"}`},
 		{nodes, "interface_name", `{"name":"a","interface_name":"../etc"}`},
 		{nodes, "tags", `{"name":"a","tags":"edge"}`},
 		{nodes, "tags", `{"name":"a","tags":[1]}`},
 		{nodes, "tags", `{"name":"a","tags":[""]}`},
-		{nodes, "tags", `{"name":"a","tags":["` + long + `"]}`},
+		{nodes, "tags", `{"name":"a","tags":["` + longer + `"]}`},
 		{nodes, "tags", `{"name":"a","tags":[` + strings.Repeat(`"x",`, 16) + `"x"]}`},
 	} {
 		a.post(tc.path, tc.body).invalid(tc.field)

@@ -72,9 +72,17 @@ func confText(v string) (clean, problem string) {
 	return v, ""
 }
 
+// linuxInterface is what an interface name must be.
+const linuxInterface = "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"
+
+// longInterface are the names of tunnels that Windows takes and Linux does not.
+var longInterface = regexp.MustCompile(`^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{15,63}$`)
+
+// interfaceName takes nothing, a Linux interface name, or a long one; whether the node may have that
+// is nodePatch's to decide.
 func interfaceName(v string) (clean, problem string) {
-	if v != "" && !protocol.ValidInterfaceName(v) {
-		return "", "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"
+	if v != "" && !protocol.ValidInterfaceName(v) && !longInterface.MatchString(v) {
+		return "", linuxInterface
 	}
 	return v, ""
 }

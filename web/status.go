@@ -112,11 +112,11 @@ func (s *Server) mqttService() mqttServiceView {
 }
 
 type configStateView struct {
-	ConfigID       string `json:"config_id"`
-	Name           string `json:"name"`
-	Enabled        bool   `json:"enabled"`
-	TunnelProtocol string `json:"tunnel_protocol"`
-	AWGVersion     string `json:"awg_version"`
+	ConfigID       string  `json:"config_id"`
+	Name           string  `json:"name"`
+	Enabled        bool    `json:"enabled"`
+	TunnelProtocol string  `json:"tunnel_protocol"`
+	AWGVersion     *string `json:"awg_version"`
 	syncRefs
 	SyncStatus store.SyncStatus `json:"sync_status"`
 }
@@ -170,7 +170,7 @@ func (s *Server) endpointStatus(c echo.Context) error {
 	}
 	return respond(c, endpointStatusView{
 		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: s.mqttService(),
-		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, f.config.AWGVersion, f.syncRefs(), f.sync()},
+		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, orNull(f.config.AWGVersion), f.syncRefs(), f.sync()},
 		LastControl: last,
 		Evidence:    evidenceView{f.presence.State, f.presence.Reason, why, f.evidence.ConnectionOpen(), f.evidence},
 		MQTTAccount: s.accountState(f.node.ID),

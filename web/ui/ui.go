@@ -133,6 +133,7 @@ var funcs = template.FuncMap{
 	"count":      count,
 	"short":      short,
 	"join":       strings.Join,
+	"words":      func(s string) int { return len(strings.Fields(s)) },
 	"list":       list,
 	"now":        func() string { return time.Now().UTC().Format(time.RFC3339Nano) },
 	// rollout is the id of the rollout that gave a command, by its author; empty when a person did.

@@ -1,0 +1,119 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Bounds of a call about many nodes.
+const (
+	bulkRows      = 1000
+	bulkBodyLimit = 4 << 20 // bytes
+)
+
+type createdNodes struct {
+	CreatedCount int        `json:"created_count"`
+	Nodes        []nodeView `json:"nodes"` // in the order of the request
+}
+
+// newNode is one row of a bulk call.
+type newNode struct {
+	id       string
+	patch    nodePatch
+	warnings []string
+}
+
+// createNodes makes many nodes in one transaction: all of them, or none and every fault of every row.
+func (s *Server) createNodes(c echo.Context) error {
+	body, err := readBody(c, bulkBodyLimit)
+	if err != nil {
+		return err
+	}
+	rows := readNewNodes(body)
+	if len(rows) == 0 {
+		return body.err()
+	}
+	v := createdNodes{CreatedCount: len(rows)}
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		v.Nodes = nil
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		if err := checkNewNodes(tx, cfg, rows, body); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			n := store.Node{ID: row.id, ConfigID: cfg.ID, Enabled: true, Type: store.NodeDynamic, Tags: []string{}}
+			if err := row.patch.apply(tx, cfg, &n); err != nil {
+				return err
+			}
+			if err := tx.PutNode(&n); err != nil {
+				return err
+			}
+			f, err := s.facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			v.Nodes = append(v.Nodes, f.viewWarned(row.warnings))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.id
+	}
+	noteIDs(c, "node_ids", ids)
+	s.log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
+	return respond(c, v)
+}
+
+// readNewNodes reads the rows, and notes in body what is wrong with them by themselves and together.
+func readNewNodes(body *fields) []newNode {
+	var rows []newNode
+	first := make(map[string]int) // row by name
+	for i, f := range body.objects("nodes", bulkRows) {
+		row := newNode{protocol.NewID("node"), readNodePatch(f), f.ignored(ignoredNode)}
+		f.require("name", row.patch.name != nil || f.bad["name"] != "")
+		if name := row.patch.name; name != nil {
+			if j, twice := first[*name]; twice {
+				f.reject("name", fmt.Sprintf("is that of nodes[%d], too", j))
+			} else {
+				first[*name] = i
+			}
+		}
+		body.absorb("nodes", i, f.bad)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// checkNewNodes returns every fault of the rows: those noted in body, and those that the config has
+// with them.
+func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *fields) error {
+	all := &fields{}
+	for name, problem := range body.bad {
+		all.reject(name, problem)
+	}
+	for i, row := range rows {
+		if name := row.patch.name; name != nil && tx.NodeNamed(cfg.ID, *name) != "" {
+			all.reject(indexed("nodes", i)+".name", "is that of another node of this config")
+		}
+		var invalid *invalidError
+		if err := row.patch.fits(store.Node{}); errors.As(err, &invalid) {
+			all.absorb("nodes", i, invalid.fields)
+		}
+	}
+	return all.err()
+}
+
+// noteIDs adds the ids of many to the request's one audit entry.
+func noteIDs(c echo.Context, name string, ids []string) { noteID(c, name, strings.Join(ids, " ")) }
