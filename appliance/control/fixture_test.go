@@ -23,6 +23,7 @@ var errGone = errors.New("gone")
 type published struct {
 	topic  protocol.Topic
 	env    protocol.Envelope
+	raw    []byte
 	expiry time.Duration
 }
 
@@ -53,7 +54,7 @@ func (s *scripted) Publish(topic protocol.Topic, message []byte, expiry time.Dur
 	if err != nil {
 		return err
 	}
-	p := published{topic, env, expiry}
+	p := published{topic, env, message, expiry}
 	s.mu.Lock()
 	look := s.look
 	s.mu.Unlock()
