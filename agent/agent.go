@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -82,7 +81,7 @@ func Run(ctx context.Context, o Options) error {
 		o.Log.Warn("a tool of the former agent was still at work and was ended", "processes", n)
 	}
 	t := newTunnels(o.Dir)
-	t.link, t.confirmLimit, t.retryPause = o.link, o.Confirm, o.ConfirmPause
+	t.link, t.confirmLimit, t.retryPause, t.watch = o.link, o.Confirm, o.ConfirmPause, watchLinks
 	k := &keeper{options: o, tunnels: t, bootID: readBootID(), served: map[string]*served{}}
 	defer k.stopAll()
 	tick := time.NewTicker(o.Poll)
@@ -309,11 +308,12 @@ func (k *keeper) takeBack(ctx context.Context, id string, cause error) {
 	}
 }
 
-// forget removes the journal that an ending session may have written after its profile was
-// removed.
+// forget removes what an ending session may have written after its profile was removed.
 func (k *keeper) forget(id string) {
-	if err := os.Remove(journalPath(k.options.Dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		k.options.Log.Error("journal of a removed profile stays", "profile_id", id, "err", fmt.Errorf("remove journal: %w", err))
+	for _, path := range []string{journalPath(k.options.Dir, id), wantedPath(k.options.Dir, id)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			k.options.Log.Error("a file of a removed profile stays", "profile_id", id, "err", err)
+		}
 	}
 }
 

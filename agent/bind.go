@@ -79,6 +79,9 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	if p.MQTT.ClientID == "" {
 		p.MQTT.ClientID = protocol.ClientID(p.Node.NodeID)
 	}
+	if former, err := LoadProfile(o.Dir, p.ID()); err == nil {
+		p.Restore = former.Restore // the choice of this machine's operator
+	}
 	if err := saveProfile(o.Dir, p); err != nil {
 		return Profile{}, fmt.Errorf("keep the server's answer: %w", err)
 	}
@@ -101,7 +104,7 @@ func bindRequest(o BindOptions) protocol.BindRequest {
 
 // capabilities is what this agent can do beyond the deployed ones.
 func capabilities() []string {
-	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm}
+	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm, protocol.CapabilityWantedState}
 }
 
 func parseServerURL(raw string) (*url.URL, error) {

@@ -74,7 +74,7 @@ func (x *executor) push(ctx context.Context, env protocol.Envelope) (protocol.Ac
 	}
 	var out outcome
 	if err == nil {
-		out, err = x.tunnels.Push(ctx, env.RequestID, g, p)
+		out, err = x.tunnels.Push(ctx, env.RequestID, g, p, x.startsWith(g))
 	}
 	ack.Status, ack.Message, ack.RolledBack = protocol.AckApplied, out.message, out.rolledBack
 	if readErr := x.tunnels.report(&ack, g.profileID, g.iface); err == nil {
@@ -106,7 +106,7 @@ func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 		return failed(ack, err)
 	}
 	up := x.tunnels.Up(g.profileID, g.iface)
-	ack.WGOnline = &up
+	ack.WGOnline, ack.WantedState = &up, x.wanted.State()
 	if err := x.tunnels.report(&ack, g.profileID, g.iface); err != nil {
 		return failed(ack, err)
 	}

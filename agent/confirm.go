@@ -178,6 +178,11 @@ func (x *executor) resume(ctx context.Context, c change) {
 		cause = fmt.Errorf("%s went down before this change was confirmed", c.Interface)
 	}
 	if ack, ended := x.settle(ctx, c, cause); ended {
+		if c.Action == protocol.ActionStart {
+			x.concluded(protocol.Control{
+				Action: c.Action, TunnelProtocol: c.TunnelProtocol, PreviousTunnelProtocol: c.PreviousTunnelProtocol, InterfaceName: c.Interface,
+			}, c.RequestID, &ack)
+		}
 		x.finish(c.Kind, c.RequestID, ack)
 		if ack.RolledBack {
 			x.verifyBack(ctx, c.Kind, c.RequestID)

@@ -16,6 +16,7 @@
 //	tunnels/<interface>.conf        the stored config, with its version beside it in <interface>.json
 //	state/<profile_id>.json         the journal
 //	state/<profile_id>.change.json  the open change: what to undo, while it may have to be
+//	state/<profile_id>.wanted.json  whether the tunnel is to run, by the last start or stop
 //	state/tool                      the mark of the quick tool that runs, for the next agent
 //	agent.lock                      held while an agent runs
 //
@@ -39,8 +40,8 @@
 //     it leaves the change open, like a crash.
 //   - The next agent goes on with an open change: it takes back what was not whole, what is overdue by
 //     the wall clock, and what no longer runs; else it confirms within what is left of the time,
-//     never more than 60 seconds whatever the clock says. A tunnel that ran is started again, but not
-//     after a reboot: that ended every tunnel of the machine.
+//     never more than 60 seconds whatever the clock says. A tunnel that ran is started again; after a
+//     reboot, which ended every tunnel of the machine, only if it is wanted.
 //   - A profile that is unbound or cannot be used can confirm nothing: its change is taken back.
 //   - A tunnel whose hooks fail or hang is taken down without them and, if even that fails, its link is
 //     deleted: nothing in a config can keep the agent from stopping, replacing or taking it back. The
@@ -51,6 +52,21 @@
 //     every failure.
 //   - A command for another interface name ends the open change of the former name: that tunnel goes
 //     down, for no command reaches it any more (event "tunnel_left").
+//
+// The tunnel is looked after ([guard], executor.lookAfter), since it can end without a command: by a
+// restart of the machine, a crash of the userspace daemon, a hand on the node.
+//
+//   - An applied start makes it wanted, a stop ends that before it begins. A start that fails ends it
+//     too, except where the tunnel runs as it did before.
+//   - The kernel tells of changes of interfaces, and every 30 seconds the agent looks by itself, which
+//     runs no process. A change is told to the server at once, by a heartbeat.
+//   - A wanted tunnel that does not run is told ("tunnel_down") and, two seconds later, started from its
+//     stored config ("tunnel_restored"). What fails is tried again with pauses of 2 seconds to 10
+//     minutes, and at once when the server is reached again; after five failures the server is told
+//     ("tunnel_not_restored").
+//   - A command ends an attempt. While a change is open, nothing is attempted.
+//   - A push starts a wanted tunnel that does not run, and has that confirmed.
+//   - With "restore": false in the profile (`wfm-agent restore NODE off`) the agent only tells.
 //
 // How long it takes at worst, with hooks and name resolution that hang wherever they can: a push is
 // applied within 55 s (25 s for wg-quick down and for wg-quick up, some seconds to end them), is
@@ -72,8 +88,9 @@
 //
 // Invariants:
 //   - A request_id that changes the node is executed at most once, also across a crash: it is
-//     journaled before it starts. What was cut short is never repeated: an open change is settled
-//     and answered as it ends, anything else is answered as failed, its outcome not known.
+//     journaled before it starts. What was cut short is not repeated: an open change is settled
+//     and answered as it ends, anything else is answered as failed, its outcome not known. Only a stop
+//     is carried out again: twice is the same as once, and it must not be lost.
 //   - The answer to such a command is given by every agent anew until the broker has acknowledged it:
 //     the server may have stopped asking.
 //   - Whatever is cut off when, a stored config is the former text or the new one.

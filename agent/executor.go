@@ -26,12 +26,17 @@ type executor struct {
 	journal *journal
 	out     *outbox
 	server  uplink
+	wanted  *wanted
 	log     *slog.Logger
 
 	changes chan command
 	probes  chan command
 	stop    chan struct{} // closed: begin nothing more
 	workers sync.WaitGroup
+
+	guard guard         // of the lane of changes
+	links chan struct{} // signals that an interface of the machine has changed
+	again chan struct{} // signals that a wanted tunnel may start now, if it did not before
 
 	mu      sync.Mutex
 	running map[entryKey]struct{} // queued or in execution
@@ -44,7 +49,12 @@ type command struct {
 }
 
 func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logger) *executor {
+	wanted, err := openWanted(t.configs.dir, p)
+	if err != nil {
+		log.Error("whether the tunnel is to run is not known any more: it is left as it is until the next start or stop", "err", err)
+	}
 	return &executor{
+		wanted: wanted, links: make(chan struct{}, 1), again: make(chan struct{}, 1),
 		profile: p, tunnels: t, journal: j, out: out, log: log,
 		changes: make(chan command, queueSize), probes: make(chan command, queueSize),
 		stop: make(chan struct{}), running: map[entryKey]struct{}{},
@@ -59,12 +69,16 @@ func (x *executor) Start(ctx context.Context) {
 	if err != nil {
 		x.log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
 	}
-	x.closeInterrupted(open)
+	stop := x.openStop()
+	x.closeInterrupted(open, stop)
 	for _, e := range x.journal.Unsent() {
 		x.answer(e.Kind, e.RequestID, *e.Ack)
 	}
 	for _, e := range x.journal.Untold() {
 		x.tellRestored(e.Kind, e.RequestID, e.Restored)
+	}
+	if stop != nil {
+		x.running[entryKey{protocol.KindControl, stop.RequestID}] = struct{}{}
 	}
 	unanswered := false
 	if open != nil {
@@ -79,16 +93,23 @@ func (x *executor) Start(ctx context.Context) {
 		if unanswered {
 			x.resume(ctx, *open)
 		}
+		if stop != nil {
+			x.resumeStop(ctx, *stop)
+		}
 		x.workChanges(ctx)
 	})
+	if x.tunnels.watch != nil {
+		x.workers.Go(func() { x.tunnels.watch(x.stop, x.links) })
+	}
 	x.workers.Go(func() { x.workProbes(ctx) })
 }
 
-// closeInterrupted answers what a former agent began and did not finish, but for the open change:
-// that one is finished properly.
-func (x *executor) closeInterrupted(open *change) {
+// closeInterrupted answers what a former agent began and did not finish, but for the open change and
+// the open stop: those are finished properly.
+func (x *executor) closeInterrupted(open *change, stop *wish) {
 	for _, e := range x.journal.Interrupted() {
-		if open != nil && open.key() == (entryKey{e.Kind, e.RequestID}) {
+		key := entryKey{e.Kind, e.RequestID}
+		if (open != nil && open.key() == key) || (stop != nil && key == entryKey{protocol.KindControl, stop.RequestID}) {
 			continue
 		}
 		ack := failed(protocol.Ack{Action: actionOf(e.Kind)}, errInterrupted)
@@ -177,9 +198,10 @@ func (x *executor) workProbes(ctx context.Context) {
 }
 
 // workChanges runs the commands that change the node and, while none is there, goes on taking back
-// what could not be taken back in time.
+// what could not be taken back in time, and looks after the tunnel.
 func (x *executor) workChanges(ctx context.Context) {
 	pause := x.tunnels.retryPause
+	x.lookAfter(ctx, true)
 	for !x.stopping() {
 		var again <-chan time.Time
 		if c, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal); err == nil && c != nil {
@@ -191,8 +213,15 @@ func (x *executor) workChanges(ctx context.Context) {
 			x.execute(ctx, c.env)
 			pause = x.tunnels.retryPause
 		case <-again:
-			x.restoreUntilCalled(ctx)
+			x.untilCalled(ctx, x.restore)
 			pause = min(2*pause, restoreMost)
+		case <-x.links:
+			x.lookAfter(ctx, false)
+		case <-x.again:
+			x.guard.next = time.Time{}
+			x.lookAfter(ctx, false)
+		case <-time.After(time.Until(x.guard.due(x.tunnels.lookEvery))):
+			x.lookAfter(ctx, false)
 		}
 	}
 }
@@ -213,6 +242,7 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	if durable {
 		var about protocol.Control
 		_ = env.DecodePayload(&about) // what is odd is found by the command itself
+		x.wanting(env)
 		iface := ""
 		if named := cmp.Or(about.InterfaceName, x.profile.Node.InterfaceName); protocol.ValidInterfaceName(named) {
 			iface = named
@@ -230,6 +260,10 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 		}
 	}
 	if durable {
+		var c protocol.Control
+		if env.Type == protocol.KindControl && env.DecodePayload(&c) == nil {
+			x.concluded(c, env.RequestID, &ack)
+		}
 		x.finish(env.Type, env.RequestID, ack)
 		if ack.RolledBack {
 			x.verifyBack(ctx, env.Type, env.RequestID)
@@ -308,7 +342,7 @@ func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kin
 func (x *executor) beat() { x.out.Put(x.heartbeat()) }
 
 func (x *executor) heartbeat() outMessage {
-	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.profile.Node.InterfaceName)))
+	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.iface()), x.wanted.State()))
 }
 
 // actionOf is the action an ACK names when the command's own is not known.

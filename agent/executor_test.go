@@ -290,7 +290,7 @@ func TestDescribeTellsToolsAndCapabilities(t *testing.T) {
 	b.Receive(topic, data)
 	ack := b.nextAck(t, "req_1")
 	if _, has := ack.Toolchain["awg-quick"]; has || ack.Toolchain["wg-quick"] != "present" || ack.Status != protocol.AckApplied ||
-		ack.Arch == "" || len(ack.Capabilities) != 3 {
+		ack.Arch == "" || len(ack.Capabilities) != 4 {
 		t.Fatalf("%+v", ack)
 	}
 }
@@ -378,7 +378,35 @@ func TestJournalIsBoundedAndProbesDoNotPushOutCommands(t *testing.T) {
 	}
 }
 
-func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
+func TestCommandCutShortIsAnsweredHonestlyAndNotRunAgain(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	tun := f.tunnels(dir)
+	if err := tun.configs.Write("wfmtest0", []byte("x"), configMeta{}); err != nil {
+		t.Fatal(err)
+	}
+	j, err := openJournal(journalPath(dir, "cfg_a-node_b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Begin(protocol.KindControl, "req_1", "wfmtest0"); err != nil {
+		t.Fatal(err)
+	}
+	topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
+	for range 2 { // also the answer survives
+		b := newBench(t, dir, f)
+		b.Receive(topic, data)
+		ack := b.nextAck(t, "req_1")
+		if ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "agent was restarted while running it") {
+			t.Fatalf("%+v", ack)
+		}
+		b.stop()
+	}
+	if calls := f.read("calls"); calls != "" {
+		t.Fatalf("calls:\n%s", calls)
+	}
+}
+
+func TestStopOfAKilledAgentIsFinishedByTheNext(t *testing.T) {
 	f := newFakeTools(t)
 	dir := t.TempDir()
 	tun := f.tunnels(dir)
@@ -401,12 +429,12 @@ func TestKilledAgentAnswersHonestlyAndDoesNotRunTheCommandAgain(t *testing.T) {
 		b := newBench(t, dir, f)
 		b.Receive(topic, data)
 		ack := b.nextAck(t, "req_1")
-		if ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, "agent was restarted while running it") {
+		if ack.Status != protocol.AckApplied || ack.Message != "wfmtest0 is stopped" {
 			t.Fatalf("%+v", ack)
 		}
 		b.stop()
 	}
-	if calls := f.read("calls"); calls != "wg-quick down wfmtest0" {
+	if calls := f.read("calls"); calls != "wg-quick down wfmtest0\nwg-quick down wfmtest0" {
 		t.Fatalf("calls:\n%s", calls)
 	}
 }

@@ -213,7 +213,7 @@ func pushOf(text string, version int) protocol.Push {
 // pushTo pushes as the executor does, and leaves a change open.
 func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) protocol.Ack {
 	t.Helper()
-	x := &executor{tunnels: tun, journal: &journal{}}
+	x := &executor{tunnels: tun, journal: &journal{}, wanted: &wanted{}}
 	x.profile.Node.ProfileID = profileID
 	env, err := protocol.NewEnvelope(protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: protocol.KindPush}, "req_1", p, time.Now())
 	if err != nil {

@@ -52,7 +52,7 @@ func TestRealTunnelLeavesNothingOfItsHooksBehind(t *testing.T) {
 			if hooks == "PostUp = false" {
 				text = rule(flag) + hooks
 			}
-			out, err := tun.Push(t.Context(), "req_2", g, pushOf(withHooks(51002, text), 2))
+			out, err := tun.Push(t.Context(), "req_2", g, pushOf(withHooks(51002, text), 2), false)
 			if out.pending != nil {
 				if _, statErr := os.Stat(flag + "-" + g.iface); statErr != nil {
 					t.Fatal(statErr)
@@ -75,7 +75,7 @@ func TestPostDownOfATextWhoseAgentWasKilledInTheMiddleIsRun(t *testing.T) {
 	runningTunnel(t, f, dir)
 	flag := filepath.Join(t.TempDir(), "flag")
 	tun := f.tunnels(dir)
-	out, err := tun.Push(t.Context(), "req_1", mustTarget(t, "wireguard", ""), pushOf("[Interface]\n"+rule(flag), 2))
+	out, err := tun.Push(t.Context(), "req_1", mustTarget(t, "wireguard", ""), pushOf("[Interface]\n"+rule(flag), 2), false)
 	if err != nil || out.pending == nil {
 		t.Fatal(out, err)
 	}

@@ -28,13 +28,18 @@ type Profile struct {
 	// BoundAt is this machine's clock at the bind, RFC 3339.
 	BoundAt string `json:"bound_at"`
 	// ServerURL is the address the node was bound at, as the user gave it.
-	ServerURL string               `json:"server_url"`
-	Node      protocol.BindProfile `json:"profile"`
-	MQTT      protocol.BindMQTT    `json:"mqtt"`
+	ServerURL string `json:"server_url"`
+	// Restore false keeps the agent from starting a tunnel by itself that is to run and does not, after
+	// a restart of the machine or a wg-quick down say. Missing: it does.
+	Restore *bool                `json:"restore,omitempty"`
+	Node    protocol.BindProfile `json:"profile"`
+	MQTT    protocol.BindMQTT    `json:"mqtt"`
 }
 
 // ID names the profile on this machine.
 func (p Profile) ID() string { return p.Node.ProfileID }
+
+func (p Profile) restores() bool { return p.Restore == nil || *p.Restore }
 
 // LogValue keeps credentials out of the log when a whole profile is logged.
 func (p Profile) LogValue() slog.Value { return slog.StringValue(p.ID()) }
@@ -225,10 +230,29 @@ func RemoveProfile(dir, name string) (string, error) {
 	if err := os.Remove(profilePath(dir, id)); err != nil {
 		return "", fmt.Errorf("remove profile: %w", err)
 	}
-	if err := os.Remove(journalPath(dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("remove journal: %w", err)
+	for _, path := range []string{journalPath(dir, id), wantedPath(dir, id)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("remove what is kept of the profile: %w", err)
+		}
 	}
 	return id, atomicfile.SyncDir(profilesDir(dir))
+}
+
+// SetRestore chooses for the profile with that profile id or node id whether the agent starts its
+// tunnel by itself when it is to run and does not. A running agent takes it up. It returns the profile's id.
+func SetRestore(dir, name string, restore bool) (string, error) {
+	id, err := resolveProfile(dir, name)
+	if err != nil {
+		return "", err
+	}
+	p, err := LoadProfile(dir, id)
+	if err != nil {
+		return "", err
+	}
+	if p.Restore = nil; !restore {
+		p.Restore = &restore
+	}
+	return id, saveProfile(dir, p)
 }
 
 // resolveProfile finds the profile id for a profile id or a node id. A file that cannot be read

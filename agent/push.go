@@ -10,8 +10,8 @@ import (
 )
 
 // Push makes the pushed text, which checkPush has passed, the stored config and, where the interface runs, the running one: such
-// a change is open when Push returns, and to be confirmed.
-func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protocol.Push) (outcome, error) {
+// a change is open when Push returns, and to be confirmed. With start it starts a tunnel that does not run.
+func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protocol.Push, start bool) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	former, err := t.owned(g)
@@ -27,9 +27,9 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 	if present && !former.Exists() {
 		return outcome{}, errForeign(g.iface)
 	}
-	if present || (open != nil && open.Ran) {
+	if present || (open != nil && open.Ran) || (start && former.For(g.profileID)) {
 		c := newChange(requestID, protocol.KindPush, protocol.ActionPush, g, former)
-		c.Ran = true
+		c.Ran = present
 		c.inherit(open)
 		return t.commitLocked(ctx, g, c, store)
 	}

@@ -7,23 +7,19 @@ import (
 	"wfm/protocol"
 )
 
-// eventRestored tells the server that a change was taken back after all, long after it was answered
-// as failed and not rolled back.
-const eventRestored = "tunnel_restored"
-
 // eventLeft tells the server that a change was not taken back because its interface has another name
 // now, and that its tunnel is down.
 const eventLeft = "tunnel_left"
 
-// restoreUntilCalled is one attempt to bring back what ran before a change that could not be taken
-// back. A command does not wait for it: it ends the attempt, and may well supersede it.
-func (x *executor) restoreUntilCalled(ctx context.Context) {
+// untilCalled is one attempt to bring a tunnel back. A command does not wait for it: it ends the
+// attempt, and may well supersede it.
+func (x *executor) untilCalled(ctx context.Context, try func(context.Context)) {
 	attempt, end := context.WithCancel(ctx)
 	defer end()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		x.restore(attempt)
+		try(attempt)
 	}()
 	select {
 	case <-done:
@@ -65,7 +61,7 @@ func (x *executor) restore(ctx context.Context) {
 // tellRestored queues the event that a change was taken back after all. Like an ACK it is told by
 // every agent anew until the broker has taken it.
 func (x *executor) tellRestored(kind protocol.Kind, requestID, text string) {
-	m := message(protocol.KindEvent, protocol.Event{Level: "info", Event: eventRestored, RequestID: requestID, Message: text})
+	m := message(protocol.KindEvent, protocol.Event{Level: "info", Event: protocol.EventTunnelRestored, RequestID: requestID, Message: text})
 	m.taken = func() { _ = x.journal.Restored(kind, requestID, "") } // as in answer
 	x.out.Put(m)
 }

@@ -135,7 +135,7 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 func TestCommandTakesOverFromAChangeWhoseRecordCouldNotBeWrittenAgain(t *testing.T) {
 	for name, run := range map[string]func(*tunnels) (outcome, error){
 		"push": func(tun *tunnels) (outcome, error) {
-			return tun.Push(t.Context(), "req_2", mustTarget(t, "wireguard", ""), pushOf("three", 3))
+			return tun.Push(t.Context(), "req_2", mustTarget(t, "wireguard", ""), pushOf("three", 3), false)
 		},
 		"start": func(tun *tunnels) (outcome, error) {
 			return tun.Start(t.Context(), "req_2", mustTarget(t, "wireguard", ""))

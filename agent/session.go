@@ -192,6 +192,7 @@ func (s *session) up(life context.Context, cm *autopaho.ConnectionManager) {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
+	s.exec.tryAgain() // with the network, what kept a tunnel from starting may be gone as well
 	s.log.Info("connected", "host", s.profile.MQTT.Host, "tls", s.profile.MQTT.TLS)
 	s.perConn.Go(func() {
 		defer end()
@@ -263,8 +264,7 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 	tick := time.NewTicker(s.heartbeat)
 	defer tick.Stop()
 	for {
-		up := s.exec.tunnels.Up(s.profile.ID(), s.profile.Node.InterfaceName)
-		s.publish(ctx, cm, message(protocol.KindHeartbeat, heartbeat(up)))
+		s.publish(ctx, cm, s.exec.heartbeat())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -274,9 +274,11 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 }
 
 // heartbeat also says what the agent is: the server knows one that was replaced by it.
-func heartbeat(up bool) protocol.Heartbeat {
+func heartbeat(up bool, wanted protocol.WantedState) protocol.Heartbeat {
 	online := true
-	return protocol.Heartbeat{ClientOnline: &online, WGOnline: &up, ClientVersion: buildinfo.Version(), Capabilities: capabilities()}
+	return protocol.Heartbeat{
+		ClientOnline: &online, WGOnline: &up, ClientVersion: buildinfo.Version(), Capabilities: capabilities(), WantedState: wanted,
+	}
 }
 
 func (s *session) subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {

@@ -104,7 +104,7 @@ func TestRealTunnelIsReplacedAndStoppedWhateverItsHooksDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	confirmed(t, tun)
-	out, err := tun.Push(t.Context(), "req_2", g, pushOf(withHooks(51004, "PreDown = rm "+flag), 4))
+	out, err := tun.Push(t.Context(), "req_2", g, pushOf(withHooks(51004, "PreDown = rm "+flag), 4), false)
 	if err != nil || out.pending == nil {
 		t.Fatal(out, err)
 	}

@@ -47,6 +47,10 @@ type tunnels struct {
 	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
 	// attempts to confirm one or to take it back, undoPatience how long the answer waits for the latter.
 	confirmLimit, retryPause, undoPatience time.Duration
+	// lookEvery is the time between two looks at a tunnel, settleLink how long one that went down is
+	// left alone first. watch signals changes of interfaces; nil: nothing does.
+	lookEvery, settleLink time.Duration
+	watch                 func(stop <-chan struct{}, changed chan<- struct{})
 
 	// mu serialises what changes an interface or its stored config.
 	mu sync.Mutex
@@ -58,6 +62,7 @@ func newTunnels(dir string) *tunnels {
 		changeLimit: 25 * time.Second, undoLimit: 10 * time.Second,
 		forceLimit: 5 * time.Second, hookLimit: time.Second, showLimit: 10 * time.Second,
 		confirmLimit: confirmLimit, retryPause: retryPause, undoPatience: undoPatience,
+		lookEvery: lookEvery, settleLink: settleLink,
 	}
 }
 

@@ -62,6 +62,11 @@ func subcommands() []subcommand {
 			examples: []string{"unbind node_b", "unbind cfg_a-node_b"},
 		},
 		{
+			name: "restore", args: "PROFILE|NODE on|off", run: restore,
+			summary:  "choose whether a tunnel that is to run is started again when it went down (on unless turned off)",
+			examples: []string{"restore node_b off", "restore node_b on"},
+		},
+		{
 			name: "version", run: version,
 			summary:  "print the version",
 			examples: []string{"version"},

@@ -89,6 +89,8 @@ func TestCallsThatAreNotUnderstood(t *testing.T) {
 		{[]string{"bind"}, "--server and --token are needed"},
 		{[]string{"bind", "--sever", "x"}, "see `wfm-agent bind --help`"},
 		{[]string{"unbind"}, "a profile or node is needed"},
+		{[]string{"restore", "node_b"}, "a profile or node is needed, and on or off"},
+		{[]string{"restore", "node_b", "maybe"}, "a profile or node is needed, and on or off"},
 		{[]string{"unbind", "a", "b"}, `unexpected argument "b"`},
 		{[]string{"list", "x"}, `unexpected argument "x"`},
 	} {
@@ -105,7 +107,7 @@ func TestCallsThatAreNotUnderstood(t *testing.T) {
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	_, overview, _ := run(t, "", "help")
-	for _, name := range []string{"bind", "run", "list", "unbind", "version"} {
+	for _, name := range []string{"bind", "run", "list", "unbind", "restore", "version"} {
 		if !strings.Contains(overview, "wfm-agent "+name) {
 			t.Errorf("help does not name %s", name)
 		}

@@ -128,6 +128,30 @@ func unbind(_ context.Context, inv *invocation, args []string) error {
 	return nil
 }
 
+func restore(_ context.Context, inv *invocation, args []string) error {
+	fs, dir := inv.flags("restore")
+	words, err := inv.parse(fs, args, 2)
+	if err != nil {
+		return err
+	}
+	if len(words) != 2 || (words[1] != "on" && words[1] != "off") {
+		return fmt.Errorf("a profile or node is needed, and on or off: %w", errUsage)
+	}
+	id, err := agent.SetRestore(*dir, words[0], words[1] == "on")
+	if errors.Is(err, agent.ErrNoProfile) {
+		return fmt.Errorf("%w, see `%s list`", err, inv.prog)
+	}
+	if err != nil {
+		return err
+	}
+	text := "The agent starts the tunnel of %s again when it is to run and went down.\n"
+	if words[1] == "off" {
+		text = "The agent only tells the server when the tunnel of %s is to run and went down.\n"
+	}
+	_, _ = fmt.Fprintf(inv.stdout, text, id)
+	return nil
+}
+
 func version(_ context.Context, inv *invocation, args []string) error {
 	fs, _ := inv.flags("version")
 	if _, err := inv.parse(fs, args, 0); err != nil {

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// watchLinks signals on changed whenever the kernel tells that an interface came, went or changed, until
+// stop is closed. What it misses, the look at intervals finds.
+func watchLinks(stop <-chan struct{}, changed chan<- struct{}) {
+	for {
+		updates, ended := make(chan netlink.LinkUpdate, 64), make(chan struct{})
+		if err := netlink.LinkSubscribe(updates, ended); err == nil {
+			drainLinks(stop, updates, changed)
+		}
+		close(ended)
+		for range updates { //nolint:revive // until the library has noticed
+		}
+		select { // the kernel had more to tell than the socket holds, or allows no such socket
+		case <-stop:
+			return
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+func drainLinks(stop <-chan struct{}, updates <-chan netlink.LinkUpdate, changed chan<- struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case _, ok := <-updates:
+			if !ok {
+				return
+			}
+			select {
+			case changed <- struct{}{}:
+			default: // a look is due already
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"wfm/protocol"
+)
+
+const (
+	// lookEvery is how often the agent looks at its tunnel where the kernel does not tell.
+	lookEvery = 30 * time.Second
+	// settleLink is how long a tunnel that went down is left alone: whoever restarts it on the node
+	// takes it down and up again.
+	settleLink = 2 * time.Second
+	// reviveMost is the longest wait between two attempts to start a wanted tunnel.
+	reviveMost = 10 * time.Minute
+	// reviveTries is after how many failed attempts in a row the server is told that it does not work.
+	reviveTries = 5
+)
+
+// guard is what the agent knows of a wanted tunnel while it looks after it. It belongs to the lane of
+// changes, and begins anew with every start and stop.
+type guard struct {
+	looked bool // the server knows up
+	up     bool
+	down   bool // the server was told that the tunnel is down
+	failed int  // attempts in a row
+	next   time.Time
+}
+
+// due is when to look next, unless the kernel tells of a change before.
+func (g *guard) due(every time.Duration) time.Time {
+	at := time.Now().Add(every)
+	if g.down && g.next.Before(at) {
+		return g.next
+	}
+	return at
+}
+
+// lookAfter looks whether the tunnel runs, tells the server when that has changed, and starts a tunnel
+// that is wanted and does not run. first is set for the first look of an agent, before which nobody
+// on the node has had the time to do anything.
+func (x *executor) lookAfter(ctx context.Context, first bool) {
+	g := &x.guard
+	up := x.tunnels.Up(x.profile.ID(), x.iface())
+	if g.looked && g.up != up {
+		x.beat()
+	}
+	g.looked, g.up = true, up
+	want := x.wanted.Get()
+	if up || want.State != protocol.WantedRunning {
+		g.down, g.failed, g.next = false, 0, time.Time{}
+		return
+	}
+	if x.tunnels.changeOpen(x.profile.ID(), want.Interface) {
+		g.next = time.Now().Add(x.tunnels.lookEvery)
+		return
+	}
+	if !g.down {
+		g.down = true
+		if !first {
+			g.next = time.Now().Add(x.tunnels.settleLink)
+		}
+		x.tellDown(want)
+	}
+	if x.profile.restores() && !time.Now().Before(g.next) {
+		x.untilCalled(ctx, func(ctx context.Context) { x.revive(ctx, want) })
+	} else if !x.profile.restores() {
+		g.next = time.Now().Add(x.tunnels.lookEvery)
+	}
+}
+
+func (x *executor) tellDown(want wish) {
+	text := want.Interface + " is to run and was found stopped; it is started again"
+	if !x.profile.restores() {
+		text = want.Interface + " is to run and was found stopped; the profile says that it is not to be restored"
+	}
+	x.log.Warn("a tunnel that is to run was found stopped", "interface", want.Interface)
+	x.send(protocol.KindEvent, protocol.Event{Level: "warning", Event: protocol.EventTunnelDown, Message: text})
+}
+
+// revive is one attempt to start a wanted tunnel. One that a command ends does not count.
+func (x *executor) revive(ctx context.Context, want wish) {
+	g := &x.guard
+	note, err := x.tunnels.Revive(ctx, x.profile.ID(), want, g.failed == 0)
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		g.next = time.Now().Add(min(x.tunnels.retryPause<<min(g.failed, 20), reviveMost))
+		if g.failed++; g.failed == reviveTries {
+			x.send(protocol.KindEvent, protocol.Event{
+				Level: "error", Event: protocol.EventTunnelNotRestored,
+				Message: fmt.Sprintf("%s is to run and could not be started %d times, it is tried again at intervals of up to %s: %s",
+					want.Interface, g.failed, reviveMost, oneLine(err)),
+			})
+		}
+		x.log.Warn("a tunnel that is to run cannot be started", "interface", want.Interface, "attempts", g.failed, "next", g.next, "err", err)
+		return
+	}
+	want.BootID = kernelBootID()
+	x.keep(want)
+	x.guard = guard{looked: true, up: true}
+	x.log.Info("a tunnel that is to run was started again", "interface", want.Interface)
+	x.send(protocol.KindEvent, protocol.Event{
+		Level: "info", Event: protocol.EventTunnelRestored, Message: withNote(want.Interface+" is to run and was not running; it was started again", note),
+	})
+	x.beat()
+}
+
+// changeOpen reports whether a change of the profile or of the interface is still to be confirmed or
+// taken back: nothing else starts or stops the tunnel meanwhile.
+func (t *tunnels) changeOpen(profileID, iface string) bool {
+	ids, err := openChanges(t.configs.dir)
+	if err != nil {
+		return true
+	}
+	for _, id := range ids {
+		if c, err := loadChange(t.configs.dir, id); err == nil && c != nil && (id == profileID || c.Interface == iface) {
+			return true
+		}
+	}
+	return false
+}
+
+// Revive starts a wanted tunnel from its stored config. fresh: it was not tried since the tunnel went
+// down, so that hooks of its config may be left to undo.
+func (t *tunnels) Revive(ctx context.Context, profileID string, want wish, fresh bool) (note string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g, err := newTarget(profileID, want.TunnelProtocol, "", want.Interface)
+	if err != nil {
+		return "", err
+	}
+	stored, err := t.owned(g)
+	if err != nil {
+		return "", err
+	}
+	if !stored.For(profileID) {
+		return "", fmt.Errorf("no config is stored for %s: push the config", g.iface)
+	}
+	// A push may have brought another protocol since the start.
+	family := cmp.Or(stored.runsAs(), g.family)
+	switch t.link(g.iface) {
+	case linkUp:
+		return "", nil
+	case linkDown:
+		if note, err = t.takeDown(ctx, t.changeLimit, g, stored); err != nil {
+			return "", err
+		}
+	case linkAbsent:
+		if fresh && want.BootID != "" && want.BootID == kernelBootID() {
+			t.runPostDown(ctx, g.iface, stored.Text)
+		}
+	}
+	if err := t.takeUp(ctx, family, g.iface); err != nil {
+		if ctx.Err() != nil {
+			err = errors.Join(err, ctx.Err())
+		}
+		return "", err
+	}
+	return note, nil
+}
+
+// openStop is the stop that a former agent began and did not finish; nil without one.
+func (x *executor) openStop() *wish {
+	if w := x.wanted.Get(); w.State == protocol.WantedStopped && w.Open {
+		return &w
+	}
+	return nil
+}
+
+// resumeStop finishes it. Carried out twice, a stop is the same as once.
+func (x *executor) resumeStop(ctx context.Context, w wish) {
+	x.log.Warn("a stop was cut short by the end of the agent, it is carried out now", "request_id", w.RequestID, "interface", w.Interface)
+	ack := protocol.Ack{Action: protocol.ActionStop, Status: protocol.AckApplied}
+	g, err := newTarget(x.profile.ID(), w.TunnelProtocol, "", w.Interface)
+	if err == nil {
+		var out outcome
+		out, err = x.tunnels.Stop(ctx, w.RequestID, g)
+		ack.Message = out.message
+	}
+	if err != nil {
+		ack = failed(ack, err)
+	}
+	w.Open = false
+	x.keep(w)
+	x.finish(protocol.KindControl, w.RequestID, ack)
+}
+
+// tryAgain has a wanted tunnel that could not be started tried at once.
+func (x *executor) tryAgain() {
+	select {
+	case x.again <- struct{}{}:
+	default:
+	}
+}

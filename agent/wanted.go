@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"wfm/internal/atomicfile"
+	"wfm/protocol"
+)
+
+// wish is the operator's last word on a profile's tunnel, as the server passed it on with a start or
+// stop. It is on disk, because it must survive what ends the agent or the machine.
+type wish struct {
+	State          protocol.WantedState `json:"wanted_state"`
+	Interface      string               `json:"interface_name"`
+	TunnelProtocol string               `json:"tunnel_protocol"`
+	// RequestID is the start or stop that brought it.
+	RequestID string `json:"request_id"`
+	// Open is set from before a stop begins until it has ended: the next agent finishes it.
+	Open bool `json:"open,omitempty"`
+	// BootID is the boot in which the tunnel was last started: in another one, nothing is left of its hooks.
+	BootID string `json:"boot_id,omitempty"`
+	// BoundAt is of the profile: a bind that names another interface ends the wish for the former one.
+	BoundAt string `json:"bound_at"`
+}
+
+// wanted keeps a profile's wish. Its zero value keeps none, and nothing on disk.
+type wanted struct {
+	path string
+
+	mu   sync.Mutex
+	wish wish
+}
+
+const wantedSuffix = ".wanted.json" // no profile id holds a dot
+
+func wantedPath(dir, profileID string) string {
+	return filepath.Join(stateDir(dir), profileID+wantedSuffix)
+}
+
+// openWanted reads the wish for p's tunnel. With an error there is none, and the value is usable.
+func openWanted(dir string, p Profile) (*wanted, error) {
+	w := &wanted{path: wantedPath(dir, p.ID())}
+	data, err := os.ReadFile(w.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return w, nil
+	}
+	if err != nil {
+		return w, fmt.Errorf("read wanted state: %w", err)
+	}
+	var read wish
+	if err := json.Unmarshal(data, &read); err != nil {
+		return w, fmt.Errorf("read wanted state %s: %w", w.path, err)
+	}
+	if _, err := newTarget(p.ID(), read.TunnelProtocol, "", read.Interface); err != nil {
+		return w, fmt.Errorf("read wanted state %s: %w", w.path, err)
+	}
+	if read.BoundAt != p.BoundAt && read.Interface != p.Node.InterfaceName {
+		return w, nil
+	}
+	w.wish = read
+	return w, nil
+}
+
+// Get returns the wish; its State is empty without one.
+func (w *wanted) Get() wish {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wish
+}
+
+// State is the wanted state as it is told to the server.
+func (w *wanted) State() protocol.WantedState {
+	if s := w.Get().State; s != "" {
+		return s
+	}
+	return protocol.WantedNone
+}
+
+// Set keeps a wish. One that the disk refuses counts until the agent ends.
+func (w *wanted) Set(to wish) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wish == to {
+		return nil
+	}
+	w.wish = to
+	if w.path == "" {
+		return nil
+	}
+	data, err := json.Marshal(to)
+	if err != nil {
+		return fmt.Errorf("encode wanted state: %w", err)
+	}
+	if err := atomicfile.Write(w.path, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("keep wanted state: %w", err)
+	}
+	return nil
+}
+
+// wanting notes a stop before it begins: cut short anywhere, the next agent finishes it.
+func (x *executor) wanting(env protocol.Envelope) {
+	var c protocol.Control
+	if env.Type != protocol.KindControl || env.DecodePayload(&c) != nil || c.Action != protocol.ActionStop {
+		return
+	}
+	if g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName); err == nil {
+		x.keep(x.wishOf(g, c, env.RequestID, true))
+	}
+}
+
+// concluded notes what a start or stop came to, before its answer is in the journal. A start that
+// failed is wanted no longer: what cut the node off must not be started again by anybody but the
+// operator. But where the tunnel runs as it did before, the former wish stays, and the ACK says so.
+func (x *executor) concluded(c protocol.Control, requestID string, ack *protocol.Ack) {
+	g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName)
+	if err != nil {
+		return // it was refused
+	}
+	to := x.wishOf(g, c, requestID, false)
+	x.guard = guard{looked: true, up: c.Action == protocol.ActionStart} // as the ACK says
+	if ack.Status != protocol.AckApplied {
+		x.guard.up = x.tunnels.Up(g.profileID, g.iface)
+	}
+	if c.Action == protocol.ActionStart && ack.Status != protocol.AckApplied {
+		up := x.guard.up
+		ack.WGOnline = &up
+		if to = x.wanted.Get(); to.State != "" && !up {
+			to.State = protocol.WantedNone
+		}
+	}
+	x.keep(to)
+}
+
+func (x *executor) wishOf(g target, c protocol.Control, requestID string, open bool) wish {
+	state := c.WantedState
+	if state == "" { // a server that does not know of it
+		state = protocol.WantedBy(c.Action)
+	}
+	return wish{
+		State: state, Interface: g.iface, TunnelProtocol: g.protocol, RequestID: requestID,
+		Open: open, BootID: kernelBootID(), BoundAt: x.profile.BoundAt,
+	}
+}
+
+func (x *executor) keep(w wish) {
+	if err := x.wanted.Set(w); err != nil {
+		x.log.Error("the wanted state cannot be written, a restart of the agent forgets it", "err", err)
+	}
+}
+
+// startsWith reports whether a push is to start a tunnel that does not run, since it is wanted.
+func (x *executor) startsWith(g target) bool {
+	w := x.wanted.Get()
+	return w.State == protocol.WantedRunning && w.Interface == g.iface && x.profile.restores()
+}
+
+// iface is the interface of the node's tunnel: that of the last start or stop, since the server may
+// have given it another name after the bind.
+func (x *executor) iface() string {
+	if name := x.wanted.Get().Interface; name != "" {
+		return name
+	}
+	return x.profile.Node.InterfaceName
+}
