@@ -176,7 +176,7 @@ func auditResult(e AuditEntry) string {
 func auditKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
 
 func readAudit(line []byte) (e AuditEntry, err error) {
-	if err := json.Unmarshal(line, &e); err != nil {
+	if err := decode(line, &e); err != nil {
 		return e, fmt.Errorf("read audit log: %w", err)
 	}
 	return e, nil

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -16,11 +18,10 @@ type Backup struct {
 // Backup copies the data file as it is now, in one transaction, into a file beside it that has no
 // name any more. That takes as long as the disk does, whoever reads the copy and however slowly: a
 // read transaction that lasts keeps the data file growing, and may hold up a write that grows it.
-// Errors: [ErrFull], also when the copy would leave less room than it takes; [ErrReadOnly],
-// [ErrClosed].
+// Each page of the copy is checked. Errors: [ErrFull], also when the copy would leave less room than
+// it takes; [ErrDamaged], [ErrReadOnly], [ErrDisk], [ErrClosed].
 func (db *DB) Backup() (*Backup, error) {
-	dir := filepath.Dir(db.bolt.Path())
-	f, err := os.CreateTemp(dir, "backup-*.tmp")
+	f, err := os.CreateTemp(filepath.Dir(db.path), "backup-*.tmp")
 	if err != nil {
 		return nil, fmt.Errorf("create the file of a backup: %w", diskError(err))
 	}
@@ -30,9 +31,14 @@ func (db *DB) Backup() (*Backup, error) {
 		if err := roomFor(f, tx.bolt.Size()); err != nil {
 			return err
 		}
-		b.Size, err = tx.bolt.WriteTo(f)
+		if b.Size, err = tx.bolt.WriteTo(f); errors.Is(err, io.EOF) {
+			return damaged("it was cut off")
+		}
 		return err
 	})
+	if err == nil {
+		err = db.noteBroken(checkAll(f, b.Size))
+	}
 	if err == nil {
 		_, err = f.Seek(0, 0)
 	}

@@ -318,7 +318,7 @@ func (tx *Tx) Output(requestID string) ([]Output, error) {
 	c := tx.cursor(bucketOutput)
 	for k, raw := c.Seek(prefix); hasPrefix(k, prefix); k, raw = c.Next() {
 		var o Output
-		if err := json.Unmarshal(raw, &o); err != nil {
+		if err := decode(raw, &o); err != nil {
 			return nil, fmt.Errorf("read output of %s: %w", requestID, err)
 		}
 		out = append(out, o)

@@ -8,12 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // FileName is the name of the data file in the data directory.
@@ -26,28 +25,48 @@ type Options struct {
 	// Witness is called at the end of each Update, in its transaction, once for each node of which the
 	// function changed the record or the evidence, unless it is gone. Its error fails the Update.
 	Witness func(tx *Tx, n Node) error
+	// First runs in a transaction before every Update. While the disk takes no writes, Open succeeds
+	// all the same, and First is tried again before each Update. May be nil.
+	First func(tx *Tx) error
+	// Revoked is told of nodes whose grant changed although the Update that changed it failed. It must
+	// not wait for the store. May be nil.
+	Revoked func(nodeIDs []string)
 	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it are ErrFull.
 	MaxSize int
 }
 
 // DB is the open store. Its methods may be called concurrently.
 type DB struct {
+	path    string
 	bolt    *bbolt.DB
+	file    identity
 	log     *slog.Logger
 	clock   *clock
-	witness func(*Tx, Node) error // may be nil
+	opts    Options
 	writer  *writer
 	grants  grants
 	feed    feed
 	tally   tally
+	checker checker
+
+	fault atomic.Pointer[error] // see broken
+	stuck atomic.Bool           // bbolt's locks are held for ever
+	// reopening is held while bolt is replaced, and read-locked while it is used by any but the writer.
+	reopening sync.RWMutex
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
 // Open opens or creates the data file in dir, which is created too (0700) when it is missing, and
-// brings its schema up to date. Errors: [ErrInUse] at once when another process holds the file,
-// [ErrNewer], [ErrDamaged], [ErrReadOnly], [ErrFull]; all name the path.
+// brings its schema up to date. A file that is there is never taken for a new one, even if it is
+// empty. On a disk that takes no writes, it opens for reading: see Options.First.
+//
+// Every page is checked. What takes more than 50 ms of that goes on in the background: see
+// [DB.WriteError].
+//
+// Errors: [ErrInUse] at once when another process holds the file, [ErrNewer], [ErrDamaged],
+// [ErrReadOnly], [ErrFull], [ErrDisk]; all name the path.
 func Open(dir string, o Options) (*DB, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -56,57 +75,94 @@ func Open(dir string, o Options) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory %s: %w", dir, diskError(err))
 	}
-	bolt, err := openBolt(path, o.MaxSize)
-	if err != nil {
+	db := &DB{path: path, log: o.Logger, clock: newClock(), opts: o}
+	if err := db.open(dir); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db := &DB{bolt: bolt, log: o.Logger, clock: newClock(), witness: o.Witness}
-	err = guardDamage(func() error {
-		if err := migrate(bolt, migrations); err != nil {
+	return db, nil
+}
+
+func (db *DB) open(dir string) error {
+	if err := create(dir, db.path, db.opts.MaxSize); err != nil {
+		return err
+	}
+	if err := inspect(db.path, db.log); err != nil {
+		return err
+	}
+	err := db.openBolt(false)
+	if errors.Is(err, ErrReadOnly) {
+		err = db.openBolt(true)
+	}
+	if err != nil {
+		return err
+	}
+	err = guarded(func() error {
+		if err := migrate(db.bolt, migrations); err != nil {
 			return err
 		}
-		if err := db.settleClock(); err != nil {
+		if err := db.file.update(); err != nil {
 			return err
 		}
 		return db.loadGrants()
 	})
+	if err == nil {
+		err = db.startCheck()
+	}
 	if err != nil {
-		if !errors.Is(err, errPanicked) { // whose transaction is still open: Close would wait for it
-			err = errors.Join(err, bolt.Close())
-		}
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return errors.Join(err, db.closeBolt())
 	}
 	db.writer = newWriter(db)
-	return db, nil
+	if err := db.Update(func(*Tx) error { return nil }); err != nil && !Unwritable(err) {
+		return errors.Join(err, db.Close())
+	}
+	return nil
 }
 
-func openBolt(path string, maxSize int) (bolt *bbolt.DB, err error) {
-	err = guardDamage(func() (err error) {
-		bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{
+// openBolt opens the file, for reading only when it cannot be written.
+func (db *DB) openBolt(readOnly bool) error {
+	file := identity{path: db.path}
+	return guarded(func() error {
+		bolt, err := bbolt.Open(db.path, 0o600, &bbolt.Options{
 			// The shortest time-out there is: the lock is tried once and never waited for.
 			Timeout:      time.Nanosecond,
 			FreelistType: bbolt.FreelistMapType,
-			MaxSize:      maxSize,
+			MaxSize:      db.opts.MaxSize,
+			ReadOnly:     readOnly,
+			OpenFile:     file.openFile,
 		})
-		if err != nil && strings.Contains(err.Error(), "file size too small") {
-			err = fmt.Errorf("%w (%w)", ErrDamaged, err)
+		if err != nil {
+			return diskError(err)
 		}
-		return diskError(err)
+		if err := file.update(); err != nil {
+			return errors.Join(err, bolt.Close())
+		}
+		db.bolt = bolt
+		db.file.adopt(&file)
+		return nil
 	})
-	return bolt, err
 }
 
-var errPanicked = errors.New("the data file makes no sense")
-
-// guardDamage turns a panic of fn into ErrDamaged: bbolt panics on files that were damaged from
-// outside, and an operator wants a sentence.
-func guardDamage(fn func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w (%w)", ErrDamaged, errPanicked)
-		}
-	}()
-	return fn()
+// reopen makes a store writable that was opened while its file could not be written.
+func (db *DB) reopen() error {
+	if f, err := os.OpenFile(db.path, os.O_RDWR, 0); err != nil {
+		return diskError(err)
+	} else if err := f.Close(); err != nil {
+		return diskError(err)
+	}
+	db.checker.wait() // it reads the file
+	db.reopening.Lock()
+	defer db.reopening.Unlock()
+	if err := db.bolt.Close(); err != nil {
+		return diskError(err)
+	}
+	if err := inspect(db.path, db.log); err != nil {
+		return db.noteBroken(err)
+	}
+	err := db.openBolt(false)
+	if err != nil {
+		err = errors.Join(err, db.openBolt(true))
+	}
+	return err
 }
 
 // Close waits for running transactions, ends all subscriptions and closes the file. Later calls
@@ -115,50 +171,45 @@ func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
 		db.writer.stop()
 		db.feed.closeAll()
-		db.closeErr = db.bolt.Close()
+		db.closeErr = db.closeBolt()
 	})
 	return db.closeErr
 }
 
-// View runs fn on a consistent snapshot. Values read may be kept: records are copies.
-func (db *DB) View(fn func(*Tx) error) error {
-	err := db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, now: db.Now()}) })
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-		return ErrClosed
+// closeBolt waits for transactions, except for those that will never end.
+func (db *DB) closeBolt() error {
+	db.checker.stop()
+	if db.stuck.Load() {
+		return nil
 	}
-	return err
+	return guarded(db.bolt.Close)
+}
+
+// View runs fn on a consistent snapshot. Values read may be kept: records are copies. Errors of its
+// own: [ErrDamaged], when fn met what makes no sense; [ErrMoved], [ErrClosed].
+func (db *DB) View(fn func(*Tx) error) error {
+	db.reopening.RLock()
+	defer db.reopening.RUnlock()
+	if err := db.file.uncut(); err != nil {
+		return db.noteBroken(err)
+	}
+	b, err := db.begin(false)
+	if err != nil {
+		return diskError(err)
+	}
+	defer func() { _ = db.release(b) }()
+	return db.noteBroken(guarded(func() error { return fn(&Tx{bolt: b, now: db.Now()}) }))
 }
 
 // Update runs fn in a read-write transaction and returns when it is on disk. An error of fn is
 // returned as it is and changes nothing. fn may run more than once and shares the disk write with
 // other Updates (see the package's invariants). Errors of its own: [ErrFull], [ErrReadOnly],
-// [ErrClosed], [ErrPanic].
+// [ErrDisk], after which it may work again; [ErrDamaged], [ErrMoved], after which nothing is written
+// until the next start; [ErrClosed], [ErrPanic].
 func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }
 
-// WriteError is the error of the last write that failed, nil while writing works. After an error
-// it tries again, so that a health check sees the recovery: with a record large enough that it
-// does not just fit where a smaller one was freed.
-func (db *DB) WriteError() error {
-	if db.writer.lastError() == nil {
-		return nil
-	}
-	key := []byte("probe")
-	err := db.Update(func(tx *Tx) error { return tx.putRaw(bucketMeta, key, make([]byte, 64<<10)) })
-	if err == nil {
-		err = db.Update(func(tx *Tx) error { return tx.deleteRaw(bucketMeta, key) })
-	}
-	if err == nil {
-		db.writer.forgive()
-	}
-	return err
-}
-
-// Size is the data file's size in bytes.
-func (db *DB) Size() int64 {
-	var n int64
-	_ = db.bolt.View(func(tx *bbolt.Tx) error { n = tx.Size(); return nil })
-	return n
-}
+// Size is how much of the data file is in use, in bytes.
+func (db *DB) Size() int64 { return db.file.need.Load() }
 
 var (
 	bucketMeta = []byte("meta")

@@ -246,7 +246,7 @@ func (tx *Tx) ConfVersion(nodeID string, version int) (ConfVersion, error) {
 	if raw == nil {
 		return v, ErrConfVersionNotFound
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if err := decode(raw, &v); err != nil {
 		return v, fmt.Errorf("read config version %d of %q: %w", version, nodeID, err)
 	}
 	return v, nil
@@ -258,7 +258,7 @@ func (tx *Tx) ConfVersions(nodeID string, before uint64, limit int) ([]ConfVersi
 	var out []ConfVersion
 	err := tx.newestFirst(bucketConfVersions, nodeID, before, limit, func(_, raw []byte) error {
 		var v ConfVersion
-		if err := json.Unmarshal(raw, &v); err != nil {
+		if err := decode(raw, &v); err != nil {
 			return fmt.Errorf("read config history of %q: %w", nodeID, err)
 		}
 		out = append(out, v)
@@ -323,7 +323,7 @@ func (tx *Tx) versionsUnderWay(nodeID string) (map[int]bool, error) {
 			continue
 		}
 		var p protocol.Push
-		if err := json.Unmarshal(c.Payload, &p); err != nil {
+		if err := decode(c.Payload, &p); err != nil {
 			return nil, fmt.Errorf("read payload of %s: %w", c.RequestID, err)
 		}
 		out[p.ConfigVersion] = true

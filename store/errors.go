@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -15,12 +16,20 @@ var (
 	ErrInUse = errors.New("another process is using the data file; stop it, or choose another data directory")
 	// ErrNewer is returned by Open when a newer version of the program wrote the file.
 	ErrNewer = errors.New("the data file was written by a newer version; run that version, or restore a backup")
-	// ErrDamaged is returned by Open when the file is no data file of ours.
+	// ErrDamaged is returned by Open when the file is no data file of ours, and by View and Update as
+	// soon as they, or the check of all pages, meet what makes no sense. Nothing is written any more then.
 	ErrDamaged = errors.New("the data file is damaged or not a WFM data file; restore a backup, or move it away to start anew")
 	// ErrFull is returned by Update when the disk or the file's size limit has no room. Nothing was changed.
 	ErrFull = errors.New("no space left for the data file; free some space on its disk")
 	// ErrReadOnly is returned by Open and Update when the file cannot be written. Nothing was changed.
 	ErrReadOnly = errors.New("the data file cannot be written; check the directory's permissions and that its disk is not mounted read-only")
+	// ErrDisk is returned by Open, Update and Backup when the disk reports an error. Nothing was acknowledged.
+	ErrDisk = errors.New("the disk of the data file reports an error; look at the system's log, and save a backup to another disk")
+	// ErrHangs is returned by [DB.WriteError] while one write takes longer than 10 s.
+	ErrHangs = errors.New("the disk of the data file does not answer; look at the system's log")
+	// ErrMoved is returned by View and Update once the data file was moved, removed, replaced, overwritten
+	// or cut while it was open. Nothing is written any more then.
+	ErrMoved = errors.New("the data file was moved, replaced or cut while the appliance runs; put it, or a backup, in its place and start the appliance anew")
 	// ErrClosed is returned once Close was called.
 	ErrClosed = errors.New("the store is closed")
 	// ErrPanic is returned by Update when the function panicked. Nothing was changed.
@@ -132,6 +141,11 @@ var (
 	ErrTLSHosts = errors.New("the TLS certificate is for too many hosts already")
 )
 
+// Unwritable reports whether err says that the disk took a write no more, which may pass.
+func Unwritable(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrDisk)
+}
+
 // diskError gives the errors of bbolt and the system that an operator can act on one of our
 // sentinels, and keeps the rest.
 func diskError(err error) error {
@@ -140,17 +154,27 @@ func diskError(err error) error {
 		return nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return ErrInUse
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
-		errors.Is(err, bolterrors.ErrVersionMismatch):
-		return fmt.Errorf("%w (%w)", ErrDamaged, err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG),
-		errors.Is(err, bolterrors.ErrMaxSizeReached):
-		return fmt.Errorf("%w (%w)", ErrFull, err)
-	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission),
-		errors.Is(err, bolterrors.ErrDatabaseReadOnly):
-		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
-	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen), errors.Is(err, fs.ErrClosed):
 		return ErrClosed
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
+		errors.Is(err, bolterrors.ErrVersionMismatch), strings.Contains(err.Error(), "file size too small"):
+		return damaged(err)
+	case isAny(err, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG), errors.Is(err, bolterrors.ErrMaxSizeReached):
+		return fmt.Errorf("%w (%w)", ErrFull, err)
+	case isAny(err, syscall.EROFS), errors.Is(err, fs.ErrPermission), errors.Is(err, bolterrors.ErrDatabaseReadOnly):
+		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
+	case isAny(err, syscall.EIO, syscall.ENXIO, syscall.ENODEV, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EREMOTEIO):
+		return fmt.Errorf("%w (%w)", ErrDisk, err)
 	}
 	return err
+}
+
+// isAny reports whether err is one of the system's errors. bbolt hands some on as text alone.
+func isAny(err error, errnos ...syscall.Errno) bool {
+	for _, errno := range errnos {
+		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), ": "+errno.Error()) {
+			return true
+		}
+	}
+	return false
 }

@@ -2,9 +2,8 @@ package store
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"wfm/protocol"
 )
@@ -72,44 +71,38 @@ func (e *Evidence) stamps() []*time.Time {
 // settleClock is for a clock that was set back while the appliance did not run: evidence of the
 // future would outweigh everything new until that future comes. All evidence is moved back together,
 // so that its order and its distances stay, and its newest moment is now.
-func (db *DB) settleClock() error {
+func (tx *Tx) settleClock(log *slog.Logger) error {
 	var newest time.Time
 	var all []Evidence
-	err := db.View(func(tx *Tx) error {
-		c := tx.cursor(bucketEvidence)
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			e, err := tx.Evidence(string(k))
-			if err != nil {
-				return err
-			}
-			all = append(all, e)
-			for _, at := range e.stamps() {
-				if at.After(newest) {
-					newest = *at
-				}
+	c := tx.cursor(bucketEvidence)
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		e, err := tx.Evidence(string(k))
+		if err != nil {
+			return err
+		}
+		all = append(all, e)
+		for _, at := range e.stamps() {
+			if at.After(newest) {
+				newest = *at
 			}
 		}
-		return nil
-	})
-	ahead := newest.Sub(db.Now())
-	if err != nil || newest.IsZero() || ahead <= 0 {
-		return err
 	}
-	db.log.Warn("the clock was set back since the appliance last ran; what is known of the nodes is moved back with it", "by", ahead)
-	return diskError(db.bolt.Update(func(b *bbolt.Tx) error {
-		tx := &Tx{bolt: b, writable: true}
-		for _, e := range all {
-			for _, at := range e.stamps() {
-				if !at.IsZero() {
-					*at = at.Add(-ahead)
-				}
-			}
-			if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
-				return err
+	ahead := newest.Sub(tx.now)
+	if newest.IsZero() || ahead <= 0 {
+		return nil
+	}
+	log.Warn("the clock was set back since the appliance last ran; what is known of the nodes is moved back with it", "by", ahead)
+	for _, e := range all {
+		for _, at := range e.stamps() {
+			if !at.IsZero() {
+				*at = at.Add(-ahead)
 			}
 		}
-		return nil
-	}))
+		if err := put(tx, bucketEvidence, e.NodeID, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ConnectionOpen reports whether the broker has an open connection of the node.

@@ -35,7 +35,7 @@ func (tx *Tx) NoteStart() error {
 	var last time.Time
 	if raw := tx.getRaw(bucketMeta, keyAlive); raw != nil {
 		if err := last.UnmarshalBinary(raw); err != nil {
-			return fmt.Errorf("read mark: %w", err)
+			return damaged("the mark of the last run cannot be read")
 		}
 	}
 	if !last.IsZero() && last.Before(tx.now) {
@@ -61,7 +61,7 @@ func (tx *Tx) Gaps() (gaps []Gap, err error) {
 	if raw == nil {
 		return nil, nil
 	}
-	if err := json.Unmarshal(raw, &gaps); err != nil {
+	if err := decode(raw, &gaps); err != nil {
 		return nil, fmt.Errorf("read gaps: %w", err)
 	}
 	return gaps, nil

@@ -53,7 +53,7 @@ func (tx *Tx) Journal(nodeID string, before uint64, limit int) ([]JournalEntry, 
 	var out []JournalEntry
 	err := tx.newestFirst(bucketJournal, nodeID, before, limit, func(_, raw []byte) error {
 		var e JournalEntry
-		if err := json.Unmarshal(raw, &e); err != nil {
+		if err := decode(raw, &e); err != nil {
 			return fmt.Errorf("read journal of %q: %w", nodeID, err)
 		}
 		out = append(out, e)

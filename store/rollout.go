@@ -213,7 +213,7 @@ func (tx *Tx) UnfinishedRollouts() ([]Rollout, error) {
 	c := tx.cursor(bucketRollouts)
 	for k, raw := c.First(); k != nil; k, raw = c.Next() {
 		var r Rollout
-		if err := json.Unmarshal(raw, &r); err != nil {
+		if err := decode(raw, &r); err != nil {
 			return nil, fmt.Errorf("read rollout %q: %w", k, err)
 		}
 		if r.FinishedAt.IsZero() {
@@ -259,7 +259,7 @@ func (tx *Tx) RolloutNode(id string, position uint64) (RolloutNode, error) {
 }
 
 func readRolloutNode(id string, key, raw []byte) (n RolloutNode, err error) {
-	if err := json.Unmarshal(raw, &n); err != nil {
+	if err := decode(raw, &n); err != nil {
 		return n, fmt.Errorf("read node %d of rollout %q: %w", seqOf(key), id, err)
 	}
 	return n, nil

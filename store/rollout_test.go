@@ -1,6 +1,8 @@
 package store
 
 import (
+	"go.etcd.io/bbolt"
+
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -194,7 +196,7 @@ func TestFinishedRolloutsAreBoundedAndEndWithTheirConfig(t *testing.T) {
 
 func TestFileOfTheFormerSchemaGetsRollouts(t *testing.T) {
 	dir := t.TempDir()
-	former, err := openBolt(filepath.Join(dir, FileName), 0)
+	former, err := bbolt.Open(filepath.Join(dir, FileName), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

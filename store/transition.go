@@ -61,7 +61,7 @@ func (tx *Tx) Transitions(nodeID string, before uint64, limit int) ([]Transition
 	var out []Transition
 	err := tx.newestFirst(bucketTransitions, nodeID, before, limit, func(_, raw []byte) error {
 		var t Transition
-		if err := json.Unmarshal(raw, &t); err != nil {
+		if err := decode(raw, &t); err != nil {
 			return fmt.Errorf("read history of %q: %w", nodeID, err)
 		}
 		out = append(out, t)

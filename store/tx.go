@@ -98,10 +98,18 @@ func get[T any](tx *Tx, bucket []byte, key string) (v T, ok bool, err error) {
 	if raw == nil {
 		return v, false, nil
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if err := decode(raw, &v); err != nil {
 		return v, false, fmt.Errorf("read %s %q: %w", bucket, key, err)
 	}
 	return v, true, nil
+}
+
+// decode reads a record. What cannot be read is not what was written.
+func decode(raw []byte, v any) error {
+	if err := json.Unmarshal(raw, v); err != nil {
+		return damaged("a record cannot be read") // the decoder's own words quote the record
+	}
+	return nil
 }
 
 func put[T any](tx *Tx, bucket []byte, key string, v T) error {

@@ -1,8 +1,12 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -19,8 +23,17 @@ type writer struct {
 	stopping chan struct{}
 	done     chan struct{}
 
-	mu  sync.Mutex
-	err error // of the last write that failed, until forgiven
+	// first runs before everything else; nil once that is done.
+	first func(*Tx) error
+	// commitTx is [bbolt.Tx.Commit], but for a test.
+	commitTx func(*bbolt.Tx) error
+	// since is when the transaction under way began, in nanoseconds of the process; 0 between them.
+	since atomic.Int64
+	began time.Time // of the process
+
+	mu      sync.Mutex
+	err     error // of the last write that failed, until forgiven
+	probing chan struct{}
 }
 
 type writeRequest struct {
@@ -32,12 +45,22 @@ func newWriter(db *DB) *writer {
 	w := &writer{
 		db: db, requests: make(chan *writeRequest, maxBatch),
 		stopping: make(chan struct{}), done: make(chan struct{}),
+		commitTx: (*bbolt.Tx).Commit, began: time.Now(),
+	}
+	w.first = func(tx *Tx) error {
+		if err := tx.settleClock(db.log); err != nil || db.opts.First == nil {
+			return err
+		}
+		return db.opts.First(tx)
 	}
 	go w.run()
 	return w
 }
 
 func (w *writer) do(fn func(*Tx) error) error {
+	if err := w.db.broken(); err != nil {
+		return err
+	}
 	r := &writeRequest{fn: fn, reply: make(chan error, 1)}
 	select {
 	case <-w.stopping:
@@ -67,24 +90,15 @@ func (w *writer) stop() {
 	<-w.done
 }
 
-func (w *writer) lastError() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
-}
-
-func (w *writer) forgive() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.err = nil
-}
-
 func (w *writer) run() {
 	defer close(w.done)
+	debug.SetPanicOnFault(true) // see guarded
 	for {
 		select {
 		case r := <-w.requests:
-			w.commit(w.gather(r))
+			w.since.Store(max(1, int64(time.Since(w.began))))
+			w.handle(w.gather(r))
+			w.since.Store(0)
 		case <-w.stopping:
 			return
 		}
@@ -105,6 +119,22 @@ func (w *writer) gather(first *writeRequest) []*writeRequest {
 	return batch
 }
 
+// handle commits the batch, and before it what is to be written first.
+func (w *writer) handle(batch []*writeRequest) {
+	if w.first != nil {
+		r := &writeRequest{fn: w.first, reply: make(chan error, 1)}
+		w.commit([]*writeRequest{r})
+		if err := <-r.reply; err != nil {
+			for _, r := range batch {
+				r.reply <- w.note(err)
+			}
+			return
+		}
+		w.first = nil
+	}
+	w.commit(batch)
+}
+
 // commit runs the batch in one transaction. A function that fails without having written simply
 // gets its error. One that fails after it wrote costs a rollback, after which the others run
 // again without it: each Update succeeds or fails on its own.
@@ -120,6 +150,8 @@ func (w *writer) commit(batch []*writeRequest) {
 			for _, tx := range txs {
 				w.db.grants.apply(tx.grants)
 			}
+		} else {
+			w.afterFailure(txs)
 		}
 		for i, r := range batch {
 			tx := txs[i]
@@ -144,7 +176,10 @@ func (w *writer) commit(batch []*writeRequest) {
 // attempt returns the index of a function that failed after it wrote, or -1. With -1, err is the
 // result of the commit itself, and each Tx holds the result of its own function.
 func (w *writer) attempt(batch []*writeRequest) (txs []*Tx, culprit int, err error) {
-	b, err := w.db.bolt.Begin(true)
+	if err := w.ready(); err != nil {
+		return emptyTxs(batch), -1, err
+	}
+	b, err := w.db.begin(true)
 	if err != nil {
 		return emptyTxs(batch), -1, w.note(diskError(err))
 	}
@@ -152,18 +187,12 @@ func (w *writer) attempt(batch []*writeRequest) (txs []*Tx, culprit int, err err
 	dirty := false
 	for i, r := range batch {
 		tx := &Tx{bolt: b, now: now, writable: true}
-		err := runGuarded(func(tx *Tx) error {
-			err := r.fn(tx)
-			if err == nil && w.db.witness != nil {
-				err = tx.callWitness(w.db.witness)
-			}
-			return err
-		}, tx)
+		err := w.call(r.fn, tx)
 		if err == nil {
 			err = tx.settleGrants()
 		}
 		if err != nil && tx.wrote {
-			return nil, i, rollback(b, err)
+			return nil, i, w.rollback(b, err)
 		}
 		if err != nil { // keeps nothing of a transaction that failed
 			tx = &Tx{err: err}
@@ -172,9 +201,72 @@ func (w *writer) attempt(batch []*writeRequest) (txs []*Tx, culprit int, err err
 		txs = append(txs, tx)
 	}
 	if !dirty {
-		return txs, -1, b.Rollback()
+		return txs, -1, w.db.release(b)
 	}
-	return txs, -1, w.note(diskError(b.Commit()))
+	return txs, -1, w.finish(b)
+}
+
+// ready makes sure that what is written will be found again.
+func (w *writer) ready() error {
+	if err := w.db.broken(); err != nil {
+		return err
+	}
+	if w.db.bolt.IsReadOnly() {
+		if err := w.db.reopen(); err != nil {
+			return w.note(err)
+		}
+	}
+	return w.note(w.db.file.unchanged())
+}
+
+// finish commits b. Only what went into the file that the next start will find counts as written.
+func (w *writer) finish(b *bbolt.Tx) error {
+	id := uint64(b.ID()) //nolint:gosec // counts from 0
+	err := guarded(func() error { return w.commitTx(b) })
+	if errors.Is(err, ErrDamaged) {
+		_ = w.db.release(b)
+	}
+	if err == nil {
+		err = w.db.file.committed(id)
+	}
+	return w.note(diskError(err))
+}
+
+// afterFailure brings what is kept in memory in line with the file. A commit that failed at its very
+// end may be in the file all the same.
+func (w *writer) afterFailure(txs []*Tx) {
+	if w.db.broken() != nil { // until the next start, which reads everything anew
+		return
+	}
+	if err := w.db.file.update(); err != nil {
+		_ = w.note(err)
+		return
+	}
+	var revoked []string
+	var changes []Change
+	err := w.db.View(func(now *Tx) error {
+		for _, tx := range txs {
+			changes = append(changes, tx.changes...)
+			for id := range tx.touched {
+				g, ok, err := now.Grant(id)
+				if err != nil {
+					return fmt.Errorf("grant of %q: %w", id, err)
+				}
+				if was, had := w.db.Grant(id); had && (!ok || was.Generation != g.Generation) {
+					revoked = append(revoked, id)
+				}
+				w.db.grants.apply([]grantChange{{id, g, ok}})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		_ = w.note(err)
+	}
+	w.db.feed.publish(changes) // hints to read anew: harmless where nothing changed
+	if len(revoked) > 0 && w.db.opts.Revoked != nil {
+		w.db.opts.Revoked(revoked)
+	}
 }
 
 func emptyTxs(batch []*writeRequest) []*Tx {
@@ -185,8 +277,8 @@ func emptyTxs(batch []*writeRequest) []*Tx {
 	return txs
 }
 
-func rollback(b *bbolt.Tx, cause error) error {
-	if err := b.Rollback(); err != nil {
+func (w *writer) rollback(b *bbolt.Tx, cause error) error {
+	if err := w.db.release(b); err != nil {
 		return fmt.Errorf("%w (roll back: %w)", cause, err)
 	}
 	return cause
@@ -198,6 +290,9 @@ func (w *writer) note(err error) error {
 	if err == nil {
 		return nil
 	}
+	if _ = w.db.noteBroken(err); w.db.broken() != nil { // which tells for itself
+		return err
+	}
 	w.mu.Lock()
 	first := w.err == nil
 	w.err = err
@@ -208,14 +303,23 @@ func (w *writer) note(err error) error {
 	return err
 }
 
-// runGuarded turns a panic of fn into an error: one faulty request must not end the writer, on
-// which everything else depends.
-func runGuarded(fn func(*Tx) error, tx *Tx) (err error) {
+// call turns a panic of fn into an error: one faulty request must not end the writer, on which
+// everything else depends.
+func (w *writer) call(fn func(*Tx) error, tx *Tx) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		switch {
+		case p == nil:
+		case fromDamage(p):
 			tx.wrote = true // unknown, so roll back
+			err = w.db.noteBroken(damaged(p))
+		default:
+			tx.wrote = true
 			err = fmt.Errorf("%w: %v", ErrPanic, p)
 		}
 	}()
-	return fn(tx)
+	if err = fn(tx); err == nil && w.db.opts.Witness != nil {
+		err = tx.callWitness(w.db.opts.Witness)
+	}
+	return w.db.noteBroken(err)
 }

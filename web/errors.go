@@ -167,6 +167,9 @@ var answers = []struct {
 
 	{store.ErrFull, answer{507, "STORE_FULL", "Nothing was changed: " + store.ErrFull.Error() + ".", nil}},
 	{store.ErrReadOnly, answer{503, "STORE_READ_ONLY", "Nothing was changed: " + store.ErrReadOnly.Error() + ".", nil}},
+	{store.ErrDisk, answer{503, "STORE_DISK_ERROR", "This was not done: " + store.ErrDisk.Error() + ".", nil}},
+	{store.ErrDamaged, answer{503, "STORE_DAMAGED", "This was not done: " + store.ErrDamaged.Error() + ".", nil}},
+	{store.ErrMoved, answer{503, "STORE_MOVED", "This was not done: " + store.ErrMoved.Error() + ".", nil}},
 	{store.ErrClosed, answer{503, "SHUTTING_DOWN", "The appliance is stopping; try again when it runs.", nil}},
 	{errBodyBroken, answer{400, "BAD_REQUEST", "The request body broke off; send it again.", nil}},
 	{errUnknownPath, answer{404, "NOT_FOUND", "There is nothing at this path; look for a misspelling.", nil}},

@@ -259,12 +259,12 @@ func codesOf(r route, d description) []string {
 	}
 	loggedIn := r.access >= accessSession
 	writes := r.method != http.MethodGet
-	add(true, codeInternal+"/500 SHUTTING_DOWN REQUEST_CANCELLED")
+	add(true, codeInternal+"/500 SHUTTING_DOWN REQUEST_CANCELLED STORE_DAMAGED STORE_MOVED")
 	add(r.access != accessOpen, "PUBLIC_HOST_REJECTED PUBLIC_ORIGIN_REJECTED")
 	add(r.access != accessOpen && writes, "HTTPS_REQUIRED")
 	add(loggedIn, "AUTH_REQUIRED AUTH_SETUP_REQUIRED INVALID_TOKEN TOKEN_EXPIRED")
 	add(loggedIn && (writes || r.access > accessSession), "FORBIDDEN")
-	add(writes || r.audited(), "STORE_FULL STORE_READ_ONLY")
+	add(writes || r.audited(), "STORE_FULL STORE_READ_ONLY STORE_DISK_ERROR")
 	add(d.body != "" || d.paged, "VALIDATION_ERROR")
 	add(d.body != "", "BAD_REQUEST PAYLOAD_TOO_LARGE/413")
 	add(strings.Contains(r.path, ":config_id"), "CONFIG_NOT_FOUND")

@@ -55,7 +55,9 @@ func (s *Server) readyz(c echo.Context) error {
 
 // storeProblem is the advice of the store's sentinels, without what they wrap: that names paths.
 func storeProblem(err error) string {
-	for _, known := range []error{store.ErrFull, store.ErrReadOnly, store.ErrClosed} {
+	for _, known := range []error{
+		store.ErrDamaged, store.ErrMoved, store.ErrHangs, store.ErrFull, store.ErrReadOnly, store.ErrDisk, store.ErrClosed,
+	} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

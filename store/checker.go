@@ -1,0 +1,93 @@
+package store
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// checkPatience is how long a start waits for the check of all pages.
+const checkPatience = 50 * time.Millisecond
+
+// checker checks every page and record of the file as it was at the start. It reads the file and not
+// the mapped memory, where a page that cannot be read is a fault. Its transaction keeps writers from
+// using the pages it has yet to read; it ends with the check.
+type checker struct {
+	stopping atomic.Bool
+	done     chan struct{} // closed at the end; nil if there is no check
+	err      error         // set before done is closed
+}
+
+// startCheck begins to check the file, and returns what is wrong if that is known soon. Otherwise
+// the store is noted as broken when it is.
+func (db *DB) startCheck() error {
+	tx, err := db.begin(false)
+	if err != nil {
+		return err
+	}
+	c := &db.checker
+	c.done = make(chan struct{})
+	w := pageWalk{r: interruptible{db.file.file, &c.stopping}, meta: db.file.meta, record: checkRecord}
+	w.fault = func(err error) bool { c.err = damaged(err); return false }
+	decided := new(atomic.Bool) // whether the check is part of the start, or goes on in the background
+	go func() {
+		defer close(c.done)
+		w.run()
+		_ = db.release(tx)
+		if late := !decided.CompareAndSwap(false, true); late && c.err != nil && !c.stopping.Load() {
+			_ = db.noteBroken(c.err)
+		}
+	}()
+	patience := time.NewTimer(checkPatience)
+	defer patience.Stop()
+	select {
+	case <-c.done:
+		return c.err
+	case <-patience.C:
+	}
+	if decided.CompareAndSwap(false, true) {
+		return nil
+	}
+	<-c.done
+	return c.err
+}
+
+// checkAll checks every page and record of a file that nobody writes. Error: [ErrDamaged].
+func checkAll(f *os.File, size int64) (err error) {
+	metas, err := intactMetas(f, size)
+	if err != nil {
+		return err
+	}
+	w := pageWalk{r: f, meta: metas[0], record: checkRecord, fault: func(fault error) bool { err = damaged(fault); return false }}
+	w.run()
+	return err
+}
+
+// stop ends the check and waits for that.
+func (c *checker) stop() {
+	c.stopping.Store(true)
+	c.wait()
+}
+
+func (c *checker) wait() {
+	if c.done != nil {
+		<-c.done
+	}
+}
+
+var errInterrupted = errors.New("the check was interrupted")
+
+// interruptible is a file that cannot be read any more once the check is to stop.
+type interruptible struct {
+	io.ReaderAt
+	stopping *atomic.Bool
+}
+
+func (r interruptible) ReadAt(p []byte, off int64) (int, error) {
+	if r.stopping.Load() {
+		return 0, errInterrupted
+	}
+	return r.ReaderAt.ReadAt(p, off) //nolint:wrapcheck // of the file
+}

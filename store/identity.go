@@ -1,0 +1,116 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"syscall"
+)
+
+// identity is the data file as the writer left it. Somebody with the right to the directory can
+// move, remove, replace, overwrite or cut it while it is open: writing would go on into a file that
+// no start finds again.
+type identity struct {
+	path string
+	file *os.File // bbolt's own
+	info os.FileInfo
+	need atomic.Int64 // bytes in use
+
+	meta pageMeta // after the last commit; of the writer alone
+}
+
+// adopt takes over what was found out about the file that is used from now on.
+func (i *identity) adopt(o *identity) {
+	i.path, i.file, i.info, i.meta = o.path, o.file, o.info, o.meta
+	i.need.Store(o.need.Load())
+}
+
+// reachable makes sure that the path leads to the open file, and that what is in use is there. It
+// may be called by anyone. Errors: [ErrMoved], and those of the disk.
+func (i *identity) reachable() error {
+	need := i.need.Load() // first, since a commit makes the file grow, and then asks for more
+	now, err := os.Stat(i.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%w (it is gone)", ErrMoved)
+	case err != nil:
+		return diskError(err)
+	case !os.SameFile(i.info, now):
+		return fmt.Errorf("%w (another file is there)", ErrMoved)
+	}
+	return whole(now, need)
+}
+
+// uncut makes sure that what is in use is there, whatever the path leads to.
+func (i *identity) uncut() error {
+	need := i.need.Load()
+	now, err := i.file.Stat()
+	if err != nil {
+		return diskError(err)
+	}
+	return whole(now, need)
+}
+
+func whole(now os.FileInfo, need int64) error {
+	if now.Size() < need {
+		return fmt.Errorf("%w (it was cut to %d bytes)", ErrMoved, now.Size())
+	}
+	return nil
+}
+
+// unchanged is reachable, and that nobody but the writer has committed since.
+func (i *identity) unchanged() error {
+	if err := i.reachable(); err != nil {
+		return err
+	}
+	m, ok, err := readMeta(i.file, i.meta.off)
+	switch {
+	case err != nil:
+		return diskError(err)
+	case !ok || m.raw != i.meta.raw:
+		return fmt.Errorf("%w (it was overwritten)", ErrMoved)
+	}
+	return nil
+}
+
+// update remembers how the writer left the file. A commit that failed may have left the new state or
+// the one before.
+func (i *identity) update() error {
+	metas, err := readMetas(i.file)
+	if err != nil {
+		return diskError(err)
+	}
+	if len(metas) == 0 {
+		return fmt.Errorf("%w (both meta pages are gone)", ErrMoved)
+	}
+	i.meta = metas[0]
+	i.need.Store(int64(i.meta.pages) * i.meta.pageSize) //nolint:gosec // the size of a file
+	return nil
+}
+
+// committed is update after a commit of the transaction, and makes sure that it went into the file
+// that the next start will find.
+func (i *identity) committed(txid uint64) error {
+	if err := i.update(); err != nil {
+		return err
+	}
+	if i.meta.txid != txid {
+		return fmt.Errorf("%w (it was overwritten)", ErrMoved)
+	}
+	return i.reachable()
+}
+
+// openFile returns what bbolt opens files with, and keeps the file for itself.
+func (i *identity) openFile(path string, flag int, mode os.FileMode) (f *os.File, err error) {
+	if f, err = os.OpenFile(path, flag, mode); err != nil {
+		return nil, err
+	}
+	if i.info, err = f.Stat(); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	i.file = f
+	return f, nil
+}

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// hangsAfter is how long one write may take before the disk counts as hanging.
+	hangsAfter = 10 * time.Second
+	// probePatience is how long WriteError waits for its own write.
+	probePatience = 2 * time.Second
+)
+
+// WriteError is why the store cannot be relied on to write, nil while it can. After a write that
+// failed it tries again, so that a health check sees the recovery: with a record large enough that
+// it does not just fit where a smaller one was freed. It never waits long.
+//
+// Errors: those of [DB.Update], and [ErrHangs].
+func (db *DB) WriteError() error {
+	if err := db.broken(); err != nil {
+		return err
+	}
+	if err := db.writer.hangs(); err != nil {
+		return err
+	}
+	db.reopening.RLock()
+	err := db.file.reachable()
+	db.reopening.RUnlock()
+	if err != nil && db.writer.running() {
+		return db.noteBroken(err)
+	}
+	return db.writer.probe()
+}
+
+// hangs is ErrHangs while one write takes too long.
+func (w *writer) hangs() error {
+	since := w.since.Load()
+	if since == 0 {
+		return nil
+	}
+	if took := time.Since(w.began) - time.Duration(since); took > hangsAfter {
+		return fmt.Errorf("%w (a write has taken %s so far)", ErrHangs, took.Round(time.Second))
+	}
+	return nil
+}
+
+func (w *writer) running() bool {
+	select {
+	case <-w.stopping:
+		return false
+	default:
+		return true
+	}
+}
+
+// probe returns the error of the last write that failed, after it has tried again.
+func (w *writer) probe() error {
+	w.mu.Lock()
+	err := w.err
+	if err == nil {
+		w.mu.Unlock()
+		return nil
+	}
+	done := w.probing
+	if done == nil {
+		done = make(chan struct{})
+		w.probing = done
+		go w.tryWrite(done)
+	}
+	w.mu.Unlock()
+	patience := time.NewTimer(probePatience)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+	}
+	return w.lastError()
+}
+
+// tryWrite forgets the last error if writing works again. It closes done at its end.
+func (w *writer) tryWrite(done chan struct{}) {
+	key := []byte("probe")
+	err := w.do(func(tx *Tx) error { return tx.putRaw(bucketMeta, key, make([]byte, 64<<10)) })
+	if err == nil {
+		err = w.do(func(tx *Tx) error { return tx.deleteRaw(bucketMeta, key) })
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err, w.probing = err, nil
+	close(done)
+}
+
+func (w *writer) lastError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
