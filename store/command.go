@@ -236,7 +236,7 @@ func (tx *Tx) Commands(nodeID string, before uint64, limit int) ([]Command, erro
 	err := tx.newestFirst(bucketCommandsByNode, nodeID, before, limit, func(_, entry []byte) error {
 		c, err := tx.Command(requestIDOf(entry))
 		out = append(out, c)
-		return err
+		return indexError(err)
 	})
 	return out, err
 }
@@ -253,7 +253,7 @@ func (tx *Tx) OpenCommands(nodeID string) ([]Command, error) {
 	for k, id := c.Seek(prefix); hasPrefix(k, prefix); k, id = c.Next() {
 		cmd, err := tx.Command(string(id))
 		if err != nil {
-			return nil, fmt.Errorf("open command %s: %w", id, err)
+			return nil, fmt.Errorf("open command %s: %w", id, indexError(err))
 		}
 		out = append(out, cmd)
 	}

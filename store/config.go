@@ -47,7 +47,7 @@ func (tx *Tx) Configs(after string, limit int) ([]Config, error) {
 		}
 		cfg, err := tx.Config(string(id))
 		if err != nil {
-			return nil, fmt.Errorf("config named %q: %w", name, err)
+			return nil, fmt.Errorf("config named %q: %w", name, indexError(err))
 		}
 		out = append(out, cfg)
 	}

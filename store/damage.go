@@ -36,6 +36,19 @@ func damaged(cause any) error {
 	return fmt.Errorf("%w (%v)", ErrDamaged, cause)
 }
 
+// indexError is the error of reading a record that an index names: if it is missing, the file is damaged.
+func indexError(err error) error {
+	if isNotFound(err) {
+		return damaged("an index names a record that is not there")
+	}
+	return err
+}
+
+func isNotFound(err error) bool {
+	return errors.Is(err, ErrConfigNotFound) || errors.Is(err, ErrNodeNotFound) || errors.Is(err, ErrCommandNotFound) ||
+		errors.Is(err, ErrRolloutNotFound)
+}
+
 // fromDamage reports whether p, which was just recovered, is of bbolt, or of a fault in the mapped
 // file. It looks at the stack, which is still there while deferred functions run.
 func fromDamage(p any) bool {

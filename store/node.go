@@ -82,7 +82,7 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 		}
 		n, err := tx.Node(string(id))
 		if err != nil {
-			return nil, fmt.Errorf("node named %q: %w", k[len(prefix):], err)
+			return nil, fmt.Errorf("node named %q: %w", k[len(prefix):], indexError(err))
 		}
 		out = append(out, n)
 	}

@@ -202,7 +202,7 @@ func (tx *Tx) Rollouts(configID string, before uint64, limit int) ([]Rollout, er
 	err := tx.newestFirst(bucketRolloutsByConfig, configID, before, limit, func(_, id []byte) error {
 		r, err := tx.Rollout(string(id))
 		out = append(out, r)
-		return err
+		return indexError(err)
 	})
 	return out, err
 }
