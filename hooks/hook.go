@@ -3,13 +3,16 @@ package hooks
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -74,7 +77,8 @@ type Hook struct {
 	taken    atomic.Uint64
 	refused  atomic.Uint64
 
-	keepAlive uint16 // seconds
+	keepAlive uint16          // seconds
+	told      *floodlog.Keyed // what was refused
 }
 
 // New makes the hook for server; it is to be added to it before it serves. keepAlive, in seconds up
@@ -83,7 +87,7 @@ func New(server *mqtt.Server, grants Grants, ingress Ingress, keepAlive uint16, 
 	return &Hook{
 		server: server, grants: grants, ingress: ingress, log: log,
 		registry:  newRegistry(server, grants, ingress, log),
-		keepAlive: keepAlive,
+		keepAlive: keepAlive, told: floodlog.NewKeyed(time.Hour),
 	}
 }
 
@@ -108,10 +112,6 @@ func (h *Hook) Provides(event byte) bool {
 
 // OnPacketRead holds packets to our rules before the broker looks at them.
 func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if pk.FixedHeader.Remaining > MaxPacketSize {
-		h.refuse(cl, packets.ErrPacketTooLarge)
-		return pk, packets.ErrRejectPacket
-	}
 	if s := h.registry.session(cl); s != nil {
 		if s.limiter.Tokens() > packetBurst/2 {
 			s.throttledSince = time.Time{}
@@ -132,15 +132,25 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		// The store is the queue: every session is a clean one. The broker copies this to the client.
 		pk.Connect.Clean = true
 		pk.Connect.WillProperties.WillDelayInterval = 0
+		if pk.Connect.WillFlag && len(pk.Connect.WillPayload) == 0 {
+			pk.Connect.WillPayload = []byte("{}") // the broker refuses an empty one, which the standard allows
+		}
 	case packets.Publish:
 		if pk.FixedHeader.Qos > 1 {
 			// The broker would answer QoS 2 with a PUBACK [MQTT-4.3.3-1].
 			h.refuse(cl, packets.ErrQosNotSupported)
 			return pk, packets.ErrRejectPacket
 		}
+		if len(pk.TopicName) >= len(mqtt.SysPrefix) && strings.EqualFold(pk.TopicName[:len(mqtt.SysPrefix)], mqtt.SysPrefix) {
+			// The broker would drop it without an answer; so it is refused as any other foreign topic.
+			pk.TopicName = "/" + pk.TopicName
+		}
 	case packets.Disconnect:
 		// A session that ends with its connection cannot be made to last at its end.
 		pk.Properties.SessionExpiryIntervalFlag = false
+		if s := h.registry.session(cl); s != nil {
+			s.parted.Store(true)
+		}
 	}
 	return pk, nil
 }
@@ -148,10 +158,7 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 // refuse ends a connection, telling a client that can be told (MQTT 5) why.
 func (h *Hook) refuse(cl *mqtt.Client, code packets.Code) {
 	if s := h.registry.session(cl); s != nil {
-		s.superseded.Store(true) // its will, which the broker releases now, says nothing about the node
-	}
-	if cl.Properties.ProtocolVersion == 5 {
-		_ = h.server.DisconnectClient(cl, code)
+		s.end(code)
 	}
 	cl.Stop(code)
 }
@@ -164,7 +171,7 @@ func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	cl.State.Inflight.ResetSendQuota(0)
 	cl.Properties.Props.TopicAliasMaximum = 0
 	longest := h.keepAlive
-	if cl.Properties.ProtocolVersion < 5 {
+	if cl.Properties.ProtocolVersion < level5 {
 		longest = MaxKeepAlive // it goes by its own, and would be cut off between two pings
 	}
 	if cl.State.Keepalive == 0 || cl.State.Keepalive > longest {
@@ -176,25 +183,48 @@ func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 
 // OnConnectAuthenticate lets in the agent of an enabled node, under its own client id only.
 func (h *Hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
+	code, reason := h.admit(cl, pk)
+	if code == packets.CodeSuccess {
+		return true
+	}
+	h.tellRefused(cl, string(pk.Connect.Username), reason)
+	h.registry.refuse(cl, code)
+	return false
+}
+
+// admit decides whether the client may log in. If not, it says why: by a code, and in words.
+func (h *Hook) admit(cl *mqtt.Client, pk packets.Packet) (code packets.Code, reason string) {
 	nodeID := string(pk.Connect.Username)
 	grant, ok := h.grants.Grant(nodeID)
 	// Also for an unknown user, so that the time taken tells nothing.
 	password := grant.CheckPassword(pk.Connect.Password)
-	reason := ""
 	switch {
 	case !ok || !password:
-		reason = "unknown user or wrong password"
+		return packets.ErrBadUsernameOrPassword, "unknown user or wrong password"
 	case cl.ID != protocol.ClientID(nodeID):
-		reason = "client id is not the node's"
+		return packets.ErrClientIdentifierNotValid, "client id is not the node's"
 	case pk.Connect.WillFlag && !willAllowed(grant, pk):
-		reason = "last will is not on the node's own event topic, or is retained"
-	}
-	if reason != "" {
-		h.log.Warn("MQTT connection refused", "client_id", clip(cl.ID), "remote", cl.Net.Remote, "reason", reason)
-		return false
+		return packets.ErrNotAuthorized, "last will is not on the node's own event topic, or is retained"
 	}
 	h.registry.add(cl, grant)
-	return true
+	return packets.CodeSuccess, ""
+}
+
+// tellRefused logs a refused login, once an hour for each user, address and reason: a client that was
+// reset tries again every few seconds for ever.
+func (h *Hook) tellRefused(cl *mqtt.Client, user, reason string) {
+	host, _, _ := net.SplitHostPort(cl.Net.Remote)
+	if repeated, ok := h.told.Take(clip(user)+" "+host+" "+reason, time.Now()); ok {
+		h.log.Warn("MQTT connection refused", "node_id", clip(user), "client_id", clip(cl.ID), "remote", cl.Net.Remote, "reason", reason, "repeated", repeated)
+	}
+}
+
+// tellForbidden logs that a node has published to a topic that is not its own.
+func (h *Hook) tellForbidden(s *session, topic string) {
+	if repeated, ok := h.told.Take(s.NodeID+" forbidden topic", time.Now()); ok {
+		h.log.Warn("a node's message was refused", "node_id", s.NodeID, "remote", s.Remote, "topic", clip(topic),
+			"err", "the topic is not one of the node's own", "repeated", repeated)
+	}
 }
 
 // willAllowed holds the will to what the node might publish itself: the broker checks nothing.
@@ -225,6 +255,7 @@ func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		may := grant.MayPublish(topic)
 		if !may {
 			h.refused.Add(1)
+			h.tellForbidden(s, topic)
 		}
 		return may
 	}
@@ -238,17 +269,34 @@ func (h *Hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) { h.registr
 func (h *Hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	if s := h.registry.session(cl); s != nil && !cl.Closed() {
 		s.established.Store(true)
+		if conn, ok := cl.Net.Conn.(Conn); ok {
+			conn.Farewell(func() []byte { return h.registry.farewell(s) })
+		}
 		h.ingress.Connected(s.Session)
 	}
 }
 
 // OnPacketEncode mends CONNACK: the broker announces less than it refuses, and sends MQTT 3.1.1
-// clients codes that their standard does not know.
+// clients codes that their standard does not know. It also keeps DISCONNECT from them, which goes
+// from client to server only (MQTT 3.1.1, 3.14).
 func (h *Hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type == packets.Disconnect {
+		if s := h.registry.session(cl); s != nil {
+			s.superseded.Store(true)
+			s.parted.Store(true)
+		}
+		if cl.Properties.ProtocolVersion < level5 {
+			cl.Stop(packets.Code{Code: pk.ReasonCode, Reason: pk.Properties.ReasonString}) // nothing can be written any more
+		}
+		return pk
+	}
 	if pk.FixedHeader.Type != packets.Connack {
 		return pk
 	}
-	if cl.Properties.ProtocolVersion < 5 {
+	if code, ok := h.registry.refusal(cl); ok { // the broker has one code for all refused logins
+		pk.ReasonCode, pk.Properties.ReasonString = code.Code, code.Reason
+	}
+	if cl.Properties.ProtocolVersion < level5 {
 		pk.ReasonCode = connackV3(pk.ReasonCode)
 		return pk
 	}
@@ -261,18 +309,20 @@ func (h *Hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	return pk
 }
 
-// connackV3 gives the CONNACK return code of MQTT 3.1.1 (§3.2.2.3), which has 0 to 5 only.
+// connackV3 gives the CONNACK return code of MQTT 3.1.1 (table 3.1), which has 0 to 5 only. 3, which
+// libraries call "server unavailable", is for what passes by itself, and for nothing else.
 func connackV3(code byte) byte {
 	switch code {
 	case packets.ErrUnsupportedProtocolVersion.Code:
-		return 1
+		return returnBadLevel
 	case packets.ErrClientIdentifierNotValid.Code:
-		return 2
-	case packets.ErrBadUsernameOrPassword.Code, packets.ErrNotAuthorized.Code, packets.ErrBanned.Code:
-		return 5
+		return returnBadClientID
+	case packets.ErrUnspecifiedError.Code, packets.ErrImplementationSpecificError.Code, packets.ErrServerUnavailable.Code,
+		packets.ErrServerBusy.Code, packets.ErrServerShuttingDown.Code, packets.ErrQuotaExceeded.Code, packets.ErrConnectionRateExceeded.Code:
+		return returnUnavailable
 	}
-	if code > 5 {
-		return 3
+	if code > returnNotAuthorized {
+		return returnNotAuthorized
 	}
 	return code
 }
@@ -297,7 +347,7 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	s := h.registry.session(cl)
 	topic, err := protocol.ParseTopic(pk.TopicName)
 	if s == nil || err != nil {
-		cl.Stop(packets.ErrNotAuthorized)
+		h.refuse(cl, packets.ErrNotAuthorized)
 		return pk, packets.ErrRejectPacket
 	}
 	err = h.ingress.Receive(s.Session, topic, pk.Payload)
@@ -318,7 +368,7 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	case tellable:
 		return pk, packets.ErrQuotaExceeded
 	default:
-		cl.Stop(packets.ErrQuotaExceeded)
+		h.refuse(cl, packets.ErrQuotaExceeded)
 		return pk, packets.ErrRejectPacket
 	}
 }

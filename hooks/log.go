@@ -40,7 +40,13 @@ func ours(level slog.Level) slog.Level {
 	return level
 }
 
+// saidBetter are messages of the broker about what the hook logs itself, with the node's id.
+var saidBetter = map[string]bool{"publish packet error": true}
+
 func (h *brokerLog) Handle(ctx context.Context, rec slog.Record) error {
+	if saidBetter[rec.Message] {
+		return nil
+	}
 	if !h.flood.take(rec.Message, rec.Time) {
 		return nil
 	}

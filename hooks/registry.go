@@ -57,6 +57,11 @@ type Conn interface {
 	// Silent reports whether reading or writing has ended because the link gave no sign any more,
 	// and not because the other side closed the connection.
 	Silent() bool
+	// Refused is why the connection itself has ended the stream of packets, if it has.
+	Refused() (packets.Code, bool)
+	// Farewell has Close write what compose returns first, unless the other side is gone or does not
+	// read. compose may return nil.
+	Farewell(compose func() []byte)
 }
 
 // session is a live session, from authentication to the end of its connection.
@@ -66,6 +71,9 @@ type session struct {
 	limiter     *rate.Limiter
 	established atomic.Bool
 	superseded  atomic.Bool // taken over, kicked or refused
+	parted      atomic.Bool // one side has sent DISCONNECT
+	// ending is why we end it; nil while we do not.
+	ending atomic.Pointer[packets.Code]
 	// throttledSince is when it began to be slowed down, zero once it has been quiet for a while. It
 	// is the connection's own goroutine's.
 	throttledSince time.Time
@@ -73,14 +81,57 @@ type session struct {
 
 func (s *session) willCause() WillCause {
 	conn, ok := s.client.Net.Conn.(Conn)
+	refused := false
+	if ok {
+		_, refused = conn.Refused()
+	}
 	switch {
-	case s.superseded.Load():
+	case s.superseded.Load(), refused:
 		return WillSuperseded
 	case ok && conn.Silent():
 		return WillSilent
 	}
 	return WillClosed
 }
+
+// end ends the session on purpose: its will says nothing about the node. The first reason counts.
+func (s *session) end(reason packets.Code) {
+	s.superseded.Store(true)
+	s.ending.CompareAndSwap(nil, &reason)
+	s.client.Stop(reason)
+}
+
+// farewell composes the DISCONNECT for a connection that is about to be closed; nil if there is to be
+// none: MQTT 3.1.1 has none from the server, and after one there is no other [MQTT-3.14.4-2].
+func (r *Registry) farewell(s *session) []byte {
+	if s.client.Properties.ProtocolVersion < level5 || s.parted.Swap(true) {
+		return nil
+	}
+	code := packets.ErrMalformedPacket // the broker's decoder ends a connection without a word
+	conn, _ := s.client.Net.Conn.(Conn)
+	refused, wasRefused := conn.Refused()
+	switch reason := s.ending.Load(); {
+	case reason != nil:
+		code = *reason
+	case r.isClosing():
+		code = packets.ErrServerShuttingDown
+	case wasRefused:
+		code = refused
+	case conn.Silent():
+		code = packets.ErrKeepAliveTimeout
+	}
+	words := code.Reason
+	if longest := s.client.Properties.Props.MaximumPacketSize; longest > 0 && longest < 128 {
+		return []byte{packets.Disconnect << 4, 1, code.Code}
+	}
+	if code == packets.ErrSessionTakenOver {
+		words = takenOver
+	}
+	return withReason(packets.Disconnect, []byte{code.Code}, words)
+}
+
+// takenOver tells a client that can be told (MQTT 5) why it was thrown out.
+const takenOver = "another machine has logged in as this node: if that was not you, bind one of them anew"
 
 // Registry knows the live sessions and lets at most one per client id live. The broker's own
 // takeover loses subscriptions and leaves ghosts when a client reconnects quickly; here a new
@@ -94,7 +145,8 @@ type Registry struct {
 
 	mu      sync.RWMutex
 	byConn  map[net.Conn]*session
-	slots   map[string]*slot // by client id
+	refused map[net.Conn]packets.Code // logins that are refused, until their connection has ended
+	slots   map[string]*slot          // by client id
 	closing bool
 }
 
@@ -108,7 +160,7 @@ type slot struct {
 func newRegistry(server *mqtt.Server, grants Grants, ingress Ingress, log *slog.Logger) *Registry {
 	return &Registry{
 		server: server, grants: grants, ingress: ingress, log: log,
-		byConn: make(map[net.Conn]*session), slots: make(map[string]*slot),
+		byConn: make(map[net.Conn]*session), refused: make(map[net.Conn]packets.Code), slots: make(map[string]*slot),
 	}
 }
 
@@ -133,6 +185,20 @@ func (r *Registry) session(cl *mqtt.Client) *session {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.byConn[cl.Net.Conn]
+}
+
+// refuse keeps the code for the CONNACK of a refused login.
+func (r *Registry) refuse(cl *mqtt.Client, code packets.Code) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused[cl.Net.Conn] = code
+}
+
+func (r *Registry) refusal(cl *mqtt.Client) (packets.Code, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	code, ok := r.refused[cl.Net.Conn]
+	return code, ok
 }
 
 // lock takes the client id's turn; the returned function gives it back.
@@ -172,8 +238,8 @@ func (r *Registry) current(clientID string) *session {
 
 // establish ends the old session of the client id, waits until it is gone, and makes the new one
 // current if its grant still is the present one: a reset may have come between its
-// authentication and now. A client it stops here is refused by the broker a moment later, when it
-// cannot write the CONNACK.
+// authentication and now. A client that it refuses here has its CONNACK; the broker cannot write
+// another.
 func (r *Registry) establish(cl *mqtt.Client) {
 	s := r.session(cl)
 	if s == nil {
@@ -181,24 +247,31 @@ func (r *Registry) establish(cl *mqtt.Client) {
 		return
 	}
 	defer r.lock(cl.ID)()
-	if !r.endCurrent(cl.ID, packets.ErrSessionTakenOver) {
-		r.log.Error("the node's old session does not end; the new one is refused", "client_id", cl.ID)
-		cl.Stop(packets.ErrServerBusy)
-		return
+	if code := r.establishLocked(s); code != packets.CodeSuccess {
+		_ = r.server.SendConnack(cl, code, false, nil)
+		cl.Stop(code)
+	}
+}
+
+// establishLocked makes s current, or says why it may not be. The caller has the turn.
+func (r *Registry) establishLocked(s *session) packets.Code {
+	id := s.client.ID
+	if !r.endCurrent(id, packets.ErrSessionTakenOver) {
+		r.log.Error("the node's old session does not end; the new one is refused", "node_id", s.NodeID)
+		return packets.ErrServerBusy
 	}
 	grant, ok := r.grants.Grant(s.NodeID)
 	if !ok || grant.Generation != s.Generation {
-		cl.Stop(packets.ErrNotAuthorized)
-		return
+		return packets.ErrNotAuthorized
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closing {
-		cl.Stop(packets.ErrServerShuttingDown)
-		return
+		return packets.ErrServerShuttingDown
 	}
 	s.Since = time.Now()
-	r.slots[cl.ID].current = s
+	r.slots[id].current = s
+	return packets.CodeSuccess
 }
 
 // endCurrent stops the client id's session and waits until nothing of it is left. The caller has
@@ -208,8 +281,7 @@ func (r *Registry) endCurrent(clientID string, cause packets.Code) bool {
 	if old == nil {
 		return true
 	}
-	old.superseded.Store(true)
-	old.client.Stop(cause)
+	old.end(cause)
 	conn, ok := old.client.Net.Conn.(Conn)
 	if !ok {
 		return true
@@ -239,6 +311,7 @@ func (r *Registry) Ended(conn net.Conn) {
 	r.mu.Lock()
 	s := r.byConn[conn]
 	delete(r.byConn, conn)
+	delete(r.refused, conn)
 	closing := r.closing
 	if s != nil {
 		if sl := r.slots[s.client.ID]; sl != nil && sl.current == s {

@@ -45,6 +45,7 @@ type Broker struct {
 	plain    net.Listener // nil without
 	secure   net.Listener // nil without
 	log      *slog.Logger
+	listener *listener
 	started  time.Time
 	sent     atomic.Uint64
 
@@ -111,7 +112,7 @@ func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
 		return nil, fmt.Errorf("add the broker's listener: %w", err)
 	}
 	b := &Broker{
-		server: server, hook: hook, registry: hook.Registry(), plain: plain, secure: secure, log: o.Logger,
+		server: server, hook: hook, registry: hook.Registry(), plain: plain, secure: secure, listener: l, log: o.Logger,
 		stopped: make(chan struct{}),
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
@@ -213,6 +214,10 @@ func (b *Broker) Messages() (in, out, refused uint64) {
 	in, refused = b.hook.Messages()
 	return in, b.sent.Load(), refused
 }
+
+// Unserved is the newest client that got no further than its first packet, the zero value if there is
+// none since the start.
+func (b *Broker) Unserved() Unserved { return b.listener.unserved() }
 
 // Kick ends the node's live session and returns when nothing of it is left. The caller has
 // committed before why it may not come back.

@@ -2,11 +2,14 @@ package broker
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // conn is a client's connection as the broker gets it.
@@ -20,6 +23,11 @@ type conn struct {
 	connected    func()      // ends the time before CONNECT, once
 	slow         *time.Timer // closes the connection when that time is over, whatever TLS is at
 	silent       atomic.Bool
+	gone         atomic.Bool  // the other side has closed it, or cannot be reached
+	writing      atomic.Int32 // writes under way
+	refused      atomic.Pointer[packets.Code]
+	farewell     atomic.Pointer[func() []byte]
+	frames       frames // the reader's own
 	closeOnce    sync.Once
 	closeErr     error
 }
@@ -32,7 +40,57 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	c.noteSilence(err)
+	if err != nil && !c.silent.Load() {
+		c.gone.Store(true)
+	}
+	if refused := c.frames.scan(p[:n]); refused != nil {
+		return 0, c.refuse(refused)
+	}
 	return n, err
+}
+
+// refusedSize (bytes) and refusedTime bound what is read of a packet that is refused.
+const (
+	refusedSize = 1 << 20
+	refusedTime = time.Second
+)
+
+// refuse ends the stream in the packet under way. It reads what is left of that packet: the system
+// would answer it with a reset, which the farewell might not survive.
+func (c *conn) refuse(cause error) error {
+	if code, ok := cause.(packets.Code); ok { //nolint:errorlint // never wrapped
+		c.refused.Store(&code)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(refusedTime))
+	_, _ = io.CopyN(io.Discard, c.Conn, int64(min(c.frames.left, refusedSize)))
+	return cause
+}
+
+// Refused is part of hooks.Conn.
+func (c *conn) Refused() (packets.Code, bool) {
+	if code := c.refused.Load(); code != nil {
+		return *code, true
+	}
+	return packets.Code{}, false
+}
+
+// Farewell is part of hooks.Conn.
+func (c *conn) Farewell(compose func() []byte) { c.farewell.Store(&compose) }
+
+// sayFarewell writes the last packet, unless nobody would read it.
+func (c *conn) sayFarewell() {
+	compose := c.farewell.Load()
+	if compose == nil || c.gone.Load() {
+		return
+	}
+	patience := goodbye
+	if c.writing.Load() > 0 {
+		patience = brief // it holds up ours, and may hang
+	}
+	if p := (*compose)(); p != nil {
+		_ = c.SetWriteDeadline(time.Now().Add(patience))
+		_, _ = c.Conn.Write(p)
+	}
 }
 
 // noteSilence remembers that the link gave no sign any more: a deadline of ours passed, or the
@@ -53,7 +111,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
 		return 0, err
 	}
+	c.writing.Add(1)
 	n, err := c.Conn.Write(p)
+	c.writing.Add(-1)
 	c.noteSilence(err)
 	if err == nil {
 		_ = c.SetWriteDeadline(time.Time{}) // whoever closed it meanwhile has had this one
@@ -71,16 +131,20 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// goodbye is how long TLS may take to say goodbye: it fits the system's buffer, unless the client
-// does not read.
-const goodbye = 100 * time.Millisecond
+// goodbye is how long a farewell, and then TLS's own, may take: both fit the system's buffer, unless
+// the client does not read.
+const (
+	goodbye = 250 * time.Millisecond
+	brief   = 20 * time.Millisecond // while another write is under way
+)
 
-// Close closes the connection. TLS says goodbye first, unless a write hangs: also one that TLS makes
+// Close closes the connection. The farewell goes first, and TLS says goodbye, unless a write hangs: also one that TLS makes
 // while it is read from, to change keys, which it would wait for.
 func (c *conn) Close() error {
 	c.closeOnce.Do(func() {
 		hangs := time.AfterFunc(goodbye, func() { _ = c.raw.Close() })
 		defer hangs.Stop()
+		c.sayFarewell()
 		c.closeErr = c.Conn.Close()
 	})
 	return c.closeErr

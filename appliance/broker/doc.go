@@ -11,6 +11,9 @@
 //   - A panic while serving one connection ends that connection only.
 //   - A connection that has not sent a whole CONNECT in time is closed; before that it costs a few
 //     bytes of memory, and one address cannot have many of them.
+//   - A refusal has the code of its own version of MQTT, one for good where it is for good; MQTT 5
+//     clients are told by DISCONNECT why their session ends, older ones never get that packet.
+//   - A packet of very many filters or properties ends its connection before it is decoded.
 //   - No write waits longer than the write deadline for a client that does not read.
 //   - Stop returns within its bound, whatever clients do.
 package broker

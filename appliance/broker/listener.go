@@ -13,8 +13,11 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/hooks"
 	"wfm/internal/connlimit"
+	"wfm/internal/floodlog"
 )
 
 // Limits bound what strangers and clients can cost. Zero values mean the defaults.
@@ -63,6 +66,9 @@ type listener struct {
 	waiting int                // sum of pending
 	refused int                // since the last log line
 	logged  time.Time
+
+	told   *floodlog.Keyed // by address and reason
+	newest Unserved        // under mu
 }
 
 // socket is where connections come in; with tls, they begin with a handshake.
@@ -77,7 +83,7 @@ func newListener(id string, sockets []socket, limits Limits, log *slog.Logger, e
 	limits.setDefaults()
 	return &listener{
 		id: id, sockets: sockets, limits: limits, log: log, ended: ended,
-		conns: make(map[*conn]struct{}), pending: make(map[string][]*conn),
+		conns: make(map[*conn]struct{}), pending: make(map[string][]*conn), told: floodlog.NewKeyed(time.Hour),
 	}
 }
 
@@ -217,11 +223,13 @@ func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
 	defer c.connected()
 
 	err := handshake(c)
-	if err == nil {
+	if err != nil {
+		l.tell(c, handshakeFault(c, err))
+	} else {
 		// A time of its own for the whole CONNECT, and no deadline: with TLS that would end reads, and
 		// not what a client can have TLS write instead.
 		c.slow.Reset(l.limits.ConnectTimeout)
-		err = l.awaitConnect(c)
+		l.guard(c, "read CONNECT of", func() { err = l.awaitConnect(c) })
 	}
 	if err == nil {
 		l.guard(c, "serve", func() { err = establish(l.id, c) })
@@ -250,34 +258,65 @@ func (l *listener) guard(c *conn, doing string, fn func()) {
 	fn()
 }
 
-var errNoConnect = errors.New("first packet is too large for a CONNECT")
-
-// awaitConnect reads the first packet's fixed header, so that a stranger cannot make the broker
-// reserve memory for more than a CONNECT needs. That it is one [MQTT-3.1.0-1] the broker checks.
+// awaitConnect reads the whole first packet, so that a stranger cannot make the broker reserve memory
+// for more than a CONNECT needs, and holds it to the standard.
 func (l *listener) awaitConnect(c *conn) error {
-	var header [5]byte
-	if _, err := io.ReadFull(c, header[:1]); err != nil {
+	header := make([]byte, 1, 5)
+	if _, err := io.ReadFull(c.Conn, header); err != nil {
 		return err
 	}
+	if header[0] != packets.Connect<<4 {
+		return l.refuseOther(c, header[0])
+	}
 	length := 0
-	for i := 1; i < len(header); i++ {
-		if _, err := io.ReadFull(c, header[i:i+1]); err != nil {
+	for shift := 0; shift == 0 || header[len(header)-1]&0x80 != 0; shift += 7 {
+		if len(header) == cap(header) {
+			return l.refuse(c, &hooks.Refusal{Reason: "the length of CONNECT is malformed"})
+		}
+		header = header[:len(header)+1]
+		if _, err := io.ReadFull(c.Conn, header[len(header)-1:]); err != nil {
 			return err
 		}
-		length |= int(header[i]&0x7f) << (7 * (i - 1))
-		if header[i]&0x80 == 0 {
-			if length > l.limits.ConnectSize {
-				return errNoConnect
-			}
-			c.prefix = append([]byte(nil), header[:i+1]...)
-			return nil
-		}
+		length |= int(header[len(header)-1]&0x7f) << shift
 	}
-	return errNoConnect
+	if length > l.limits.ConnectSize {
+		return l.refuse(c, hooks.TooLarge(glance(c, 7))) // name and level
+	}
+	packet := append(header, make([]byte, length)...)
+	body := packet[len(header):]
+	if _, err := io.ReadFull(c.Conn, body); err != nil {
+		return err
+	}
+	level, refusal := hooks.CheckConnect(body)
+	if refusal != nil {
+		return l.refuse(c, refusal)
+	}
+	c.frames.level, c.prefix = level, packet
+	return nil
 }
 
-// Close stops accepting and closes every connection at once, without a word: a farewell to a
-// client that does not read would hold up the stop. The broker's closeClients is such a farewell.
+// glance reads up to n bytes of what is there, or comes right after.
+func glance(c *conn, n int) []byte {
+	_ = c.SetReadDeadline(time.Now().Add(glanceTime))
+	p := make([]byte, n)
+	n, _ = io.ReadFull(c.Conn, p)
+	return p[:n]
+}
+
+// glanceTime is how long a glance waits.
+const glanceTime = 200 * time.Millisecond
+
+// refuse answers a first packet that the broker does not get.
+func (l *listener) refuse(c *conn, r *hooks.Refusal) error {
+	if len(r.Answer) > 0 {
+		_, _ = c.Write(r.Answer)
+	}
+	l.tell(c, r.Reason)
+	return r
+}
+
+// Close stops accepting and closes every connection at once: a client that does not read must not
+// hold up the others. The broker's closeClients would.
 func (l *listener) Close(listeners.CloseFn) {
 	for _, s := range l.sockets {
 		_ = s.Close()
@@ -290,7 +329,7 @@ func (l *listener) Close(listeners.CloseFn) {
 	}
 	l.mu.Unlock()
 	for _, c := range open {
-		c.abort()
+		l.wg.Go(func() { _ = c.Close() })
 	}
 	l.wg.Wait()
 }
