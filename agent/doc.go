@@ -78,6 +78,9 @@
 // interface is taken down costs up to 28 s more, and the answer comes late. PostDown hooks that are
 // made up for cost up to 3 s more each time, 5 s where they do not end when told to.
 //
+// Each run of a quick tool may take longer for a text that gives it more to do, by wgconf.ExtraTime: a
+// long line, many networks, addresses and hooks. The server reckons with the same function.
+//
 // Profiles of one machine may name the same interface. It belongs to the one whose config is stored:
 // the others cannot change it, and see neither the tunnel nor its text. What a profile leaves behind
 // when it is unbound is nobody's. Another never starts it, and counts it as nothing stored; it may stop

@@ -12,12 +12,13 @@ import (
 )
 
 // takeDown removes the interface with the tools of each protocol it may run as, most likely first:
-// the quick tools refuse an interface of the other family without touching it. Each may take limit.
+// the quick tools refuse an interface of the other family without touching it. Each may take
+// the usual time and what the text needs beyond it.
 //
 // What the tools cannot do, mostly because a hook of the config fails or hangs, is done without
 // them: a tunnel that cannot be stopped can neither be replaced nor taken back, and who asks for a
 // stop wants it down. The PostDown hooks are run all the same, once it is gone. The note says so, for the operator; it is empty when all went well.
-func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, stored storedConfig) (note string, err error) {
+func (t *tunnels) takeDown(ctx context.Context, usual time.Duration, g target, stored storedConfig) (note string, err error) {
 	var families []string
 	for _, f := range []string{g.former, stored.runsAs(), g.family} {
 		if f != "" && !slices.Contains(families, f) {
@@ -26,7 +27,7 @@ func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, s
 	}
 	var problems []error
 	for _, family := range families {
-		res := t.runQuick(ctx, limit, family, "down", t.configs.Path(g.iface))
+		res := t.runQuick(ctx, limit(usual, stored.Text), family, "down", t.configs.Path(g.iface))
 		if t.link(g.iface) == linkAbsent {
 			if res.err != nil { // a PostDown hook that failed or hung, with others behind it
 				t.runPostDown(ctx, g.iface, stored.Text)
@@ -36,7 +37,7 @@ func (t *tunnels) takeDown(ctx context.Context, limit time.Duration, g target, s
 		if res.err == nil {
 			res.err = fmt.Errorf("%s-quick reported success but the interface is still there", family)
 		}
-		problems = append(problems, res.err)
+		problems = append(problems, because(res, stored.Text, family))
 	}
 	cause := fmt.Errorf("stop %s: %w", g.iface, errors.Join(problems...))
 	if ctx.Err() != nil {

@@ -7,15 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 const (
-	// maxToolOutput bounds what is kept of each stream of a tool, in bytes.
+	// maxToolOutput bounds what is kept of each stream of a tool, in bytes. Of its complaints as much is
+	// kept of the end: a quick tool echoes every route it adds, and says last why it fails.
 	maxToolOutput = 64 << 10
 	// toolGrace is how long a tool may clean up after it was told to end.
 	toolGrace = 2 * time.Second
@@ -27,6 +26,7 @@ const (
 type toolResult struct {
 	stdout, stderr boundedBuffer
 	err            error
+	timedOut       bool
 }
 
 // runTool runs one command without a shell, at most for limit. Past the limit its whole process
@@ -38,7 +38,7 @@ func runTool(ctx context.Context, limit time.Duration, name string, args ...stri
 
 // runToolWith is runTool with more environment.
 func runToolWith(ctx context.Context, env []string, limit time.Duration, name string, args ...string) *toolResult {
-	res := &toolResult{stdout: boundedBuffer{limit: maxToolOutput}, stderr: boundedBuffer{limit: maxToolOutput}}
+	res := &toolResult{stdout: boundedBuffer{limit: maxToolOutput}, stderr: boundedBuffer{limit: maxToolOutput, tailLimit: maxToolOutput}}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // name is one of six constants, args are validated or a hook for bash
@@ -59,14 +59,16 @@ func runToolWith(ctx context.Context, env []string, limit time.Duration, name st
 		// Nothing of the group may outlive its time limit. Only here: after a success a
 		// userspace tunnel daemon legitimately stays behind in the group.
 		_ = endGroup(cmd.Process, true)
-		res.err = fmt.Errorf("%s did not end within %s and was stopped%s", name, limit, firstComplaint(res.stderr.String()))
+		res.err = fmt.Errorf("%s did not end within %s and was stopped%s", name, limit.Round(time.Second/10), stopped(name, res.stderr.String()))
+		res.timedOut = true
 		if errors.Is(ctx.Err(), context.Canceled) {
+			res.timedOut = false
 			res.err = fmt.Errorf("%s was stopped because the agent ends", name)
 		}
 	case errors.Is(err, exec.ErrWaitDelay):
 		// It ended well; a daemon it left behind holds its output open.
 	case errors.As(err, &exit):
-		res.err = fmt.Errorf("%s ended with %s%s", name, exit.String(), complaint(res.stderr.String()))
+		res.err = fmt.Errorf("%s ended with %s%s%s", name, exit.String(), complaint(res.stderr.String()), advice(res.stderr.String()))
 	case err != nil:
 		res.err = fmt.Errorf("run %s: %w", name, err)
 	}
@@ -102,129 +104,41 @@ func toolPackage(name string) string {
 	return "wireguard-tools"
 }
 
-var (
-	// A WireGuard key in base64, also one with its end cut off.
-	keyLike = regexp.MustCompile(`[A-Za-z0-9+/]{40,}=*`)
-	// What the tools quote back from a config line; short quotes are interface names.
-	longQuote = regexp.MustCompile("[`'\"][^`'\"]{16,}['\"]")
-)
-
-// complaint is the last a tool said: the cause often stands a line above the summary.
-func complaint(stderr string) string {
-	said := complaints(stderr)
-	return joinComplaints(said[max(0, len(said)-3):], stderr)
-}
-
-// firstComplaint is what a tool said first. It is for one that was stopped, whose last words are about
-// that.
-func firstComplaint(stderr string) string {
-	said := complaints(stderr)
-	return joinComplaints(said[:min(1, len(said))], stderr)
-}
-
-func joinComplaints(said []string, stderr string) string {
-	if len(said) == 0 {
-		return hookNote(stderr)
-	}
-	text := strings.Join(said, "; ")
-	if len(text) > maxToolMessage {
-		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
-	}
-	return ": " + text
-}
-
-// complaints is what a tool said, line by line, fit for an ACK: without the commands it echoes,
-// without anything that could be a key or a config line, and without what hooks of the config print,
-// which may be any secret of the node and cannot be told from the rest but by its place.
-func complaints(stderr string) []string {
-	var said []string
-	for line := range strings.Lines(toolsOwn(stderr)) {
-		line = printable(line)
-		if line == "" || boxed(line) {
-			continue
-		}
-		if strings.HasPrefix(line, "[!]") { // the userspace daemon makes up for what failed so far
-			said = nil
-			continue
-		}
-		if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // what follows is a line of the config
-			line = line[:cut] + "unrecognized (not shown)"
-		}
-		line = longQuote.ReplaceAllString(line, "(not shown)")
-		said = append(said, keyLike.ReplaceAllString(line, "(hidden)"))
-	}
-	return said
-}
-
-// echoed is what a quick tool says before each command it runs: one of its own, or a hook.
-const echoed = "[#] "
-
-var (
-	// A quick tool runs no others of its own, and none with what means something to a shell. A hook
-	// that looks the same says what the tool might have said.
-	ownWords = regexp.MustCompile(`^(ip|wg|awg|wireguard-go|amneziawg-go|resolvconf|nft|iptables-restore|ip6tables-restore|sysctl) [^;&|<>$()` + "`" + `"'\\]*$`)
-	program  = regexp.MustCompile(`^[a-z0-9_./-]{1,40}$`)
-)
-
-// toolsOwn drops from what a quick tool printed its echoes, and what follows the echo of a hook.
-func toolsOwn(stderr string) string {
-	var own strings.Builder
-	hook := false
-	for line := range strings.Lines(stderr) {
-		if command, ok := strings.CutPrefix(line, echoed); ok {
-			hook = !ownWords.MatchString(strings.TrimSpace(command))
-		} else if !hook {
-			own.WriteString(line)
-		}
-	}
-	return own.String()
-}
-
-// hookNote names the last hook a quick tool ran, for when the tool itself had nothing to complain
-// about; empty when there was none.
-func hookNote(stderr string) string {
-	name := ""
-	for line := range strings.Lines(stderr) {
-		command, ok := strings.CutPrefix(strings.TrimSpace(line), echoed)
-		if !ok || ownWords.MatchString(command) {
-			continue
-		}
-		if name, _, _ = strings.Cut(command, " "); !program.MatchString(name) {
-			name = "a shell command" // its first word may be a value
-		}
-	}
-	if name == "" {
-		return ""
-	}
-	return fmt.Sprintf(": it seems that a hook of the config failed or hung (%s); what hooks print is not shown", name)
-}
-
-// boxed tells a line of the frame in which the userspace daemon greets, whatever the outcome.
-func boxed(line string) bool {
-	first, _ := utf8.DecodeRuneInString(line)
-	return first >= '\u2500' && first <= '\u257f'
-}
-
-// boundedBuffer keeps the first limit bytes and takes the rest without keeping it, so that a tool
-// that talks too much is not blocked and not a danger to memory.
+// boundedBuffer keeps the first limit bytes and the last tailLimit of the rest, so that a tool that
+// talks too much is not blocked and not a danger to memory.
 type boundedBuffer struct {
-	limit   int
-	buf     bytes.Buffer
-	dropped int
+	limit     int
+	tailLimit int
+	buf       bytes.Buffer
+	tail      []byte
+	dropped   int
 }
 
 // Write keeps what fits; it never fails.
 func (b *boundedBuffer) Write(p []byte) (int, error) {
 	keep := min(len(p), b.limit-b.buf.Len())
 	b.buf.Write(p[:keep])
-	b.dropped += len(p) - keep
+	b.tail = append(b.tail, p[keep:]...)
+	if over := len(b.tail) - b.tailLimit; over > 0 {
+		b.tail = append(b.tail[:0], b.tail[over:]...)
+		b.dropped += over
+	}
 	return len(p), nil
 }
 
-// String is the kept part, as valid UTF-8.
-func (b *boundedBuffer) String() string { return strings.ToValidUTF8(b.buf.String(), "\uFFFD") }
+// String is what is kept, as valid UTF-8. The place where something is missing looks like the echo of
+// a hook: whose words follow there is not known.
+func (b *boundedBuffer) String() string {
+	if b.dropped == 0 {
+		return strings.ToValidUTF8(b.buf.String()+string(b.tail), "\uFFFD")
+	}
+	if len(b.tail) == 0 {
+		return strings.ToValidUTF8(b.buf.String(), "\uFFFD")
+	}
+	return strings.ToValidUTF8(b.buf.String()+"\n"+gapMark+"\n"+string(b.tail), "\uFFFD")
+}
 
-// Text is the kept part with a note of what is missing.
+// Text is what is kept with a note of what is missing.
 func (b *boundedBuffer) Text() string {
 	if b.dropped == 0 {
 		return b.String()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/wgconf"
 	"wfm/protocol"
 )
 
@@ -39,7 +40,7 @@ type tunnels struct {
 	configs configs
 	// link tells the state of an interface; systemLink but in tests.
 	link        func(name string) linkState
-	changeLimit time.Duration // for wg-quick and awg-quick
+	changeLimit time.Duration // for wg-quick and awg-quick; see limit
 	undoLimit   time.Duration // the same, to stop what is taken back
 	forceLimit  time.Duration // for each tool of the last resort
 	hookLimit   time.Duration // for each PostDown hook that the quick tools left out
@@ -281,17 +282,35 @@ func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 // takeUp starts the interface. One that fails leaves nothing of its hooks behind, should they undo
 // each other.
 func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
-	res := t.runQuick(ctx, t.changeLimit, family, "up", t.configs.Path(iface))
+	stored, unread := t.configs.Read(iface)
+	res := t.runQuick(ctx, limit(t.changeLimit, stored.Text), family, "up", t.configs.Path(iface))
 	if res.err != nil {
-		if stored, err := t.configs.Read(iface); err == nil && t.link(iface) == linkAbsent {
+		if unread == nil && t.link(iface) == linkAbsent {
 			t.runPostDown(ctx, iface, stored.Text)
 		}
-		return fmt.Errorf("start %s: %w", iface, res.err)
+		return fmt.Errorf("start %s: %w", iface, because(res, stored.Text, family))
 	}
 	if t.link(iface) != linkUp {
 		return fmt.Errorf("start %s: %s-quick reported success but the interface is not up", iface, family)
 	}
 	return nil
+}
+
+// limit is how long a quick tool may work on text that usually takes no longer than usual. The
+// appliance waits accordingly.
+func limit(usual time.Duration, text []byte) time.Duration {
+	return usual + wgconf.ExtraTime(string(text))
+}
+
+// because is the error of a quick tool, with the reason why it took too long if the text is one.
+func because(res *toolResult, text []byte, family string) error {
+	if !res.timedOut {
+		return res.err
+	}
+	if why := wgconf.WhySlow(string(text), family); why != "" {
+		return fmt.Errorf("%w. %s", res.err, strings.TrimSuffix(why, "."))
+	}
+	return res.err
 }
 
 // toolchain tells which tools exist and their versions. The quick tools are scripts without one.

@@ -39,55 +39,6 @@ const (
 	retryWrite = 5 * time.Second
 )
 
-// timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a
-// push or a start only when it knows that it was not cut off: it looks for its server for 60 s,
-// may take the change back then, and has to reconnect to tell. Its true outcome is worth the wait.
-func (c *Control) timeLimit(a protocol.Action, confirms bool) time.Duration {
-	switch {
-	case a == protocol.ActionDetect:
-		return c.detectLimit
-	case a == protocol.ActionPush && confirms:
-		return 180 * time.Second
-	case a == protocol.ActionStart && confirms:
-		return 120 * time.Second
-	case a == protocol.ActionPush:
-		return 60 * time.Second
-	default:
-		return 30 * time.Second
-	}
-}
-
-// switches reports whether the start is to change the protocol of a tunnel that may run: for the node
-// that is as much work as a push.
-func switches(cmd store.Command) bool {
-	var p protocol.Control
-	return cmd.Action == protocol.ActionStart && json.Unmarshal(cmd.Payload, &p) == nil &&
-		p.PreviousTunnelProtocol != "" && protocol.ToolFamily(p.PreviousTunnelProtocol) != protocol.ToolFamily(p.TunnelProtocol)
-}
-
-// limitOf is the time limit of the command with the node's agent as it is now.
-func (c *Control) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
-	n, err := tx.Node(cmd.NodeID)
-	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
-	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)
-	limit := c.timeLimit(cmd.Action, confirms)
-	if confirms && switches(cmd) {
-		limit = c.timeLimit(protocol.ActionPush, confirms)
-	}
-	if err != nil || !confirms || cmd.Kind != protocol.KindControl || cmd.Ack != nil {
-		return limit, err
-	}
-	// The node makes one change after the other, so this one may have to wait until another is
-	// confirmed, unless it says that its turn has come.
-	open, err := tx.OpenCommands(cmd.NodeID)
-	for _, other := range open {
-		if other.Seq < cmd.Seq && other.State != store.CommandQueued && (other.Action == protocol.ActionPush || other.Action == protocol.ActionStart) {
-			return limit + c.timeLimit(other.Action, true), err
-		}
-	}
-	return limit, err
-}
-
 // repeatable reports whether carrying the action out twice is the same as once, even for an agent
 // that does not know request ids.
 func repeatable(a protocol.Action) bool {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -352,6 +353,42 @@ func TestAnAgentThatConfirmsHasTheTimeForIt(t *testing.T) {
 			f.want(cmd.RequestID, store.CommandUnknown, "not known")
 		})
 	}
+}
+
+// The agent's tools get more time for long texts, and its answer is waited for as long.
+func TestALongTextIsGivenTheTimeItNeeds(t *testing.T) {
+	long := "AllowedIPs = " + strings.Repeat("10.0.0.0/24, ", 1500)
+	extra := wgconf.ExtraTime(long)
+	if extra < time.Minute {
+		t.Fatalf("only %s", extra)
+	}
+	bubble(t, func(_ *testing.T, f *fixture) {
+		f.bindConfirming()
+		f.connect("node_c")
+		for _, tt := range []struct {
+			text   string
+			action protocol.Action
+			limit  time.Duration
+		}{
+			{long, protocol.ActionPush, 180*time.Second + 2*extra},
+			{"", protocol.ActionStart, 120*time.Second + 2*extra},
+			{"", protocol.ActionStop, 30*time.Second + extra},
+			{"text", protocol.ActionPush, 180*time.Second + 2*extra}, // it may have to bring the long one back
+			{"text 2", protocol.ActionPush, 180 * time.Second},
+			{"", protocol.ActionStop, 30 * time.Second},
+		} {
+			if tt.text != "" {
+				f.stage("node_c", tt.text)
+			}
+			cmd := f.issue("node_c", tt.action, false)
+			if got := f.want(cmd.RequestID, store.CommandSent, ""); got.DeadlineAt.Sub(got.SentAt) != tt.limit {
+				t.Errorf("%s of %.6q: %s, want %s", tt.action, tt.text, got.DeadlineAt.Sub(got.SentAt), tt.limit)
+			}
+			pass(tt.limit - time.Second)
+			f.answer(cmd, protocol.AckApplied)
+			f.want(cmd.RequestID, store.CommandApplied, "")
+		}
+	})
 }
 
 func TestAStopBehindAPushThatIsBeingConfirmedHasTheTimeForBoth(t *testing.T) {

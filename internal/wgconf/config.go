@@ -1,13 +1,18 @@
 package wgconf
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Config is what a config text says, as far as its callers ask. It holds no secret.
 type Config struct {
 	Interface Interface
 	Peers     []Peer // in the order of the text, each with a PublicKey of its own
 
-	notes []note // what Warnings tells of single lines
+	notes     []note // what Warnings tells of single lines
+	longLines []longLine
+	quickTime time.Duration // see QuickTime
 }
 
 // Interface is the one [Interface] section. Lines count from 1.

@@ -96,14 +96,14 @@ func openQuote(command string) byte {
 
 // noteCut warns where the tools read less than the person who wrote the line may think: they cut at
 // any #, also within quotes.
-func (p *parser) noteCut(k key, value string, cut, glued bool) {
+func (p *parser) noteCut(k key, value string, after comment) {
 	quoteOpen := k.hook && openQuote(value) != 0
 	switch {
-	case cut && quoteOpen:
+	case after.follows && quoteOpen:
 		p.note(CodeCutAtHash, "line %d: the tools read only up to the #: %s ends within a quote there", p.line, k.name)
 	case quoteOpen:
 		p.note(CodeOpenQuote, "%s on line %d", k.name, p.line)
-	case cut && glued && value != "":
+	case after.glued && value != "":
 		p.note(CodeCutAtHash, "line %d: the tools read only up to the #: the rest of %s is a comment", p.line, k.name)
 	}
 }

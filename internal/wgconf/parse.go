@@ -32,6 +32,7 @@ func Parse(text, family string) (Config, error) {
 		}
 	}
 	p.finish()
+	p.config.quickTime = QuickTime(text)
 	if len(p.faults) > 0 {
 		slices.SortStableFunc(p.faults, func(a, b Fault) int { return a.Line - b.Line })
 		return Config{}, &Error{p.faults}
@@ -117,7 +118,7 @@ func (p *parser) readLine(line string) error {
 		return problem(`is neither a section like [Peer] nor a "Key = value"`)
 	}
 	glued := cut && !strings.HasSuffix(read, " ") && !strings.HasSuffix(read, "\t")
-	return p.set(strings.Trim(name, " \t"), strings.Trim(value, " \t"), cut, glued)
+	return p.set(strings.Trim(name, " \t"), strings.Trim(value, " \t"), comment{cut, glued}, len(trimmed))
 }
 
 // checkText refuses what an editor does not show and the tools would stumble over.
@@ -154,8 +155,14 @@ func (p *parser) open(header string) error {
 	return nil
 }
 
-// set takes one "Key = value". cut tells that a comment follows, glued that no space is before it.
-func (p *parser) set(name, value string, cut, glued bool) error {
+// comment is how a line goes on after its value.
+type comment struct {
+	follows bool
+	glued   bool // without a space before the #
+}
+
+// set takes one "Key = value" of so many bytes.
+func (p *parser) set(name, value string, after comment, length int) error {
 	k, known := keys[lower(name)]
 	switch {
 	case p.section == unknownSection:
@@ -177,7 +184,7 @@ func (p *parser) set(name, value string, cut, glued bool) error {
 	if again && !k.list {
 		return problem("%s: is given twice; it stands on line %d already", k.name, first)
 	}
-	p.noteCut(k, value, cut, glued)
+	p.noteCut(k, value, after)
 	if value == "" { // as wg-quick's own keys take it: the same as no line
 		p.note(CodeEmptyValue, "%s on line %d", k.name, p.line)
 		return nil
@@ -191,6 +198,7 @@ func (p *parser) set(name, value string, cut, glued bool) error {
 	if err := k.set(p, value); err != nil {
 		return problem("%s: %w", k.name, err)
 	}
+	p.noteLong(k, value, length)
 	return nil
 }
 

@@ -96,7 +96,9 @@ PersistentKeepalive = off`
 		"with a line feed at an end": whole + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := mustParse(t, s, "wg"); !reflect.DeepEqual(got, want) {
+			got := mustParse(t, s, "wg")
+			want := want.WithTimeOf(s)
+			if !reflect.DeepEqual(got, want) {
 				t.Errorf("\n got %+v\nwant %+v", got, want)
 			}
 		})

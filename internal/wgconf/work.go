@@ -1,3 +1,146 @@
 package wgconf
 
-func (c Config) slow() Warning { return Warning{} }
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What wg-quick needs on an idle PC, as measured. It cuts the spaces off each value with bash
+// patterns, whose time grows with the square of the value's length; and it starts tools for each
+// route and address.
+const (
+	timePerByteSquared = 60 * time.Nanosecond
+	timePerTool        = 5 * time.Millisecond   // for a route, an address or an endpoint
+	timePerHook        = 250 * time.Millisecond // they may wait for something
+)
+
+// QuickTime estimates how long wg-quick or awg-quick works on the text, to take a tunnel up or down,
+// on an idle PC. Small boards need several times as long. Any text has an estimate, right or wrong.
+func QuickTime(text string) time.Duration {
+	var total time.Duration
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.TrimSpace(line)
+		total += readTime(len(line))
+		name, value, _ := strings.Cut(line, "=")
+		switch lower(strings.TrimSpace(name)) {
+		case "allowedips", "address":
+			total += time.Duration(len(words(value))) * timePerTool
+		case "endpoint":
+			total += timePerTool
+		case "preup", "postup", "predown", "postdown":
+			total += timePerHook
+		}
+	}
+	return total
+}
+
+// readTime is the part of reading one line of so many bytes.
+func readTime(length int) time.Duration {
+	n := time.Duration(min(length, MaxSize)) // whose square is far from overflowing
+	return n * n * timePerByteSquared
+}
+
+// MostExtra bounds what ExtraTime gives.
+const MostExtra = 15 * time.Minute
+
+// ExtraTime is how much longer than usual a quick tool may take with the text, each time it takes a
+// tunnel up or down: eight times the estimate, for machines that are small or busy. The agent gives
+// the tool that much more, and the appliance waits for the agent accordingly. It is in whole seconds, and
+// none for an ordinary text.
+func ExtraTime(text string) time.Duration {
+	return min(8*QuickTime(text), MostExtra).Truncate(time.Second)
+}
+
+// longLine is a line that alone takes wg-quick noticeable time.
+type longLine struct {
+	line, length int
+	key          string
+	networks     int // in AllowedIPs
+	joined       int // how few networks those are when neighbours are joined
+}
+
+// slowEnough is the estimate from which an operator is told.
+const slowEnough = 10 * time.Second
+
+// noteLong keeps lines that matter for the warning.
+func (p *parser) noteLong(k key, value string, length int) {
+	long := longLine{line: p.line, length: length, key: k.name}
+	if readTime(length) < slowEnough/10 {
+		return
+	}
+	if k.name == "AllowedIPs" {
+		long.networks = len(words(value))
+		before := p.peer().AllowedIPs
+		long.joined = len(join(before[max(0, len(before)-long.networks):]))
+	}
+	p.config.longLines = append(p.config.longLines, long)
+}
+
+func (c Config) slow() Warning {
+	if c.quickTime < slowEnough {
+		return Warning{}
+	}
+	seconds := int(c.quickTime.Round(time.Second) / time.Second)
+	w := Warning{Code: CodeSlow, Line: c.Interface.Line}
+	const cost = "needs about %d s for this config on an idle PC, and several times that on a small machine, each time it starts or stops; " +
+		"a push has the tunnel down meanwhile. "
+	if len(c.longLines) == 0 {
+		w.Message = fmt.Sprintf("The quick tool "+cost+"It starts a tool for each network and address: join neighbouring networks where that is possible.", seconds)
+		return w
+	}
+	longest := slices.MaxFunc(c.longLines, func(a, b longLine) int { return a.length - b.length })
+	w.Line = longest.line
+	w.Message = fmt.Sprintf("The quick tool "+cost+"Its time grows with the square of a line's length, and line %d (%s) has %d characters. ",
+		seconds, longest.line, longest.key, longest.length)
+	switch {
+	case longest.networks == 0:
+		w.Message += "Shorten it."
+	case longest.joined < longest.networks:
+		w.Message += fmt.Sprintf("Spread its %d networks over lines of some 20 each, or join neighbours: they are %d networks if joined.", longest.networks, longest.joined)
+	default:
+		w.Message += fmt.Sprintf("Spread its %d networks over lines of some 20 each.", longest.networks)
+	}
+	return w
+}
+
+// join is the shortest list of networks with the same addresses.
+func join(networks []netip.Prefix) []netip.Prefix {
+	sorted := slices.Clone(networks)
+	slices.SortFunc(sorted, netip.Prefix.Compare) // a network stands before those within it
+	var joined []netip.Prefix
+	for _, next := range sorted {
+		for n := len(joined); n > 0; n = len(joined) {
+			last := joined[n-1]
+			if last.Overlaps(next) { // within last, which is not longer
+				next = last
+				joined = joined[:n-1]
+				continue
+			}
+			if last.Bits() != next.Bits() || last.Bits() == 0 {
+				break
+			}
+			both := netip.PrefixFrom(last.Addr(), last.Bits()-1).Masked()
+			if !both.Contains(next.Addr()) {
+				break
+			}
+			next = both
+			joined = joined[:n-1]
+		}
+		joined = append(joined, next)
+	}
+	return joined
+}
+
+// WhySlow says why a quick tool needs long for the text and what to do about it. It is empty for a
+// text that does not take long, and for one that Parse refuses.
+func WhySlow(text, family string) string {
+	c, err := Parse(text, family)
+	if err != nil {
+		return ""
+	}
+	return c.slow().Message
+}

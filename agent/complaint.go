@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+var (
+	// A WireGuard key in base64, also one with its end cut off.
+	keyLike = regexp.MustCompile(`[A-Za-z0-9+/]{40,}=*`)
+	// What the tools quote back from a config line; short quotes are interface names.
+	longQuote = regexp.MustCompile("[`'\"][^`'\"]{16,}['\"]")
+)
+
+// complaint is what a tool that failed said: the first, which mostly is the cause, then the last.
+func complaint(stderr string) string {
+	said := complaints(stderr)
+	if len(said) > maxComplaints {
+		said = append(said[:1:1], said[len(said)-maxComplaints+1:]...)
+	}
+	if len(said) == 0 {
+		return hookNote(stderr)
+	}
+	return ": " + joinComplaints(said)
+}
+
+// maxComplaints bounds how many lines of a tool's complaints go into an ACK.
+const maxComplaints = 4
+
+// stopped says how far a tool came that took too long. Its last words are about being stopped.
+func stopped(name, stderr string) string {
+	text := ""
+	if said := complaints(stderr); len(said) > 0 {
+		text = ": " + joinComplaints(said[:1])
+	}
+	if !strings.HasSuffix(name, "-quick") {
+		return text
+	}
+	last, routes := "", 0
+	for line := range strings.Lines(stderr) {
+		if command, ok := strings.CutPrefix(strings.TrimSpace(line), echoed); ok {
+			last = command
+			if ownWords.MatchString(command) && strings.Contains(command, " route add ") {
+				routes++
+			}
+		}
+	}
+	switch {
+	case last == "":
+		return text + "; it was still reading the config"
+	case !ownWords.MatchString(last):
+		return text + hookNote(stderr)
+	case routes > 0:
+		return fmt.Sprintf("%s; its last step was %s, after %d routes", text, printable(last), routes)
+	}
+	return fmt.Sprintf("%s; its last step was %s", text, printable(last))
+}
+
+func joinComplaints(said []string) string {
+	text := strings.Join(said, "; ")
+	if len(text) > maxToolMessage {
+		text = strings.ToValidUTF8(text[:maxToolMessage], "") + "…"
+	}
+	return text
+}
+
+// complaints is what a tool said, line by line, fit for an ACK: without the commands it echoes,
+// without anything that could be a key or a config line, and without what hooks of the config print,
+// which may be any secret of the node and cannot be told from the rest but by its place.
+func complaints(stderr string) []string {
+	var said []string
+	hook := false
+	daemon := -1 // how much was said when the quick tool turned to the userspace daemon
+	for line := range strings.Lines(stderr) {
+		if command, ok := strings.CutPrefix(line, echoed); ok {
+			command = strings.TrimSpace(command)
+			hook = !ownWords.MatchString(command)
+			if daemon >= 0 && !ofDaemon.MatchString(command) {
+				// It went on, so the daemon made up for what failed so far.
+				said, daemon = said[daemon:], -1
+			}
+			continue
+		}
+		if hook {
+			continue
+		}
+		line = printable(line)
+		switch {
+		case line == "" || boxed(line) || line == "Terminated":
+		case strings.HasPrefix(line, "[!]"):
+			daemon = len(said)
+		default:
+			said = append(said, harmless(line))
+		}
+	}
+	serious := slices.DeleteFunc(slices.Clone(said), func(line string) bool { return strings.HasPrefix(line, "Warning:") })
+	if len(serious) > 0 {
+		return serious
+	}
+	return said
+}
+
+// ofDaemon is what a quick tool runs between turning to the userspace daemon and giving up on it.
+var ofDaemon = regexp.MustCompile(`^(wireguard-go |amneziawg-go |ip link delete )`)
+
+// harmless is a line without what could be a secret.
+func harmless(line string) string {
+	if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // what follows is a line of the config
+		line = line[:cut] + "unrecognized (not shown)"
+	}
+	return keyLike.ReplaceAllString(longQuote.ReplaceAllString(line, "(not shown)"), "(hidden)")
+}
+
+// advices are what to do about a complaint that has the words, the more telling ones first.
+var advices = []struct{ words, advice string }{
+	{"/dev/net/tun", "the node needs the WireGuard kernel module, or /dev/net/tun for the userspace daemon"},
+	{"operation not permitted", "the agent needs root or CAP_NET_ADMIN"},
+	{"resolvconf: command not found", "DNS in the config needs resolvconf on the node: install the package openresolv, or leave DNS out"},
+	{"tables-restore: command not found", "a default route in AllowedIPs needs a firewall tool on the node: install the package nftables"},
+	{"nft: command not found", "a default route in AllowedIPs needs a firewall tool on the node: install the package nftables"},
+	{"name resolution", "the node cannot resolve the name of an Endpoint now: check its DNS, or give an address"},
+	{"name or service not known", "the name of an Endpoint does not exist for the node: check the name and the node's DNS, or give an address"},
+	{"no address associated with hostname", "the name of an Endpoint has no address: check the name, or give an address"},
+	{"address already in use", "another tunnel or program on the node uses this ListenPort: give another one"},
+	{"src_valid_mark", "/proc/sys is read-only, as in a container: set net.ipv4.conf.all.src_valid_mark=1 for it from outside"},
+	{"ipv6 is disabled", "IPv6 is switched off on the node: switch it on, or leave IPv6 out of the config"},
+	{"fib table does not exist", "the node has no such routing table: see /etc/iproute2/rt_tables there"},
+	{"argument is wrong", "the node does not know the routing table: see /etc/iproute2/rt_tables there"},
+	{"read-only file system", "a file system the tool writes to is read-only on the node"},
+	{"no space left on device", "a file system of the node is full"},
+	{"unknown device type", "the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go"},
+	{"operation not supported", "the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go"},
+}
+
+// advice says what to do about a tool's complaints; empty where nothing is known.
+func advice(stderr string) string {
+	text := strings.ToLower(strings.Join(complaints(stderr), "\n"))
+	for _, a := range advices {
+		if strings.Contains(text, a.words) {
+			return "; " + a.advice
+		}
+	}
+	return ""
+}
+
+// echoed is what a quick tool says before each command it runs: one of its own, or a hook.
+const echoed = "[#] "
+
+var (
+	// A quick tool runs no others of its own, and none with what means something to a shell. A hook
+	// that looks the same says what the tool might have said.
+	ownWords = regexp.MustCompile(`^(ip|wg|awg|wireguard-go|amneziawg-go|resolvconf|nft|iptables-restore|ip6tables-restore|sysctl) [^;&|<>$()` + "`" + `"'\\]*$`)
+	program  = regexp.MustCompile(`^[a-z0-9_./-]{1,40}$`)
+)
+
+// gapMark stands where a tool's output is not kept.
+const gapMark = echoed + "(…)"
+
+// hookNote names the last hook a quick tool ran, for when the tool itself had nothing to complain
+// about; empty when there was none.
+func hookNote(stderr string) string {
+	name := ""
+	for line := range strings.Lines(stderr) {
+		command, ok := strings.CutPrefix(strings.TrimSpace(line), echoed)
+		if !ok || ownWords.MatchString(command) || echoed+command == gapMark {
+			continue
+		}
+		if name, _, _ = strings.Cut(command, " "); !program.MatchString(name) {
+			name = "a shell command" // its first word may be a value
+		}
+	}
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(": it seems that a hook of the config failed or hung (%s); what hooks print is not shown", name)
+}
+
+// boxed tells a line of the frame in which the userspace daemon greets, whatever the outcome.
+func boxed(line string) bool {
+	first, _ := utf8.DecodeRuneInString(line)
+	return first >= '\u2500' && first <= '\u257f'
+}
