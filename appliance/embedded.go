@@ -31,7 +31,7 @@ func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress, log
 // Status is always running: the process ends when the embedded broker cannot start.
 func (b *embedded) Status() web.BrokerStatus {
 	s := web.BrokerStatus{
-		Enabled: true, Connected: true, Status: "running", LastConnectedAt: b.StartedAt(), Mode: "embedded",
+		Enabled: true, Connected: true, Status: web.BrokerConnected, LastConnectedAt: b.StartedAt(), Mode: "embedded",
 		Sessions: b.Sessions(),
 	}
 	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()

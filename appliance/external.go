@@ -213,13 +213,16 @@ func (x *external) Test(ctx context.Context, t web.MQTTTarget) error {
 func (x *external) Status() web.BrokerStatus {
 	s := x.Broker.Status()
 	status := web.BrokerStatus{
-		Enabled: true, Connected: s.Connected, Status: "running", LastError: cmp.Or(s.LastError, s.AccountError), LastConnectedAt: s.LastUp,
+		Enabled: true, Connected: s.Connected, Status: web.BrokerConnected, LastError: cmp.Or(s.LastError, s.AccountError), LastConnectedAt: s.LastUp,
 		Mode:     "external",
 		Sessions: s.Sessions, MessagesIn: s.Stored, MessagesOut: s.Published, MessagesRefused: s.Refused,
 		Accounts: &web.AccountsStatus{Synced: s.Synced, Pending: s.Pending, LastError: s.AccountError, LastReconciledAt: moment(s.ReconciledAt)},
 	}
 	if !s.Connected {
-		status.Status = "error"
+		status.Status = web.BrokerConnecting
+		if status.LastError != "" {
+			status.Status = web.BrokerError
+		}
 		status.LastError = cmp.Or(status.LastError, "the connection to EMQX is not up yet")
 	}
 	return status

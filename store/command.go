@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -239,6 +240,24 @@ func (tx *Tx) Commands(nodeID string, before uint64, limit int) ([]Command, erro
 		return indexError(err)
 	})
 	return out, err
+}
+
+// LastCommand returns the node's newest command that is no detect; ok is false when there is none.
+func (tx *Tx) LastCommand(nodeID string) (c Command, ok bool, err error) {
+	found := errors.New("found")
+	err = tx.newestFirst(bucketCommandsByNode, nodeID, 0, commandsKept+detectsKept, func(_, entry []byte) error {
+		if bytes.HasSuffix(entry, []byte(detectMark)) {
+			return nil
+		}
+		if c, err = tx.Command(requestIDOf(entry)); err != nil {
+			return err
+		}
+		return found
+	})
+	if errors.Is(err, found) {
+		return c, true, nil
+	}
+	return c, false, err
 }
 
 // OpenCommands returns the node's commands that have not ended, oldest first; those of all nodes

@@ -2,8 +2,8 @@ package web
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -67,11 +67,27 @@ func cmdDetail(c store.Command) string {
 	add(c.Detail)
 	if c.Ack != nil {
 		add(c.Ack.Message)
+		add(toolsOf(c))
 	}
 	for _, n := range c.Notes {
 		add(n.Text)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// toolsOf says which tools a node that described itself has; empty for another command.
+func toolsOf(c store.Command) string {
+	if c.Action != protocol.ActionDescribe || c.State != store.CommandApplied {
+		return ""
+	}
+	tools := make([]string, 0, len(c.Ack.Toolchain))
+	for _, name := range slices.Sorted(maps.Keys(c.Ack.Toolchain)) {
+		tools = append(tools, strings.TrimSpace(name+" "+c.Ack.Toolchain[name]))
+	}
+	if len(tools) == 0 {
+		return "tools: none was found"
+	}
+	return "tools: " + strings.Join(tools, ", ")
 }
 
 type logView struct {
@@ -146,26 +162,6 @@ func shownPayload(c store.Command) json.RawMessage {
 		return json.RawMessage("{}")
 	}
 	return raw
-}
-
-func (s *Server) endpointLogs(c echo.Context) error {
-	limit, before, err := readCountedPage(c)
-	if err != nil {
-		return err
-	}
-	var commands []store.Command
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
-		commands, err = tx.Commands(f.node.ID, before, limit+1)
-		return err
-	}); err != nil {
-		return err
-	}
-	commands, next := cut(commands, limit, func(c store.Command) string { return strconv.FormatUint(c.Seq, 10) })
-	views := make([]logView, len(commands))
-	for i, cmd := range commands {
-		views[i] = viewLog(cmd)
-	}
-	return respondList(c, views, next)
 }
 
 func (s *Server) getCommand(c echo.Context) error {

@@ -61,7 +61,7 @@ func (s *Server) control(c echo.Context) error {
 	} else {
 		cmd, err = s.opts.Commands.Issue(ctx, f.node.ID, action, by, queue)
 	}
-	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().Status == brokerError {
+	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().away() {
 		return store.ErrMQTTUnavailable // whether the node is there cannot be seen
 	}
 	if err != nil {

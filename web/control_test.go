@@ -228,8 +228,8 @@ func TestEveryStateOfACommandIsMappedInLogsAndDetail(t *testing.T) {
 	page := a.get(nodePath(cfg, node) + "/endpoint/logs?limit=4").ok(nil)
 	var rest []map[string]any
 	a.get(nodePath(cfg, node) + "/endpoint/logs?cursor=" + page.NextCursor).ok(&rest)
-	if len(rest) != 5 {
-		t.Errorf("after a page of 4 of 9 come %d", len(rest))
+	if len(rest) != 6 || rest[5]["action"] != "event" || rest[5]["summary"] != "bound" {
+		t.Errorf("after a page of 4 of 9 commands and the bind come %d: %v", len(rest), rest)
 	}
 	a.get(nodePath(cfg, node) + "/endpoint/logs?cursor=eA").invalid("cursor")
 }

@@ -270,5 +270,8 @@ func cut[T any](items []T, limit int, key func(T) string) (page []T, next string
 		return items, ""
 	}
 	page = items[:limit]
-	return page, base64.RawURLEncoding.EncodeToString([]byte(key(page[limit-1])))
+	return page, cursorOf(key(page[limit-1]))
 }
+
+// cursorOf is the next_cursor after the key, see [readPage].
+func cursorOf(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }

@@ -20,9 +20,6 @@ import (
 	"wfm/store"
 )
 
-// brokerError is the Status of a [BrokerStatus] while an external broker is away.
-const brokerError = "error"
-
 // ExternalBroker is what the server needs where the broker is an external EMQX.
 type ExternalBroker struct {
 	// Key is what EMQX has to show when it asks. Required.

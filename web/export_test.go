@@ -90,6 +90,9 @@ func UndescribedCodes(s *Server) (codes []string) {
 // Description is the API's description.
 func Description(s *Server) ([]byte, error) { return s.document() }
 
+// Streams is the number of open event streams.
+func (s *Server) Streams() int { return s.hub.count() }
+
 // SpendWrites takes n from the budget of changes of the login with the id.
 func SpendWrites(s *Server, id string, n int) {
 	for range n {

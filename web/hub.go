@@ -27,7 +27,7 @@ const (
 	maxStreamsPerSession = 32
 )
 
-// overviewDelay is how long changes of a config are gathered into one event.
+// overviewDelay is how long changes of a config are gathered into one event of a kind.
 const overviewDelay = 250 * time.Millisecond
 
 // statusInterval is how often, while there are streams, the hub looks whether the system's status has
@@ -115,6 +115,13 @@ type joined struct {
 	missed []frame // since the event it has seen last
 }
 
+// configChanges are the configs whose overview has changed, and whether nodes were made, changed or
+// deleted, which changes the list of configs too: it counts them.
+type configChanges map[string]bool
+
+// add notes a change, of a node's record or not.
+func (c configChanges) add(configID string, node bool) { c[configID] = c[configID] || node }
+
 // hub turns committed changes into numbered events and hands them to the streams. One goroutine
 // does so, from the first stream on until the server or the store stops: a client that is away for
 // a moment finds what it missed even when it was the only one. Neither the store's writer nor the
@@ -122,7 +129,7 @@ type joined struct {
 type hub struct {
 	db       *store.DB
 	log      *slog.Logger
-	events   func([]store.Change) (events []event, configs []string, err error)
+	events   func([]store.Change) (events []event, configs configChanges, err error)
 	status   func(nodesChanged bool) (e event, changed bool, err error) // the system's
 	stopping <-chan struct{}
 	epoch    string        // of this process's numbers
@@ -138,7 +145,7 @@ type hub struct {
 }
 
 func newHub(db *store.DB, log *slog.Logger, stopping <-chan struct{},
-	events func([]store.Change) ([]event, []string, error), status func(bool) (event, bool, error),
+	events func([]store.Change) ([]event, configChanges, error), status func(bool) (event, bool, error),
 ) *hub {
 	return &hub{
 		db: db, log: log, events: events, status: status, stopping: stopping, epoch: rand.Text(), done: make(chan struct{}),
@@ -245,7 +252,7 @@ func (h *hub) run(sub *store.Subscription) {
 			sub.Close()
 		}
 	}()
-	overviews := make(map[string]struct{}) // configs whose overview has changed
+	gathered := configChanges{}
 	var due <-chan time.Time
 	looks := time.NewTicker(statusInterval)
 	defer looks.Stop()
@@ -261,10 +268,13 @@ func (h *hub) run(sub *store.Subscription) {
 			}
 		case <-due:
 			due = nil
-			for _, id := range slices.Sorted(maps.Keys(overviews)) {
+			for _, id := range slices.Sorted(maps.Keys(gathered)) {
+				if gathered[id] {
+					h.publish(event{eventConfigList, nodesChangedPayload{configRef{id}, true}})
+				}
 				h.publish(event{eventOverview, configRef{id}})
 			}
-			clear(overviews)
+			clear(gathered)
 		case c, ok := <-sub.C:
 			if !ok {
 				if sub = h.resubscribe(); sub == nil {
@@ -278,10 +288,10 @@ func (h *hub) run(sub *store.Subscription) {
 			for _, e := range events {
 				h.publish(e)
 			}
-			for _, id := range configs {
-				overviews[id], nodesChanged = struct{}{}, true
+			for id, nodes := range configs {
+				gathered[id], nodesChanged = gathered[id] || nodes, true
 			}
-			if due == nil && len(overviews) > 0 {
+			if due == nil && len(gathered) > 0 {
 				due = time.After(overviewDelay)
 			}
 		}
@@ -318,7 +328,7 @@ func gather(first store.Change, c <-chan store.Change) []store.Change {
 }
 
 // read turns changes into events. What cannot be read must not end the hub, nor the process.
-func (h *hub) read(changes []store.Change) (events []event, configs []string) {
+func (h *hub) read(changes []store.Change) (events []event, configs configChanges) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.log.Error("reading changes panicked", "err", fmt.Sprint(p))

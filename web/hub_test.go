@@ -16,7 +16,7 @@ func TestAHubThatCannotFollowTheChangesTellsEveryStreamToReadAnew(t *testing.T) 
 	}
 	defer db.Close()
 	stopping, busy, goOn := make(chan struct{}), make(chan struct{}, 1), make(chan struct{})
-	h := newHub(db, slog.New(slog.DiscardHandler), stopping, func([]store.Change) ([]event, []string, error) {
+	h := newHub(db, slog.New(slog.DiscardHandler), stopping, func([]store.Change) ([]event, configChanges, error) {
 		select {
 		case busy <- struct{}{}:
 			<-goOn // at the first change only

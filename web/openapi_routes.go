@@ -165,7 +165,7 @@ var descriptions = map[string]description{
 		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
 	},
 	"GET " + pathNode + "/endpoint/status":  {summary: "All that is known of how a node is, and on what it rests.", data: endpointStatusView{}},
-	"GET " + pathNode + "/endpoint/logs":    {summary: "The commands of a node, newest first.", data: []logView{}, paged: true},
+	"GET " + pathNode + "/endpoint/logs":    {summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.", data: []logView{}, paged: true},
 	"GET " + pathNode + "/endpoint/events":  {summary: "What happened with a node, newest first.", data: []store.JournalEntry{}, paged: true},
 	"GET " + pathNode + "/endpoint/history": {summary: "When and why a node's presence changed, newest first, and in figures.", data: historyView{}, paged: true},
 

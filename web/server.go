@@ -112,11 +112,20 @@ type Broker interface {
 	Status() BrokerStatus
 }
 
+// The states of a broker. An external one is away while it is neither connected nor disabled: without
+// an error yet it is connecting.
+const (
+	BrokerConnected  = "connected"
+	BrokerConnecting = "connecting"
+	BrokerError      = "error"
+	BrokerDisabled   = "disabled"
+)
+
 // BrokerStatus is how the broker is.
 type BrokerStatus struct {
 	Enabled         bool
 	Connected       bool
-	Status          string // running, stopped, disabled or error
+	Status          string // one of the states below
 	LastError       string
 	LastConnectedAt time.Time
 	Mode            string // embedded, external or disabled
@@ -126,6 +135,9 @@ type BrokerStatus struct {
 	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
 	Accounts *AccountsStatus
 }
+
+// away reports whether the broker cannot be reached, so that nobody can tell which nodes are there.
+func (b BrokerStatus) away() bool { return b.Status == BrokerError || b.Status == BrokerConnecting }
 
 // Presence is whether a node is reachable, why, and whether its tunnel runs.
 type Presence struct {
@@ -287,7 +299,7 @@ func (s *Server) kick(nodeIDs ...string) {
 
 func (s *Server) brokerStatus() BrokerStatus {
 	if !s.opts.MQTTEnabled || s.opts.Broker == nil {
-		return BrokerStatus{Status: "disabled", Mode: "disabled"}
+		return BrokerStatus{Status: BrokerDisabled, Mode: "disabled"}
 	}
 	return s.opts.Broker.Status()
 }

@@ -143,38 +143,35 @@ type endpointStatusView struct {
 	MQTTAccount *AccountState `json:"mqtt_account,omitempty"`
 }
 
-// lastControlAmong is how many of a node's newest commands are searched for one that is no probe.
-const lastControlAmong = 50
-
 func (s *Server) endpointStatus(c echo.Context) error {
-	var probing map[string]bool
-	var last *logView
-	var why string
-	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
-		why = f.why(tx.Now())
-		if probing, err = openProbes(tx, f.node.ID); err != nil {
-			return err
-		}
-		commands, err := tx.Commands(f.node.ID, 0, lastControlAmong)
-		for _, cmd := range commands {
-			if cmd.Action != protocol.ActionDetect {
-				v := viewLog(cmd)
-				last = &v
-				break
-			}
-		}
+	var v endpointStatusView
+	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		v, err = s.viewStatus(tx, f, s.mqttService())
 		return err
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
-	return respond(c, endpointStatusView{
-		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: s.mqttService(),
+	return respond(c, v)
+}
+
+// viewStatus is all that is known of how the node is, for whom asks and for the event stream.
+func (s *Server) viewStatus(tx *store.Tx, f facts, mqtt mqttServiceView) (endpointStatusView, error) {
+	probing, err := openProbes(tx, f.node.ID)
+	if err != nil {
+		return endpointStatusView{}, err
+	}
+	v := endpointStatusView{
+		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: mqtt,
 		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, orNull(f.config.AWGVersion), f.syncRefs(), f.sync()},
-		LastControl: last,
-		Evidence:    evidenceView{f.presence.State, f.presence.Reason, why, f.evidence.ConnectionOpen(), f.evidence},
+		Evidence:    evidenceView{f.presence.State, f.presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
 		MQTTAccount: s.accountState(f.node.ID),
-	})
+	}
+	last, ok, err := tx.LastCommand(f.node.ID)
+	if ok {
+		log := viewLog(last)
+		v.LastControl = &log
+	}
+	return v, err
 }
 
 type snapshotRow struct {

@@ -27,7 +27,7 @@ func (a *api) status(cfg, node string) map[string]map[string]any {
 
 func TestTheStatusOfANodeHasEveryField(t *testing.T) {
 	a, cfg, node := controlled(t)
-	a.broker.status = web.BrokerStatus{Enabled: true, Connected: true, Status: "running", Mode: "embedded", LastConnectedAt: time.Now()}
+	a.broker.status = web.BrokerStatus{Enabled: true, Connected: true, Status: web.BrokerConnected, Mode: "embedded", LastConnectedAt: time.Now()}
 	v := a.status(cfg, node)
 	for part, fields := range map[string][]string{
 		"node": {"id", "node_id", "name"},
@@ -56,7 +56,7 @@ func TestTheStatusOfANodeHasEveryField(t *testing.T) {
 	if v["last_control"] != nil {
 		t.Errorf("last_control: %v", v["last_control"])
 	}
-	if m := v["mqtt_service"]; m["status"] != "running" || m["last_connected_at"] == nil {
+	if m := v["mqtt_service"]; m["status"] != "connected" || m["last_connected_at"] == nil {
 		t.Errorf("mqtt_service: %v", m)
 	}
 }

@@ -37,8 +37,13 @@ type nodeRef struct {
 
 type statusPayload struct {
 	nodeRef
-	Status string `json:"status"`
-	Tunnel string `json:"wg_runtime_state"`
+	Status *endpointStatusView `json:"status"` // null: read it anew
+}
+
+// nodesChangedPayload tells that the nodes of a config were changed, and not the config itself.
+type nodesChangedPayload struct {
+	configRef
+	NodesChanged bool `json:"nodes_changed"`
 }
 
 type logPayload struct {
@@ -46,8 +51,16 @@ type logPayload struct {
 	Log logView `json:"log"`
 }
 
+// clockPayload tells the time, under the names of two generations of clients.
 type clockPayload struct {
-	Now *time.Time `json:"now"`
+	Now       *time.Time `json:"now"`
+	Timestamp *time.Time `json:"timestamp"`
+	Timezone  string     `json:"timezone"`
+}
+
+func clockEvent() event {
+	now := when(time.Now())
+	return event{eventClock, clockPayload{now, now, timezone}}
 }
 
 type resyncPayload struct {
@@ -154,7 +167,7 @@ func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, beg
 			if err := s.sessionLives(st.token); err != nil {
 				return err
 			}
-			f, err := own(event{eventClock, clockPayload{when(time.Now())}}, s.hub.id(last))
+			f, err := own(clockEvent(), s.hub.id(last))
 			if err != nil {
 				return err
 			}
@@ -178,7 +191,7 @@ func (s *Server) greet(w *eventWriter, begin joined) error {
 		return err
 	}
 	var frames []frame
-	for _, e := range []event{{eventSystemStatus, status}, {eventClock, clockPayload{when(time.Now())}}} {
+	for _, e := range []event{{eventSystemStatus, status}, clockEvent()} {
 		f, err := own(e, id)
 		if err != nil {
 			return err
@@ -268,83 +281,106 @@ func (w *eventWriter) finish() {
 
 // eventsOf turns committed changes into events, as the store is now, and names the configs whose
 // overview has changed. What is gone already makes no event of its own.
-func (s *Server) eventsOf(changes []store.Change) (events []event, configs []string, err error) {
-	told := make(map[string]bool) // rollouts whose state is among events
+func (s *Server) eventsOf(changes []store.Change) (events []event, configs configChanges, err error) {
+	r := changeReader{s: s, told: make(map[string]bool), configs: configChanges{}}
+	if s.hub.count() > 0 {
+		mqtt := s.mqttService()
+		r.mqtt = &mqtt
+	}
 	err = s.opts.Store.View(func(tx *store.Tx) error {
 		for _, c := range changes {
-			ref := nodeRef{c.ConfigID, c.NodeID}
-			switch c.Kind {
-			case store.ChangeConfig:
-				events = append(events, event{eventConfigList, configRef{c.ConfigID}})
-				configs = append(configs, c.ConfigID)
-			case store.ChangeNode:
-				events = append(events, event{eventNode, ref})
-				configs = append(configs, c.ConfigID)
-			case store.ChangeApply:
-				events = append(events, event{eventApply, ref})
-				configs = append(configs, c.ConfigID)
-			case store.ChangePresence:
-				configs = append(configs, c.ConfigID)
-				tunnel, err := s.tunnelState(tx, c.NodeID)
-				if gone(err) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				// The state is of the change and not as it is now: each change is told, and none twice.
-				events = append(events, event{eventStatus, statusPayload{ref, c.State, tunnel}})
-			case store.ChangeCommand:
-				cmd, err := tx.Command(c.RequestID)
-				if gone(err) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				name := eventLogUpdated
-				if c.Created {
-					name = eventLogCreated
-				}
-				events = append(events, event{name, logPayload{ref, viewLog(cmd)}})
-			case store.ChangeRollout:
-				if told[c.RolloutID] {
-					continue
-				}
-				told[c.RolloutID] = true
-				r, err := tx.Rollout(c.RolloutID)
-				if gone(err) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				events = append(events, event{eventRollout, rolloutPayload{configRef{c.ConfigID}, viewRollout(r)}})
-			case store.ChangeSettings:
-				events = append(events, event{eventSettings, struct{}{}})
-			case store.ChangeEvidence, store.ChangeJournal:
-				// A heartbeat changes nothing that anybody sees.
+			if err := r.read(tx, c); err != nil && !gone(err) {
+				return err
 			}
 		}
 		return nil
 	})
-	return events, configs, err
+	return r.events, r.configs, err
+}
+
+// changeReader makes the events of some changes with one read of the store.
+type changeReader struct {
+	s       *Server
+	mqtt    *mqttServiceView // nil while nobody listens
+	told    map[string]bool  // rollouts and nodes whose state is among events
+	events  []event
+	configs configChanges
+}
+
+func (r *changeReader) add(name string, payload any) {
+	r.events = append(r.events, event{name, payload})
+}
+
+// once reports whether the state of that thing is not among the events yet. Events tell the state as
+// it is now, so that one is enough for several changes.
+func (r *changeReader) once(thing string) bool {
+	again := r.told[thing]
+	r.told[thing] = true
+	return !again
+}
+
+func (r *changeReader) read(tx *store.Tx, c store.Change) error {
+	ref := nodeRef{c.ConfigID, c.NodeID}
+	switch c.Kind {
+	case store.ChangeConfig:
+		r.add(eventConfigList, configRef{c.ConfigID})
+		r.configs.add(c.ConfigID, false)
+	case store.ChangeNode:
+		r.add(eventNode, ref)
+		r.configs.add(c.ConfigID, true)
+	case store.ChangeApply:
+		r.add(eventApply, ref)
+		r.configs.add(c.ConfigID, false)
+	case store.ChangePresence:
+		r.configs.add(c.ConfigID, false)
+		return r.readStatus(tx, ref)
+	case store.ChangeCommand:
+		cmd, err := tx.Command(c.RequestID)
+		if err != nil {
+			return err
+		}
+		name := eventLogUpdated
+		if c.Created {
+			name = eventLogCreated
+		}
+		r.add(name, logPayload{ref, viewLog(cmd)})
+	case store.ChangeRollout:
+		rollout, err := tx.Rollout(c.RolloutID)
+		if err == nil && r.once(c.RolloutID) {
+			r.add(eventRollout, rolloutPayload{configRef{c.ConfigID}, viewRollout(rollout)})
+		}
+		return err
+	case store.ChangeSettings:
+		r.add(eventSettings, struct{}{})
+	case store.ChangeEvidence, store.ChangeJournal:
+		// A heartbeat changes nothing that anybody sees.
+	}
+	return nil
+}
+
+// readStatus adds the status of the node. While nobody listens it is left out: whoever resumes reads
+// it anew.
+func (r *changeReader) readStatus(tx *store.Tx, ref nodeRef) error {
+	if !r.once(ref.NodeID) {
+		return nil
+	}
+	f, err := r.s.nodeFacts(tx, ref.NodeID)
+	if err != nil {
+		return err
+	}
+	p := statusPayload{nodeRef: ref}
+	if r.mqtt != nil {
+		v, err := r.s.viewStatus(tx, f, *r.mqtt)
+		if err != nil {
+			return err
+		}
+		p.Status = &v
+	}
+	r.add(eventStatus, p)
+	return nil
 }
 
 func gone(err error) bool {
 	return errors.Is(err, store.ErrConfigNotFound) || errors.Is(err, store.ErrNodeNotFound) ||
 		errors.Is(err, store.ErrCommandNotFound) || errors.Is(err, store.ErrRolloutNotFound)
-}
-
-func (s *Server) tunnelState(tx *store.Tx, nodeID string) (string, error) {
-	n, err := tx.Node(nodeID)
-	if err != nil {
-		return "", err
-	}
-	cfg, err := tx.Config(n.ConfigID)
-	if err != nil {
-		return "", err
-	}
-	f, err := s.facts(tx, cfg, n)
-	return f.presence.Tunnel, err
 }

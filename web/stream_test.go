@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -112,8 +114,18 @@ func TestEveryChangeBecomesItsEventsAndAHeartbeatNone(t *testing.T) {
 		}
 		return tx.AddTransition(n, store.Transition{At: tx.Now(), To: "online"})
 	})
-	if f := s.want("endpoint.status.updated"); f.payload["status"] != "online" || f.payload["node_id"] != node || f.payload["config_id"] != cfg {
+	f := s.want("endpoint.status.updated")
+	var asked map[string]any
+	a.get(nodePath(cfg, node) + "/endpoint/status").ok(&asked)
+	told, ok := f.payload["status"].(map[string]any)
+	if !ok || f.payload["node_id"] != node || f.payload["config_id"] != cfg || told["client_state"].(map[string]any)["client_presence_state"] != "online" {
 		t.Errorf("status: %s", f.data)
+	}
+	for _, of := range []map[string]any{told, asked} {
+		delete(of["evidence"].(map[string]any), "why") // tells how long ago
+	}
+	if !reflect.DeepEqual(told, asked) {
+		t.Errorf("told %v, asked %v", told, asked)
 	}
 	s.want("config.overview.updated")
 	cmd, err := a.commands.add(store.Command{NodeID: node, Action: protocol.Action("push_config"), Payload: json.RawMessage(`{"config_text":"PrivateKey"}`)})
@@ -127,12 +139,59 @@ func TestEveryChangeBecomesItsEventsAndAHeartbeatNone(t *testing.T) {
 	s.want("control.log.updated")
 	a.put("/api/v1/nodes/"+node, object{"name": "gate-2"}).ok(nil)
 	s.want("node.workspace.updated")
+	if f := s.want("config.list.updated"); f.payload["config_id"] != cfg || f.payload["nodes_changed"] != true {
+		t.Errorf("list: %s", f.data)
+	}
 	s.want("config.overview.updated")
 	a.put("/api/v1/configs/"+cfg, object{"description": "x"}).ok(nil)
 	if f := s.want("config.list.updated"); f.payload["config_id"] != cfg {
 		t.Errorf("list: %s", f.data)
 	}
 	s.want("config.overview.updated")
+	for _, change := range []func(){
+		func() { node = a.addNode(cfg, "another") },
+		func() { a.put("/api/v1/nodes/"+node+"/tags", object{"tags": []string{"edge"}}).ok(nil) },
+	} {
+		change()
+		s.want("node.workspace.updated")
+		s.want("config.list.updated")
+		s.want("config.overview.updated")
+	}
+	a.del("/api/v1/nodes/" + node).ok(nil)
+	for f := s.next(); f.name != "config.overview.updated"; f = s.next() {
+		if f.name != "node.workspace.updated" && f.name != "config.list.updated" {
+			t.Errorf("of a deleted node: %s %s", f.name, f.data)
+		}
+	}
+}
+
+func TestAStatusIsToldWholeOnlyWhileSomebodyListens(t *testing.T) {
+	a, _, node := controlled(t)
+	moved := func(to string) {
+		t.Helper()
+		a.update(func(tx *store.Tx) error {
+			n, err := tx.Node(node)
+			if err != nil {
+				return err
+			}
+			return tx.AddTransition(n, store.Transition{At: tx.Now(), To: to})
+		})
+	}
+	s := a.stream("").greeted()
+	moved("online")
+	if f := s.want("endpoint.status.updated"); f.payload["status"] == nil {
+		t.Errorf("while it listens: %s", f.data)
+	}
+	last := s.want("config.overview.updated").id
+	s.body.Body.Close()
+	for a.server.Streams() > 0 {
+		runtime.Gosched()
+	}
+	moved("offline")
+	s = a.stream(last).greeted()
+	if f := s.want("endpoint.status.updated"); f.payload["status"] != nil || f.payload["node_id"] != node {
+		t.Errorf("of what nobody listened to: %s", f.data)
+	}
 }
 
 // emit commits n changes of a node.
@@ -166,7 +225,7 @@ func TestAStreamResumesWithoutLossOrDuplicate(t *testing.T) {
 		switch f.name {
 		case "node.workspace.updated":
 			nodes++
-		case "config.overview.updated":
+		case "config.overview.updated", "config.list.updated":
 		default:
 			t.Fatalf("after %d: %+v", nodes, f)
 		}

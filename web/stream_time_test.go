@@ -76,6 +76,9 @@ func TestAStreamTellsTheTimeEvery15Seconds(t *testing.T) {
 		for i := range 8 { // beyond every time limit of a request
 			f := s.want("system.clock.sync")
 			told, err := time.Parse(time.RFC3339Nano, f.payload["now"].(string))
+			if f.payload["timestamp"] != f.payload["now"] || f.payload["timezone"] != "UTC" {
+				t.Errorf("told: %s", f.data)
+			}
 			if want := begin.Add(time.Duration(i+1) * 15 * time.Second); err != nil || !told.Equal(want) || !time.Now().Equal(want) {
 				t.Fatalf("at %s it tells %s (%v), want %s", time.Now(), told, err, want)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,6 +90,10 @@ func TestAdminBindsNodesCommandsThemAndSeesTheirACKs(t *testing.T) {
 		}
 		logs := n.Call(t, "GET", n.Path("endpoint/logs"), nil)
 		entries, _ := logs.Data.([]any)
+		if shown := fmt.Sprint(entries); !strings.Contains(shown, "detail:interface: "+n.Interface) || !strings.Contains(shown, "tools: ") {
+			t.Errorf("the log has not what wg show printed, or not the node's tools: %s", logs.Body)
+		}
+		entries = slices.DeleteFunc(entries, func(e any) bool { return e.(map[string]any)["action"] == "event" })
 		if len(entries) != 7 {
 			t.Errorf("%d log entries for 7 commands: %s", len(entries), logs.Body)
 		}

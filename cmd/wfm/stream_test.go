@@ -60,7 +60,7 @@ func TestStreamTellsOfPresenceAndResumesWhereItBroke(t *testing.T) {
 		t.Error(got)
 	}
 	last = strings.TrimSpace(next("id: "))
-	if data := next("data: "); !strings.Contains(data, `"status":"online"`) || !strings.Contains(data, n.ID) {
+	if data := next("data: "); !strings.Contains(data, `"client_presence_state":"online"`) || !strings.Contains(data, n.ID) {
 		t.Errorf("when the agent came: %s", data)
 	}
 	leave()
@@ -68,13 +68,17 @@ func TestStreamTellsOfPresenceAndResumesWhereItBroke(t *testing.T) {
 	n.Await(t, "offline")
 	next, leave = stream(t, a, last)
 	defer leave()
-	// First perhaps what the agent's first heartbeat said of the tunnel.
-	for offline := false; !offline; {
+	// First perhaps what the agent's first heartbeat said of the tunnel. While nobody listened, that the
+	// status has changed was noted, and not how.
+	for unheard := false; !unheard; {
 		next("event: endpoint.status.updated")
 		data := next("data: ")
-		if offline = strings.Contains(data, `"status":"offline"`); !offline && !strings.Contains(data, `"wg_runtime_state":"stopped"`) {
+		if unheard = strings.Contains(data, `"status":null`); !unheard && !strings.Contains(data, `"wg_runtime_state":"stopped"`) {
 			t.Fatalf("what was missed: %s", data)
 		}
+	}
+	if got := n.Call(t, "GET", n.Path("endpoint/status"), nil); !strings.Contains(got.Body, `"client_presence_state":"offline"`) {
+		t.Errorf("read anew: %s", got.Body)
 	}
 	history := n.Call(t, "GET", n.Path("endpoint/history"), nil)
 	if !strings.Contains(history.Body, "last will") || !strings.Contains(history.Body, `"flaps_24h":1`) {

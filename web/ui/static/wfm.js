@@ -138,6 +138,7 @@ function listen() {
 
 function concerns(page, name, payload) {
   if (name === 'system.resync' || page.live === 'all') return true
+  if (page.node && payload.nodes_changed) return false // each node has events of its own
   if (page.node) return payload.node_id === page.node || (!payload.node_id && name !== 'config.overview.updated' && payload.config_id === page.config)
   return payload.config_id === page.config && !name.startsWith('control.log')
 }
