@@ -88,7 +88,7 @@ func (c *Control) followUp(tx *store.Tx, cmd store.Command) error {
 		return nil
 	}
 	n, err := tx.Node(cmd.NodeID)
-	if err != nil || reportsItself(n) {
+	if err != nil || ours(n) {
 		return err
 	}
 	tx.OnCommit(func() {

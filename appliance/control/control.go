@@ -253,7 +253,7 @@ func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 	switch {
 	case a == protocol.ActionDescribe && !n.Can(protocol.CapabilityDescribe):
 		return store.ErrCannotDescribe
-	case a != protocol.ActionStart || reportsItself(n):
+	case a != protocol.ActionStart || ours(n):
 		return nil
 	}
 	s, err := tx.ConfState(n.ID)
@@ -267,9 +267,9 @@ func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 	return err
 }
 
-// reportsItself reports whether the node's agent says what is stored on the node, and how its tunnel
-// is after a change that failed.
-func reportsItself(n store.Node) bool { return n.Can(protocol.CapabilityCommitConfirm) }
+// ours reports whether the node's agent is one of ours, which refuse to start what is not there, and
+// tell by themselves how the tunnel is after a change that failed.
+func ours(n store.Node) bool { return n.Can(protocol.CapabilityDedupe) }
 
 func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node, version int) (any, error) {
 	switch a.Kind() {

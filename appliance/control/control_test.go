@@ -249,7 +249,7 @@ func TestADeployedAgentIsNotAskedForWhatItWouldAnswerWithSomethingElse(t *testin
 		f.answer(push, protocol.AckApplied)
 		f.issue("node_bare", protocol.ActionStart, false)
 
-		bare("node_says", protocol.CapabilityCommitConfirm, protocol.CapabilityDescribe)
+		bare("node_says", protocol.CapabilityDedupe, protocol.CapabilityDescribe)
 		f.issue("node_says", protocol.ActionStart, false) // it says itself that it has none
 		f.issue("node_says", protocol.ActionDescribe, false)
 	})
@@ -258,7 +258,7 @@ func TestADeployedAgentIsNotAskedForWhatItWouldAnswerWithSomethingElse(t *testin
 func TestAFailedChangeIsFollowedByADetectUnlessTheAgentTellsByItself(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.bind("node_says", protocol.CapabilityDedupe, protocol.CapabilityCommitConfirm)
-		for node, wanted := range map[string]bool{"node_old": true, "node_a": true, "node_says": false} {
+		for node, wanted := range map[string]bool{"node_old": true, "node_a": false, "node_says": false} {
 			f.connect(node)
 			follows := func(cmd store.Command, status protocol.AckStatus, want bool) {
 				t.Helper()
