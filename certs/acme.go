@@ -176,11 +176,12 @@ func (a *acmeSource) roots() ([]*x509.Certificate, error) {
 	for _, chain := range a.inUse() {
 		roots := rootsOf(chain, given, a.keeper.o.now())
 		if roots == nil && unread != nil {
-			return nil, fmt.Errorf("%w: %w", store.ErrTLSNotReady, unread)
+			return nil, &store.TLSError{Err: store.ErrTLSNotReady, Problem: unread.Error()}
 		}
 		if roots == nil {
-			return nil, fmt.Errorf("%w: the root of the certificate for %s, issued by %q, is not known; put it into WFM_ACME_CA_FILE",
-				store.ErrTLSNotReady, nameOf(chain[0]), chain[len(chain)-1].Issuer.CommonName)
+			return nil, &store.TLSError{Err: store.ErrTLSNotReady, Problem: fmt.Sprintf(
+				"the root of the certificate for %s, issued by %q, is not known; put it into WFM_ACME_CA_FILE",
+				nameOf(chain[0]), chain[len(chain)-1].Issuer.CommonName)}
 		}
 		all = merge(all, roots)
 	}

@@ -84,6 +84,7 @@ type Keeper struct {
 	lastError string
 	failedAt  time.Time
 	nextTry   time.Time // while there is no certificate
+	told      string    // the problem that was logged last
 }
 
 // New checks the options; nothing runs yet. Its error says which option to mend.
@@ -193,6 +194,11 @@ func (k *Keeper) CACert(host string) (string, error) {
 	if len(chains) == 0 {
 		return "", store.ErrTLSNotReady
 	}
+	if f, ok := k.source.(*files); ok {
+		if err := f.problem(host); err != nil {
+			return "", err
+		}
+	}
 	if host != "" && !covered(chains, host) {
 		return "", store.ErrTLSHost
 	}
@@ -258,6 +264,7 @@ func (k *Keeper) changed() error {
 	}
 	if err != nil {
 		k.failed(err)
+		k.tell(err)
 		return err
 	}
 	other := len(before) > 0 && !slices.ContainsFunc(present, func(c *x509.Certificate) bool { return slices.ContainsFunc(before, c.Equal) })
@@ -268,7 +275,22 @@ func (k *Keeper) changed() error {
 	defer k.mu.Unlock()
 	k.verified, k.otherRoot = chains, k.otherRoot || other
 	k.lastError, k.failedAt, k.nextTry = "", time.Time{}, time.Time{}
+	k.told = ""
 	return nil
+}
+
+// tell logs, once, what keeps agents from being bound until somebody acts.
+func (k *Keeper) tell(err error) {
+	problem, ok := errors.AsType[*store.TLSError](err)
+	if !ok {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.told != problem.Problem {
+		k.told = problem.Problem
+		k.log.Warn("no agent can be bound with TLS: "+problem.Problem, "issuer", k.o.Issuer)
+	}
 }
 
 // isVerified reports whether the roots of just these chains are kept.
@@ -291,13 +313,16 @@ func (k *Keeper) failed(err error) {
 // watch sees what certmagic has renewed by itself, and tells, once a day, what the status warns of.
 func (k *Keeper) watch() {
 	var warned time.Time
-	for pause(k.ctx, cmp.Or(k.o.check, time.Minute)) == nil {
-		if !k.isVerified(k.source.inUse()) {
-			_ = k.changed() // kept for the status
-		}
+	for {
 		if w := k.Status().Warning; w != "" && time.Since(warned) > 24*time.Hour {
 			k.log.Warn("the certificates need attention", "warning", w)
 			warned = time.Now()
+		}
+		if pause(k.ctx, cmp.Or(k.o.check, time.Minute)) != nil {
+			return
+		}
+		if !k.isVerified(k.source.inUse()) {
+			_ = k.changed() // kept for the status
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,11 +29,6 @@ type files struct {
 	mu     sync.Mutex
 	seen   [2][]byte // of the last reading, good or bad
 	warned bool      // that others can read the key
-}
-
-type filePair struct {
-	certificate tls.Certificate
-	chain       []*x509.Certificate
 }
 
 func newFiles(k *Keeper) (*files, error) {
@@ -83,14 +78,22 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	pair, err := decodePair(text[0], text[1])
+	now := f.keeper.o.now()
+	pair, err := decodePair(text[0], text[1], now)
 	if err != nil {
 		return false, fmt.Errorf("%s and %s: %w", f.certFile, f.keyFile, err)
 	}
-	if old := f.served.Load(); old != nil && old.wrongTime(f.keeper.o.now()) == nil {
-		if err := pair.wrongTime(f.keeper.o.now()); err != nil {
+	// At the start a certificate of the wrong time is better than none: agents say what is wrong with it.
+	if old := f.served.Load(); old != nil && wrongTime(old.chain[0], now) == nil {
+		if err := wrongTime(pair.chain[0], now); err != nil {
 			return false, fmt.Errorf("%s: %w", f.certFile, err)
 		}
+	}
+	if pair.ordered {
+		f.keeper.log.Info("the certificates of the file are served in the order of their issuers", "file", f.certFile)
+	}
+	if len(pair.unused) > 0 {
+		f.keeper.log.Warn("certificates of the file are not served: they did not sign what stands before them", "file", f.certFile, "names", namesOfAll(pair.unused))
 	}
 	if info, err := os.Stat(f.keyFile); err == nil && info.Mode().Perm()&0o077 != 0 && !f.warned {
 		f.warned = true
@@ -98,34 +101,6 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	}
 	f.served.Store(pair)
 	return true, nil
-}
-
-func decodePair(certificate, key []byte) (*filePair, error) {
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		return nil, err
-	}
-	chain, err := decodeCertificates(certificate)
-	if err != nil {
-		return nil, err
-	}
-	if uses := chain[0].ExtKeyUsage; len(uses) > 0 && !slices.Contains(uses, x509.ExtKeyUsageServerAuth) && !slices.Contains(uses, x509.ExtKeyUsageAny) {
-		return nil, errors.New("the certificate is not for a server: its extended key usage lacks serverAuth")
-	}
-	return &filePair{pair, chain}, nil
-}
-
-// wrongTime is an error outside of the certificate's life. At the start such a one is better than
-// none: agents say what is wrong with it.
-func (p *filePair) wrongTime(now time.Time) error {
-	leaf := p.chain[0]
-	switch {
-	case now.After(leaf.NotAfter):
-		return fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.UTC().Format(time.DateTime))
-	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("the certificate is not valid before %s", leaf.NotBefore.UTC().Format(time.DateTime))
-	}
-	return nil
 }
 
 // maxFile bounds what is read of a file of certificates, bytes.
@@ -164,12 +139,36 @@ func (f *files) roots() ([]*x509.Certificate, error) {
 	if p == nil {
 		return nil, store.ErrTLSNotReady
 	}
-	roots := rootsOf(p.chain, f.keeper.kept.all(), f.keeper.o.now())
+	now := f.keeper.o.now()
+	roots := rootsOf(p.chain, f.keeper.kept.all(), now)
 	if roots == nil {
-		return nil, fmt.Errorf("%w: the root of the certificate, issued by %q, is not known; append it to WFM_TLS_CERT_FILE",
-			store.ErrTLSNotReady, p.chain[len(p.chain)-1].Issuer.CommonName)
+		return nil, &store.TLSError{Err: store.ErrTLSNotReady, Problem: p.unverified(now)}
 	}
 	return roots, nil
+}
+
+// problem is why no client at the host could connect, though the roots are known. Where no host is
+// named, only roots are asked for, and they are right.
+func (f *files) problem(host string) error {
+	p := f.served.Load()
+	if p == nil {
+		return store.ErrTLSNotReady
+	}
+	if host == "" {
+		return nil
+	}
+	if text := p.noNames(); text != "" {
+		return &store.TLSError{Err: store.ErrTLSHost, Problem: text}
+	}
+	if err := wrongTime(p.chain[0], f.keeper.o.now()); err != nil {
+		return &store.TLSError{Err: store.ErrTLSNotReady, Problem: err.Error()}
+	}
+	if leaf := p.chain[0]; leaf.VerifyHostname(host) != nil {
+		return &store.TLSError{Err: store.ErrTLSHost, Problem: fmt.Sprintf(
+			"the certificate is for %s, and not for %s, which agents are told: get one that is, or set WFM_MQTT_PUBLIC_HOST to a name it is for",
+			strings.Join(namesOf(leaf), ", "), host)}
+	}
+	return nil
 }
 
 func (f *files) renew(context.Context, bool) error {

@@ -51,6 +51,8 @@ func (k *Keeper) Status() Status {
 	}
 	switch host := k.o.PublicHost; {
 	case s.Warning != "":
+	case k.noNames() != "":
+		s.Warning = k.noNames()
 	case host != "" && len(chains) > 0 && !covered(chains, host):
 		s.Warning = fmt.Sprintf("no certificate is for %s, which agents are told: none can be bound; get one that is, or change WFM_MQTT_PUBLIC_HOST", host)
 	case other:
@@ -64,6 +66,16 @@ func (k *Keeper) Status() Status {
 		}
 	}
 	return s
+}
+
+// noNames says that the certificate in files has no names where clients look for them; empty otherwise.
+func (k *Keeper) noNames() string {
+	if f, ok := k.source.(*files); ok {
+		if p := f.served.Load(); p != nil {
+			return p.noNames()
+		}
+	}
+	return ""
 }
 
 // otherRoot is what to say when agents that were bound before cannot connect any more.

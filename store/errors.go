@@ -146,6 +146,18 @@ func Unwritable(err error) bool {
 	return errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrDisk)
 }
 
+// TLSError says what keeps agents from being told to use TLS where waiting does not help: the operator
+// has to act on Problem.
+type TLSError struct {
+	Err     error  // ErrTLSNotReady or ErrTLSHost
+	Problem string // what is wrong and what to do, without a full stop; no secret
+}
+
+func (e *TLSError) Error() string { return e.Problem }
+
+// Unwrap returns the sentinel.
+func (e *TLSError) Unwrap() error { return e.Err }
+
 // diskError gives the errors of bbolt and the system that an operator can act on one of our
 // sentinels, and keeps the rest.
 func diskError(err error) error {

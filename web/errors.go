@@ -222,6 +222,9 @@ func translate(err error) answer {
 	if a, ok := asDesiredAnswer(err); ok {
 		return a
 	}
+	if unusable, ok := errors.AsType[*store.TLSError](err); ok {
+		return answer{http.StatusConflict, "MQTT_TLS_CA_NOT_READY", "No agent could connect with the appliance's TLS certificate: " + sentence(unusable.Problem), nil}
+	}
 	for _, known := range answers {
 		if errors.Is(err, known.err) {
 			return known.answer
