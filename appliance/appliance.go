@@ -17,6 +17,7 @@ import (
 	"wfm/appliance/control"
 	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
+	"wfm/appliance/wanted"
 	"wfm/certs"
 	"wfm/internal/buildinfo"
 	"wfm/internal/floodlog"
@@ -81,6 +82,7 @@ type Appliance struct {
 	tracker  *presence.Tracker
 	prober   *presence.Prober // nil without MQTT
 	rollouts *rollout.Runner  // nil without MQTT
+	wanted   *wanted.Keeper   // nil without MQTT
 	web      *web.Server
 	certs    *certs.Keeper // nil without TLS
 
@@ -206,6 +208,13 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.rollouts = rollout.New(ro)
 	// Before the broker: nodes it lets go of must not seem to be away at their turn.
 	a.onStop("rollouts", func(context.Context) error { a.rollouts.Stop(); return nil })
+	a.wanted = wanted.New(wanted.Options{
+		Store: a.db, Commands: a.control, Logger: o.Logger,
+		Online: func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool {
+			return presence.Project(n, configEnabled, e, now, o.Presence).State == presence.Online
+		},
+	})
+	a.onStop("wanted tunnels", func(context.Context) error { a.wanted.Stop(); return nil })
 	return nil
 }
 
@@ -320,6 +329,9 @@ func (a *Appliance) Start() error {
 		}
 		if err := a.rollouts.Start(); err != nil {
 			return fmt.Errorf("take up rollouts: %w", err)
+		}
+		if err := a.wanted.Start(); err != nil {
+			return fmt.Errorf("look after tunnels: %w", err)
 		}
 	}
 	serve := func(serve func(net.Listener) error, l net.Listener) {

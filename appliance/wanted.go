@@ -1,12 +1,18 @@
 package appliance
 
 import (
+	"time"
+
 	"wfm/protocol"
 	"wfm/store"
 )
 
 // Events in a node's journal that the appliance itself writes when what is found is not what is wanted.
 const eventUnwanted = "tunnel_unwanted" // wanted stopped, found running
+
+// keptRunning is how long a tunnel must run that the appliance has started for that start to count as
+// a success: a later one begins with short pauses again.
+const keptRunning = 10 * time.Minute
 
 // tellFound writes into the node's journal that its tunnel was found otherwise than wanted, once,
 // and that it is as wanted again. An agent that looks after its tunnel tells so itself, but of one
@@ -28,6 +34,11 @@ func tellFound(tx *store.Tx, nodeID string) error {
 	open, err := tx.OpenCommands(nodeID)
 	if err != nil || changing(open) {
 		return err
+	}
+	if w.Attempts > 0 && *e.TunnelRunning && e.TunnelAt.After(w.LastAttemptAt.Add(keptRunning)) {
+		if err := tx.UpdateWanted(nodeID, func(w *store.Wanted) { w.Attempts = 0 }); err != nil {
+			return err
+		}
 	}
 	entry := foundEntry(n, w, *e.TunnelRunning)
 	if differs := *e.TunnelRunning != (w.State == protocol.WantedRunning); differs != w.Told {

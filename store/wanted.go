@@ -40,6 +40,15 @@ func (tx *Tx) Wanted(nodeID string) (Wanted, error) {
 	return w, err
 }
 
+// WantedNodes returns the ids of all nodes that have a word on their tunnel.
+func (tx *Tx) WantedNodes() (ids []string) {
+	c := tx.cursor(bucketWanted)
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		ids = append(ids, string(k))
+	}
+	return ids
+}
+
 // SetWanted records the word that a start or stop gives, in the transaction that writes the command.
 func (tx *Tx) SetWanted(cmd Command) error {
 	old, err := tx.Wanted(cmd.NodeID)

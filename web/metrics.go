@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/protocol"
 	"wfm/store"
 )
 
@@ -99,6 +100,12 @@ func (s *Server) metrics(c echo.Context) error {
 	x.family("wfm_nodes", "gauge", "Nodes by presence.")
 	for _, state := range []string{stateOnline, stateDropped, stateOffline} {
 		x.value("wfm_nodes", status.Summary.Presence[state], "presence", state)
+	}
+	x.family("wfm_nodes_tunnel", "gauge", "Nodes by what is wanted of their tunnel and what was found, which is unknown while a node is not online.")
+	for _, wanted := range []protocol.WantedState{protocol.WantedRunning, protocol.WantedStopped, protocol.WantedNone} {
+		for _, found := range []string{tunnelRunning, tunnelStopped, tunnelUnknown} {
+			x.value("wfm_nodes_tunnel", status.Summary.tunnels[[2]string{string(wanted), found}], "wanted", string(wanted), "found", found)
+		}
 	}
 	x.commands(open, s.opts.Store.CommandCounts())
 	x.mqtt(s.brokerStatus())

@@ -12,22 +12,24 @@ import (
 )
 
 type nodeView struct {
-	ID                  string     `json:"id"`
-	NodeID              string     `json:"node_id"`
-	ConfigID            string     `json:"config_id"`
-	Name                string     `json:"name"`
-	Enabled             bool       `json:"enabled"`
-	NodeType            string     `json:"node_type"`
-	InterfaceName       string     `json:"interface_name"`
-	Tags                []string   `json:"tags"`
-	ClientInitialized   bool       `json:"client_initialized"`
-	ClientPresenceState string     `json:"client_presence_state"`
-	PresenceReason      string     `json:"presence_reason"`
-	WGRuntimeState      string     `json:"wg_runtime_state"`
-	SyncStatus          string     `json:"sync_status"`
-	LastSeen            *time.Time `json:"last_seen"`
-	CreatedAt           *time.Time `json:"created_at"`
-	UpdatedAt           *time.Time `json:"updated_at"`
+	ID                  string   `json:"id"`
+	NodeID              string   `json:"node_id"`
+	ConfigID            string   `json:"config_id"`
+	Name                string   `json:"name"`
+	Enabled             bool     `json:"enabled"`
+	NodeType            string   `json:"node_type"`
+	InterfaceName       string   `json:"interface_name"`
+	Tags                []string `json:"tags"`
+	ClientInitialized   bool     `json:"client_initialized"`
+	ClientPresenceState string   `json:"client_presence_state"`
+	PresenceReason      string   `json:"presence_reason"`
+	WGRuntimeState      string   `json:"wg_runtime_state"`
+	// WantedState is the operator's word on the tunnel: running, stopped or none.
+	WantedState protocol.WantedState `json:"wanted_state"`
+	SyncStatus  string               `json:"sync_status"`
+	LastSeen    *time.Time           `json:"last_seen"`
+	CreatedAt   *time.Time           `json:"created_at"`
+	UpdatedAt   *time.Time           `json:"updated_at"`
 	// Warnings, of a write, names what it asked for and did not get.
 	Warnings []string `json:"warnings,omitzero"`
 }
@@ -39,6 +41,7 @@ type facts struct {
 	evidence store.Evidence
 	presence Presence
 	conf     store.ConfState
+	wanted   protocol.WantedState
 }
 
 func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, error) {
@@ -49,8 +52,23 @@ func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, err
 	if s.opts.Evidence != nil {
 		e = s.opts.Evidence(e)
 	}
+	w, err := tx.Wanted(n.ID)
+	if err != nil {
+		return facts{}, err
+	}
 	conf, err := tx.ConfState(n.ID)
-	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now()), conf}, err
+	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now()), conf, w.State}, err
+}
+
+// unwanted says in words that the tunnel is found otherwise than wanted; empty when it is not, or not known.
+func (f facts) unwanted() string {
+	switch {
+	case f.wanted == protocol.WantedRunning && f.presence.Tunnel == tunnelStopped:
+		return "is to run"
+	case f.wanted == protocol.WantedStopped && f.presence.Tunnel == tunnelRunning:
+		return "is to be stopped"
+	}
+	return ""
 }
 
 func (f facts) view() nodeView {
@@ -62,7 +80,7 @@ func (f facts) view() nodeView {
 	return nodeView{
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
-		ClientPresenceState: f.presence.State, PresenceReason: f.presence.Reason, WGRuntimeState: f.presence.Tunnel,
+		ClientPresenceState: f.presence.State, PresenceReason: f.presence.Reason, WGRuntimeState: f.presence.Tunnel, WantedState: f.wanted,
 		SyncStatus: string(f.sync()),
 		LastSeen:   when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
 	}

@@ -67,6 +67,7 @@ type nodeRow struct {
 	nodeView
 	Hostname         string
 	Sync, SyncDetail string
+	Unwanted         string
 }
 
 type configBody struct {
@@ -143,7 +144,7 @@ func (v *configBody) paginate(matching []facts, asked string) {
 	begin := (page - 1) * nodesShown
 	end := min(begin+nodesShown, len(matching))
 	for _, f := range matching[begin:end] {
-		row := nodeRow{nodeView: f.view(), Sync: f.syncShown(), SyncDetail: f.syncDetail()}
+		row := nodeRow{nodeView: f.view(), Sync: f.syncShown(), SyncDetail: f.syncDetail(), Unwanted: f.unwanted()}
 		if f.node.Client != nil {
 			row.Hostname = f.node.Client.Hostname
 		}

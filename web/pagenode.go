@@ -52,6 +52,7 @@ type nodeBody struct {
 	Address   string // that a bind command would name
 	Obstacle  string // why the node cannot be bound or commanded, in words
 	Away      bool
+	Unwanted  string // how the tunnel should be instead, in words
 	Sync      string
 	CanPush   bool
 	Conf      syncRefs
@@ -115,7 +116,7 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	if v.Address, err = s.serverAddress(c, nil); err != nil {
 		v.Address = ""
 	}
-	v.Obstacle = s.obstacle(f)
+	v.Obstacle, v.Unwanted = s.obstacle(f), f.unwanted()
 	v.Conf, v.Sync = f.syncRefs(), f.syncShown()
 	v.CanPush = v.Conf.StagedVersion != 0
 	return show{template: "node", Page: ui.Page{

@@ -16,6 +16,8 @@ type tally struct {
 	Presence map[string]int
 	Sync     map[string]int
 	HasSync  bool // some node has a config
+	// Wanted counts the tunnels that are to run, Unwanted those found otherwise than wanted.
+	Wanted, Unwanted int
 }
 
 func newTally() tally {
@@ -29,6 +31,12 @@ func newTally() tally {
 func (t *tally) add(f facts) {
 	t.Nodes++
 	t.Presence[f.presence.State]++
+	if f.wanted == protocol.WantedRunning {
+		t.Wanted++
+	}
+	if f.unwanted() != "" {
+		t.Unwanted++
+	}
 	if state := f.syncShown(); state != "" {
 		t.HasSync = true
 		t.Sync[state]++

@@ -153,6 +153,8 @@ const (
 	stateOffline = "offline"
 
 	tunnelRunning = "running"
+	tunnelStopped = "stopped"
+	tunnelUnknown = "unknown"
 )
 
 // Server answers HTTP requests. Its methods may be called concurrently.

@@ -52,21 +52,23 @@ func (f facts) clientState() clientStateView {
 
 // runtimeView is whether the node is reachable and its tunnel runs.
 type runtimeView struct {
-	Online                 bool       `json:"online"`
-	ConnectivityState      string     `json:"connectivity_state"`
-	WGRunning              bool       `json:"wg_running"`
-	WGRuntimeState         string     `json:"wg_runtime_state"`
-	LastSeen               *time.Time `json:"last_seen"`
-	LastProbeSentAt        *time.Time `json:"last_probe_sent_at"`
-	LastProbeAckAt         *time.Time `json:"last_probe_ack_at"`
-	LastConnectivityReason string     `json:"last_connectivity_reason"`
+	Online            bool   `json:"online"`
+	ConnectivityState string `json:"connectivity_state"`
+	WGRunning         bool   `json:"wg_running"`
+	WGRuntimeState    string `json:"wg_runtime_state"`
+	// WantedState is what the operator wants of the tunnel, WGRuntimeState what was found.
+	WantedState            protocol.WantedState `json:"wanted_state"`
+	LastSeen               *time.Time           `json:"last_seen"`
+	LastProbeSentAt        *time.Time           `json:"last_probe_sent_at"`
+	LastProbeAckAt         *time.Time           `json:"last_probe_ack_at"`
+	LastConnectivityReason string               `json:"last_connectivity_reason"`
 }
 
 func (f facts) runtime(probing bool) runtimeView {
 	e := f.evidence
 	return runtimeView{
 		Online: f.presence.State == stateOnline, ConnectivityState: f.connectivity(probing),
-		WGRunning: f.presence.Tunnel == tunnelRunning, WGRuntimeState: f.presence.Tunnel,
+		WGRunning: f.presence.Tunnel == tunnelRunning, WGRuntimeState: f.presence.Tunnel, WantedState: f.wanted,
 		LastSeen: when(e.ReachableAt), LastProbeSentAt: when(e.ProbeSentAt), LastProbeAckAt: when(e.DetectAckAt),
 		LastConnectivityReason: f.presence.Reason,
 	}

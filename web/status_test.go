@@ -37,7 +37,7 @@ func TestTheStatusOfANodeHasEveryField(t *testing.T) {
 			"last_offline_at", "last_will_at", "last_event_at", "last_event",
 		},
 		"runtime": {
-			"online", "connectivity_state", "wg_running", "wg_runtime_state", "last_seen", "last_probe_sent_at",
+			"online", "connectivity_state", "wg_running", "wg_runtime_state", "wanted_state", "last_seen", "last_probe_sent_at",
 			"last_probe_ack_at", "last_connectivity_reason",
 		},
 		"mqtt_service": {"enabled", "connected", "status", "last_error", "last_connected_at", "mode"},

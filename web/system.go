@@ -70,6 +70,11 @@ type systemSummary struct {
 	Nodes   int `json:"nodes"`
 	// Presence counts the nodes of all configs by state.
 	Presence map[string]int `json:"presence"`
+	// TunnelsUnwanted counts the nodes whose tunnel was found stopped although it is to run, or running
+	// although it is to be stopped.
+	TunnelsUnwanted int `json:"tunnels_unwanted"`
+	// tunnels counts the nodes by what is wanted and found, for the metrics.
+	tunnels map[[2]string]int
 }
 
 type storeServiceView struct {
@@ -169,8 +174,10 @@ func (s *Server) storeService() storeServiceView {
 
 func (s *Server) computeStatus() (systemStatusView, error) {
 	v := systemStatusView{
-		Summary: systemSummary{Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}},
-		Sync:    noSyncYet(),
+		Summary: systemSummary{
+			Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}, tunnels: map[[2]string]int{},
+		},
+		Sync: noSyncYet(),
 	}
 	err := s.opts.Store.View(func(tx *store.Tx) error {
 		v.Timestamp = when(tx.Now())
@@ -192,6 +199,10 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 				}
 				v.Summary.Presence[f.presence.State]++
 				v.Sync[f.sync()]++
+				v.Summary.tunnels[[2]string{string(f.wanted), f.presence.Tunnel}]++
+				if f.unwanted() != "" {
+					v.Summary.TunnelsUnwanted++
+				}
 			}
 		}
 		return nil

@@ -1,0 +1,103 @@
+package wanted
+
+import (
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// maxAttempts is how many starts in a row a node gets.
+	maxAttempts = 8
+	// firstPause is the wait after the first start, which doubles up to mostPause.
+	firstPause = 30 * time.Second
+	mostPause  = 10 * time.Minute
+	// agentTurn is how long an agent that keeps a wanted state has, to answer what it still owes: a
+	// start that it took back must not be sent again.
+	agentTurn = 10 * time.Second
+)
+
+type act int
+
+const (
+	actNone act = iota
+	actDetect
+	actStart
+)
+
+// verdict is what is to be done for a node now and, with actNone, when to look again; zero: at the next
+// change.
+type verdict struct {
+	act   act
+	again time.Time
+}
+
+// decide says what is to be done for the node, which is nothing for most.
+func (k *Keeper) decide(tx *store.Tx, nodeID string) (verdict, error) {
+	w, err := tx.Wanted(nodeID)
+	if err != nil || w.State != protocol.WantedRunning {
+		return verdict{}, err
+	}
+	n, err := tx.Node(nodeID)
+	if err != nil {
+		return verdict{}, err
+	}
+	cfg, err := tx.Config(n.ConfigID)
+	if err != nil {
+		return verdict{}, err
+	}
+	e, err := tx.Evidence(nodeID)
+	if err != nil || !e.ConnectionOpen() || !k.Online(n, cfg.Enabled, e, tx.Now()) {
+		return verdict{}, err
+	}
+	open, err := tx.OpenCommands(nodeID)
+	if err != nil {
+		return verdict{}, err
+	}
+	for _, cmd := range open {
+		if cmd.Kind == protocol.KindControl || cmd.Kind == protocol.KindPush {
+			return verdict{}, nil // its end is a change
+		}
+	}
+	return judge(n, w, e, tx.Now()), nil
+}
+
+// judge is decide for a node that is online and has nothing to do.
+func judge(n store.Node, w store.Wanted, e store.Evidence, now time.Time) verdict {
+	since := latest(w.At, e.ConnectedAt, w.LastAttemptAt)
+	switch {
+	case e.TunnelRunning == nil || !e.TunnelAt.After(since):
+		if e.ProbeSentAt.After(since) {
+			return verdict{} // it was asked; its answer is a change
+		}
+		return verdict{act: actDetect}
+	case *e.TunnelRunning:
+		return verdict{}
+	case n.Can(protocol.CapabilityWantedState) && e.AgentWanted == protocol.WantedRunning:
+		return verdict{} // it is at it itself
+	}
+	at := w.LastAttemptAt
+	switch {
+	case w.Attempts >= maxAttempts && !e.ConnectedAt.After(w.LastAttemptAt):
+		return verdict{}
+	case w.Attempts > 0:
+		at = at.Add(min(firstPause<<min(w.Attempts-1, 10), mostPause))
+	}
+	if n.Can(protocol.CapabilityWantedState) {
+		at = latest(at, since.Add(agentTurn))
+	}
+	if now.Before(at) {
+		return verdict{again: at}
+	}
+	return verdict{act: actStart}
+}
+
+func latest(times ...time.Time) (last time.Time) {
+	for _, t := range times {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
+}

@@ -1,0 +1,188 @@
+package wanted
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"wfm/appliance/control"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// feedBuffer is how many changes may wait for the keeper before it reads everything anew.
+	feedBuffer = 8192
+	// settle is how long after a change a node is looked at: most come in company.
+	settle = 2 * time.Second
+	// tick is how often the keeper looks what is due, while anything is.
+	tick = time.Second
+	// retryWrite is when a node is looked at again whose command could not be stored.
+	retryWrite = 30 * time.Second
+)
+
+// Commands gives commands to nodes.
+type Commands interface {
+	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
+	StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error)
+}
+
+// Options are what a Keeper needs.
+type Options struct {
+	Store    *store.DB
+	Commands Commands
+	// Online reports whether the node is online, by its evidence.
+	Online func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// Keeper sends the starts.
+type Keeper struct {
+	Options
+	ctx  context.Context //nolint:containedctx // it ends with the keeper
+	end  context.CancelFunc
+	done sync.WaitGroup
+	due  map[string]time.Time // by node id: when to look at it; of the goroutine alone
+}
+
+// New makes a keeper; nothing happens before [Keeper.Start].
+func New(o Options) *Keeper {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	return &Keeper{Options: o, ctx: ctx, end: end, due: make(map[string]time.Time)}
+}
+
+// Start looks at every node whose tunnel is to run, and follows the changes from then on.
+func (k *Keeper) Start() error {
+	changes := k.Store.Subscribe(feedBuffer) // first listen, then look
+	if err := k.lookAtAll(); err != nil {
+		changes.Close()
+		return err
+	}
+	k.done.Go(func() { k.run(changes) })
+	return nil
+}
+
+// Stop ends the keeper and waits for it. It may be called again.
+func (k *Keeper) Stop() {
+	k.end()
+	k.done.Wait()
+}
+
+func (k *Keeper) run(changes *store.Subscription) {
+	defer func() { changes.Close() }()
+	for {
+		var wake <-chan time.Time
+		if len(k.due) > 0 {
+			wake = time.After(tick)
+		}
+		select {
+		case <-k.ctx.Done():
+			return
+		case c, ok := <-changes.C:
+			if ok {
+				k.note(c)
+				continue
+			}
+			changes = k.Store.Subscribe(feedBuffer)
+			if err := k.lookAtAll(); errors.Is(err, store.ErrClosed) {
+				return
+			}
+		case <-wake:
+			k.lookAtDue()
+		}
+	}
+}
+
+func (k *Keeper) note(c store.Change) {
+	switch c.Kind { //nolint:exhaustive // the others change nothing of it
+	case store.ChangeEvidence, store.ChangeNode, store.ChangeCommand, store.ChangeApply:
+		k.lookAt(c.NodeID, k.Store.Now().Add(settle))
+	}
+}
+
+// lookAt has the node looked at then, if not before.
+func (k *Keeper) lookAt(nodeID string, at time.Time) {
+	if due, ok := k.due[nodeID]; nodeID != "" && (!ok || at.Before(due)) {
+		k.due[nodeID] = at
+	}
+}
+
+func (k *Keeper) lookAtAll() error {
+	return k.Store.View(func(tx *store.Tx) error {
+		for _, id := range tx.WantedNodes() {
+			k.lookAt(id, tx.Now().Add(settle))
+		}
+		return nil
+	})
+}
+
+func (k *Keeper) lookAtDue() {
+	now := k.Store.Now()
+	for id, at := range k.due {
+		if k.ctx.Err() != nil {
+			return
+		}
+		if !now.Before(at) {
+			delete(k.due, id)
+			k.look(id)
+		}
+	}
+}
+
+// look does what is to be done for the node.
+func (k *Keeper) look(nodeID string) {
+	var v verdict
+	err := k.Store.View(func(tx *store.Tx) (err error) {
+		v, err = k.decide(tx, nodeID)
+		return err
+	})
+	switch {
+	case err != nil:
+	case v.act == actDetect:
+		_, err = k.Commands.Issue(k.ctx, nodeID, protocol.ActionDetect, control.ByWantedState, false)
+	case v.act == actStart:
+		err = k.start(nodeID)
+	case !v.again.IsZero():
+		k.lookAt(nodeID, v.again)
+	}
+	if err == nil || errors.Is(err, errNotNow) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrNodeOffline) || errors.Is(err, store.ErrClosed) {
+		return
+	}
+	k.Logger.Warn("a tunnel that is to run cannot be looked after", "node_id", nodeID, "err", err)
+	k.lookAt(nodeID, k.Store.Now().Add(retryWrite))
+}
+
+// errNotNow: what was decided does not hold any more.
+var errNotNow = errors.New("the node has changed since")
+
+func (k *Keeper) start(nodeID string) error {
+	attempts := 0
+	_, err := k.Commands.StartWanted(nodeID, func(tx *store.Tx) error {
+		v, err := k.decide(tx, nodeID)
+		if err == nil && v.act != actStart {
+			err = errNotNow
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.UpdateWanted(nodeID, func(w *store.Wanted) {
+			w.Attempts, w.LastAttemptAt = w.Attempts+1, tx.Now().UTC()
+			attempts = w.Attempts
+		}); err != nil || attempts != maxAttempts {
+			return err
+		}
+		return tx.Note(nodeID, store.JournalEntry{
+			Level: "error", Event: protocol.EventTunnelNotRestored,
+			Message: "the tunnel is to run and does not, however often it was started; this is the last attempt until the node connects anew or somebody starts it",
+		})
+	})
+	if err == nil {
+		k.Logger.Info("a tunnel that is to run was found stopped and is started", "node_id", nodeID, "attempt", attempts)
+	}
+	return err
+}
