@@ -150,8 +150,14 @@ func (k *Keeper) look(nodeID string) {
 	case !v.again.IsZero():
 		k.lookAt(nodeID, v.again)
 	}
-	if err == nil || errors.Is(err, errNotNow) || errors.Is(err, store.ErrNodeNotFound) || errors.Is(err, store.ErrNodeOffline) || errors.Is(err, store.ErrClosed) {
-		return
+	// What keeps the node from being commanded is a state of it, whose end is a change.
+	for _, e := range []error{
+		nil, errNotNow, store.ErrNodeNotFound, store.ErrNodeOffline, store.ErrNodeDisabled, store.ErrNodeStatic, store.ErrNotInitialized,
+		store.ErrNothingToStart, store.ErrClosed,
+	} {
+		if errors.Is(err, e) {
+			return
+		}
 	}
 	k.Logger.Warn("a tunnel that is to run cannot be looked after", "node_id", nodeID, "err", err)
 	k.lookAt(nodeID, k.Store.Now().Add(retryWrite))
