@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -16,82 +15,6 @@ import (
 	"wfm/store"
 	"wfm/tunnel"
 )
-
-// bindTokenTTL is how long a bind command can be run.
-const bindTokenTTL = 5 * time.Minute
-
-type bindCommandView struct {
-	Command   string     `json:"command"`
-	Token     string     `json:"token"`
-	ExpiresAt *time.Time `json:"expires_at"`
-}
-
-// bindCommand makes the command that a person runs on the node to bind its agent.
-func (s *Server) bindCommand(c echo.Context) error {
-	f, err := readOptionalBody(c, bodyLimit)
-	if err != nil {
-		return err
-	}
-	given := f.text("server_url", serverURL)
-	if err := f.err(); err != nil {
-		return err
-	}
-	if err := s.mqtt(); err != nil {
-		return err
-	}
-	address, err := s.serverAddress(c, given)
-	if err != nil {
-		return err
-	}
-	pin := ""
-	if u, err := url.Parse(address); err == nil {
-		if err := s.cover(u.Hostname()); err != nil {
-			return err
-		}
-		pin = s.pin(c.Request(), u)
-	}
-	var nodeID, token string
-	var expires time.Time
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
-		_, n, err := nodeOf(tx, c)
-		if err != nil {
-			return err
-		}
-		nodeID = n.ID
-		token, expires, err = tx.IssueBindToken(n.ID, bindTokenTTL)
-		return err
-	}); err != nil {
-		return err
-	}
-	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
-	return respond(c, bindCommandView{
-		Command: "wfm-agent bind --server " + quoted(address) + pin + " --token " + token, Token: token, ExpiresAt: when(expires),
-	})
-}
-
-// serverAddress is where the agent will find the appliance: as given, the public origin, or as this
-// request found it.
-func (s *Server) serverAddress(c echo.Context, given *string) (string, error) {
-	if given != nil {
-		return *given, nil
-	}
-	if s.origins.public != "" {
-		return s.origins.public, nil
-	}
-	address, problem := serverURL(scheme(c.Request()) + "://" + c.Request().Host)
-	if problem != "" {
-		return "", errNoServerAddress
-	}
-	return address, nil
-}
-
-// quoted keeps a shell from reading the brackets of an IPv6 address as a pattern.
-func quoted(address string) string {
-	if strings.Contains(address, "[") {
-		return "'" + address + "'"
-	}
-	return address
-}
 
 type resetView struct {
 	ClientState clientStateView `json:"client_state"`

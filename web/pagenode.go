@@ -113,8 +113,8 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	if f.node.Client != nil {
 		v.BoundAt = f.node.Client.BoundAt
 	}
-	if v.Address, err = s.serverAddress(c, nil); err != nil {
-		v.Address = ""
+	if way, err := s.wayForAgents(c.Request(), nil); err == nil {
+		v.Address = way.address
 	}
 	v.Obstacle, v.Unwanted = s.obstacle(f), f.unwanted()
 	v.Conf, v.Sync = f.syncRefs(), f.syncShown()

@@ -63,6 +63,11 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.click("#bind-form button.primary")
 	b.see("Valid for 4:5")
 	b.until("document.querySelector('img.qr').naturalWidth > 0")
+	b.see("is the node itself") // the page was opened at a loopback address
+	b.eval("document.querySelector('#bind-wfmctl').open = true")
+	if c := b.text("#bind-wfmctl-command"); !strings.HasPrefix(c, `wfmctl bind --server "`+a.URL+`" --token "`) {
+		t.Errorf("for the other client: %s", c)
+	}
 	b.inspect("node-bind")
 	ids := strings.Split(b.eval("location.pathname").(string), "/")
 	n := &apptest.Node{Appliance: a, ConfigID: ids[2], ID: ids[4], Interface: pageInterface, AgentDir: t.TempDir()}

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -213,7 +214,11 @@ func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
 	a := withTLS(t, "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t))
 	n := &apptest.Node{Appliance: a, ConfigID: a.AddConfig(t, "home"), AgentDir: t.TempDir()}
 	n.ID = a.Must(t, "POST", "/api/v1/configs/"+n.ConfigID+"/nodes", map[string]any{"name": "a"})["node_id"].(string)
-	command := a.Must(t, "POST", n.Path("bind-command"), nil)["command"].(string)
+	bind := a.Must(t, "POST", n.Path("bind-command"), nil)
+	command := bind["command"].(string)
+	if w := fmt.Sprint(bind["warnings"]); !strings.Contains(w, "wfmctl takes no fingerprint") {
+		t.Errorf("warnings: %s", w)
+	}
 	run := func(command string) (string, int) {
 		return apptest.Run(t, apptest.Binary("wfm-agent"), append(strings.Fields(command)[1:], "--dir", n.AgentDir)...)
 	}

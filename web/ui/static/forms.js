@@ -218,6 +218,11 @@ const title = name => { const s = name.replaceAll('_', ' '); return s[0].toUpper
 // showAnswer fills a place with what is shown this once: a bind command, a token.
 async function showAnswer(place, data) {
   for (const e of $$('[data-value]', place)) e.textContent = data[e.dataset.value] ?? ''
+  for (const e of $$('[data-values]', place)) {
+    const texts = data[e.dataset.values] ?? []
+    e.replaceChildren(...texts.map(text => element('li', {}, text)))
+    e.hidden = !texts.length
+  }
   for (const e of $$('[data-until]', place)) {
     e.dataset.end = data[e.dataset.until] ?? ''
     e.dataset.left = ''

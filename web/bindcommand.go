@@ -1,0 +1,179 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+)
+
+// bindTokenTTL is how long a bind command can be run.
+const bindTokenTTL = 5 * time.Minute
+
+// bindCommandView is how an agent is bound to a node.
+type bindCommandView struct {
+	Command string `json:"command"` // of wfm-agent
+	// WfmctlCommand is for nodes that run the WG Free Mesh client, whose own wfm-agent ignores
+	// arguments and would start a second time.
+	WfmctlCommand string     `json:"wfmctl_command"`
+	Token         string     `json:"token"`
+	ExpiresAt     *time.Time `json:"expires_at"`
+	Warnings      []string   `json:"warnings"` // sentences on what may keep the commands from working
+}
+
+// bindCommand makes the commands that a person runs on the node to bind its agent.
+func (s *Server) bindCommand(c echo.Context) error {
+	f, err := readOptionalBody(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	given := f.text("server_url", serverURL)
+	if err := f.err(); err != nil {
+		return err
+	}
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	way, err := s.wayForAgents(c.Request(), given)
+	if err != nil {
+		return err
+	}
+	if err := s.cover(way.url.Hostname()); err != nil {
+		return err
+	}
+	var nodeID, token string
+	var expires time.Time
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		_, n, err := nodeOf(tx, c)
+		if err != nil {
+			return err
+		}
+		nodeID = n.ID
+		token, expires, err = tx.IssueBindToken(n.ID, bindTokenTTL)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
+	return respond(c, s.bindCommandView(c.Request(), way, token, expires))
+}
+
+// bindCommandView words the commands for the token.
+func (s *Server) bindCommandView(r *http.Request, w agentWay, token string, expires time.Time) bindCommandView {
+	pin := s.pin(r, w.url)
+	warnings := append([]string{}, w.warnings...)
+	if pin != "" {
+		warnings = append(warnings, "wfmctl takes no fingerprint: on a node with the WG Free Mesh client, the appliance's CA (/api/v1/system/ca.pem) has to be among those the system trusts.")
+	}
+	return bindCommandView{
+		Command:       "wfm-agent bind --server " + quoted(w.address) + pin + " --token " + token,
+		WfmctlCommand: fmt.Sprintf(`wfmctl bind --server "%s" --token "%s"`, w.address, token), //nolint:gocritic // quotes of a shell, not of Go
+		Token:         token, ExpiresAt: when(expires), Warnings: warnings,
+	}
+}
+
+// quoted keeps a shell from reading the brackets of an IPv6 address as a pattern.
+func quoted(address string) string {
+	if strings.Contains(address, "[") {
+		return "'" + address + "'"
+	}
+	return address
+}
+
+// agentWay is the address at which agents are to find the appliance.
+type agentWay struct {
+	address  string
+	url      *url.URL // the same
+	warnings []string
+}
+
+// wayForAgents is the address given, else the public origin, else the one under which this request's
+// client knows the appliance. Error: errNoServerAddress.
+func (s *Server) wayForAgents(r *http.Request, given *string) (agentWay, error) {
+	page, proxied := clientOrigin(r)
+	var w agentWay
+	switch {
+	case given != nil:
+		w.address = *given
+	case s.origins.public != "":
+		w.address = s.origins.public
+	default:
+		address, problem := serverURL(page)
+		if problem != "" {
+			return w, errNoServerAddress
+		}
+		w.address = address
+	}
+	var err error
+	if w.url, err = url.Parse(w.address); err != nil {
+		return w, errNoServerAddress
+	}
+	if proxied && s.origins.public == "" {
+		w.warn("You reached the appliance by %s, but the request came to it without TLS: a proxy is in front. Start the appliance with --trusted-proxies %s, or with --public-origin %s.",
+			page, requestHost(r.RemoteAddr), page)
+	}
+	if u, err := url.Parse(page); err == nil && u.Scheme != w.url.Scheme && plainHost(u.Scheme, u.Host) == plainHost(w.url.Scheme, w.url.Host) {
+		w.warn("The command names %s, but you reached the same host by %s.", w.address, page)
+	}
+	if host := w.url.Hostname(); loopback(host) {
+		w.warn("The address in the command, %s, is the node itself: the command works on the machine of the appliance alone. "+
+			"Open this page under an address that the node reaches, name another address, or start the appliance with --public-origin.", host)
+	}
+	return w, nil
+}
+
+func (w *agentWay) warn(format string, args ...any) {
+	w.warnings = append(w.warnings, fmt.Sprintf(format, args...))
+}
+
+// clientOrigin is the origin under which the request's client knows the appliance. proxied means that
+// it says https although the request came without TLS: its page's Origin does, or a proxy that we were
+// not told to trust. Nothing is allowed on that word: who asks for a bind command gets the one that
+// works for them.
+func clientOrigin(r *http.Request) (origin string, proxied bool) {
+	own := scheme(r) + "://" + r.Host
+	if secure(r) {
+		return own, false
+	}
+	if page, err := ParseOrigin(r.Header.Get("Origin")); err == nil {
+		if page == "https://"+plainHost("https", r.Host) {
+			return page, true
+		}
+		return own, false
+	}
+	if saysHTTPS(r.Header) {
+		return "https://" + plainHost("https", r.Host), true
+	}
+	return own, false
+}
+
+// saysHTTPS reports whether a proxy says that its client spoke TLS, in either header there is.
+func saysHTTPS(h http.Header) bool {
+	protos := strings.Split(strings.Join(h.Values("X-Forwarded-Proto"), ","), ",")
+	if strings.EqualFold(strings.TrimSpace(protos[len(protos)-1]), "https") {
+		return true
+	}
+	hops := strings.Split(strings.Join(h.Values("Forwarded"), ","), ",")
+	for pair := range strings.SplitSeq(hops[len(hops)-1], ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		if strings.EqualFold(name, "proto") && strings.EqualFold(strings.Trim(value, `"`), "https") {
+			return true
+		}
+	}
+	return false
+}
+
+// loopback reports whether the host is, for every machine, that machine itself.
+func loopback(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback() || addr.Unmap().IsUnspecified()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "localhost.localdomain" || host == "ip6-localhost"
+}
