@@ -14,7 +14,7 @@ import (
 const (
 	timePerByteSquared = 60 * time.Nanosecond
 	timePerTool        = 5 * time.Millisecond   // for a route, an address or an endpoint
-	timePerHook        = 250 * time.Millisecond // they may wait for something
+	timePerHook        = 100 * time.Millisecond // they may wait for something
 )
 
 // QuickTime estimates how long wg-quick or awg-quick works on the text, to take a tunnel up or down,
@@ -48,11 +48,12 @@ func readTime(length int) time.Duration {
 const MostExtra = 15 * time.Minute
 
 // ExtraTime is how much longer than usual a quick tool may take with the text, each time it takes a
-// tunnel up or down: eight times the estimate, for machines that are small or busy. The agent gives
+// tunnel up or down: many times the estimate, for machines that are small or busy. The agent gives
 // the tool that much more, and the appliance waits for the agent accordingly. It is in whole seconds, and
 // none for an ordinary text.
 func ExtraTime(text string) time.Duration {
-	return min(8*QuickTime(text), MostExtra).Truncate(time.Second)
+	const many = 16 // a PC with twelve processes for each processor was as slow
+	return min(many*QuickTime(text), MostExtra).Truncate(time.Second)
 }
 
 // longLine is a line that alone takes wg-quick noticeable time.

@@ -1,0 +1,232 @@
+package wgconf_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"wfm/internal/wgconf"
+)
+
+// fakeResolvconf takes the name servers of these tests, so that they change nothing and need nothing.
+func fakeResolvconf(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "resolvconf"), []byte("#!/bin/sh\ncat >/dev/null\n"), 0o755); err != nil { //nolint:gosec // a tool
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+// upCount gives each wg-quick up an interface of its own: a daemon takes a moment to end.
+var upCount atomic.Int32
+
+// askTools asks wg-quick up, or wg-quick strip and then wg setconf, whether they take the text. The
+// caller has started the interface for the latter.
+func askTools(t *testing.T, s string, up bool) (string, error) {
+	t.Helper()
+	path := writeConfig(t, s)
+	if !up {
+		return try(t.Context(), "bash", "-c", `set -o pipefail; wg-quick strip "$0" | wg setconf "$1" /dev/stdin`, path, iface)
+	}
+	of := filepath.Join(filepath.Dir(path), fmt.Sprintf("wgu%d.conf", upCount.Add(1)))
+	if err := os.Rename(path, of); err != nil {
+		t.Fatal(err)
+	}
+	out, err := try(t.Context(), "wg-quick", "up", of)
+	for range 10 { // the daemon before takes a moment to leave its port
+		if err == nil || !strings.Contains(out, "Address already in use") {
+			break
+		}
+		out, err = try(t.Context(), "wg-quick", "up", of)
+	}
+	if err == nil {
+		if down, err := try(t.Context(), "wg-quick", "down", of); err != nil {
+			t.Fatalf("wg-quick down: %v %s\n%s", err, down, s)
+		}
+	}
+	return out, err
+}
+
+// Values for the generator, right and wrong ones. Names are left out but localhost: whether one
+// resolves is not in the text.
+var (
+	wgValues = map[string][]string{
+		"ListenPort": {"51820", "0", "65535", "65536", "051", "http", "-1", "5 1", "", "0x1f", "x"},
+		"FwMark":     {"off", "0xca6c", "OFF", "0", "4294967295", "4294967296", "0X1", "0x", "07", "", "0x100000000", "1x"},
+		"PrivateKey": {ourPrivate, zeros, "", "short", ourPrivate[:43], ourPrivate + "x", strings.Replace(ourPrivate, "=", " =", 1)},
+	}
+	quickValues = map[string][]string{
+		"Address": {
+			"10.7.0.2/24", "10.7.0.2/24", "10.7.0.2", "10.7.0.2/32", "fd07::2/64", "fd07:0::2/64", "fd07::2", "10.8.0.1/24, fd08::1/64", "", ",",
+			"10.7.0.256", "10.7.0.2/33", "ff02::1/64", "::1", "::/0", "fe80::1/64", "::ffff:10.0.0.1/128", "10.0/8", "0.0.0.0/0", "224.0.0.1", "x", "10.7.0.2/24 10.9.0.1",
+		},
+		"MTU":        {"1420", "1279", "1280", "68", "67", "65535", "65536", "", "01420", "x", "0"},
+		"Table":      {"off", "auto", "", "1234", "main", "254", "Off", "0", "local", "4294967295", "4294967296"},
+		"DNS":        {"10.7.0.1", "", "corp.example", "10.7.0.1, corp", "9.9.9", "fd07::1", "fd07::1%x", "a_*", "~."},
+		"PreUp":      {"true", "", "false", "echo 'a", "true # b", "true#b"},
+		"PostUp":     {"true", "", "exit 1", `echo "a`, "echo 'a # b'", "wg set %i private-key <(wg genkey)"},
+		"PostDown":   {"true", ""},
+		"SaveConfig": {"false", "FALSE", "", "yes", "0"},
+	}
+	peerValues = map[string][]string{
+		"PublicKey":    {eastPublic, westPublic, ourPublic, zeros, "", "x", eastPublic[:40], eastPublic + "="},
+		"PresharedKey": {presharedKey, zeros, "", "x", presharedKey[1:]},
+		"Endpoint": {
+			"127.0.0.1:5", "[::1]:5", "localhost:5", "127.0.0.1 : 5", "::1:5", "127.0.0.1", "127.0.0.1:", ":5", "[::1]", "[::1]5", "[::1:5", "127.0.0.1:0",
+			"127.0.0.1:65536", "127.0.0.1:http", "[127.0.0.1]:5", "127.1:5", "", "127.0.0.1:5:6", "300.1.1.1:5",
+		},
+		"AllowedIPs": {
+			"10.7.0.0/24", "10.7.0.9/24", "0.0.0.0/0", "::/0", "fd07::/64", "10.0.0.0/8,10.0.0.0/8", "10.0.0.1 , ::1", "10.0.0.0/8,", "", ",", "10.0.0.0/33", "10.0.0.0/08",
+			"10.0.0.1 10.0.0.2", "010.0.0.0/8", "::ffff:10.0.0.0/104", "fe80::1%x", "10.0.0.0/", "/8", "10.0.0", "1::2::3", "10.1.0.0/16", "10.0.0.0 / 8",
+		},
+		"PersistentKeepalive": {"25", "off", "OFF", "0", "65535", "65536", "025", "", "-1", "25-30", "25 # s", "2 5"},
+	}
+)
+
+// generator makes configs of the values above, most of them nearly right.
+type generator struct{ *rand.Rand }
+
+// line gives the key one of its values, the first ones more often.
+func (g generator) line(values map[string][]string, key string) string {
+	all := values[key]
+	value := all[0]
+	if g.IntN(4) == 0 {
+		value = all[g.IntN(len(all))]
+	}
+	return key + g.pick(" = ", "=", " =", "\t=  ") + value + g.pick("", "", "", "", " ", " # c", "#c")
+}
+
+func (g generator) pick(from ...string) string { return from[g.IntN(len(from))] }
+
+// config makes one. Those with quick have the keys that only wg-quick up looks at.
+func (g generator) config(quick bool) string {
+	lines := []string{"[Interface]", "PrivateKey = " + ourPrivate}
+	add := func(values map[string][]string, chance int) {
+		for _, key := range sortedKeys(values) {
+			if key != "PrivateKey" && key != "PublicKey" && g.IntN(chance) == 0 {
+				lines = append(lines, g.line(values, key))
+			}
+		}
+	}
+	add(wgValues, 3)
+	if quick {
+		add(quickValues, 3)
+	}
+	for i := range g.IntN(3) {
+		lines = append(lines, "[Peer]", "PublicKey = "+[]string{eastPublic, westPublic}[i])
+		add(peerValues, 2)
+	}
+	for range g.IntN(3) {
+		lines = g.change(lines, quick)
+	}
+	return strings.Join(lines, g.pick("\n", "\n", "\n", "\r\n")) + g.pick("", "\n")
+}
+
+// change does one of the things that people and programs do to a config.
+func (g generator) change(lines []string, quick bool) []string {
+	i, j := g.IntN(len(lines)), g.IntN(len(lines)+1)
+	changed := slices.Clone(lines)
+	switch g.IntN(9) {
+	case 0:
+		return slices.Delete(changed, i, i+1)
+	case 1:
+		return slices.Insert(changed, j, lines[i]) // a line twice, or in another section
+	case 2:
+		changed[i] = strings.ToUpper(lines[i][:len(lines[i])/3]) + lines[i][len(lines[i])/3:]
+	case 3:
+		changed[i] = g.pick(" ", "\t", "  \t") + lines[i] + g.pick(" ", "\t")
+	case 4:
+		k := g.IntN(len(lines[i]) + 1)
+		changed[i] = lines[i][:k] + g.pick(" ", "#", "=", "[", ",", "x", "0", "/", ":", ";", "é") + lines[i][k:]
+	case 5:
+		k := g.IntN(len(lines[i]))
+		changed[i] = lines[i][:k] + lines[i][k+1:]
+	case 6:
+		return slices.Insert(changed, j, g.pick("", "# comment", "[Peer]", "[Interface]", "garbage", "Color = red", "; comment", "[Peer", "\uFEFF", "Jc = 4"))
+	case 7:
+		changed[i] = strings.ReplaceAll(lines[i], " ", "")
+	case 8:
+		values := wgValues
+		if quick {
+			values = quickValues
+		}
+		keys := sortedKeys(values)
+		return slices.Insert(changed, 1, g.line(values, keys[g.IntN(len(keys))]))
+	}
+	return changed
+}
+
+func sortedKeys(m map[string][]string) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// judge compares Parse with the tools.
+func judge(t *testing.T, s string, up bool) (agree bool) {
+	t.Helper()
+	c, err := wgconf.Parse(s, "wg")
+	out, toolErr := askTools(t, s, up)
+	switch {
+	case (err == nil) == (toolErr == nil):
+		return true
+	case err != nil && explained(err, "wg"):
+		return false
+	case err == nil:
+		all := codes(c)
+		if _, ok := all[wgconf.CodeOpenQuote]; ok && up {
+			return false
+		}
+		if w, ok := all[wgconf.CodeCutAtHash]; ok && up && strings.Contains(w.Message, "within a quote") {
+			return false
+		}
+		if _, ok := all[wgconf.CodeHooks]; ok && up && !strings.Contains(out, "RTNETLINK") && !strings.Contains(out, "rror") {
+			return false // a hook that failed by itself
+		}
+	}
+	t.Errorf("we say %v, the tools %v: %s\n%s", err, toolErr, out, s)
+	return false
+}
+
+// What Parse says of generated configs is what the real tools say, but for the list of differences.
+func TestParseAgreesWithTheRealTools(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	fakeResolvconf(t)
+	startInterface(t)
+	seed := uint64(12)
+	if other, err := strconv.ParseUint(os.Getenv("WFM_WGCONF_SEED"), 10, 64); err == nil { // to look further
+		seed = other
+	}
+	for _, tt := range []struct {
+		name  string
+		quick bool
+		n     int
+	}{{"wg", false, 300}, {"wg-quick", true, 100}} {
+		g := generator{rand.New(rand.NewPCG(seed, uint64(len(tt.name))))} //nolint:gosec // to be repeatable
+		if tt.quick {
+			run(t, "ip", "link", "delete", iface) // its port is wanted
+		}
+		agreed := 0
+		for range tt.n {
+			if judge(t, g.config(tt.quick), tt.quick) {
+				agreed++
+			}
+		}
+		if agreed < tt.n/2 {
+			t.Errorf("%s: of %d configs they agree on %d only: the generator finds little", tt.name, tt.n, agreed)
+		}
+		t.Logf("%s: %d configs, they agree on %d", tt.name, tt.n, agreed)
+	}
+}
