@@ -32,6 +32,10 @@ type Session struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
+// ValidAt reports whether the session has not ended at now. One that was made while the clock was ahead
+// has.
+func (s Session) ValidAt(now time.Time) bool { return within(now, s.CreatedAt, s.ExpiresAt) }
+
 // Admin returns the account, or [ErrNoAdmin].
 func (tx *Tx) Admin() (Admin, error) {
 	a, ok, err := get[Admin](tx, bucketAdmin, keyAdmin)
@@ -88,7 +92,7 @@ func (tx *Tx) pruneSessions() error {
 	var gone, live []string // keys; live oldest first
 	created := make(map[string]time.Time)
 	if err := tx.eachSession(func(key string, s Session) {
-		if !tx.now.Before(s.ExpiresAt) {
+		if !s.ValidAt(tx.now) {
 			gone = append(gone, key)
 			return
 		}
@@ -133,7 +137,7 @@ func (tx *Tx) Session(token string) (s Session, ok bool, err error) {
 func (tx *Tx) Sessions() ([]Session, error) {
 	var all []Session
 	err := tx.eachSession(func(_ string, s Session) {
-		if tx.now.Before(s.ExpiresAt) {
+		if s.ValidAt(tx.now) {
 			all = append(all, s)
 		}
 	})

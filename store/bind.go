@@ -20,8 +20,20 @@ const usedTokenKept = 24 * time.Hour
 
 type bindToken struct {
 	NodeID    string    `json:"node_id"`
+	IssuedAt  time.Time `json:"issued_at,omitzero"` // zero in a token of an older version
 	ExpiresAt time.Time `json:"expires_at"`
 	UsedAt    time.Time `json:"used_at,omitzero"`
+}
+
+// longestTTL is more than any bind token of an older version had to live.
+const longestTTL = time.Hour
+
+func (t bindToken) validAt(now time.Time) bool {
+	issued := t.IssuedAt
+	if issued.IsZero() {
+		issued = t.ExpiresAt.Add(-longestTTL)
+	}
+	return within(now, issued, t.ExpiresAt)
 }
 
 // hashToken is for tokens of 256 random bits, which need no salt and no slow hash. Looking a
@@ -50,7 +62,7 @@ func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, ex
 		return "", time.Time{}, err
 	}
 	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID}) // whoever shows an older token
-	return token, expiresAt, put(tx, bucketBindTokens, hashToken(token), bindToken{NodeID: nodeID, ExpiresAt: expiresAt})
+	return token, expiresAt, put(tx, bucketBindTokens, hashToken(token), bindToken{NodeID: nodeID, IssuedAt: tx.now.UTC(), ExpiresAt: expiresAt})
 }
 
 // OpenBindToken is when the node's unspent token expires, or has expired; the zero time when it has
@@ -82,7 +94,7 @@ func (tx *Tx) BindTarget(token string) (Config, Node, error) {
 		return Config{}, Node{}, ErrTokenInvalid
 	case !t.UsedAt.IsZero():
 		return Config{}, Node{}, ErrTokenUsed
-	case !tx.now.Before(t.ExpiresAt):
+	case !t.validAt(tx.now):
 		return Config{}, Node{}, ErrTokenExpired
 	}
 	return tx.bindable(t.NodeID)

@@ -37,5 +37,14 @@ func (c *clock) now() time.Time {
 	return wall
 }
 
+// clockSlack is how much the clock may be set back without ending what was begun before that.
+const clockSlack = time.Minute
+
+// within reports whether now lies in the life of what was made at made and ends at end (zero: never).
+// What was made while the clock was ahead would else live on for as long as the clock was ahead.
+func within(now, made, end time.Time) bool {
+	return end.IsZero() || now.Before(end) && !made.After(now.Add(clockSlack))
+}
+
 // Now is the time by the clock of transactions, which what they have stored is to be compared with.
 func (db *DB) Now() time.Time { return db.clock.now() }

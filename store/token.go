@@ -37,6 +37,10 @@ type Token struct {
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 }
 
+// ValidAt reports whether the token may be used at now. One with an end that was made while the clock was
+// ahead may not.
+func (t Token) ValidAt(now time.Time) bool { return within(now, t.CreatedAt, t.ExpiresAt) }
+
 // CreateToken makes an API token, which ends at expires (zero: never), and returns its secret,
 // which is kept nowhere. Errors: [ErrTokenNameExists], [ErrTooManyTokens].
 func (tx *Tx) CreateToken(name string, scope TokenScope, expires time.Time) (t Token, secret string, err error) {

@@ -75,7 +75,11 @@ func (tx *Tx) putRaw(bucket, key, value []byte) error {
 		return errReadOnlyTx
 	}
 	tx.wrote = true
-	if err := tx.bolt.Bucket(bucket).Put(key, value); err != nil {
+	b := tx.bolt.Bucket(bucket)
+	if string(bucket) == string(bucketAudit) { // only ever grows at its end, where a page that is split leaves no gap to fill
+		b.FillPercent = 0.95
+	}
+	if err := b.Put(key, value); err != nil {
 		return fmt.Errorf("put %s: %w", bucket, diskError(err))
 	}
 	return nil

@@ -108,7 +108,7 @@ func findLogin(tx *store.Tx, token string) (login, error) {
 		return login{}, err
 	case !ok:
 		return login{}, errInvalidToken
-	case !l.ExpiresAt.IsZero() && !tx.Now().Before(l.ExpiresAt):
+	case !l.ValidAt(tx.Now()):
 		return login{}, errTokenExpired
 	}
 	return l, nil

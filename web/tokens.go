@@ -25,7 +25,7 @@ type tokenView struct {
 func viewToken(t store.Token, now time.Time) tokenView {
 	return tokenView{
 		ID: t.ID, Name: t.Name, Scope: t.Scope, CreatedAt: when(t.CreatedAt), ExpiresAt: when(t.ExpiresAt),
-		LastUsedAt: when(t.LastUsedAt), Expired: !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt),
+		LastUsedAt: when(t.LastUsedAt), Expired: !t.ValidAt(now),
 	}
 }
 
