@@ -177,7 +177,7 @@ func (s *Server) authSetup(c echo.Context) error {
 		if s.opts.SetupToken == "" || subtle.ConstantTimeCompare([]byte(setupToken), []byte(s.opts.SetupToken)) != 1 {
 			return errSetupToken
 		}
-		hash, err := s.hasher.hash(c.Request().Context(), newPassword)
+		hash, err := s.hasher.hash(c.Request().Context(), s.placeOf(c), newPassword)
 		if err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ func (s *Server) authLogin(c echo.Context) error {
 		if username != admin.Username {
 			hash = ""
 		}
-		ok, err := s.hasher.check(c.Request().Context(), hash, given)
+		ok, err := s.hasher.check(c.Request().Context(), s.placeOf(c), hash, given)
 		if err != nil {
 			return err
 		}
@@ -231,7 +231,7 @@ func (s *Server) authPassword(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		ok, err := s.hasher.check(ctx, admin.PasswordHash, current)
+		ok, err := s.hasher.check(ctx, s.placeOf(c), admin.PasswordHash, current)
 		switch {
 		case err != nil:
 			return err
@@ -240,7 +240,7 @@ func (s *Server) authPassword(c echo.Context) error {
 		case current == wanted:
 			return errSamePassword
 		}
-		hash, err := s.hasher.hash(ctx, wanted)
+		hash, err := s.hasher.hash(ctx, s.placeOf(c), wanted)
 		if err != nil {
 			return err
 		}
@@ -273,17 +273,23 @@ func unchanged(hash string, otherwise error) func(*store.Tx) error {
 // before, so that concurrent attempts cannot pass together, and given back unless try found the
 // proof wrong.
 func (s *Server) attempt(c echo.Context, try func() error) error {
-	from := remoteKey(c.Request().RemoteAddr)
-	if wait, ok := s.logins.take(from, time.Now()); !ok {
-		return &rateError{wait: wait}
+	giveBack, err := s.takeAttempt(remoteKey(c.Request().RemoteAddr), time.Now())
+	if err != nil {
+		return err
 	}
-	err := try()
+	err = try()
 	if errors.Is(err, errAuthFailed) || errors.Is(err, errWrongPassword) || errors.Is(err, errSetupToken) {
 		s.log.Warn("admin not recognized", "route", c.Path(), "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
 		return err
 	}
-	s.logins.giveBack(from)
+	giveBack()
 	return err
+}
+
+// placeOf says where the login comes from. Who has a session is known wherever that is.
+func (s *Server) placeOf(c echo.Context) place {
+	from := remoteKey(c.Request().RemoteAddr)
+	return place{known: loginOf(c).ID != "" || s.knownAddrs.has(from), network: networkOf(from)}
 }
 
 // startSession makes a session in the transaction that change is made in, and answers it. event is
@@ -301,6 +307,7 @@ func (s *Server) startSession(c echo.Context, event string, change func(*store.T
 	if err != nil {
 		return err
 	}
+	s.knownAddrs.add(remoteKey(c.Request().RemoteAddr), time.Now())
 	s.hub.recheck() // a new password ends sessions, and so does the bound on their number
 	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
 	c.Set(sessionKey, login{Session: session, token: token})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"strings"
 	"unicode/utf8"
 
@@ -105,58 +104,30 @@ func checkPassword(hash, password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
-// maxWaiting bounds how many logins wait for their hash; a hash takes some 30 ms, so the last of
-// them waits well under a second.
-const maxWaiting = 16
-
-// errBusy is returned while too many logins wait already.
-var errBusy = errors.New("too many logins at once")
-
-// hasher bounds how many hashes are computed at a time, and with it the memory and the processors
-// that logins take, and how many wait, so that a flood of them does not queue up before the admin.
+// hasher computes hashes as its queue allows.
 type hasher struct {
-	slots   chan struct{}
-	waiting chan struct{}
-	dummy   string // checked for a user name nobody has, so that it takes as long
+	queue *loginQueue
+	dummy string // checked for a user name nobody has, so that it takes as long
 }
 
 func newHasher() *hasher {
-	return &hasher{
-		slots:   make(chan struct{}, max(1, runtime.NumCPU()/2)),
-		waiting: make(chan struct{}, maxWaiting),
-		dummy:   phc(make([]byte, argonSalt), make([]byte, argonKey)),
-	}
+	return &hasher{queue: newLoginQueue(), dummy: phc(make([]byte, argonSalt), make([]byte, argonKey))}
 }
 
-func (h *hasher) acquire(ctx context.Context) error {
-	select {
-	case h.waiting <- struct{}{}:
-		defer func() { <-h.waiting }()
-	default:
-		return errBusy
-	}
-	select {
-	case h.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
-	if err := h.acquire(ctx); err != nil {
+func (h *hasher) hash(ctx context.Context, from place, password string) (string, error) {
+	if err := h.queue.acquire(ctx, from); err != nil {
 		return "", err
 	}
-	defer func() { <-h.slots }()
+	defer h.queue.release()
 	return hashPassword(password), nil
 }
 
 // check compares the password with hash; an empty hash takes as long and fails.
-func (h *hasher) check(ctx context.Context, hash, password string) (bool, error) {
-	if err := h.acquire(ctx); err != nil {
+func (h *hasher) check(ctx context.Context, from place, hash, password string) (bool, error) {
+	if err := h.queue.acquire(ctx, from); err != nil {
 		return false, err
 	}
-	defer func() { <-h.slots }()
+	defer h.queue.release()
 	if hash == "" {
 		_, err := checkPassword(h.dummy, password)
 		return false, err

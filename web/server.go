@@ -159,21 +159,23 @@ const (
 
 // Server answers HTTP requests. Its methods may be called concurrently.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	origins origins
-	hasher  *hasher
-	logins  *limiter[netip.Addr] // failed attempts to prove to be the admin
-	binds   *limiter[netip.Addr] // bind requests
-	hub     *hub
-	audit   *auditor
-	uses    tokenUses
-	backups chan struct{} // has room for one
-	tests   chan struct{} // has room for maxTests
-	counts  requestCounts
-	recent  activity
-	sampler sync.Once
-	running sync.WaitGroup // what runs beside requests
+	opts       Options
+	log        *slog.Logger
+	origins    origins
+	hasher     *hasher
+	logins     *limiter[netip.Addr]   // failed attempts to prove to be the admin
+	networks   *limiter[netip.Prefix] // those of strangers, by /24, /56 and /48
+	knownAddrs *knownAddresses
+	binds      *limiter[netip.Addr] // bind requests
+	hub        *hub
+	audit      *auditor
+	uses       tokenUses
+	backups    chan struct{} // has room for one
+	tests      chan struct{} // has room for maxTests
+	counts     requestCounts
+	recent     activity
+	sampler    sync.Once
+	running    sync.WaitGroup // what runs beside requests
 
 	document func() ([]byte, error) // the API's description
 	handler  http.Handler
@@ -197,15 +199,17 @@ func New(o Options) *Server {
 		o.SessionTTL = DefaultSessionTTL
 	}
 	s := &Server{
-		opts:    o,
-		log:     o.Logger,
-		origins: newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins),
-		hasher:  newHasher(),
-		logins:  newLimiter[netip.Addr](10, 5),
-		binds:   newLimiter[netip.Addr](20, 10),
-		audit:   newAuditor(o.Store),
-		backups: make(chan struct{}, 1),
-		tests:   make(chan struct{}, maxTests),
+		opts:       o,
+		log:        o.Logger,
+		origins:    newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins),
+		hasher:     newHasher(),
+		logins:     newLimiter[netip.Addr](10, 5),
+		networks:   newLimiter[netip.Prefix](30, 20),
+		knownAddrs: newKnownAddresses(o.Store),
+		binds:      newLimiter[netip.Addr](20, 10),
+		audit:      newAuditor(o.Store),
+		backups:    make(chan struct{}, 1),
+		tests:      make(chan struct{}, maxTests),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
