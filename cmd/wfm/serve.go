@@ -33,6 +33,7 @@ func serve(ctx context.Context, args, environment []string, stdout, stderr io.Wr
 		return exitUsage
 	}
 	s.Logger = logger(s, stderr)
+	limitMemory(s.Logger)
 	s.warn(environment)
 	a, err := appliance.New(ctx, s.Options)
 	if err != nil {
