@@ -163,6 +163,10 @@ func TestAConfigThatIsNoneIsRefusedByLineAndNothingIsKept(t *testing.T) {
 	}
 	a.put(path+"/applied-conf", object{"content": "[Interface]\nPrivateKey = " + privateKey[1:] + "\n"}).fails(422, "INVALID_TUNNEL_CONFIG")
 	a.put(path+"/applied-conf", object{"content": tunnelConf(1, "Jc = 4")}).fails(422, "INVALID_TUNNEL_CONFIG")
+	r = a.put(path+"/applied-conf", object{"content": tunnelConf(70000, "Jc = 4", "MTU = 1")}).fails(422, "INVALID_TUNNEL_CONFIG")
+	if n := strings.Count(string(r.body), `{"line":`); n != 3 || !strings.Contains(r.Error.Message, "; line 10: MTU") {
+		t.Errorf("%d of 3 faults: %s", n, r.body)
+	}
 	for field, body := range map[string]object{
 		"content": {}, "note": {"content": "x", "note": strings.Repeat("n", 201)}, "force": {"content": "x", "force": "yes"},
 		"base_version": {"content": "x", "base_version": -1},

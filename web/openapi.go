@@ -96,7 +96,8 @@ func errorSchema() object {
 			"message": object{"type": "string", "description": "What is wrong and what to do about it."},
 			"detail": object{
 				"type": "object", "additionalProperties": true,
-				"description": "Empty when there is nothing to add. With VALIDATION_ERROR, fields says what is wrong with each.",
+				"description": "Empty when there is nothing to add. With VALIDATION_ERROR, fields says what is wrong with each. " +
+					"With INVALID_TUNNEL_CONFIG, faults is a list of line (0 for the whole text) and problem; line and problem of the first stand beside it.",
 			},
 		},
 	}

@@ -111,6 +111,11 @@ var differences = []difference{
 		why:      "bash alone can tell what a hook means; it is warned of.",
 	},
 	{
+		what: "Any other hook that fails", family: "wg", up: true, warns: wgconf.CodeHooks,
+		examples: []string{text("PreUp = false"), text("PostUp = exit 3")},
+		why:      "The node knows, the text does not tell.",
+	},
+	{
 		what: "A routing table, a name of an Endpoint or a zone that the node does not know", family: "wg", up: true, warns: none,
 		examples: []string{text("Table = nosuch", "AllowedIPs = 10.0.0.0/8"), text("", "Endpoint = [fe80::1%nosuch0]:5")},
 		why:      "The node knows, the text does not tell.",
