@@ -9,23 +9,23 @@ import (
 	"wfm/internal/apptest"
 )
 
-// deployed is a node of an appliance whose agent stands in for one that is in the field.
-type deployed struct {
+// fieldNode is a node of an appliance whose agent stands in for one that is in the field.
+type fieldNode struct {
 	*apptest.Node
 	t      *testing.T
 	client *agenttest.Client
 }
 
-func addDeployed(t *testing.T, a *apptest.Appliance, tunnel, version string) *deployed {
+func addDeployed(t *testing.T, a *apptest.Appliance, tunnel, version string) *fieldNode {
 	t.Helper()
 	configID := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": "office", "tunnel_protocol": tunnel, "awg_version": version})["config_id"].(string)
-	d := &deployed{t: t, Node: &apptest.Node{Appliance: a, ConfigID: configID}}
+	d := &fieldNode{t: t, Node: &apptest.Node{Appliance: a, ConfigID: configID}}
 	d.ID = a.Must(t, "POST", "/api/v1/configs/"+configID+"/nodes", map[string]any{"name": "router"})["node_id"].(string)
 	return d
 }
 
 // bind binds the client anew, and waits until it is online.
-func (d *deployed) bind() (leave func()) {
+func (d *fieldNode) bind() (leave func()) {
 	d.t.Helper()
 	token := d.Must(d.t, "POST", d.Path("bind-command"), nil)["token"].(string)
 	var err error
@@ -37,13 +37,13 @@ func (d *deployed) bind() (leave func()) {
 	return leave
 }
 
-func (d *deployed) save(text string) {
+func (d *fieldNode) save(text string) {
 	d.t.Helper()
 	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text})
 }
 
 // want gives a command and checks how it ends, with a word of its message, and how the tunnel is then.
-func (d *deployed) want(action, state, word, tunnel string) {
+func (d *fieldNode) want(action, state, word, tunnel string) {
 	d.t.Helper()
 	got := d.Control(d.t, action)
 	if got["state"] != state || !strings.Contains(fmt.Sprint(got["message"]), word) {
@@ -53,7 +53,7 @@ func (d *deployed) want(action, state, word, tunnel string) {
 }
 
 // wantTunnel waits until the appliance knows the tunnel's state: after a failure it asks for it.
-func (d *deployed) wantTunnel(after, tunnel string) {
+func (d *fieldNode) wantTunnel(after, tunnel string) {
 	d.t.Helper()
 	var last apptest.Answer
 	apptest.Eventually(d.t, func() bool {
