@@ -6,6 +6,19 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+// otherKind reports whether the interface is known to be no tunnel: a bridge, say, that has the tunnel's name.
+func otherKind(name string) bool {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return false
+	}
+	switch link.Type() {
+	case "bridge", "dummy", "veth", "vlan", "macvlan", "ipvlan", "bond", "vxlan":
+		return true
+	}
+	return false
+}
+
 // watchLinks signals on changed whenever the kernel tells that an interface came, went or changed, until
 // stop is closed. What it misses, the look at intervals finds.
 func watchLinks(stop <-chan struct{}, changed chan<- struct{}) {

@@ -18,7 +18,7 @@ type linkState int
 
 const (
 	linkAbsent linkState = iota
-	linkDown             // exists and is not up
+	linkDown             // exists and is not up, or is no tunnel at all
 	linkUp
 )
 
@@ -28,7 +28,7 @@ func systemLink(name string) linkState {
 	switch {
 	case err != nil:
 		return linkAbsent
-	case ifi.Flags&net.FlagUp == 0:
+	case ifi.Flags&net.FlagUp == 0 || otherKind(name):
 		return linkDown
 	}
 	return linkUp

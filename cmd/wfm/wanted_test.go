@@ -179,6 +179,30 @@ func TestTunnelThatEndsBehindTheAgentsBackIsToldAndRunsAgain(t *testing.T) {
 	}
 }
 
+func TestInterfaceOfAnotherKindInTheWayIsLeftAloneAndTold(t *testing.T) {
+	a := apptest.Start(t, "")
+	n, agent := wantedNode(t, a, "site", "wfmw3", "10.99.73.1/24")
+	n.Control(t, "start")
+	powerCut(t, n, agent)
+	for _, args := range [][]string{{"link", "add", n.Interface, "type", "bridge"}, {"link", "set", n.Interface, "up"}} {
+		if out, code := apptest.Run(t, "ip", args...); code != 0 {
+			t.Fatal(out)
+		}
+	}
+	n.StartAgent(t)
+	awaitEvents(t, n, "tunnel_down", 1)
+	awaitFound(t, n, "running stopped")
+	awaitEvents(t, n, "tunnel_restored", 0)
+	if !linkThere(t, n) {
+		t.Error("the bridge is gone")
+	}
+	if out, code := apptest.Run(t, "ip", "link", "delete", "dev", n.Interface); code != 0 {
+		t.Fatal(out)
+	}
+	awaitEvents(t, n, "tunnel_restored", 1)
+	awaitFound(t, n, "running running")
+}
+
 // daemonOf is the process id of the interface's userspace daemon, 0 without one.
 func daemonOf(iface string) int {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -219,7 +243,9 @@ func TestPowerCutsAtAnyMomentEndInTheWantedState(t *testing.T) {
 		apptest.Eventually(t, func() bool {
 			last, up = found(t, n), linkThere(t, n)
 			return (last == "running running" && up) || (!up && (last == "stopped stopped" || last == "none stopped"))
-		}, func() string { return fmt.Sprintf("%s, which %v: wanted and found: %s, link %v", action, state, last, up) })
+		}, func() string {
+			return fmt.Sprintf("%s, which %v: wanted and found: %s, link %v", action, state, last, up)
+		})
 		t.Logf("%s %v: %s", action, state, last)
 		if wanted := map[string]string{"start": "running", "stop": "stopped"}[action]; state == "applied" && wanted != "" && !strings.HasPrefix(last, wanted) {
 			t.Errorf("%s was applied: %s", action, last)
