@@ -1,0 +1,153 @@
+package control
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+func (f *fixture) wanted(nodeID string) (w store.Wanted) {
+	f.t.Helper()
+	if err := f.db.View(func(tx *store.Tx) (err error) { w, err = tx.Wanted(nodeID); return err }); err != nil {
+		f.t.Fatal(err)
+	}
+	return w
+}
+
+func (f *fixture) wantWanted(what, nodeID string, state protocol.WantedState) {
+	f.t.Helper()
+	if got := f.wanted(nodeID).State; got != state {
+		f.t.Errorf("%s: wanted %s, want %s", what, got, state)
+	}
+}
+
+func TestStartAndStopAreTheOperatorsWord(t *testing.T) {
+	bubble(t, func(_ *testing.T, f *fixture) {
+		f.wantWanted("never started", "node_a", protocol.WantedNone)
+		f.connect("node_a")
+		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckApplied)
+		f.wantWanted("started", "node_a", protocol.WantedRunning)
+		for _, a := range []protocol.Action{protocol.ActionDetect, protocol.ActionWGShow} {
+			f.answer(f.issue("node_a", a, false), protocol.AckFailed)
+		}
+		f.wantWanted("after probes", "node_a", protocol.WantedRunning)
+		f.answer(f.issue("node_a", protocol.ActionStop, false), protocol.AckFailed)
+		f.wantWanted("a stop that failed", "node_a", protocol.WantedStopped)
+		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckFailed)
+		f.wantWanted("a start that failed", "node_a", protocol.WantedNone)
+		f.disconnect("node_a")
+		if _, err := f.Issue(f.t.Context(), "node_a", protocol.ActionStart, "admin", false); !errors.Is(err, store.ErrNodeOffline) {
+			f.t.Error(err)
+		}
+		f.wantWanted("a start that was refused", "node_a", protocol.WantedNone)
+		f.issue("node_a", protocol.ActionStart, true)
+		f.wantWanted("a start that is queued", "node_a", protocol.WantedRunning)
+		f.restart(time.Second, true)
+		f.wantWanted("after a restart", "node_a", protocol.WantedRunning)
+		pass(2 * queueExpiry)
+		f.wantWanted("a start that has expired", "node_a", protocol.WantedRunning)
+	})
+}
+
+func TestWordGoesWithItsCommandAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.connect("node_a")
+		cancel := func(cmd store.Command) {
+			t.Helper()
+			if _, err := f.Cancel(t.Context(), cmd.RequestID, "admin"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.answer(f.issue("node_a", protocol.ActionStop, false), protocol.AckApplied)
+		cancel(f.issue("node_a", protocol.ActionStart, false))
+		f.wantWanted("a start that is cancelled", "node_a", protocol.WantedStopped)
+
+		first, second := f.issue("node_a", protocol.ActionStart, false), f.issue("node_a", protocol.ActionStart, false)
+		f.answer(first, protocol.AckFailed)
+		f.wantWanted("an older start that failed", "node_a", protocol.WantedRunning)
+		cancel(second)
+		f.wantWanted("and the newer one is cancelled", "node_a", protocol.WantedNone)
+
+		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckApplied)
+		again := f.issue("node_a", protocol.ActionStart, false)
+		f.ackOn("node_a", protocol.KindControlAck, again.RequestID, protocol.Ack{Status: protocol.AckFailed, Action: protocol.ActionStart, WGOnline: new(true)})
+		f.wantWanted("a start that failed over a tunnel that runs", "node_a", protocol.WantedRunning)
+
+		late := f.issue("node_a", protocol.ActionStart, false)
+		pass(5 * time.Minute)
+		f.wantWanted("a start without an answer", "node_a", protocol.WantedRunning)
+		f.answer(f.command(late.RequestID), protocol.AckFailed)
+		f.wantWanted("a start whose failure comes late", "node_a", protocol.WantedNone)
+	})
+}
+
+func TestWordEndsWithWhatTakesTheNodeAway(t *testing.T) {
+	for name, end := range map[string]func(*store.Tx) error{
+		"reset":         func(tx *store.Tx) error { return tx.ResetClient("node_a") },
+		"disabled":      changeNode(func(n *store.Node) { n.Enabled = false }),
+		"turned static": changeNode(func(n *store.Node) { n.Type = store.NodeStatic }),
+		"mesh disabled": func(tx *store.Tx) error {
+			c, err := tx.Config("cfg_a")
+			c.Enabled = false
+			return errors.Join(err, tx.PutConfig(&c))
+		},
+		"deleted": func(tx *store.Tx) error { return tx.DeleteNode("node_a") },
+	} {
+		bubble(t, func(_ *testing.T, f *fixture) {
+			f.connect("node_a")
+			f.issue("node_a", protocol.ActionStart, false)
+			f.update(end)
+			f.wantWanted(name, "node_a", protocol.WantedNone)
+		})
+	}
+}
+
+func changeNode(change func(*store.Node)) func(*store.Tx) error {
+	return func(tx *store.Tx) error {
+		n, err := tx.Node("node_a")
+		if err != nil {
+			return err
+		}
+		change(&n)
+		return tx.PutNode(&n)
+	}
+}
+
+func TestWantedStateIsToldToAgentsThatKeepIt(t *testing.T) {
+	for capability, want := range map[string]bool{protocol.CapabilityWantedState: true, protocol.CapabilityDedupe: false} {
+		bubble(t, func(t *testing.T, f *fixture) {
+			f.bind("node_a", capability)
+			f.connect("node_a")
+			for action, word := range map[protocol.Action]string{protocol.ActionStart: "running", protocol.ActionStop: "stopped"} {
+				f.issue("node_a", action, false)
+				if payload := string(f.pub.sent[len(f.pub.sent)-1].env.Payload); strings.Contains(payload, `"wanted_state":"`+word+`"`) != want {
+					t.Errorf("%s to an agent with %s: %s", action, capability, payload)
+				}
+			}
+		})
+	}
+}
+
+func TestStartByTheApplianceIsNoWord(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.connect("node_a")
+		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckApplied)
+		before := f.wanted("node_a")
+		cmd, err := f.StartWanted("node_a", func(*store.Tx) error { return nil })
+		if err != nil || cmd.RequestedBy != ByWantedState || cmd.State != store.CommandSent {
+			t.Fatal(cmd, err)
+		}
+		f.answer(cmd, protocol.AckFailed)
+		if after := f.wanted("node_a"); after != before {
+			t.Errorf("%+v, before %+v", after, before)
+		}
+		refused, given := errors.New("not now"), len(f.commands("node_a"))
+		if _, err := f.StartWanted("node_a", func(*store.Tx) error { return refused }); !errors.Is(err, refused) || len(f.commands("node_a")) != given {
+			t.Error(err)
+		}
+	})
+}
