@@ -163,7 +163,7 @@ func (x *executor) show(ctx context.Context, requestID string, i protocol.Info) 
 		if s.text == "" {
 			continue
 		}
-		x.send(protocol.KindEvent, protocol.Event{
+		x.send(protocol.Event{
 			Level: "info", Event: protocol.EventCommandOutput, RequestID: requestID,
 			Action: protocol.ActionWGShow, Stream: s.name,
 			Message: fmt.Sprintf("%s of %s show %s", s.name, g.family, g.iface),

@@ -336,7 +336,7 @@ func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.
 }
 
 // send queues an event.
-func (x *executor) send(kind protocol.Kind, payload any) { x.out.Put(message(kind, payload)) }
+func (x *executor) send(e protocol.Event) { x.out.Put(message(protocol.KindEvent, e)) }
 
 // beat tells the server now whether the tunnel runs.
 func (x *executor) beat() { x.out.Put(x.heartbeat()) }

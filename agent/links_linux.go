@@ -28,7 +28,7 @@ func watchLinks(stop <-chan struct{}, changed chan<- struct{}) {
 			drainLinks(stop, updates, changed)
 		}
 		close(ended)
-		for range updates { //nolint:revive // until the library has noticed
+		for range updates { // until the library has noticed
 		}
 		select { // the kernel had more to tell than the socket holds, or allows no such socket
 		case <-stop:

@@ -80,7 +80,7 @@ func (x *executor) tellDown(want wish) {
 		text = want.Interface + " is to run and was found stopped; the profile says that it is not to be restored"
 	}
 	x.log.Warn("a tunnel that is to run was found stopped", "interface", want.Interface)
-	x.send(protocol.KindEvent, protocol.Event{Level: "warning", Event: protocol.EventTunnelDown, Message: text})
+	x.send(protocol.Event{Level: "warning", Event: protocol.EventTunnelDown, Message: text})
 }
 
 // revive is one attempt to start a wanted tunnel. One that a command ends does not count.
@@ -93,7 +93,7 @@ func (x *executor) revive(ctx context.Context, want wish) {
 	if err != nil {
 		g.next = time.Now().Add(min(x.tunnels.retryPause<<min(g.failed, 20), reviveMost))
 		if g.failed++; g.failed == reviveTries {
-			x.send(protocol.KindEvent, protocol.Event{
+			x.send(protocol.Event{
 				Level: "error", Event: protocol.EventTunnelNotRestored,
 				Message: fmt.Sprintf("%s is to run and could not be started %d times, it is tried again at intervals of up to %s: %s",
 					want.Interface, g.failed, reviveMost, oneLine(err)),
@@ -106,7 +106,7 @@ func (x *executor) revive(ctx context.Context, want wish) {
 	x.keep(want)
 	x.guard = guard{looked: true, up: true}
 	x.log.Info("a tunnel that is to run was started again", "interface", want.Interface)
-	x.send(protocol.KindEvent, protocol.Event{
+	x.send(protocol.Event{
 		Level: "info", Event: protocol.EventTunnelRestored, Message: withNote(want.Interface+" is to run and was not running; it was started again", note),
 	})
 	x.beat()

@@ -79,6 +79,6 @@ func (x *executor) leave(ctx context.Context, g target) error {
 	text := withNote(fmt.Sprintf("%s is stopped, and its former config is back: the change of it by %s %s could not be taken back before the interface became %s",
 		c.Interface, c.Kind, c.RequestID, g.iface), note)
 	x.log.Warn("a change is left for another interface", "type", c.Kind, "request_id", c.RequestID, "interface", c.Interface, "now", g.iface)
-	x.send(protocol.KindEvent, protocol.Event{Level: "warning", Event: eventLeft, RequestID: c.RequestID, Message: text})
+	x.send(protocol.Event{Level: "warning", Event: eventLeft, RequestID: c.RequestID, Message: text})
 	return nil
 }

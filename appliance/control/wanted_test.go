@@ -18,38 +18,38 @@ func (f *fixture) wanted(nodeID string) (w store.Wanted) {
 	return w
 }
 
-func (f *fixture) wantWanted(what, nodeID string, state protocol.WantedState) {
+func (f *fixture) wantWanted(what string, state protocol.WantedState) {
 	f.t.Helper()
-	if got := f.wanted(nodeID).State; got != state {
+	if got := f.wanted("node_a").State; got != state {
 		f.t.Errorf("%s: wanted %s, want %s", what, got, state)
 	}
 }
 
 func TestStartAndStopAreTheOperatorsWord(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
-		f.wantWanted("never started", "node_a", protocol.WantedNone)
+		f.wantWanted("never started", protocol.WantedNone)
 		f.connect("node_a")
 		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckApplied)
-		f.wantWanted("started", "node_a", protocol.WantedRunning)
+		f.wantWanted("started", protocol.WantedRunning)
 		for _, a := range []protocol.Action{protocol.ActionDetect, protocol.ActionWGShow} {
 			f.answer(f.issue("node_a", a, false), protocol.AckFailed)
 		}
-		f.wantWanted("after probes", "node_a", protocol.WantedRunning)
+		f.wantWanted("after probes", protocol.WantedRunning)
 		f.answer(f.issue("node_a", protocol.ActionStop, false), protocol.AckFailed)
-		f.wantWanted("a stop that failed", "node_a", protocol.WantedStopped)
+		f.wantWanted("a stop that failed", protocol.WantedStopped)
 		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckFailed)
-		f.wantWanted("a start that failed", "node_a", protocol.WantedNone)
+		f.wantWanted("a start that failed", protocol.WantedNone)
 		f.disconnect("node_a")
 		if _, err := f.Issue(f.t.Context(), "node_a", protocol.ActionStart, "admin", false); !errors.Is(err, store.ErrNodeOffline) {
 			f.t.Error(err)
 		}
-		f.wantWanted("a start that was refused", "node_a", protocol.WantedNone)
+		f.wantWanted("a start that was refused", protocol.WantedNone)
 		f.issue("node_a", protocol.ActionStart, true)
-		f.wantWanted("a start that is queued", "node_a", protocol.WantedRunning)
+		f.wantWanted("a start that is queued", protocol.WantedRunning)
 		f.restart(time.Second, true)
-		f.wantWanted("after a restart", "node_a", protocol.WantedRunning)
+		f.wantWanted("after a restart", protocol.WantedRunning)
 		pass(2 * queueExpiry)
-		f.wantWanted("a start that has expired", "node_a", protocol.WantedRunning)
+		f.wantWanted("a start that has expired", protocol.WantedRunning)
 	})
 }
 
@@ -64,24 +64,24 @@ func TestWordGoesWithItsCommandAlone(t *testing.T) {
 		}
 		f.answer(f.issue("node_a", protocol.ActionStop, false), protocol.AckApplied)
 		cancel(f.issue("node_a", protocol.ActionStart, false))
-		f.wantWanted("a start that is cancelled", "node_a", protocol.WantedStopped)
+		f.wantWanted("a start that is cancelled", protocol.WantedStopped)
 
 		first, second := f.issue("node_a", protocol.ActionStart, false), f.issue("node_a", protocol.ActionStart, false)
 		f.answer(first, protocol.AckFailed)
-		f.wantWanted("an older start that failed", "node_a", protocol.WantedRunning)
+		f.wantWanted("an older start that failed", protocol.WantedRunning)
 		cancel(second)
-		f.wantWanted("and the newer one is cancelled", "node_a", protocol.WantedNone)
+		f.wantWanted("and the newer one is cancelled", protocol.WantedNone)
 
 		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckApplied)
 		again := f.issue("node_a", protocol.ActionStart, false)
 		f.ackOn("node_a", protocol.KindControlAck, again.RequestID, protocol.Ack{Status: protocol.AckFailed, Action: protocol.ActionStart, WGOnline: new(true)})
-		f.wantWanted("a start that failed over a tunnel that runs", "node_a", protocol.WantedRunning)
+		f.wantWanted("a start that failed over a tunnel that runs", protocol.WantedRunning)
 
 		late := f.issue("node_a", protocol.ActionStart, false)
 		pass(5 * time.Minute)
-		f.wantWanted("a start without an answer", "node_a", protocol.WantedRunning)
+		f.wantWanted("a start without an answer", protocol.WantedRunning)
 		f.answer(f.command(late.RequestID), protocol.AckFailed)
-		f.wantWanted("a start whose failure comes late", "node_a", protocol.WantedNone)
+		f.wantWanted("a start whose failure comes late", protocol.WantedNone)
 	})
 }
 
@@ -101,7 +101,7 @@ func TestWordEndsWithWhatTakesTheNodeAway(t *testing.T) {
 			f.connect("node_a")
 			f.issue("node_a", protocol.ActionStart, false)
 			f.update(end)
-			f.wantWanted(name, "node_a", protocol.WantedNone)
+			f.wantWanted(name, protocol.WantedNone)
 		})
 	}
 }

@@ -21,11 +21,11 @@ import (
 )
 
 // wantedNode is a bound node with a config stored, whose agent runs.
-func wantedNode(t *testing.T, a *apptest.Appliance, name, iface, address string) (*apptest.Node, *apptest.Process) {
+func wantedNode(t *testing.T, a *apptest.Appliance, iface, address string) (*apptest.Node, *apptest.Process) {
 	t.Helper()
 	apptest.NeedRoot(t)
 	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip")
-	n := a.AddNode(t, a.AddConfig(t, name), name, iface)
+	n := a.AddNode(t, a.AddConfig(t, "site"), "site", iface)
 	tunnelConfig(t, n, address)
 	t.Cleanup(func() { _, _ = apptest.Run(t, "ip", "link", "delete", "dev", iface) })
 	return n, n.StartAgent(t)
@@ -88,7 +88,7 @@ func powerCut(t *testing.T, n *apptest.Node, agent *apptest.Process) {
 
 func TestTunnelRunsAgainAfterAPowerCutIfItIsWanted(t *testing.T) {
 	a := apptest.Start(t, "")
-	n, agent := wantedNode(t, a, "site", "wfmw0", "10.99.70.1/24")
+	n, agent := wantedNode(t, a, "wfmw0", "10.99.70.1/24")
 	if got := n.Control(t, "start"); got["state"] != "applied" || found(t, n) != "running running" {
 		t.Fatalf("%v, %s", got, found(t, n))
 	}
@@ -138,7 +138,7 @@ func TestTunnelRunsAgainAfterAPowerCutIfItIsWanted(t *testing.T) {
 
 func TestTunnelThatEndsBehindTheAgentsBackIsToldAndRunsAgain(t *testing.T) {
 	a := apptest.Start(t, "")
-	n, _ := wantedNode(t, a, "site", "wfmw1", "10.99.71.1/24")
+	n, _ := wantedNode(t, a, "wfmw1", "10.99.71.1/24")
 	n.Control(t, "start")
 	conf := filepath.Join(n.AgentDir, "tunnels", n.Interface+".conf")
 	for i, end := range []func(){
@@ -181,7 +181,7 @@ func TestTunnelThatEndsBehindTheAgentsBackIsToldAndRunsAgain(t *testing.T) {
 
 func TestInterfaceOfAnotherKindInTheWayIsLeftAloneAndTold(t *testing.T) {
 	a := apptest.Start(t, "")
-	n, agent := wantedNode(t, a, "site", "wfmw3", "10.99.73.1/24")
+	n, agent := wantedNode(t, a, "wfmw3", "10.99.73.1/24")
 	n.Control(t, "start")
 	powerCut(t, n, agent)
 	for _, args := range [][]string{{"link", "add", n.Interface, "type", "bridge"}, {"link", "set", n.Interface, "up"}} {
@@ -218,7 +218,7 @@ func daemonOf(iface string) int {
 
 func TestPowerCutsAtAnyMomentEndInTheWantedState(t *testing.T) {
 	a := apptest.Start(t, "")
-	n, agent := wantedNode(t, a, "site", "wfmw2", "10.99.72.1/24")
+	n, agent := wantedNode(t, a, "wfmw2", "10.99.72.1/24")
 	conf, err := os.ReadFile(filepath.Join(n.AgentDir, "tunnels", n.Interface+".conf"))
 	if err != nil {
 		t.Fatal(err)
