@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,7 +92,10 @@ func (tx *Tx) ConfState(nodeID string) (ConfState, error) {
 }
 
 func (tx *Tx) putConfState(n Node, s ConfState) error {
-	tx.Emit(Change{Kind: ChangeApply, ConfigID: n.ConfigID, NodeID: n.ID})
+	change := Change{Kind: ChangeApply, ConfigID: n.ConfigID, NodeID: n.ID}
+	if !slices.Contains(tx.changes, change) { // what is saved and staged at once is one change
+		tx.Emit(change)
+	}
 	return put(tx, bucketConfStates, n.ID, s)
 }
 

@@ -44,7 +44,7 @@ const (
 	RolloutNodeConfirming RolloutOutcome = "confirming" // its command is applied; whether it is online is to be seen
 	RolloutNodeDone       RolloutOutcome = "done"       // applied, and online since
 	RolloutNodeFailed     RolloutOutcome = "failed"
-	RolloutNodeSkipped    RolloutOutcome = "skipped"   // it was away at its turn; nothing was done to it
+	RolloutNodeSkipped    RolloutOutcome = "skipped"   // it was away at its turn, or has the config already; nothing was done to it
 	RolloutNodeCancelled  RolloutOutcome = "cancelled" // the rollout ended before its turn
 )
 
@@ -60,6 +60,13 @@ type Rollout struct {
 	ConfigID    string          `json:"config_id"`
 	Action      protocol.Action `json:"action"`
 	RequestedBy string          `json:"requested_by"`
+	// What a push takes to each node: the version that is desired at its turn, unless Staged or Version
+	// (0: none) says otherwise. Force pushes also what may cut the node off, or what it has already.
+	Staged  bool `json:"staged,omitempty"`
+	Version int  `json:"version,omitempty"`
+	Force   bool `json:"force,omitempty"`
+	// BrokerHost is where a node finds the broker whose bind did not say; may be empty.
+	BrokerHost string `json:"broker_host,omitempty"`
 	// WaveSize is how many nodes have their turn at the same time, MaxFailures how many failed
 	// nodes stop the rollout; both at least 1.
 	WaveSize    int          `json:"wave_size"`
@@ -87,7 +94,9 @@ type RolloutNode struct {
 	Outcome  RolloutOutcome `json:"outcome"`
 	// RequestID names its command once that is given.
 	RequestID string `json:"request_id,omitempty"`
-	Detail    string `json:"detail,omitempty"` // in words
+	// ConfigVersion is the version that a push took, or that the node had already; 0 before its turn.
+	ConfigVersion int    `json:"config_version,omitempty"`
+	Detail        string `json:"detail,omitempty"` // in words
 	// Withdrawn is set before the rollout has its own command cancelled.
 	Withdrawn bool      `json:"withdrawn,omitempty"`
 	SentAt    time.Time `json:"sent_at,omitzero"`    // when its command was given

@@ -1,11 +1,15 @@
 package tunnel
 
 import (
+	"encoding/json"
 	"math"
 
 	"wfm/protocol"
 	"wfm/store"
 )
+
+// confirmingScanned is how far back [Confirming] looks. A node has at most 64 open commands.
+const confirmingScanned = 64
 
 // Family is the tool family (see [protocol.ToolFamily]) of the mesh.
 func Family(cfg store.Config) string { return protocol.ToolFamily(cfg.TunnelProtocol) }
@@ -73,8 +77,38 @@ func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, fami
 	return true, nil
 }
 
+// PushedVersion is the config version that the command takes to its node; 0 if it is no push.
+func PushedVersion(cmd store.Command) int {
+	var p protocol.Push
+	if cmd.Action != protocol.ActionPush || json.Unmarshal(cmd.Payload, &p) != nil {
+		return 0
+	}
+	return p.ConfigVersion
+}
+
 // Fits reports whether a push that waited is still for the node's interface and tools.
 func Fits(p protocol.Push, cfg store.Config, n store.Node) bool {
 	return p.InterfaceName == n.InterfaceName && string(p.AWGVersion) == cfg.AWGVersion &&
 		protocol.WireTunnel(p.TunnelProtocol) == protocol.WireTunnel(cfg.TunnelProtocol)
+}
+
+// Confirming returns the newest change (a push or a start) before the command with the counter seq that
+// the node may still be at: it was sent, and no final answer came. A push that a newer one superseded is
+// one of them, since the node finishes it first. The zero value means there is none.
+func Confirming(tx *store.Tx, nodeID string, before uint64) (store.Command, error) {
+	s, err := tx.ConfState(nodeID)
+	if err != nil {
+		return store.Command{}, err
+	}
+	newest, err := tx.Commands(nodeID, before, confirmingScanned)
+	for _, cmd := range newest {
+		change := cmd.Action == protocol.ActionPush || cmd.Action == protocol.ActionStart
+		switch {
+		case !change, cmd.Attempts == 0, cmd.Seq <= s.ConfirmedSeq:
+		case cmd.State == store.CommandSent, cmd.State == store.CommandAccepted,
+			cmd.State == store.CommandSuperseded && cmd.DeadlineAt.After(tx.Now()):
+			return cmd, err
+		}
+	}
+	return store.Command{}, err
 }

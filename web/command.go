@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // cmdStatus is the coarse status that lists and scripts know, of the finer state.
@@ -41,7 +43,11 @@ func cmdSummary(c store.Command) string {
 		store.CommandCancelled:  "cancelled",
 		store.CommandUnknown:    "sent, but no answer came: the outcome is not known",
 	}
-	return string(c.Action) + ": " + words[c.State]
+	what := string(c.Action)
+	if v := tunnel.PushedVersion(c); v != 0 {
+		what += fmt.Sprintf(" of version %d", v)
+	}
+	return what + ": " + words[c.State]
 }
 
 // cmdMessage is the most telling sentence about the command: how it ended or what it waits for, the
@@ -91,27 +97,28 @@ func toolsOf(c store.Command) string {
 }
 
 type logView struct {
-	ID          string             `json:"id"`
-	RequestID   string             `json:"request_id"`
-	ConfigID    string             `json:"config_id"`
-	NodeID      string             `json:"node_id"`
-	Action      protocol.Action    `json:"action"`
-	Status      string             `json:"status"`
-	State       store.CommandState `json:"state"`
-	RequestedBy string             `json:"requested_by"`
-	Summary     string             `json:"summary"`
-	Detail      string             `json:"detail"`
-	RequestedAt *time.Time         `json:"requested_at"`
-	AckAt       *time.Time         `json:"ack_at"`
-	CreatedAt   *time.Time         `json:"created_at"`
-	UpdatedAt   *time.Time         `json:"updated_at"`
+	ID            string             `json:"id"`
+	RequestID     string             `json:"request_id"`
+	ConfigID      string             `json:"config_id"`
+	NodeID        string             `json:"node_id"`
+	Action        protocol.Action    `json:"action"`
+	Status        string             `json:"status"`
+	State         store.CommandState `json:"state"`
+	RequestedBy   string             `json:"requested_by"`
+	Summary       string             `json:"summary"`
+	Detail        string             `json:"detail"`
+	ConfigVersion int                `json:"config_version"` // that a push took; 0 of any other action
+	RequestedAt   *time.Time         `json:"requested_at"`
+	AckAt         *time.Time         `json:"ack_at"`
+	CreatedAt     *time.Time         `json:"created_at"`
+	UpdatedAt     *time.Time         `json:"updated_at"`
 }
 
 func viewLog(c store.Command) logView {
 	return logView{
 		ID: c.RequestID, RequestID: c.RequestID, ConfigID: c.ConfigID, NodeID: c.NodeID, Action: c.Action,
 		Status: cmdStatus(c.State), State: c.State, RequestedBy: c.RequestedBy,
-		Summary: cmdSummary(c), Detail: cmdDetail(c),
+		Summary: cmdSummary(c), Detail: cmdDetail(c), ConfigVersion: tunnel.PushedVersion(c),
 		RequestedAt: when(c.CreatedAt), AckAt: when(c.AckAt), CreatedAt: when(c.CreatedAt), UpdatedAt: when(c.UpdatedAt),
 	}
 }

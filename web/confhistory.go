@@ -158,22 +158,21 @@ func (s *Server) restoreConf(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	w := readWish(body)
+	o := readWish(c, body, store.ConfRestored(version))
 	if err := body.err(); err != nil {
 		return err
 	}
-	w.source = store.ConfRestored(version)
 	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
 		v, err := tx.ConfVersion(f.node.ID, version)
 		if err != nil {
 			return err
 		}
-		w.text, err = tx.ConfText(f.node.ID, v.SHA256)
+		o.Wish.Text, err = tx.ConfText(f.node.ID, v.SHA256)
 		return err
 	}); err != nil {
 		return err
 	}
-	return s.saveDesired(c, w)
+	return s.saveDesired(c, o, false)
 }
 
 // versionParam is the version the path names; what is no number names none.

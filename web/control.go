@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // maxWait bounds, in seconds, how long a request waits for its command; writeTimeout is longer.
@@ -22,6 +24,11 @@ type controlView struct {
 	Message   string             `json:"message"`
 	Status    string             `json:"status"`
 	State     store.CommandState `json:"state"`
+	// ConfigVersion is the version that a push took; 0 of any other action.
+	ConfigVersion int `json:"config_version"`
+	// Skipped: the node has that version already, so nothing was sent. RequestID is that of the push
+	// that took it there, and empty if the log has it no more.
+	Skipped bool `json:"skipped"`
 	// Output is what the command printed, for a command of that kind that was waited for.
 	Output []store.Output `json:"output,omitzero"`
 }
@@ -33,8 +40,7 @@ func (s *Server) control(c echo.Context) error {
 	}
 	action := protocol.Action(body.need("action", line(1, 64)))
 	queue := or(body.flag("queue"), false)
-	force := or(body.flag("force"), false)                     // of a push
-	version := body.number("staged_version", 1, math.MaxInt32) // to push; nil: whichever is staged
+	order := readOrder(body)
 	wait := or(body.number("wait", 0, maxWait), 0)
 	if err := body.err(); err != nil {
 		return err
@@ -45,42 +51,108 @@ func (s *Server) control(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
-	f, err := s.pathFacts(c)
+	node, err := s.orderFor(c, &order)
 	if err != nil {
 		return err
 	}
-	if staged := f.conf.Staged; action == protocol.ActionPush && staged.Version != 0 && f.conf.StagedFor == protocol.ToolFamily(f.config.TunnelProtocol) {
-		// Where the node finds the appliance may be known only since it was bound.
-		if err := s.checkAgain(c, f, staged, "pushed", force); err != nil {
-			return err
-		}
-	}
-	var cmd store.Command
-	if ctx, by := c.Request().Context(), loginOf(c).Username; action == protocol.ActionPush && version != nil {
-		cmd, err = s.opts.Commands.Push(ctx, f.node.ID, *version, by)
+	var v controlView
+	if action == protocol.ActionPush {
+		v, _, err = s.push(c, node, order)
 	} else {
-		cmd, err = s.opts.Commands.Issue(ctx, f.node.ID, action, by, queue)
-	}
-	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().away() {
-		return store.ErrMQTTUnavailable // whether the node is there cannot be seen
+		v, err = s.issue(c, node, action, queue)
 	}
 	if err != nil {
 		return err
 	}
-	noteID(c, "request_id", cmd.RequestID)
-	s.log.Info("command given", "node_id", f.node.ID, "action", action, "command_id", cmd.RequestID, "by", loginOf(c).Username)
-	if wait > 0 {
-		if cmd, err = s.await(c, cmd.RequestID, time.Duration(wait)*time.Second); err != nil {
+	if wait > 0 && v.RequestID != "" {
+		cmd, err := s.await(c, v.RequestID, time.Duration(wait)*time.Second)
+		if err != nil {
 			return err
 		}
+		skipped, message := v.Skipped, v.Message
+		if v = viewControl(cmd); skipped {
+			v.Skipped, v.Message = skipped, message
+		}
 	}
-	v := controlView{RequestID: cmd.RequestID, Message: cmdMessage(cmd), Status: cmdStatus(cmd.State), State: cmd.State}
 	if wait > 0 && action.Kind() == protocol.KindInfo {
-		if v.Output, err = s.output(cmd.RequestID); err != nil {
+		if v.Output, err = s.output(v.RequestID); err != nil {
 			return err
 		}
 	}
 	return respond(c, v)
+}
+
+// readOrder reads which version a push takes. With neither staged, staged_version nor version it takes
+// what is desired.
+func readOrder(f *fields) tunnel.Order {
+	o := tunnel.Order{Staged: or(f.flag("staged"), false), Force: or(f.flag("force"), false)}
+	staged, version := f.number("staged_version", 1, math.MaxInt32), f.number("version", 1, math.MaxInt32)
+	switch {
+	case staged != nil && version != nil:
+		f.reject("version", "must not be given together with staged_version")
+	case staged != nil:
+		o.Staged, o.Version = true, *staged
+	case version != nil && o.Staged:
+		f.reject("version", "must not be given together with staged; use staged_version")
+	case version != nil:
+		o.Version = *version
+	}
+	return o
+}
+
+func (s *Server) issue(c echo.Context, nodeID string, action protocol.Action, queue bool) (controlView, error) {
+	cmd, err := s.opts.Commands.Issue(c.Request().Context(), nodeID, action, loginOf(c).Username, queue)
+	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().away() {
+		err = store.ErrMQTTUnavailable // whether the node is there cannot be seen
+	}
+	if err != nil {
+		return controlView{}, err
+	}
+	s.noteCommand(c, cmd)
+	return viewControl(cmd), nil
+}
+
+// push has what the order takes pushed to the node. That the node has it already is no error: the
+// answer says so, and names the push that took it there.
+func (s *Server) push(c echo.Context, nodeID string, o tunnel.Order) (controlView, tunnel.Taken, error) {
+	cmd, t, err := s.opts.Commands.Push(c.Request().Context(), nodeID, o, loginOf(c).Username)
+	if has, ok := errors.AsType[*tunnel.UpToDateError](err); ok {
+		v, err := s.viewSkipped(nodeID, has)
+		return v, t, err
+	}
+	if err != nil {
+		return controlView{}, t, err
+	}
+	s.noteCommand(c, cmd)
+	return viewControl(cmd), t, nil
+}
+
+func (s *Server) noteCommand(c echo.Context, cmd store.Command) {
+	noteID(c, "request_id", cmd.RequestID)
+	s.log.Info("command given", "node_id", cmd.NodeID, "action", cmd.Action, "command_id", cmd.RequestID, "by", loginOf(c).Username)
+}
+
+func viewControl(cmd store.Command) controlView {
+	return controlView{
+		RequestID: cmd.RequestID, Message: cmdMessage(cmd), Status: cmdStatus(cmd.State), State: cmd.State,
+		ConfigVersion: tunnel.PushedVersion(cmd),
+	}
+}
+
+// viewSkipped answers a push of what the node has already.
+func (s *Server) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView, error) {
+	v := controlView{
+		Message: fmt.Sprintf("The node already has version %d: nothing was sent. Push with force: true to have it applied again.", has.Version),
+		Status:  cmdStatus(store.CommandApplied), State: store.CommandApplied, ConfigVersion: has.Version, Skipped: true,
+	}
+	err := s.opts.Store.View(func(tx *store.Tx) error {
+		at, err := tx.Commands(nodeID, has.ConfirmedSeq+1, 1)
+		if len(at) == 1 && at[0].Seq == has.ConfirmedSeq { // otherwise it made room for newer ones
+			v.RequestID = at[0].RequestID
+		}
+		return err
+	})
+	return v, err
 }
 
 // await waits for the end of the command, the time, the client or the server's shutdown.

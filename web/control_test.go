@@ -58,6 +58,7 @@ func TestACommandIsGivenAndItsOutcomeAnswered(t *testing.T) {
 	if v.Status != "acked" || v.State != "applied" || v.Message != "shown" || len(v.Output) != 1 || v.Output[0].Output != "interface: wg0" {
 		t.Errorf("%+v", v)
 	}
+	a.save(nodePath(cfg, node), tunnelConf(1))
 	for _, action := range []string{"stop", "push_config", "detect", "describe"} {
 		a.post(path, object{"action": action}).ok(nil)
 	}

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"fmt"
 	"math"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -12,35 +10,8 @@ import (
 	"wfm/tunnel"
 )
 
-const (
-	// confBodyLimit has room for the longest text there may be, however a client escapes it.
-	confBodyLimit = 1 << 20
-)
-
-// cutOffError is a config that would keep the node from reaching the appliance, and what was not done
-// with it therefore.
-type cutOffError struct {
-	undone   string // saved, staged or pushed
-	warnings []warningView
-}
-
-func (e *cutOffError) Error() string {
-	var words []string
-	for _, w := range e.warnings {
-		if w.CutsOff {
-			words = append(words, w.Message)
-		}
-	}
-	return "Nothing was " + e.undone + ", since this config may cut the node off: " + strings.Join(words, " ") +
-		" Change the config, or send force: true to do it all the same."
-}
-
-// conflictError is a change that was made from a version which is not the desired one any more.
-type conflictError struct{ desired int }
-
-func (e *conflictError) Error() string {
-	return fmt.Sprintf("The config was changed meanwhile: version %d is the desired one now. Read it, then save again with base_version %d.", e.desired, e.desired)
-}
+// confBodyLimit has room for the longest text there may be, however a client escapes it.
+const confBodyLimit = 1 << 20
 
 type warningView struct {
 	Code    string `json:"code"`
@@ -81,83 +52,94 @@ func (s *Server) appliedConf(c echo.Context) error {
 	return respond(c, v)
 }
 
-// wish is a text that somebody wants to be the node's desired config.
-type wish struct {
-	text   string
-	source string
-	note   string
-	force  bool // also if it cuts the node off
-	base   *int // the version it was made from; nil: whichever is desired
-}
-
-func readWish(f *fields) wish {
-	return wish{
-		source: store.ConfEdited,
-		note:   or(f.text("note", line(0, 200)), ""),
-		force:  or(f.flag("force"), false),
-		base:   f.number("base_version", 0, math.MaxInt32),
+// readWish reads how a text is to be saved: whose it is, and for what the order to save it stands.
+func readWish(c echo.Context, f *fields, source string) tunnel.Order {
+	return tunnel.Order{
+		Wish: &tunnel.Wish{
+			Author: loginOf(c).Username, Source: source,
+			Note: or(f.text("note", line(0, 200)), ""),
+			Base: f.number("base_version", 0, math.MaxInt32),
+		},
+		Force: or(f.flag("force"), false),
 	}
 }
 
+// putAppliedConf saves a text as the desired one; unless told otherwise it stages it too, so that a
+// script may push right after.
 func (s *Server) putAppliedConf(c echo.Context) error {
 	f, err := readBody(c, confBodyLimit)
 	if err != nil {
 		return err
 	}
-	w := readWish(f)
-	w.text = f.need("content", confText)
+	o := readWish(c, f, store.ConfEdited)
+	o.Wish.Text = f.need("content", confText)
+	stage, push := or(f.flag("stage"), true), or(f.flag("push"), false)
+	if push && !stage {
+		f.reject("stage", "must not be false together with push: what is pushed is staged")
+	}
 	if err := f.err(); err != nil {
 		return err
 	}
-	return s.saveDesired(c, w)
+	if push {
+		return s.savePushed(c, o)
+	}
+	return s.saveDesired(c, o, stage)
 }
 
 type savedView struct {
 	syncView
 	Warnings []warningView `json:"warnings"`
+	// Push is the push of it, if that was asked for.
+	Push *controlView `json:"push,omitempty"`
 }
 
-// saveDesired is the one way to a new version of a node's config. What is slow, reading the text and
-// asking for the appliance's address, is done before the transaction. Should the tunnel protocol
-// change in between, staging reads the text again.
-func (s *Server) saveDesired(c echo.Context, w wish) error {
-	before, err := s.pathFacts(c)
+// saveDesired saves the order's wish for the node of the path.
+func (s *Server) saveDesired(c echo.Context, o tunnel.Order, stage bool) error {
+	node, err := s.orderFor(c, &o)
 	if err != nil {
 		return err
 	}
-	conf, err := tunnel.Read(before.config, before.node.ID, w.text)
+	t, err := s.door().Save(c.Request().Context(), node, o, stage)
 	if err != nil {
 		return err
 	}
-	warnings := tunnel.Warnings(conf, before.node, s.reach(c, before.node))
-	if !w.force && tunnel.CutsOff(warnings) {
-		return &cutOffError{"saved", viewWarnings(warnings)}
-	}
-	var f facts
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
-		cfg, n, err := nodeOf(tx, c)
-		if err != nil {
-			return err
-		}
-		state, err := tx.ConfState(n.ID)
-		if err != nil {
-			return err
-		}
-		if w.base != nil && *w.base != state.Desired.Version {
-			return &conflictError{state.Desired.Version}
-		}
-		v := store.ConfVersion{Author: loginOf(c).Username, Source: w.source, Note: w.note, Forced: w.force}
-		if _, err := tx.SetDesired(n.ID, w.text, v); err != nil {
-			return err
-		}
-		f, err = s.facts(tx, cfg, n)
-		return err
-	}); err != nil {
+	return s.respondSaved(c, t, o, nil)
+}
+
+// savePushed saves the order's wish and pushes it, or does neither.
+func (s *Server) savePushed(c echo.Context, o tunnel.Order) error {
+	if err := s.mqtt(); err != nil {
 		return err
 	}
-	s.log.Info("desired config saved", "node_id", f.node.ID, "version", f.conf.Desired.Version, "source", w.source,
-		"forced", w.force && tunnel.CutsOff(warnings), "by", loginOf(c).Username)
-	return respond(c, savedView{f.syncView(), viewWarnings(warnings)})
+	node, err := s.orderFor(c, &o)
+	if err != nil {
+		return err
+	}
+	v, t, err := s.push(c, node, o)
+	if err != nil {
+		return err
+	}
+	return s.respondSaved(c, t, o, &v)
+}
+
+func (s *Server) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push *controlView) error {
+	s.log.Info("desired config saved", "node_id", t.Node.ID, "version", t.Ref.Version, "source", o.Wish.Source,
+		"forced", o.Force && tunnel.CutsOff(t.Warnings), "by", loginOf(c).Username)
+	f := facts{config: t.Config, node: t.Node, conf: t.State}
+	return respond(c, savedView{f.syncView(), viewWarnings(t.Warnings), push})
+}
+
+// door is the way to save and stage configs.
+func (s *Server) door() tunnel.Door {
+	return tunnel.Door{Store: s.opts.Store, Resolver: s.opts.Resolver}
+}
+
+// orderFor is the id of the node that the path names, and fills in where an agent would be sent that
+// is bound by this request.
+func (s *Server) orderFor(c echo.Context, o *tunnel.Order) (nodeID string, err error) {
+	o.Host = s.mqttHost(requestHost(c.Request().Host))
+	f, err := s.pathFacts(c)
+	return f.node.ID, err
 }
 
 // viewWarnings are what the operator should know before the config is pushed.
@@ -167,11 +149,4 @@ func viewWarnings(all []wgconf.Warning) []warningView {
 		out[i] = warningView{w.Code, w.Line, w.Message, w.CutsOff}
 	}
 	return out
-}
-
-// reach is how the node's agent finds the broker: as it was told at bind, or would be told now by
-// this request.
-func (s *Server) reach(c echo.Context, n store.Node) wgconf.Reach {
-	host := tunnel.BrokerHost(n, s.mqttHost(requestHost(c.Request().Host)))
-	return tunnel.Reach(c.Request().Context(), s.opts.Resolver, host)
 }

@@ -56,9 +56,10 @@ type syncJSON struct {
 // atReachable serves a broker under an address that is not the loopback.
 func atReachable(o *web.Options) { o.MQTTHost = "203.0.113.7" }
 
+// save saves text as the desired config and stages nothing.
 func (a *api) save(path, text string) (v syncJSON) {
 	a.t.Helper()
-	a.put(path+"/applied-conf", object{"content": text}).ok(&v)
+	a.put(path+"/applied-conf", object{"content": text, "stage": false}).ok(&v)
 	return v
 }
 

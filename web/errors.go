@@ -16,6 +16,7 @@ import (
 
 	"wfm/internal/wgconf"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // What only this package can find wrong with a request. answers says what a client is told.
@@ -137,8 +138,10 @@ var answers = []struct {
 	{store.ErrNodeTags, answer{409, "TOO_MANY_TAGS", fmt.Sprintf("A node may have at most %d tags; take another from it first.", store.MaxNodeTags), nil}},
 	{store.ErrRolloutNotFound, answer{404, "ROLLOUT_NOT_FOUND", "There is no rollout with this id; it may have made room for newer ones.", nil}},
 	{store.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
-	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "No config is staged for this node; save and sync one first.", nil}},
-	{store.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged; sync the node again, which checks it for the new one.", nil}},
+	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "There is no config to push to this node; save one first with PUT applied-conf.", nil}},
+	{store.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged. Push what is desired, or sync the node again: both check it for the new one.", nil}},
+	{tunnel.ErrVersionBehind, answer{409, "CONFIG_CONFLICT", "Nothing was pushed: a newer version is staged. To go back to an older one, restore it, which makes it the newest.", nil}},
+	{tunnel.ErrUnsettled, answer{409, "CONFIG_CONFLICT", "Nothing was done: the config, or the mesh's settings, changed each time it was checked. Try again.", nil}},
 	{store.ErrStagedChanged, answer{409, "CONFIG_CONFLICT", "Nothing was pushed: another version was staged meanwhile. Look at it, then push it.", nil}},
 	{store.ErrNoDesiredConfig, answer{409, "NO_DESIRED_CONFIG", "No config is saved for this node; save one first with PUT applied-conf.", nil}},
 	{store.ErrConfVersionNotFound, answer{404, "CONFIG_VERSION_NOT_FOUND", "The node's config has no such version; it may have made room for newer ones.", nil}},
@@ -239,8 +242,8 @@ func translate(err error) answer {
 // asDesiredAnswer answers what is wrong with a node's tunnel config.
 func asDesiredAnswer(err error) (answer, bool) {
 	var invalid *wgconf.Error
-	var cutOff *cutOffError
-	var conflict *conflictError
+	var cutOff *tunnel.CutOffError
+	var conflict *tunnel.ConflictError
 	switch {
 	case errors.As(err, &invalid):
 		return answer{
@@ -249,9 +252,9 @@ func asDesiredAnswer(err error) (answer, bool) {
 			map[string]any{"line": invalid.Faults[0].Line, "problem": invalid.Faults[0].Problem, "faults": invalid.Faults},
 		}, true
 	case errors.As(err, &cutOff):
-		return answer{http.StatusConflict, "CONFIG_WOULD_CUT_OFF", cutOff.Error(), map[string]any{"warnings": cutOff.warnings}}, true
+		return answer{http.StatusConflict, "CONFIG_WOULD_CUT_OFF", cutOff.Error(), map[string]any{"warnings": viewWarnings(cutOff.Warnings)}}, true
 	case errors.As(err, &conflict):
-		return answer{http.StatusConflict, "CONFIG_CONFLICT", conflict.Error(), map[string]any{"desired_version": conflict.desired}}, true
+		return answer{http.StatusConflict, "CONFIG_CONFLICT", conflict.Error(), map[string]any{"desired_version": conflict.Desired}}, true
 	}
 	return answer{}, false
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 	"wfm/web"
 )
 
@@ -322,31 +324,39 @@ func (c *commands) Issue(_ context.Context, nodeID string, action protocol.Actio
 	return c.add(store.Command{NodeID: nodeID, Action: action, RequestedBy: by})
 }
 
-func (c *commands) Push(ctx context.Context, nodeID string, version int, by string) (store.Command, error) {
-	if err := c.db.View(func(tx *store.Tx) error {
-		if state, err := tx.ConfState(nodeID); err != nil || state.Staged.Version != version {
-			return errors.Join(err, store.ErrStagedChanged)
-		}
-		return nil
-	}); err != nil {
-		return store.Command{}, err
+// Push goes through the real door.
+func (c *commands) Push(ctx context.Context, nodeID string, o tunnel.Order, by string) (cmd store.Command, t tunnel.Taken, err error) {
+	c.mu.Lock()
+	c.got = append(c.got, issued{nodeID, protocol.ActionPush, by, false})
+	err = errors.Join(c.err, c.errs[nodeID])
+	c.mu.Unlock()
+	if err != nil {
+		return cmd, t, err
 	}
-	return c.Issue(ctx, nodeID, protocol.ActionPush, by, false)
+	t, err = tunnel.Door{Store: c.db}.Push(ctx, nodeID, o, func(tx *store.Tx, t tunnel.Taken) error {
+		cmd = store.Command{
+			NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: by,
+			Payload: json.RawMessage(fmt.Sprintf(`{"config_version":%d}`, t.Ref.Version)),
+		}
+		return c.write(tx, &cmd)
+	})
+	return cmd, t, err
+}
+
+func (c *commands) write(tx *store.Tx, cmd *store.Command) error {
+	n, err := tx.Node(cmd.NodeID)
+	if err != nil {
+		return err
+	}
+	cmd.RequestID, cmd.Kind, cmd.State, cmd.ConfigID = protocol.NewID("cmd"), cmd.Action.Kind(), store.CommandQueued, n.ConfigID
+	return tx.AddCommand(cmd)
 }
 
 func (c *commands) add(cmd store.Command) (store.Command, error) {
-	cmd.RequestID, cmd.Kind, cmd.State = protocol.NewID("cmd"), cmd.Action.Kind(), store.CommandQueued
 	if cmd.Payload == nil {
 		cmd.Payload = json.RawMessage(`{}`)
 	}
-	err := c.db.Update(func(tx *store.Tx) error {
-		n, err := tx.Node(cmd.NodeID)
-		if err != nil {
-			return err
-		}
-		cmd.ConfigID = n.ConfigID
-		return tx.AddCommand(&cmd)
-	})
+	err := c.db.Update(func(tx *store.Tx) error { return c.write(tx, &cmd) })
 	return cmd, err
 }
 

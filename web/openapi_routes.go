@@ -14,7 +14,9 @@ const (
 	binding       = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
 		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE"
 	wishMembers = "note, force bool, base_version 0..2147483647"
-	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT/409"
+	choosing    = "staged bool, staged_version 1..2147483647, version 1..2147483647, force bool" // the version that a push takes
+	pushing     = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND TOO_MANY_COMMANDS"
+	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT"
 	rolling     = "MQTT_DISABLED ROLLOUT_NOT_FOUND ROLLOUT_ENDED ROLLOUT_ACTIVE/409"
 	bindMembers = "token!, hostname, platform, client_version, capabilities strings"
 )
@@ -121,8 +123,9 @@ var descriptions = map[string]description{
 		summary: "Stages what is desired on every node of the config that has something else staged.", data: syncAllView{},
 	},
 	"POST " + pathConfig + "/endpoint/control-batch": {
-		summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave.",
-		body:    "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000", data: rolloutDetail{}, paged: true,
+		summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
+			"desired at each node's turn, unless staged or version names another, and skips a node that has it already unless forced.",
+		body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + choosing, data: rolloutDetail{}, paged: true,
 		codes: controlling + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
 	},
 	"GET " + pathConfig + "/rollouts":          {summary: "The rollouts of a config, newest first.", data: []rolloutView{}, paged: true},
@@ -133,8 +136,9 @@ var descriptions = map[string]description{
 
 	"GET " + pathNode + "/applied-conf": {summary: "The config that is desired, whose text only those see who may write.", data: appliedConfView{}},
 	"PUT " + pathNode + "/applied-conf": {
-		summary: "Saves another config as desired. base_version is the one it was made from; force saves one that may cut the node off.",
-		body:    "content!, " + wishMembers, data: savedView{}, codes: wishing,
+		summary: "Saves another config as desired, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
+			"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
+		body: "content!, stage bool, push bool, " + wishMembers, data: savedView{}, codes: wishing + " " + controlling + " TOO_MANY_COMMANDS",
 	},
 	"GET " + pathNode + "/conf-history": {summary: "The versions of a node's config, newest first.", data: []confVersionView{}, paged: true},
 	"GET " + pathNode + "/conf-history/:version": {
@@ -161,8 +165,8 @@ var descriptions = map[string]description{
 	},
 	"POST " + pathNode + "/endpoint/control": {
 		summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
-		body:    "action!, queue bool, force bool, staged_version 1..2147483647, wait 0..60", data: controlView{},
-		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 TOO_MANY_COMMANDS CONTROL_LOG_NOT_FOUND",
+		body:    "action!, queue bool, wait 0..60, " + choosing, data: controlView{},
+		codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
 	},
 	"GET " + pathNode + "/endpoint/status":  {summary: "All that is known of how a node is, and on what it rests.", data: endpointStatusView{}},
 	"GET " + pathNode + "/endpoint/logs":    {summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.", data: []logView{}, paged: true},

@@ -39,11 +39,15 @@ type Rollouts interface {
 
 // rolloutView is a rollout without its nodes.
 type rolloutView struct {
-	ID          string             `json:"id"`
-	RolloutID   string             `json:"rollout_id"`
-	ConfigID    string             `json:"config_id"`
-	Action      protocol.Action    `json:"action"`
-	RequestedBy string             `json:"requested_by"`
+	ID          string          `json:"id"`
+	RolloutID   string          `json:"rollout_id"`
+	ConfigID    string          `json:"config_id"`
+	Action      protocol.Action `json:"action"`
+	RequestedBy string          `json:"requested_by"`
+	// What a push takes: the version desired at each node's turn, unless staged or version (0: none).
+	Staged      bool               `json:"staged"`
+	Version     int                `json:"version"`
+	Force       bool               `json:"force"`
 	State       store.RolloutState `json:"state"`
 	Reason      string             `json:"reason"`
 	WaveSize    int                `json:"wave_size"`
@@ -79,7 +83,7 @@ func viewRollout(r store.Rollout) rolloutView {
 		counts.Total += n
 	}
 	return rolloutView{
-		ID: r.ID, RolloutID: r.ID, ConfigID: r.ConfigID, Action: r.Action, RequestedBy: r.RequestedBy,
+		ID: r.ID, RolloutID: r.ID, ConfigID: r.ConfigID, Action: r.Action, RequestedBy: r.RequestedBy, Staged: r.Staged, Version: r.Version, Force: r.Force,
 		State: r.State, Reason: r.Reason, WaveSize: r.WaveSize, MaxFailures: r.MaxFailures, Wave: r.Wave, Waves: r.Waves,
 		Counts: counts, CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.UpdatedAt), FinishedAt: when(r.FinishedAt),
 	}
@@ -91,15 +95,18 @@ type rolloutNodeView struct {
 	Wave      int                  `json:"wave"`
 	Outcome   store.RolloutOutcome `json:"outcome"`
 	RequestID string               `json:"request_id"`
-	Detail    string               `json:"detail"`
-	SentAt    *time.Time           `json:"sent_at"`
-	AppliedAt *time.Time           `json:"applied_at"`
-	DecidedAt *time.Time           `json:"decided_at"`
+	// ConfigVersion is the version that a push took, or that the node had already; 0 before its turn.
+	ConfigVersion int        `json:"config_version"`
+	Detail        string     `json:"detail"`
+	SentAt        *time.Time `json:"sent_at"`
+	AppliedAt     *time.Time `json:"applied_at"`
+	DecidedAt     *time.Time `json:"decided_at"`
 }
 
 func viewRolloutNode(n store.RolloutNode) rolloutNodeView {
 	return rolloutNodeView{
-		NodeID: n.NodeID, NodeName: n.Name, Wave: n.Wave, Outcome: n.Outcome, RequestID: n.RequestID, Detail: n.Detail,
+		NodeID: n.NodeID, NodeName: n.Name, Wave: n.Wave, Outcome: n.Outcome, RequestID: n.RequestID,
+		ConfigVersion: n.ConfigVersion, Detail: n.Detail,
 		SentAt: when(n.SentAt), AppliedAt: when(n.AppliedAt), DecidedAt: when(n.DecidedAt),
 	}
 }
@@ -127,7 +134,7 @@ func (s *Server) controlBatch(c echo.Context) error {
 		WaveSize:    or(body.number("wave_size", 1, maxWaveSize), defaultWaveSize),
 		MaxFailures: or(body.number("max_failures", 1, maxRolloutNodes), defaultMaxFailures),
 	}
-	choice := readSelection(body)
+	choice, order := readSelection(body), readOrder(body)
 	if err := body.err(); err != nil {
 		return err
 	}
@@ -138,6 +145,10 @@ func (s *Server) controlBatch(c echo.Context) error {
 	}
 	if err := s.rollouts(); err != nil {
 		return err
+	}
+	if r.Action == protocol.ActionPush {
+		r.Staged, r.Version, r.Force = order.Staged, order.Version, order.Force
+		r.BrokerHost = s.mqttHost(requestHost(c.Request().Host))
 	}
 	var ids []string
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {

@@ -17,6 +17,7 @@ import (
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // Limits of a connection. The longest answer is a command that is waited for, see maxWait.
@@ -92,12 +93,12 @@ type Options struct {
 type Commands interface {
 	// Issue writes the command and sends it; with queue it may wait for a node that is away.
 	// Errors: store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic, ErrNotInitialized,
-	// ErrNodeOffline, ErrNoStagedConfig, ErrStagedOutdated, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
+	// ErrNodeOffline, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
 	// ErrMQTTUnavailable.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
-	// Push is Issue of a push of that staged version and no other. Errors: store.ErrStagedChanged,
-	// and those of Issue.
-	Push(ctx context.Context, nodeID string, version int, requestedBy string) (store.Command, error)
+	// Push takes a version of the node's config to it; see tunnel.Order for which. Errors: those of
+	// tunnel.Door.Push, of which *tunnel.UpToDateError comes with what was taken, and those of Issue.
+	Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error)
 	// Wait returns the command as soon as it has ended, or as it is when ctx ends (no error then).
 	Wait(ctx context.Context, requestID string) (store.Command, error)
 	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 )
@@ -122,70 +121,26 @@ func (s *Server) syncNode(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	was := f.conf.Staged
-	if f, err = s.stage(c, f.node.ID, force); err != nil {
+	t, err := s.stage(c, f.node.ID, force)
+	if err != nil {
 		return err
 	}
-	message := fmt.Sprintf("Version %d is staged; push it to the node.", f.conf.Staged.Version)
+	message := fmt.Sprintf("Version %d is staged; push it to the node.", t.Ref.Version)
 	switch {
 	case f.node.Type == store.NodeStatic:
-		message = fmt.Sprintf("Version %d is staged; carry it to the device, which has no agent.", f.conf.Staged.Version)
-	case was == f.conf.Staged:
-		message = fmt.Sprintf("Version %d was staged already.", f.conf.Staged.Version)
+		message = fmt.Sprintf("Version %d is staged; carry it to the device, which has no agent.", t.Ref.Version)
+	case !t.Staged:
+		message = fmt.Sprintf("Version %d was staged already.", t.Ref.Version)
 	}
+	f.config, f.node, f.conf = t.Config, t.Node, t.State
 	s.log.Info("config staged", "node_id", f.node.ID, "version", f.conf.Staged.Version, "by", loginOf(c).Username)
 	return respond(c, stagedView{message, f.conf.Staged.Version, f.conf.Staged.SHA256, f.sync()})
 }
 
-// stage stages what is desired for the node, which is checked again: the config's tunnel protocol,
-// or where the node finds the appliance, may have changed since it was saved. It is the version it
-// checked that it stages, also when another one is desired meanwhile. Errors:
-// store.ErrNoDesiredConfig, *wgconf.Error, *cutOffError.
-func (s *Server) stage(c echo.Context, nodeID string, force bool) (f facts, err error) {
-	if err := s.opts.Store.View(func(tx *store.Tx) error { f, err = s.nodeFacts(tx, nodeID); return err }); err != nil {
-		return f, err
-	}
-	checked := f.conf.Desired
-	if checked.Version == 0 {
-		return f, store.ErrNoDesiredConfig
-	}
-	if err := s.checkAgain(c, f, checked, "staged", force); err != nil {
-		return f, err
-	}
-	err = s.opts.Store.Update(func(tx *store.Tx) (err error) {
-		if force {
-			if err := tx.ForceConf(nodeID, checked.Version); err != nil {
-				return err
-			}
-		}
-		f.conf, err = tx.Stage(nodeID, checked, protocol.ToolFamily(f.config.TunnelProtocol))
-		return err
-	})
-	return f, err
-}
-
-// checkAgain checks a version of the node's config as saving did, by how things are now. What cuts
-// the node off passes if that version was forced once. Errors: *wgconf.Error, *cutOffError.
-func (s *Server) checkAgain(c echo.Context, f facts, ref store.ConfRef, undone string, force bool) error {
-	var text string
-	var v store.ConfVersion
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
-		if v, err = tx.ConfVersion(f.node.ID, ref.Version); err != nil {
-			return err
-		}
-		text, err = tx.ConfText(f.node.ID, ref.SHA256)
-		return err
-	}); err != nil {
-		return err
-	}
-	conf, err := tunnel.Read(f.config, f.node.ID, text)
-	if err != nil || force || v.Forced {
-		return err
-	}
-	if warnings := tunnel.Warnings(conf, f.node, s.reach(c, f.node)); tunnel.CutsOff(warnings) {
-		return &cutOffError{undone, viewWarnings(warnings)}
-	}
-	return nil
+// stage stages what is desired for the node.
+func (s *Server) stage(c echo.Context, nodeID string, force bool) (tunnel.Taken, error) {
+	o := tunnel.Order{Force: force, Host: s.mqttHost(requestHost(c.Request().Host))}
+	return s.door().Stage(c.Request().Context(), nodeID, o)
 }
 
 func (s *Server) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {
@@ -247,10 +202,9 @@ func (s *Server) syncAll(c echo.Context) error {
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			if f, err := s.stage(c, todo[i].node.ID, false); err != nil {
-				todo[i].err = err
-			} else {
-				todo[i].facts = f
+			t, err := s.stage(c, todo[i].node.ID, false)
+			if todo[i].err = err; err == nil {
+				todo[i].conf = t.State
 			}
 		})
 	}

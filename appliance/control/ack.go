@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -98,7 +99,7 @@ func (c *Control) followUp(tx *store.Tx, cmd store.Command) error {
 			return
 		}
 		c.running.Go(func() { // the caller is the session's own goroutine, which should read on
-			if _, err := c.issue(cmd.NodeID, protocol.ActionDetect, "system", false, 0); err != nil {
+			if _, err := c.Issue(context.Background(), cmd.NodeID, protocol.ActionDetect, "system", false); err != nil {
 				c.log.Info("cannot ask the node how its tunnel is after a command failed", "node_id", cmd.NodeID, "request_id", cmd.RequestID, "err", err)
 			}
 		})

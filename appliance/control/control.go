@@ -13,6 +13,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // Publisher hands messages to nodes.
@@ -48,6 +49,7 @@ func repeatable(a protocol.Action) bool {
 // Control runs the commands of all nodes.
 type Control struct {
 	db        *store.DB
+	door      tunnel.Door
 	publisher Publisher
 	log       *slog.Logger
 
@@ -70,7 +72,7 @@ const DefaultDetectLimit = 10 * time.Second
 // happens before [Control.Start].
 func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog.Logger) *Control {
 	return &Control{
-		db: db, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, DefaultDetectLimit),
+		db: db, door: tunnel.Door{Store: db}, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, DefaultDetectLimit),
 		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 		ready: make(map[string]*readyTurn),
 	}
@@ -125,23 +127,16 @@ func (c *Control) Stop() {
 }
 
 // Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
-// that is away; otherwise they are refused. A push is of the staged config, waits for the node
-// without being asked to, and supersedes the one that is open. Errors: store.ErrInvalidAction,
-// ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized, ErrNoStagedConfig,
-// ErrStagedOutdated, ErrTooManyCommands, ErrNodeOffline, ErrCannotDescribe, ErrNothingToStart, and
-// those of writing. It returns the command as it is after the attempt to send.
-func (c *Control) Issue(_ context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
-	return c.issue(nodeID, action, requestedBy, queue, 0)
-}
-
-// Push is Issue of a push of that staged version and no other, so that what is pushed is what
-// somebody has looked at. Errors: store.ErrStagedChanged, and those of Issue.
-func (c *Control) Push(_ context.Context, nodeID string, version int, requestedBy string) (store.Command, error) {
-	return c.issue(nodeID, protocol.ActionPush, requestedBy, false, version)
-}
-
-func (c *Control) issue(nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (store.Command, error) {
-	cmd, err := c.write(nodeID, action, requestedBy, queue, version)
+// that is away; otherwise they are refused. A push is [Control.Push] of what is desired. Errors:
+// store.ErrInvalidAction, ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized,
+// ErrTooManyCommands, ErrNodeOffline, ErrCannotDescribe, ErrNothingToStart, and those of writing. It
+// returns the command as it is after the attempt to send.
+func (c *Control) Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
+	if action == protocol.ActionPush {
+		cmd, _, err := c.Push(ctx, nodeID, tunnel.Order{}, requestedBy)
+		return cmd, err
+	}
+	cmd, err := c.write(nodeID, action, requestedBy, queue)
 	if err != nil {
 		return store.Command{}, err
 	}
@@ -149,11 +144,11 @@ func (c *Control) issue(nodeID string, action protocol.Action, requestedBy strin
 	return c.read(cmd.RequestID)
 }
 
-// write puts the command into the ledger and, with a start or stop, the operator's word that the
-// tunnel is to run or not; version is the one to push, 0 whichever is staged.
-func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (cmd store.Command, err error) {
+// write puts a command that is no push into the ledger and, with a start or stop, the operator's word
+// that the tunnel is to run or not.
+func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
 	err = c.db.Update(func(tx *store.Tx) error {
-		cmd, err = c.writeIn(tx, nodeID, action, requestedBy, queue, version)
+		cmd, err = c.writeIn(tx, nodeID, action, requestedBy, queue)
 		if err == nil && cmd.Kind == protocol.KindControl {
 			err = tx.SetWanted(cmd)
 		}
@@ -162,65 +157,54 @@ func (c *Control) write(nodeID string, action protocol.Action, requestedBy strin
 	return cmd, err
 }
 
-func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool, version int) (cmd store.Command, err error) {
-	kind := action.Kind()
-	if kind == "" {
+func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
+	if action.Kind() == "" {
 		return cmd, fmt.Errorf("%q: %w", string(action), store.ErrInvalidAction)
 	}
 	node, cfg, err := addressee(tx, nodeID)
 	if err != nil {
 		return cmd, err
 	}
-	push := action == protocol.ActionPush
-	connected := c.publisher.Connected(node.ID)
-	if !connected && !push && (!queue || repeatable(action)) {
+	if !c.publisher.Connected(node.ID) && (!queue || repeatable(action)) {
 		return cmd, store.ErrNodeOffline
 	}
 	if err := able(tx, node, action); err != nil {
 		return cmd, err
 	}
-	body, err := payloadOf(tx, action, cfg, node, version)
-	if err != nil {
-		return cmd, err
-	}
-	payload, err := json.Marshal(body)
-	if err != nil {
-		return cmd, fmt.Errorf("encode %s: %w", action, err)
-	}
-	id := protocol.NewID("req")
-	if push {
-		if err := c.supersede(tx, node.ID, id); err != nil {
-			return cmd, err
-		}
-	}
-	open, err := tx.OpenCommands(nodeID)
-	if err != nil {
-		return cmd, err
-	}
-	if len(open) >= maxOpen {
-		return cmd, store.ErrTooManyCommands
-	}
 	cmd = store.Command{
-		RequestID: id, ConfigID: cfg.ID, NodeID: node.ID, Action: action, Kind: kind,
-		Payload: payload, State: store.CommandQueued, RequestedBy: requestedBy,
+		RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: node.ID, Action: action, RequestedBy: requestedBy,
 		ExpiresAt: tx.Now().Add(c.patience(action, queue)).UTC(),
 	}
-	if !connected {
-		cmd.Detail = "waits for the node to connect"
-	}
-	if err := tx.AddCommand(&cmd); err != nil {
-		return cmd, err
-	}
-	tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
-	return cmd, nil
+	err = c.add(tx, &cmd, payloadOf(action, cfg, node))
+	return cmd, err
 }
 
-// patience is how long a command waits to be sent for the first time.
+// add writes a new command with the payload.
+func (c *Control) add(tx *store.Tx, cmd *store.Command, payload any) (err error) {
+	if cmd.Payload, err = json.Marshal(payload); err != nil {
+		return fmt.Errorf("encode %s: %w", cmd.Action, err)
+	}
+	open, err := tx.OpenCommands(cmd.NodeID)
+	if err != nil {
+		return err
+	}
+	if len(open) >= maxOpen {
+		return store.ErrTooManyCommands
+	}
+	cmd.Kind, cmd.State = cmd.Action.Kind(), store.CommandQueued
+	if !c.publisher.Connected(cmd.NodeID) {
+		cmd.Detail = "waits for the node to connect"
+	}
+	if err := tx.AddCommand(cmd); err != nil {
+		return err
+	}
+	tx.OnCommit(func() { c.arm(*cmd, tx.Now()) })
+	return nil
+}
+
+// patience is how long a command that is no push waits to be sent for the first time.
 func (c *Control) patience(a protocol.Action, queue bool) time.Duration {
-	switch {
-	case a == protocol.ActionPush:
-		return pushExpiry
-	case queue:
+	if queue {
 		return queueExpiry
 	}
 	return c.timeLimit(a, false)
@@ -271,10 +255,8 @@ func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 // tell by themselves how the tunnel is after a change that failed.
 func ours(n store.Node) bool { return n.Can(protocol.CapabilityDedupe) }
 
-func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node, version int) (any, error) {
+func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
 	switch a.Kind() {
-	case protocol.KindPush:
-		return stagedPush(tx, cfg, n, version)
 	case protocol.KindControl:
 		body := protocol.Control{
 			Action: a, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
@@ -283,17 +265,17 @@ func payloadOf(tx *store.Tx, a protocol.Action, cfg store.Config, n store.Node, 
 		if n.Can(protocol.CapabilityWantedState) { // others get what they always got
 			body.WantedState = protocol.WantedBy(a)
 		}
-		return body, nil
+		return body
 	case protocol.KindInfo:
 		return protocol.Info{
 			Action: a, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol),
 			InterfaceName: n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
-		}, nil
+		}
 	default:
 		return protocol.Detect{
 			TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol),
 			InterfaceName:  n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
-		}, nil
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a
@@ -55,22 +56,18 @@ func (c *Control) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error
 		}
 		limit += extra
 	}
-	if !confirms || cmd.Kind != protocol.KindControl || cmd.Ack != nil {
-		return limit, err
+	changes := cmd.Kind == protocol.KindControl || cmd.Kind == protocol.KindPush
+	if !confirms || !changes || cmd.Ack != nil {
+		return limit, nil
 	}
 	// The node makes one change after the other, so this one may have to wait until another is
 	// confirmed, unless it says that its turn has come.
-	open, err := tx.OpenCommands(cmd.NodeID)
-	if err != nil {
+	older, err := tunnel.Confirming(tx, cmd.NodeID, cmd.Seq)
+	if err != nil || older.RequestID == "" {
 		return limit, err
 	}
-	for _, other := range open {
-		if other.Seq < cmd.Seq && other.State != store.CommandQueued && (other.Action == protocol.ActionPush || other.Action == protocol.ActionStart) {
-			extra, err := extraTime(tx, other)
-			return limit + c.timeLimit(other.Action, true) + extra, err
-		}
-	}
-	return limit, nil
+	extra, err := extraTime(tx, older)
+	return limit + c.timeLimit(older.Action, true) + extra, err
 }
 
 // extraTime is how much longer than usual the node may work on the command, since its texts are long. An

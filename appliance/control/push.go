@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // pushExpiry is how long a push waits for a node that is away: longer than a site is dark for
@@ -25,24 +27,40 @@ type pushPayload struct {
 	ConfigText string `json:"config_text,omitempty"` // takes the place of Push's and is never set
 }
 
-// stagedPush is the push of what is staged for the node, which must be of the version unless that
-// is 0. Errors: store.ErrNoStagedConfig, ErrStagedChanged, ErrStagedOutdated.
-func stagedPush(tx *store.Tx, cfg store.Config, n store.Node, version int) (pushPayload, error) {
-	s, err := tx.ConfState(n.ID)
-	switch {
-	case err != nil:
-		return pushPayload{}, err
-	case s.Staged.Version == 0:
-		return pushPayload{}, store.ErrNoStagedConfig
-	case version != 0 && s.Staged.Version != version:
-		return pushPayload{}, store.ErrStagedChanged
-	case s.StagedFor != protocol.ToolFamily(cfg.TunnelProtocol):
-		return pushPayload{}, store.ErrStagedOutdated
+// Push takes a version of the node's config to it: see [tunnel.Order] for which, and [tunnel.Door] for
+// what is checked and refused. It waits for a node that is away, and supersedes the push that is open.
+// Errors: those of [tunnel.Door.Push], of which *tunnel.UpToDateError comes with what was taken, and of
+// [Control.Issue] but ErrNodeOffline. It returns the command as it is after the attempt to send.
+func (c *Control) Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error) {
+	// That it can get no command is a better answer than what is wrong with its config.
+	if err := c.db.View(func(tx *store.Tx) error { _, _, err := addressee(tx, nodeID); return err }); err != nil {
+		return store.Command{}, tunnel.Taken{}, err
 	}
-	return pushPayload{Push: protocol.Push{
-		Action: protocol.ActionPush, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
-		InterfaceName: n.InterfaceName, ConfigVersion: s.Staged.Version, ConfigSHA256: s.Staged.SHA256, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
-	}}, nil
+	var id string
+	taken, err := c.door.Push(ctx, nodeID, o, func(tx *store.Tx, t tunnel.Taken) error {
+		node, cfg, err := addressee(tx, nodeID)
+		if err != nil {
+			return err
+		}
+		id = protocol.NewID("req")
+		if err := c.supersede(tx, nodeID, id); err != nil {
+			return err
+		}
+		cmd := store.Command{
+			RequestID: id, ConfigID: cfg.ID, NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: requestedBy,
+			ExpiresAt: tx.Now().Add(pushExpiry).UTC(),
+		}
+		return c.add(tx, &cmd, pushPayload{Push: protocol.Push{
+			Action: protocol.ActionPush, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
+			InterfaceName: node.InterfaceName, ConfigVersion: t.Ref.Version, ConfigSHA256: t.Ref.SHA256, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
+		}})
+	})
+	if err != nil {
+		return store.Command{}, taken, err
+	}
+	c.send(nodeID)
+	cmd, err := c.read(id)
+	return cmd, taken, err
 }
 
 func pushOf(cmd store.Command) (protocol.Push, error) {
@@ -99,8 +117,7 @@ func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 		return "", err
 	}
 	cfg, err := tx.Config(cmd.ConfigID)
-	otherTools := protocol.WireTunnel(p.TunnelProtocol) != protocol.WireTunnel(cfg.TunnelProtocol) || string(p.AWGVersion) != cfg.AWGVersion
-	if err == nil && (p.InterfaceName != n.InterfaceName || otherTools) {
+	if err == nil && !tunnel.Fits(p, cfg, n) {
 		return "the node's interface or the tunnel protocol or its version was changed while it waited; it was never sent: push again", nil
 	}
 	return "", err

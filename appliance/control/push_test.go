@@ -15,9 +15,17 @@ import (
 	"wfm/tunnel"
 )
 
-// stage makes text the node's desired and staged config.
+// confOf is a config whose text differs by the comment, a line.
+func confOf(comment string) string {
+	return "# " + comment + "\n[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
+}
+
+// stage makes text the node's desired and staged config. A text that is none is the comment of one.
 func (f *fixture) stage(nodeID, text string) (ref store.ConfRef) {
 	f.t.Helper()
+	if !strings.Contains(text, "[Interface]") {
+		text = confOf(text)
+	}
 	f.update(func(tx *store.Tx) error {
 		n, err := tx.Node(nodeID)
 		if err != nil {
@@ -78,7 +86,7 @@ func TestAPushCarriesTheStagedTextAndTheLedgerNeverHoldsIt(t *testing.T) {
 			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelAmneziaWG, AWGVersion: "2.0"})
 		})
 		f.connect("node_a")
-		const secret = "PrivateKey = <&> \u2028\r\n"
+		const secret = "<&> \u2028\r"
 		cmd, ref := f.pushed("node_a", secret)
 		var got protocol.Push
 		if err := json.Unmarshal(f.pub.sent[0].env.Payload, &got); err != nil {
@@ -86,7 +94,7 @@ func TestAPushCarriesTheStagedTextAndTheLedgerNeverHoldsIt(t *testing.T) {
 		}
 		want := protocol.Push{
 			Action: "push_config", TunnelProtocol: "amneziawg_2", PreviousTunnelProtocol: "wireguard", InterfaceName: "wg0",
-			ConfigVersion: 1, ConfigSHA256: ref.SHA256, ConfigText: secret, AWGVersion: "2.0",
+			ConfigVersion: 1, ConfigSHA256: ref.SHA256, ConfigText: confOf(secret), AWGVersion: "2.0",
 		}
 		if got != want || f.pub.sent[0].topic.Kind != protocol.KindPush {
 			t.Errorf("published %+v on %s", got, f.pub.sent[0].topic.Kind)
@@ -102,7 +110,7 @@ func TestAPushCarriesTheStagedTextAndTheLedgerNeverHoldsIt(t *testing.T) {
 func TestAPushNeedsAConfigStagedForTheTunnelProtocol(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		push := func(node string) error {
-			_, err := f.Issue(t.Context(), node, protocol.ActionPush, "admin", false)
+			_, _, err := f.Push(t.Context(), node, tunnel.Order{Staged: true}, "admin")
 			return err
 		}
 		if err := push("node_a"); !errors.Is(err, store.ErrNoStagedConfig) {
@@ -216,16 +224,20 @@ func TestADeployedAgentConfirmsWithoutAHash(t *testing.T) {
 func TestAPushOfAVersionThatIsNotStagedAnyMoreIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.stage("node_a", "text 1")
-		open, err := f.Push(t.Context(), "node_a", 1, "admin")
+		push := func(version int) (store.Command, error) {
+			cmd, _, err := f.Push(t.Context(), "node_a", tunnel.Order{Staged: true, Version: version}, "admin")
+			return cmd, err
+		}
+		open, err := push(1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.stage("node_a", "text 2")
-		if _, err := f.Push(t.Context(), "node_a", 1, "admin"); !errors.Is(err, store.ErrStagedChanged) {
+		if _, err := push(1); !errors.Is(err, store.ErrStagedChanged) {
 			t.Errorf("a push of version 1 while version 2 is staged: %v", err)
 		}
 		f.want(open.RequestID, store.CommandQueued, "") // what is refused supersedes nothing
-		if _, err := f.Push(t.Context(), "node_a", 2, "admin"); err != nil {
+		if _, err := push(2); err != nil {
 			t.Error(err)
 		}
 		f.want(open.RequestID, store.CommandSuperseded, "")
@@ -357,7 +369,8 @@ func TestAnAgentThatConfirmsHasTheTimeForIt(t *testing.T) {
 
 // The agent's tools get more time for long texts, and its answer is waited for as long.
 func TestALongTextIsGivenTheTimeItNeeds(t *testing.T) {
-	long := "AllowedIPs = " + strings.Repeat("10.0.0.0/24, ", 1500)
+	long := confOf("long") + "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n" +
+		"AllowedIPs = 10.0.0.0/24" + strings.Repeat(", 10.0.0.0/24", 1500) + "\n"
 	extra := wgconf.ExtraTime(long)
 	if extra < time.Minute {
 		t.Fatalf("only %s", extra)

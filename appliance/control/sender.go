@@ -307,7 +307,7 @@ func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
 
 // probe issues the detect that is to tell what became of the node's unanswered commands.
 func (c *Control) probe(nodeID string, since time.Time) {
-	detect, err := c.write(nodeID, protocol.ActionDetect, "system", false, 0)
+	detect, err := c.write(nodeID, protocol.ActionDetect, "system", false)
 	if err != nil {
 		c.log.Info("cannot ask the node what became of its commands", "node_id", nodeID, "err", err)
 		return // they end by their time limit as unknown

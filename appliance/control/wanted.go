@@ -15,7 +15,7 @@ func (c *Control) StartWanted(nodeID string, check func(*store.Tx) error) (store
 	var cmd store.Command
 	err := c.db.Update(func(tx *store.Tx) (err error) {
 		if err = check(tx); err == nil {
-			cmd, err = c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false, 0)
+			cmd, err = c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
 		}
 		return err
 	})

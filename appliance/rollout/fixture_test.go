@@ -13,6 +13,7 @@ import (
 	"wfm/appliance/presence"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // ledger gives commands as the real one does, but has nodes refuse and answer as it is told.
@@ -28,6 +29,10 @@ type ledger struct {
 }
 
 func (l *ledger) Issue(_ context.Context, nodeID string, action protocol.Action, by string, _ bool) (store.Command, error) {
+	return l.issue(nodeID, action, by, "{}")
+}
+
+func (l *ledger) issue(nodeID string, action protocol.Action, by, payload string) (store.Command, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.before != nil {
@@ -38,7 +43,7 @@ func (l *ledger) Issue(_ context.Context, nodeID string, action protocol.Action,
 	}
 	cmd := store.Command{
 		RequestID: protocol.NewID("req"), ConfigID: "cfg_a", NodeID: nodeID, Action: action, Kind: action.Kind(),
-		RequestedBy: by, State: store.CommandSent, Attempts: 1,
+		Payload: []byte(payload), RequestedBy: by, State: store.CommandSent, Attempts: 1,
 	}
 	if state, ok := l.state[nodeID]; ok {
 		cmd.State, cmd.Attempts = state, 0
@@ -51,6 +56,16 @@ func (l *ledger) Issue(_ context.Context, nodeID string, action protocol.Action,
 		return store.Command{}, err
 	}
 	return cmd, nil
+}
+
+// Push goes through the real door, and then gives the command as Issue does.
+func (l *ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, by string) (store.Command, tunnel.Taken, error) {
+	taken, err := tunnel.Door{Store: l.db}.Push(ctx, nodeID, o, func(*store.Tx, tunnel.Taken) error { return nil })
+	if err != nil {
+		return store.Command{}, taken, err
+	}
+	cmd, err := l.issue(nodeID, protocol.ActionPush, by, fmt.Sprintf(`{"config_version":%d}`, taken.Ref.Version))
+	return cmd, taken, err
 }
 
 func (l *ledger) Cancel(_ context.Context, requestID, by string) (cmd store.Command, err error) {

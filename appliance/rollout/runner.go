@@ -9,12 +9,15 @@ import (
 	"wfm/appliance/presence"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // Commands gives commands to nodes.
 type Commands interface {
 	// Issue writes a command and sends it; see control.Issue for its errors.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
+	// Push takes a version of the node's config to it; see control.Push for its errors.
+	Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error)
 	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
 	Cancel(ctx context.Context, requestID, by string) (store.Command, error)
 }
@@ -103,8 +106,8 @@ func (r *Runner) launch(w *worker) {
 	})
 }
 
-// Begin writes a new rollout of ro's config, action, author and bounds over the nodes, in this
-// order, and begins with the first wave. Errors: those of store.AddRollout, and of writing.
+// Begin writes a new rollout of ro's config, action, author, bounds and choice of version over the
+// nodes, in this order, and begins with the first wave. Errors: those of store.AddRollout, and of writing.
 func (r *Runner) Begin(_ context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
 	ro.ID = protocol.NewID("rol")
 	if err := r.db.Update(func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) }); err != nil {

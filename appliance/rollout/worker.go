@@ -7,6 +7,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 const (
@@ -28,7 +29,8 @@ const (
 type worker struct {
 	*Runner
 	id       string
-	by       string // the author of its commands, which no other command has
+	order    tunnel.Order // of a push
+	by       string       // the author of its commands, which no other command has
 	action   protocol.Action
 	began    time.Time // no time limit runs from before
 	patience time.Time // nobody is skipped before: agents need a moment after a restart of the broker
@@ -47,7 +49,7 @@ type refusal struct{ first, last time.Time }
 
 func newWorker(r *Runner, ro store.Rollout, now time.Time) *worker {
 	return &worker{
-		Runner: r, id: ro.ID, by: author(ro.ID), action: ro.Action, began: now,
+		Runner: r, id: ro.ID, order: tunnel.Order{Staged: ro.Staged, Version: ro.Version, Force: ro.Force, Host: ro.BrokerHost}, by: author(ro.ID), action: ro.Action, began: now,
 		turn: make(chan struct{}, 1), refused: make(map[string]refusal),
 	}
 }
@@ -153,10 +155,19 @@ func (w *worker) once() (plan, error) {
 	return p, err
 }
 
+// command gives the node its command.
+func (w *worker) command(nodeID string) (store.Command, error) {
+	if w.action != protocol.ActionPush {
+		return w.commands.Issue(w.stopping, nodeID, w.action, w.by, false)
+	}
+	cmd, _, err := w.commands.Push(w.stopping, nodeID, w.order, w.by)
+	return cmd, err
+}
+
 // issue gives the node its command and notes that. It returns an error when that is to be tried
 // again.
 func (w *worker) issue(n store.RolloutNode) error {
-	cmd, refused := w.commands.Issue(w.stopping, n.NodeID, w.action, w.by, false)
+	cmd, refused := w.command(n.NodeID)
 	if errors.Is(refused, store.ErrNodeOffline) {
 		now := time.Now()
 		r, ok := w.refused[n.NodeID]
@@ -183,6 +194,9 @@ func (w *worker) issue(n store.RolloutNode) error {
 			switch cmd, err = tx.CommandRequestedBy(n.NodeID, w.by); {
 			case errors.Is(err, store.ErrCommandNotFound):
 				n.Outcome, n.Detail = outcome, detail
+				if has, ok := errors.AsType[*tunnel.UpToDateError](refused); ok {
+					n.ConfigVersion = has.Version
+				}
 			case err != nil:
 				return err
 			}
@@ -201,7 +215,7 @@ func (w *worker) issue(n store.RolloutNode) error {
 
 // given notes that the node has its command.
 func given(n *store.RolloutNode, cmd store.Command) {
-	n.Outcome, n.RequestID, n.SentAt = store.RolloutNodeSent, cmd.RequestID, cmd.CreatedAt
+	n.Outcome, n.RequestID, n.SentAt, n.ConfigVersion = store.RolloutNodeSent, cmd.RequestID, cmd.CreatedAt, tunnel.PushedVersion(cmd)
 }
 
 // retryable reports whether the error says nothing about the node: the store or the appliance is
@@ -217,13 +231,19 @@ func retryable(err error) bool {
 
 // refusedAs is the outcome of a node whose command was refused.
 func refusedAs(err error) (store.RolloutOutcome, string) {
+	if has, ok := errors.AsType[*tunnel.UpToDateError](err); ok {
+		return store.RolloutNodeSkipped, has.Error()
+	}
 	// It was online a moment ago, and changed between the look and the command.
 	for _, e := range []error{store.ErrNodeNotFound, store.ErrNodeStatic, store.ErrNodeDisabled, store.ErrNotInitialized} {
 		if errors.Is(err, e) {
 			return store.RolloutNodeSkipped, e.Error()
 		}
 	}
-	for _, e := range []error{store.ErrNoStagedConfig, store.ErrStagedOutdated, store.ErrNothingToStart, store.ErrTooManyCommands, store.ErrMQTTUnavailable, store.ErrMQTTDisabled} {
+	if tunnel.Refusal(err) {
+		return store.RolloutNodeFailed, "its command was refused: " + err.Error()
+	}
+	for _, e := range []error{store.ErrNothingToStart, store.ErrTooManyCommands, store.ErrMQTTUnavailable, store.ErrMQTTDisabled} {
 		if errors.Is(err, e) {
 			return store.RolloutNodeFailed, "its command was refused: " + e.Error()
 		}

@@ -1,0 +1,289 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"wfm/internal/wgconf"
+	"wfm/store"
+)
+
+// maxTries bounds how often a check is made again because what it looked at has changed.
+const maxTries = 5
+
+// ErrUnsettled is returned when the node's config or mesh changed each time it was checked.
+var ErrUnsettled = errors.New("the config or its mesh is being changed at this moment")
+
+// ErrVersionBehind is returned for a version older than the one that is staged.
+var ErrVersionBehind = errors.New("the version is older than the one that is staged")
+
+// CutOffError is a config that would keep the node from reaching the appliance.
+type CutOffError struct {
+	Undone   string // what was not done with it therefore: saved, staged or pushed
+	Warnings []wgconf.Warning
+}
+
+func (e *CutOffError) Error() string {
+	var words []string
+	for _, w := range e.Warnings {
+		if w.CutsOff {
+			words = append(words, w.Message)
+		}
+	}
+	return "Nothing was " + e.Undone + ", since this config may cut the node off: " + strings.Join(words, " ") +
+		" Change the config, or send force: true to do it anyway."
+}
+
+// ConflictError is a text that was made from a version which is not the desired one any more.
+type ConflictError struct{ Desired int }
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("The config was changed meanwhile: version %d is the desired one now. Read it, then save again with base_version %d.", e.Desired, e.Desired)
+}
+
+// UpToDateError is a push that was skipped: the node has the version already (see [Has]).
+type UpToDateError struct {
+	Version      int
+	ConfirmedSeq uint64 // of the push that the node confirmed it by
+}
+
+func (e *UpToDateError) Error() string { return fmt.Sprintf("already has version %d", e.Version) }
+
+// Refusal reports whether the error is one of [Door]'s about the config: written for people, without
+// secrets.
+func Refusal(err error) bool {
+	for _, e := range []error{
+		ErrUnsettled, ErrVersionBehind, store.ErrConfVersionNotFound, store.ErrNoDesiredConfig,
+		store.ErrNoStagedConfig, store.ErrStagedChanged, store.ErrStagedOutdated,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var invalid *wgconf.Error
+	var cutOff *CutOffError
+	var conflict *ConflictError
+	return errors.As(err, &invalid) || errors.As(err, &cutOff) || errors.As(err, &conflict)
+}
+
+// Wish is a text that is to become the desired one.
+type Wish struct {
+	Text   string
+	Author string
+	Source string // see store.ConfVersion
+	Note   string
+	Base   *int // the version it was made from; nil: whichever is desired
+}
+
+// Order says which version is taken to the node. The zero value takes what is desired.
+type Order struct {
+	Wish    *Wish  // saved in the same transaction, and then taken; goes with neither Staged nor Version
+	Staged  bool   // what is staged, as it is
+	Version int    // this version and no other; with Staged, the one that must be staged; 0: any
+	Force   bool   // also if it cuts the node off, and if the node has it already
+	Host    string // of the broker, for a node whose bind did not say; may be empty
+}
+
+// Taken is what came of an [Order].
+type Taken struct {
+	Config   store.Config
+	Node     store.Node
+	Ref      store.ConfRef   // the version that was taken
+	State    store.ConfState // afterwards
+	Staged   bool            // it was staged by this
+	Warnings []wgconf.Warning
+}
+
+// Door is the one way for a tunnel config to be saved, staged and pushed. Its methods do all or
+// nothing, in one transaction. Their errors are *[wgconf.Error], *[CutOffError], *[ConflictError],
+// [ErrVersionBehind], [ErrUnsettled], store.ErrNodeNotFound, ErrConfVersionNotFound, ErrNoStagedConfig,
+// ErrStagedChanged, ErrStagedOutdated, and those of writing.
+type Door struct {
+	Store    *store.DB
+	Resolver *net.Resolver // finds the broker's addresses; nil: the system's
+}
+
+// Save makes the order's wish the node's desired config, and stages it if so asked.
+func (d Door) Save(ctx context.Context, nodeID string, o Order, stage bool) (Taken, error) {
+	return d.through(ctx, nodeID, o, "saved", func(tx *store.Tx, t *Taken) error {
+		if !stage {
+			return nil
+		}
+		return t.stage(tx)
+	})
+}
+
+// Stage freezes a version for delivery. With force, the version is marked as wanted although it may
+// cut the node off. Error besides those of [Door]: store.ErrNoDesiredConfig.
+func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) {
+	t, err := d.through(ctx, nodeID, o, "staged", func(tx *store.Tx, t *Taken) error {
+		if o.Force {
+			if err := tx.ForceConf(nodeID, t.Ref.Version); err != nil {
+				return err
+			}
+		}
+		return t.stage(tx)
+	})
+	if errors.Is(err, store.ErrNoStagedConfig) && !o.Staged {
+		err = store.ErrNoDesiredConfig
+	}
+	return t, err
+}
+
+// Push stages a version and has queue write the command that takes it to the node. If the node has
+// the version already, the rest is done and queue is not called, unless the order is forced. Error
+// besides those of [Door] and queue: *[UpToDateError], with which Taken is valid.
+func (d Door) Push(ctx context.Context, nodeID string, o Order, queue func(*store.Tx, Taken) error) (Taken, error) {
+	var has bool
+	t, err := d.through(ctx, nodeID, o, "pushed", func(tx *store.Tx, t *Taken) (err error) {
+		if err := t.stage(tx); err != nil {
+			return err
+		}
+		if has, err = Has(tx, nodeID, t.State, t.Ref, Family(t.Config)); err != nil {
+			return err
+		}
+		if has = has && !o.Force; has {
+			return nil
+		}
+		return queue(tx, *t)
+	})
+	if err == nil && has {
+		err = &UpToDateError{t.Ref.Version, t.State.ConfirmedSeq}
+	}
+	return t, err
+}
+
+// stage stages what was taken. It may be what is staged already.
+func (t *Taken) stage(tx *store.Tx) error {
+	was, wasFor := t.State.Staged, t.State.StagedFor
+	s, err := tx.Stage(t.Node.ID, t.Ref, Family(t.Config))
+	t.State, t.Staged = s, s.Staged != was || s.StagedFor != wasFor
+	return err
+}
+
+// through checks what the order takes, and then lets act go on in a transaction in which everything
+// the check rests on is as it was.
+func (d Door) through(ctx context.Context, nodeID string, o Order, undone string, act func(*store.Tx, *Taken) error) (Taken, error) {
+	for range maxTries {
+		var seen look
+		if err := d.Store.View(func(tx *store.Tx) (err error) { seen, err = o.look(tx, nodeID); return err }); err != nil {
+			return Taken{}, err
+		}
+		conf, err := Read(seen.config, nodeID, seen.text)
+		if err != nil {
+			return Taken{}, err
+		}
+		warnings := Warnings(conf, seen.node, Reach(ctx, d.Resolver, seen.host))
+		if CutsOff(warnings) && !o.Force && !seen.forced {
+			return Taken{}, &CutOffError{undone, warnings}
+		}
+		var t Taken
+		changed := false
+		err = d.Store.Update(func(tx *store.Tx) error {
+			now, err := o.look(tx, nodeID)
+			if err != nil {
+				return err
+			}
+			if changed = now.basis != seen.basis; changed {
+				return ErrUnsettled
+			}
+			t = Taken{Config: now.config, Node: now.node, Ref: now.ref, State: now.state, Warnings: warnings}
+			if o.Wish != nil {
+				if err := t.save(tx, *o.Wish, o.Force); err != nil {
+					return err
+				}
+			}
+			return act(tx, &t)
+		})
+		if !changed {
+			return t, err
+		}
+	}
+	return Taken{}, ErrUnsettled
+}
+
+// save makes the wish's text the desired one.
+func (t *Taken) save(tx *store.Tx, w Wish, forced bool) (err error) {
+	v := store.ConfVersion{Author: w.Author, Source: w.Source, Note: w.Note, Forced: forced}
+	t.State, err = tx.SetDesired(t.Node.ID, w.Text, v)
+	t.Ref = t.State.Desired
+	return err
+}
+
+// look is what an order takes, as the store is at that moment.
+type look struct {
+	basis
+	config store.Config
+	node   store.Node
+	state  store.ConfState
+	text   string
+}
+
+// basis is all that the check of a look depends on but the text, which the hash stands for.
+type basis struct {
+	ref    store.ConfRef // zero for a wish
+	forced bool          // the version was forced once
+	family string
+	kind   store.NodeType
+	host   string // where the agent finds the broker
+}
+
+func (o Order) look(tx *store.Tx, nodeID string) (l look, err error) {
+	if l.node, err = tx.Node(nodeID); err != nil {
+		return l, err
+	}
+	if l.config, err = tx.Config(l.node.ConfigID); err != nil {
+		return l, err
+	}
+	if l.state, err = tx.ConfState(nodeID); err != nil {
+		return l, err
+	}
+	l.family, l.kind = Family(l.config), l.node.Type
+	if l.host = BrokerHost(l.node, o.Host); l.host == "" {
+		settings, err := tx.MQTTSettings()
+		if err != nil {
+			return l, err
+		}
+		if settings.Host != nil {
+			l.host = *settings.Host
+		}
+	}
+	if w := o.Wish; w != nil {
+		if w.Base != nil && *w.Base != l.state.Desired.Version {
+			return l, &ConflictError{l.state.Desired.Version}
+		}
+		l.text = w.Text
+		return l, nil
+	}
+	v, err := o.version(tx, nodeID, l.state, l.family)
+	if err != nil {
+		return l, err
+	}
+	l.ref, l.forced = v.ConfRef, v.Forced
+	l.text, err = tx.ConfText(nodeID, v.SHA256)
+	return l, err
+}
+
+// version is the version that the order takes.
+func (o Order) version(tx *store.Tx, nodeID string, s store.ConfState, family string) (store.ConfVersion, error) {
+	switch {
+	case o.Staged && s.Staged.Version == 0:
+		return store.ConfVersion{}, store.ErrNoStagedConfig
+	case o.Staged && o.Version != 0 && o.Version != s.Staged.Version:
+		return store.ConfVersion{}, store.ErrStagedChanged
+	case o.Staged && !StagedFits(s, family):
+		return store.ConfVersion{}, store.ErrStagedOutdated
+	case o.Staged:
+		return tx.ConfVersion(nodeID, s.Staged.Version)
+	case o.Version != 0 && o.Version < s.Staged.Version:
+		return store.ConfVersion{}, ErrVersionBehind
+	case o.Version != 0:
+		return tx.ConfVersion(nodeID, o.Version)
+	case s.Desired.Version == 0:
+		return store.ConfVersion{}, store.ErrNoStagedConfig
+	}
+	return tx.ConfVersion(nodeID, s.Desired.Version)
+}
