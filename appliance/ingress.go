@@ -129,7 +129,7 @@ func reachable(tx *store.Tx, s hooks.Session, env protocol.Envelope, change func
 func (g *ingress) heartbeat(tx *store.Tx, s hooks.Session, env protocol.Envelope, hb protocol.Heartbeat) error {
 	if err := reachable(tx, s, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
-		tunnel(tx, e, hb.WGOnline)
+		setTunnel(tx, e, hb.WGOnline)
 		e.AgentWanted = hb.WantedState
 	}); err != nil {
 		return err
@@ -154,8 +154,8 @@ func (g *ingress) heartbeat(tx *store.Tx, s hooks.Session, env protocol.Envelope
 	})
 }
 
-// tunnel takes what the node says of its tunnel; nothing when it does not say.
-func tunnel(tx *store.Tx, e *store.Evidence, running *bool) {
+// setTunnel takes what the node says of its tunnel; nothing when it does not say.
+func setTunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 	if running != nil {
 		e.TunnelRunning, e.TunnelAt = running, tx.Now().UTC()
 	}
@@ -180,9 +180,9 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 		if !fits || ack.Status != protocol.AckApplied {
 			return // it says nothing of the tunnel as it is now
 		}
-		tunnel(tx, e, ack.WGOnline)
+		setTunnel(tx, e, ack.WGOnline)
 		if before.Kind == protocol.KindControl {
-			tunnel(tx, e, new(before.Action == protocol.ActionStart))
+			setTunnel(tx, e, new(before.Action == protocol.ActionStart))
 		}
 	})
 	if err != nil {
