@@ -158,6 +158,7 @@ func (f *fleet) stage() {
 	for i, id := range f.ids {
 		f.Must(f.t, "PUT", "/api/v1/configs/"+f.configID+"/nodes/"+id+"/applied-conf", map[string]any{
 			"content": fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.9.0.%d/24\n", base64.StdEncoding.EncodeToString(key.Bytes()), i+1),
+			"stage":   false,
 		})
 	}
 	if got := f.Must(f.t, "POST", "/api/v1/configs/"+f.configID+"/sync-all", nil); got["synced_count"] != float64(fleetSize) {
