@@ -58,6 +58,8 @@ type confBody struct {
 	API, NodePath string
 	DiffPath      string // see confDiff
 	Sync          string
+	CanPush       bool // there is an agent to push to, and nothing in the way
+	ToStage       bool // what is desired is not staged for the mesh's tools
 	Conf          syncRefs
 	Text          string
 	Hidden        bool // who asks may not see texts
@@ -102,6 +104,7 @@ func (s *Server) confPage(c echo.Context) (show, error) {
 		v.Shown, v.Diff = &shown, diffLines(shown.Diff)
 	}
 	v.Config, v.Node, v.Conf, v.Sync = f.config, f.view(), f.syncRefs(), f.syncShown()
+	v.CanPush, v.ToStage = f.bound() && s.obstacle(f) == "", f.toStage()
 	v.NodePath = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
 	v.API, v.DiffPath = "/api/v1"+v.NodePath, "/ui"+v.NodePath+"/diff"
 	return show{template: "conf", Page: ui.Page{

@@ -54,7 +54,8 @@ type nodeBody struct {
 	Away      bool
 	Unwanted  string // how the tunnel should be instead, in words
 	Sync      string
-	CanPush   bool
+	CanPush   bool // there is a version to push, and an agent to push it to
+	ToStage   bool // what is desired is not staged for the mesh's tools
 	Conf      syncRefs
 	Signal    string // the newest
 	SignalAt  time.Time
@@ -118,7 +119,7 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	}
 	v.Obstacle, v.Unwanted = s.obstacle(f), f.unwanted()
 	v.Conf, v.Sync = f.syncRefs(), f.syncShown()
-	v.CanPush = v.Conf.StagedVersion != 0
+	v.CanPush, v.ToStage = f.pushable(), f.toStage()
 	return show{template: "node", Page: ui.Page{
 		Title: f.node.Name, Nav: "Overview", LiveConfig: f.config.ID, LiveNode: f.node.ID, Every: 30, Shape: v.Stage, Body: v,
 	}}, nil

@@ -7,6 +7,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 	"wfm/web/ui"
 )
 
@@ -59,11 +60,24 @@ func (f facts) syncDetail() string {
 		return ""
 	case f.sync() == store.SyncDrifted:
 		return "its disk has another text"
-	case s.Staged.SHA256 != s.Desired.SHA256:
-		return fmt.Sprintf("v%d is not staged", s.Desired.Version)
+	case f.node.Type != store.NodeStatic && tunnel.StagedNow(s, tunnel.Family(f.config)):
+		return fmt.Sprintf("v%d is not confirmed", s.Desired.Version)
+	case s.Staged.SHA256 == s.Desired.SHA256:
+		return fmt.Sprintf("v%d was staged for the former tunnel protocol", s.Staged.Version)
 	}
-	return fmt.Sprintf("v%d is not confirmed", s.Staged.Version)
+	return fmt.Sprintf("v%d is not staged", s.Desired.Version)
 }
+
+// toStage reports whether there is a desired config that is not staged for the mesh's tools.
+func (f facts) toStage() bool {
+	return f.conf.Desired.Version != 0 && !tunnel.StagedNow(f.conf, tunnel.Family(f.config))
+}
+
+// bound reports whether the node has an agent.
+func (f facts) bound() bool { return f.node.Type == store.NodeDynamic && f.node.Client != nil }
+
+// pushable reports whether there is a version to push, and an agent to push it to.
+func (f facts) pushable() bool { return f.bound() && f.conf.Desired.Version != 0 }
 
 type configRow struct {
 	Config store.Config

@@ -97,10 +97,11 @@ func (s *Server) rolloutPage(c echo.Context) (show, error) {
 // so that the rollout is over those that were looked at and no others.
 func (s *Server) newRolloutPage(c echo.Context) (show, error) {
 	type body struct {
-		Config store.Config
-		Count  int
-		IDs    string // separated by commas
-		Sample string
+		Config          store.Config
+		Count           int
+		IDs             string // separated by commas
+		Sample          string
+		Latest, Without int // nodes that have what is desired, and that have no config
 	}
 	const sample = 12
 	var v body
@@ -116,6 +117,12 @@ func (s *Server) newRolloutPage(c echo.Context) (show, error) {
 		return s.eachFacts(tx, v.Config, func(f facts) {
 			if f.node.Type != store.NodeStatic && filter.fits(f) {
 				ids, names = append(ids, f.node.ID), append(names, f.node.Name)
+				switch f.syncShown() {
+				case "":
+					v.Without++
+				case string(store.SyncLatest):
+					v.Latest++
+				}
 			}
 		})
 	}); err != nil {

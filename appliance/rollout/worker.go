@@ -182,7 +182,7 @@ func (w *worker) issue(n store.RolloutNode) error {
 		return refused
 	}
 	outcome, detail := refusedAs(refused)
-	if outcome == store.RolloutNodeFailed {
+	if refused != nil && outcome == store.RolloutNodeFailed {
 		w.log.Warn("a rollout's command was refused", "rollout_id", w.id, "node_id", n.NodeID, "err", refused)
 	}
 	err := w.db.Update(func(tx *store.Tx) error {

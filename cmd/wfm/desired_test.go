@@ -120,7 +120,7 @@ func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
 	a, cfg, north, south := twoSites(t)
 	north.Refused(t, "NO_STAGED_CONFIG", "POST", north.Path("endpoint/control"), map[string]any{"action": "push_config"})
 	for _, pair := range [][2]*site{{north, south}, {south, north}} {
-		pair[0].Must(t, "PUT", pair[0].Path("applied-conf"), map[string]any{"content": pair[0].config(pair[1])})
+		pair[0].Must(t, "PUT", pair[0].Path("applied-conf"), map[string]any{"content": pair[0].config(pair[1]), "stage": false})
 	}
 	if got := a.Must(t, "POST", "/api/v1/configs/"+cfg+"/sync-all", nil); got["synced_count"] != 2.0 || got["failed_count"] != 0.0 {
 		t.Fatalf("sync-all: %v", got)

@@ -68,7 +68,7 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 		t.Errorf("the text of version 1 passes for one of version %v", got)
 	}
 	b.fill("#conf-form textarea", tunnelText("mine"))
-	b.click("#conf-form .primary")
+	b.click("#save")
 	b.see("saved version 2 since you began", "-# two", "+# mine")
 	b.inspect("conf-conflict")
 	if got := savedText(t, n); got != tunnelText("two") {
@@ -84,7 +84,7 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 	// Mine takes the place of theirs, once it was shown against them; a third one is asked about anew.
 	b.fill("#conf-form textarea", tunnelText("mine"))
 	saveElsewhere(t, n, "three")
-	b.click("#conf-form .primary")
+	b.click("#save")
 	b.see("saved version 3 since you began", "-# three")
 	saveElsewhere(t, n, "four")
 	b.click("[data-conflict] [name=base_version]")
@@ -100,7 +100,7 @@ func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
 	b, n := editing(t)
 	b.fill("#conf-form textarea", tunnelText("two"))
 	b.eval("{ const real = fetch; fetch = (path, o) => o.method === 'PUT' ? new Promise(done => { answer = () => done(real(path, o)) }) : real(path, o) }")
-	b.click("#conf-form .primary")
+	b.click("#save")
 	b.until("document.querySelector('#conf-form').getAttribute('aria-busy')")
 	b.fill("#conf-form textarea", tunnelText("three"))
 	b.eval("answer()")
@@ -111,7 +111,7 @@ func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
 	if got := b.eval(confText); got != tunnelText("three") {
 		t.Errorf("what was typed meanwhile became %q", got)
 	}
-	b.click("#conf-form .primary")
+	b.click("#save")
 	b.eval("answer()")
 	b.see("Saved as version 3.")
 }
@@ -124,14 +124,14 @@ func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
 	if got := b.eval("location.pathname").(string); !strings.HasSuffix(got, "/conf") {
 		t.Errorf("the page went to %s", got)
 	}
-	b.click("#conf-form .primary")
+	b.click("#save")
 	b.see("You are logged out, so nothing was done.")
 
 	// A login in another tab is one in this.
 	b.eval("fetch('/api/v1/auth/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({username: 'admin', password: " +
 		quote(apptest.Password+"!") + "})}).then(r => r.status)")
 	b.until("!document.body.innerText.includes('You are logged out. ') && document.querySelector('#link').dataset.state === 'live'")
-	b.click("#conf-form .primary")
+	b.click("#save")
 	b.see("Saved as version 2.")
 
 	b.fill("#conf-form textarea", tunnelText("unsaved"))
@@ -190,14 +190,12 @@ func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
 	b, n := editing(t)
 	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
 	n.Await(t, "online")
-	n.Must(t, "POST", n.Path("sync"), nil)
 	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
 	b.live()
 	b.click("[value=push_config]")
 	b.see("Version 1 is pushed")
 	saveElsewhere(t, n, "two")
-	n.Must(t, "POST", n.Path("sync"), nil)
-	b.until("document.querySelector('#control [name=staged_version]').value === '2'") // the page knows; the question does not
+	b.until("document.querySelector('#control [name=version]').value === '2'") // the page knows; the question does not
 	b.click("#confirm [value=yes]")
 	b.see("Nothing was pushed")
 	b.click("[value=push_config]")

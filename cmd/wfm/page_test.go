@@ -86,11 +86,10 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 
 	writeConfig(t, b)
 	b.eval("window.notReloaded = true")
-	b.click("#sync button")
-	b.see("Push config")
 	b.click("[value=push_config]")
 	b.see("the config stored")
 	b.click("#confirm [value=yes]")
+	b.until("document.querySelector('.notice.ok')?.innerText.includes('of version 2: done')")
 	b.until("document.querySelector('#log tbody tr')?.innerText.match(/push_config[^]*applied/)")
 	b.until("document.querySelector('#conf').innerText.includes('latest')")
 	b.click("#control [value=start]")
@@ -142,25 +141,26 @@ func writeConfig(t *testing.T, b *browser) {
 	b.see("The first version")
 	b.inspect("conf-empty")
 	b.fill("#conf-form textarea", text+"Adr = 10.98.0.2/24\n")
-	b.click("#conf-form button")
+	b.click("#save")
 	b.see("not valid")
 	if got := b.eval("getSelection().toString()"); got != "Adr = 10.98.0.2/24" {
 		t.Errorf("the wrong line is not selected: %q", got)
 	}
 	b.shot("conf-refused")
 	b.fill("#conf-form textarea", text)
-	b.click("#conf-form button")
+	b.click("#save")
 	b.see("Saved as version 1.")
 	b.until("document.querySelector('#conf-form [name=base_version]').value === '1'")
 	b.fill("#conf-form textarea", text+"\n[Peer]\nPublicKey = "+strings.TrimSpace(public)+"\nAllowedIPs = 10.98.0.2/32\n")
 	b.fill("#conf-form [name=note]", "the first peer")
-	b.click("#conf-form button")
-	b.see("Saved as version 2.", "the first peer")
+	b.click("#save-push")
+	b.until("document.querySelector('[data-outcome=ok]')?.textContent === 'Saved as version 2. Push_config of version 2: done.'")
+	b.see("the first peer")
 	b.click("#v-2 a")
 	b.see("What it changed against version 1", "+AllowedIPs = 10.98.0.2/32")
 	b.inspect("conf")
 	b.open(node)
-	b.see("Stage version 2")
+	b.see("Push version 2 again")
 }
 
 // rollOut begins a rollout from the list of nodes and follows it to its end.
@@ -171,11 +171,11 @@ func rollOut(b *browser) {
 	b.inspect("rollout-new")
 	b.click("#form-rollout .primary")
 	b.click("#confirm [value=yes]")
-	b.see("push_config", "1 done")
+	b.see("push_config", "1 skipped", "already has version 2")
 	b.until("document.querySelector('h1').innerText.includes('done')")
 	b.inspect("rollout")
 	b.open("/rollouts")
-	b.see("1 done, 0 failed, 0 skipped of 1")
+	b.see("0 done, 0 failed, 1 skipped of 1")
 	b.inspect("rollouts")
 }
 

@@ -128,8 +128,12 @@ async function submit(form, submitter) {
       location.assign(filled(then, data))
       return
     }
+    const command = 'follow' in form.dataset ? data : data && data.push
     if (form.dataset.answer) await showAnswer($('#' + form.dataset.answer), data)
-    else {
+    else if (command) {
+      follow(command, teller(form, filled(form.dataset.done || '', data)))
+      if (!asSent) notice('What was typed since then is not saved yet.', 'warn')
+    } else {
       const said = filled(form.dataset.done || '', data) || (data && data.message) || 'Done.'
       if (asSent) notice(said, 'ok')
       else notice(said + ' What was typed since then is not saved yet.', 'warn')
@@ -152,8 +156,50 @@ async function submit(form, submitter) {
 const filled = (pattern, data) => pattern.replace(/\{(\w+)\}/g, (_, name) =>
   pattern.startsWith('/') ? encodeURIComponent(data[name] ?? '') : String(data[name] ?? ''))
 
+// follow has say called with the command of the answer, and again each time it has come further, until
+// it has ended. The stream tells; wfm.js passes that on to told.
+const followed = new Map() // by request id
+function follow(command, say) {
+  say(command)
+  if (command.status !== 'pending') return
+  followed.set(command.request_id, say)
+  ask(command.request_id)
+}
+
+// ask finds out what the stream has not told: what was before it was listened to.
+const ask = id => call('GET', '/api/v1/commands/' + id).then(told, () => {})
+
+function told(command) {
+  const say = followed.get(command.request_id)
+  if (!say) return
+  if (command.status !== 'pending') followed.delete(command.request_id)
+  say(command)
+}
+
+// teller says what becomes of a command: in the form's own place for that, else in a notice. It begins
+// with what was done besides.
+function teller(form, done) {
+  const place = $('[data-outcome]', form)
+  let note
+  return command => {
+    const said = command.state === 'applied' && command.summary || command.detail || command.message || command.summary
+    const text = [done, said[0].toUpperCase() + said.slice(1) + (/[.!?]$/.test(said) ? '' : '.')].filter(Boolean).join(' ')
+    const kind = { pending: 'wait', acked: 'ok' }[command.status] || 'error'
+    if (place && place.isConnected) {
+      place.hidden = false
+      place.dataset.outcome = kind
+      place.textContent = text
+      return
+    }
+    if (note && !note.isConnected && kind === 'wait') return // dismissed
+    if (note) note.remove()
+    note = notice(text, kind)
+  }
+}
+
 function clearMessages(form) {
   for (const e of $$('.problem, .message', form)) e.remove()
+  for (const e of $$('[data-outcome]', form)) e.hidden = true
   for (const e of $$('[data-conflict]', form)) e.hidden = true
   for (const e of $$('[aria-invalid]', form)) {
     e.removeAttribute('aria-invalid')
@@ -236,7 +282,7 @@ async function showAnswer(place, data) {
 }
 
 function notice(text, kind) {
-  for (const old of $$('.notice.ok')) old.remove() // the newest says enough
+  for (const old of $$('.notice.ok, .notice.wait')) old.remove() // the newest says enough
   const note = element('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'status' })
   note.append(element('span', {}, text))
   const close = element('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss' }, '×')
@@ -244,6 +290,7 @@ function notice(text, kind) {
   note.append(close)
   $('#notices').append(note)
   if (kind === 'ok') setTimeout(() => note.remove(), 6000)
+  return note
 }
 
 // standing says something as long as it is so: until the page is shown anew. In an open dialog, what

@@ -68,7 +68,7 @@ function busy(node) {
     if ('keep' in node.dataset && fields(node).includes(document.activeElement)) return held = true
   }
   if (node.form && 'api' in node.form.dataset && fields(node.form).includes(node) && current(node) !== initial(node)) return true
-  return (node.matches('dialog') && node.open) || (node.matches('[data-once]') && !node.hidden) // what is shown once
+  return (node.matches('dialog') && node.open) || (node.matches('[data-once], [data-outcome]') && !node.hidden) // what is shown once
 }
 document.addEventListener('focusout', () => { if (held) { held = false; soon() } })
 
@@ -113,7 +113,13 @@ function listen() {
   stream = new EventSource('/api/v1/events/stream')
   let lost = false
   let greeted = false
-  stream.onopen = () => { connected(true); if (lost) soon(0); lost = greeted = false }
+  stream.onopen = () => {
+    connected(true)
+    if (lost) soon(0)
+    for (const id of followed.keys()) ask(id)
+    lost = greeted = false
+  }
+  stream.addEventListener('control.log.updated', event => told(JSON.parse(event.data).payload.log))
   stream.addEventListener('system.status.updated', () => {
     if (greeted && $('main').dataset.live === 'all') soon()
     greeted = true // a stream begins with one
