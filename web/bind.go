@@ -50,9 +50,9 @@ func (s *Server) resetClient(c echo.Context) error {
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
 // an error.
 func (s *Server) clientBind(c echo.Context) error {
-	from := remoteKey(c.Request().RemoteAddr)
-	if wait, ok := s.binds.take(from, time.Now()); !ok {
-		return &rateError{wait: wait}
+	body, token, err := s.readBindToken(c)
+	if err != nil {
+		return err
 	}
 	if err := s.mqtt(); err != nil {
 		return err
@@ -62,11 +62,6 @@ func (s *Server) clientBind(c echo.Context) error {
 		s.log.Warn("bind refused: no address to hand out", "err", err)
 		return err // before the token is spent
 	}
-	body, err := readBody(c, bindBodyLimit)
-	if err != nil {
-		return err
-	}
-	token := body.need("token", line(1, 128))
 	client := store.Client{
 		Hostname:     or(body.text("hostname", line(0, 255)), ""),
 		Platform:     or(body.text("platform", line(0, 64)), ""),
@@ -86,12 +81,28 @@ func (s *Server) clientBind(c echo.Context) error {
 	}); err != nil {
 		return bindRefusal(err)
 	}
-	s.binds.giveBack(from) // who has a token guesses none; a site may bind many nodes from one address
-	s.kick(bound.Node.ID)  // the session of the agent that was bound before
+	s.kick(bound.Node.ID) // the session of the agent that was bound before
 	noteID(c, "config_id", bound.Config.ID)
 	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
 	return respond(c, answer)
+}
+
+// readBindToken reads the body of a bind request and its token. Requests without a token that can be
+// spent are bounded by address; with one they are not: a site, or a script, may bind many nodes from one
+// address at once, and while somebody guesses from there.
+func (s *Server) readBindToken(c echo.Context) (body *fields, token string, err error) {
+	body, err = readBody(c, bindBodyLimit)
+	if err == nil {
+		token = body.need("token", line(1, 128))
+	}
+	spendable := s.opts.Store.View(func(tx *store.Tx) error { _, _, err := tx.BindTarget(token); return err }) == nil
+	if !spendable {
+		if wait, ok := s.binds.take(remoteKey(c.Request().RemoteAddr), time.Now()); !ok {
+			return nil, "", &rateError{wait: wait}
+		}
+	}
+	return body, token, err
 }
 
 // bindNode binds an agent and makes its answer. Whatever is in the way undoes the whole of it: the
@@ -102,7 +113,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target MQTTTarget
 	if err != nil {
 		return store.Bound{}, none, err
 	}
-	if !protocol.ValidInterfaceName(n.InterfaceName) && client.Platform != "windows" {
+	if !protocol.ValidInterfaceName(n.InterfaceName) && !isWindows(client.Platform) {
 		return store.Bound{}, none, &interfaceNameError{n.InterfaceName}
 	}
 	state, err := tx.ConfState(n.ID) // before the bind forgets what was confirmed

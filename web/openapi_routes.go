@@ -104,6 +104,10 @@ var descriptions = map[string]description{
 		summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
 		body:    "nodes! objects", data: createdNodes{},
 	},
+	"POST " + pathConfig + "/bind-commands": {
+		summary: "Bind commands for up to 1,000 nodes, all or none; without node_ids page by page for those that have no agent yet.",
+		body:    "? node_ids strings, server_url", data: []nodeBindCommand{}, paged: true, codes: "NODE_DISABLED MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+	},
 	"GET " + pathConfig + "/tags":  {summary: "The tags of a config, by name, and how many nodes have each.", data: []store.Tag{}},
 	"POST " + pathConfig + "/tags": {summary: "Keeps a tag, also while no node has it.", body: "name!", data: store.Tag{}, codes: "TOO_MANY_TAGS"},
 	"POST " + pathConfig + "/tags/apply": {

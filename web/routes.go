@@ -84,6 +84,7 @@ func (s *Server) table() []route {
 		{get, pathConfig + "/nodes", accessSession, s.listNodes},
 		{post, pathConfig + "/nodes", accessSession, s.createNode},
 		{post, pathConfig + "/nodes/bulk", accessSession, s.createNodes},
+		{post, pathConfig + "/bind-commands", accessSession, s.bindCommands},
 		{get, pathConfig + "/tags", accessSession, s.listTags},
 		{post, pathConfig + "/tags", accessSession, s.createTag},
 		{post, pathConfig + "/tags/apply", accessSession, s.applyTag},

@@ -167,7 +167,7 @@ type Server struct {
 	logins     *limiter[netip.Addr]   // failed attempts to prove to be the admin
 	networks   *limiter[netip.Prefix] // those of strangers, by /24, /56 and /48
 	knownAddrs *knownAddresses
-	binds      *limiter[netip.Addr] // bind requests
+	binds      *limiter[netip.Addr] // bind requests without a token that can be spent
 	hub        *hub
 	audit      *auditor
 	uses       tokenUses

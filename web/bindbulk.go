@@ -1,0 +1,114 @@
+package web
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+type nodeBindCommand struct {
+	NodeID   string `json:"node_id"`
+	NodeName string `json:"node_name"`
+	bindCommandView
+}
+
+// bindCommands makes bind commands for many nodes in one transaction: for the nodes named, all or none
+// and every fault of them, or page by page for those that have no agent and may have one.
+func (s *Server) bindCommands(c echo.Context) error {
+	limit, after, pageErr := readPage(c)
+	body, err := readOptionalBody(c, bulkBodyLimit)
+	if err != nil {
+		return err
+	}
+	ids := body.texts("node_ids", bulkRows, line(1, protocol.MaxIDLength))
+	given := body.text("server_url", serverURL)
+	if err := errors.Join(pageErr, body.err()); err != nil {
+		return err
+	}
+	if err := s.mqtt(); err != nil {
+		return err
+	}
+	way, err := s.wayForAgents(c.Request(), given)
+	if err != nil {
+		return err
+	}
+	if err := s.cover(way.url.Hostname()); err != nil {
+		return err
+	}
+	var rows []nodeBindCommand
+	var next string
+	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+		rows, next = nil, ""
+		nodes, err := nodesToBind(tx, c.Param("config_id"), ids, after, limit)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			nodes, next = cut(nodes, limit, func(n store.Node) string { return n.Name })
+		}
+		for _, n := range nodes {
+			token, expires, err := tx.IssueBindToken(n.ID, bindTokenTTL)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, nodeBindCommand{n.ID, n.Name, s.bindCommandView(c.Request(), way, token, expires)})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	bound := make([]string, len(rows))
+	for i, row := range rows {
+		bound[i] = row.NodeID
+	}
+	noteIDs(c, "node_ids", bound)
+	s.log.Info("bind commands issued", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
+	return respondList(c, rows, next)
+}
+
+// nodesToBind returns the nodes with the ids, or up to limit+1 of those without an agent, by name and
+// from after that name. Errors: [store.ErrConfigNotFound]; *[invalidError], which names every node that
+// no agent can be bound to.
+func nodesToBind(tx *store.Tx, configID string, ids []string, after string, limit int) ([]store.Node, error) {
+	if len(ids) > 0 {
+		nodes, cfg, err := namedNodes(tx, configID, ids)
+		if err != nil {
+			return nil, err
+		}
+		faults := &fields{}
+		for _, n := range nodes {
+			at := indexed("node_ids", slices.Index(ids, n.ID))
+			switch {
+			case n.Type == store.NodeStatic:
+				faults.reject(at, "is a static node, which has no agent")
+			case !n.Enabled || !cfg.Enabled:
+				faults.reject(at, "is disabled, or its config is")
+			}
+		}
+		return nodes, faults.err()
+	}
+	cfg, err := tx.Config(configID)
+	switch {
+	case err != nil:
+		return nil, err
+	case !cfg.Enabled:
+		return nil, store.ErrNodeDisabled
+	}
+	var free []store.Node
+	for len(free) <= limit {
+		nodes, err := tx.Nodes(configID, after, bulkRows)
+		if err != nil || len(nodes) == 0 {
+			return free, err
+		}
+		for _, n := range nodes {
+			if after = n.Name; n.Enabled && n.Type == store.NodeDynamic && n.Client == nil && len(free) <= limit {
+				free = append(free, n)
+			}
+		}
+	}
+	return free, nil
+}
