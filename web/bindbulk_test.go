@@ -12,7 +12,7 @@ import (
 	"wfm/store"
 )
 
-type bindCommandJSON struct {
+type manyCommandsJSON struct {
 	NodeID        string `json:"node_id"`
 	NodeName      string `json:"node_name"`
 	Command       string `json:"command"`
@@ -41,7 +41,7 @@ func TestBindCommandsOfManyNodesAreMadeInOneCall(t *testing.T) {
 	ids := a.addNodes(cfg, "a", "b", "c", "d", "e")
 	foreign := a.addNode(other, "x")
 	path := "/api/v1/configs/" + cfg + "/bind-commands"
-	var rows []bindCommandJSON
+	var rows []manyCommandsJSON
 	a.post(path, object{"node_ids": []string{ids[2], ids[0], ids[2]}, "server_url": "https://wfm.example.org"}).ok(&rows)
 	if len(rows) != 2 || rows[0].NodeID != ids[2] || rows[0].NodeName != "c" || rows[1].NodeID != ids[0] || rows[0].ExpiresAt == "" ||
 		rows[0].Command != "wfm-agent bind --server https://wfm.example.org --token "+rows[0].Token ||
@@ -101,7 +101,7 @@ func TestWrongBindTokensAreBoundedAndRightOnesNot(t *testing.T) {
 		names[i] = fmt.Sprint("n", i)
 	}
 	a.addNodes(cfg, names...)
-	var rows []bindCommandJSON
+	var rows []manyCommandsJSON
 	a.post("/api/v1/configs/"+cfg+"/bind-commands?limit=40", nil).ok(&rows)
 	limited := 0
 	for range 30 {
@@ -138,7 +138,7 @@ func TestTenThousandNodesAreMadeAndBoundWithOneToken(t *testing.T) {
 	}
 	path, cursor, bound := "/api/v1/configs/"+cfg+"/bind-commands?limit=500", "", atomic.Int64{}
 	for {
-		var rows []bindCommandJSON
+		var rows []manyCommandsJSON
 		r := a.post(path+"&cursor="+url.QueryEscape(cursor), nil).ok(&rows)
 		var all sync.WaitGroup
 		slots := make(chan struct{}, 64)
