@@ -253,8 +253,8 @@ func TestPowerCutsAtAnyMomentEndInTheWantedState(t *testing.T) {
 	}
 }
 
-// deployed is an agent as they are in the field: it does not know the wanted state.
-type deployed struct {
+// fieldAgent is an agent as they are in the field: it does not know the wanted state.
+type fieldAgent struct {
 	*mqtttest.Client
 	n       *apptest.Node
 	runs    bool
@@ -262,22 +262,22 @@ type deployed struct {
 	refuses bool // it cannot start its tunnel
 }
 
-func (d *deployed) say(suffix, requestID, payload string) {
+func (d *fieldAgent) say(suffix, requestID, payload string) {
 	d.Publish(d.n.Topic(suffix), []byte(envelope(d.n, suffix, requestID, payload)), 0, 0)
 }
 
-func (d *deployed) beat() {
+func (d *fieldAgent) beat() {
 	d.say("heartbeat", "", fmt.Sprintf(`{"client_online":true,"wg_online":%v}`, d.runs))
 }
 
 // connectDeployed is the node's agent, come back with its tunnel as runs says.
-func connectDeployed(t *testing.T, n *apptest.Node, runs bool) *deployed {
+func connectDeployed(t *testing.T, n *apptest.Node, runs bool) *fieldAgent {
 	t.Helper()
 	addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(n.MQTTHost, n.Port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &deployed{Client: mqtttest.Dial(t, addr, 5), n: n, runs: runs}
+	d := &fieldAgent{Client: mqtttest.Dial(t, addr, 5), n: n, runs: runs}
 	d.Connect(mqtttest.Login{ClientID: "wfm-" + n.ID, Username: n.ID, Password: n.Password, Keepalive: 60})
 	d.Subscribe(1, n.Topic("control"), n.Topic("detect"), n.Topic("config/push"))
 	d.beat()
@@ -285,7 +285,7 @@ func connectDeployed(t *testing.T, n *apptest.Node, runs bool) *deployed {
 }
 
 // startDeployed pushes a config to the agent and starts its tunnel.
-func startDeployed(t *testing.T, a *apptest.Appliance) (*apptest.Node, *deployed) {
+func startDeployed(t *testing.T, a *apptest.Appliance) (*apptest.Node, *fieldAgent) {
 	t.Helper()
 	n := a.AddNode(t, a.AddConfig(t, "old"), "old", "wg0")
 	d := connectDeployed(t, n, false)
@@ -304,7 +304,7 @@ func startDeployed(t *testing.T, a *apptest.Appliance) (*apptest.Node, *deployed
 }
 
 // serve answers commands until the count of starts is reached.
-func (d *deployed) serve(t *testing.T, starts int) {
+func (d *fieldAgent) serve(t *testing.T, starts int) {
 	t.Helper()
 	for d.starts < starts {
 		d.serveOne(t)
@@ -312,7 +312,7 @@ func (d *deployed) serve(t *testing.T, starts int) {
 }
 
 // serveOne answers the next command.
-func (d *deployed) serveOne(t *testing.T) {
+func (d *fieldAgent) serveOne(t *testing.T) {
 	t.Helper()
 	pk := d.Expect(packets.Publish)
 	d.Send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
