@@ -114,24 +114,15 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 			_ = a.Stop(context.WithoutCancel(ctx))
 		}
 	}()
-	a.db, err = store.Open(o.DataDir, store.Options{Logger: o.Logger, Witness: presence.Witness(o.Presence)})
+	a.db, err = store.Open(o.DataDir, store.Options{
+		Logger: o.Logger, Witness: presence.Witness(o.Presence), First: o.firstWrite, Revoked: a.revoked,
+	})
 	if err != nil {
 		return nil, err
 	}
 	a.onStop("store", func(context.Context) error { return a.db.Close() })
 	if a.setupToken, err = setUp(a.db, o.AdminPassword, o.Logger); err != nil {
 		return nil, err
-	}
-	if err := a.db.Update(func(tx *store.Tx) error {
-		if o.external() { // it has the connections still
-			return tx.NoteStart()
-		}
-		return errors.Join(tx.NoteStart(), tx.CloseAllConnections())
-	}); err != nil {
-		return nil, fmt.Errorf("close the connections of the last run: %w", err)
-	}
-	if err := a.db.Update((*store.Tx).SettleAudit); err != nil {
-		o.Logger.Error("what the last run's end interrupted is not in the audit log yet; the next start tries again", "err", err)
 	}
 	a.onStop("life signs", a.markAlive(context.WithoutCancel(ctx)))
 	if err := a.newCerts(o); err != nil {
@@ -279,7 +270,10 @@ func setUp(db *store.DB, password string, log *slog.Logger) (token string, err e
 	case password == "":
 		return protocol.NewSecret(), nil
 	}
-	if err := web.SetUpAdmin(db, password); err != nil {
+	switch err := web.SetUpAdmin(db, password); {
+	case store.Unwritable(err):
+		log.Error("the admin account is not set up; start again when the disk takes writes", "err", err)
+	case err != nil:
 		return "", fmt.Errorf("set up the admin account: %w", err)
 	}
 	return "", nil
@@ -321,7 +315,7 @@ func (a *Appliance) Start() error {
 		return fmt.Errorf("read the nodes: %w", err)
 	}
 	if a.broker != nil {
-		if err := a.control.Start(); err != nil {
+		if err := a.onceWritable("open commands", a.control.Start); err != nil {
 			return fmt.Errorf("take up open commands: %w", err)
 		}
 		if err := a.broker.Start(); err != nil {

@@ -266,24 +266,29 @@ func indexInterfaces(tx *bbolt.Tx) error {
 	})
 }
 
-// migrate runs what is missing of steps in one transaction: all or nothing.
-func migrate(bolt *bbolt.DB, steps []func(*bbolt.Tx) error) error {
-	have := uint64(0)
-	err := bolt.View(func(tx *bbolt.Tx) error {
+// schemaOf returns the file's schema version: 0 for one without any bucket. Error: [ErrDamaged].
+func schemaOf(bolt *bbolt.DB) (have uint64, err error) {
+	err = bolt.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil {
 			if name, _ := tx.Cursor().First(); name != nil {
-				return ErrDamaged // somebody else's bbolt file
+				return damaged("it is a bbolt file of another program")
 			}
 			return nil
 		}
 		v := meta.Get(keySchema)
 		if len(v) != 8 {
-			return ErrDamaged
+			return damaged("it has no schema version")
 		}
 		have = binary.BigEndian.Uint64(v)
 		return nil
 	})
+	return have, err
+}
+
+// migrate runs what is missing of steps in one transaction: all or nothing.
+func migrate(bolt *bbolt.DB, steps []func(*bbolt.Tx) error) error {
+	have, err := schemaOf(bolt)
 	switch want := uint64(len(steps)); {
 	case err != nil:
 		return err

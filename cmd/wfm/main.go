@@ -44,6 +44,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return emqxCommand(ctx, args[1:], os.Getenv, stdout, stderr)
 	case "agent":
 		return agentcmd.Run(ctx, "wfm agent", args[1:], stdin, stdout, stderr)
+	case "check":
+		return check(args[1:], os.Getenv, stdout, stderr)
 	case "audit":
 		return audit(args[1:], stdin, stdout, stderr)
 	case "version", "--version", "-version":
@@ -65,6 +67,7 @@ Usage:
   wfm certs …         list, renew and export TLS certificates, see `+"`wfm certs help`"+`
   wfm emqx …          set up and check an EMQX in the place of the broker, see `+"`wfm emqx help`"+`
   wfm agent …         the agent that runs on a node, see `+"`wfm agent help`"+`
+  wfm check           check every page of the data file, see `+"`wfm check --help`"+`
   wfm audit verify    check an exported audit log, see `+"`wfm audit help`"+`
   wfm version         print the version
   wfm help            show this

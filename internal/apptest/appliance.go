@@ -67,6 +67,12 @@ func (a *Appliance) Restart(t *testing.T, env ...string) {
 	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
 }
 
+// Respawn is Restart without a login: Token stays.
+func (a *Appliance) Respawn(t *testing.T, env ...string) {
+	t.Helper()
+	a.spawn(t, env...)
+}
+
 func (a *Appliance) spawn(t *testing.T, env ...string) {
 	t.Helper()
 	a.Process = Spawn(t, append(a.env, env...), Binary("wfm"), "serve")

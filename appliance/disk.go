@@ -1,0 +1,64 @@
+package appliance
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"wfm/store"
+)
+
+// firstWrite settles what the last run left open. An external broker has its connections still.
+func (o Options) firstWrite(tx *store.Tx) error {
+	if err := tx.NoteStart(); err != nil {
+		return err
+	}
+	if !o.external() {
+		if err := tx.CloseAllConnections(); err != nil {
+			return err
+		}
+	}
+	return tx.SettleAudit()
+}
+
+// revoked ends the sessions of nodes whose right has ended although the write that ended it failed.
+func (a *Appliance) revoked(nodeIDs []string) {
+	if a.broker == nil {
+		return
+	}
+	for _, id := range nodeIDs {
+		go a.broker.Kick(id) // it may wait for the store, which waits for this
+	}
+}
+
+// writeRetry is how often a start tries again to write what it could not yet.
+const writeRetry = 2 * time.Second
+
+// onceWritable calls fn, and calls it again as long as the disk takes no writes: what is there is served
+// meanwhile. Its error is any other one of the first call.
+func (a *Appliance) onceWritable(name string, fn func() error) error {
+	err := fn()
+	if !store.Unwritable(err) {
+		return err
+	}
+	a.log.Warn("the disk takes no writes; what there is, is served for reading until it does", "waiting", name, "err", err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		ticks := time.NewTicker(writeRetry)
+		defer ticks.Stop()
+		for store.Unwritable(err) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks.C:
+				err = fn()
+			}
+		}
+		if err != nil {
+			a.log.Error("a part of the start failed", "part", name, "err", err)
+		}
+	})
+	a.onStop("waiting for the disk: "+name, func(context.Context) error { cancel(); running.Wait(); return nil })
+	return nil
+}

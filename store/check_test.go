@@ -1,0 +1,106 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestCheckFindsWhatRecordsSayOfEachOther has pages that are sound and records that are not.
+func TestCheckFindsWhatRecordsSayOfEachOther(t *testing.T) {
+	t.Parallel()
+	raw := sampleFile(t)
+	for name, tc := range map[string]struct {
+		spoil func(tx *Tx) error
+		want  string
+	}{
+		"a name without its node":   {func(tx *Tx) error { return tx.deleteRaw(bucketNodes, []byte("node_3")) }, "leads to no node"},
+		"a node without its name":   {func(tx *Tx) error { return tx.deleteRaw(bucketNodeNames, nodeNameKey("cfg_a", "node_3")) }, "not found by its name"},
+		"a config without its name": {func(tx *Tx) error { return tx.deleteRaw(bucketConfigNames, []byte("a")) }, "not found by its name"},
+		"an open command that is not there": {func(tx *Tx) error {
+			return tx.putRaw(bucketCommandsOpen, seqKey("node_3", 1), []byte("req_x"))
+		}, "not in commands"},
+		"a lost text":        {func(tx *Tx) error { return tx.deleteUnder(bucketConfTexts, seqPrefix("node_3")) }, "the text of version 1"},
+		"a lost audit entry": {func(tx *Tx) error { return tx.deleteRaw(bucketAudit, auditKey(100)) }, "entry 101"},
+		"a changed audit entry": {func(tx *Tx) error {
+			line := string(tx.getRaw(bucketAudit, auditKey(100)))
+			return tx.putRaw(bucketAudit, auditKey(100), []byte(strings.Replace(line, "admin", "other", 1)))
+		}, "entry 100"},
+		"a changed text": {func(tx *Tx) error {
+			return tx.putRaw(bucketConfTexts, tx.keysUnder(bucketConfTexts, seqPrefix("node_3"), 1)[0], []byte("[Interface]"))
+		}, "conf_texts"},
+		"a record that is none": {func(tx *Tx) error { return tx.putRaw(bucketNodes, []byte("node_3"), []byte("{")) }, "a record of nodes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, err := openCopy(t, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Check(db.path); !errors.Is(err, ErrInUse) {
+				t.Errorf("while it is in use: %v", err)
+			}
+			update(t, db, tc.spoil)
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Check(db.path)
+			if !errors.Is(err, ErrDamaged) || !strings.Contains(strings.Join(c.Faults, "\n"), tc.want) {
+				t.Errorf("Check: %v %q, want %q", err, c.Faults, tc.want)
+			}
+		})
+	}
+}
+
+func TestCheckTellsOfALostHead(t *testing.T) {
+	t.Parallel()
+	for page := range int64(2) {
+		raw := sampleFile(t)
+		clear(raw[page*4096 : (page+1)*4096])
+		path := t.TempDir() + "/x"
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Check(path); !errors.Is(err, ErrDamaged) || len(c.Faults) == 0 || !strings.Contains(c.Faults[0], "two heads") {
+			t.Errorf("page %d: %v %q", page, err, c.Faults)
+		}
+	}
+}
+
+// TestEveryBucketHasACheckOfItsRecords is for who adds a bucket.
+func TestEveryBucketHasACheckOfItsRecords(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	_ = db.View(func(tx *Tx) error {
+		c := tx.bolt.Cursor()
+		for name, _ := c.First(); name != nil; name, _ = c.Next() {
+			if recordChecks[string(name)] == nil {
+				t.Errorf("recordChecks has nothing about %s", name)
+			}
+		}
+		return nil
+	})
+}
+
+// TestAFileThatIsCutUnderAReaderIsNoFault reads mapped memory behind which there is no file any more.
+func TestAFileThatIsCutUnderAReaderIsNoFault(t *testing.T) {
+	t.Parallel()
+	db, err := openCopy(t, sampleFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.View(func(tx *Tx) error {
+		if err := os.Truncate(db.path, 8192); err != nil {
+			t.Error(err)
+		}
+		_, err := tx.Nodes("cfg_a", "", 0)
+		return err
+	})
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("View: %v, want ErrDamaged", err)
+	}
+	if err := db.Update(func(*Tx) error { return nil }); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrMoved) {
+		t.Errorf("Update: %v", err)
+	}
+}
