@@ -5,7 +5,8 @@
 // end with the node, a bind token is spent once). It does not own protocol decisions over time
 // (command deadlines, presence rules) nor any input format; those are the appliance's and web's.
 //
-// [DB.Backup] copies the file while it is in use; [VerifyAudit] checks an exported audit log.
+// [DB.Backup] copies the file while it is in use; [Check] reads every page of one that is not, which
+// Open does too; [VerifyAudit] checks an exported audit log.
 //
 // Enter at [Open], then [DB.View] and [DB.Update]; [DB.Grant] for the broker's hooks;
 // [DB.Subscribe] for what changed.
@@ -15,6 +16,8 @@
 //     at once.
 //   - Update returns nil only after the transaction is on disk (fdatasync). Many concurrent
 //     Updates share one disk write, yet each succeeds or fails on its own.
+//   - What makes no sense in the file, wherever it is met, is [ErrDamaged], and a file that another
+//     process touched is [ErrMoved]; nothing is written after either.
 //   - Grants in memory are replaced after the commit and before any caller or subscriber learns
 //     of it, so whoever has seen a revocation succeed will never see the old grant again.
 //   - Nothing slow happens in a transaction: no network, no channel, no waiting. The function may

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -61,6 +62,9 @@ func TestNothingIsAcknowledgedIntoAFileThatNoStartFindsAgain(t *testing.T) {
 					if err := db.Update(note); !errors.Is(err, ErrMoved) && !errors.Is(err, ErrDamaged) {
 						t.Errorf("Update: %v, want ErrMoved", err)
 					}
+				}
+				if at, err := os.ReadFile(path); !inCommit && strings.HasPrefix(name, "overwritten with an") && (err != nil || !bytes.Equal(at, raw)) {
+					t.Errorf("the copy that was put there was written to (%v)", err)
 				}
 				if err := db.WriteError(); !errors.Is(err, ErrMoved) && !errors.Is(err, ErrDamaged) {
 					t.Errorf("WriteError: %v", err)

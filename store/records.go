@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// recordChecks reads the records of each bucket as the rest of this package does. A bucket without a
-// check has indexes of which any bytes may be right.
+// recordChecks reads the records of each bucket as the rest of this package does.
 var recordChecks = map[string]func(key, value []byte) error{
 	string(bucketMeta):             checkMeta,
 	string(bucketAdmin):            reads[Admin],
@@ -40,7 +39,9 @@ var recordChecks = map[string]func(key, value []byte) error{
 	string(bucketSettings):         reads[any],
 	string(bucketAccounts):         reads[Account],
 	string(bucketSecrets):          isText,
-	string(bucketWanted):           reads[any],
+	string(bucketWanted):           reads[Wanted],
+	string(bucketInterfaces):       isText,
+	string(bucketTags):             isText,
 	string(bucketAuditOpen):        reads[AuditEntry],
 	string(bucketAudit):            checkAuditLine,
 }
