@@ -26,7 +26,9 @@ func TestWhatAStartWritesIsWrittenBeforeAllElseOnceTheDiskTakesIt(t *testing.T) 
 		want        error
 	}{
 		"read-only": {
-			func(dir string) error { return syscall.Mount("", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "") },
+			func(dir string) error {
+				return syscall.Mount("", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
+			},
 			func(dir string) error { return syscall.Mount("", dir, "tmpfs", syscall.MS_REMOUNT, "") },
 			ErrReadOnly,
 		},
