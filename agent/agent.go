@@ -27,6 +27,7 @@ type Options struct {
 	BackoffMin   time.Duration // first wait before a reconnect; 0: 1 s
 	BackoffMax   time.Duration // longest wait before a reconnect; 0: 60 s
 	RefusedDelay time.Duration // wait after refused credentials; 0: 60 s
+	TakenDelay   time.Duration // longest wait after another machine took the session over; 0: 5 min
 	// Confirm is how long the server may stay out of reach after a change before the change is
 	// taken back; 0: 60 s. ConfirmPause is the wait between two attempts to reach it; 0: 2 s.
 	Confirm, ConfirmPause time.Duration
@@ -42,6 +43,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.BackoffMin, time.Second)
 	setDefault(&o.BackoffMax, time.Minute)
 	setDefault(&o.RefusedDelay, time.Minute)
+	setDefault(&o.TakenDelay, 5*time.Minute)
 	setDefault(&o.Confirm, confirmLimit)
 	setDefault(&o.ConfirmPause, retryPause)
 	if o.Log == nil {
@@ -82,7 +84,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	t := newTunnels(o.Dir)
 	t.link, t.confirmLimit, t.retryPause, t.watch = o.link, o.Confirm, o.ConfirmPause, watchLinks
-	k := &keeper{options: o, tunnels: t, bootID: readBootID(), served: map[string]*served{}}
+	k := &keeper{options: o, tunnels: t, bootID: readBootID(), instance: protocol.NewID("run"), served: map[string]*served{}}
 	defer k.stopAll()
 	tick := time.NewTicker(o.Poll)
 	defer tick.Stop()
@@ -103,6 +105,8 @@ type keeper struct {
 	options Options
 	tunnels *tunnels
 	bootID  string
+	// instance names this process to the server, which tells two with one identity apart by it.
+	instance string
 
 	served  map[string]*served // by profile id
 	lastErr string             // the last problem with the folder, so that it is logged once
@@ -230,10 +234,10 @@ func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
 	}
 	out := newOutbox(log, k.options.pause)
 	s := &session{
-		profile: p, heartbeat: k.options.Heartbeat, log: log, bootID: k.bootID,
+		profile: p, heartbeat: k.options.Heartbeat, log: log, bootID: k.bootID, instance: k.instance,
 		changed: make(chan struct{}),
 		backoff: &backoff{
-			least: k.options.BackoffMin, most: k.options.BackoffMax, refused: k.options.RefusedDelay,
+			least: k.options.BackoffMin, most: k.options.BackoffMax, refused: k.options.RefusedDelay, longest: k.options.TakenDelay,
 			stable: k.options.BackoffMax, now: time.Now,
 		},
 		out: out, exec: newExecutor(p, k.tunnels, j, out, log),

@@ -11,6 +11,7 @@ import (
 type backoff struct {
 	least, most time.Duration
 	refused     time.Duration // after the broker refused the credentials
+	longest     time.Duration // after another machine took the session over again and again
 	// stable is how long a connection must have lasted to count as a success. Two agents with the
 	// same credentials push each other out at once; without this they would do so in a tight loop.
 	stable time.Duration
@@ -20,6 +21,7 @@ type backoff struct {
 	begun   bool // the first attempt is made at once
 	streak  int  // attempts since the last stable connection
 	denied  bool
+	taken   int // takeovers in a row
 	urgent  bool
 	upSince time.Time
 }
@@ -55,10 +57,40 @@ func (b *backoff) Next() time.Duration {
 	} else {
 		b.streak++
 	}
-	if b.denied {
+	switch {
+	case b.denied:
 		wait = b.refused
+	case b.taken > 0 && !b.urgent:
+		wait = max(wait, b.afterTakeoverLocked())
 	}
 	return wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter is no secret
+}
+
+// firstTaken is the wait after the first takeover, in units of the least wait.
+const firstTaken = 5
+
+// afterTakeoverLocked is how long to leave the session to another machine: twice as long after each
+// takeover, so that the two do not fight for ever, and short enough to be there again soon when the
+// other one is gone.
+func (b *backoff) afterTakeoverLocked() time.Duration {
+	wait := firstTaken * b.least
+	for range b.taken - 1 {
+		if wait *= 2; wait >= b.longest {
+			return b.longest
+		}
+	}
+	return min(wait, b.longest)
+}
+
+// TakenOver notes that another machine took the session over; it reports whether that is news.
+func (b *backoff) TakenOver() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now().Sub(b.upSince) >= 2*b.longest { // the other machine would not have left us alone that long
+		b.taken = 0
+	}
+	b.taken++
+	return b.taken == 1
 }
 
 // Denied notes that the broker refused the credentials; it reports whether that is news.

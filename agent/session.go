@@ -35,6 +35,7 @@ const (
 
 	reasonBadCredentials   = 0x86 // MQTT 5, 3.2.2.2
 	reasonNotAuthorized    = 0x87
+	reasonBadClientID      = 0x85
 	reasonSessionTakenOver = 0x8E
 )
 
@@ -48,6 +49,7 @@ type session struct {
 	out       *outbox
 	log       *slog.Logger
 	bootID    string
+	instance  string // of this process
 
 	perConn sync.WaitGroup
 
@@ -178,6 +180,7 @@ func (s *session) connectPacket(c *paho.Connect, _ *url.URL) (*paho.Connect, err
 	c.Properties = &paho.ConnectProperties{
 		ReceiveMaximum:    paho.Uint16(receiveMaximum),
 		MaximumPacketSize: paho.Uint32(maxPacket), RequestProblemInfo: true,
+		User: paho.UserProperties{{Key: protocol.PropertyInstance, Value: s.instance}},
 	}
 	return c, nil
 }
@@ -351,7 +354,7 @@ func (s *session) event(level, event, text string) outMessage {
 
 func (s *session) connectError(err error) {
 	var refused *autopaho.ConnackError
-	if errors.As(err, &refused) && (refused.ReasonCode == reasonBadCredentials || refused.ReasonCode == reasonNotAuthorized) {
+	if errors.As(err, &refused) && denies(refused.ReasonCode) {
 		if s.backoff.Denied() { // once, not at every attempt
 			s.log.Error("credentials refused: bind this node again", "reason_code", refused.ReasonCode)
 		}
@@ -361,9 +364,16 @@ func (s *session) connectError(err error) {
 	s.log.Warn("cannot connect, will try again", "host", s.profile.MQTT.Host, "err", err)
 }
 
+// denies reports whether the CONNACK's reason code does not change by itself.
+func denies(code byte) bool {
+	return code == reasonBadCredentials || code == reasonNotAuthorized || code == reasonBadClientID
+}
+
 func (s *session) serverDisconnect(d *paho.Disconnect) {
 	if d.ReasonCode == reasonSessionTakenOver {
-		s.log.Error("another agent connected with the credentials of this node", "reason_code", d.ReasonCode)
+		if s.backoff.TakenOver() { // once, not at every turn
+			s.log.Error("another machine uses this node's identity: bind one of them anew", "reason_code", d.ReasonCode)
+		}
 		return
 	}
 	s.log.Warn("the broker closed the connection", "reason_code", d.ReasonCode,

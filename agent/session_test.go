@@ -407,3 +407,34 @@ func TestBootIDIsTheKernels(t *testing.T) {
 		t.Fatalf("boot id %q", id)
 	}
 }
+
+func TestAfterATakeoverTheSessionIsLeftAloneForLongerAndLonger(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := &backoff{least: time.Second, most: time.Minute, stable: time.Minute, longest: 5 * time.Minute, now: func() time.Time { return now }}
+	b.Next()
+	for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute} {
+		b.Up()
+		now = now.Add(time.Second)
+		if news := b.TakenOver(); news != (i == 0) {
+			t.Errorf("takeover %d is news: %v", i, news)
+		}
+		b.Down()
+		if d := b.Next(); d < want/2 || d > max(want, time.Minute) {
+			t.Errorf("after takeover %d it waits %s, want about %s", i, d, want)
+		}
+	}
+	b.SetUrgent(true)
+	if d := b.Next(); d > time.Second {
+		t.Errorf("with a change to confirm it waits %s", d)
+	}
+	b.SetUrgent(false)
+	b.Up()
+	now = now.Add(time.Hour)
+	if !b.TakenOver() {
+		t.Error("a takeover after an hour's peace is no news")
+	}
+	b.Down()
+	if d := b.Next(); d > 5*time.Second {
+		t.Errorf("after an hour's peace it waits %s", d)
+	}
+}

@@ -283,7 +283,7 @@ func setUp(db *store.DB, password string, log *slog.Logger) (token string, err e
 func projection(times presence.Times) func(store.Node, bool, store.Evidence, time.Time) web.Presence {
 	return func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) web.Presence {
 		s := presence.Project(n, configEnabled, e, now, times)
-		return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel)}
+		return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel), Conflict: presence.Conflict(e, now)}
 	}
 }
 

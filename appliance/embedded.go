@@ -34,6 +34,9 @@ func (b *embedded) Status() web.BrokerStatus {
 		Enabled: true, Connected: true, Status: web.BrokerConnected, LastConnectedAt: b.StartedAt(), Mode: "embedded",
 		Sessions: b.Sessions(),
 	}
+	if u := b.Unserved(); !u.At.IsZero() {
+		s.Unserved = &web.UnservedClient{At: u.At.UTC(), Address: u.Address, Reason: u.Reason}
+	}
 	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
 	return s
 }

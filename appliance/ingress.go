@@ -29,6 +29,8 @@ type ingress struct {
 	control  *control.Control
 	log      *slog.Logger
 	unstored unstored
+
+	identities identities
 }
 
 var _ hooks.Ingress = (*ingress)(nil)
@@ -293,13 +295,14 @@ func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
 // Connected records that the broker has an open connection of the node. Whose agent's session it is
 // the first message will tell.
 func (g *ingress) Connected(s hooks.Session) {
+	mark := g.conflict(s)
 	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if s.ID != e.LostConnectionID { // else it was there all the time
 			e.ConnectedAt = now
 			e.BootID, e.SessionID = "", ""
 		}
 		e.ConnectionID, e.LostConnectionID = s.ID, 0
-		return nil
+		return mark(e, now)
 	})
 }
 

@@ -190,6 +190,7 @@ func (s sighting) store(tx *store.Tx) error {
 func (s sighting) addTo(e *store.Evidence) {
 	seen := s.evidence
 	e.ConnectionID, e.LostConnectionID, e.ConnectedAt = seen.ConnectionID, seen.LostConnectionID, seen.ConnectedAt
+	e.IdentityConflict = seen.IdentityConflict
 	e.DisconnectedAt, e.DisconnectReason, e.WillAt = seen.DisconnectedAt, seen.DisconnectReason, seen.WillAt
 	if seen.OfflineAt.After(e.OfflineAt) {
 		e.OfflineAt, e.OfflineReason = seen.OfflineAt, seen.OfflineReason
@@ -212,6 +213,7 @@ func (g *ingress) Evidence(e store.Evidence) store.Evidence {
 
 // stop ends the tries to store.
 func (g *ingress) stop() {
+	g.identities.stop()
 	u := &g.unstored
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -206,8 +206,18 @@ func (h *Hook) admit(cl *mqtt.Client, pk packets.Packet) (code packets.Code, rea
 	case pk.Connect.WillFlag && !willAllowed(grant, pk):
 		return packets.ErrNotAuthorized, "last will is not on the node's own event topic, or is retained"
 	}
-	h.registry.add(cl, grant)
+	h.registry.add(cl, grant, instance(pk))
 	return packets.CodeSuccess, ""
+}
+
+// instance is the name of the running agent in CONNECT, "" when there is none.
+func instance(pk packets.Packet) string {
+	for _, p := range pk.Properties.User {
+		if p.Key == protocol.PropertyInstance && protocol.ValidID(p.Val) {
+			return p.Val
+		}
+	}
+	return ""
 }
 
 // tellRefused logs a refused login, once an hour for each user, address and reason: a client that was

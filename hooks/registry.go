@@ -43,9 +43,20 @@ type Session struct {
 	Generation uint64 // of the grant it logged in with
 	Remote     string
 	Since      time.Time // when it took the place of any older one
+	// Instance names the running agent, if it says so at login; see protocol.PropertyInstance.
+	Instance string
+	// Replaced is the live session whose place it took; nil when there was none.
+	Replaced *Replaced
 	// Late says that the broker has kept the message until now, and the session has ended since: it
 	// is no sign of life.
 	Late bool
+}
+
+// Replaced is a live session that another one has ended by logging in.
+type Replaced struct {
+	Remote   string
+	Instance string
+	Since    time.Time
 }
 
 // Conn is a connection that says when the broker has let go of it for good.
@@ -164,11 +175,11 @@ func newRegistry(server *mqtt.Server, grants Grants, ingress Ingress, log *slog.
 	}
 }
 
-func (r *Registry) add(cl *mqtt.Client, g store.Grant) {
+func (r *Registry) add(cl *mqtt.Client, g store.Grant, instance string) {
 	s := &session{
 		Session: Session{
 			ID: r.counter.Add(1), NodeID: g.NodeID, ConfigID: g.ConfigID,
-			Generation: g.Generation, Remote: cl.Net.Remote,
+			Generation: g.Generation, Remote: cl.Net.Remote, Instance: instance,
 		},
 		client:  cl,
 		limiter: rate.NewLimiter(packetsPerSecond, packetBurst),
@@ -256,6 +267,9 @@ func (r *Registry) establish(cl *mqtt.Client) {
 // establishLocked makes s current, or says why it may not be. The caller has the turn.
 func (r *Registry) establishLocked(s *session) packets.Code {
 	id := s.client.ID
+	if old := r.current(id); old != nil && !old.client.Closed() {
+		s.Replaced = &Replaced{Remote: old.Remote, Instance: old.Instance, Since: old.Since}
+	}
 	if !r.endCurrent(id, packets.ErrSessionTakenOver) {
 		r.log.Error("the node's old session does not end; the new one is refused", "node_id", s.NodeID)
 		return packets.ErrServerBusy

@@ -48,6 +48,11 @@ func NewSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// PropertyInstance is the user property of CONNECT (MQTT 5) in which an agent of ours names its
+// process: two processes with one identity are told apart by it, wherever they come from. Ours, and
+// optional.
+const PropertyInstance = "wfm-instance"
+
 // ClientID is the one MQTT client id the node may use.
 func ClientID(nodeID string) string { return ClientIDPrefix + nodeID }
 

@@ -58,14 +58,28 @@ type Evidence struct {
 	TunnelAt      time.Time `json:"tunnel_at,omitzero"`
 	// AgentWanted is the wanted state that the agent said it holds; empty when it never did.
 	AgentWanted protocol.WantedState `json:"agent_wanted,omitempty"`
+
+	// IdentityConflict is the last time that two machines used the node's identity; nil when never.
+	IdentityConflict *IdentityConflict `json:"identity_conflict,omitempty"`
+}
+
+// IdentityConflict is that two machines log in as one node and throw each other out.
+type IdentityConflict struct {
+	Since       time.Time `json:"since"`         // when it was noticed
+	TakenOverAt time.Time `json:"taken_over_at"` // the last takeover
+	Addresses   []string  `json:"addresses"`     // that the sessions came from, the newest last
 }
 
 // stamps are all its moments.
 func (e *Evidence) stamps() []*time.Time {
-	return []*time.Time{
+	all := []*time.Time{
 		&e.HeartbeatAt, &e.DetectAckAt, &e.EventAt, &e.WillAt, &e.ReachableAt, &e.OfflineAt,
 		&e.ConnectedAt, &e.DisconnectedAt, &e.ProbeSentAt, &e.ProbeFailedAt, &e.TunnelAt,
 	}
+	if c := e.IdentityConflict; c != nil {
+		all = append(all, &c.Since, &c.TakenOverAt)
+	}
+	return all
 }
 
 // settleClock is for a clock that was set back while the appliance did not run: evidence of the

@@ -107,6 +107,7 @@ func (s *Server) metrics(c echo.Context) error {
 			x.value("wfm_nodes_tunnel", status.Summary.tunnels[[2]string{string(wanted), found}], "wanted", string(wanted), "found", found)
 		}
 	}
+	x.single("wfm_identity_conflicts", "gauge", "Nodes whose identity two machines use.", status.Summary.IdentityConflicts)
 	x.commands(open, s.opts.Store.CommandCounts())
 	x.mqtt(s.brokerStatus())
 	x.http(&s.counts, s.hub.count())

@@ -27,9 +27,12 @@ type nodeView struct {
 	// WantedState is the operator's word on the tunnel: running, stopped or none.
 	WantedState protocol.WantedState `json:"wanted_state"`
 	SyncStatus  string               `json:"sync_status"`
-	LastSeen    *time.Time           `json:"last_seen"`
-	CreatedAt   *time.Time           `json:"created_at"`
-	UpdatedAt   *time.Time           `json:"updated_at"`
+	// IdentityConflict is null unless two machines use the node's identity and throw each other out.
+	IdentityConflict *store.IdentityConflict `json:"identity_conflict"`
+
+	LastSeen  *time.Time `json:"last_seen"`
+	CreatedAt *time.Time `json:"created_at"`
+	UpdatedAt *time.Time `json:"updated_at"`
 	// Warnings, of a write, names what it asked for and did not get.
 	Warnings []string `json:"warnings,omitzero"`
 }
@@ -81,8 +84,8 @@ func (f facts) view() nodeView {
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
 		ClientPresenceState: f.presence.State, PresenceReason: f.presence.Reason, WGRuntimeState: f.presence.Tunnel, WantedState: f.wanted,
-		SyncStatus: string(f.sync()),
-		LastSeen:   when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
+		SyncStatus: string(f.sync()), IdentityConflict: f.presence.Conflict,
+		LastSeen: when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
 	}
 }
 

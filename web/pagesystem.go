@@ -32,8 +32,9 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 		Sessions     []sessionView
 		MinPassword  int
 		StoreSize    int64
+		Unserved     *UnservedClient
 	}
-	v := body{MinPassword: minPassword, StoreSize: s.opts.Store.Size(), TLS: s.tlsService()}
+	v := body{Unserved: s.brokerStatus().Unserved, MinPassword: minPassword, StoreSize: s.opts.Store.Size(), TLS: s.tlsService()}
 	if s.opts.Certificates != nil {
 		v.Certificates = s.opts.Certificates.Status().Certificates
 	}

@@ -133,6 +133,8 @@ type BrokerStatus struct {
 	Sessions        int    // live MQTT sessions
 	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not stored.
 	MessagesIn, MessagesOut, MessagesRefused uint64
+	// Unserved is the newest client that could not connect, and why; nil when there was none.
+	Unserved *UnservedClient
 	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
 	Accounts *AccountsStatus
 }
@@ -140,11 +142,21 @@ type BrokerStatus struct {
 // away reports whether the broker cannot be reached, so that nobody can tell which nodes are there.
 func (b BrokerStatus) away() bool { return b.Status == BrokerError || b.Status == BrokerConnecting }
 
+// UnservedClient is a client that got no further than its first packet, as for a certificate that it
+// does not trust.
+type UnservedClient struct {
+	At      time.Time `json:"at"`
+	Address string    `json:"address"` // IPv6: its /64
+	Reason  string    `json:"reason"`  // in words
+}
+
 // Presence is whether a node is reachable, why, and whether its tunnel runs.
 type Presence struct {
 	State  string // online, dropped or offline
 	Reason string // in words
 	Tunnel string // unknown, running or stopped
+	// Conflict is set while two machines use the node's identity and throw each other out.
+	Conflict *store.IdentityConflict
 }
 
 // The states of [Presence].

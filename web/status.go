@@ -104,13 +104,15 @@ type mqttServiceView struct {
 	LastError       string     `json:"last_error"`
 	LastConnectedAt *time.Time `json:"last_connected_at"`
 	Mode            string     `json:"mode"`
+	// LastUnserved is absent while every client got beyond its first packet.
+	LastUnserved *UnservedClient `json:"last_unserved,omitempty"`
 	// Accounts is absent with the embedded broker.
 	Accounts *AccountsStatus `json:"accounts,omitempty"`
 }
 
 func (s *Server) mqttService() mqttServiceView {
 	b := s.brokerStatus()
-	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Accounts}
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts}
 }
 
 type configStateView struct {

@@ -75,6 +75,8 @@ type systemSummary struct {
 	TunnelsUnwanted int `json:"tunnels_unwanted"`
 	// tunnels counts the nodes by what is wanted and found, for the metrics.
 	tunnels map[[2]string]int
+	// IdentityConflicts counts the nodes whose identity two machines use.
+	IdentityConflicts int `json:"identity_conflicts"`
 }
 
 type storeServiceView struct {
@@ -198,6 +200,9 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 					return err
 				}
 				v.Summary.Presence[f.presence.State]++
+				if f.presence.Conflict != nil {
+					v.Summary.IdentityConflicts++
+				}
 				v.Sync[f.sync()]++
 				v.Summary.tunnels[[2]string{string(f.wanted), f.presence.Tunnel}]++
 				if f.unwanted() != "" {

@@ -225,6 +225,7 @@ type clientRow struct {
 	Username    string `json:"username"`
 	Connected   bool   `json:"connected"` // durable sessions without a connection are listed too
 	ConnectedAt moment `json:"connected_at"`
+	IPAddress   string `json:"ip_address"`
 }
 
 // moment is a time in milliseconds, which EMQX writes as a number in events and in words in lists.

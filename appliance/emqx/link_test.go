@@ -451,11 +451,11 @@ func TestClockOfEMQXThatWasPutBackKeepsNobodyOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	tomorrow := moment(time.Now().Add(24 * time.Hour).UnixMilli())
-	f.broker.opened(id, tomorrow)
+	f.broker.opened(id, tomorrow, "")
 	f.broker.closed(id, tomorrow, "")
 	f.login(f.nodes[0])
 	f.eventually("connected after an end in the future", func() bool { _ = f.broker.Reconcile(t.Context()); return f.broker.Connected(id) })
-	f.broker.opened(id, tomorrow+1)
+	f.broker.opened(id, tomorrow+1, "")
 	f.eventually("the list wins over a connection in the future", func() bool {
 		_ = f.broker.Reconcile(t.Context())
 		at := f.broker.SessionID(id)
@@ -466,7 +466,7 @@ func TestClockOfEMQXThatWasPutBackKeepsNobodyOffline(t *testing.T) {
 func TestListThatIsOlderThanAnEndDoesNotBringTheConnectionBack(t *testing.T) {
 	f := newFixture(t)
 	id := f.nodes[0].Node.ID
-	f.broker.opened(id, 5)
+	f.broker.opened(id, 5, "")
 	began := time.Now()
 	f.broker.closed(id, 5, "")
 	f.broker.applyListing([]clientRow{{ClientID: protocol.ClientID(id), Username: id, Connected: true, ConnectedAt: 5}}, began)

@@ -19,15 +19,18 @@ const relistPause = 30 * time.Second
 type nodeSession struct {
 	connectedAt moment // names it
 	since       time.Time
-	untold      bool // to the ingress: EMQX does not know the account yet, so it may be the former agent's
-	heard       bool // it has sent something
-	tries       int  // publishes that reached nobody, since it was heard
+	remote      string          // its address, as EMQX sees it
+	replaced    *hooks.Replaced // whose place it took
+	untold      bool            // to the ingress: EMQX does not know the account yet, so it may be the former agent's
+	heard       bool            // it has sent something
+	tries       int             // publishes that reached nobody, since it was heard
 	again       *time.Timer
 }
 
 // ending is the end of a connection.
 type ending struct {
-	connectedAt moment // names it
+	connectedAt moment          // names it
+	replaced    *hooks.Replaced // set if another connection took its place
 	heard       time.Time
 }
 
@@ -52,18 +55,18 @@ func (b *Broker) session(nodeID string) (s hooks.Session, news, ok bool) {
 
 func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
 	grant, _ := b.o.Store.Grant(nodeID)
-	return hooks.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since}
+	return hooks.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote, Replaced: s.replaced}
 }
 
 // opened takes note of a connection.
-func (b *Broker) opened(nodeID string, at moment) {
-	if b.learn(nodeID, at) {
+func (b *Broker) opened(nodeID string, at moment, remote string) {
+	if b.learn(nodeID, at, remote) {
 		b.announce(nodeID)
 	}
 }
 
 // learn puts a connection on record, unless it is known or older than what is.
-func (b *Broker) learn(nodeID string, at moment) (news bool) {
+func (b *Broker) learn(nodeID string, at moment, remote string) (news bool) {
 	if _, granted := b.o.Store.Grant(nodeID); !granted {
 		return false
 	}
@@ -77,10 +80,14 @@ func (b *Broker) learn(nodeID string, at moment) (news bool) {
 		}
 		return false
 	}
-	if known != nil {
+	s := &nodeSession{connectedAt: at, since: time.Now(), remote: remote, untold: true}
+	if known != nil { // the end of it is yet to be told
 		known.stop()
+		s.replaced = known.asReplaced()
+	} else if end := b.ended[nodeID]; time.Since(end.heard) < relistPause {
+		s.replaced = end.replaced
 	}
-	b.sessions[nodeID] = &nodeSession{connectedAt: at, since: time.Now(), untold: true}
+	b.sessions[nodeID] = s
 	return true
 }
 
@@ -89,8 +96,12 @@ func (b *Broker) learn(nodeID string, at moment) (news bool) {
 func (b *Broker) closed(nodeID string, at moment, reason string) {
 	b.mu.Lock()
 	known := b.sessions[nodeID]
-	b.ended[nodeID] = ending{max(b.ended[nodeID].connectedAt, at), time.Now()}
+	end := ending{connectedAt: max(b.ended[nodeID].connectedAt, at), heard: time.Now()}
 	ours := known != nil && known.connectedAt == at
+	if ours && reason == reasonTakenOver {
+		end.replaced = known.asReplaced()
+	}
+	b.ended[nodeID] = end
 	told := ours && !known.untold
 	var s hooks.Session
 	if ours {
@@ -102,6 +113,10 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 	if told {
 		b.o.Ingress.Disconnected(s, reason)
 	}
+}
+
+func (s *nodeSession) asReplaced() *hooks.Replaced {
+	return &hooks.Replaced{Remote: s.remote, Since: s.since}
 }
 
 // announce tells that the node is connected, if that is news, and that it may be ready for what waits
@@ -275,7 +290,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	}
 	b.mu.Unlock()
 	for _, r := range rows {
-		g.Go(func() error { b.opened(r.Username, r.ConnectedAt); return nil })
+		g.Go(func() error { b.opened(r.Username, r.ConnectedAt, r.IPAddress); return nil })
 	}
 	_ = g.Wait()
 	b.mu.Lock()
@@ -290,6 +305,8 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	epoch.settle()
 }
 
+const reasonTakenOver = "session taken over"
+
 // reasonInWords words EMQX's reason for the end of a connection.
 func reasonInWords(reason string) string {
 	switch reason {
@@ -300,7 +317,7 @@ func reasonInWords(reason string) string {
 	case "tcp_closed", "ssl_closed", "closed":
 		return "connection closed by the other side without DISCONNECT"
 	case "takenover", "discarded":
-		return "session taken over"
+		return reasonTakenOver
 	case "kicked":
 		return "ended by the appliance or by an administrator of EMQX"
 	case "":

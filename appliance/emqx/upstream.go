@@ -37,6 +37,7 @@ type connectionEvent struct {
 	Username    string
 	ConnectedAt moment `json:"connected_at"`
 	Reason      string
+	IPAddress   string
 }
 
 // receive runs in the connection's reader and must not block it.
@@ -92,7 +93,7 @@ func (b *Broker) handle(it item) {
 	case it.event == nil:
 		b.take(it)
 	case it.event.connected:
-		b.opened(it.event.nodeID, it.event.ConnectedAt)
+		b.opened(it.event.nodeID, it.event.ConnectedAt, it.event.IPAddress)
 	default:
 		b.closed(it.event.nodeID, it.event.ConnectedAt, reasonInWords(it.event.Reason))
 	}

@@ -1,0 +1,155 @@
+package appliance
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"wfm/appliance/presence"
+	"wfm/hooks"
+	"wfm/store"
+)
+
+// Bounds of what is kept of a node's takeovers.
+const (
+	arrivalsKept  = 32
+	addressesKept = 8
+)
+
+// identities remembers who took whose session lately, of nodes of which a session was taken over.
+type identities struct {
+	mu      sync.Mutex
+	nodes   map[string]*takeovers
+	stopped bool
+}
+
+// takeovers are a node's sessions, each of which took the place of the one before.
+type takeovers struct {
+	generation uint64
+	arrivals   []presence.Arrival
+	ends       *time.Timer // tells of the end of a conflict; nil while there is none
+}
+
+// tookOver notes that the session took the place of a live one, whose last message had the boot id.
+// It reports whether that shows two machines, and the addresses the sessions came from.
+func (i *identities) tookOver(s hooks.Session, bootID string, now time.Time) (two bool, addresses []string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.nodes == nil {
+		i.nodes = make(map[string]*takeovers)
+	}
+	t := i.nodes[s.NodeID]
+	if t == nil || t.generation != s.Generation || now.Sub(t.arrivals[len(t.arrivals)-1].At) > presence.ConflictEnds {
+		i.tidyLocked(now)
+		if t != nil && t.ends != nil {
+			t.ends.Stop()
+		}
+		t = &takeovers{generation: s.Generation, arrivals: []presence.Arrival{
+			{At: s.Replaced.Since, Address: host(s.Replaced.Remote), Instance: s.Replaced.Instance},
+		}}
+		i.nodes[s.NodeID] = t
+	}
+	t.arrivals[len(t.arrivals)-1].BootID = bootID
+	t.arrivals = append(t.arrivals, presence.Arrival{At: now, Address: host(s.Remote), Instance: s.Instance})
+	t.arrivals = t.arrivals[max(0, len(t.arrivals)-arrivalsKept):]
+	for _, a := range t.arrivals {
+		addresses = append(slices.DeleteFunc(addresses, func(known string) bool { return known == a.Address }), a.Address)
+	}
+	return presence.TwoMachines(t.arrivals, now), addresses[max(0, len(addresses)-addressesKept):]
+}
+
+// tidyLocked forgets nodes whose takeovers have stopped.
+func (i *identities) tidyLocked(now time.Time) {
+	for id, t := range i.nodes {
+		if t.ends == nil && now.Sub(t.arrivals[len(t.arrivals)-1].At) > presence.ConflictEnds {
+			delete(i.nodes, id)
+		}
+	}
+}
+
+// endsLater has end called when no takeover has come for as long as a conflict lasts.
+func (i *identities) endsLater(nodeID string, end func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t := i.nodes[nodeID]
+	if t == nil || i.stopped {
+		return
+	}
+	if t.ends != nil {
+		t.ends.Stop()
+	}
+	t.ends = time.AfterFunc(presence.ConflictEnds, func() {
+		i.mu.Lock()
+		t.ends = nil
+		i.mu.Unlock()
+		end()
+	})
+}
+
+func (i *identities) stop() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.stopped = true
+	for _, t := range i.nodes {
+		if t.ends != nil {
+			t.ends.Stop()
+		}
+	}
+}
+
+// host is the address without its port.
+func host(remote string) string {
+	if h, _, err := net.SplitHostPort(remote); err == nil {
+		return h
+	}
+	return remote
+}
+
+// conflict looks whether the session shows that two machines use its node's identity. What it
+// returns marks that in the evidence, and says whether that is news.
+func (g *ingress) conflict(s hooks.Session) func(e *store.Evidence, now time.Time) *store.JournalEntry {
+	none := func(*store.Evidence, time.Time) *store.JournalEntry { return nil }
+	if s.Replaced == nil {
+		return none
+	}
+	var e store.Evidence
+	_ = g.db.View(func(tx *store.Tx) (err error) { e, err = tx.Evidence(s.NodeID); return err }) // at worst the boot id stays unknown
+	now := g.db.Now()
+	two, addresses := g.identities.tookOver(s, e.BootID, now)
+	known := presence.Conflict(e, now) != nil
+	if !two && !known {
+		return none
+	}
+	g.identities.endsLater(s.NodeID, func() { g.conflictEnded(s) })
+	if !known {
+		g.log.Warn("two machines use the identity of one node, and throw each other out: bind one of them anew, as a node of its own",
+			"node_id", s.NodeID, "addresses", strings.Join(addresses, " "))
+	}
+	return func(e *store.Evidence, now time.Time) *store.JournalEntry {
+		before := presence.Conflict(*e, now)
+		e.IdentityConflict = &store.IdentityConflict{Since: now, TakenOverAt: now, Addresses: addresses}
+		if before != nil {
+			e.IdentityConflict.Since = before.Since
+			return nil
+		}
+		return &store.JournalEntry{
+			Level: "error", Event: "identity_conflict",
+			Message: fmt.Sprintf("two machines use this node's identity and throw each other out (seen from %s): bind one of them anew, as a node of its own",
+				strings.Join(addresses, ", ")),
+		}
+	}
+}
+
+// conflictEnded records that no machine has thrown out another for a while.
+func (g *ingress) conflictEnded(s hooks.Session) {
+	g.saw(s, "end of an identity conflict", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+		if e.IdentityConflict == nil || presence.Conflict(*e, now) != nil {
+			return nil
+		}
+		e.IdentityConflict = nil
+		return &store.JournalEntry{Event: "identity_conflict_ended", Message: "for ten minutes no other machine has taken this node's session over"}
+	})
+}
