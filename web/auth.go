@@ -49,6 +49,7 @@ func (s *Server) withLogin(r route, next echo.HandlerFunc) echo.HandlerFunc {
 		c.Set(sessionKey, l)
 		s.noteTokenUse(l)
 		if err := s.permits(c.Request(), l, fromCookie, r.access); err != nil {
+			s.noteOriginRefused(c.Request(), err)
 			s.noteRefused(c, err)
 			return err
 		}
@@ -62,7 +63,7 @@ func (s *Server) permits(r *http.Request, l login, fromCookie bool, need access)
 	switch {
 	// A browser sends the cookie whatever page asks it to; the token, only our own page does.
 	case fromCookie && !readOnly(r) && !s.origins.allowsOrigin(r.Header.Get("Origin"), r):
-		return errOriginRejected
+		return s.strangeOrigin(r)
 	case need == accessAdmin && l.scope != "":
 		return errSessionOnly
 	case (need == accessWrite || !readOnly(r)) && !mayWrite(l):

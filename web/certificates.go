@@ -215,7 +215,7 @@ func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		if !readOnly(r) {
-			return errHTTPSRequired
+			return insecure(r)
 		}
 		origin := s.origins.public
 		if !strings.HasPrefix(origin, "https://") {

@@ -230,6 +230,9 @@ func translate(err error) answer {
 	}
 	for _, known := range answers {
 		if errors.Is(err, known.err) {
+			if told, ok := errors.AsType[*originError](err); ok {
+				known.message = told.message
+			}
 			return known.answer
 		}
 	}
@@ -275,7 +278,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 		panic(http.ErrAbortHandler)
 	}
 	if routing, ok := errors.AsType[*echo.HTTPError](err); ok {
-		err = fromRouter(routing)
+		err = underPath(c.Request(), fromRouter(routing), s.paths)
 	}
 	if errors.Is(err, errUnknownPath) && wantsPage(c.Request()) {
 		if err := s.errorPage(c, err); err != nil {

@@ -29,6 +29,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		id := protocol.NewID("req")
 		c.Set(requestIDKey, id)
 		c.SetRequest(forwarded(c.Request(), s.opts.TrustedProxies))
+		s.noteFront(c.Request())
 		h := c.Response().Header()
 		h.Set("X-Request-Id", id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -138,26 +139,20 @@ func (o origins) namesHTTPS(r *http.Request) bool {
 	return o.allowed["https://"+plainHost("https", r.Host)] && !o.allowed["http://"+plainHost("http", r.Host)]
 }
 
-// ofOtherHost reports whether a page of another host makes the request.
-func ofOtherHost(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || plainHost(u.Scheme, u.Host) != plainHost(u.Scheme, r.Host)
-}
-
 // guarded refuses, once a public origin is configured, requests for another host (a name an
 // attacker has pointed at the appliance) and requests from other sites' pages. Without one it refuses
-// other sites' pages the writes that need no login: nobody is to be logged in by a page of theirs.
+// other origins' pages the writes that need no login, as any other write: nobody is to be logged in by a
+// page of theirs, and who cannot write behind a proxy hears of it before logging in.
 func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		err := s.guards(c.Request())
 		switch {
 		case err == nil:
 			return next(c)
-		case !readOnly(c.Request()):
+		default:
+			s.noteOriginRefused(c.Request(), err)
+		}
+		if !readOnly(c.Request()) {
 			s.noteRefused(c, err)
 		}
 		return err
@@ -170,13 +165,13 @@ func (s *Server) guards(r *http.Request) error {
 	origin := r.Header.Get("Origin")
 	switch {
 	case s.opts.PublicOrigin == "":
-		if !readOnly(r) && r.Header.Get("Authorization") == "" && ofOtherHost(r) {
-			return errOriginRejected
+		if !readOnly(r) && r.Header.Get("Authorization") == "" && origin != "" && !s.origins.allowsOrigin(origin, r) {
+			return s.strangeOrigin(r)
 		}
 	case !s.origins.allowsHost(r.Host):
-		return errHostRejected
+		return s.strangeHost(r)
 	case origin != "" && !s.origins.allowsOrigin(origin, r):
-		return errOriginRejected
+		return s.strangeOrigin(r)
 	}
 	return nil
 }

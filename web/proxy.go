@@ -30,7 +30,20 @@ func ParseProxies(list string) ([]netip.Prefix, error) {
 	return proxies, nil
 }
 
-type forwardedKey struct{}
+// front is what stands before us, as far as a request tells.
+type front struct {
+	peer    string // the address that the connection comes from: a proxy's, or the client's
+	trusted bool   // it is one of our proxies
+	// proto is what it says the client spoke, lower case; empty if it says nothing.
+	proto string
+}
+
+type frontKey struct{}
+
+func frontOf(r *http.Request) front {
+	f, _ := r.Context().Value(frontKey{}).(front)
+	return f
+}
 
 // forwarded is the request as the client made it that the trusted proxies before us speak for: with
 // its address, and whether it came over TLS. Anybody else's word for that counts for nothing.
@@ -38,10 +51,15 @@ type forwardedKey struct{}
 // X-Forwarded-For is read from its end: each proxy appends whom it saw, so what stands before the
 // last address that is no proxy of ours was written by the client.
 func forwarded(r *http.Request, trusted []netip.Prefix) *http.Request {
-	if len(trusted) == 0 || !isTrusted(trusted, addrOf(r.RemoteAddr)) {
+	f := front{peer: remoteHost(r), trusted: isTrusted(trusted, addrOf(r.RemoteAddr))}
+	if protos := r.Header.Values("X-Forwarded-Proto"); len(protos) > 0 {
+		last := protos[len(protos)-1]
+		f.proto = strings.ToLower(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+	}
+	r = r.WithContext(context.WithValue(r.Context(), frontKey{}, f))
+	if !f.trusted {
 		return r
 	}
-	r = r.WithContext(r.Context())
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		addr := addrOf(strings.TrimSpace(hop))
@@ -52,11 +70,6 @@ func forwarded(r *http.Request, trusted []netip.Prefix) *http.Request {
 		if !isTrusted(trusted, addr) {
 			break
 		}
-	}
-	if protos := r.Header.Values("X-Forwarded-Proto"); len(protos) > 0 {
-		last := protos[len(protos)-1]
-		last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-		r = r.WithContext(context.WithValue(r.Context(), forwardedKey{}, strings.EqualFold(last, "https")))
 	}
 	return r
 }
@@ -79,6 +92,6 @@ func isTrusted(trusted []netip.Prefix, addr netip.Addr) bool {
 
 // secure reports whether the client spoke TLS, with us or with a trusted proxy.
 func secure(r *http.Request) bool {
-	https, said := r.Context().Value(forwardedKey{}).(bool)
-	return r.TLS != nil || (said && https)
+	f := frontOf(r)
+	return r.TLS != nil || (f.trusted && f.proto == "https")
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -183,6 +184,8 @@ type Server struct {
 	hub        *hub
 	audit      *auditor
 	uses       tokenUses
+	fronts     frontNotes
+	paths      []string // of all routes
 	backups    chan struct{} // has room for one
 	tests      chan struct{} // has room for maxTests
 	counts     requestCounts
@@ -226,6 +229,9 @@ func New(o Options) *Server {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
+	for _, r := range slices.Concat(s.table(), s.pages()) {
+		s.paths = append(s.paths, r.path)
+	}
 	s.handler = s.routes()
 	s.http = &http.Server{
 		Handler:           s.handler,
