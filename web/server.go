@@ -185,7 +185,7 @@ type Server struct {
 	audit      *auditor
 	uses       tokenUses
 	fronts     frontNotes
-	paths      []string // of all routes
+	paths      []string      // of all routes
 	backups    chan struct{} // has room for one
 	tests      chan struct{} // has room for maxTests
 	counts     requestCounts

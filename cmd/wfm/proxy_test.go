@@ -32,6 +32,7 @@ func snippet(t *testing.T, language, wfm, port string, replace ...string) string
 func behind(a *apptest.Appliance, port string) *apptest.Appliance {
 	b := *a
 	b.URL = "https://wfm.example.org:" + port
+	b.Token = "" // a page that is not logged in yet
 	dialer := &net.Dialer{}
 	b.Client = &http.Client{Transport: originated{b.URL, &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -95,11 +96,12 @@ func TestProxiesOfTheManualWorkAndHalfOfThemIsToldAtTheLogin(t *testing.T) {
 	}
 }
 
-// listening waits until the proxy takes connections.
+// listening waits until the proxy serves TLS, for which Caddy makes itself a certificate first.
 func listening(t *testing.T, port string, proxy *apptest.Process) {
 	t.Helper()
 	apptest.Eventually(t, func() bool {
-		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: "wfm.example.org"}}
+		c, err := d.DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
 		if err == nil {
 			_ = c.Close()
 		}
