@@ -211,6 +211,9 @@ func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }
 // Size is how much of the data file is in use, in bytes.
 func (db *DB) Size() int64 { return db.file.need.Load() }
 
+// Commits counts the writes to the data file since it was made: what many Updates share counts once.
+func (db *DB) Commits() uint64 { return db.file.txid.Load() }
+
 var (
 	bucketMeta = []byte("meta")
 	keySchema  = []byte("schema_version")

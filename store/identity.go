@@ -17,6 +17,7 @@ type identity struct {
 	file *os.File // bbolt's own
 	info os.FileInfo
 	need atomic.Int64 // bytes in use
+	txid atomic.Uint64
 
 	meta pageMeta // after the last commit; of the writer alone
 }
@@ -25,6 +26,7 @@ type identity struct {
 func (i *identity) adopt(o *identity) {
 	i.path, i.file, i.info, i.meta = o.path, o.file, o.info, o.meta
 	i.need.Store(o.need.Load())
+	i.txid.Store(o.txid.Load())
 }
 
 // reachable makes sure that the path leads to the open file, and that what is in use is there. It
@@ -86,6 +88,7 @@ func (i *identity) update() error {
 		return fmt.Errorf("%w (both meta pages are gone)", ErrMoved)
 	}
 	i.meta = metas[0]
+	i.txid.Store(i.meta.txid)
 	i.need.Store(int64(i.meta.pages) * i.meta.pageSize) //nolint:gosec // the size of a file
 	return nil
 }

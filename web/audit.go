@@ -42,7 +42,8 @@ func noteID(c echo.Context, name, id string) {
 // Of a request that may change something, its beginning is written before the handler runs, and its
 // result before the client gets the answer. So nothing is done that leaves no trace, whichever
 // handler does it and whenever the process is killed: what has no result is closed as interrupted
-// at the next start. A request whose beginning cannot be written is refused.
+// at the next start. A request whose beginning cannot be written is refused. Where a handler does all
+// in one transaction, its entry is in that one, see [Server.update].
 type auditor struct {
 	db     *store.DB
 	budget *auditBudget
@@ -98,6 +99,9 @@ func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		whole := s.audit.budget.takeWrite(loginOf(c), time.Now())
 		e := entryOf(c)
+		if inOneWrite[c.Request().Method+" "+c.Path()] {
+			return s.auditedInOne(c, &auditTrail{begun: e, summed: !whole}, next)
+		}
 		begun := ended(c, e, nil)
 		begun.Status = 0
 		if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.OpenAudit(begun) }); err != nil {
@@ -201,11 +205,7 @@ func (a *auditor) write(outcomes []outcome, due func(store.AuditEntry, time.Time
 	}
 	err := a.db.Update(func(tx *store.Tx) error {
 		for _, o := range batch {
-			end := tx.CloseAudit
-			if o.summed {
-				end = tx.SumAudit
-			}
-			if err := end(o.AuditEntry); err != nil {
+			if err := endAudit(tx, o); err != nil {
 				return err
 			}
 		}
@@ -218,6 +218,13 @@ func (a *auditor) write(outcomes []outcome, due func(store.AuditEntry, time.Time
 		a.unwritten = a.unwritten[max(0, len(a.unwritten)-maxUnwritten):]
 	}
 	return err
+}
+
+func endAudit(tx *store.Tx, o outcome) error {
+	if o.summed {
+		return tx.SumAudit(o.AuditEntry)
+	}
+	return tx.CloseAudit(o.AuditEntry)
 }
 
 // pathTemplate is the route with its parameters as the API's description writes them.

@@ -334,7 +334,7 @@ func (s *Server) cookie(r *http.Request, token string, age int) *http.Cookie {
 
 func (s *Server) authLogout(c echo.Context) error {
 	token := loginOf(c).token
-	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.DeleteSession(token) }); err != nil {
+	if err := s.update(c, func(tx *store.Tx) error { return tx.DeleteSession(token) }); err != nil {
 		return err
 	}
 	s.hub.recheck()

@@ -23,7 +23,7 @@ type resetView struct {
 // resetClient takes the node back to the state before binding and ends its session.
 func (s *Server) resetClient(c echo.Context) error {
 	var f facts
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err

@@ -39,8 +39,12 @@ func (s *Server) createNodes(c echo.Context) error {
 	if len(rows) == 0 {
 		return body.err()
 	}
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.id
+	}
 	v := createdNodes{CreatedCount: len(rows)}
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		v.Nodes = nil
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
@@ -63,15 +67,11 @@ func (s *Server) createNodes(c echo.Context) error {
 			}
 			v.Nodes = append(v.Nodes, f.viewWarned(row.warnings))
 		}
+		noteIDs(c, "node_ids", ids)
 		return nil
 	}); err != nil {
 		return err
 	}
-	ids := make([]string, len(rows))
-	for i, row := range rows {
-		ids[i] = row.id
-	}
-	noteIDs(c, "node_ids", ids)
 	s.log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
 	return respond(c, v)
 }

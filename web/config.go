@@ -151,16 +151,19 @@ func (s *Server) createConfig(c echo.Context) error {
 	}
 	id := protocol.NewID("cfg")
 	var cfg store.Config
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
 			return err
 		}
-		return tx.PutConfig(&cfg)
+		if err := tx.PutConfig(&cfg); err != nil {
+			return err
+		}
+		noteID(c, "config_id", id)
+		return nil
 	}); err != nil {
 		return err
 	}
-	noteID(c, "config_id", id)
 	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
 	v := viewConfig(cfg)
 	v.Warnings = f.ignored(ignoredConfig)
@@ -192,7 +195,7 @@ func (s *Server) updateConfig(c echo.Context) error {
 	}
 	var cfg store.Config
 	var cutOff []string
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	if err := s.update(c, func(tx *store.Tx) (err error) {
 		cutOff = nil
 		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
 			return err
@@ -224,7 +227,7 @@ type deletedConfig struct {
 func (s *Server) deleteConfig(c echo.Context) error {
 	id := c.Param("config_id")
 	var cutOff []string
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	if err := s.update(c, func(tx *store.Tx) (err error) {
 		if cutOff, err = dynamicNodes(tx, id); err != nil {
 			return err
 		}

@@ -2,6 +2,8 @@ package web
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"wfm/store"
@@ -102,3 +104,15 @@ func SpendWrites(s *Server, id string, n int) {
 
 // MostAudited bounds how many entries the audit log can get in d.
 func MostAudited(d time.Duration) float64 { return newAuditBudget().mostIn(d) }
+
+// AuditedRoutes are the methods and paths, as the router has them, of audited routes for those who are logged in.
+func AuditedRoutes(s *Server) map[string]bool {
+	all := make(map[string]bool)
+	for _, r := range s.table() {
+		all[r.method+" "+r.path] = r.audited() && r.access >= accessSession
+	}
+	return all
+}
+
+// RoutesInOneWrite are the routes of which the audit entry is in the transaction of the handler.
+func RoutesInOneWrite() []string { return slices.Collect(maps.Keys(inOneWrite)) }

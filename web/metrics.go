@@ -112,6 +112,7 @@ func (s *Server) metrics(c echo.Context) error {
 	x.mqtt(s.brokerStatus())
 	x.http(&s.counts, s.hub.count())
 	x.single("wfm_store_size_bytes", "gauge", "Size of the data file.", status.Services.Store.SizeBytes)
+	x.single("wfm_store_commits_total", "counter", "Writes to the data file since it was made.", s.opts.Store.Commits())
 	x.single("wfm_store_write_failing", "gauge", "1 while the data file cannot be written.", truth(status.Services.Store.Status != "ok"))
 	if end := status.Services.TLS.NotAfter; end != nil {
 		x.single("wfm_tls_certificate_expiry_seconds", "gauge", "When the TLS certificate that ends first ends, Unix time.", end.Unix())

@@ -249,7 +249,7 @@ func (s *Server) createNode(c echo.Context) error {
 	}
 	id := protocol.NewID("node")
 	var f facts
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
@@ -261,12 +261,12 @@ func (s *Server) createNode(c echo.Context) error {
 		if err := tx.PutNode(&n); err != nil {
 			return err
 		}
+		noteID(c, "node_id", id)
 		f, err = s.facts(tx, cfg, n)
 		return err
 	}); err != nil {
 		return err
 	}
-	noteID(c, "node_id", id)
 	s.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
 	return respond(c, f.viewWarned(body.ignored(ignoredNode)))
 }
@@ -289,7 +289,7 @@ func (s *Server) updateNode(c echo.Context) error {
 		return err
 	}
 	var f facts
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err
@@ -319,7 +319,7 @@ type deletedNode struct {
 
 func (s *Server) deleteNode(c echo.Context) error {
 	var node store.Node
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	if err := s.update(c, func(tx *store.Tx) (err error) {
 		if _, node, err = nodeOf(tx, c); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func readSessions(tx *store.Tx, current string) ([]sessionView, error) {
 }
 
 func (s *Server) endSession(c echo.Context) error {
-	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.EndSession(c.Param("id")) }); err != nil {
+	if err := s.update(c, func(tx *store.Tx) error { return tx.EndSession(c.Param("id")) }); err != nil {
 		return err
 	}
 	s.hub.recheck()
@@ -56,7 +56,7 @@ type endedSessions struct {
 
 func (s *Server) endOtherSessions(c echo.Context) error {
 	v := endedSessions{Message: "All other sessions were ended."}
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	if err := s.update(c, func(tx *store.Tx) (err error) {
 		v.Ended, err = tx.EndOtherSessions(loginOf(c).ID)
 		return err
 	}); err != nil {

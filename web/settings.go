@@ -169,7 +169,7 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 
 // resetMQTTSettings takes back what was set over the API.
 func (s *Server) resetMQTTSettings(c echo.Context) error {
-	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
+	if err := s.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
 		return err
 	}
 	v := s.mqttInForce(store.MQTTSettings{}, requestHost(c.Request().Host))

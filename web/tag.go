@@ -29,7 +29,7 @@ func (s *Server) createTag(c echo.Context) error {
 		return err
 	}
 	configID := c.Param("config_id")
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		if err := tx.KeepTag(configID, tag.Name); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *Server) applyTag(c echo.Context) error {
 		return err
 	}
 	configID, views := c.Param("config_id"), []nodeView{}
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		views = views[:0]
 		nodes, cfg, err := namedNodes(tx, configID, ids)
 		if err != nil {
@@ -77,11 +77,11 @@ func (s *Server) applyTag(c echo.Context) error {
 			}
 			views = append(views, f.view())
 		}
+		noteIDs(c, "node_ids", ids)
 		return nil
 	}); err != nil {
 		return err
 	}
-	noteIDs(c, "node_ids", ids)
 	s.log.Info("tag applied", "config_id", configID, "nodes", len(views), "by", loginOf(c).Username)
 	return respond(c, views)
 }
@@ -120,7 +120,7 @@ type deletedTag struct {
 func (s *Server) deleteTag(c echo.Context) error {
 	configID, tag := c.Param("config_id"), tagOf(c)
 	v := deletedTag{Message: "The tag was deleted."}
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	if err := s.update(c, func(tx *store.Tx) (err error) {
 		v.RemovedCount, err = tx.DeleteTag(configID, tag)
 		return err
 	}); err != nil {
@@ -156,7 +156,7 @@ func (s *Server) deleteNodeTag(c echo.Context) error {
 // changeTags changes the tags of the node that the path names, and answers the node.
 func (s *Server) changeTags(c echo.Context, change func(tags []string) ([]string, error)) error {
 	var f facts
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err

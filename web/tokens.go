@@ -64,25 +64,28 @@ func (s *Server) createToken(c echo.Context) error {
 		return err
 	}
 	var v newTokenView
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		var expires time.Time
 		if days != nil {
 			expires = tx.Now().AddDate(0, 0, *days)
 		}
 		t, secret, err := tx.CreateToken(name, store.TokenScope(scope), expires)
+		if err != nil {
+			return err
+		}
 		v = newTokenView{viewToken(t, tx.Now()), secret}
-		return err
+		noteID(c, "id", v.ID)
+		return nil
 	}); err != nil {
 		return err
 	}
-	noteID(c, "id", v.ID)
 	s.log.Info("API token created", "token_id", v.ID, "scope", v.Scope, "by", loginOf(c).Username)
 	return respond(c, v)
 }
 
 func (s *Server) deleteToken(c echo.Context) error {
 	var t store.Token
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	if err := s.update(c, func(tx *store.Tx) (err error) {
 		t, err = tx.DeleteToken(c.Param("id"))
 		return err
 	}); err != nil {
