@@ -227,6 +227,13 @@ func TestConfigsAreListedWithTheNumberOfTheirNodes(t *testing.T) {
 	a.update(func(tx *store.Tx) error {
 		return tx.UpdateEvidence(online, func(e *store.Evidence) { e.ReachableAt = tx.Now() })
 	})
+	if r := a.get("/api/v1/system/status").ok(nil); !strings.Contains(r.body, `"nodes":4,"dynamic_nodes":2,"online_nodes":1`) || !strings.Contains(r.body, `"timezone":"UTC"`) {
+		t.Errorf("system status: %s", r.body)
+	}
+	if r := a.get(nodePath(cfg, online) + "/endpoint/status").ok(nil); !strings.Contains(r.body, `"config_sync_state":"latest","last_control_channel_seen_at":"2`) ||
+		!strings.Contains(r.body, `"sync_status":"latest","status":"latest"`) {
+		t.Errorf("endpoint status: %s", r.body)
+	}
 	const want = `"node_count":4,"dynamic_node_count":2,"online_node_count":1,"offline_node_count":1,"disabled_node_count":1`
 	for _, path := range []string{"/api/v1/configs", "/api/v1/configs/" + cfg, "/api/v1/configs/" + cfg + "/overview"} {
 		if r := a.get(path).ok(nil); !strings.Contains(r.body, want) {

@@ -57,11 +57,15 @@ type runtimeView struct {
 	WGRunning         bool   `json:"wg_running"`
 	WGRuntimeState    string `json:"wg_runtime_state"`
 	// WantedState is what the operator wants of the tunnel, WGRuntimeState what was found.
-	WantedState            protocol.WantedState `json:"wanted_state"`
-	LastSeen               *time.Time           `json:"last_seen"`
-	LastProbeSentAt        *time.Time           `json:"last_probe_sent_at"`
-	LastProbeAckAt         *time.Time           `json:"last_probe_ack_at"`
-	LastConnectivityReason string               `json:"last_connectivity_reason"`
+	WantedState     protocol.WantedState `json:"wanted_state"`
+	LastSeen        *time.Time           `json:"last_seen"`
+	LastProbeSentAt *time.Time           `json:"last_probe_sent_at"`
+	LastProbeAckAt  *time.Time           `json:"last_probe_ack_at"`
+	// ConfigSyncState and LastControlChannelSeenAt say the same as sync_status and last_seen, under the
+	// names that scripts of WG Free Mesh read.
+	ConfigSyncState          store.SyncStatus `json:"config_sync_state"`
+	LastControlChannelSeenAt *time.Time       `json:"last_control_channel_seen_at"`
+	LastConnectivityReason   string           `json:"last_connectivity_reason"`
 }
 
 func (f facts) runtime(probing bool) runtimeView {
@@ -70,7 +74,7 @@ func (f facts) runtime(probing bool) runtimeView {
 		Online: f.presence.State == stateOnline, ConnectivityState: f.connectivity(probing),
 		WGRunning: f.presence.Tunnel == tunnelRunning, WGRuntimeState: f.presence.Tunnel, WantedState: f.wanted,
 		LastSeen: when(e.ReachableAt), LastProbeSentAt: when(e.ProbeSentAt), LastProbeAckAt: when(e.DetectAckAt),
-		LastConnectivityReason: f.presence.Reason,
+		LastConnectivityReason: f.presence.Reason, ConfigSyncState: f.sync(), LastControlChannelSeenAt: when(e.ReachableAt),
 	}
 }
 
@@ -123,6 +127,7 @@ type configStateView struct {
 	AWGVersion     *string `json:"awg_version"`
 	syncRefs
 	SyncStatus store.SyncStatus `json:"sync_status"`
+	Status     store.SyncStatus `json:"status"` // the same, as sync-status names it
 }
 
 // evidenceView is what the presence state rests on.
@@ -166,7 +171,7 @@ func (s *Server) viewStatus(tx *store.Tx, f facts, mqtt mqttServiceView) (endpoi
 	}
 	v := endpointStatusView{
 		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: mqtt,
-		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, orNull(f.config.AWGVersion), f.syncRefs(), f.sync()},
+		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, orNull(f.config.AWGVersion), f.syncRefs(), f.sync(), f.sync()},
 		Evidence:    evidenceView{f.presence.State, f.presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
 		MQTTAccount: s.accountState(f.node.ID),
 	}

@@ -68,6 +68,9 @@ func storeProblem(err error) string {
 type systemSummary struct {
 	Configs int `json:"configs"`
 	Nodes   int `json:"nodes"`
+	// DynamicNodes and OnlineNodes count the dynamic nodes that are not disabled.
+	DynamicNodes int `json:"dynamic_nodes"`
+	OnlineNodes  int `json:"online_nodes"`
 	// Presence counts the nodes of all configs by state.
 	Presence map[string]int `json:"presence"`
 	// TunnelsUnwanted counts the nodes whose tunnel was found stopped although it is to run, or running
@@ -102,6 +105,7 @@ type systemStatusView struct {
 	Services  systemServices           `json:"services"`
 	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all configs by state
 	Timestamp *time.Time               `json:"timestamp"`
+	Timezone  string                   `json:"timezone"`
 }
 
 func (s *Server) systemStatus(c echo.Context) error {
@@ -188,6 +192,8 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 			return err
 		}
 		v.Summary.Configs = len(configs)
+		v.Timezone = timezone
+		var counts nodeCounts
 		for _, cfg := range configs {
 			nodes, err := tx.Nodes(cfg.ID, "", 0)
 			if err != nil {
@@ -199,6 +205,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 				if err != nil {
 					return err
 				}
+				counts.add(f)
 				v.Summary.Presence[f.presence.State]++
 				if f.presence.Conflict != nil {
 					v.Summary.IdentityConflicts++
@@ -210,6 +217,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 				}
 			}
 		}
+		v.Summary.DynamicNodes, v.Summary.OnlineNodes = counts.DynamicNodeCount, counts.OnlineNodeCount
 		return nil
 	})
 	if err != nil {
