@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -206,9 +207,7 @@ func (d *doors) automatic(order map[string]any) outcome {
 
 func with(m map[string]any, key string, value any) map[string]any {
 	out := map[string]any{key: value}
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 
