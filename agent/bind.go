@@ -140,48 +140,56 @@ func postBind(ctx context.Context, base *url.URL, transport *http.Transport, req
 	// A redirect would hand the token to an address the user did not name.
 	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
-	var resp *http.Response
-	var data []byte
+	var answer httpAnswer
 	// Some servers know the older path alone. Where there is nothing, no token is spent.
 	for _, path := range []string{"api/client/bind", "api/client/v1/bind"} {
-		if resp, data, err = post(ctx, &client, base.JoinPath(path).String(), body); err != nil {
+		if answer, err = post(ctx, &client, base.JoinPath(path).String(), body); err != nil {
 			return none, unreachable(ctx, base, err)
 		}
-		if !nothingThere(resp) {
+		if !answer.nothingThere() {
 			break
 		}
 	}
-	return readBindAnswer(base, resp, data)
+	return readBindAnswer(base, answer)
 }
 
-// post sends the body and returns the answer with its text, one byte more than bindResponseLimit at
-// most.
-func post(ctx context.Context, client *http.Client, address string, body []byte) (*http.Response, []byte, error) {
+// httpAnswer is what is left of a response once its body is read.
+type httpAnswer struct {
+	status   int
+	location *url.URL // nil when it names none
+	data     []byte
+}
+
+func (a httpAnswer) nothingThere() bool {
+	return a.status == http.StatusNotFound || a.status == http.StatusMethodNotAllowed
+}
+
+// post sends the body and reads one byte more than bindResponseLimit at most.
+func post(ctx context.Context, client *http.Client, address string, body []byte) (httpAnswer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("prepare bind request: %w", err)
+		return httpAnswer{}, fmt.Errorf("prepare bind request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "wfm-agent/"+buildinfo.Version())
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, err //nolint:wrapcheck // unreachable words it
+		return httpAnswer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, bindResponseLimit+1))
-	return resp, data, err //nolint:wrapcheck // unreachable words it
-}
-
-func nothingThere(resp *http.Response) bool {
-	return resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusMethodNotAllowed
+	a := httpAnswer{status: resp.StatusCode}
+	if location, err := resp.Location(); err == nil {
+		a.location = location
+	}
+	a.data, err = io.ReadAll(io.LimitReader(resp.Body, bindResponseLimit+1))
+	return a, err
 }
 
 // redirected says which address to bind at instead. --server takes an origin, so the path that the
 // redirect names, the bind's own or a login page's, would only lead astray.
-func redirected(base *url.URL, resp *http.Response) error {
-	target, err := resp.Location()
+func redirected(base, target *url.URL) error {
 	switch {
-	case err != nil || (target.Scheme != "http" && target.Scheme != "https") || target.Hostname() == "":
+	case target == nil || (target.Scheme != "http" && target.Scheme != "https") || target.Hostname() == "":
 		return fmt.Errorf("%s redirects to an address that is none: check the address", base)
 	case origin(target) != origin(base):
 		return fmt.Errorf("%s redirects to another address: bind again with --server %s", base, printable(origin(target)))
@@ -206,11 +214,11 @@ func origin(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-func readBindAnswer(base *url.URL, resp *http.Response, data []byte) (protocol.BindResponse, error) {
-	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		return protocol.BindResponse{}, redirected(base, resp)
+func readBindAnswer(base *url.URL, a httpAnswer) (protocol.BindResponse, error) {
+	if a.status >= 300 && a.status < 400 {
+		return protocol.BindResponse{}, redirected(base, a.location)
 	}
-	notOurs := astray(base, fmt.Sprintf("%s does not answer like a WFM server (HTTP status %d)", base, resp.StatusCode))
+	notOurs := astray(base, fmt.Sprintf("%s does not answer like a WFM server (HTTP status %d)", base, a.status))
 	var answer struct {
 		Success *bool                  `json:"success"`
 		Data    *protocol.BindResponse `json:"data"`
@@ -219,15 +227,15 @@ func readBindAnswer(base *url.URL, resp *http.Response, data []byte) (protocol.B
 			Message string `json:"message"`
 		} `json:"error"`
 	}
-	if len(data) > bindResponseLimit || json.Unmarshal(data, &answer) != nil || answer.Success == nil {
+	if len(a.data) > bindResponseLimit || json.Unmarshal(a.data, &answer) != nil || answer.Success == nil {
 		return protocol.BindResponse{}, notOurs
 	}
 	if !*answer.Success {
-		if nothingThere(resp) && (answer.Error == nil || answer.Error.Code == "NOT_FOUND" || answer.Error.Code == "METHOD_NOT_ALLOWED") {
+		if a.nothingThere() && (answer.Error == nil || answer.Error.Code == "NOT_FOUND" || answer.Error.Code == "METHOD_NOT_ALLOWED") {
 			return protocol.BindResponse{}, notOurs // a WFM server, perhaps, but not at this path
 		}
 		if answer.Error == nil || printable(answer.Error.Message) == "" {
-			return protocol.BindResponse{}, fmt.Errorf("%s refused the bind without saying why (HTTP status %d)", base, resp.StatusCode)
+			return protocol.BindResponse{}, fmt.Errorf("%s refused the bind without saying why (HTTP status %d)", base, a.status)
 		}
 		return protocol.BindResponse{}, &BindError{Code: printable(answer.Error.Code), Message: printable(answer.Error.Message)}
 	}

@@ -73,7 +73,7 @@ func (s *Server) bindCommandView(r *http.Request, w agentWay, token string, expi
 	}
 	return bindCommandView{
 		Command:       "wfm-agent bind --server " + quoted(w.address) + pin + " --token " + token,
-		WfmctlCommand: fmt.Sprintf(`wfmctl bind --server "%s" --token "%s"`, w.address, token), //nolint:gocritic // quotes of a shell, not of Go
+		WfmctlCommand: fmt.Sprintf(`wfmctl bind --server "%s" --token "%s"`, w.address, token),
 		Token:         token, ExpiresAt: when(expires), Warnings: warnings,
 	}
 }

@@ -44,13 +44,13 @@ func (m members) all(into map[string]any) error {
 
 // Bind spends the token at the server, as `wfmctl bind` does. An error of the server is its message
 // alone.
-func Bind(t testing.TB, server, token string) (*Client, error) {
-	t.Helper()
+func Bind(tb testing.TB, server, token string) (*Client, error) {
+	tb.Helper()
 	body, err := json.Marshal(map[string]string{"token": token, "hostname": "vm", "platform": "linux", "client_version": Version})
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, strings.TrimRight(server, "/")+"/api/client/v1/bind", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, strings.TrimRight(server, "/")+"/api/client/v1/bind", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func Bind(t testing.TB, server, token string) (*Client, error) {
 	if !answer.Success {
 		return nil, errors.New(answer.Error.Message)
 	}
-	c := newClient(t)
+	c := newClient(tb)
 	if err := c.take(answer.Data); err != nil {
 		return nil, fmt.Errorf("bind failed: %w", err)
 	}

@@ -31,7 +31,6 @@ type Client struct {
 	commands                         chan *paho.Publish
 
 	mu         sync.Mutex
-	cm         *autopaho.ConnectionManager
 	boot       string
 	conn       net.Conn
 	stored     map[string]string // by interface: the config on disk
@@ -41,8 +40,8 @@ type Client struct {
 	refused    int      // connections that the broker refused
 }
 
-func newClient(t testing.TB) *Client {
-	return &Client{t: t, running: map[string]string{}, commands: make(chan *paho.Publish, 64)}
+func newClient(tb testing.TB) *Client {
+	return &Client{t: tb, running: map[string]string{}, commands: make(chan *paho.Publish, 64)}
 }
 
 // Stored is the config on the client's disk for its own interface.
