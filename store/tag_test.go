@@ -29,8 +29,12 @@ func TestDerivedInterfaceNamesAreReadableAndUniqueInTheirMesh(t *testing.T) {
 	stores, other := Config{ID: "cfg_s", Name: "stores"}, Config{ID: "cfg_o", Name: "stores two"}
 	update(t, db, func(tx *Tx) error { return errors.Join(tx.PutConfig(&stores), tx.PutConfig(&other)) })
 	for _, tc := range []struct{ node, want string }{
-		{"camera-0001", "stores-came0001"}, {"camera-0002", "stores-came0002"}, {"Gate 1", "stores-gate1"},
-		{"Filiale Stuttgart", "stores-filiales"}, {"Filiale Stettin", "stores-filiale2"}, {"Filiale Sindelfingen", "stores-filiale3"},
+		{"camera-0001", "stores-came0001"},
+		{"camera-0002", "stores-came0002"},
+		{"Gate 1", "stores-gate1"},
+		{"Filiale Stuttgart", "stores-filiales"},
+		{"Filiale Stettin", "stores-filiale2"},
+		{"Filiale Sindelfingen", "stores-filiale3"},
 		{"1234567890123456789", "stores-12456789"},
 	} {
 		if got := add(stores, tc.node); got != tc.want {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -108,8 +109,7 @@ func readLog(tx *store.Tx, n store.Node, at logPosition, limit int) (rows []logV
 // logOfCommand is the command's row, and before it, since they are newer, those of what it printed.
 func logOfCommand(tx *store.Tx, c store.Command) (rows []logView, err error) {
 	output, err := tx.Output(c.RequestID)
-	for i := len(output) - 1; i >= 0; i-- {
-		o := output[i]
+	for i, o := range slices.Backward(output) {
 		row := eventRow(c.ConfigID, c.NodeID, o.At)
 		row.ID, row.RequestID, row.RequestedBy = fmt.Sprintf("%s-%d", c.RequestID, i+1), c.RequestID, c.RequestedBy
 		row.Summary = string(c.Action) + ": " + o.Stream
