@@ -38,12 +38,12 @@ func realTunnels(t *testing.T) *tunnels {
 // quickVia puts a script before the real wg-quick that calls it with other rights or surroundings.
 func quickVia(t *testing.T, script string) {
 	t.Helper()
-	real, err := exec.LookPath("wg-quick")
+	tool, err := exec.LookPath("wg-quick")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "wg-quick"), []byte("#!/bin/sh\n"+strings.ReplaceAll(script, "REAL", real)+"\n"), 0o755); err != nil { //nolint:gosec // a tool
+	if err := os.WriteFile(filepath.Join(dir, "wg-quick"), []byte("#!/bin/sh\n"+strings.ReplaceAll(script, "REAL", tool)+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))

@@ -37,10 +37,14 @@ func TestParseSaysWhatIsWrongWithAmneziaWG(t *testing.T) {
 		{"range over the defaults", "H4 = 1-9", `line 3: H4: overlaps H1, which is 1 unless it is given; each of H1 to H4 needs numbers of its own; ` +
 			`line 3: H4: overlaps H2, which is 2 unless it is given; each of H1 to H4 needs numbers of its own; ` +
 			`line 3: H4: overlaps H3, which is 3 unless it is given; each of H1 to H4 needs numbers of its own`},
-		{"protection without padding", "S1 = 12\nS2 = 11\nHeaderProtectionKey = " + presharedKey,
-			"line 5: HeaderProtectionKey: needs S1 to S4 of 12 or more; raise S2, S3, S4"},
-		{"advanced security", "[Peer]\nPublicKey = " + eastPublic + "\nAdvancedSecurity = off",
-			"line 5: AdvancedSecurity: is refused by amneziawg-go, and the tunnel works without it; remove the line"},
+		{
+			"protection without padding", "S1 = 12\nS2 = 11\nHeaderProtectionKey = " + presharedKey,
+			"line 5: HeaderProtectionKey: needs S1 to S4 of 12 or more; raise S2, S3, S4",
+		},
+		{
+			"advanced security", "[Peer]\nPublicKey = " + eastPublic + "\nAdvancedSecurity = off",
+			"line 5: AdvancedSecurity: is refused by amneziawg-go, and the tunnel works without it; remove the line",
+		},
 		{"no packet", "I2 =", "line 3: I2: has no value; give one or remove the line"},
 		{"switch", "RandomTrailers = yes", `line 3: RandomTrailers: "yes" is neither on nor off`},
 		{"unknown", "S5 = 1", `line 3: "S5" is no key of an AmneziaWG config`},

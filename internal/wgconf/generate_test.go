@@ -19,7 +19,7 @@ import (
 func fakeResolvconf(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "resolvconf"), []byte("#!/bin/sh\ncat >/dev/null\n"), 0o755); err != nil { //nolint:gosec // a tool
+	if err := os.WriteFile(filepath.Join(dir, "resolvconf"), []byte("#!/bin/sh\ncat >/dev/null\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
@@ -219,7 +219,7 @@ func TestParseAgreesWithTheRealTools(t *testing.T) {
 		quick bool
 		n     int
 	}{{"wg", false, 300}, {"wg-quick", true, 100}} {
-		g := generator{rand.New(rand.NewPCG(seed, uint64(len(tt.name))))} //nolint:gosec // to be repeatable
+		g := generator{rand.New(rand.NewPCG(seed, uint64(len(tt.name))))}
 		if tt.quick {
 			run(t, "ip", "link", "delete", iface) // its port is wanted
 		}

@@ -14,10 +14,9 @@ import (
 func networks(n, perLine int) string {
 	var b strings.Builder
 	for i := range n {
-		switch {
-		case i%perLine == 0:
+		if i%perLine == 0 {
 			b.WriteString("\nAllowedIPs = ")
-		default:
+		} else {
 			b.WriteString(", ")
 		}
 		fmt.Fprintf(&b, "10.%d.%d.0/24", 100+i/256, i%256)
