@@ -39,7 +39,7 @@ func (d *fieldNode) bind() (leave func()) {
 
 func (d *fieldNode) save(text string) {
 	d.t.Helper()
-	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text})
+	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text, "stage": false})
 }
 
 // want gives a command and checks how it ends, with a word of its message, and how the tunnel is then.
