@@ -42,14 +42,14 @@ func (a *Appliance) onceWritable(name string, fn func() error) error {
 		return err
 	}
 	a.log.Warn("the disk takes no writes; what there is, is served for reading until it does", "waiting", name, "err", err)
-	ctx, cancel := context.WithCancel(context.Background())
+	stopping := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {
 		ticks := time.NewTicker(writeRetry)
 		defer ticks.Stop()
 		for store.Unwritable(err) {
 			select {
-			case <-ctx.Done():
+			case <-stopping:
 				return
 			case <-ticks.C:
 				err = fn()
@@ -59,6 +59,6 @@ func (a *Appliance) onceWritable(name string, fn func() error) error {
 			a.log.Error("a part of the start failed", "part", name, "err", err)
 		}
 	})
-	a.onStop("waiting for the disk: "+name, func(context.Context) error { cancel(); running.Wait(); return nil })
+	a.onStop("waiting for the disk: "+name, func(context.Context) error { close(stopping); running.Wait(); return nil })
 	return nil
 }

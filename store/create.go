@@ -135,7 +135,7 @@ func intactMetas(f *os.File, size int64) ([]pageMeta, error) {
 		return nil, damaged("it does not begin like one")
 	}
 	if m := metas[0]; m.pages < 4 || m.pages > uint64(size/m.pageSize) { //nolint:gosec // a size is positive
-		return nil, damaged(fmt.Sprintf("it was cut off: %d of %d bytes are there", size, m.pages*uint64(m.pageSize)))
+		return nil, damaged(fmt.Sprintf("it was cut off: %d of %d bytes are there", size, m.pages*uint64(m.pageSize))) //nolint:gosec // a size is positive
 	}
 	return metas, nil
 }

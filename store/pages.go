@@ -144,7 +144,7 @@ func (w *pageWalk) begin() error {
 	}
 	ids := raw[pageHeader:]
 	if count == 0xFFFF { // the number did not fit the header
-		count = int(min(binary.NativeEndian.Uint64(ids), w.meta.pages))
+		count = int(min(binary.NativeEndian.Uint64(ids), w.meta.pages)) //nolint:gosec // bounded by the file's size
 		ids = ids[8:]
 	}
 	if count*8 > len(ids) {

@@ -1,12 +1,12 @@
 package store
 
 import (
-	"go.etcd.io/bbolt"
-
 	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
+
+	"go.etcd.io/bbolt"
 )
 
 // addRollout makes a rollout of waves of two over the nodes.

@@ -45,7 +45,7 @@ func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 			if e := entries[0]; e.RequestID != r.header.Get("X-Request-Id") || e.Status != r.status || entries[1].RequestID == e.RequestID {
 				t.Errorf("answered %d %s, in the log: %+v", r.status, r.body, entries)
 			}
-			for _, name := range strings.Fields(tc.ids) {
+			for name := range strings.FieldsSeq(tc.ids) {
 				if entries[0].IDs[name] == "" {
 					t.Errorf("no %s in %v", name, entries[0].IDs)
 				}
