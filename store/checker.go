@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// checkPatience is how long a start waits for the check of all pages.
-const checkPatience = 50 * time.Millisecond
+// checkPatience is how long a start waits for the check of all pages. A test shortens it.
+var checkPatience = 50 * time.Millisecond
 
 // checker checks every page and record of the file as it was at the start. It reads the file and not
 // the mapped memory, where a page that cannot be read is a fault. Its transaction keeps writers from

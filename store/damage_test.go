@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // sample returns the data file of an appliance with a config, thirty nodes with agents and tunnel
@@ -384,4 +385,44 @@ func TestOtherPanicsAreNoDamage(t *testing.T) {
 		_ = db.View(func(*Tx) error { panic(io.EOF) })
 	}()
 	update(t, db, func(tx *Tx) error { return tx.Note("n", JournalEntry{}) })
+}
+
+// TestACheckThatTakesLongGoesOnInTheBackground has the start wait for nothing.
+func TestACheckThatTakesLongGoesOnInTheBackground(t *testing.T) {
+	defer func(d time.Duration) { checkPatience = d }(checkPatience)
+	checkPatience = 0
+	raw := sampleFile(t)
+	for i, name := range []string{"node_7", "node_11", "node_19"} { // what is free has copies, so change them all
+		// The start itself reads the nodes, so it is the journal that is spoilt.
+		spoilt := bytes.ReplaceAll(raw, []byte(`"message":"agent bound on `+name+`"`), []byte(`"message":"agent bound on `+name+"\x00"))
+		if bytes.Equal(spoilt, raw) {
+			t.Fatal("nothing was changed")
+		}
+		var log bytes.Buffer
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, FileName), spoilt, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := Open(dir, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if errors.Is(err, ErrDamaged) { // the check was even faster
+			t.Logf("variant %d was found by the start", i)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.checker.wait()
+		if err := db.Update(func(*Tx) error { return nil }); !errors.Is(err, ErrDamaged) {
+			t.Errorf("Update: %v, want ErrDamaged", err)
+		}
+		if err := db.WriteError(); !errors.Is(err, ErrDamaged) {
+			t.Errorf("WriteError: %v, want ErrDamaged", err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "nothing is written any more"); n != 1 {
+			t.Errorf("it is logged %d times:\n%s", n, &log)
+		}
+	}
 }
