@@ -28,15 +28,16 @@ type issued struct {
 }
 
 // issue makes a certificate that by signs; a nil by: itself. CAs live ten years, others an hour.
-func issue(t *testing.T, name string, ca bool, by *issued, change ...func(*x509.Certificate)) *issued {
+func issue(t *testing.T, name string, ca bool, by *issued) *issued {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return issueFor(t, name, ca, by, key, change...)
+	return issueFor(t, name, ca, by, key)
 }
 
+// issueFor is issue for a key that is there, with what change makes of the certificate.
 func issueFor(t *testing.T, name string, ca bool, by *issued, key crypto.Signer, change ...func(*x509.Certificate)) *issued {
 	t.Helper()
 	serial, err := newSerial()

@@ -146,12 +146,10 @@ func (o origins) namesHTTPS(r *http.Request) bool {
 func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		err := s.guards(c.Request())
-		switch {
-		case err == nil:
+		if err == nil {
 			return next(c)
-		default:
-			s.noteOriginRefused(c.Request(), err)
 		}
+		s.noteOriginRefused(c.Request(), err)
 		if !readOnly(c.Request()) {
 			s.noteRefused(c, err)
 		}
