@@ -188,9 +188,10 @@ func (x *external) Stop(ctx context.Context) error {
 	return x.Broker.Stop(ctx)
 }
 
-// port is where we find EMQX, if we do it in the same way, and else the standard's.
+// port is the port of EMQX that agents are told. It is ours, if we connect in the same way and not to
+// the listener that is ours alone, and the standard's otherwise.
 func (x *external) port(tls bool) int {
-	if p, err := strconv.Atoi(x.o.URL.Port()); err == nil && tls == (x.o.URL.Scheme == "mqtts") {
+	if p, err := strconv.Atoi(x.o.URL.Port()); err == nil && x.o.URL.Port() != emqx.OwnPort && tls == (x.o.URL.Scheme == "mqtts") {
 		return p
 	}
 	if tls {

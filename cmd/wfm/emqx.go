@@ -21,7 +21,7 @@ func emqxSettings() []setting {
 		return func(s *settings, v string) error { *at(s) = v; return nil }
 	}
 	return []setting{
-		{"mqtt-url", "WFM_MQTT_URL", "", "an EMQX in the place of the embedded broker, as in mqtt://emqx:1883 or mqtts://", func(s *settings, v string) (err error) {
+		{"mqtt-url", "WFM_MQTT_URL", "", "an EMQX in the place of the embedded broker, as in mqtt://127.0.0.1:11883 or mqtts://emqx:11883", func(s *settings, v string) (err error) {
 			if v == "" {
 				return nil
 			}
@@ -108,19 +108,39 @@ func emqxUsage(w io.Writer) {
 	fmt.Fprint(w, `Set up and check an EMQX that is the broker in the place of the embedded one.
 
 Usage:
-  wfm emqx config [flags]   print an EMQX configuration (base.hocon) that fits; it holds secrets
+  wfm emqx config [flags]   print an EMQX configuration that fits; it holds secrets, and says where it belongs
   wfm emqx doctor [flags]   look whether EMQX is set up right, log in as a throwaway node, and say what to change
 
 Examples:
-  wfm emqx config --appliance-url http://10.0.0.5:8000 > base.hocon
-  WFM_MQTT_URL=mqtt://emqx:1883 WFM_EMQX_API_BASE_URL=http://emqx:18083 … wfm emqx doctor
+  wfm emqx config --version 5.8.9 > base.hocon
+  wfm emqx config --version 6.1.2 --appliance-url http://10.0.0.5:8000 --listener mqtt://0.0.0.0:11883 > base.hocon
+  wfm emqx config --version 5.7.2 >> emqx.conf
+  WFM_MQTT_URL=mqtt://127.0.0.1:11883 WFM_EMQX_API_BASE_URL=http://127.0.0.1:18083 … wfm emqx doctor
 `)
+}
+
+// emqxExamples show each command at work.
+var emqxExamples = map[string]string{
+	"config": `
+Examples:
+  both on one machine:           wfm emqx config --version 5.8.9 > base.hocon
+  EMQX on a machine of its own:  wfm emqx config --version 6.1.2 --appliance-url http://10.0.0.5:8000 --listener mqtts://0.0.0.0:11883 > base.hocon
+  EMQX before 5.8.4:             wfm emqx config --version 5.7.2 >> emqx.conf
+`,
+	"doctor": `
+Examples:
+  WFM_MQTT_URL=mqtt://127.0.0.1:11883 WFM_EMQX_API_BASE_URL=http://127.0.0.1:18083 WFM_EMQX_API_KEY=wfm \
+    WFM_EMQX_API_SECRET=… WFM_EMQX_AUTHZ_SHARED_KEY=… wfm emqx doctor
+
+The exit status is 0 when nothing must change, 1 when something must, and 2 for wrong flags or variables.
+`,
 }
 
 func emqxHelp(what string) func(io.Writer, []setting) {
 	return func(w io.Writer, table []setting) {
 		fmt.Fprintf(w, "Usage:\n  wfm emqx %s [flags]\n\nA flag wins over its variable.\n\n", what)
 		listSettings(w, table)
+		fmt.Fprint(w, emqxExamples[what])
 	}
 }
 
@@ -171,6 +191,14 @@ func emqxConfig(args []string, getenv func(string) string, stdout, stderr io.Wri
 	table := []setting{
 		{"appliance-url", "", "http://127.0.0.1:8000", "where EMQX reaches the appliance", func(_ *settings, v string) (err error) {
 			o.ApplianceURL, err = web.ParseOrigin(v)
+			return err
+		}},
+		{"version", "", emqx.DefaultVersion.String(), "of EMQX, as in 5.8.9 or 6.1; known are " + emqx.Versions, func(_ *settings, v string) (err error) {
+			o.Version, err = emqx.ParseVersion(v)
+			return err
+		}},
+		{"listener", "", "mqtt://127.0.0.1:" + emqx.OwnPort, "where EMQX listens for the appliance alone; mqtts:// for TLS", func(_ *settings, v string) (err error) {
+			o.Listener, err = emqx.ParseListener(v)
 			return err
 		}},
 		{"logins", "", "ask", "ask: EMQX asks the appliance; accounts: it knows the accounts, but a node can take another's session", func(_ *settings, v string) error {

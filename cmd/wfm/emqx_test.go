@@ -178,6 +178,7 @@ func TestEMQXCommandHelpsAndRefusesInWords(t *testing.T) {
 	for args, want := range map[string]int{
 		"": exitUsage, "help": exitOK, "nonsense": exitUsage, "doctor": exitUsage, "doctor --help": exitOK, "config --help": exitOK,
 		"config --logins never": exitUsage, "config --appliance-url wfm": exitUsage, "config extra": exitUsage,
+		"config --version 4.4": exitUsage, "config --version 6.1.2": exitOK, "config --listener mqtts://0.0.0.0": exitOK, "config --listener emqx": exitUsage,
 	} {
 		var out, errs bytes.Buffer
 		if code := emqxCommand(t.Context(), strings.Fields(args), func(string) string { return "" }, &out, &errs); code != want || out.Len()+errs.Len() == 0 {

@@ -1,0 +1,79 @@
+package emqx
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Version is a release of EMQX. What differs between releases stands here and nowhere else.
+type Version struct {
+	Major, Minor, Patch int
+	patched             bool // the patch was given
+}
+
+// DefaultVersion is the release that the configuration is for unless another is named: the one it was
+// tried with.
+var DefaultVersion = Version{5, 8, 9, true}
+
+// Versions tells which releases [ParseVersion] takes.
+const Versions = "5.5 to 5.10 and 6.0 to 6.3"
+
+var versionForm = regexp.MustCompile(`^[ev]?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[-+].*)?$`)
+
+// ParseVersion reads a release as in 5.8.9 or 6.1. It refuses releases for which it is not known how
+// they are configured.
+func ParseVersion(text string) (v Version, err error) {
+	parts := versionForm.FindStringSubmatch(strings.TrimSpace(text))
+	if parts == nil {
+		return v, fmt.Errorf("want a version of EMQX as in 5.8.9 or 6.1; known are %s", Versions)
+	}
+	v.Major, _ = strconv.Atoi(parts[1])
+	v.Minor, _ = strconv.Atoi(parts[2])
+	if v.patched = parts[3] != ""; v.patched {
+		v.Patch, _ = strconv.Atoi(parts[3])
+	}
+	switch {
+	case !v.known():
+		return v, fmt.Errorf("no configuration is known for EMQX %s; known are %s", v, Versions)
+	case v.Major == 5 && v.Minor == 8 && !v.patched:
+		return v, fmt.Errorf("EMQX 5.8 reads etc/base.hocon from 5.8.4 on, and not before: give the version with its patch, as in 5.8.9")
+	}
+	return v, nil
+}
+
+func (v Version) known() bool {
+	return (v.Major == 5 && v.Minor >= 5 && v.Minor <= 10) || (v.Major == 6 && v.Minor <= 3)
+}
+
+// atLeast compares with another release.
+func (v Version) atLeast(major, minor, patch int) bool {
+	switch {
+	case v.Major != major:
+		return v.Major > major
+	case v.Minor != minor:
+		return v.Minor > minor
+	}
+	return v.Patch >= patch
+}
+
+// BaseFile reports whether the release reads etc/base.hocon. An older one ignores the file without a
+// word, and lets anybody log in and do everything.
+func (v Version) BaseFile() bool { return v.atLeast(5, 8, 4) }
+
+// NodeCache reports whether the release has a cache of permissions that a kick does not clear.
+func (v Version) NodeCache() bool { return v.atLeast(5, 9, 0) }
+
+// ExpireAt reports whether sessions end when the appliance's answer at their login says.
+func (v Version) ExpireAt() bool { return v.atLeast(5, 7, 0) }
+
+// ImportAnswers reports whether an import of users is answered with how many could not be imported.
+func (v Version) ImportAnswers() bool { return v.atLeast(5, 8, 2) }
+
+func (v Version) String() string {
+	if v.patched {
+		return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch)
+	}
+	return fmt.Sprintf("%d.%d", v.Major, v.Minor)
+}
