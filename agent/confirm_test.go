@@ -288,6 +288,9 @@ func TestOpenChangeIsFinishedByTheNextAgent(t *testing.T) {
 			}
 			b.settled(t)
 			wantNode(t, f, dir, c.text, c.runs)
+			if ack.RolledBack && c.up.reach != nil {
+				b.nextEvent(t, eventUnreached)
+			}
 			before := f.read("calls")
 			push(t, b, "two", 2)
 			if again := b.nextAck(t, "req_1"); again.Message != ack.Message || f.read("calls") != before {

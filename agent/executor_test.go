@@ -167,8 +167,11 @@ func TestCommandRunsOnceAndItsAckIsRepeatedAcrossRestart(t *testing.T) {
 		t.Fatalf("repeated as %+v, first %+v", again, first)
 	}
 	b.stop()
-	if err := os.Remove(filepath.Join(f.dir, "link-wfmtest0")); err != nil { // a second start would show
-		t.Fatal(err)
+	// A second start would show: the tunnel is gone, and nothing but the command asks for it.
+	for _, gone := range []string{filepath.Join(f.dir, "link-wfmtest0"), wantedPath(dir, testProfile().ID())} {
+		if err := os.Remove(gone); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b = newBench(t, dir, f)
 	b.Receive(topic, data)

@@ -91,7 +91,9 @@ func TestDisablingAConnectedNodeEndsItsSession(t *testing.T) {
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
 	agent := n.StartAgent(t)
 	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"enabled": false})
-	agent.Expect(t, "connection lost")
+	if line := agent.Expect(t, "the broker closed the connection"); !strings.Contains(line, "reason_code=152 ") { // administrative action
+		t.Error(line)
+	}
 	n.Await(t, "offline")
 	a.Refused(t, "NODE_DISABLED", "POST", n.Path("endpoint/control"), map[string]any{"action": "start"})
 	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"enabled": true})

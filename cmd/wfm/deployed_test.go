@@ -42,6 +42,12 @@ func (d *fieldNode) save(text string) {
 	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text, "stage": false})
 }
 
+// saveUnstaged leaves what is staged as it is.
+func (d *fieldNode) saveUnstaged(text string) {
+	d.t.Helper()
+	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text, "stage": false})
+}
+
 // want gives a command and checks how it ends, with a word of its message, and how the tunnel is then.
 func (d *fieldNode) want(action, state, word, tunnel string) {
 	d.t.Helper()
@@ -129,7 +135,7 @@ func TestADeployedAgentIsDrivenByTheAppliance(t *testing.T) {
 func TestABindAnewLeavesADeployedAgentWithAConfigItCanStart(t *testing.T) {
 	t.Parallel()
 	d := addDeployed(t, apptest.Start(t, ""), "wireguard", "")
-	d.save(plainConf) // and nothing else: nobody staged it
+	d.saveUnstaged(plainConf)
 	leave := d.bind()
 	if d.client.Stored() != plainConf {
 		t.Fatalf("bound with %q", d.client.Stored())
@@ -142,7 +148,7 @@ func TestABindAnewLeavesADeployedAgentWithAConfigItCanStart(t *testing.T) {
 	}
 	d.Must(t, "POST", d.Path("sync"), nil)
 	d.want("push_config", "applied", "Config applied.", "stopped")
-	d.save(plainConf + "MTU = 1400\n")
+	d.saveUnstaged(plainConf + "MTU = 1400\n")
 	d.bind() // while it is connected
 	if d.client.Stored() != plainConf {
 		t.Fatalf("bound again with %q, want what is staged", d.client.Stored())

@@ -134,19 +134,28 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 				t.Errorf("%s: publishing to B's %s: exit code %d, %q", version, suffix, code, out)
 			}
 		}
-		refused := map[string][]string{
-			"B's event as will":   mosquitto(nodeA, version, "--will-topic", nodeB.Topic("event"), "--will-payload", "{}"),
-			"B's control as will": mosquitto(nodeA, version, "--will-topic", nodeB.Topic("control"), "--will-payload", "{}"),
-			"own control as will": mosquitto(nodeA, version, "--will-topic", nodeA.Topic("control"), "--will-payload", "{}"),
-			"B's client id":       {"-h", a.MQTTHost, "-p", a.Port, "-V", version, "-i", "wfm-" + nodeB.ID, "-u", nodeA.ID, "-P", nodeA.Password},
-			"B's user name":       {"-h", a.MQTTHost, "-p", a.Port, "-V", version, "-i", "wfm-" + nodeB.ID, "-u", nodeB.ID, "-P", nodeA.Password},
-			"a made-up client id": {"-h", a.MQTTHost, "-p", a.Port, "-V", version, "-i", "x", "-u", nodeA.ID, "-P", nodeA.Password},
-			"nobody":              {"-h", a.MQTTHost, "-p", a.Port, "-V", version, "-i", "x"},
+		to := func(id, user, password string) []string {
+			return []string{"-h", a.MQTTHost, "-p", a.Port, "-V", version, "-i", id, "-u", user, "-P", password}
 		}
-		for what, args := range refused {
-			out, code := apptest.Run(t, "mosquitto_pub", append(args, "-t", nodeA.Topic("event"), "-m", "{}")...)
-			if code == 0 || (!strings.Contains(out, "not authorised") && !strings.Contains(out, "Bad User Name or Password")) {
-				t.Errorf("%s: connecting with %s: exit code %d, %q", version, what, code, out)
+		for what, tc := range map[string]struct {
+			args   []string
+			v3, v5 string // as the CONNACK's code reads
+		}{
+			"B's event as will":   {mosquitto(nodeA, version, "--will-topic", nodeB.Topic("event"), "--will-payload", "{}"), "not authorised", "Not authorized"},
+			"B's control as will": {mosquitto(nodeA, version, "--will-topic", nodeB.Topic("control"), "--will-payload", "{}"), "not authorised", "Not authorized"},
+			"own control as will": {mosquitto(nodeA, version, "--will-topic", nodeA.Topic("control"), "--will-payload", "{}"), "not authorised", "Not authorized"},
+			"B's client id":       {to("wfm-"+nodeB.ID, nodeA.ID, nodeA.Password), "identifier rejected", "Client Identifier not valid"},
+			"a made-up client id": {to("x", nodeA.ID, nodeA.Password), "identifier rejected", "Client Identifier not valid"},
+			"B's user name":       {to("wfm-"+nodeB.ID, nodeB.ID, nodeA.Password), "not authorised", "Bad User Name or Password"},
+			"no user name":        {to("x", nodeA.ID, nodeA.Password)[:8], "not authorised", "Bad User Name or Password"},
+		} {
+			want := tc.v5
+			if version == "mqttv311" {
+				want = tc.v3
+			}
+			out, code := apptest.Run(t, "mosquitto_pub", append(tc.args, "-t", nodeA.Topic("event"), "-m", "{}")...)
+			if code == 0 || !strings.Contains(out, want) {
+				t.Errorf("%s: connecting with %s: exit code %d, %q, want %q", version, what, code, out, want)
 			}
 		}
 	}
@@ -156,8 +165,8 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 	if got := nodeB.Control(t, "detect"); got["status"] != "acked" {
 		t.Errorf("B after all that: %v", got)
 	}
-	if strings.Contains(agentB.Output(), "connection lost") {
-		t.Error("node A disturbed B's session")
+	if out := agentB.Output(); strings.Count(out, "msg=connected") != 1 {
+		t.Errorf("node A disturbed B's session:\n%s", out)
 	}
 	// And what it may do, it can.
 	if out := publish(t, nodeA, "heartbeat", envelope(nodeA, "heartbeat", "", `{"client_online":true}`)); out != "" {
@@ -180,8 +189,11 @@ func TestResetEndsTheSessionAtOnceAndForGood(t *testing.T) {
 	if state["client_presence_state"] != "offline" || state["client_initialized"] != false {
 		t.Errorf("after the reset: %v", state)
 	}
-	// It was kicked, tries again, and is refused.
-	sub.Expect(t, "Bad User Name or Password")
+	// It was kicked, and is refused when it tries again.
+	sub.Expect(t, "Received DISCONNECT (152)") // administrative action
+	if out := publish(t, n, "event", envelope(n, "event", "", "{}")); !strings.Contains(out, "Bad User Name or Password") {
+		t.Errorf("the old credentials after the reset: %q", out)
+	}
 	n.Refused(t, "CLIENT_NOT_INITIALIZED", "POST", n.Path("endpoint/control"), map[string]any{"action": "start"})
 	cmd := n.Must(t, "GET", "/api/v1/commands/"+got["request_id"].(string), nil)
 	if cmd["state"] != "cancelled" {

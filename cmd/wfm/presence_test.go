@@ -147,7 +147,7 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 		ended     func() // waits until its connection has
 		reconnect func() // nil: it does so by itself, much later
 	}
-	all := map[string]*online{"agent": {agentNode, func() { agent.Expect(t, "connection lost") }, nil}}
+	all := map[string]*online{"agent": {agentNode, func() { agent.Expect(t, "the broker closed the connection") }, nil}}
 	for _, version := range []byte{4, 5} {
 		id, login := bindRaw(t, a, cfg, fmt.Sprintf("v%d", version))
 		o := &online{Node: &apptest.Node{Appliance: a, ConfigID: cfg, ID: id}}
