@@ -69,19 +69,33 @@ func joinComplaints(said []string) string {
 
 // complaints is what a tool said, line by line, fit for an ACK: without the commands it echoes,
 // without anything that could be a key or a config line, and without what hooks of the config print,
-// which may be any secret of the node and cannot be told from the rest but by its place.
+// which may be any secret of the node and cannot be told from the rest but by its place. The quick
+// tools end at the first command that fails: where that was a hook, nothing said before it is why.
 func complaints(stderr string) []string {
 	var said []string
 	hook := false
-	daemon := -1 // how much was said when the quick tool turned to the userspace daemon
+	step := 0        // how much was said before the command at hand
+	beforeHook := -1 // and before the hook that ended the tool, as far as is known
+	daemon := -1     // how much was said when the quick tool turned to the userspace daemon
 	for line := range strings.Lines(stderr) {
 		if command, ok := strings.CutPrefix(line, echoed); ok {
 			command = strings.TrimSpace(command)
 			hook = !ownWords.MatchString(command)
 			if daemon >= 0 && !ofDaemon.MatchString(command) {
 				// It went on, so the daemon made up for what failed so far.
-				said, daemon = said[daemon:], -1
+				said, daemon, step = said[daemon:], -1, max(step-daemon, 0)
 			}
+			switch {
+			case hook && echoed+command != gapMark:
+				beforeHook = len(said)
+			case strings.HasPrefix(command, "ip link set mtu "):
+				// To find the MTU, the tool asked for the routes to the endpoints. There need not be any yet.
+				said = said[:step]
+				beforeHook = -1
+			case !cleansUp.MatchString(command):
+				beforeHook = -1
+			}
+			step = len(said)
 			continue
 		}
 		if hook {
@@ -96,6 +110,9 @@ func complaints(stderr string) []string {
 			said = append(said, harmless(line))
 		}
 	}
+	if len(said) == beforeHook {
+		return nil
+	}
 	serious := slices.DeleteFunc(slices.Clone(said), func(line string) bool { return strings.HasPrefix(line, "Warning:") })
 	if len(serious) > 0 {
 		return serious
@@ -105,6 +122,9 @@ func complaints(stderr string) []string {
 
 // ofDaemon is what a quick tool runs between turning to the userspace daemon and giving up on it.
 var ofDaemon = regexp.MustCompile(`^(wireguard-go |amneziawg-go |ip link delete )`)
+
+// cleansUp is what a quick tool runs after a failure, before it ends.
+var cleansUp = regexp.MustCompile(`^(ip link delete |ip -[46] rule delete |resolvconf -d |nft -f |ip6?tables-restore -n$)`)
 
 // harmless is a line without what could be a secret.
 func harmless(line string) string {

@@ -25,6 +25,9 @@ Error: Unknown device type.
 [#] wg setconf wg0 /dev/fd/63
 `
 
+// noRoute is how it goes on where nothing leads to the endpoint yet.
+const noRoute = "[#] ip -4 address add 10.61.0.2/24 dev wg0\nRTNETLINK answers: Network is unreachable\n[#] ip link set mtu 1420 up dev wg0\n"
+
 func TestTheFirstComplaintOfAFailureComesFirstAndSaysWhatToDo(t *testing.T) {
 	for stderr, want := range map[string]string{
 		withoutRight: `: RTNETLINK answers: Operation not permitted; Unable to access interface: Protocol not supported; Cannot find device "site-a"; ` +
@@ -41,7 +44,14 @@ func TestTheFirstComplaintOfAFailureComesFirstAndSaysWhatToDo(t *testing.T) {
 			"the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go",
 		strings.Replace(withoutRight, "RTNETLINK answers: Operation not permitted", "Error: Unknown device type.", 1): `: Error: Unknown device type.; Unable to access interface: Protocol not supported; ` +
 			`Cannot find device "site-a"; the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go`,
-		"Warning: `/x' is world accessible\none\ntwo\nthree\nfour\nfive\n": ": one; three; four; five",
+		// The tool went on without a route to the endpoint: that the hook failed is why it ended.
+		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\n":                                                               ": it seems that a hook of the config failed or hung (false); what hooks print is not shown",
+		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\nCannot find device \"wg0\"\n":                                   ": Cannot find device \"wg0\"",
+		goesOn + noRoute + "[#] ip -4 route add 10.2.0.0/24 dev wg0\nRTNETLINK answers: File exists\n[#] ip link delete dev wg0\n": ": RTNETLINK answers: File exists",
+		"[#] iptables -D FORWARD -i wg0\n[#] ip link delete dev wg0\nRTNETLINK answers: Operation not permitted\n": ": RTNETLINK answers: Operation not permitted; " +
+			"the agent needs root or CAP_NET_ADMIN",
+		"[#] ip -4 address add 10.9.0.2/32 dev wg0\nsome words\n[#] /opt/hook\nhunter2\n[#] nft -f /dev/fd/63\n[#] ip link delete dev wg0\n": ": it seems that a hook of the config failed or hung (/opt/hook); what hooks print is not shown",
+		"Warning: `/x' is world accessible\none\ntwo\nthree\nfour\nfive\n":                                                                   ": one; three; four; five",
 	} {
 		if got := complaint(stderr) + advice(stderr); got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
