@@ -178,7 +178,11 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	in := &ingress{db: a.db, control: a.control, log: log}
 	var err error
 	if o.external() {
-		if a.external, err = newExternal(ctx, a.db, o, in, log); err != nil {
+		ask := func(ctx context.Context, nodeID string) error {
+			_, err := a.control.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
+			return err
+		}
+		if a.external, err = newExternal(ctx, a.db, o, in, ask, log); err != nil {
 			return err
 		}
 		a.broker = a.external

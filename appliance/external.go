@@ -100,7 +100,7 @@ type external struct {
 // secretEMQXKey is the name under which the store keeps the hash of the shared key.
 const secretEMQXKey = "emqx_shared_key" //nolint:gosec // its name
 
-func newExternal(ctx context.Context, db *store.DB, all Options, in hooks.Ingress, log *slog.Logger) (*external, error) {
+func newExternal(ctx context.Context, db *store.DB, all Options, in hooks.Ingress, ask func(context.Context, string) error, log *slog.Logger) (*external, error) {
 	o := *all.EMQX
 	o.Username = cmp.Or(o.Username, emqx.DefaultUsername)
 	o.Password = cmp.Or(o.Password, protocol.NewSecret())
@@ -132,7 +132,7 @@ func newExternal(ctx context.Context, db *store.DB, all Options, in hooks.Ingres
 	}
 	x.Broker, err = emqx.New(emqx.Options{
 		URL: o.URL, TLS: tlsConfig, Username: o.Username, Password: o.Password, ClientID: x.clientID,
-		API: api, Key: x.key, Store: db, Ingress: in, Logger: log,
+		API: api, Key: x.key, Store: db, Ingress: in, Ask: ask, Logger: log,
 	})
 	if err != nil {
 		return nil, err
@@ -217,6 +217,9 @@ func (x *external) Status() web.BrokerStatus {
 		Enabled: true, Connected: s.Connected, Status: web.BrokerConnected, LastError: cmp.Or(s.LastError, s.AccountError), LastConnectedAt: s.LastUp,
 		Mode:     "external",
 		Sessions: s.Sessions, MessagesIn: s.Stored, MessagesOut: s.Published, MessagesRefused: s.Refused,
+		Upstream: &web.UpstreamStatus{
+			Sessions: s.Shares, SessionsMost: s.SharesMost, Plain: s.Plain, SessionsLost: s.SessionsLost, LastLostAt: moment(s.LastSessionLost),
+		},
 		Accounts: &web.AccountsStatus{Synced: s.Synced, Pending: s.Pending, LastError: s.AccountError, LastReconciledAt: moment(s.ReconciledAt)},
 	}
 	if !s.Connected {
@@ -240,7 +243,7 @@ func moment(t time.Time) *time.Time {
 // web is what the API needs to know.
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
-		Key: x.key, Username: x.o.Username, Password: x.o.Password, ClientID: x.clientID,
+		Key: x.key, Username: x.o.Username, Password: x.o.Password, ClientIDs: emqx.ClientIDs(x.clientID),
 		Apart: x.callbacks != nil, CACert: x.caCert, Account: x.account, Settled: x.settled,
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {

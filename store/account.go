@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -111,4 +112,25 @@ func (tx *Tx) BrokerClientID() (string, error) {
 // SetBrokerClientID keeps the client id: with another one, what the broker holds for us is lost.
 func (tx *Tx) SetBrokerClientID(id string) error {
 	return put(tx, bucketSettings, keyBrokerClientID, id)
+}
+
+const keyBrokerSessions = "broker_sessions" // in bucketSettings
+
+// BrokerSession reports whether the appliance's session with the number has taken messages at an
+// external broker, so that one that is missing was lost.
+func (tx *Tx) BrokerSession(number int) (bool, error) {
+	numbers, _, err := get[[]int](tx, bucketSettings, keyBrokerSessions)
+	return slices.Contains(numbers, number), err
+}
+
+// SetBrokerSession records that the session with the number takes messages, or does not any more.
+func (tx *Tx) SetBrokerSession(number int, takes bool) error {
+	numbers, _, err := get[[]int](tx, bucketSettings, keyBrokerSessions)
+	if err != nil || slices.Contains(numbers, number) == takes {
+		return err
+	}
+	if takes {
+		return put(tx, bucketSettings, keyBrokerSessions, append(numbers, number))
+	}
+	return put(tx, bucketSettings, keyBrokerSessions, slices.DeleteFunc(numbers, func(n int) bool { return n == number }))
 }

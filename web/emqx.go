@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +25,10 @@ import (
 type ExternalBroker struct {
 	// Key is what EMQX has to show when it asks. Required.
 	Key emqxkey.Key
-	// Username, Password and ClientID are the appliance's own account, which may use every topic of
-	// ours and read $SYS.
-	Username, Password, ClientID string
+	// Username and Password are the appliance's own account, which may use every topic of ours and
+	// read $SYS, under the ClientIDs of its sessions.
+	Username, Password string
+	ClientIDs          []string
 	// Apart leaves EMQX's questions to [Server.ServeCallbacks], which takes them on a listener that
 	// the public cannot reach.
 	Apart bool
@@ -55,6 +57,19 @@ type AccountsStatus struct {
 	// LastError is what the last attempt failed with; empty when it did not.
 	LastError        string     `json:"last_error"`
 	LastReconciledAt *time.Time `json:"last_reconciled_at"`
+}
+
+// UpstreamStatus is how the appliance takes what nodes send from an external broker.
+type UpstreamStatus struct {
+	// Sessions counts the sessions that take messages now, of SessionsMost that share them.
+	Sessions     int `json:"sessions"`
+	SessionsMost int `json:"sessions_most"`
+	// Plain is true where the broker refuses shared subscriptions and one session takes all messages.
+	Plain bool `json:"plain"`
+	// SessionsLost counts sessions that the broker has dropped since the start, with messages that nodes
+	// believe delivered; LastLostAt is when that was last noticed.
+	SessionsLost uint64     `json:"sessions_lost"`
+	LastLostAt   *time.Time `json:"last_lost_at"`
 }
 
 const (
@@ -149,7 +164,7 @@ func (s *Server) authz(q question) verdict {
 	own := s.opts.External
 	grant, ok := s.opts.Store.Grant(q.Username)
 	switch {
-	case q.Username == own.Username && q.ClientID == own.ClientID:
+	case q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID):
 		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == "subscribe" && strings.HasPrefix(q.Topic, "$SYS/")) {
 			return allow
 		}
@@ -180,7 +195,7 @@ func (s *Server) authn(q question) verdict {
 	}
 	switch {
 	case q.Username == own.Username:
-		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || q.ClientID != own.ClientID {
+		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
 			return deny
 		}
 		return verdict{Result: "allow", IsSuperuser: true}

@@ -21,7 +21,7 @@ const sharedKey = "the-shared-key"
 func external(change ...func(*web.ExternalBroker)) func(*web.Options) {
 	return func(o *web.Options) {
 		o.External = &web.ExternalBroker{
-			Key: emqxkey.New(sharedKey), Username: "wfm-backend", Password: "backend-password", ClientID: "wfm-backend-1",
+			Key: emqxkey.New(sharedKey), Username: "wfm-backend", Password: "backend-password", ClientIDs: []string{"wfm-backend-1"},
 			Account:   func(string) web.AccountState { return web.AccountState{State: "pending", Detail: "EMQX is away"} },
 			Settled:   func(string) bool { return true },
 			Reconcile: func(context.Context) error { return nil },

@@ -153,6 +153,10 @@ func (x *exposition) mqtt(b BrokerStatus) {
 	x.value("wfm_mqtt_messages_total", b.MessagesIn, "direction", "in")
 	x.value("wfm_mqtt_messages_total", b.MessagesOut, "direction", "out")
 	x.value("wfm_mqtt_messages_total", b.MessagesRefused, "direction", "refused")
+	if up := b.Upstream; up != nil {
+		x.single("wfm_mqtt_upstream_sessions", "gauge", "Sessions that take nodes' messages from EMQX now.", up.Sessions)
+		x.single("wfm_mqtt_sessions_lost_total", "counter", "Sessions of the appliance that EMQX has dropped since the start, with messages that nodes believe delivered.", up.SessionsLost)
+	}
 }
 
 func (x *exposition) http(counts *requestCounts, streams int) {

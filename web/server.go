@@ -138,6 +138,8 @@ type BrokerStatus struct {
 	Unserved *UnservedClient
 	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
 	Accounts *AccountsStatus
+	// Upstream is how messages are taken from an external broker; nil with the embedded one.
+	Upstream *UpstreamStatus
 }
 
 // away reports whether the broker cannot be reached, so that nobody can tell which nodes are there.

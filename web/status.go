@@ -112,11 +112,13 @@ type mqttServiceView struct {
 	LastUnserved *UnservedClient `json:"last_unserved,omitempty"`
 	// Accounts is absent with the embedded broker.
 	Accounts *AccountsStatus `json:"accounts,omitempty"`
+	// Upstream is absent with the embedded broker.
+	Upstream *UpstreamStatus `json:"upstream,omitempty"`
 }
 
 func (s *Server) mqttService() mqttServiceView {
 	b := s.brokerStatus()
-	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts}
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream}
 }
 
 type configStateView struct {

@@ -55,7 +55,10 @@ type accounts struct {
 }
 
 // account is the appliance's own at EMQX.
-type account struct{ username, password, clientID string }
+type account struct {
+	username, password string
+	clientIDs          []string
+}
 
 func newAccounts(db *store.DB, api *API, own account, key emqxkey.Key, log *slog.Logger) (*accounts, error) {
 	s := &accounts{
@@ -315,7 +318,7 @@ func (s *accounts) stranger(clientID, username string) bool {
 	fits := clientID == protocol.ClientID(username)
 	_, granted := s.db.Grant(username)
 	switch {
-	case clientID == s.own.clientID: // kicking it would throw away our own session
+	case slices.Contains(s.own.clientIDs, clientID): // kicking it would throw away our own session
 		return false
 	case granted:
 		return !fits

@@ -38,7 +38,10 @@ const (
 	publishLimit         = 5 * time.Second
 	reasonNoSubscribers  = 0x10 // MQTT 5, 3.4.2.1
 	reasonRefused        = 0x80 // and all above
+	reasonBadPassword    = 0x86
 	reasonNotAuthorized  = 0x87
+	reasonBusy           = 0x89
+	reasonSharedRefused  = 0x9e
 	waitForFirstAccounts = 5 * time.Second
 )
 
@@ -50,14 +53,18 @@ type Options struct {
 	// Username and Password are the appliance's own account. It is made, or repaired, in EMQX's
 	// built-in database where there is one.
 	Username, Password string
-	// ClientID is the appliance's own, and the same at every start: EMQX keeps under it what nodes
-	// send meanwhile. Whoever may log in and knows it can take that over, so it is a secret.
+	// ClientID is the appliance's own, and the same at every start: EMQX keeps under it, and under
+	// those that [ClientIDs] derives from it, what nodes send meanwhile. A client that may log in and
+	// knows one can take that session over, so it is a secret.
 	ClientID string
-	API      *API
-	Key      emqxkey.Key
-	Store    *store.DB
-	Ingress  hooks.Ingress
-	Logger   *slog.Logger
+	// Ask has a connected node asked for its state. It is called after EMQX has lost messages; nil: nodes
+	// are not asked.
+	Ask     func(ctx context.Context, nodeID string) error
+	API     *API
+	Key     emqxkey.Key
+	Store   *store.DB
+	Ingress hooks.Ingress
+	Logger  *slog.Logger
 }
 
 // Broker is the external broker. Its methods may be called concurrently.
@@ -77,9 +84,20 @@ type Broker struct {
 	// all connections changes.
 	gate sync.RWMutex
 
+	main   *link   // events about connections, and commands; set by connect
+	shares []*link // messages of nodes
+	// sharing is held while a session subscribes: EMQX lists the members of each filter in the order
+	// in which they came, and picks by place. One order for all filters keeps a node in one session.
+	sharing sync.Mutex
+	repair  chan struct{} // a session was lost
+
 	mu       sync.Mutex
 	cm       *autopaho.ConnectionManager
-	epoch    *epoch // of the open connection; nil while there is none, or it is not subscribed yet
+	epoch    *epoch        // of the main connection; nil while there is none, or it is not subscribed yet
+	waiting  []*epoch      // of shares, until the list of who is connected is there
+	moved    chan struct{} // closed and replaced when a share came up, went down or was refused
+	lostAt   time.Time     // when a session was last missed
+	missed   uint64        // sessions
 	sessions map[string]*nodeSession
 	ended    map[string]ending // by node: the newest connection that is known to have ended
 	lastErr  error
@@ -93,15 +111,16 @@ type Broker struct {
 
 // New makes the broker; nothing runs before [Broker.Start].
 func New(o Options) (*Broker, error) {
-	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, o.ClientID}, o.Key, o.Logger)
+	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, ClientIDs(o.ClientID)}, o.Key, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	address := *o.URL
 	address.Host = hostPort(o.URL)
 	o.URL = &address
-	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), evicted: make(chan string, 64)}
-	b.lanes = newLanes(b.handle)
+	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), evicted: make(chan string, 64),
+		repair: make(chan struct{}, 1), moved: make(chan struct{})}
+	b.lanes = newLanes(b.handle, b.early)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing
 	b.ready = make(chan struct{})
 	b.life, b.end = context.WithCancel(context.Background())
@@ -116,6 +135,7 @@ func (b *Broker) Start() error {
 	first := b.accounts.changed
 	b.running.Go(func() { b.accounts.run(b.life) })
 	b.running.Go(b.runEvictions)
+	b.running.Go(b.runRepairs)
 	go func() {
 		defer close(b.ready)
 		// The appliance's own account may be among what EMQX has to be told first.
@@ -142,8 +162,10 @@ func (b *Broker) Stop(ctx context.Context) error {
 			return
 		}
 		<-b.ready
-		if b.cm != nil {
-			<-b.cm.Done()
+		for _, l := range append(b.shares, b.main) {
+			if l != nil && l.cm != nil {
+				<-l.cm.Done()
+			}
 		}
 		b.running.Wait()
 		b.lost()
@@ -243,6 +265,14 @@ type Status struct {
 	LastError string // empty while there is none
 	LastUp    time.Time
 	Sessions  int // connections of nodes that are known
+	// Shares counts the appliance's sessions that take nodes' messages and are up, of SharesMost. With
+	// Plain, EMQX refuses shared subscriptions, and the main session takes all messages alone.
+	Shares, SharesMost int
+	Plain              bool
+	// SessionsLost counts the appliance's sessions that EMQX has dropped since the start, with what
+	// waited in them; LastSessionLost is when that was last noticed.
+	SessionsLost    uint64
+	LastSessionLost time.Time
 	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not taken.
 	Stored, Published, Refused uint64
 	// Synced and Pending count the nodes whose account EMQX knows, and those it has to be told of.
@@ -256,6 +286,13 @@ func (b *Broker) Status() Status {
 	var s Status
 	b.mu.Lock()
 	s.Connected, s.LastUp, s.Sessions = b.epoch != nil, b.lastUp, len(b.sessions)
+	s.SharesMost, s.SessionsLost, s.LastSessionLost = shareCount, b.missed, b.lostAt
+	for _, l := range b.shares {
+		s.Plain = s.Plain || l.state == linkRefused
+		if l.state == linkUp {
+			s.Shares++
+		}
+	}
 	s.Stored, s.Published, s.Refused = b.stored.Load(), b.published.Load(), b.refused.Load()
 	if b.lastErr != nil && !s.Connected {
 		s.LastError = b.lastErr.Error()

@@ -26,7 +26,7 @@ func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*Do
 	t.Cleanup(func() { _ = db.Close() })
 	server := httptest.NewServer(web.New(web.Options{
 		Store: db, Presence: func(store.Node, bool, store.Evidence, time.Time) web.Presence { return web.Presence{} },
-		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientID: ownClientID},
+		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientIDs: ClientIDs(ownClientID)},
 	}).Handler())
 	t.Cleanup(server.Close)
 	settings := emqxtest.Recommended(server.URL, sharedKey)

@@ -2,7 +2,9 @@ package emqx
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -16,7 +18,10 @@ const (
 // lanes deal with what comes from EMQX: in order for each node, at the same time for many, and
 // without ever holding up the connection's reader.
 type lanes struct {
-	deal    func(item)
+	deal func(item)
+	// early is how long an item may still have to wait for an event about its node's connection: the
+	// two come over different sessions.
+	early   func(item) time.Duration
 	seed    maphash.Seed
 	running sync.WaitGroup
 	lane    [laneCount]lane
@@ -25,10 +30,17 @@ type lanes struct {
 type lane struct {
 	mu    sync.Mutex
 	queue []item
-	busy  bool // a goroutine empties it
+	busy  bool          // a goroutine empties it
+	more  chan struct{} // something was put while that waits
 }
 
-func newLanes(deal func(item)) *lanes { return &lanes{deal: deal, seed: maphash.MakeSeed()} }
+func newLanes(deal func(item), early func(item) time.Duration) *lanes {
+	l := &lanes{deal: deal, early: early, seed: maphash.MakeSeed()}
+	for i := range l.lane {
+		l.lane[i].more = make(chan struct{}, 1)
+	}
+	return l
+}
 
 // put queues the item. What need not be kept is refused when too much waits.
 func (l *lanes) put(nodeID string, it item) bool {
@@ -43,6 +55,12 @@ func (l *lanes) put(nodeID string, it item) bool {
 		n.busy = true
 		l.running.Go(func() { l.empty(n) })
 	}
+	if it.event != nil {
+		select {
+		case n.more <- struct{}{}:
+		default:
+		}
+	}
 	return true
 }
 
@@ -55,9 +73,46 @@ func (l *lanes) empty(n *lane) {
 			return
 		}
 		it := n.queue[0]
-		n.queue = n.queue[1:]
 		n.mu.Unlock()
-		l.deal(it)
+		next := 0
+		if wait := l.early(it); wait > 0 {
+			if next = n.event(it.topic.NodeID); next < 0 {
+				n.await(it, wait)
+				continue
+			}
+		}
+		l.deal(n.pull(next))
+	}
+}
+
+// event finds the first event about the node's connection; -1 for none.
+func (n *lane) event(nodeID string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.IndexFunc(n.queue, func(it item) bool { return it.event != nil && it.event.nodeID == nodeID })
+}
+
+// pull takes an item out of the queue, which only grows meanwhile.
+func (n *lane) pull(index int) item {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	it := n.queue[index]
+	if index == 0 {
+		n.queue = n.queue[1:]
+	} else {
+		n.queue = slices.Delete(n.queue, index, index+1)
+	}
+	return it
+}
+
+// await waits until an event was put, or the item need not wait any more.
+func (n *lane) await(it item, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-n.more:
+	case <-timer.C:
+	case <-it.epoch.ctx.Done():
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/eclipse/paho.golang/paho/session"
 	"github.com/eclipse/paho.golang/paho/session/state"
 
-	"wfm/protocol"
 	"wfm/store"
 )
 
@@ -47,6 +46,8 @@ type epoch struct {
 	// must not count as a sign of life, and waits.
 	settled chan struct{}
 	listed  bool // it is; under Broker.mu
+	// plain reports whether the main session takes all that nodes send, once plainKnown; up's alone.
+	plain, plainKnown bool
 }
 
 func newEpoch(life context.Context) *epoch {
@@ -57,10 +58,47 @@ func newEpoch(life context.Context) *epoch {
 
 func (e *epoch) settle() { e.once.Do(func() { close(e.settled) }) }
 
-// connect starts to connect, again and again until life ends.
+// link is one session of the appliance at EMQX, and the connections that it has had.
+type link struct {
+	b        *Broker
+	clientID string
+	number   int // 0: the main one
+	cm       *autopaho.ConnectionManager
+
+	state linkState // of a share; under Broker.mu
+
+	mu      sync.Mutex
+	current *epoch // of the connection that is coming up or open
+	soon    bool   // the last login was refused for a reason that passes by itself
+}
+
+type linkState int
+
+const (
+	linkDown linkState = iota
+	linkUp
+	linkRefused // EMQX takes no shared subscriptions
+)
+
+// connect starts to connect every session, again and again until life ends.
 func (b *Broker) connect() {
-	var mu sync.Mutex
-	var current *epoch // of the connection that is coming up or open
+	ids := ClientIDs(b.o.ClientID)
+	b.mu.Lock()
+	b.main = &link{b: b, clientID: ids[0]}
+	for i, id := range ids[1:] {
+		b.shares = append(b.shares, &link{b: b, clientID: id, number: i + 1})
+	}
+	b.mu.Unlock()
+	for _, l := range append([]*link{b.main}, b.shares...) {
+		if err := l.connect(); err != nil { // only for a configuration without an address
+			b.fail(err)
+			return
+		}
+	}
+}
+
+func (l *link) connect() (err error) {
+	b := l.b
 	tlsConfig := b.o.TLS
 	if tlsConfig != nil && tlsConfig.ServerName == "" {
 		tlsConfig = tlsConfig.Clone()
@@ -68,57 +106,74 @@ func (b *Broker) connect() {
 	}
 	cm, err := autopaho.NewConnection(b.life, autopaho.ClientConfig{
 		ServerUrls: []*url.URL{b.o.URL}, TlsCfg: tlsConfig, KeepAlive: keepAlive, ConnectTimeout: connectLimit,
-		ReconnectBackoff: reconnectPause,
+		ReconnectBackoff: l.pause,
 		ConnectUsername:  b.o.Username, ConnectPassword: []byte(b.o.Password),
 		SessionExpiryInterval: sessionExpiry,
 		ConnectPacketBuilder: func(c *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 			c.Properties.ReceiveMaximum, c.Properties.RequestProblemInfo = paho.Uint16(receiveMaximum), true
-			mu.Lock()
-			defer mu.Unlock()
-			if current != nil {
-				current.end()
-			}
-			current = newEpoch(b.life) // messages may come before the connection counts as up
+			l.begin()
 			return c, nil
 		},
-		OnConnectionUp: func(cm *autopaho.ConnectionManager, _ *paho.Connack) {
-			mu.Lock()
-			defer mu.Unlock()
-			e := current
-			b.running.Go(func() { b.up(cm, e) })
+		OnConnectionUp: func(cm *autopaho.ConnectionManager, ack *paho.Connack) {
+			e := l.epoch()
+			if !ack.SessionPresent {
+				b.sessionMissing(l)
+			}
+			b.running.Go(func() { l.up(cm, e) })
 		},
 		OnConnectionDown: func() bool {
-			mu.Lock()
-			e := current
-			mu.Unlock()
-			e.end()
-			b.lost()
+			l.epoch().end()
+			l.down()
 			return true
 		},
-		OnConnectError: b.connectError,
+		OnConnectError: l.connectError,
 		ClientConfig: paho.ClientConfig{
-			ClientID: b.o.ClientID, Session: &freshSession{SessionManager: state.NewInMemory()},
+			ClientID: l.clientID, Session: &freshSession{SessionManager: state.NewInMemory()},
 			EnableManualAcknowledgment: true, SendAcksInterval: ackEvery,
 			OnServerDisconnect: b.serverDisconnect,
 			OnClientError:      func(err error) { b.fail(fmt.Errorf("the connection to EMQX was lost: %w", err)) },
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){
 				func(p paho.PublishReceived) (bool, error) {
-					mu.Lock()
-					e := current
-					mu.Unlock()
-					b.receive(e, p)
+					b.receive(l.epoch(), p)
 					return true, nil
 				},
 			},
 		},
 	})
-	if err != nil { // only for a configuration without an address
-		b.fail(err)
-		return
-	}
 	b.mu.Lock()
-	b.cm = cm
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	l.cm = cm
+	if l.number == 0 {
+		b.cm = cm
+	}
+	return err
+}
+
+// begin makes the epoch of a connection that is coming up: messages may come before it counts as up.
+func (l *link) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current != nil {
+		l.current.end()
+	}
+	l.current, l.soon = newEpoch(l.b.life), false
+}
+
+func (l *link) epoch() *epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current
+}
+
+// pause is how long to wait before the next attempt to connect.
+func (l *link) pause(attempt int) time.Duration {
+	l.mu.Lock()
+	soon := l.soon
+	l.mu.Unlock()
+	if soon {
+		return time.Second + rand.N(time.Second) //nolint:gosec // no secret
+	}
+	return reconnectPause(attempt)
 }
 
 // reconnectPause doubles from a quarter of a second to half a minute, with a random part.
@@ -130,24 +185,34 @@ func reconnectPause(attempt int) time.Duration {
 	return pause/2 + rand.N(pause) //nolint:gosec // no secret
 }
 
-// up makes a new connection useful: it subscribes, and has the accounts and connections compared.
+// up makes a new connection useful.
+func (l *link) up(cm *autopaho.ConnectionManager, e *epoch) {
+	if l.number == 0 {
+		l.b.up(cm, e)
+		return
+	}
+	l.share(cm, e)
+}
+
+// down takes note that the connection has ended.
+func (l *link) down() {
+	if l.number == 0 {
+		l.b.lost()
+		return
+	}
+	l.move(linkDown)
+}
+
+// up makes the main connection useful: it subscribes, and has the accounts and connections compared.
 func (b *Broker) up(cm *autopaho.ConnectionManager, e *epoch) {
-	timer := time.AfterFunc(settleLimit, e.settle) // the management API may be away while MQTT is not
-	defer func() { timer.Stop(); e.settle() }()
-	for attempt := 1; ; attempt++ {
-		err := subscribe(e.ctx, cm)
-		if err == nil {
-			break
-		}
-		if e.ctx.Err() != nil {
-			return
-		}
-		b.fail(err)
-		select {
-		case <-time.After(reconnectPause(attempt)):
-		case <-e.ctx.Done():
-			return
-		}
+	timer := time.AfterFunc(settleLimit, func() { b.settle(e) }) // the management API may be away while MQTT is not
+	defer func() { timer.Stop(); b.settle(e) }()
+	if !b.persist(e, func() error { return subscribe(e.ctx, cm, sysConnected, sysDisconnected) }) {
+		return
+	}
+	b.awaitShares(e)
+	if !b.usePlain(cm, e) {
+		return
 	}
 	b.mu.Lock()
 	if e.ctx.Err() != nil {
@@ -158,14 +223,44 @@ func (b *Broker) up(cm *autopaho.ConnectionManager, e *epoch) {
 	b.mu.Unlock()
 	b.log.Info("connected to EMQX", "host", b.o.URL.Host, "tls", b.o.TLS != nil)
 	b.accounts.recovered()
-	<-e.ctx.Done()
+	b.running.Go(func() { b.forgetDenials(e.ctx) })
+	for e.ctx.Err() == nil {
+		b.mu.Lock()
+		moved := b.moved
+		b.mu.Unlock()
+		if !b.usePlain(cm, e) {
+			return
+		}
+		select {
+		case <-moved:
+		case <-e.ctx.Done():
+		}
+	}
 }
 
-func subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {
-	filters := []string{sysConnected, sysDisconnected}
-	for _, kind := range protocol.UpstreamKinds() {
-		filters = append(filters, protocol.TopicPrefix+"/+/+/"+string(kind))
+// persist tries until it succeeds, and reports false when the connection has ended before.
+func (b *Broker) persist(e *epoch, try func() error) bool {
+	for attempt := 1; ; attempt++ {
+		err := try()
+		if err == nil {
+			return true
+		}
+		if e.ctx.Err() != nil {
+			return false
+		}
+		b.fail(err)
+		select {
+		case <-time.After(reconnectPause(attempt)):
+		case <-e.ctx.Done():
+			return false
+		}
 	}
+}
+
+// errShared is returned by subscribe where EMQX takes no shared subscriptions.
+var errShared = errors.New("EMQX takes no shared subscriptions on the appliance's listener")
+
+func subscribe(ctx context.Context, cm *autopaho.ConnectionManager, filters ...string) error {
 	var sub paho.Subscribe
 	for _, f := range filters {
 		sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: f, QoS: 1, RetainHandling: 2})
@@ -175,13 +270,17 @@ func subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {
 	ack, err := cm.Subscribe(ctx, &sub)
 	if ack != nil {
 		for i, code := range ack.Reasons {
-			if code >= reasonRefused {
-				advice := "it says why in its log"
-				if code == reasonNotAuthorized {
-					advice = "make the appliance's account there a superuser"
-				}
-				return fmt.Errorf("EMQX refuses the subscription to %s (0x%02x): %s", filters[min(i, len(filters)-1)], code, advice)
+			if code < reasonRefused {
+				continue
 			}
+			advice := "it says why in its log"
+			switch code {
+			case reasonSharedRefused:
+				return errShared
+			case reasonNotAuthorized:
+				advice = "make the appliance's account there a superuser"
+			}
+			return fmt.Errorf("EMQX refuses the subscription to %s (0x%02x): %s", filters[min(i, len(filters)-1)], code, advice)
 		}
 	}
 	if err != nil {
@@ -209,12 +308,32 @@ func (b *Broker) lost() {
 	}
 }
 
-func (b *Broker) connectError(err error) {
+func (l *link) connectError(err error) {
 	if refused, ok := errors.AsType[*autopaho.ConnackError](err); ok {
-		err = fmt.Errorf("EMQX refuses the login of %q (0x%02x): check WFM_EMQX_USERNAME and WFM_EMQX_PASSWORD", b.o.Username, refused.ReasonCode)
-		b.accounts.recovered() // which makes the account
+		soon := refused.ReasonCode == reasonNotAuthorized || refused.ReasonCode == reasonBusy
+		l.mu.Lock()
+		l.soon = soon
+		l.mu.Unlock()
+		err = loginError(l.b.o.Username, refused.ReasonCode)
+		if l.number == 0 {
+			l.b.accounts.recovered() // which makes the account
+		}
 	}
-	b.fail(err)
+	l.b.fail(err)
+}
+
+// loginError words why EMQX refuses the appliance's own login.
+func loginError(username string, code byte) error {
+	switch code {
+	case reasonBusy:
+		return errors.New("EMQX is busy (0x89): too many clients connect to it at the moment")
+	case reasonNotAuthorized:
+		return fmt.Errorf("EMQX cannot ask the appliance yet, or does not know the account %q yet (0x87); after a start this takes up to 15 s, "+
+			"later `wfm emqx doctor` says why", username)
+	case reasonBadPassword:
+		return fmt.Errorf("EMQX refuses the password of %q (0x86): check WFM_EMQX_USERNAME and WFM_EMQX_PASSWORD", username)
+	}
+	return fmt.Errorf("EMQX refuses the login of %q (0x%02x, %s)", username, code, (&packets.Connack{ReasonCode: code}).Reason())
 }
 
 func (b *Broker) serverDisconnect(d *paho.Disconnect) {

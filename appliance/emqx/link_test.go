@@ -88,7 +88,10 @@ type fixture struct {
 	ingress *scripted
 	broker  *Broker
 	nodes   []store.Bound
+	asked   atomic.Int32 // after a loss
 }
+
+func (f *fixture) askedCount() int { return int(f.asked.Load()) }
 
 // newFixture is a Broker that is connected to a stand-in which asks nobody, with two bound nodes.
 func newFixture(t *testing.T) *fixture {
@@ -142,7 +145,7 @@ func (f *fixture) open(address *url.URL, tlsConfig *tls.Config) {
 	}
 	f.broker, err = New(Options{
 		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", ClientID: ownClientID, API: api, Key: emqxkey.New(sharedKey),
-		Store: f.db, Ingress: f.ingress, Logger: slog.New(slog.DiscardHandler),
+		Store: f.db, Ingress: f.ingress, Ask: func(context.Context, string) error { f.asked.Add(1); return nil }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		f.t.Fatal(err)

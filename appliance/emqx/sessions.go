@@ -302,7 +302,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	if err != nil && !errors.Is(err, store.ErrClosed) {
 		b.log.Error("cannot record which connections ended while EMQX was out of sight", "err", err)
 	}
-	epoch.settle()
+	b.settle(epoch)
 }
 
 const reasonTakenOver = "session taken over"

@@ -13,6 +13,10 @@ import (
 	"wfm/store"
 )
 
+// eventLag is how far the event about a node's connection may be behind the node's first message, which
+// comes over another session.
+const eventLag = time.Second
+
 // storeRetry is when a message that could not be stored is tried again.
 const storeRetry = time.Second
 
@@ -24,7 +28,8 @@ type item struct {
 	// generation is that of the node's right when the message came; zero while EMQX has not been told
 	// of it, so that the message may be one of the former agent.
 	generation uint64
-	ack        func() // nil for an event about a connection
+	at         time.Time // when it came
+	ack        func()    // nil for an event about a connection
 	event      *connectionEvent
 }
 
@@ -59,7 +64,7 @@ func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
 		ack() // nothing of ours
 		return
 	}
-	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, generation: b.accounts.generation(topic.NodeID), ack: ack})
+	b.lanes.put(topic.NodeID, item{epoch: e, topic: topic, payload: p.Packet.Payload, generation: b.accounts.generation(topic.NodeID), at: time.Now(), ack: ack})
 }
 
 // parseEvent reads an event about a connection; nil for anything else.
@@ -77,6 +82,30 @@ func parseEvent(topic string, payload []byte) *connectionEvent {
 		ev.nodeID = id
 	}
 	return ev
+}
+
+// early is how long a message may have to wait for the event that says that its node has connected:
+// until then it would count as one of a node that has left. Of a node whose end is known, an event
+// needs none: it may be its will.
+func (b *Broker) early(it item) time.Duration {
+	if it.event != nil || it.epoch.ctx.Err() != nil {
+		return 0
+	}
+	select {
+	case <-it.epoch.settled:
+	default:
+		return 0
+	}
+	wait := time.Until(it.at.Add(eventLag))
+	if wait <= 0 || !b.isLate(it.topic.NodeID) {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ended := b.ended[it.topic.NodeID]; ended && it.topic.Kind == protocol.KindEvent {
+		return 0
+	}
+	return wait
 }
 
 // handle deals with one message, in its node's lane.

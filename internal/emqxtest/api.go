@@ -16,6 +16,9 @@ import (
 func (e *Server) ask(s Settings, url string, body map[string]string, answer any) {
 	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(s.AskTimeout, 5*time.Second))
 	defer cancel()
+	if e.dead(url) {
+		return
+	}
 	raw, _ := json.Marshal(body)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(raw))
 	if err != nil {
@@ -25,6 +28,7 @@ func (e *Server) ask(s Settings, url string, body map[string]string, answer any)
 	req.Header.Set("x-wfm-internal-key", s.SharedKey)
 	res, err := e.http.Do(req)
 	if err != nil {
+		e.bury(url, s.DeadFor)
 		return
 	}
 	defer res.Body.Close()
@@ -36,6 +40,19 @@ func (e *Server) ask(s Settings, url string, body map[string]string, answer any)
 	case res.StatusCode == http.StatusOK:
 		_ = json.Unmarshal(got, answer)
 	}
+}
+
+// dead reports whether the address is not to be asked yet.
+func (e *Server) dead(url string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return time.Now().Before(e.deadTill[url])
+}
+
+func (e *Server) bury(url string, d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.deadTill[url] = time.Now().Add(d)
 }
 
 // api is the management API.
@@ -59,6 +76,9 @@ func (e *Server) api() http.Handler {
 		"DELETE " + v5 + "/authorization/cache":              e.deleteCaches,
 		"GET " + v5 + "/authorization/settings":              e.getAuthzSettings,
 		"GET " + v5 + "/authorization/sources":               e.getAuthzSources,
+		"GET " + v5 + "/authorization/sources/http/status":   e.getSourceStatus,
+		"GET " + v5 + "/listeners":                           e.getListeners,
+		"GET " + v5 + "/configs":                             e.getConfigs,
 	}
 	for pattern, h := range routes {
 		mux.HandleFunc(pattern, e.guarded(h))
@@ -182,6 +202,10 @@ func (e *Server) importUsers(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, u := range rows {
 		e.PutUser(u.ID, User{u.Hash, u.Salt, u.Superuser})
+	}
+	if e.config().before(5, 8, 2) {
+		w.WriteHeader(http.StatusNoContent)
+		return
 	}
 	answer(w, map[string]int{"total": len(rows), "success": len(rows), "override": 0, "skipped": 0, "failed": 0})
 }

@@ -22,11 +22,18 @@ type broker struct {
 	mqtt.HookBase
 	emqx   *Server
 	server *mqtt.Server
-	socket *socket
+	socket *conns
 
 	mu       sync.Mutex
 	sessions map[*mqtt.Client]*session
 	lastAt   map[string]int64 // by client id, so that no two connections began at once
+	inboxes  map[string]*inbox
+	members  map[string][]string // of shared filters, in the order in which they came
+	stuck    map[string]string
+	turn     int
+	refusals map[*mqtt.Client]byte // CONNACK codes
+
+	done chan struct{} // closed when the broker has stopped
 }
 
 type session struct {
@@ -44,8 +51,11 @@ type cached struct {
 	until   time.Time
 }
 
-func newBroker(e *Server, server *mqtt.Server, s *socket) *broker {
-	return &broker{emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64)}
+func newBroker(e *Server, server *mqtt.Server, s *conns) *broker {
+	return &broker{emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64),
+		inboxes: make(map[string]*inbox), members: make(map[string][]string), stuck: make(map[string]string),
+		refusals: make(map[*mqtt.Client]byte), done: make(chan struct{}),
+	}
 }
 
 // ID names the hook.
@@ -55,7 +65,7 @@ func (b *broker) ID() string { return "emqxtest" }
 func (b *broker) Provides(event byte) bool {
 	return slices.Contains([]byte{
 		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
-		mqtt.OnDisconnect, mqtt.OnPublish, mqtt.OnWill, mqtt.OnPacketEncode,
+		mqtt.OnDisconnect, mqtt.OnPublish, mqtt.OnWill, mqtt.OnWillSent, mqtt.OnPacketEncode,
 	}, event)
 }
 
@@ -69,9 +79,12 @@ func (b *broker) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 // OnConnectAuthenticate goes through the authenticators.
 func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	user, password := string(pk.Connect.Username), string(pk.Connect.Password)
-	superuser, ok := b.authenticate(cl.ID, user, password)
-	if !ok {
-		return false
+	if b.emqx.busy() {
+		return b.refuse(cl, packets.ErrServerBusy.Code)
+	}
+	superuser, code := b.authenticate(cl.ID, user, password)
+	if code != 0 {
+		return b.refuse(cl, code)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,10 +97,20 @@ func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	return true
 }
 
-func (b *broker) authenticate(clientID, user, password string) (superuser, ok bool) {
+// refuse has the CONNACK bear the code.
+func (b *broker) refuse(cl *mqtt.Client, code byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refusals[cl] = code
+	return false
+}
+
+// authenticate returns the code of the CONNACK. A user that no authenticator knows, or that could not
+// be asked about, is not authorized; a wrong password in the database is a bad one.
+func (b *broker) authenticate(clientID, user, password string) (superuser bool, code byte) {
 	s := b.emqx.config()
 	if !s.HTTPAuth && !s.Database {
-		return false, true // nobody is asked: anybody may
+		return false, 0 // nobody is asked: anybody may
 	}
 	if s.HTTPAuth {
 		var answer struct {
@@ -97,21 +120,24 @@ func (b *broker) authenticate(clientID, user, password string) (superuser, ok bo
 		b.emqx.ask(s, s.AuthURL, map[string]string{"username": user, "password": password, "clientid": clientID}, &answer)
 		switch answer.Result {
 		case "allow":
-			return answer.IsSuperuser, true
+			return answer.IsSuperuser, 0
 		case "deny":
-			return false, false
+			return false, packets.ErrNotAuthorized.Code
 		}
 	}
 	u, known := b.emqx.Users()[user]
 	if !s.Database || !known {
-		return false, false
+		return false, packets.ErrNotAuthorized.Code
 	}
 	salted := u.Salt + password
 	if s.SaltPosition == "suffix" {
 		salted = password + u.Salt
 	}
 	sum := sha256.Sum256([]byte(salted))
-	return u.Superuser, s.HashName == "sha256" && hex.EncodeToString(sum[:]) == u.Hash
+	if s.HashName != "sha256" || hex.EncodeToString(sum[:]) != u.Hash {
+		return false, packets.ErrBadUsernameOrPassword.Code
+	}
+	return u.Superuser, 0
 }
 
 func (b *broker) session(cl *mqtt.Client) *session {
@@ -126,11 +152,19 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 		pk.PacketID |= clientsOwn
 	}
 	s := b.session(cl)
+	i := b.inbox(cl.ID)
+	if pk.FixedHeader.Type == packets.Puback && i != nil {
+		i.acknowledged(pk.PacketID)
+	}
 	if pk.FixedHeader.Type != packets.Subscribe || s == nil {
 		return pk, nil
 	}
 	for _, f := range pk.Filters {
-		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false)
+		shared := strings.HasPrefix(f.Filter, sharePrefix)
+		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false) && !(shared && b.zone(cl).NoShared)
+		if shared && allowed {
+			b.joined(cl.ID, f.Filter)
+		}
 		b.mu.Lock()
 		s.refused[f.Filter] = !allowed
 		b.mu.Unlock()
@@ -143,9 +177,22 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 const clientsOwn = 1 << 15
 
 // OnPacketEncode gives acknowledgements the client's packet id back.
-func (b *broker) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet {
+func (b *broker) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	if pk.FixedHeader.Type == packets.Suback || pk.FixedHeader.Type == packets.Puback {
 		pk.PacketID &^= clientsOwn
+	}
+	switch {
+	case pk.FixedHeader.Type == packets.Suback && b.zone(cl).NoShared && b.subscribesShared(cl):
+		for i, code := range pk.ReasonCodes {
+			if code >= 0x80 {
+				pk.ReasonCodes[i] = packets.ErrSharedSubscriptionsNotSupported.Code
+			}
+		}
+	case pk.FixedHeader.Type == packets.Connack && pk.ReasonCode == packets.ErrBadUsernameOrPassword.Code:
+		b.mu.Lock()
+		pk.ReasonCode = b.refusals[cl]
+		delete(b.refusals, cl)
+		b.mu.Unlock()
 	}
 	if pk.ReasonCode == packets.CodeNoMatchingSubscribers.Code {
 		pk.Properties.ReasonString = packets.CodeNoMatchingSubscribers.Reason // without, mochi leaves the code out
@@ -158,7 +205,12 @@ func (b *broker) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	s := b.session(cl)
 	switch {
 	case s == nil: // a delivery to a session without a connection
-		return !write
+		return !write && b.inbox(cl.ID) == nil
+	case !write && b.inbox(cl.ID) != nil: // deliveries are spread's
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		refused, asked := s.refused[topic]
+		return asked && !refused
 	case write:
 		return b.authorize(cl, s, "publish", topic, 1, false)
 	}
@@ -228,9 +280,12 @@ func (b *broker) decide(c Settings, clientID, user, action, topic string, qos by
 }
 
 // OnSessionEstablish waits until nothing is left of a session of the client id that is ending.
-func (b *broker) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
+func (b *broker) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	if old, ok := b.server.Clients.Get(cl.ID); ok && old != cl && old.Closed() {
 		<-b.socket.done(old.Net.Conn)
+	}
+	if s := b.session(cl); s != nil && s.superuser {
+		b.inboxOf(cl, s, pk.Connect.Clean)
 	}
 }
 
@@ -244,6 +299,9 @@ func (b *broker) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	s.established = true
 	b.mu.Unlock()
 	b.tell(cl, s, "connected", "")
+	if i := b.inbox(cl.ID); i != nil {
+		i.attach(cl, b.zone(cl))
+	}
 }
 
 // OnDisconnect tells of its end.
@@ -254,6 +312,9 @@ func (b *broker) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	}
 	b.mu.Lock()
 	delete(b.sessions, cl)
+	if i := b.inboxes[cl.ID]; i != nil {
+		i.detach(cl)
+	}
 	kicked, established := s.kicked, s.established
 	b.mu.Unlock()
 	reason := "tcp_closed"
@@ -282,18 +343,47 @@ func (b *broker) tell(cl *mqtt.Client, s *session, event, reason string) {
 		fields["reason"], fields["disconnected_at"] = reason, now
 	}
 	raw, _ := json.Marshal(fields)
+	out := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 0}, TopicName: "$SYS/brokers/" + brokerName + "/clients/" + cl.ID + "/" + event, Payload: raw}
+	b.spread(cl.ID, out)
 	_ = b.server.Publish("$SYS/brokers/"+brokerName+"/clients/"+cl.ID+"/"+event, raw, false, 0)
 }
 
 // OnPublish says when nobody is subscribed, as EMQX does to a client of MQTT 5.
 func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if cl.Net.Inline || cl.Properties.ProtocolVersion < 5 || pk.FixedHeader.Qos == 0 {
-		return pk, nil
+	if strings.HasPrefix(pk.TopicName, "$SYS/") {
+		return pk, nil // tell has
 	}
-	if len(b.server.Topics.Subscribers(pk.TopicName).Subscriptions) == 0 {
+	if b.delay(pk) {
+		return pk, packets.CodeSuccessIgnore
+	}
+	reached := b.spread(cl.ID, pk)
+	if reached == 0 && !cl.Net.Inline && cl.Properties.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0 {
 		return pk, packets.CodeNoMatchingSubscribers
 	}
 	return pk, nil
+}
+
+// OnWillSent delivers a will to the superusers; mochi has to all others.
+func (b *broker) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
+	if pk.TopicName != "" {
+		b.spread(cl.ID, pk)
+	}
+}
+
+// subscribesShared reports whether the client has asked for a shared subscription that it did not get.
+func (b *broker) subscribesShared(cl *mqtt.Client) bool {
+	s := b.session(cl)
+	if s == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for filter, refused := range s.refused {
+		if refused && strings.HasPrefix(filter, sharePrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // OnWill asks for the will when it is published.
@@ -329,6 +419,7 @@ func (b *broker) kick(id string) bool {
 	_ = b.server.DisconnectClient(cl, packets.ErrAdministrativeAction)
 	cl.Stop(packets.ErrAdministrativeAction)
 	<-b.socket.done(cl.Net.Conn)
+	b.leave(id)
 	b.server.UnsubscribeClient(cl)
 	cl.ClearInflights()
 	if now, ok := b.server.Clients.Get(id); ok && now == cl {

@@ -1,12 +1,15 @@
 package emqxtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,8 +41,28 @@ type Settings struct {
 	DenyAction string
 	// AllowAll is a file source that ends with {allow, all}.
 	AllowAll bool
-	// CacheTTL is how long answers are remembered for a connection; 0: not.
+	// CacheTTL is how long answers are remembered for a connection, also a denial that came of no
+	// answer; 0: not.
 	CacheTTL time.Duration
+	// DeadFor is how long an address that could not be reached is not asked again. 15 s at EMQX.
+	DeadFor time.Duration
+	// Zone holds for the listener of all, OwnZone for that of the appliance.
+	Zone, OwnZone Zone
+	// ShareStrategy is how the member of a shared subscription is chosen that gets a message: EMQX's names.
+	ShareStrategy string
+	// Delayed has $delayed/N/topic hold messages back.
+	Delayed bool
+	// Version is EMQX's, as in 5.8.1; empty: the newest.
+	Version string
+}
+
+// before reports whether EMQX is older than major.minor.patch.
+func (s Settings) before(major, minor, patch int) bool {
+	var a, b, c int
+	if n, _ := fmt.Sscanf(s.Version, "%d.%d.%d", &a, &b, &c); n < 2 {
+		return false
+	}
+	return cmp.Or(cmp.Compare(a, major), cmp.Compare(b, minor), cmp.Compare(c, patch)) < 0
 }
 
 // Recommended are the settings that `wfm emqx config` prints for an appliance at the base URL.
@@ -48,6 +71,7 @@ func Recommended(base, sharedKey string) Settings {
 		HTTPAuth: true, HashName: "sha256", SaltPosition: "prefix",
 		AuthURL: base + "/api/internal/emqx/auth", AuthzURL: base + "/api/internal/emqx/authz", SharedKey: sharedKey,
 		AskTimeout: 5 * time.Second, NoMatch: "deny", DenyAction: "ignore", CacheTTL: time.Minute,
+		Zone: defaultZone(), OwnZone: ownZone(), ShareStrategy: "hash_clientid",
 	}
 }
 
@@ -75,6 +99,7 @@ type Server struct {
 	http    *http.Client
 	apiURL  string
 	address string
+	own     string // address of the appliance's listener
 
 	mu       sync.Mutex
 	settings Settings
@@ -83,6 +108,8 @@ type Server struct {
 	calls    []string // to the management API, as METHOD path
 	asked    int      // questions about authorization
 	broker   *broker  // nil while it is stopped
+	toRefuse int      // logins to answer with "busy"
+	deadTill map[string]time.Time
 }
 
 // Start starts the stand-in on free ports of the loopback. It ends with the test.
@@ -105,10 +132,11 @@ func StartTLS(tb testing.TB, s Settings, c *tls.Config) *Server {
 
 func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
 	tb.Helper()
-	e := &Server{tb: tb, tls: c, settings: s, users: make(map[string]User), http: &http.Client{}}
+	e := &Server{tb: tb, tls: c, settings: s, users: make(map[string]User), deadTill: make(map[string]time.Time), http: &http.Client{}}
 	l := e.listen(addr)
-	e.address = l.Addr().String()
-	e.serveMQTT(l)
+	own := e.listen("127.0.0.1:0")
+	e.address, e.own = l.Addr().String(), own.Addr().String()
+	e.serveMQTT(l, own)
 	api := listen(tb, "127.0.0.1:0")
 	e.apiURL = "http://" + api.Addr().String()
 	server := &http.Server{Handler: e.api(), ReadHeaderTimeout: time.Minute}
@@ -143,6 +171,33 @@ func (e *Server) APIURL() string { return e.apiURL }
 
 // MQTTAddr is the host and port of MQTT.
 func (e *Server) MQTTAddr() string { return e.address }
+
+// OwnAddr is the host and port of the appliance's own listener.
+func (e *Server) OwnAddr() string { return e.own }
+
+// RefuseNext has the next logins answered with "server busy", as an EMQX under load does.
+func (e *Server) RefuseNext(count int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.toRefuse = count
+}
+
+func (e *Server) busy() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.toRefuse == 0 {
+		return false
+	}
+	e.toRefuse--
+	return true
+}
+
+// Drop ends the session of the client as force_shutdown does, with all that waits in it.
+func (e *Server) Drop(clientID string) {
+	if b := e.running(); b != nil {
+		b.discard(clientID)
+	}
+}
 
 // NetAddr is MQTTAddr for dialling.
 func (e *Server) NetAddr() net.Addr {
@@ -220,6 +275,7 @@ func (e *Server) StopMQTT() {
 		return
 	}
 	done := make(chan struct{})
+	close(b.done)
 	go func() { defer close(done); _ = b.server.Close() }()
 	select {
 	case <-done:
@@ -229,19 +285,24 @@ func (e *Server) StopMQTT() {
 }
 
 // StartMQTT listens again where it did.
-func (e *Server) StartMQTT() { e.serveMQTT(e.listen(e.address)) }
+func (e *Server) StartMQTT() { e.serveMQTT(e.listen(e.address), e.listen(e.own)) }
 
-func (e *Server) serveMQTT(l net.Listener) {
+// ownListener names the appliance's listener.
+const ownListener = "wfm"
+
+func (e *Server) serveMQTT(l, own net.Listener) {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumInflight, c.MaximumClientWritesPending = 60_000, 60_000
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Capabilities: c, Logger: slog.New(slog.DiscardHandler), SysTopicResendInterval: 3600})
-	sock := newSocket(l)
-	b := newBroker(e, server, sock)
+	conns := newConns()
+	b := newBroker(e, server, conns)
 	if err := server.AddHook(b, nil); err != nil {
 		e.tb.Fatal(err)
 	}
-	if err := server.AddListener(sock); err != nil {
-		e.tb.Fatal(err)
+	for id, l := range map[string]net.Listener{"tcp": l, ownListener: own} {
+		if err := server.AddListener(&socket{id: id, l: l, conns: conns}); err != nil {
+			e.tb.Fatal(err)
+		}
 	}
 	if err := server.Serve(); err != nil {
 		e.tb.Fatal(err)
@@ -263,16 +324,20 @@ func (e *Server) Connected(clientID string) bool {
 	return b != nil && b.client(clientID) != nil
 }
 
-// Unacknowledged is how many messages the client has been sent, or is kept, that it has not
-// acknowledged.
+// Unacknowledged is how many messages the client, or those whose ids begin with its id and a hyphen,
+// have been sent, or are kept, that they have not acknowledged.
 func (e *Server) Unacknowledged(clientID string) int {
 	b := e.running()
 	if b == nil {
 		return 0
 	}
-	cl, ok := b.server.Clients.Get(clientID)
-	if !ok {
-		return 0
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	count := 0
+	for id, i := range b.inboxes {
+		if id == clientID || strings.HasPrefix(id, clientID+"-") {
+			count += i.size()
+		}
 	}
-	return cl.State.Inflight.Len()
+	return count
 }

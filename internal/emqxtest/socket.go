@@ -8,21 +8,24 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// socket is a listener that knows when mochi has let go of a connection: it cleans up after an old
-// one by client id, and must not meet a new one of the same id.
-type socket struct {
-	l net.Listener
-
+// conns knows when mochi has let go of a connection: it cleans up after an old one by client id, and
+// must not meet a new one of the same id.
+type conns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]chan struct{}
 }
 
-func newSocket(l net.Listener) *socket {
-	return &socket{l: l, conns: make(map[net.Conn]chan struct{})}
+func newConns() *conns { return &conns{conns: make(map[net.Conn]chan struct{})} }
+
+// socket is a listener.
+type socket struct {
+	id string
+	l  net.Listener
+	*conns
 }
 
 // done is closed when nothing of the connection is left.
-func (s *socket) done(c net.Conn) <-chan struct{} {
+func (s *conns) done(c net.Conn) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if done := s.conns[c]; done != nil {
@@ -34,7 +37,7 @@ func (s *socket) done(c net.Conn) <-chan struct{} {
 }
 
 func (s *socket) Init(*slog.Logger) error { return nil }
-func (s *socket) ID() string              { return "tcp" }
+func (s *socket) ID() string              { return s.id }
 func (s *socket) Address() string         { return s.l.Addr().String() }
 func (s *socket) Protocol() string        { return "tcp" }
 
@@ -46,13 +49,13 @@ func (s *socket) Serve(establish listeners.EstablishFn) {
 		}
 		done := make(chan struct{})
 		s.mu.Lock()
-		s.conns[c] = done
+		s.conns.conns[c] = done
 		s.mu.Unlock()
 		go func() {
 			_ = establish(s.ID(), c)
 			_ = c.Close()
 			s.mu.Lock()
-			delete(s.conns, c)
+			delete(s.conns.conns, c)
 			s.mu.Unlock()
 			close(done)
 		}()
@@ -64,7 +67,7 @@ func (s *socket) Close(closeClients listeners.CloseFn) {
 	closeClients(s.ID())
 	s.mu.Lock() // those that have not logged in
 	defer s.mu.Unlock()
-	for c := range s.conns {
+	for c := range s.conns.conns {
 		_ = c.Close()
 	}
 }

@@ -1,0 +1,152 @@
+package emqx
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// askPause is the time between two nodes that are asked after a loss: 100 a second.
+	askPause = 10 * time.Millisecond
+	// sourcePause is the time between two looks whether EMQX can ask the appliance again. EMQX itself
+	// looks every 15 s.
+	sourcePause = 2 * time.Second
+	// sourceLimit bounds how long that is looked at after a connection has come up.
+	sourceLimit = 2 * time.Minute
+
+	eventSessionLost = "mqtt_session_lost"
+)
+
+// sessionMissing takes note that EMQX has no session of the client id. Where it had one, what waited
+// in it is gone: nodes have an acknowledgement for it.
+func (b *Broker) sessionMissing(l *link) {
+	held := false
+	if err := b.o.Store.View(func(tx *store.Tx) (err error) { held, err = tx.BrokerSession(l.number); return err }); err != nil || !held {
+		return // the first one, or one that took no messages
+	}
+	b.mu.Lock()
+	b.missed++
+	b.lostAt = time.Now()
+	b.mu.Unlock()
+	select {
+	case b.repair <- struct{}{}:
+	default:
+	}
+}
+
+// runRepairs makes state true again after sessions were lost. Several that go at once, as in a restart
+// of EMQX, are one loss.
+func (b *Broker) runRepairs() {
+	for {
+		select {
+		case <-b.repair:
+		case <-b.life.Done():
+			return
+		}
+		b.log.Error("EMQX dropped the appliance's session: messages that nodes believe delivered may be lost, how many EMQX does not tell; "+
+			"every connected node is asked for its state", "client_id_of", b.o.Username)
+		if !b.awaitListing() {
+			return
+		}
+		select { // of the same loss
+		case <-b.repair:
+		default:
+		}
+		b.askAll()
+	}
+}
+
+// awaitListing waits until it is known who is connected and all shares are up, or that takes too long;
+// it reports false when the broker ends first.
+func (b *Broker) awaitListing() bool {
+	ticks := time.NewTicker(100 * time.Millisecond)
+	defer ticks.Stop()
+	limit := time.Now().Add(time.Minute)
+	for {
+		s := b.Status()
+		b.mu.Lock()
+		listed := b.epoch != nil && b.epoch.listed
+		b.mu.Unlock()
+		if (listed && (s.Shares == s.SharesMost || s.Plain)) || time.Now().After(limit) {
+			return true
+		}
+		select {
+		case <-ticks.C:
+		case <-b.life.Done():
+			return false
+		}
+	}
+}
+
+// askAll notes the loss in the journal of every connected node and asks it, one after the other.
+func (b *Broker) askAll() {
+	b.mu.Lock()
+	nodes := slices.Sorted(maps.Keys(b.sessions))
+	b.mu.Unlock()
+	pause := time.NewTicker(askPause)
+	defer pause.Stop()
+	asked := 0
+	for batch := range slices.Chunk(nodes, 500) {
+		err := b.o.Store.Update(func(tx *store.Tx) error {
+			for _, id := range batch {
+				if err := tx.Note(id, store.JournalEntry{
+					Level: "warning", Event: eventSessionLost,
+					Message: "EMQX dropped the appliance's session: messages of this node may be lost; the node is asked for its state",
+				}); err != nil && !errors.Is(err, store.ErrNodeNotFound) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, store.ErrClosed) {
+			b.log.Error("cannot note the loss in the nodes' journals", "err", err)
+		}
+		for _, id := range batch {
+			select {
+			case <-pause.C:
+			case <-b.life.Done():
+				return
+			}
+			if b.o.Ask == nil || !b.Ready(protocol.Topic{NodeID: id}) {
+				continue
+			}
+			if err := b.o.Ask(b.life, id); err != nil {
+				b.log.Debug("a node cannot be asked for its state", "node_id", id, "err", err)
+				continue
+			}
+			asked++
+		}
+	}
+	b.log.Info("the connected nodes were asked for their state", "nodes", asked)
+}
+
+// forgetDenials has EMQX forget what it answered while it could not ask the appliance: it remembers
+// such a denial like any other.
+func (b *Broker) forgetDenials(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
+	defer cancel()
+	ticks := time.NewTicker(sourcePause)
+	defer ticks.Stop()
+	for cleared := false; ; {
+		able, err := b.o.API.canAsk(ctx)
+		if err == nil && able || isStatus(err, 404) {
+			err = b.o.API.clearAllCaches(ctx)
+			if err == nil {
+				return
+			}
+		} else if !cleared && err == nil {
+			cleared = b.o.API.clearAllCaches(ctx) == nil
+		}
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package emqx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/eclipse/paho.golang/autopaho"
+	"github.com/eclipse/paho.golang/paho"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+const (
+	// shareCount is how many sessions take nodes' messages. It must not shrink: EMQX goes on giving a
+	// session that does not come back its part.
+	shareCount = 4
+	// sharePrefix begins the filters of the sessions that share what nodes send. Its group has in the
+	// printed configuration a strategy that sends all of a node's messages to the same session.
+	sharePrefix = "$share/wfm/"
+)
+
+// ClientIDs are the client ids of the appliance's sessions at EMQX, the main one's first.
+func ClientIDs(base string) []string {
+	ids := []string{base}
+	for n := range shareCount {
+		ids = append(ids, base+"-"+strconv.Itoa(n+1))
+	}
+	return ids
+}
+
+// upstreamFilters are the filters of all that nodes send.
+func upstreamFilters(prefix string) (filters []string) {
+	for _, kind := range protocol.UpstreamKinds() {
+		filters = append(filters, prefix+protocol.TopicPrefix+"/+/+/"+string(kind))
+	}
+	return filters
+}
+
+// share has the session take its part of what nodes send.
+func (l *link) share(cm *autopaho.ConnectionManager, e *epoch) {
+	b := l.b
+	b.settleWithMain(e)
+	timer := time.AfterFunc(settleLimit, e.settle)
+	defer func() { timer.Stop(); e.settle() }()
+	state := linkUp
+	if !b.persist(e, func() error {
+		b.sharing.Lock()
+		defer b.sharing.Unlock()
+		err := subscribe(e.ctx, cm, upstreamFilters(sharePrefix)...)
+		if errors.Is(err, errShared) {
+			state, err = linkRefused, nil
+		}
+		return err
+	}) {
+		return
+	}
+	b.holds(l.number, state == linkUp)
+	if e.ctx.Err() == nil {
+		l.move(state)
+	}
+	<-e.ctx.Done()
+}
+
+// move notes the state of a share.
+func (l *link) move(state linkState) {
+	b := l.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.state = state
+	close(b.moved)
+	b.moved = make(chan struct{})
+}
+
+// settleWithMain settles the epoch of a share once it is known who is connected.
+func (b *Broker) settleWithMain(e *epoch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.epoch != nil && b.epoch.listed {
+		e.settle()
+		return
+	}
+	b.waiting = append(b.waiting, e)
+}
+
+// settle settles the epoch of the main connection, and of the shares that waited for it.
+func (b *Broker) settle(main *epoch) {
+	main.settle()
+	b.mu.Lock()
+	waiting := b.waiting
+	b.waiting = nil
+	b.mu.Unlock()
+	for _, e := range waiting {
+		e.settle()
+	}
+}
+
+// awaitShares waits until every share takes messages, so that none is published to nobody, but not
+// for one that does not come up.
+func (b *Broker) awaitShares(e *epoch) {
+	limit := time.NewTimer(settleLimit)
+	defer limit.Stop()
+	for {
+		b.mu.Lock()
+		moved, missing := b.moved, 0
+		for _, l := range b.shares {
+			if l.state == linkDown {
+				missing++
+			}
+		}
+		b.mu.Unlock()
+		if missing == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-limit.C:
+			return
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// usePlain has the main session take all that nodes send where EMQX refuses shares, and nothing of
+// it elsewhere: the session may be one of an appliance that had only this. It reports false when the
+// connection has ended.
+func (b *Broker) usePlain(cm *autopaho.ConnectionManager, e *epoch) bool {
+	b.mu.Lock()
+	refused, up := false, 0
+	for _, l := range b.shares {
+		refused = refused || l.state == linkRefused
+		if l.state == linkUp {
+			up++
+		}
+	}
+	b.mu.Unlock()
+	switch {
+	case refused == e.plain && e.plainKnown:
+	case refused:
+		if !b.persist(e, func() error { return subscribe(e.ctx, cm, upstreamFilters("")...) }) {
+			return false
+		}
+		b.log.Warn("EMQX takes no shared subscriptions, so one session has to take all messages; set its listener for the appliance up as `wfm emqx config` prints")
+		b.holds(0, true)
+		e.plain, e.plainKnown = true, true
+	case up == shareCount:
+		if !b.persist(e, func() error { return unsubscribe(e.ctx, cm, upstreamFilters("")) }) {
+			return false
+		}
+		b.holds(0, false)
+		e.plain, e.plainKnown = false, true
+	}
+	return true
+}
+
+func unsubscribe(ctx context.Context, cm *autopaho.ConnectionManager, filters []string) error {
+	ctx, cancel := context.WithTimeout(ctx, subscribeLimit)
+	defer cancel()
+	if _, err := cm.Unsubscribe(ctx, &paho.Unsubscribe{Topics: filters}); err != nil {
+		return fmt.Errorf("unsubscribe at EMQX: %w", err)
+	}
+	return nil
+}
+
+// holds records whether the session with the number keeps messages of nodes while we are away.
+func (b *Broker) holds(number int, yes bool) {
+	err := b.o.Store.Update(func(tx *store.Tx) error { return tx.SetBrokerSession(number, yes) })
+	if err != nil && !errors.Is(err, store.ErrClosed) {
+		b.log.Error("cannot record which sessions EMQX keeps messages in", "err", err)
+	}
+}

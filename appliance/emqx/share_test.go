@@ -1,0 +1,261 @@
+package emqx
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"wfm/internal/emqxtest"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// newOwnFixture is newFixture with the appliance at a listener of its own.
+func newOwnFixture(t *testing.T, adjust ...func(*emqxtest.Settings)) *fixture {
+	t.Helper()
+	settings := lenient()
+	for _, f := range adjust {
+		f(&settings)
+	}
+	f := &fixture{t: t, emqx: emqxtest.Start(t, settings), ingress: &scripted{}}
+	f.line = emqxtest.NewProxy(t, f.emqx.OwnAddr())
+	f.open(&url.URL{Scheme: "mqtt", Host: f.line.Addr()}, nil)
+	f.up()
+	return f
+}
+
+// sendAll has the node publish count messages at once, and waits until EMQX has acknowledged all.
+func (f *fixture) sendAll(b store.Bound, prefix string, count int) {
+	f.t.Helper()
+	c := f.login(b)
+	for i := range count {
+		c.Publish(event(b), fmt.Appendf(nil, "%s-%d", prefix, i), 1, uint16(1+i))
+	}
+	for range count {
+		if code := c.Expect(packets.Puback).ReasonCode; code != 0 {
+			f.t.Fatalf("PUBACK 0x%02x", code)
+		}
+	}
+	c.Close()
+}
+
+// inOrder returns what was received of the prefix.
+func (i *scripted) inOrder(prefix string) (out []string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, r := range i.received {
+		if strings.HasPrefix(r, prefix+"-") {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func TestSessionsShareWhatNodesSendAndKeepEachNodesOrder(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	if s := f.broker.Status(); s.Shares != s.SharesMost || s.Plain {
+		t.Fatalf("%+v", s)
+	}
+	const count = 300
+	var all sync.WaitGroup
+	for i, b := range f.nodes {
+		all.Go(func() { f.sendAll(b, fmt.Sprintf("n%d", i), count) })
+	}
+	all.Wait()
+	f.acknowledged()
+	for i := range f.nodes {
+		got := f.ingress.inOrder(fmt.Sprintf("n%d", i))
+		if len(got) != count {
+			t.Fatalf("node %d: %d messages", i, len(got))
+		}
+		for n, payload := range got {
+			if want := fmt.Sprintf("n%d-%d", i, n); payload != want {
+				t.Fatalf("got %s, want %s", payload, want)
+			}
+		}
+	}
+}
+
+func TestOneSessionTakesAllWhereEMQXRefusesSharedSubscriptions(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t, func(s *emqxtest.Settings) { s.OwnZone.NoShared = true })
+	if s := f.broker.Status(); !s.Plain || s.Shares != 0 {
+		t.Fatalf("%+v", s)
+	}
+	f.sendAll(f.nodes[0], "n", 50)
+	f.acknowledged()
+	if n := len(f.ingress.inOrder("n")); n != 50 {
+		t.Errorf("%d messages", n)
+	}
+	f.emqx.Configure(func(s *emqxtest.Settings) { s.OwnZone.NoShared = false })
+	f.line.Cut()
+	f.line.Mend()
+	f.eventually("sessions share again", func() bool { s := f.broker.Status(); return s.Connected && s.Shares == s.SharesMost })
+	f.sendAll(f.nodes[0], "m", 50)
+	f.acknowledged()
+	f.eventually("all came", func() bool { return len(f.ingress.inOrder("m")) >= 50 })
+}
+
+// EMQX's own limits kill the session of a client that gets everything; its own zone has none.
+func TestBurstIsLostInEMQXsOwnLimitsAndNotInTheZoneOfTheAppliance(t *testing.T) {
+	t.Parallel()
+	slow := func(s *emqxtest.Settings) {
+		s.OwnZone.Handling = 200 * time.Microsecond
+		s.OwnZone.MaxMailbox = 0
+	}
+	f := newOwnFixture(t, slow)
+	f.sendAll(f.nodes[0], "n", 3000)
+	f.acknowledged()
+	if n := len(f.ingress.inOrder("n")); n != 3000 {
+		t.Errorf("in its own zone: %d of 3000 messages", n)
+	}
+	if s := f.broker.Status(); s.SessionsLost != 0 {
+		t.Errorf("%+v", s)
+	}
+	strict := newOwnFixture(t, slow, func(s *emqxtest.Settings) { s.OwnZone.MaxMailbox, s.OwnZone.Handling = 1000, 5*time.Millisecond })
+	strict.sendAll(strict.nodes[0], "n", 3000)
+	strict.eventually("the loss is noticed", func() bool { return strict.broker.Status().SessionsLost > 0 })
+}
+
+func TestLostSessionIsSaidAndEveryConnectedNodeIsAsked(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	for _, b := range f.nodes {
+		f.login(b)
+		f.eventually("connected", func() bool { return f.broker.Connected(b.Node.ID) })
+	}
+	if s := f.broker.Status(); s.SessionsLost != 0 || f.askedCount() != 0 {
+		t.Fatalf("the first session counts as lost: %+v", s)
+	}
+	f.line.Cut() // a connection that is lost is no lost session
+	f.line.Mend()
+	f.up()
+	f.eventually("shares are up", func() bool { s := f.broker.Status(); return s.Shares == s.SharesMost })
+	if s := f.broker.Status(); s.SessionsLost != 0 {
+		t.Fatalf("%+v", s)
+	}
+	f.emqx.Drop(ClientIDs(ownClientID)[2])
+	f.eventually("the loss is noticed, and every node asked", func() bool {
+		return f.broker.Status().SessionsLost == 1 && !f.broker.Status().LastSessionLost.IsZero() && f.askedCount() == len(f.nodes)
+	})
+	for _, b := range f.nodes {
+		if err := f.db.View(func(tx *store.Tx) error {
+			entries, err := tx.Journal(b.Node.ID, 0, 10)
+			for _, e := range entries {
+				if e.Event == eventSessionLost {
+					return err
+				}
+			}
+			t.Errorf("%s: nothing in the journal: %+v", b.Node.ID, entries)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.sendAll(f.nodes[0], "n", 20)
+	f.eventually("messages go on", func() bool { return len(f.ingress.inOrder("n")) == 20 })
+}
+
+// A session without a connection keeps its part; the others go on with theirs.
+func TestSessionThatIsAwayKeepsItsPart(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	f.line.Cut()
+	f.eventually("away", func() bool { return !f.broker.Status().Connected })
+	var all sync.WaitGroup
+	for i, b := range f.nodes {
+		all.Go(func() { f.sendAll(b, fmt.Sprintf("n%d", i), 200) })
+	}
+	all.Wait()
+	f.line.Mend()
+	f.up()
+	f.eventually("all came", func() bool { return len(f.ingress.inOrder("n0")) >= 200 && len(f.ingress.inOrder("n1")) >= 200 })
+	f.acknowledged()
+	if s := f.broker.Status(); s.SessionsLost != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestRefusedLoginIsToldForWhatItIsAndTriedSoon(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	f.emqx.RefuseNext(1 + shareCount)
+	f.line.Cut()
+	f.line.Mend()
+	f.eventually("busy", func() bool { return strings.Contains(f.broker.Status().LastError, "busy (0x89)") })
+	f.up()
+	for code, want := range map[byte]string{0x89: "busy", 0x87: "cannot ask the appliance yet", 0x86: "WFM_EMQX_PASSWORD"} {
+		if err := loginError("wfm-backend", code); !strings.Contains(err.Error(), want) {
+			t.Errorf("0x%02x: %v", code, err)
+		}
+	}
+	l := &link{soon: true}
+	for _, attempt := range []int{1, 5, 20} {
+		if p := l.pause(attempt); p < time.Second || p > 2*time.Second {
+			t.Errorf("attempt %d: %s", attempt, p)
+		}
+	}
+}
+
+func TestDenialsThatCameOfNoAnswerAreForgottenAfterAReconnect(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	f.emqx.Calls()
+	f.emqx.Configure(func(s *emqxtest.Settings) {
+		s.AuthzURL, s.NoMatch, s.DeadFor = "http://127.0.0.1:1/", "deny", time.Minute
+	})
+	c := f.login(f.nodes[0])
+	c.Publish(event(f.nodes[0]), []byte("denied"), 1, 1)
+	if code := c.Expect(packets.Puback).ReasonCode; code != 0x87 {
+		t.Fatalf("0x%02x", code)
+	}
+	f.line.Cut()
+	f.line.Mend()
+	f.up()
+	f.emqx.Configure(func(s *emqxtest.Settings) { s.AuthzURL, s.NoMatch = "", "allow" }) // it is reached again
+	f.eventually("allowed", func() bool {
+		c.Publish(event(f.nodes[0]), []byte("allowed"), 1, 2)
+		return c.Expect(packets.Puback).ReasonCode == 0
+	})
+	if f.emqx.Configure(func(s *emqxtest.Settings) { s.Version = "5.8.1" }); f.broker.Reconcile(t.Context()) != nil {
+		t.Error("an import without a body in its answer fails")
+	}
+}
+
+// The two come over different sessions of the appliance, so the order is EMQX's whim.
+func TestFirstMessageWaitsForTheEventOfItsConnection(t *testing.T) {
+	t.Parallel()
+	var connected atomic.Bool
+	order := make(chan string, 3)
+	l := newLanes(func(it item) {
+		if it.event != nil {
+			connected.Store(true)
+			order <- "event"
+			return
+		}
+		order <- string(it.payload)
+	}, func(it item) time.Duration {
+		if it.event != nil || connected.Load() {
+			return 0
+		}
+		return patience
+	})
+	e := newEpoch(t.Context())
+	topic := protocol.Topic{ConfigID: "cfg_a", NodeID: "node_a", Kind: protocol.KindHeartbeat}
+	l.put("node_a", item{epoch: e, topic: topic, payload: []byte("first")})
+	l.put("node_a", item{epoch: e, topic: topic, payload: []byte("second")})
+	l.put("node_a", item{epoch: e, event: &connectionEvent{nodeID: "node_a", connected: true}})
+	for _, want := range []string{"event", "first", "second"} {
+		if got := <-order; got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	l.stop()
+}

@@ -1,0 +1,55 @@
+package emqxtest
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// getSourceStatus says whether the authorization source is reached.
+func (e *Server) getSourceStatus(w http.ResponseWriter, _ *http.Request) {
+	s := e.config()
+	if s.AuthzURL == "" {
+		refuse(w, http.StatusNotFound, "NOT_FOUND")
+		return
+	}
+	status := "connected"
+	if e.dead(s.AuthzURL) {
+		status = "disconnected"
+	}
+	answer(w, map[string]any{"status": status, "node_status": []map[string]string{{"node": brokerName, "status": status}}})
+}
+
+func (e *Server) getListeners(w http.ResponseWriter, _ *http.Request) {
+	answer(w, []map[string]any{
+		{"id": "tcp:default", "type": "tcp", "name": "default", "enable": true, "bind": e.address, "zone": "default"},
+		{"id": "tcp:wfm", "type": "tcp", "name": ownListener, "enable": true, "bind": e.own, "zone": ownListener},
+	})
+}
+
+// getConfigs is the part of the configuration that the query's key names, as HOCON, of which JSON is
+// a subset.
+func (e *Server) getConfigs(w http.ResponseWriter, r *http.Request) {
+	s := e.config()
+	zone := func(z Zone) map[string]any {
+		return map[string]any{
+			"force_shutdown": map[string]any{"enable": z.MaxMailbox > 0, "max_mailbox_size": z.MaxMailbox},
+			"mqtt":           map[string]any{"max_inflight": z.MaxInflight, "max_mqueue_len": z.MaxMQueue, "shared_subscription": !z.NoShared},
+		}
+	}
+	all := map[string]any{
+		"zones":   map[string]any{ownListener: zone(s.OwnZone)},
+		"delayed": map[string]any{"enable": s.Delayed},
+		"broker":  map[string]any{"shared_subscription_group": map[string]any{"wfm": map[string]any{"strategy": s.ShareStrategy}}},
+		"mqtt":    zone(s.Zone)["mqtt"], "force_shutdown": zone(s.Zone)["force_shutdown"],
+	}
+	if key := r.URL.Query().Get("key"); key != "" {
+		part, ok := all[key]
+		if !ok {
+			refuse(w, http.StatusNotFound, "NOT_FOUND")
+			return
+		}
+		all = map[string]any{key: part}
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	_ = json.NewEncoder(w).Encode(all)
+}
