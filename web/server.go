@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"wfm/internal/connlimit"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
@@ -242,10 +241,12 @@ func New(o Options) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         connlimit.State,
 		ErrorLog:          log.New(connectionLog{slog.New(floodlog.New(o.Logger.Handler()))}, "", 0),
 	}
 	s.callbacks = s.newCallbacks()
+	for _, server := range []*http.Server{s.http, s.callbacks} {
+		new(unused).watch(server)
+	}
 	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
 	return s
 }
