@@ -123,8 +123,8 @@ type configChanges map[string]bool
 func (c configChanges) add(configID string, node bool) { c[configID] = c[configID] || node }
 
 // hub turns committed changes into numbered events and hands them to the streams. One goroutine
-// does so, from the first stream on until the server or the store stops: a client that is away for
-// a moment finds what it missed even when it was the only one. Neither the store's writer nor the
+// does so, from the first stream or live page on until the server or the store stops: a client that is
+// away for a moment finds what it missed even when it was the only one. Neither the store's writer nor the
 // hub ever waits for a stream.
 type hub struct {
 	db       *store.DB
@@ -174,10 +174,7 @@ func (h *hub) attach(s *stream, lastID string) (joined, error) {
 	case h.sessions[s.token] >= maxStreamsPerSession:
 		return joined{}, &rateError{wait: clockInterval, message: "Too many event streams of this session are open; close some, or try again later."}
 	}
-	if !h.started {
-		h.started = true
-		go h.run(h.db.Subscribe(feedBuffer))
-	}
+	h.startLocked()
 	h.streams[s] = struct{}{}
 	h.sessions[s.token]++
 	if lastID == "" {
@@ -196,6 +193,26 @@ func (h *hub) attach(s *stream, lastID string) (joined, error) {
 		j.missed = append(j.missed, h.ring[seq%ringSize])
 	}
 	return j, nil
+}
+
+// newest returns the id of the newest event. A client that reads the store after this call and resumes
+// after that id misses no change.
+func (h *hub) newest() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.stopping:
+	default:
+		h.startLocked()
+	}
+	return h.id(h.seq)
+}
+
+func (h *hub) startLocked() {
+	if !h.started {
+		h.started = true
+		go h.run(h.db.Subscribe(feedBuffer))
+	}
 }
 
 // detach removes the stream. It may be called more than once.

@@ -94,7 +94,10 @@ func (s *Server) known(build func(echo.Context) (show, error)) func(echo.Context
 			return show{}, err
 		}
 		c.Set(sessionKey, l)
-		return build(c)
+		event := s.hub.newest() // before the page is read: its stream begins here
+		v, err := build(c)
+		v.Event = event
+		return v, err
 	}
 }
 

@@ -364,3 +364,15 @@ func TestHistoryAndSystemStatusAnswer(t *testing.T) {
 		t.Error(r.body)
 	}
 }
+
+func TestAPageAndItsStreamMeetWithoutAGap(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("home")
+	read := a.browse("/configs/" + cfg)
+	a.put("/api/v1/configs/"+cfg, object{"description": "changed before the page listens"}).ok(nil)
+	_, rest, _ := strings.Cut(read.body, ` data-event="`)
+	event, _, _ := strings.Cut(rest, `"`)
+	if f := a.stream(event).greeted().want("config.list.updated"); f.payload["config_id"] != cfg {
+		t.Errorf("%+v", f)
+	}
+}

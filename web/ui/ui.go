@@ -29,6 +29,8 @@ type Page struct {
 	// With LiveAll every event does.
 	LiveAll              bool
 	LiveConfig, LiveNode string
+	// Event is the id of the newest event from before the page was read. The page's stream resumes after it.
+	Event string
 	// Shape changes when the page becomes another one, as that of a node does when it is bound: what
 	// was typed into the former shape means nothing in the new one.
 	Shape string

@@ -110,7 +110,8 @@ function listen() {
     return
   }
   if (stream) return
-  stream = new EventSource('/api/v1/events/stream')
+  // It resumes where the page was read: what has changed since then has the page fetched again.
+  stream = new EventSource('/api/v1/events/stream?last_event_id=' + encodeURIComponent(main.dataset.event))
   let lost = false
   let greeted = false
   stream.onopen = () => {
