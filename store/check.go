@@ -163,16 +163,33 @@ func checkIndexes(tx *Tx, tell func(error) bool) error {
 	return nil
 }
 
-// checkTexts makes sure that the text of each tunnel config in use is there.
+// checkTexts makes sure that the text of each tunnel config that is kept is there, and that what is
+// desired and staged is kept. What is confirmed may have made room before a late answer confirmed it.
 func checkTexts(tx *Tx, tell func(error) bool) error {
+	if err := tx.each(bucketConfVersions, tell, func(key, raw []byte) error {
+		var v ConfVersion
+		if err := decode(raw, &v); err != nil {
+			return fmt.Errorf("a record cannot be read: %w", err)
+		}
+		nodeID, _, _ := bytes.Cut(key, []byte{0})
+		if tx.getRaw(bucketConfTexts, confTextKey(string(nodeID), v.SHA256)) == nil {
+			return fmt.Errorf("the text of version %d of node %s is not there", v.Version, nodeID)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	return tx.each(bucketConfStates, tell, func(id, _ []byte) error {
 		s, err := tx.ConfState(string(id))
 		if err != nil {
 			return err
 		}
-		for _, ref := range []ConfRef{s.Desired, s.Staged, s.Confirmed} {
-			if ref.Version != 0 && tx.getRaw(bucketConfTexts, confTextKey(string(id), ref.SHA256)) == nil {
-				return fmt.Errorf("the text of version %d of node %s is not there", ref.Version, id)
+		for _, ref := range []ConfRef{s.Desired, s.Staged} {
+			if ref.Version == 0 {
+				continue
+			}
+			if v, err := tx.ConfVersion(string(id), ref.Version); err != nil || v.ConfRef != ref {
+				return fmt.Errorf("version %d of node %s, which is desired or staged, is not there, or is another", ref.Version, id)
 			}
 		}
 		return nil

@@ -21,8 +21,12 @@ func TestCheckFindsWhatRecordsSayOfEachOther(t *testing.T) {
 		"an open command that is not there": {func(tx *Tx) error {
 			return tx.putRaw(bucketCommandsOpen, seqKey("node_3", 1), []byte("req_x"))
 		}, "not in commands"},
-		"a lost text":        {func(tx *Tx) error { return tx.deleteUnder(bucketConfTexts, seqPrefix("node_3")) }, "the text of version 1"},
-		"a lost audit entry": {func(tx *Tx) error { return tx.deleteRaw(bucketAudit, auditKey(100)) }, "entry 101"},
+		"a lost text": {func(tx *Tx) error { return tx.deleteUnder(bucketConfTexts, seqPrefix("node_3")) }, "the text of version 1"},
+		"a desired version that is not there": {func(tx *Tx) error {
+			return tx.deleteRaw(bucketConfVersions, confVersionKey("node_3", 1))
+		}, "version 1 of node node_3"},
+		"a desired version with another text": {otherHash, "the text of version 1"},
+		"a lost audit entry":                  {func(tx *Tx) error { return tx.deleteRaw(bucketAudit, auditKey(100)) }, "entry 101"},
 		"a changed audit entry": {func(tx *Tx) error {
 			line := string(tx.getRaw(bucketAudit, auditKey(100)))
 			return tx.putRaw(bucketAudit, auditKey(100), []byte(strings.Replace(line, "admin", "other", 1)))
@@ -104,3 +108,69 @@ func TestAFileThatIsCutUnderAReaderIsNoFault(t *testing.T) {
 		t.Errorf("Update: %v", err)
 	}
 }
+
+// otherHash has the first version of node_3 name a text that nobody saved.
+func otherHash(tx *Tx) error {
+	v, err := tx.ConfVersion("node_3", 1)
+	if err != nil {
+		return err
+	}
+	v.SHA256 = strings.Repeat("0", 64)
+	return tx.putConfVersion("node_3", v)
+}
+
+// TestAConfigThatIsGoneIsDamage has what a state or the history names missing: that is no version
+// which made room.
+func TestAConfigThatIsGoneIsDamage(t *testing.T) {
+	t.Parallel()
+	raw := sampleFile(t)
+	for name, tc := range map[string]struct {
+		spoil func(tx *Tx) error
+		read  func(tx *Tx) error
+	}{
+		"the text": {func(tx *Tx) error { return tx.deleteUnder(bucketConfTexts, seqPrefix("node_3")) }, readDesired},
+		"the version": {func(tx *Tx) error { return tx.deleteRaw(bucketConfVersions, confVersionKey("node_3", 1)) }, func(tx *Tx) error {
+			_, err := tx.ConfVersion("node_3", 1)
+			return err
+		}},
+		"the text of a version": {otherHash, func(tx *Tx) error {
+			_, err := tx.ConfText("node_3", strings.Repeat("0", 64))
+			return err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, err := openCopy(t, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.View(func(tx *Tx) error {
+				for _, err := range []error{second(tx.ConfVersion("node_3", 7)), second(tx.ConfText("node_3", strings.Repeat("1", 64)))} {
+					if !errors.Is(err, ErrConfVersionNotFound) {
+						t.Errorf("what never was: %v", err)
+					}
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			update(t, db, tc.spoil)
+			if err := db.View(tc.read); !errors.Is(err, ErrDamaged) {
+				t.Errorf("read: %v", err)
+			}
+			if err := db.broken(); !errors.Is(err, ErrDamaged) {
+				t.Errorf("the store is not out of service: %v", err)
+			}
+		})
+	}
+}
+
+func readDesired(tx *Tx) error {
+	s, err := tx.ConfState("node_3")
+	if err != nil {
+		return err
+	}
+	return second(tx.ConfText("node_3", s.Desired.SHA256))
+}
+
+func second[T any](_ T, err error) error { return err }

@@ -248,7 +248,7 @@ func (tx *Tx) ConfVersion(nodeID string, version int) (ConfVersion, error) {
 	}
 	raw := tx.getRaw(bucketConfVersions, confVersionKey(nodeID, version))
 	if raw == nil {
-		return v, ErrConfVersionNotFound
+		return v, tx.confMissing(nodeID, func(ref ConfRef) bool { return ref.Version == version })
 	}
 	if err := decode(raw, &v); err != nil {
 		return v, fmt.Errorf("read config version %d of %q: %w", version, nodeID, err)
@@ -276,9 +276,32 @@ func (tx *Tx) ConfVersions(nodeID string, before uint64, limit int) ([]ConfVersi
 func (tx *Tx) ConfText(nodeID, sha string) (string, error) {
 	raw := tx.getRaw(bucketConfTexts, confTextKey(nodeID, sha))
 	if raw == nil {
-		return "", ErrConfVersionNotFound
+		return "", tx.confMissing(nodeID, func(ref ConfRef) bool { return ref.SHA256 == sha })
 	}
 	return string(raw), nil
+}
+
+// confMissing is the error of a version or text that is not there. What is desired, staged or in the
+// history never makes room by itself: if it is gone, the file is damaged.
+func (tx *Tx) confMissing(nodeID string, is func(ConfRef) bool) error {
+	s, err := tx.ConfState(nodeID)
+	if err != nil {
+		return err
+	}
+	kept, err := tx.ConfVersions(nodeID, 0, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	refs := []ConfRef{s.Desired, s.Staged}
+	for _, v := range kept {
+		refs = append(refs, v.ConfRef)
+	}
+	for _, ref := range refs {
+		if ref.Version != 0 && is(ref) {
+			return damaged(fmt.Sprintf("version %d of node %s is not there", ref.Version, nodeID))
+		}
+	}
+	return ErrConfVersionNotFound
 }
 
 // pruneConfVersions makes room in the history, and drops the texts that no version has any more.

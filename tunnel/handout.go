@@ -1,6 +1,8 @@
 package tunnel
 
 import (
+	"errors"
+
 	"wfm/internal/wgconf"
 	"wfm/store"
 )
@@ -21,11 +23,14 @@ func HandOut(tx *store.Tx, cfg store.Config, n store.Node, s store.ConfState, r 
 			continue
 		}
 		text, err := tx.ConfText(n.ID, ref.SHA256)
+		if errors.Is(err, store.ErrConfVersionNotFound) { // a late answer confirmed what had made room
+			continue
+		}
 		if err != nil {
 			return store.ConfRef{}, "", err
 		}
 		v, err := tx.ConfVersion(n.ID, ref.Version)
-		if err != nil {
+		if err != nil && !errors.Is(err, store.ErrConfVersionNotFound) {
 			return store.ConfRef{}, "", err
 		}
 		conf, problem := Read(cfg, n.ID, text)
