@@ -255,6 +255,46 @@ func TestADeployedAgentIsNotAskedForWhatItWouldAnswerWithSomethingElse(t *testin
 	})
 }
 
+func TestAStartThatWaitsComesAfterThePushItNeedsOrNotAtAll(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		waiting := func(nodeID string) (start store.Command) {
+			f.bind(nodeID)
+			f.update(func(tx *store.Tx) error { return tx.NoteHandedOut(nodeID, store.ConfRef{}) })
+			f.pushed(nodeID, "one")
+			return f.issue(nodeID, protocol.ActionStart, true)
+		}
+		start := waiting("node_twice")
+		push, _ := f.pushed("node_twice", "two") // takes the place of the one that the start waits for
+		f.connect("node_twice")
+		if got := f.pub.ids("node_twice"); !slices.Equal(got, []string{push.RequestID, start.RequestID}) {
+			t.Errorf("sent %v, want the push %s, then the start %s", got, push.RequestID, start.RequestID)
+		}
+
+		start = waiting("node_none")
+		for _, cmd := range f.commands("node_none") {
+			if cmd.Action == protocol.ActionPush {
+				if _, err := f.Cancel(t.Context(), cmd.RequestID, "admin"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		f.connect("node_none")
+		f.want(start.RequestID, store.CommandCancelled, "no config to start")
+		if got := f.pub.ids("node_none"); len(got) != 0 {
+			t.Errorf("sent %v", got)
+		}
+
+		stop := f.issue("node_a", protocol.ActionStop, true)
+		f.update(func(tx *store.Tx) error {
+			n, err := tx.Node("node_a")
+			n.InterfaceName = "wg7"
+			return errors.Join(err, tx.PutNode(&n))
+		})
+		f.connect("node_a")
+		f.want(stop.RequestID, store.CommandCancelled, "interface was changed")
+	})
+}
+
 func TestAFailedChangeIsFollowedByADetectUnlessTheAgentTellsByItself(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.bind("node_says", protocol.CapabilityDedupe, protocol.CapabilityCommitConfirm)

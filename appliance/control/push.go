@@ -106,19 +106,42 @@ func (c *Control) supersede(tx *store.Tx, nodeID, by string) error {
 	return nil
 }
 
-// outdated says why a push that waited is not for the node any more, or "".
+// outdated says why a command that waited is not for the node any more, or "".
 func outdated(tx *store.Tx, cmd store.Command) (string, error) {
-	p, err := pushOf(cmd)
+	if cmd.Kind != protocol.KindPush && cmd.Kind != protocol.KindControl {
+		return "", nil
+	}
+	n, err := tx.Node(cmd.NodeID)
 	if err != nil {
 		return "", err
 	}
-	n, err := tx.Node(cmd.NodeID)
+	if cmd.Kind == protocol.KindControl {
+		return outdatedControl(tx, n, cmd)
+	}
+	p, err := pushOf(cmd)
 	if err != nil {
 		return "", err
 	}
 	cfg, err := tx.Config(cmd.ConfigID)
 	if err == nil && !tunnel.Fits(p, cfg, n) {
 		return "the node's interface or the tunnel protocol or its version was changed while it waited; it was never sent: push again", nil
+	}
+	return "", err
+}
+
+// outdatedControl is outdated for a start or stop. With another protocol it is still for the node: the
+// config there is the one that was pushed with the former.
+func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, error) {
+	var p protocol.Control
+	if err := json.Unmarshal(cmd.Payload, &p); err != nil {
+		return "", fmt.Errorf("read payload of %s: %w", cmd.RequestID, err)
+	}
+	if p.InterfaceName != n.InterfaceName {
+		return "the node's interface was changed while it waited; it was never sent: give the command again", nil
+	}
+	err := able(tx, n, cmd.Action)
+	if errors.Is(err, store.ErrNothingToStart) {
+		return "the push that it waited for came to nothing, so the node has no config to start; it was never sent: push, then start again", nil
 	}
 	return "", err
 }

@@ -31,12 +31,26 @@ func (c *Control) sendLocked(nodeID string) {
 		return
 	}
 	held := make(map[protocol.Kind]bool)
-	for _, cmd := range open {
+	for _, cmd := range pushBeforeStart(open) {
 		// Order matters within a topic; one the node does not listen to holds up no other.
 		if cmd.State == store.CommandQueued && !held[cmd.Kind] && !c.sendOne(cmd) {
 			held[cmd.Kind] = true
 		}
 	}
+}
+
+// pushBeforeStart moves a push that waits before the starts that wait: it may have superseded one
+// that was queued before them, without which the node has nothing to start.
+func pushBeforeStart(open []store.Command) []store.Command {
+	waits := func(a protocol.Action) func(store.Command) bool {
+		return func(c store.Command) bool { return c.Action == a && c.State == store.CommandQueued && c.Attempts == 0 }
+	}
+	start, push := slices.IndexFunc(open, waits(protocol.ActionStart)), slices.IndexFunc(open, waits(protocol.ActionPush))
+	if start < 0 || push < start {
+		return open
+	}
+	cmd := open[push]
+	return slices.Insert(slices.Delete(open, push, push+1), start, cmd)
 }
 
 // lockSender makes a node's commands go out one after the other. ok is false once the control
@@ -78,12 +92,15 @@ func (c *Control) sendOne(cmd store.Command) bool {
 		if ended = cmd.Attempts >= maxAttempts; ended {
 			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
 		}
-		if cmd.Action == protocol.ActionPush && cmd.Attempts == 0 {
+		if cmd.Attempts == 0 {
 			why, err := outdated(tx, *cmd)
 			if err != nil {
 				return err
 			}
 			if ended = why != ""; ended {
+				if err := tx.WithdrawWanted(*cmd, false); err != nil {
+					return err
+				}
 				return c.end(tx, cmd, store.CommandCancelled, why)
 			}
 		}
