@@ -98,6 +98,7 @@ func (a *API) call(ctx context.Context, method, path string, in, out any) error 
 		return fmt.Errorf("EMQX's API: %w", err)
 	}
 	req.SetBasicAuth(a.key, a.secret)
+	req.Header.Set("Accept", "application/json") // its configuration comes as HOCON else
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

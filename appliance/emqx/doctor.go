@@ -3,20 +3,15 @@ package emqx
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/eclipse/paho.golang/packets"
-	"github.com/eclipse/paho.golang/paho"
-
 	"wfm/internal/emqxkey"
-	"wfm/protocol"
 )
 
 // Level is how bad a finding is.
@@ -44,17 +39,56 @@ type DoctorOptions struct {
 	// SharedKey is needed to log in as a throwaway node: the appliance knows such a node by it. The
 	// appliance must run. Empty: no login is tried.
 	SharedKey string
+	// Patience is how long an EMQX that could not ask the appliance is waited for; it looks again every
+	// 15 s, and until then every trial would fail. Zero: not.
+	Patience time.Duration
 }
+
+// aspect is what a finding is about. A trial that confirms a finding is added to it, so that one thing
+// that is wrong is one line.
+type aspect int
+
+const (
+	other       aspect = iota // no trial belongs to it
+	aboutLogin                // who may log in
+	aboutID                   // whose client id a login may use
+	aboutTopics               // what is allowed to anybody
+	aboutAsking               // EMQX cannot ask the appliance, or is not answered
+	aboutDelayed
+)
 
 // doctor gathers findings.
 type doctor struct {
 	DoctorOptions
 	found []Finding
+	about map[aspect]int // place in found
 	kinds kinds
 }
 
 func (d *doctor) ok(text string, args ...any) {
 	d.found = append(d.found, Finding{Level: OK, Text: fmt.Sprintf(text, args...)})
+}
+
+// problemAbout is problem for what a trial may confirm.
+func (d *doctor) problemAbout(a aspect, text, advice string) { d.foundAbout(a, Problem, text, advice) }
+
+func (d *doctor) foundAbout(a aspect, level Level, text, advice string) {
+	if _, ok := d.about[a]; !ok {
+		d.about[a] = len(d.found)
+	}
+	d.found = append(d.found, Finding{level, text, advice})
+}
+
+// tried notes that a trial showed a fault: as part of the first finding about one of the aspects, or
+// as a problem.
+func (d *doctor) tried(text, advice string, about ...aspect) {
+	for _, a := range about {
+		if i, ok := d.about[a]; ok {
+			d.found[i].Text += "; tried: " + text
+			return
+		}
+	}
+	d.problem(text, advice)
 }
 
 func (d *doctor) warn(text, advice string) {
@@ -68,14 +102,17 @@ func (d *doctor) problem(text, advice string) {
 // Diagnose looks whether EMQX is set up as the appliance needs it, then logs in as a throwaway node
 // and tries what a node may do and what it may not.
 func Diagnose(ctx context.Context, o DoctorOptions) []Finding {
-	d := &doctor{DoctorOptions: o}
-	if d.reachable(ctx) {
+	d := &doctor{DoctorOptions: o, about: make(map[aspect]int)}
+	api := d.reachable(ctx)
+	if api {
+		d.version(ctx)
 		d.authentication(ctx)
 		d.settings(ctx)
 		d.sources(ctx)
+		d.broker(ctx)
 	}
 	if d.transport(ctx) {
-		d.login(ctx)
+		d.login(ctx, api)
 	}
 	return d.found
 }
@@ -84,7 +121,7 @@ func (d *doctor) reachable(ctx context.Context) bool {
 	if err := d.API.call(ctx, "GET", "/status?format=json", nil, nil); err != nil {
 		var answered *APIError
 		if !errors.As(err, &answered) {
-			d.problem(err.Error(), "check WFM_EMQX_API_BASE_URL, and that EMQX runs")
+			d.problem(err.Error(), d.apiAdvice(ctx))
 			return false
 		}
 		d.warn(fmt.Sprintf("EMQX says that it is not well (%d)", answered.Status), "look at EMQX's log")
@@ -93,8 +130,25 @@ func (d *doctor) reachable(ctx context.Context) bool {
 		d.problem(err.Error(), "make an API key with the role administrator, as `wfm emqx config` shows")
 		return false
 	}
+	// To forget what a client that is not there may do changes nothing, and wants the right to change.
+	err := d.API.call(ctx, "DELETE", "/clients/"+emqxkey.CheckConfigID+"/authorization/cache", nil, nil)
+	if isStatus(err, 401, 403) {
+		d.problem("the API key may read but change nothing: accounts cannot be made, nor sessions ended", "give the key the role administrator, as `wfm emqx config` shows")
+		return true
+	}
 	d.ok("the management API answers, and takes the key")
 	return true
+}
+
+// apiAdvice is for a management API that does not answer.
+func (d *doctor) apiAdvice(ctx context.Context) string {
+	advice := "check WFM_EMQX_API_BASE_URL, and that EMQX runs"
+	if conn, err := d.dial(ctx); err == nil {
+		_ = conn.Close()
+		advice = "EMQX's MQTT listener answers, so check WFM_EMQX_API_BASE_URL, and set dashboard.listeners.http.bind = 18083: " +
+			"from 6.0.3, 6.1.2 and 6.2.1 on it is off in a base.hocon without that"
+	}
+	return advice
 }
 
 func (d *doctor) authentication(ctx context.Context) {
@@ -107,23 +161,65 @@ func (d *doctor) authentication(ctx context.Context) {
 		d.problem("the built-in database does not take users by name with sha256 hashes and the salt as prefix: no node can log in",
 			"set password_hash_algorithm { name = sha256, salt_position = prefix } and user_id_type = username, as `wfm emqx config` prints")
 	case err != nil:
-		d.problem("nobody checks who logs in, or nobody who knows the nodes",
+		d.problemAbout(aboutLogin, "nobody checks who logs in, or nobody who knows the nodes",
 			"set up the authenticator that `wfm emqx config` prints; without one anybody may log in")
+	case d.kinds.database && d.kinds.http && databaseFirst(all):
+		d.problemAbout(aboutID, "logins are checked against the built-in database, which does not look at the client id, before the appliance is asked: a node can take another's session",
+			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
 	case d.kinds.database && d.kinds.http:
-		d.problem("behind the question at logins stands the built-in database, which does not look at the client id: while the appliance is away, a node can take another's session",
+		d.problemAbout(aboutID, "behind the question at logins stands the built-in database, which does not look at the client id: while the appliance is away, a node can take another's session",
 			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
 	case d.kinds.database:
-		d.warn("logins are checked against the built-in database (sha256, salt as prefix), which does not look at the client id", askAtLogins)
+		d.foundAbout(aboutID, Warning, "logins are checked against the built-in database (sha256, salt as prefix), which does not look at the client id", askAtLogins)
 	}
 	for _, a := range all {
 		switch {
 		case !a.enabled() || a.Backend != "http":
 		case !strings.HasSuffix(a.URL, "/api/internal/emqx/auth"):
-			d.problem("EMQX asks at "+place(a.URL)+" who may log in, which is not the appliance", askAtLogins)
-		case d.asks(a.request, "username", "password", "clientid"):
+			d.problemAbout(aboutLogin, "EMQX asks at "+place(a.URL)+" who may log in, which is not the appliance", askAtLogins)
+		case d.asks(a.request, "username", "password", "clientid") && d.reaches(ctx, "/authentication/password_based%3Ahttp/status", a.URL):
 			d.ok("EMQX asks the appliance at %s who may log in", place(a.URL))
 		}
 	}
+	for _, a := range all {
+		if a.enabled() && (a.Mechanism != "password_based" || (a.Backend != "http" && a.Backend != "built_in_database")) {
+			d.warn(fmt.Sprintf("EMQX also takes logins by %s", strings.Trim(a.Mechanism+" "+a.Backend, " ")), "see to it that no node's name can log in by it")
+		}
+	}
+}
+
+func databaseFirst(all []authenticator) bool {
+	backend := func(name string) int {
+		return slices.IndexFunc(all, func(a authenticator) bool { return a.enabled() && a.Backend == name })
+	}
+	return backend("built_in_database") < backend("http")
+}
+
+// reachPause is the time between two looks at whether EMQX reaches the appliance.
+const reachPause = time.Second
+
+// reaches reports whether EMQX reaches the appliance with its questions, and waits for it a while.
+func (d *doctor) reaches(ctx context.Context, status, address string) bool {
+	limit := time.Now().Add(d.Patience)
+	for {
+		var out struct{ Status string }
+		if err := d.API.call(ctx, "GET", status, nil, &out); err != nil || out.Status == "" || out.Status == "connected" {
+			return true // what cannot be asked is tried below
+		}
+		if time.Now().After(limit) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return true
+		case <-time.After(reachPause):
+		}
+	}
+	if _, known := d.about[aboutAsking]; !known {
+		d.problemAbout(aboutAsking, "EMQX does not reach the appliance at "+place(address)+", so it denies every login and message",
+			"start the appliance, and check that EMQX's machine reaches this address; EMQX looks again every 15 s")
+	}
+	return false
 }
 
 const askAtLogins = "have EMQX ask the appliance at logins, and nobody else, as `wfm emqx config` prints"
@@ -149,10 +245,17 @@ func (d *doctor) settings(ctx context.Context) {
 	if s.NoMatch == "deny" {
 		d.ok("what no source decides is denied")
 	} else {
-		d.problem("no_match is "+s.NoMatch+": whenever the appliance does not answer, every node may do everything", "set authorization.no_match = deny")
+		d.problemAbout(aboutTopics, "no_match is "+s.NoMatch+": whenever the appliance does not answer, every node may do everything", "set authorization.no_match = deny")
 	}
-	if ttl := s.remembers(); ttl > cacheMost {
+	ttl := s.remembers()
+	if ttl == 0 {
+		d.found = append(d.found, Finding{OK, "the cache is off, so EMQX asks the appliance about every message", `authorization.cache { enable = true, ttl = "1m" } would spare both that`})
+	}
+	if ttl > cacheMost {
 		d.warn(fmt.Sprintf("EMQX remembers for %s what a node may do; whom it cannot be made to forget keeps a lost right as long", ttl), `set authorization.cache.ttl = "1m"`)
+	}
+	if d.nodeCache(ctx) {
+		d.problem("authorization.node_cache is on: a kick does not clear it, so a lost right lives on in it", "set authorization.node_cache.enable = false")
 	}
 	if s.DenyAction == "disconnect" {
 		d.warn("deny_action is disconnect: a moment without the appliance cuts off every node that EMQX asks about", "set authorization.deny_action = ignore")
@@ -174,28 +277,36 @@ func (d *doctor) sources(ctx context.Context) {
 		case !s.enabled():
 		case s.Type == "http" && strings.Contains(s.URL, "/api/internal/emqx/authz"):
 			asks = true
-			if d.asks(s.request, "username", "clientid", "topic", "action") {
+			if d.asks(s.request, "username", "clientid", "topic", "action") && d.reaches(ctx, "/authorization/sources/http/status", s.URL) && d.answers(ctx, s.URL) {
 				d.ok("EMQX asks the appliance at %s what nodes may do", place(s.URL))
 			}
 			if _, ok := s.Body["retain"]; !ok {
 				d.warn("the question does not say whether a message is to be retained, so that a node could have EMQX keep one", `set body.retain = "${retain}"`)
 			}
 		case s.Type == "file" && allowsAll.MatchString(s.Rules):
-			d.problem("a file source ends with {allow, all}: whenever the appliance does not answer, every node may do everything",
+			d.problemAbout(aboutTopics, "a file source ends with {allow, all}: whenever the appliance does not answer, every node may do everything",
 				"remove the rule, or the file source from authorization.sources")
 		default:
 			d.warn("EMQX also asks a source of type "+s.Type, "see to it that it allows nothing under wfm/")
 		}
 	}
 	if !asks {
-		d.problem("EMQX does not ask the appliance what nodes may do", "add the source of type http that `wfm emqx config` prints")
+		d.problemAbout(aboutTopics, "EMQX does not ask the appliance what nodes may do", "add the source of type http that `wfm emqx config` prints")
 	}
 }
 
 // asks reports whether EMQX asks as the appliance wants it, with these fields.
 func (d *doctor) asks(s request, fields ...string) bool {
 	faults := 0
-	fault := func(text, advice string) { faults++; d.problem(text, advice) }
+	fault := func(text, advice string) {
+		faults++
+		for _, f := range d.found {
+			if f.Text == text { // of the question at logins, too
+				return
+			}
+		}
+		d.problemAbout(aboutAsking, text, advice)
+	}
 	if !strings.EqualFold(s.Method, "post") {
 		fault("EMQX asks the appliance with "+s.Method, "set method = post")
 	}
@@ -217,168 +328,4 @@ func (d *doctor) asks(s request, fields ...string) bool {
 		fault("EMQX shows another key than WFM_EMQX_AUTHZ_SHARED_KEY when it asks", "set headers.x-wfm-internal-key to it")
 	}
 	return faults == 0
-}
-
-// transport reports whether a connection to MQTT can be had.
-func (d *doctor) transport(ctx context.Context) bool {
-	conn, err := d.dial(ctx)
-	if err != nil {
-		d.problem("MQTT at "+d.URL.Host+" cannot be reached: "+err.Error(), dialAdvice(err))
-		return false
-	}
-	_ = conn.Close()
-	switch {
-	case d.URL.Scheme == "mqtts":
-		d.ok("MQTT is encrypted, and the certificate of %s holds", d.URL.Hostname())
-	case !loopback(d.URL.Hostname()):
-		d.warn("the appliance's own connection to "+d.URL.Host+" is not encrypted", "use mqtts:// unless the network between the two is yours alone")
-	}
-	return true
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-func dialAdvice(err error) string {
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	switch {
-	case errors.As(err, &unknown):
-		return "set WFM_EMQX_CA_FILE to the certificate authority of EMQX's certificate"
-	case errors.As(err, &name):
-		return "use a name in WFM_MQTT_URL that stands in EMQX's certificate"
-	}
-	return "check WFM_MQTT_URL, and EMQX's listeners"
-}
-
-func (d *doctor) dial(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	if d.URL.Scheme != "mqtts" {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", hostPort(d.URL))
-	}
-	c := d.TLS.Clone()
-	if c.ServerName == "" {
-		c.ServerName = d.URL.Hostname()
-	}
-	return (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", hostPort(d.URL))
-}
-
-// hostPort is the host of the URL with MQTT's port unless it names one.
-func hostPort(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	if u.Scheme == "mqtts" {
-		return net.JoinHostPort(u.Hostname(), "8883")
-	}
-	return net.JoinHostPort(u.Hostname(), "1883")
-}
-
-// login logs in as a node that is there for this only.
-func (d *doctor) login(ctx context.Context) {
-	if d.SharedKey == "" {
-		d.warn("no login was tried", "set WFM_EMQX_AUTHZ_SHARED_KEY to the key that EMQX shows the appliance")
-		return
-	}
-	id, password, leave, err := admit(ctx, d.API, d.kinds, emqxkey.New(d.SharedKey))
-	if err != nil {
-		d.problem("a user cannot be imported by its hash: "+err.Error(), "EMQX 5.5 or newer is needed")
-		return
-	}
-	defer func() {
-		if err := leave(); err != nil {
-			d.warn("the throwaway user could not be deleted: "+err.Error(), "delete "+id+" from EMQX's users")
-		}
-	}()
-	d.refuses(ctx, protocol.ClientID(id), id, "wrong", "a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints")
-	d.refuses(ctx, protocol.ClientID(id)+"_other", id, password,
-		"a node can log in with another's client id, and so take its session and the commands that wait in it", askAtLogins)
-	client, ctx, err := d.connect(ctx, protocol.ClientID(id), id, password)
-	if err != nil {
-		d.problem("a throwaway node cannot log in: "+err.Error(), "see above; with logins that are checked by asking, the appliance must run")
-		return
-	}
-	d.ok("a throwaway node can log in")
-	d.topics(ctx, client, id)
-	_ = client.Disconnect(&paho.Disconnect{})
-}
-
-// refuses tries a login that must fail; text and advice are the problem if it does not.
-func (d *doctor) refuses(ctx context.Context, clientID, username, password, text, advice string) {
-	client, _, err := d.connect(ctx, clientID, username, password)
-	if err == nil {
-		_ = client.Disconnect(&paho.Disconnect{})
-		d.problem(text, advice)
-	}
-}
-
-// connect logs in. The context it returns ends with the connection.
-func (d *doctor) connect(ctx context.Context, clientID, username, password string) (*paho.Client, context.Context, error) {
-	conn, err := d.dial(ctx)
-	if err != nil {
-		return nil, ctx, err
-	}
-	open, lost := context.WithCancel(ctx)
-	client := paho.NewClient(paho.ClientConfig{
-		Conn: packets.NewThreadSafeConn(conn), PacketTimeout: connectLimit,
-		OnClientError: func(error) { lost() }, OnServerDisconnect: func(*paho.Disconnect) { lost() },
-	})
-	login, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	_, err = client.Connect(login, &paho.Connect{
-		ClientID: clientID, CleanStart: true, KeepAlive: keepAlive,
-		Username: username, UsernameFlag: true, Password: []byte(password), PasswordFlag: true,
-	})
-	if err != nil {
-		lost()
-		_ = conn.Close()
-		return nil, ctx, err
-	}
-	return client, open, nil
-}
-
-// topics tries what a node may do, and what it may not.
-func (d *doctor) topics(ctx context.Context, client *paho.Client, id string) {
-	own := func(k protocol.Kind) string {
-		return protocol.Topic{ConfigID: emqxkey.CheckConfigID, NodeID: id, Kind: k}.String()
-	}
-	other := protocol.Topic{ConfigID: emqxkey.CheckConfigID, NodeID: "node_other", Kind: protocol.KindEvent}
-	const hint = "does the appliance run, does EMQX reach it, and is the shared key right? See `wfm emqx config`"
-	before := len(d.found)
-	if !mayPublish(ctx, client, own(protocol.KindHeartbeat)) {
-		d.problem("a node may not publish to its own topic", hint)
-	}
-	if !maySubscribe(ctx, client, own(protocol.KindControl)) {
-		d.problem("a node may not subscribe to its own topic", hint)
-	}
-	const open = "set authorization.no_match = deny, and remove every source that allows everything"
-	if mayPublish(ctx, client, other.String()) {
-		d.problem("a node may publish for another node", open)
-	}
-	other.Kind = protocol.KindControl
-	for _, filter := range []string{other.String(), "wfm/#", "$SYS/#"} {
-		if maySubscribe(ctx, client, filter) {
-			d.problem("a node may subscribe to "+filter, open)
-		}
-	}
-	if len(d.found) == before {
-		d.ok("a node may use its own topics, and no others")
-	}
-}
-
-func mayPublish(ctx context.Context, client *paho.Client, topic string) bool {
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	_, err := client.Publish(ctx, &paho.Publish{Topic: topic, QoS: 1, Payload: []byte(`{"payload":{}}`)})
-	return err == nil
-}
-
-func maySubscribe(ctx context.Context, client *paho.Client, filter string) bool {
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	ack, err := client.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}})
-	return err == nil && len(ack.Reasons) == 1 && ack.Reasons[0] < reasonRefused
 }

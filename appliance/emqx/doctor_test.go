@@ -19,6 +19,12 @@ import (
 // diagnose runs the check against a stand-in whose questions a real web server answers.
 func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*DoctorOptions)) (*emqxtest.Server, []Finding) {
 	t.Helper()
+	return diagnoseAt(t, (*emqxtest.Server).OwnAddr, breakIt, adjust...)
+}
+
+// diagnoseAt is diagnose at the listener with the address.
+func diagnoseAt(t *testing.T, addr func(*emqxtest.Server) string, breakIt func(*emqxtest.Settings), adjust ...func(*DoctorOptions)) (*emqxtest.Server, []Finding) {
+	t.Helper()
 	db, err := store.Open(t.TempDir(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +44,7 @@ func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*Do
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := DoctorOptions{URL: &url.URL{Scheme: "mqtt", Host: emqx.MQTTAddr()}, API: api, SharedKey: sharedKey}
+	o := DoctorOptions{URL: &url.URL{Scheme: "mqtt", Host: addr(emqx)}, API: api, SharedKey: sharedKey}
 	for _, f := range adjust {
 		f(&o)
 	}
@@ -91,6 +97,21 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 		"remove the authenticator of the":     func(s *emqxtest.Settings) { s.Database = true },
 		"which is not the appliance":          func(s *emqxtest.Settings) { s.AuthURL = "http://127.0.0.1:1/other?secret" },
 		"does not hold the clientid":          func(s *emqxtest.Settings) { s.AuthClientID = "${username}" },
+		"EMQX is 5.4.1, which does not":       func(s *emqxtest.Settings) { s.Version = "5.4.1" },
+		"EMQX is 7.0.0, with which nothing":   func(s *emqxtest.Settings) { s.Version = "7.0.0" },
+		"in the zone wfm, where force_shut":   func(s *emqxtest.Settings) { s.Told.Zones, s.OwnZone.MaxMailbox = true, 1000 },
+		"zone wfm, where max_inflight is 32":  func(s *emqxtest.Settings) { s.OwnZone.MaxInflight = 32 },
+		"where max_mqueue_len is 1000":        func(s *emqxtest.Settings) { s.OwnZone.MaxMQueue = 1000 },
+		"set delayed.enable = false":          func(s *emqxtest.Settings) { s.Delayed = true },
+		"holds a throwaway node's message":    func(s *emqxtest.Settings) { s.Delayed = true },
+		"node_cache is on":                    func(s *emqxtest.Settings) { s.Told.NodeCache = true },
+		"set mqtt.retain_available = false":   func(s *emqxtest.Settings) { s.Told.Retained = true },
+		"packets of at most 16384 bytes":      func(s *emqxtest.Settings) { s.Told.PacketSize = "16KB" },
+		"does not tell who connects":          func(s *emqxtest.Settings) { s.Told.NoEvents = true },
+		"share messages by round_robin":       func(s *emqxtest.Settings) { s.ShareStrategy = "round_robin" },
+		"does not reach the appliance at":     func(s *emqxtest.Settings) { s.Told.Unreached = true },
+		"may read but change nothing":         func(s *emqxtest.Settings) { s.Told.ReadOnly = true },
+		"before the appliance is asked":       func(s *emqxtest.Settings) { s.Database, s.Told.DatabaseFirst = true, true },
 		"remembers for 24h":                   func(s *emqxtest.Settings) { s.CacheTTL = 24 * time.Hour },
 		"deny_action is disconnect":           func(s *emqxtest.Settings) { s.DenyAction = "disconnect" },
 	} {
@@ -101,13 +122,71 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 	}
 }
 
+func TestDoctorSaysThatTheApplianceHasANodesLimits(t *testing.T) {
+	for want, breakIt := range map[string]func(*emqxtest.Settings){
+		"problem the appliance connects to EMQX's listener tcp:default in the zone default, which has a node's limits: force_shutdown ends": nil,
+		"warning the appliance connects to EMQX's listener tcp:default in the zone default, so what it needs holds for every node too":      func(s *emqxtest.Settings) { s.Zone = s.OwnZone },
+	} {
+		_, found := diagnoseAt(t, (*emqxtest.Server).MQTTAddr, breakIt)
+		level, line, _ := strings.Cut(want, " ")
+		if got := text(found, Level(level)); !strings.Contains(got, line) || strings.Count(got, "\n") != 1 || !strings.Contains(got, "`wfm emqx config` prints") {
+			t.Errorf("want %s:\n%s", want, got)
+		}
+	}
+}
+
+func TestDoctorSaysOneThingOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		breakIt            func(*emqxtest.Settings)
+		problems, warnings int
+	}{
+		"accounts as printed": {func(s *emqxtest.Settings) { s.Database, s.HTTPAuth = true, false }, 0, 1},
+		"nobody checks":       {func(s *emqxtest.Settings) { s.HTTPAuth = false }, 1, 0},
+		"wrong key":           {func(s *emqxtest.Settings) { s.SharedKey = "another" }, 1, 0},
+		"not asked":           {func(s *emqxtest.Settings) { s.AuthzURL, s.AllowAll = "", true }, 2, 0},
+		"delayed":             {func(s *emqxtest.Settings) { s.Delayed = true }, 1, 0},
+		"appliance away": {func(s *emqxtest.Settings) {
+			s.AuthURL, s.AuthzURL = "http://127.0.0.1:1/api/internal/emqx/auth", "http://127.0.0.1:1/api/internal/emqx/authz"
+			s.Told.Unreached = true
+		}, 1, 0},
+	} {
+		_, found := diagnose(t, c.breakIt)
+		problems, warnings := text(found, Problem), text(found, Warning)
+		if strings.Count(problems, "\n") != c.problems || strings.Count(warnings, "\n") != c.warnings {
+			t.Errorf("%s: want %d problems and %d warnings:\n%s\n%s", name, c.problems, c.warnings, problems, warnings)
+		}
+	}
+}
+
+func TestDoctorLeavesNoMessageHeldBack(t *testing.T) {
+	server, _ := diagnose(t, func(s *emqxtest.Settings) { s.Delayed = true })
+	if calls := strings.Join(server.Calls(), "\n"); !strings.Contains(calls, "DELETE /api/v5/mqtt/delayed/messages/emqx@127.0.0.1/id-0-of-") {
+		t.Errorf("it was not deleted:\n%s", calls)
+	}
+}
+
+func TestDoctorTriesHowADenialIsSaid(t *testing.T) {
+	for want, status := range map[string]int{
+		"answers 403 to what must be denied": http.StatusForbidden, "allows what the appliance denies": http.StatusNoContent,
+		"does not take WFM_EMQX_AUTHZ_SHARED_KEY": http.StatusUnauthorized, "answers 502 to what": http.StatusBadGateway,
+	} {
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		t.Cleanup(front.Close)
+		_, found := diagnose(t, func(s *emqxtest.Settings) { s.AuthzURL = front.URL + "/api/internal/emqx/authz" })
+		if got := text(found, Problem); !strings.Contains(got, want) {
+			t.Errorf("%s is missing:\n%s", want, got)
+		}
+	}
+}
+
 func TestDoctorSaysWhatKeepsItFromLooking(t *testing.T) {
 	for want, adjust := range map[string]func(*DoctorOptions){
-		"make an API key":        func(o *DoctorOptions) { o.API.secret = "wrong" },
-		"check WFM_EMQX_API":     func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
-		"check WFM_MQTT_URL":     func(o *DoctorOptions) { o.URL = &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"} },
-		"no login was tried":     func(o *DoctorOptions) { o.SharedKey = "" },
-		"shows another key than": func(o *DoctorOptions) { o.SharedKey = "another-key-than-emqx-has" },
+		"make an API key":         func(o *DoctorOptions) { o.API.secret = "wrong" },
+		"set dashboard.listeners": func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
+		"check WFM_EMQX_API":      func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
+		"check WFM_MQTT_URL":      func(o *DoctorOptions) { o.URL = &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"} },
+		"no login was tried":      func(o *DoctorOptions) { o.SharedKey = "" },
+		"shows another key than":  func(o *DoctorOptions) { o.SharedKey = "another-key-than-emqx-has" },
 		"and EMQX's listeners": func(o *DoctorOptions) {
 			o.URL = &url.URL{Scheme: "mqtts", Host: o.URL.Host}
 			o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"time"
 
 	"wfm/appliance"
 	"wfm/appliance/emqx"
@@ -169,21 +170,33 @@ func emqxDoctor(ctx context.Context, args []string, getenv func(string) string, 
 		fmt.Fprintln(stderr, "wfm emqx doctor:", err)
 		return exitFailure
 	}
-	problems := 0
-	for _, f := range emqx.Diagnose(ctx, emqx.DoctorOptions{URL: s.emqx.URL, TLS: tlsConfig, API: api, SharedKey: s.emqx.SharedKey}) {
-		fmt.Fprintf(stdout, "%-8s %s\n", f.Level, f.Text)
+	return printFindings(stdout, emqx.Diagnose(ctx, emqx.DoctorOptions{
+		URL: s.emqx.URL, TLS: tlsConfig, API: api, SharedKey: s.emqx.SharedKey, Patience: doctorPatience,
+	}))
+}
+
+// doctorPatience is how long an EMQX is waited for that could not ask the appliance: it looks again
+// every 15 s.
+const doctorPatience = 17 * time.Second
+
+// printFindings prints the findings and a summary, and returns the exit status.
+func printFindings(w io.Writer, found []emqx.Finding) int {
+	count := make(map[emqx.Level]int)
+	for _, f := range found {
+		fmt.Fprintf(w, "%-8s %s\n", f.Level, f.Text)
 		if f.Advice != "" {
-			fmt.Fprintf(stdout, "         → %s\n", f.Advice)
+			fmt.Fprintf(w, "         → %s\n", f.Advice)
 		}
-		if f.Level == emqx.Problem {
-			problems++
-		}
+		count[f.Level]++
 	}
-	if problems > 0 {
-		fmt.Fprintf(stdout, "\n%d of these must change. `wfm emqx config` prints a configuration that fits.\n", problems)
-		return exitFailure
+	problems := count[emqx.Problem]
+	fmt.Fprintf(w, "\n%d ok, %d to look at, %d wrong.", count[emqx.OK], count[emqx.Warning], problems)
+	if problems == 0 {
+		fmt.Fprintln(w)
+		return exitOK
 	}
-	return exitOK
+	fmt.Fprintf(w, " %d of these must change. `wfm emqx config` prints a configuration that fits.\n", problems)
+	return exitFailure
 }
 
 func emqxConfig(args []string, getenv func(string) string, stdout, stderr io.Writer) int {

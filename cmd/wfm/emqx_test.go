@@ -85,11 +85,11 @@ func TestDoctorAndConfigOnTheCommandLine(t *testing.T) {
 	a := apptest.Start(t, first.Dir, emqxEnv(first, e)...)
 	_ = a
 	doctor := func() (string, int) {
-		p := apptest.Spawn(t, emqxEnv(first, e), apptest.Binary("wfm"), "emqx", "doctor")
+		p := apptest.Spawn(t, append(emqxEnv(first, e), "WFM_MQTT_URL=mqtt://"+e.OwnAddr()), apptest.Binary("wfm"), "emqx", "doctor")
 		code := p.Wait(t, apptest.Patience)
 		return p.Output(), code
 	}
-	if out, code := doctor(); code != 0 || !strings.Contains(out, "its own topics, and no others") {
+	if out, code := doctor(); code != 0 || !strings.Contains(out, "its own topics, and no others") || !strings.Contains(out, " ok, 0 to look at, 0 wrong.\n") {
 		t.Errorf("%d:\n%s", code, out)
 	}
 	e.Configure(func(s *emqxtest.Settings) { s.NoMatch, s.AllowAll = "allow", true })

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -80,6 +81,7 @@ func (e *Server) api() http.Handler {
 		"GET " + v5 + "/listeners":                           e.getListeners,
 		"GET " + v5 + "/configs":                             e.getConfigs,
 	}
+	maps.Copy(routes, e.toldRoutes(v5))
 	for pattern, h := range routes {
 		mux.HandleFunc(pattern, e.guarded(h))
 	}
@@ -100,6 +102,10 @@ func (e *Server) guarded(next http.HandlerFunc) http.HandlerFunc {
 		}
 		if key, secret, ok := r.BasicAuth(); !ok || key != APIKey || secret != APISecret {
 			refuse(w, http.StatusUnauthorized, "BAD_API_KEY_OR_SECRET")
+			return
+		}
+		if r.Method != http.MethodGet && e.config().Told.ReadOnly {
+			refuse(w, http.StatusForbidden, "UNAUTHORIZED_ROLE")
 			return
 		}
 		next(w, r)
@@ -142,6 +148,9 @@ func (e *Server) getAuthenticators(w http.ResponseWriter, _ *http.Request) {
 			"id": "password_based:built_in_database", "mechanism": "password_based", "backend": "built_in_database", "enable": true,
 			"user_id_type": "username", "password_hash_algorithm": map[string]any{"name": s.HashName, "salt_position": s.SaltPosition},
 		})
+	}
+	if s.Told.DatabaseFirst {
+		slices.Reverse(out)
 	}
 	answer(w, out)
 }

@@ -353,7 +353,7 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	if strings.HasPrefix(pk.TopicName, "$SYS/") {
 		return pk, nil // tell has
 	}
-	if b.delay(pk) {
+	if b.delay(cl.ID, pk) {
 		return pk, packets.CodeSuccessIgnore
 	}
 	reached := b.spread(cl.ID, pk)

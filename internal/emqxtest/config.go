@@ -13,7 +13,7 @@ func (e *Server) getSourceStatus(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	status := "connected"
-	if e.dead(s.AuthzURL) {
+	if s.Told.Unreached || e.dead(s.AuthzURL) {
 		status = "disconnected"
 	}
 	answer(w, map[string]any{"status": status, "node_status": []map[string]string{{"node": brokerName, "status": status}}})
@@ -37,10 +37,12 @@ func (e *Server) getConfigs(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	all := map[string]any{
-		"zones":   map[string]any{ownListener: zone(s.OwnZone)},
 		"delayed": map[string]any{"enable": s.Delayed},
 		"broker":  map[string]any{"shared_subscription_group": map[string]any{"wfm": map[string]any{"strategy": s.ShareStrategy}}},
 		"mqtt":    zone(s.Zone)["mqtt"], "force_shutdown": zone(s.Zone)["force_shutdown"],
+	}
+	if s.Told.Zones {
+		all["zones"] = map[string]any{ownListener: zone(s.OwnZone)}
 	}
 	if key := r.URL.Query().Get("key"); key != "" {
 		part, ok := all[key]

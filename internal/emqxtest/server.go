@@ -54,6 +54,7 @@ type Settings struct {
 	Delayed bool
 	// Version is EMQX's, as in 5.8.1; empty: the newest.
 	Version string
+	Told    Told
 }
 
 // before reports whether EMQX is older than major.minor.patch.
@@ -71,7 +72,7 @@ func Recommended(base, sharedKey string) Settings {
 		HTTPAuth: true, HashName: "sha256", SaltPosition: "prefix",
 		AuthURL: base + "/api/internal/emqx/auth", AuthzURL: base + "/api/internal/emqx/authz", SharedKey: sharedKey,
 		AskTimeout: 5 * time.Second, NoMatch: "deny", DenyAction: "ignore", CacheTTL: time.Minute,
-		Zone: defaultZone(), OwnZone: ownZone(), ShareStrategy: "hash_clientid",
+		Zone: defaultZone(), OwnZone: ownZone(), ShareStrategy: "hash_clientid", Told: told(),
 	}
 }
 
@@ -110,6 +111,7 @@ type Server struct {
 	broker   *broker  // nil while it is stopped
 	toRefuse int      // logins to answer with "busy"
 	deadTill map[string]time.Time
+	held     map[string]Held // messages of $delayed, by id
 }
 
 // Start starts the stand-in on free ports of the loopback. It ends with the test.

@@ -153,7 +153,7 @@ func (b *broker) pick(filter, from, topic string, members map[string]packets.Sub
 }
 
 // delay holds a message of $delayed/N/topic back, and reports whether it was one.
-func (b *broker) delay(pk packets.Packet) bool {
+func (b *broker) delay(from string, pk packets.Packet) bool {
 	rest, ok := strings.CutPrefix(pk.TopicName, "$delayed/")
 	if !ok || !b.emqx.config().Delayed {
 		return false
@@ -163,7 +163,11 @@ func (b *broker) delay(pk packets.Packet) bool {
 	if !ok || err != nil {
 		return false
 	}
+	id := b.emqx.hold(from, topic)
 	time.AfterFunc(time.Duration(n)*time.Second, func() {
+		if !b.emqx.release(id) {
+			return
+		}
 		select {
 		case <-b.done:
 		default:

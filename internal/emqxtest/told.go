@@ -1,0 +1,132 @@
+package emqxtest
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+)
+
+// Told is what the management API tells of settings by which the stand-in itself does not go.
+type Told struct {
+	// Zones has the API show other zones than the default one, which EMQX to 5.10 does not.
+	Zones         bool
+	Retained      bool
+	NodeCache     bool
+	NoEvents      bool // nothing is told of connections
+	PacketSize    string
+	Unreached     bool // the HTTP resources are not connected
+	ReadOnly      bool // the API key is a viewer's
+	DatabaseFirst bool // the built-in database is asked before the appliance
+}
+
+// told is what the API of an EMQX tells that has what `wfm emqx config` prints.
+func told() Told { return Told{PacketSize: "1MB"} }
+
+// toldRoutes are the routes that answer from Told.
+func (e *Server) toldRoutes(v5 string) map[string]http.HandlerFunc {
+	get := func(f func(Told) any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { answer(w, f(e.config().Told)) }
+	}
+	status := get(func(t Told) any {
+		if t.Unreached {
+			return map[string]string{"status": "disconnected"}
+		}
+		return map[string]string{"status": "connected"}
+	})
+	return map[string]http.HandlerFunc{
+		"GET " + v5 + "/nodes": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, []map[string]string{{"node": brokerName, "version": cmp.Or(e.config().Version, "5.8.9")}})
+		},
+		"GET " + v5 + "/clients/{id}":   e.getClient,
+		"GET " + v5 + "/listeners/{id}": e.getListener,
+		"GET " + v5 + "/configs/global_zone": func(w http.ResponseWriter, _ *http.Request) {
+			s := e.config()
+			answer(w, map[string]any{
+				"force_shutdown": map[string]any{"enable": s.Zone.MaxMailbox > 0},
+				"mqtt":           map[string]any{"retain_available": s.Told.Retained, "max_packet_size": s.Told.PacketSize},
+			})
+		},
+		"GET " + v5 + "/configs/sys_topics": get(func(t Told) any {
+			return map[string]any{"sys_event_messages": map[string]bool{"client_connected": !t.NoEvents, "client_disconnected": !t.NoEvents}}
+		}),
+		"GET " + v5 + "/configs/broker": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, map[string]any{"shared_subscription_group": map[string]any{"wfm": map[string]string{"strategy": e.config().ShareStrategy}}})
+		},
+		"GET " + v5 + "/authorization/node_cache": get(func(t Told) any { return map[string]bool{"enable": t.NodeCache} }),
+		"GET " + v5 + "/mqtt/delayed": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, map[string]bool{"enable": e.config().Delayed})
+		},
+		"GET " + v5 + "/mqtt/delayed/messages": func(w http.ResponseWriter, r *http.Request) {
+			page(w, r, e.heldBack())
+		},
+		"DELETE " + v5 + "/mqtt/delayed/messages/{node}/{id}": func(w http.ResponseWriter, r *http.Request) {
+			e.release(r.PathValue("id"))
+			w.WriteHeader(http.StatusNoContent)
+		},
+		"GET " + v5 + "/authorization/sources/http/status":         status,
+		"GET " + v5 + "/authentication/password_based:http/status": status,
+	}
+}
+
+func (e *Server) getClient(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	b := e.running()
+	if b == nil || b.client(id) == nil {
+		refuse(w, http.StatusNotFound, "CLIENTID_NOT_FOUND")
+		return
+	}
+	cl := b.client(id)
+	z, listener := b.zone(cl), "tcp:default"
+	if cl.Net.Listener == ownListener {
+		listener = "tcp:" + ownListener
+	}
+	answer(w, map[string]any{"clientid": id, "connected": true, "listener": listener, "inflight_max": z.MaxInflight, "mqueue_max": z.MaxMQueue})
+}
+
+func (e *Server) getListener(w http.ResponseWriter, r *http.Request) {
+	zone, ok := map[string]string{"tcp:default": "default", "tcp:" + ownListener: ownListener}[r.PathValue("id")]
+	if !ok {
+		refuse(w, http.StatusNotFound, "NOT_FOUND")
+		return
+	}
+	answer(w, map[string]string{"id": r.PathValue("id"), "zone": zone})
+}
+
+// Held is a message that $delayed holds back.
+type Held struct {
+	ID       string `json:"msgid"`
+	Node     string `json:"node"`
+	Topic    string `json:"topic"`
+	ClientID string `json:"from_clientid"`
+}
+
+// hold lists a message that is held back, and returns its id.
+func (e *Server) hold(clientID, topic string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.held == nil {
+		e.held = make(map[string]Held)
+	}
+	id := fmt.Sprintf("id-%d-of-%s", len(e.held), clientID)
+	e.held[id] = Held{ID: id, Node: brokerName, Topic: topic, ClientID: clientID}
+	return id
+}
+
+// release takes a message from the list, and reports whether it was there still.
+func (e *Server) release(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, ok := e.held[id]
+	delete(e.held, id)
+	return ok
+}
+
+func (e *Server) heldBack() []Held {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := []Held{}
+	for _, m := range e.held {
+		out = append(out, m)
+	}
+	return out
+}
