@@ -7,7 +7,7 @@ import (
 )
 
 // backoff decides how long to wait before a connection attempt: exponential with jitter, so that
-// the nodes of a mesh do not come back in one wave, and long after refused credentials.
+// the nodes of a mesh do not come back in one wave, and long after credentials that stay refused.
 type backoff struct {
 	least, most time.Duration
 	refused     time.Duration // after the broker refused the credentials
@@ -17,13 +17,19 @@ type backoff struct {
 	stable time.Duration
 	now    func() time.Time
 
-	mu      sync.Mutex
-	begun   bool // the first attempt is made at once
-	streak  int  // attempts since the last stable connection
-	denied  bool
-	taken   int // takeovers in a row
-	urgent  bool
-	upSince time.Time
+	mu     sync.Mutex
+	begun  bool // the first attempt is made at once
+	streak int  // attempts since the last stable connection
+	denied bool
+	// accepted is set once the broker has taken these credentials: a refusal after that may be one of a
+	// broker that cannot ask its server yet, right after a start of both.
+	accepted    bool
+	deniedSince time.Time
+	denials     int  // in a row
+	lasting     bool // it was said that the refusal lasts
+	taken       int  // takeovers in a row
+	urgent      bool
+	upSince     time.Time
 }
 
 // SetUrgent keeps the waits at the least one while on.
@@ -59,12 +65,36 @@ func (b *backoff) Next() time.Duration {
 	}
 	switch {
 	case b.denied:
-		wait = b.refused
+		wait = b.afterDenialLocked()
 	case b.taken > 0 && !b.urgent:
 		wait = max(wait, b.afterTakeoverLocked())
 	}
 	return wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter is no secret
 }
+
+// A refusal after an acceptance is no reason to bind again before it has lasted for softFor. The first
+// wait is firstDenied times the least one, each further one twice as long.
+const (
+	softFor     = 2 * time.Minute
+	firstDenied = 5
+)
+
+// afterDenialLocked is how long to wait after a refusal.
+func (b *backoff) afterDenialLocked() time.Duration {
+	if !b.softLocked() {
+		return b.refused
+	}
+	wait := firstDenied * b.least
+	for range min(b.denials-1, 30) {
+		if wait *= 2; wait >= b.refused {
+			break
+		}
+	}
+	return min(wait, b.refused)
+}
+
+// softLocked reports whether the refusal may pass by itself.
+func (b *backoff) softLocked() bool { return b.accepted && b.now().Sub(b.deniedSince) < softFor }
 
 // firstTaken is the wait after the first takeover, in units of the least wait.
 const firstTaken = 5
@@ -93,13 +123,32 @@ func (b *backoff) TakenOver() bool {
 	return b.taken == 1
 }
 
-// Denied notes that the broker refused the credentials; it reports whether that is news.
-func (b *backoff) Denied() bool {
+// refusal is what there is to say about refused credentials.
+type refusal int
+
+const (
+	refusalKnown   refusal = iota // nothing new
+	refusalPassing                // it may pass by itself
+	refusalLasting
+)
+
+// Denied notes that the broker refused the credentials; it reports what is news about that.
+func (b *backoff) Denied() refusal {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	news := !b.denied
-	b.denied = true
-	return news
+	first := !b.denied
+	if first {
+		b.denied, b.deniedSince, b.denials, b.lasting = true, b.now(), 0, false
+	}
+	b.denials++
+	switch {
+	case !b.softLocked() && !b.lasting:
+		b.lasting = true
+		return refusalLasting
+	case first:
+		return refusalPassing
+	}
+	return refusalKnown
 }
 
 // Failed notes an attempt that failed for another reason than the credentials.
@@ -113,7 +162,7 @@ func (b *backoff) Failed() {
 func (b *backoff) Up() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.denied, b.upSince = false, b.now()
+	b.denied, b.accepted, b.upSince = false, true, b.now()
 }
 
 // Down notes the end of a connection.

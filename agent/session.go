@@ -355,8 +355,12 @@ func (s *session) event(level, event, text string) outMessage {
 func (s *session) connectError(err error) {
 	var refused *autopaho.ConnackError
 	if errors.As(err, &refused) && denies(refused.ReasonCode) {
-		if s.backoff.Denied() { // once, not at every attempt
+		switch s.backoff.Denied() { // once, not at every attempt
+		case refusalPassing:
+			s.log.Warn("credentials refused that were taken before: the broker may not be ready yet, will try again", "reason_code", refused.ReasonCode)
+		case refusalLasting:
 			s.log.Error("credentials refused: bind this node again", "reason_code", refused.ReasonCode)
+		case refusalKnown:
 		}
 		return
 	}

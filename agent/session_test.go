@@ -368,15 +368,43 @@ func TestBackoffGrowsAndOnlyAStableConnectionResetsIt(t *testing.T) {
 	now = now.Add(time.Hour)
 	b.Down()
 	within(time.Second)
-	if !b.Denied() || b.Denied() {
-		t.Fatal("a refusal is news once")
+	b.Failed()
+	within(2 * time.Second)
+}
+
+func TestRefusalAfterAnAcceptanceIsWaitedOutSoftly(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := &backoff{least: time.Second, most: time.Minute, refused: time.Minute, stable: time.Minute, now: func() time.Time { return now }}
+	within := func(want time.Duration) {
+		t.Helper()
+		if d := b.Next(); d < want/2 || d > want {
+			t.Fatalf("waits %s, want %s to %s", d, want/2, want)
+		}
 	}
-	within(time.Minute)
+	b.Next()
+	if b.Denied() != refusalLasting || b.Denied() != refusalKnown {
+		t.Fatal("credentials that were never taken are refused for good, and that is news once")
+	}
 	for range 100 {
 		within(time.Minute)
 	}
-	b.Failed()
-	within(time.Minute)
+	for range 2 { // each acceptance begins anew
+		b.Up()
+		if b.Denied() != refusalPassing {
+			t.Fatal("a refusal after an acceptance is called lasting")
+		}
+		for _, wait := range []time.Duration{5, 10, 20, 40, 60, 60} {
+			within(wait * time.Second)
+			if got := b.Denied(); got != refusalKnown {
+				t.Fatalf("said again: %v", got)
+			}
+		}
+		now = now.Add(2 * time.Minute)
+		if b.Denied() != refusalLasting || b.Denied() != refusalKnown {
+			t.Fatal("a refusal that lasts is not said, or not once")
+		}
+		within(time.Minute)
+	}
 }
 
 func TestOutboxIsBoundedAndDropsOutputBeforeAcks(t *testing.T) {
