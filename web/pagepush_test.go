@@ -38,15 +38,15 @@ func TestThePagesNameTheVersionThatAPushTakes(t *testing.T) {
 	})
 	v := a.save(nodePath(cfg, node), tunnelConf(1))
 	a.browse(path).shows("Push version 1<", "Version 1 is pushed")
-	a.browse(path+"/conf").shows("Save and push")
+	a.browse(path + "/conf").shows("Save and push")
 	a.update(func(tx *store.Tx) error {
 		_, err := tx.ConfirmApplied(node, store.ConfRef{Version: 1, SHA256: v.DesiredS}, "wg", 1)
 		return err
 	})
 	a.browse(path).shows("Push version 1 again", `name="force"`)
-	a.browse("/configs/"+cfg+"/rollout").shows("1 node has it already and will be skipped")
+	a.browse("/configs/" + cfg + "/rollout").shows("1 node has it already and will be skipped")
 	other := a.addNode(cfg, "bare")
-	a.browse("/configs/"+cfg+"/rollout").shows("1 node has no config, which counts as failed")
+	a.browse("/configs/" + cfg + "/rollout").shows("1 node has no config, which counts as failed")
 	if r := a.browse("/configs/" + cfg + "/nodes/" + other + "/conf"); strings.Contains(r.body, "Save and push") {
 		t.Error("the page offers to push to a node without an agent")
 	}

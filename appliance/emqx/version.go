@@ -47,11 +47,11 @@ func (v Version) known() bool {
 	return (v.Major == 5 && v.Minor >= 5 && v.Minor <= 10) || (v.Major == 6 && v.Minor <= 3)
 }
 
-// atLeast compares with another release.
-func (v Version) atLeast(major, minor, patch int) bool {
+// since5 reports whether the release is 5.minor.patch or a later one.
+func (v Version) since5(minor, patch int) bool {
 	switch {
-	case v.Major != major:
-		return v.Major > major
+	case v.Major != 5:
+		return v.Major > 5
 	case v.Minor != minor:
 		return v.Minor > minor
 	}
@@ -60,16 +60,16 @@ func (v Version) atLeast(major, minor, patch int) bool {
 
 // BaseFile reports whether the release reads etc/base.hocon. An older one ignores the file without a
 // word, and lets anybody log in and do everything.
-func (v Version) BaseFile() bool { return v.atLeast(5, 8, 4) }
+func (v Version) BaseFile() bool { return v.since5(8, 4) }
 
 // NodeCache reports whether the release has a cache of permissions that a kick does not clear.
-func (v Version) NodeCache() bool { return v.atLeast(5, 9, 0) }
+func (v Version) NodeCache() bool { return v.since5(9, 0) }
 
 // ExpireAt reports whether sessions end when the appliance's answer at their login says.
-func (v Version) ExpireAt() bool { return v.atLeast(5, 7, 0) }
+func (v Version) ExpireAt() bool { return v.since5(7, 0) }
 
 // ImportAnswers reports whether an import of users is answered with how many could not be imported.
-func (v Version) ImportAnswers() bool { return v.atLeast(5, 8, 2) }
+func (v Version) ImportAnswers() bool { return v.since5(8, 2) }
 
 func (v Version) String() string {
 	if v.patched {

@@ -41,6 +41,7 @@ type Client struct {
 }
 
 func newClient(tb testing.TB) *Client {
+	tb.Helper()
 	return &Client{t: tb, running: map[string]string{}, commands: make(chan *paho.Publish, 64)}
 }
 

@@ -18,8 +18,8 @@ import (
 // The interface of these tests; it lives in their own network namespace.
 const iface = "wgt0"
 
-// inNamespace runs the test once more as root in network and mount namespaces of its own, and
-// reports whether this is that run.
+// inNamespace runs the test once more as root in network and mount namespaces of its own, beside
+// other tests, and reports whether this is that run.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip", "unshare", "bash")
@@ -33,11 +33,12 @@ func inNamespace(t *testing.T) bool {
 		}
 		t.Skip(need)
 	}
+	t.Parallel()
 	// wireguard-go keeps its sockets there, for all network namespaces.
 	const sockets = "/var/run/wireguard"
 	cmd := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", "sh", "-c",
 		`mkdir -p `+sockets+` && mount -t tmpfs tmpfs `+sockets+` && ip link set lo up && exec "$0" "$@"`,
-		os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "WFM_WGCONF_NAMESPACE=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
