@@ -123,6 +123,7 @@ func TestWrongBindTokensAreBoundedAndRightOnesNot(t *testing.T) {
 
 // The whole job of a script: 10,000 nodes made and bound with one API token; outside CI fewer, to be quick.
 func TestTenThousandNodesAreMadeAndBoundWithOneToken(t *testing.T) {
+	t.Parallel()
 	nodes := 10_000
 	if testing.Short() || os.Getenv("WFM_CI") == "" {
 		nodes = 1_000

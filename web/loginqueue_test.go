@@ -55,11 +55,13 @@ func loginAPI(t *testing.T) (a *api, right object) {
 }
 
 func TestStrangersWithManyAddressesShutNobodyOutWhoHasLoggedInBefore(t *testing.T) {
+	t.Parallel()
 	for name, next := range map[string]func(n int64) string{
 		"IPv4":         func(n int64) string { return fmt.Sprintf("11.%d.%d.7", n/250%250, n%250) },
 		"one IPv6 /48": func(n int64) string { return fmt.Sprintf("2001:db8:1:%x::1", n%65536) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a, right := loginAPI(t)
 			a.call("POST", "/api/v1/auth/login", right, from("203.0.113.7")).ok(nil)
 			a.flood(100, next)

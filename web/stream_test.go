@@ -188,6 +188,11 @@ func TestAStatusIsToldWholeOnlyWhileSomebodyListens(t *testing.T) {
 		runtime.Gosched()
 	}
 	moved("offline")
+	for deadline := time.Now().Add(10 * time.Second); a.newestEvent() == last; { // the hub reads what has changed a moment later
+		if time.Now().After(deadline) {
+			t.Fatal("the change became no event")
+		}
+	}
 	s = a.stream(last).greeted()
 	if f := s.want("endpoint.status.updated"); f.payload["status"] != nil || f.payload["node_id"] != node {
 		t.Errorf("of what nobody listened to: %s", f.data)
@@ -365,13 +370,19 @@ func TestHistoryAndSystemStatusAnswer(t *testing.T) {
 	}
 }
 
+// newestEvent is the id that a page's stream begins after.
+func (a *api) newestEvent() string {
+	a.t.Helper()
+	_, rest, _ := strings.Cut(a.browse("/").body, ` data-event="`)
+	id, _, _ := strings.Cut(rest, `"`)
+	return id
+}
+
 func TestAPageAndItsStreamMeetWithoutAGap(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("home")
-	read := a.browse("/configs/" + cfg)
+	event := a.newestEvent()
 	a.put("/api/v1/configs/"+cfg, object{"description": "changed before the page listens"}).ok(nil)
-	_, rest, _ := strings.Cut(read.body, ` data-event="`)
-	event, _, _ := strings.Cut(rest, `"`)
 	if f := a.stream(event).greeted().want("config.list.updated"); f.payload["config_id"] != cfg {
 		t.Errorf("%+v", f)
 	}

@@ -37,7 +37,7 @@ func (d *doctor) version(ctx context.Context) {
 		switch {
 		case v.known():
 			d.ok("EMQX is %s", n.Version)
-		case !v.atLeast(5, 5, 0):
+		case !v.since5(5, 0):
 			d.problem("EMQX is "+n.Version+", which does not take an account by its hash", "use EMQX 5.5 or newer; known are "+Versions)
 		default:
 			d.warn("EMQX is "+n.Version+", with which nothing was tried; known are "+Versions, "go by the rest of these lines")
