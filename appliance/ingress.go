@@ -176,9 +176,6 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 				e.AgentWanted = ack.WantedState
 			}
 		}
-		if fits && ack.Status == protocol.AckFailed && (before.Kind == protocol.KindPush || before.Kind == protocol.KindControl) {
-			e.TunnelRunning = nil // whether it runs now, the next heartbeat or detect will tell
-		}
 		if !fits || ack.Status != protocol.AckApplied {
 			return // it says nothing of the tunnel as it is now
 		}
@@ -190,8 +187,14 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 	if err != nil {
 		return err
 	}
-	if err := g.control.Ack(tx, topic, env, ack); err != nil {
+	if err := g.control.Ack(tx, topic, env, ack); err != nil { // it looks at how the tunnel was
 		return err
+	}
+	if fits && ack.Status == protocol.AckFailed && (before.Kind == protocol.KindPush || before.Kind == protocol.KindControl) {
+		// Whether it runs now, the next heartbeat or detect will tell.
+		if err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) { e.TunnelRunning = nil }); err != nil {
+			return err
+		}
 	}
 	if fits && !s.Late && ack.Status == protocol.AckApplied {
 		if err := tellFound(tx, env.NodeID); err != nil {

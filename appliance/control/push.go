@@ -136,7 +136,7 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 	if err := json.Unmarshal(cmd.Payload, &p); err != nil {
 		return "", fmt.Errorf("read payload of %s: %w", cmd.RequestID, err)
 	}
-	if p.InterfaceName != n.InterfaceName {
+	if p.InterfaceName != "" && p.InterfaceName != n.InterfaceName {
 		return "the node's interface was changed while it waited; it was never sent: give the command again", nil
 	}
 	err := able(tx, n, cmd.Action)

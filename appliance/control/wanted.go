@@ -28,10 +28,20 @@ func (c *Control) StartWanted(nodeID string, check func(*store.Tx) error) (store
 
 // refusedStart takes the word back that a start gave which failed: a tunnel that was taken back, since it
 // cut the node off say, must not be started again by anybody but the operator. If the tunnel was wanted
-// before and the node says that it runs as before, the former word counts. A stop that failed is wanted still.
+// before and the node says that it runs as before, the former word counts. Deployed agents fail a start
+// of what runs already, and take nothing back: if it was last known to run, it runs as asked. A stop that
+// failed is wanted still.
 func refusedStart(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 	if cmd.Action != protocol.ActionStart {
 		return nil
+	}
+	n, err := tx.Node(cmd.NodeID)
+	if err != nil {
+		return err
+	}
+	e, err := tx.Evidence(cmd.NodeID)
+	if err != nil || (!ours(n) && e.TunnelRunning != nil && *e.TunnelRunning) {
+		return err
 	}
 	runs := ack.WGOnline != nil && *ack.WGOnline
 	return tx.WithdrawWanted(cmd, !runs)

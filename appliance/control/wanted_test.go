@@ -85,6 +85,21 @@ func TestWordGoesWithItsCommandAlone(t *testing.T) {
 	})
 }
 
+// Deployed agents fail a start of what runs already.
+func TestWordStaysWhereADeployedAgentRunsTheTunnelAlready(t *testing.T) {
+	for found, want := range map[*bool]protocol.WantedState{new(true): protocol.WantedRunning, new(false): protocol.WantedNone, nil: protocol.WantedNone} {
+		bubble(t, func(_ *testing.T, f *fixture) {
+			f.bind("node_a")
+			f.connect("node_a")
+			f.update(func(tx *store.Tx) error {
+				return tx.UpdateEvidence("node_a", func(e *store.Evidence) { e.TunnelRunning = found })
+			})
+			f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckFailed)
+			f.wantWanted("a start that failed", want)
+		})
+	}
+}
+
 func TestWordEndsWithWhatTakesTheNodeAway(t *testing.T) {
 	for name, end := range map[string]func(*store.Tx) error{
 		"reset":         func(tx *store.Tx) error { return tx.ResetClient("node_a") },

@@ -12,6 +12,10 @@ const (
 	// takeoversTold is how many takeovers within takeoverWindow are told, if machines alternate.
 	takeoversTold  = 3
 	takeoverWindow = 2 * time.Minute
+	// takeoversSure is how many by agents with ever new boot ids are told wherever they came from: two
+	// deployed ones behind one address, or on one machine, cannot be told apart. One alone notices a lost
+	// link after a keep-alive of 60 s, and so does not take over its own session that often.
+	takeoversSure = 8
 	// ConflictEnds is how long after the last takeover a conflict has ended.
 	ConflictEnds = 10 * time.Minute
 )
@@ -28,7 +32,8 @@ type Arrival struct {
 
 // TwoMachines reports whether the sessions, oldest first, are of more than one machine. What tells
 // is a machine that comes back after another one has taken its place: one agent whose address
-// changes, or that has a new boot id on every connection, as deployed ones have, never does that.
+// changes, or that has a new boot id on every connection, as deployed ones have, never does that. Where
+// nothing tells the agents apart, the number of takeovers does.
 func TwoMachines(arrivals []Arrival, now time.Time) bool {
 	recent := arrivals
 	for len(recent) > 1 && now.Sub(recent[1].At) > takeoverWindow {
@@ -37,15 +42,22 @@ func TwoMachines(arrivals []Arrival, now time.Time) bool {
 	if len(recent) <= takeoversTold {
 		return false
 	}
-	named := returns(recent, func(a Arrival) string { return a.Instance })
+	unnamed, boots := 0, make(map[string]bool)
 	for _, a := range recent {
 		if a.Instance == "" {
-			// An address may come back once by chance, as of a node with two uplinks.
-			return named > 0 || returns(recent, func(a Arrival) string { return a.BootID }) > 0 ||
-				returns(recent, func(a Arrival) string { return a.Address }) > 1
+			unnamed++
+			if a.BootID != "" {
+				boots[a.BootID] = true
+			}
 		}
 	}
-	return named > 0
+	named := returns(recent, func(a Arrival) string { return a.Instance })
+	if unnamed == 0 || named > 0 {
+		return named > 0
+	}
+	// An address may come back once by chance, as of a node with two uplinks.
+	return len(boots) > takeoversSure || returns(recent, func(a Arrival) string { return a.BootID }) > 0 ||
+		returns(recent, func(a Arrival) string { return a.Address }) > 1
 }
 
 // returns counts how often a value comes back after another one. Empty ones do not count.

@@ -21,6 +21,8 @@ func TestTwoMachinesAreToldFromOneThatReconnects(t *testing.T) {
 		"two takeovers only":                     {"aba", "---", "---", 5 * time.Second, false},
 		"too slow":                               {"abababab", "--------", "--------", 70 * time.Second, false},
 		"one address":                            {"aaaaaaaa", "--------", "12345678", 5 * time.Second, false},
+		"one address, more often than one agent": {"aaaaaaaaaa", "----------", "1234567890", 5 * time.Second, true},
+		"one agent of ours, as often":            {"aaaaaaaaaa", "xxxxxxxxxx", "1234567890", 5 * time.Second, false},
 		"one address, two boot ids":              {"aaaaa", "-----", "1212-", 5 * time.Second, true},
 		"one address, rebooting":                 {"aaaaaa", "------", "112233", 5 * time.Second, false},
 		"a new address each time":                {"abcdef", "------", "------", 5 * time.Second, false},

@@ -111,6 +111,7 @@ func TestADeployedAgentIsDrivenByTheAppliance(t *testing.T) {
 			d.save(text + "PostUp = false\n")
 			d.Must(t, "POST", d.Path("sync"), nil)
 			d.want("push_config", "failed", "restart interface after config update failed", "stopped")
+			d.want("stop", "failed", "is not a WireGuard interface", "stopped") // or the appliance would start it again
 			d.save(text)
 			d.Must(t, "POST", d.Path("sync"), nil)
 			d.want("push_config", "applied", "Config applied.", "stopped")
