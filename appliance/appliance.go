@@ -20,6 +20,7 @@ import (
 	"wfm/appliance/wanted"
 	"wfm/certs"
 	"wfm/internal/buildinfo"
+	"wfm/internal/emqxkey"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
@@ -54,6 +55,9 @@ type Options struct {
 	TLSCertFile, TLSKeyFile string
 	// EMQX has an external broker in the place of the embedded one; nil: the embedded one.
 	EMQX *EMQXOptions
+	// EMQXQuestions has the questions of an EMQX answered that runs beside the embedded broker; nil: they
+	// are not. With EMQX, its options count.
+	EMQXQuestions *EMQXQuestions
 	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
@@ -88,6 +92,7 @@ type Appliance struct {
 
 	httpSocket  net.Listener
 	httpsSocket net.Listener // nil without
+	callbacks   net.Listener // where an EMQX asks apart from the API; nil if it asks there
 	setupToken  string
 
 	serving chan error
@@ -185,9 +190,17 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 		if a.external, err = newExternal(ctx, a.db, o, in, ask, log); err != nil {
 			return err
 		}
-		a.broker = a.external
+		a.broker, a.callbacks = a.external, a.external.callbacks
 	} else if a.broker, err = a.newEmbedded(ctx, o, in, log); err != nil {
 		return err
+	}
+	if q := o.EMQXQuestions; q != nil && a.external == nil {
+		if a.callbacks, err = listenForQuestions(ctx, q.Addr); err != nil {
+			return err
+		}
+		if a.callbacks != nil {
+			a.onStop("questions of EMQX", func(context.Context) error { _ = a.callbacks.Close(); return nil })
+		}
 	}
 	late.mqttBroker, a.ingress = a.broker, in
 	// The broker is stopped before the control, so that nothing comes in for it any more.
@@ -247,6 +260,8 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	}
 	if a.external != nil {
 		w.External = a.external.web()
+	} else if q := o.EMQXQuestions; q != nil && o.MQTTEnabled {
+		w.Asked = &web.ExternalBroker{Key: emqxkey.New(q.SharedKey), Apart: a.callbacks != nil}
 	}
 	if a.certs != nil {
 		w.Certificates = certsView{a.certs}
@@ -346,8 +361,8 @@ func (a *Appliance) Start() error {
 		}
 		go serve(a.web.Serve, tls.NewListener(a.httpsSocket, a.certs.TLSConfig()))
 	}
-	if a.external != nil && a.external.callbacks != nil {
-		go serve(a.web.ServeCallbacks, a.external.callbacks)
+	if a.callbacks != nil {
+		go serve(a.web.ServeCallbacks, a.callbacks)
 	}
 	a.onStop("web", a.web.Shutdown)
 	return nil

@@ -137,14 +137,27 @@ func newExternal(ctx context.Context, db *store.DB, all Options, in hooks.Ingres
 	if err != nil {
 		return nil, err
 	}
-	if o.CallbackAddr != "" {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.CallbackAddr)
-		if err != nil {
-			return nil, fmt.Errorf("listen for EMQX's questions on %s: %w", o.CallbackAddr, err)
-		}
-		x.callbacks = connlimit.New(l, connlimit.Share(8, 1024), connlimit.Share(8, 1024))
+	x.callbacks, err = listenForQuestions(ctx, o.CallbackAddr)
+	return x, err
+}
+
+// EMQXQuestions is how an EMQX beside the embedded broker asks what nodes may do.
+type EMQXQuestions struct {
+	SharedKey string // what it shows. Required
+	// Addr is where it asks; empty: where the API is.
+	Addr string
+}
+
+// listenForQuestions listens where EMQX asks apart from the API, and returns nil if it asks there.
+func listenForQuestions(ctx context.Context, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil //nolint:nilnil // no listener is wanted
 	}
-	return x, nil
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for EMQX's questions on %s: %w", addr, err)
+	}
+	return connlimit.New(l, connlimit.Share(8, 1024), connlimit.Share(8, 1024)), nil
 }
 
 // loadKey takes the shared key from the options, or the one whose hash is kept, or makes one.
@@ -286,8 +299,8 @@ func (a *Appliance) NewEMQXKey() string {
 
 // EMQXCallbackAddr is where EMQX asks apart from the API, nil if it asks there.
 func (a *Appliance) EMQXCallbackAddr() net.Addr {
-	if a.external == nil || a.external.callbacks == nil {
+	if a.callbacks == nil {
 		return nil
 	}
-	return a.external.callbacks.Addr()
+	return a.callbacks.Addr()
 }

@@ -37,7 +37,7 @@ type ExternalBroker struct {
 	// Account says how far EMQX knows a node's account. Required.
 	Account func(nodeID string) AccountState
 	// Settled reports whether EMQX knows the node's account as it is now. Until it does, a session
-	// may be one of the former agent, and is denied everything. Required; it must be quick.
+	// may be one of the former agent, and is denied everything. It must be quick; nil: it always does.
 	Settled func(nodeID string) bool
 	// Reconcile compares all accounts with EMQX's and repairs what differs. Required.
 	Reconcile func(ctx context.Context) error
@@ -87,7 +87,7 @@ const (
 
 // callbackTable is what EMQX asks where the API is. It is no part of the API: the answers are bare.
 func (s *Server) callbackTable() []route {
-	if s.opts.External == nil || s.opts.External.Apart {
+	if own := s.asked(); own == nil || own.Apart {
 		return nil
 	}
 	return s.callbackRoutes()
@@ -103,7 +103,7 @@ func (s *Server) callbackRoutes() []route {
 
 func (s *Server) newCallbacks() *http.Server {
 	var table []route
-	if s.opts.External != nil {
+	if s.asked() != nil {
 		table = s.callbackRoutes()
 	}
 	return &http.Server{
@@ -142,7 +142,8 @@ var (
 
 func (s *Server) callback(log *slog.Logger, decide func(question) verdict) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !s.opts.External.Key.Fits(c.Request().Header.Get(keyHeader)) {
+		if !s.asked().Key.Fits(c.Request().Header.Get(keyHeader)) {
+			s.questions.wrongKey()
 			log.Warn("a question about MQTT access came with a wrong key", "remote_addr", c.Request().RemoteAddr, "route", c.Path())
 			return c.NoContent(http.StatusUnauthorized)
 		}
@@ -153,18 +154,21 @@ func (s *Server) callback(log *slog.Logger, decide func(question) verdict) echo.
 		}
 		if err != nil { // not err itself, which may quote a password
 			log.Warn("a question about MQTT access cannot be read, and is denied; compare EMQX's body template with `wfm emqx config`", "route", c.Path())
+			s.questions.answered(c.Request(), deny, time.Now().UTC())
 			return c.JSON(http.StatusOK, deny)
 		}
-		return c.JSON(http.StatusOK, decide(q))
+		v := decide(q)
+		s.questions.answered(c.Request(), v, time.Now().UTC())
+		return c.JSON(http.StatusOK, v)
 	}
 }
 
 // authz decides as the embedded broker's hook does. EMQX has checked who asks.
 func (s *Server) authz(q question) verdict {
-	own := s.opts.External
+	own := s.asked()
 	grant, ok := s.opts.Store.Grant(q.Username)
 	switch {
-	case q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID):
+	case own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID):
 		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == "subscribe" && strings.HasPrefix(q.Topic, "$SYS/")) {
 			return allow
 		}
@@ -174,7 +178,7 @@ func (s *Server) authz(q question) verdict {
 	case !ok:
 		return deny
 	}
-	if q.ClientID != protocol.ClientID(q.Username) || (ok && !own.Settled(q.Username)) {
+	if q.ClientID != protocol.ClientID(q.Username) || (ok && own.Settled != nil && !own.Settled(q.Username)) {
 		return deny
 	}
 	retained := q.Retain == "true" || q.Retain == true
@@ -187,14 +191,14 @@ func (s *Server) authz(q question) verdict {
 // authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
 // authenticators then, and refuses when none knows them.
 func (s *Server) authn(q question) verdict {
-	own := s.opts.External
+	own := s.asked()
 	grant, ok := s.opts.Store.Grant(q.Username)
 	password := grant.CheckPassword([]byte(q.Password)) // also for an unknown user, so that the time tells nothing
 	if !ok && own.Key.IsCheck(q.Username, time.Now()) {
 		ok, password = true, own.Key.CheckPassword(q.Username, q.Password)
 	}
 	switch {
-	case q.Username == own.Username:
+	case own.Username != "" && q.Username == own.Username:
 		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
 			return deny
 		}

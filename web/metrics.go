@@ -110,6 +110,7 @@ func (s *Server) metrics(c echo.Context) error {
 	x.single("wfm_identity_conflicts", "gauge", "Nodes whose identity two machines use.", status.Summary.IdentityConflicts)
 	x.commands(open, s.opts.Store.CommandCounts())
 	x.mqtt(s.brokerStatus())
+	x.asked(s.questionsStatus())
 	x.http(&s.counts, s.hub.count())
 	x.single("wfm_store_size_bytes", "gauge", "Size of the data file.", status.Services.Store.SizeBytes)
 	x.single("wfm_store_commits_total", "counter", "Writes to the data file since it was made.", s.opts.Store.Commits())
@@ -143,6 +144,21 @@ func (x *exposition) commands(open []store.Command, counts store.CommandCounts) 
 		store.CommandApplied, store.CommandFailed, store.CommandExpired, store.CommandSuperseded, store.CommandCancelled, store.CommandUnknown,
 	} {
 		x.value("wfm_commands_ended_total", counts.Ended[state], "state", string(state))
+	}
+}
+
+// asked writes how often an EMQX asked what nodes may do.
+func (x *exposition) asked(q *QuestionsStatus) {
+	if q == nil {
+		return
+	}
+	x.family("wfm_emqx_questions_total", "counter", "Questions of EMQX about logins and topics since the start, by answer; those with a wrong key get none.")
+	x.value("wfm_emqx_questions_total", q.Allowed, "answer", "allow")
+	x.value("wfm_emqx_questions_total", q.Denied, "answer", "deny")
+	x.value("wfm_emqx_questions_total", q.Ignored, "answer", "ignore")
+	x.value("wfm_emqx_questions_total", q.WrongKey, "answer", "wrong_key")
+	if q.LastAskedAt != nil {
+		x.single("wfm_emqx_last_question_timestamp_seconds", "gauge", "When EMQX last asked with the right key.", q.LastAskedAt.Unix())
 	}
 }
 

@@ -33,8 +33,9 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 		MinPassword  int
 		StoreSize    int64
 		Unserved     *UnservedClient
+		Questions    *QuestionsStatus
 	}
-	v := body{Unserved: s.brokerStatus().Unserved, MinPassword: minPassword, StoreSize: s.opts.Store.Size(), TLS: s.tlsService()}
+	v := body{Questions: s.questionsStatus(), Unserved: s.brokerStatus().Unserved, MinPassword: minPassword, StoreSize: s.opts.Store.Size(), TLS: s.tlsService()}
 	if s.opts.Certificates != nil {
 		v.Certificates = s.opts.Certificates.Status().Certificates
 	}

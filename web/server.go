@@ -84,6 +84,9 @@ type Options struct {
 	TestMQTT func(ctx context.Context, t MQTTTarget) error
 	// External is how an external broker is dealt with; nil with the embedded one.
 	External *ExternalBroker
+	// Asked has questions of an EMQX answered beside the embedded broker, for a site that bridges or moves
+	// to it. Only Key and Apart count. Nil: only those of External are.
+	Asked *ExternalBroker
 	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
 	// refused.
 	SetupToken string
@@ -199,6 +202,7 @@ type Server struct {
 	http     *http.Server
 	// callbacks serves what an external broker asks, where that has a listener of its own.
 	callbacks *http.Server
+	questions questions
 
 	statuses     statusReader
 	lastServices string // how the services were when the hub looked last

@@ -114,11 +114,13 @@ type mqttServiceView struct {
 	Accounts *AccountsStatus `json:"accounts,omitempty"`
 	// Upstream is absent with the embedded broker.
 	Upstream *UpstreamStatus `json:"upstream,omitempty"`
+	// Questions is absent while no EMQX may ask what nodes may do.
+	Questions *QuestionsStatus `json:"questions,omitempty"`
 }
 
 func (s *Server) mqttService() mqttServiceView {
 	b := s.brokerStatus()
-	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream}
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream, s.questionsStatus()}
 }
 
 type configStateView struct {

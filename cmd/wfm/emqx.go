@@ -46,7 +46,7 @@ func emqxSettings() []setting {
 		{"emqx-api-secret", "WFM_EMQX_API_SECRET", "", "its secret (better by variable)", text(func(s *settings) *string { return &s.emqx.APISecret })},
 		{"emqx-username", "WFM_EMQX_USERNAME", emqx.DefaultUsername, "the appliance's own account at EMQX; it is made there", text(func(s *settings) *string { return &s.emqx.Username })},
 		{"emqx-password", "WFM_EMQX_PASSWORD", "", "its password; default: a new one at every start", text(func(s *settings) *string { return &s.emqx.Password })},
-		{"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "", "what EMQX shows when it asks; default: made and shown at the first start", func(s *settings, v string) error {
+		{"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "", "what EMQX shows when it asks, also beside the embedded broker; default: made and shown at the first start with an EMQX", func(s *settings, v string) error {
 			s.emqx.SharedKey = v
 			if v != "" && len(v) < 16 {
 				return errors.New("want at least 16 characters, or nothing to have one made")
@@ -70,6 +70,9 @@ func emqxSettings() []setting {
 
 // checkEMQX makes the external broker part of the options if there is one.
 func (s *settings) checkEMQX() error {
+	if s.emqx.URL == nil && s.emqx.SharedKey != "" {
+		s.EMQXQuestions = &appliance.EMQXQuestions{SharedKey: s.emqx.SharedKey, Addr: s.emqx.CallbackAddr}
+	}
 	switch {
 	case s.emqx.URL == nil && s.emqx.APIBaseURL != "":
 		s.warnings = append(s.warnings, "WFM_EMQX_API_BASE_URL is set without WFM_MQTT_URL, so the embedded broker runs; set both for an EMQX, or none")

@@ -190,3 +190,29 @@ func TestEMQXCommandHelpsAndRefusesInWords(t *testing.T) {
 		t.Errorf("%d %s", code, errs.String())
 	}
 }
+
+func TestEMQXMayAskBesideTheEmbeddedBroker(t *testing.T) {
+	t.Parallel()
+	for name, extra := range map[string][]string{"where the API is": nil, "apart": {"WFM_EMQX_AUTHZ_ADDR=127.0.0.1:0"}} {
+		a := apptest.Start(t, "", append(extra, "WFM_EMQX_AUTHZ_SHARED_KEY="+emqxSharedKey)...)
+		at := a.URL
+		if extra != nil {
+			_, rest, _ := strings.Cut(a.Output(), "EMQX asks at  ")
+			at, _, _ = strings.Cut(rest, "/\n")
+		}
+		e := emqxtest.Start(t, emqxtest.Recommended(at, emqxSharedKey))
+		n := a.AddNode(t, a.AddConfig(t, "home"), "router", "wgask")
+		if !e.MayLogIn(n.ID, n.Password) || e.MayLogIn(n.ID, "wrong") {
+			t.Errorf("%s: EMQX at %s does not let the node in, or anybody", name, at)
+		}
+		service := a.Must(t, "GET", "/api/v1/system/status", nil)["services"].(map[string]any)["mqtt"].(map[string]any)
+		if q, ok := service["questions"].(map[string]any); !ok || q["allowed"] != 1.0 || q["denied"] != 1.0 || service["mode"] != "embedded" {
+			t.Errorf("%s: status %v", name, service)
+		}
+		n.StartAgent(t) // the embedded broker serves all the same
+		if got := n.Control(t, "describe")["status"]; got != "acked" {
+			t.Errorf("%s: describe is %v", name, got)
+		}
+		a.Stop(t)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+
+	"wfm/protocol"
 )
 
 // Told is what the management API tells of settings by which the stand-in itself does not go.
@@ -129,4 +131,14 @@ func (e *Server) heldBack() []Held {
 		out = append(out, m)
 	}
 	return out
+}
+
+// MayLogIn asks as a login of the node does.
+func (e *Server) MayLogIn(nodeID, password string) bool {
+	b := e.running()
+	if b == nil {
+		return false
+	}
+	_, code := b.authenticate(protocol.ClientID(nodeID), nodeID, password)
+	return code == 0
 }
