@@ -9,12 +9,14 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // The API key of every stand-in.
@@ -192,6 +194,29 @@ func (e *Server) busy() bool {
 	}
 	e.toRefuse--
 	return true
+}
+
+// Own returns the client ids of the superusers' sessions, the appliance's, in order.
+func (e *Server) Own() []string {
+	b := e.running()
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.inboxes))
+}
+
+// Cut ends the connection of the client; its session stays.
+func (e *Server) Cut(clientID string) {
+	b := e.running()
+	if b == nil {
+		return
+	}
+	if cl := b.client(clientID); cl != nil {
+		cl.Stop(packets.ErrUnspecifiedError)
+		<-b.socket.done(cl.Net.Conn)
+	}
 }
 
 // Drop ends the session of the client as force_shutdown does, with all that waits in it.
