@@ -154,25 +154,28 @@ func (s *site) update(fn func(*store.Tx) error) {
 func (s *site) nodes(count int) []store.Bound {
 	s.t.Helper()
 	bound := make([]store.Bound, count)
-	s.update(func(tx *store.Tx) error {
-		cfg := store.Config{ID: protocol.NewID("cfg"), Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
-		cfg.Name = cfg.ID[:20]
-		if err := tx.PutConfig(&cfg); err != nil {
+	s.update(func(tx *store.Tx) error { return fillNodes(tx, bound) })
+	return bound
+}
+
+// fillNodes makes as many nodes with agents as there is room for.
+func fillNodes(tx *store.Tx, bound []store.Bound) error {
+	cfg := store.Config{ID: protocol.NewID("cfg"), Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+	cfg.Name = cfg.ID[:20]
+	if err := tx.PutConfig(&cfg); err != nil {
+		return err
+	}
+	for i := range bound {
+		id := protocol.NewID("node")
+		if err := tx.PutNode(&store.Node{ID: id, ConfigID: cfg.ID, Name: id, Enabled: true, Type: store.NodeDynamic, InterfaceName: "wg0"}); err != nil {
 			return err
 		}
-		for i := range bound {
-			id := protocol.NewID("node")
-			if err := tx.PutNode(&store.Node{ID: id, ConfigID: cfg.ID, Name: id, Enabled: true, Type: store.NodeDynamic, InterfaceName: "wg0"}); err != nil {
-				return err
-			}
-			var err error
-			if bound[i], err = bind(tx, id); err != nil {
-				return err
-			}
+		var err error
+		if bound[i], err = bind(tx, id); err != nil {
+			return err
 		}
-		return nil
-	})
-	return bound
+	}
+	return nil
 }
 
 func bind(tx *store.Tx, nodeID string) (store.Bound, error) {

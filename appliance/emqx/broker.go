@@ -99,7 +99,8 @@ type Broker struct {
 	lostAt   time.Time     // when a session was last missed
 	missed   uint64        // sessions
 	sessions map[string]*nodeSession
-	ended    map[string]ending // by node: the newest connection that is known to have ended
+	gone     map[string]time.Time // by node: when a message of it had waited for its connection in vain
+	ended    map[string]ending    // by node: the newest connection that is known to have ended
 	lastErr  error
 	lastUp   time.Time
 	relistAt time.Time   // not before
@@ -118,7 +119,7 @@ func New(o Options) (*Broker, error) {
 	address := *o.URL
 	address.Host = hostPort(o.URL)
 	o.URL = &address
-	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), evicted: make(chan string, 64),
+	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), gone: make(map[string]time.Time), evicted: make(chan string, 64),
 		repair: make(chan struct{}, 1), moved: make(chan struct{})}
 	b.lanes = newLanes(b.handle, b.early)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing

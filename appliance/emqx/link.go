@@ -46,6 +46,7 @@ type epoch struct {
 	// must not count as a sign of life, and waits.
 	settled chan struct{}
 	listed  bool // it is; under Broker.mu
+	share   bool // of a session that takes messages only
 	// plain reports whether the main session takes all that nodes send, once plainKnown; up's alone.
 	plain, plainKnown bool
 }
@@ -157,6 +158,7 @@ func (l *link) begin() {
 		l.current.end()
 	}
 	l.current, l.soon = newEpoch(l.b.life), false
+	l.current.share = l.number > 0
 }
 
 func (l *link) epoch() *epoch {
@@ -302,6 +304,7 @@ func (b *Broker) lost() {
 	}
 	clear(b.sessions)
 	clear(b.ended)
+	clear(b.gone)
 	b.mu.Unlock()
 	if err := b.o.Store.Update((*store.Tx).ForgetConnections); err != nil && !errors.Is(err, store.ErrClosed) {
 		b.log.Error("cannot record that EMQX is out of sight", "err", err)

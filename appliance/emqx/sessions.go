@@ -88,6 +88,7 @@ func (b *Broker) learn(nodeID string, at moment, remote string) (news bool) {
 		s.replaced = end.replaced
 	}
 	b.sessions[nodeID] = s
+	delete(b.gone, nodeID)
 	return true
 }
 

@@ -13,9 +13,14 @@ import (
 	"wfm/store"
 )
 
-// eventLag is how far the event about a node's connection may be behind the node's first message, which
-// comes over another session.
-const eventLag = time.Second
+const (
+	// eventLag is how far the event about a node's connection may be behind the node's first message,
+	// which comes over another session.
+	eventLag = 300 * time.Millisecond
+	// goneFor is how long the messages of a node for which no event came are not held up again: what a
+	// node has left at EMQX must not be slow.
+	goneFor = 5 * time.Second
+)
 
 // storeRetry is when a message that could not be stored is tried again.
 const storeRetry = time.Second
@@ -88,22 +93,26 @@ func parseEvent(topic string, payload []byte) *connectionEvent {
 // until then it would count as one of a node that has left. Of a node whose end is known, an event
 // needs none: it may be its will.
 func (b *Broker) early(it item) time.Duration {
-	if it.event != nil || it.epoch.ctx.Err() != nil {
-		return 0
+	if it.event != nil || !it.epoch.share || it.epoch.ctx.Err() != nil {
+		return 0 // over the main session, events come first
 	}
 	select {
 	case <-it.epoch.settled:
 	default:
 		return 0
 	}
-	wait := time.Until(it.at.Add(eventLag))
-	if wait <= 0 || !b.isLate(it.topic.NodeID) {
+	if !b.isLate(it.topic.NodeID) {
 		return 0
 	}
+	wait := time.Until(it.at.Add(eventLag))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, ended := b.ended[it.topic.NodeID]; ended && it.topic.Kind == protocol.KindEvent {
+	_, ended := b.ended[it.topic.NodeID]
+	switch {
+	case ended && it.topic.Kind == protocol.KindEvent, time.Since(b.gone[it.topic.NodeID]) < goneFor:
 		return 0
+	case wait <= 0:
+		b.gone[it.topic.NodeID] = time.Now()
 	}
 	return wait
 }

@@ -1,0 +1,95 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"wfm/internal/emqxtest"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// BenchmarkStoredBehindEMQX stores heartbeats of 200 nodes that wait at the stand-in: over one session,
+// with the window of an EMQX as it comes and with that of the appliance's own zone, and over the
+// sessions that share them.
+func BenchmarkStoredBehindEMQX(b *testing.B) {
+	for name, zone := range map[string]emqxtest.Zone{
+		"one_session_window_32":  {MaxInflight: 32, MaxMQueue: 1_000_000, NoShared: true},
+		"one_session_window_512": {MaxInflight: 512, MaxMQueue: 1_000_000, NoShared: true},
+		"shared_sessions":        {MaxInflight: 512, MaxMQueue: 1_000_000},
+	} {
+		b.Run(name, func(b *testing.B) { benchStored(b, zone) })
+	}
+}
+
+func benchStored(b *testing.B, zone emqxtest.Zone) {
+	settings := emqxtest.Accounts("", testSharedKey)
+	settings.AuthzURL, settings.NoMatch, settings.OwnZone = "", "allow", zone
+	e := emqxtest.Start(b, settings)
+	line := emqxtest.NewProxy(b, e.OwnAddr())
+	a, err := New(b.Context(), Options{
+		DataDir: b.TempDir(), HTTPAddr: "127.0.0.1:0", MQTTEnabled: true,
+		EMQX: &EMQXOptions{
+			URL: &url.URL{Scheme: "mqtt", Host: line.Addr()}, APIBaseURL: e.APIURL(),
+			APIKey: emqxtest.APIKey, APISecret: emqxtest.APISecret, SharedKey: testSharedKey,
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := a.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = a.Stop(context.Background()) })
+	until := func(ok func() bool) {
+		for ticks := time.NewTicker(time.Millisecond); !ok(); {
+			select {
+			case <-ticks.C:
+			case <-b.Context().Done():
+				b.Fatal(b.Context().Err())
+			}
+		}
+	}
+	nodes := make([]store.Bound, 200)
+	if err := a.db.Update(func(tx *store.Tx) error { return fillNodes(tx, nodes) }); err != nil {
+		b.Fatal(err)
+	}
+	status := a.external.Broker.Status
+	until(func() bool {
+		s := status()
+		return s.Connected && s.Pending == 0 && (s.Plain || s.Shares == s.SharesMost)
+	})
+	line.Cut()
+	until(func() bool { return !status().Connected })
+	each := max(1, b.N/len(nodes))
+	var all sync.WaitGroup
+	for _, n := range nodes {
+		all.Go(func() {
+			s := emqxtest.Sender{
+				Addr: e.MQTTAddr(), ClientID: protocol.ClientID(n.Node.ID), Username: n.Node.ID, Password: n.Password, Pause: time.Second,
+				Topic: topic(n, protocol.KindHeartbeat),
+			}
+			payloads := make([][]byte, each)
+			for i := range payloads {
+				payloads[i] = fmt.Appendf(nil, `{"type":"heartbeat","boot_id":"b","session_id":"s","payload":{"client_online":true,"wg_online":true,"n":%d}}`, i)
+			}
+			if err := s.Send(b.Context(), payloads); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	before := status().Stored
+	b.ResetTimer()
+	line.Mend()
+	until(func() bool { return status().Stored-before >= uint64(each*len(nodes)) }) //nolint:gosec // positive
+	b.StopTimer()
+	b.ReportMetric(float64(each*len(nodes))/b.Elapsed().Seconds(), "stored/s")
+	b.ReportMetric(0, "ns/op")
+}
