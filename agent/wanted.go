@@ -109,7 +109,7 @@ func (x *executor) wanting(env protocol.Envelope) {
 	if env.Type != protocol.KindControl || env.DecodePayload(&c) != nil || c.Action != protocol.ActionStop {
 		return
 	}
-	if g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName); err == nil {
+	if g, err := x.target(c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName, c.AWGVersion); err == nil {
 		x.keep(x.wishOf(g, c, env.RequestID, true))
 	}
 }
@@ -118,8 +118,8 @@ func (x *executor) wanting(env protocol.Envelope) {
 // failed is wanted no longer: what cut the node off must not be started again by anybody but the
 // operator. But where the tunnel runs as it did before, the former wish stays, and the ACK says so.
 func (x *executor) concluded(c protocol.Control, requestID string, ack *protocol.Ack) {
-	g, err := newTarget(x.profile.ID(), c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName)
-	if err != nil {
+	g, err := x.target(c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName, c.AWGVersion)
+	if err != nil || protocol.WantedBy(c.Action) == protocol.WantedNone {
 		return // it was refused
 	}
 	to := x.wishOf(g, c, requestID, false)

@@ -100,6 +100,26 @@ func TestStartAndStopAreKept(t *testing.T) {
 	}
 }
 
+// A WG Free Mesh backend names no interface and at times no protocol, and knows of no wanted state.
+func TestStartAndStopOfAnotherBackendAreKept(t *testing.T) {
+	f, dir := newFakeTools(t), t.TempDir()
+	b := newBenchOf(t, keepWish(t, f, dir, protocol.WantedNone), &fakeUplink{})
+	give := func(requestID string, c protocol.Control, status protocol.AckStatus, want protocol.WantedState) {
+		t.Helper()
+		topic, data := commandOf(t, protocol.KindControl, requestID, c)
+		b.Receive(topic, data)
+		if ack := b.nextAck(t, requestID); ack.Status != status || wishOnDisk(t, dir) != want {
+			t.Fatalf("%s: %+v, wanted is %s, want %s", c.Action, ack, wishOnDisk(t, dir), want)
+		}
+		b.settled(t)
+	}
+	give("req_1", protocol.Control{Action: protocol.ActionStart}, protocol.AckApplied, protocol.WantedRunning)
+	// What is refused is nobody's word.
+	give("req_2", protocol.Control{Action: "restart"}, protocol.AckFailed, protocol.WantedRunning)
+	give("req_3", protocol.Control{Action: protocol.ActionStop, AWGVersion: "7"}, protocol.AckFailed, protocol.WantedRunning)
+	give("req_4", protocol.Control{Action: protocol.ActionStop}, protocol.AckApplied, protocol.WantedStopped)
+}
+
 func TestStartThatIsTakenBackIsNotWanted(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	tun := keepWish(t, f, dir, protocol.WantedStopped)
