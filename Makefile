@@ -2,13 +2,14 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
+TORTURE  ?= 20
 
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X wfm/internal/buildinfo.version=$(VERSION)"
 # Pinned in a module of its own, so that the product's go.mod stays free of its dependencies.
 LINT     = go tool -modfile=golangci-lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: run test race fuzz bench lint check build assets help
+.PHONY: run test race fuzz bench torture lint check build assets help
 
 run: build ## build and start the appliance: MQTT on :1883, HTTP on :8000, data in ./data
 	bin/wfm serve
@@ -29,6 +30,9 @@ fuzz: ## run every fuzz test for FUZZTIME (10s) each
 
 bench: ## run all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+torture: ## run the tests that kill, revoke and cross, TORTURE (20) times as long as `make test` does: about 80 kills
+	WFM_TEST_TORTURE=$(TORTURE) go test ./cmd/wfm -run '^TestTorture' -count=1 -v -timeout 60m
 
 lint: ## lint the Go code (the first run builds the linter) and the shell scripts
 	$(LINT) run

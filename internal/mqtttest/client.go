@@ -19,7 +19,7 @@ const patience = 10 * time.Second
 // Client is one connection.
 type Client struct {
 	net.Conn
-	Version byte // 4 or 5
+	Version byte // 3 (MQTT 3.1), 4 (3.1.1) or 5
 	tb      testing.TB
 	r       *bufio.Reader
 }
@@ -64,11 +64,15 @@ func (c *Client) Connect(l Login) packets.Packet {
 // SendConnect sends CONNECT and waits for nothing.
 func (c *Client) SendConnect(l Login) {
 	c.tb.Helper()
+	protocolName := "MQTT"
+	if c.Version == 3 {
+		protocolName = "MQIsdp"
+	}
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Connect},
 		Properties:  l.Properties,
 		Connect: packets.ConnectParams{
-			ProtocolName: []byte("MQTT"), ClientIdentifier: l.ClientID, Keepalive: l.Keepalive, Clean: !l.NotClean,
+			ProtocolName: []byte(protocolName), ClientIdentifier: l.ClientID, Keepalive: l.Keepalive, Clean: !l.NotClean,
 			UsernameFlag: l.Username != "", Username: []byte(l.Username),
 			PasswordFlag: l.Password != "", Password: []byte(l.Password),
 		},
