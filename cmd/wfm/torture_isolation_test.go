@@ -173,7 +173,7 @@ func witness(t *testing.T, n *apptest.Node, login mqtttest.Login) (received func
 	c := mqtttest.Dial(t, mqttAddr(t, n.Appliance), 5)
 	c.Connect(login)
 	for i, s := range downstream {
-		c.Subscribe(uint16(i+1), n.Topic(s)) //nolint:gosec // four
+		c.Subscribe(uint16(i+1), n.Topic(s))
 	}
 	var mu sync.Mutex
 	var got []string

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -320,9 +321,9 @@ func (r *killRun) checkCommands() {
 func (r *killRun) checkDead(most int) {
 	r.Helper()
 	newest := max(0, len(r.dead)-most/2)
-	try := r.dead[newest:]
+	try := slices.Clone(r.dead[newest:])
 	for _, i := range rand.Perm(newest)[:min(newest, most-most/2)] {
-		try = append(try[:len(try):len(try)], r.dead[i])
+		try = append(try, r.dead[i])
 	}
 	for _, d := range try {
 		if admitted(r.T, r.a, d.login, d.version) {
