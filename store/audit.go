@@ -224,6 +224,8 @@ func (e AuditEnd) Line() []byte {
 var (
 	// ErrAuditBroken is for a log in which a line was changed, left out or put in.
 	ErrAuditBroken = errors.New("the audit log was changed")
+	// ErrNoAudit is for something else than an exported log: its first line is no entry.
+	ErrNoAudit = errors.New("this does not begin as an exported audit log does")
 	// ErrAuditCutOff is for an export without its closing line.
 	ErrAuditCutOff = errors.New("the export is not whole: its closing line is missing")
 )
@@ -241,11 +243,16 @@ type AuditProof struct {
 }
 
 // VerifyAudit reads an exported log, a line an entry and a closing one, and checks every hash and
-// that nothing is missing. Errors: [ErrAuditBroken], with the line, and [ErrAuditCutOff].
+// that nothing is missing. Errors: [ErrAuditBroken], with the line, also [ErrNoAudit], and
+// [ErrAuditCutOff].
 func VerifyAudit(r io.Reader) (AuditProof, error) {
 	var p AuditProof
-	ended := false
+	ended, whole := false, true
 	lines := bufio.NewScanner(r)
+	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		whole = bytes.IndexByte(data, '\n') >= 0
+		return bufio.ScanLines(data, atEOF)
+	})
 	for n := 1; lines.Scan(); n++ {
 		line := lines.Bytes()
 		if ended {
@@ -255,9 +262,15 @@ func VerifyAudit(r io.Reader) (AuditProof, error) {
 			continue
 		}
 		e, err := readAudit(line)
-		if err != nil || e.Seq == 0 {
+		switch bad := err != nil || e.Seq == 0; {
+		case bad && n == 1:
+			return p, errors.Join(ErrNoAudit, ErrAuditBroken)
+		case bad && !whole && !json.Valid(line): // the last line of a transfer that broke off
+			return p, ErrAuditCutOff
+		case bad:
 			return p, fmt.Errorf("line %d is neither an entry nor the closing line: %w", n, ErrAuditBroken)
 		}
+
 		content := append(bytes.Clone(line[:max(0, len(line)-hashMemberLength)]), '}')
 		switch {
 		case !bytes.HasSuffix(line, []byte(hashMember(content))):

@@ -72,6 +72,7 @@ func TestNoLineOfTheAuditLogCanBeChangedLeftOutOrPutInUnnoticed(t *testing.T) {
 	join := func(l ...string) string { return strings.Join(l, "") }
 	for name, short := range map[string]string{
 		"nothing": "", "without the closing line": join(lines[:5]...), "cut off between lines": join(lines[:3]...),
+		"cut off within a line": join(lines[:3]...) + lines[3][:40], "cut off within the closing line": text[:len(text)-20],
 	} {
 		if _, err := VerifyAudit(strings.NewReader(short)); !errors.Is(err, ErrAuditCutOff) {
 			t.Errorf("%s: %v", name, err)

@@ -274,16 +274,17 @@ func unchanged(hash string, otherwise error) func(*store.Tx) error {
 // before, so that concurrent attempts cannot pass together, and given back unless try found the
 // proof wrong.
 func (s *Server) attempt(c echo.Context, try func() error) error {
-	giveBack, err := s.takeAttempt(remoteKey(c.Request().RemoteAddr), time.Now())
+	from := remoteKey(c.Request().RemoteAddr)
+	end, err := s.underWay.start(c.Request().Context(), from, func() (func(), error) { return s.takeAttempt(from, time.Now()) })
 	if err != nil {
 		return err
 	}
+	wrong := false
+	defer func() { end(!wrong) }()
 	err = try()
-	if errors.Is(err, errAuthFailed) || errors.Is(err, errWrongPassword) || errors.Is(err, errSetupToken) {
+	if wrong = errors.Is(err, errAuthFailed) || errors.Is(err, errWrongPassword) || errors.Is(err, errSetupToken); wrong {
 		s.log.Warn("admin not recognized", "route", c.Path(), "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
-		return err
 	}
-	giveBack()
 	return err
 }
 

@@ -19,6 +19,9 @@ import (
 // hash takes some 30 ms, so the last of them waits well under a second.
 const maxWaiting = 16
 
+// maxSameAddress bounds how many logins wait for others of their address.
+const maxSameAddress = 64
+
 // errBusy is returned while too many logins wait already.
 var errBusy = errors.New("too many logins at once")
 
@@ -224,6 +227,75 @@ func networkOf(addr netip.Addr) netip.Prefix {
 	}
 	network, _ := addr.Prefix(bits) // of the zero address the zero one
 	return network
+}
+
+// underWay counts the attempts of each address whose outcome is open. Their tokens are spent, and most
+// come back: so who comes meanwhile from the same address waits for them, and is refused only when
+// passwords were wrong. Scripts that log in at once from one address all succeed that way.
+type underWay struct {
+	mu   sync.Mutex
+	open map[netip.Addr]*openAttempts
+}
+
+type openAttempts struct {
+	n       int           // under way
+	waiting int           // for one of them to end
+	ended   chan struct{} // closed, and made anew, when one ends
+}
+
+// start calls take, again whenever an attempt from the address ends, until there is a token or nothing
+// under way that could give one back. The attempt is under way until end is called. Errors: those of
+// take, ctx's.
+func (u *underWay) start(ctx context.Context, from netip.Addr, take func() (giveBack func(), err error)) (end func(right bool), err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for {
+		giveBack, err := take()
+		a := u.open[from]
+		if err == nil {
+			if a == nil {
+				a = &openAttempts{ended: make(chan struct{})}
+				u.open[from] = a
+			}
+			a.n++
+			return func(right bool) { u.end(from, right, giveBack) }, nil
+		}
+		if a == nil || a.n == 0 || a.waiting >= maxSameAddress {
+			return nil, err
+		}
+		ended := a.ended
+		a.waiting++
+		u.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+		u.mu.Lock()
+		a.waiting--
+		u.forgetLocked(from, a)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (u *underWay) end(from netip.Addr, right bool, giveBack func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if right {
+		giveBack()
+	}
+	a := u.open[from]
+	a.n--
+	close(a.ended)
+	a.ended = make(chan struct{})
+	u.forgetLocked(from, a)
+}
+
+func (u *underWay) forgetLocked(from netip.Addr, a *openAttempts) {
+	if a.n == 0 && a.waiting == 0 {
+		delete(u.open, from)
+	}
 }
 
 // takeAttempt spends a token of an attempt to prove to be the admin: of the address, and of a stranger

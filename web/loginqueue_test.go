@@ -73,6 +73,46 @@ func TestStrangersWithManyAddressesShutNobodyOutWhoHasLoggedInBefore(t *testing.
 	}
 }
 
+// TestRightLoginsAtOnceFromOneAddressAllSucceed has more of them at once than may fail in a minute.
+func TestRightLoginsAtOnceFromOneAddressAllSucceed(t *testing.T) {
+	a, right := loginAPI(t)
+	a.call("POST", "/api/v1/auth/login", right, from("203.0.113.7")).ok(nil)
+	a.flood(40, func(n int64) string { return fmt.Sprintf("11.%d.%d.7", n/250%250, n%250) })
+	var all sync.WaitGroup
+	for range 24 {
+		all.Go(func() {
+			if r := a.call("POST", "/api/v1/auth/login", right, from("203.0.113.7")); r.status != 200 {
+				t.Errorf("%d %s", r.status, r.body)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestWrongPasswordsAtOnceAreLimitedLikeOthers holds that waiting for another attempt's end gives no
+// more guesses.
+func TestWrongPasswordsAtOnceAreLimitedLikeOthers(t *testing.T) {
+	a, right := loginAPI(t)
+	a.call("POST", "/api/v1/auth/login", right, from("203.0.113.7")).ok(nil)
+	var all sync.WaitGroup
+	var wrong atomic.Int64
+	for range 40 {
+		all.Go(func() {
+			switch r := a.call("POST", "/api/v1/auth/login", object{"username": "admin", "password": "wrong"}, from("203.0.113.7")); r.status {
+			case 401:
+				wrong.Add(1)
+			case 429:
+			default:
+				t.Errorf("%d %s", r.status, r.body)
+			}
+		})
+	}
+	all.Wait()
+	if n := wrong.Load(); n < 1 || n > 12 {
+		t.Errorf("%d passwords were tried in a minute's burst", n)
+	}
+}
+
 func TestAddressesOfSessionsAreKnownAfterARestart(t *testing.T) {
 	a, right := loginAPI(t)
 	a.call("POST", "/api/v1/auth/login", right, from("2001:db8:7::7")).ok(nil)

@@ -184,6 +184,7 @@ type Server struct {
 	logins     *limiter[netip.Addr]   // failed attempts to prove to be the admin
 	networks   *limiter[netip.Prefix] // those of strangers, by /24, /56 and /48
 	knownAddrs *knownAddresses
+	underWay   underWay             // attempts whose outcome is open
 	binds      *limiter[netip.Addr] // bind requests without a token that can be spent
 	hub        *hub
 	audit      *auditor
@@ -227,6 +228,7 @@ func New(o Options) *Server {
 		logins:     newLimiter[netip.Addr](10, 5),
 		networks:   newLimiter[netip.Prefix](30, 20),
 		knownAddrs: newKnownAddresses(o.Store),
+		underWay:   underWay{open: make(map[netip.Addr]*openAttempts)},
 		binds:      newLimiter[netip.Addr](20, 10),
 		audit:      newAuditor(o.Store),
 		backups:    make(chan struct{}, 1),

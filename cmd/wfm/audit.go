@@ -52,6 +52,9 @@ func audit(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.Is(err, store.ErrAuditCutOff):
 		fmt.Fprintf(stderr, "wfm audit verify: %v. Export it again. What came, %d to %d, was not changed.\n", err, p.First, p.Last)
 		return exitFailure
+	case errors.Is(err, store.ErrNoAudit):
+		fmt.Fprintf(stderr, "wfm audit verify: %v. Was the export refused? Look at what GET /api/v1/audit/export answers.\n", store.ErrNoAudit)
+		return exitFailure
 	case errors.Is(err, store.ErrAuditBroken):
 		fmt.Fprintln(stderr, "wfm audit verify:", err)
 		return exitFailure

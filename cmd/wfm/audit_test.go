@@ -68,7 +68,12 @@ func TestAuditVerifyTellsAnIntactExportFromAForgedOne(t *testing.T) {
 	if code, out := verify(text); code != exitOK || !strings.Contains(out, "intact: 3 entries, 1 to 3") {
 		t.Errorf("%d %s", code, out)
 	}
-	for short, says := range map[string]string{"": "nothing came in", text[:strings.LastIndex(text, `{"end"`)]: "not whole"} {
+	for short, says := range map[string]string{
+		"": "nothing came in",
+		`{"success":false,"error":{"code":"AUTH_REQUIRED"}}`: "Was the export refused?",
+		text[:len(text)-9]:                       "not whole",
+		text[:strings.LastIndex(text, `{"end"`)]: "not whole",
+	} {
 		if code, out := verify(short); code != exitFailure || !strings.Contains(out, says) {
 			t.Errorf("%q: %d %s", short, code, out)
 		}
