@@ -29,8 +29,21 @@ func benchAppliance(b *testing.B, count int) (*Appliance, []*mqtttest.Client, []
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = a.Stop(b.Context()) })
-	clients, bound := make([]*mqtttest.Client, count), make([]store.Bound, count)
-	err = a.db.Update(func(tx *store.Tx) error {
+	clients, bound := make([]*mqtttest.Client, count), bindNodes(b, a, count)
+	for i := range clients {
+		id := bound[i].Node.ID
+		clients[i] = mqtttest.Dial(b, a.MQTTAddr(), 5)
+		clients[i].Connect(mqtttest.Login{ClientID: protocol.ClientID(id), Username: id, Password: bound[i].Password, Keepalive: 60})
+		clients[i].Subscribe(1, protocol.SubscribeTopics("cfg_x", id)...)
+	}
+	return a, clients, bound
+}
+
+// bindNodes makes nodes and binds an agent to each.
+func bindNodes(b *testing.B, a *Appliance, count int) []store.Bound {
+	b.Helper()
+	bound := make([]store.Bound, count)
+	err := a.db.Update(func(tx *store.Tx) error {
 		if err := tx.PutConfig(&store.Config{ID: "cfg_x", Name: "x", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}); err != nil {
 			return err
 		}
@@ -52,13 +65,7 @@ func benchAppliance(b *testing.B, count int) (*Appliance, []*mqtttest.Client, []
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i := range clients {
-		id := bound[i].Node.ID
-		clients[i] = mqtttest.Dial(b, a.MQTTAddr(), 5)
-		clients[i].Connect(mqtttest.Login{ClientID: protocol.ClientID(id), Username: id, Password: bound[i].Password, Keepalive: 60})
-		clients[i].Subscribe(1, protocol.SubscribeTopics("cfg_x", id)...)
-	}
-	return a, clients, bound
+	return bound
 }
 
 // BenchmarkHeartbeat is a heartbeat from PUBLISH to PUBACK, stored on disk, one in flight a node.

@@ -209,6 +209,10 @@ func TestEMQXMayAskBesideTheEmbeddedBroker(t *testing.T) {
 		if q, ok := service["questions"].(map[string]any); !ok || q["allowed"] != 1.0 || q["denied"] != 1.0 || service["mode"] != "embedded" {
 			t.Errorf("%s: status %v", name, service)
 		}
+		check := apptest.Spawn(t, append(emqxEnv(a, e), "WFM_MQTT_URL=mqtt://"+e.OwnAddr()), apptest.Binary("wfm"), "emqx", "doctor") // before a move
+		if code := check.Wait(t, apptest.Patience); code != exitOK {
+			t.Errorf("%s: the doctor says %d:\n%s", name, code, check.Output())
+		}
 		n.StartAgent(t) // the embedded broker serves all the same
 		if got := n.Control(t, "describe")["status"]; got != "acked" {
 			t.Errorf("%s: describe is %v", name, got)
