@@ -359,7 +359,7 @@ func (s *session) connectError(err error) {
 		case refusalPassing:
 			s.log.Warn("credentials refused that were taken before: the broker may not be ready yet, will try again", "reason_code", refused.ReasonCode)
 		case refusalLasting:
-			s.log.Error("credentials refused: bind this node again", "reason_code", refused.ReasonCode)
+			s.log.Error("credentials refused: if the node and its config are enabled on the server, bind this node again", "reason_code", refused.ReasonCode)
 		case refusalKnown:
 		}
 		return

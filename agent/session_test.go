@@ -243,7 +243,7 @@ func TestRefusedCredentialsAreSaidOnceAndARebindHeals(t *testing.T) {
 			t.Fatal("the agent gave up")
 		}
 	}
-	if n := strings.Count(l.String(), "credentials refused: bind this node again"); n != 1 {
+	if n := strings.Count(l.String(), "credentials refused: if the node and its config are enabled on the server, bind this node again"); n != 1 {
 		t.Fatalf("said %d times", n)
 	}
 	storeProfile(t, dir, b.addr, func(p *Profile) { p.MQTT.Password = "rotated" })
