@@ -230,17 +230,21 @@ func TestStopEndsAnAttemptToStartAWantedTunnel(t *testing.T) {
 func TestPushStartsAWantedTunnelThatDoesNotRun(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	tun := keepWish(t, f, dir, protocol.WantedRunning)
-	tun.retryPause, tun.lookEvery = time.Hour, time.Hour
-	f.set("down", "")
+	tun.lookEvery = time.Hour // it goes down while the agent does not look, and so nothing but the push starts it
+	f.set("link-wfmtest0", "wg")
 	b := newBenchOf(t, tun, &fakeUplink{})
-	b.nextEvent(t, protocol.EventTunnelDown)
+	topic, data := commandOf(t, protocol.KindPush, "req_0", protocol.Push{})
+	b.Receive(topic, data)
+	b.nextAck(t, "req_0") // it has looked
+	if err := os.Remove(filepath.Join(f.dir, "link-wfmtest0")); err != nil {
+		t.Fatal(err)
+	}
 	push(t, b, "BROKEN", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || !ack.RolledBack || ack.ConfigVersion != 1 {
 		t.Fatalf("%+v", ack)
 	}
 	b.settled(t)
-	f.mend()
-	topic, data := commandOf(t, protocol.KindPush, "req_2", pushOf("two", 2))
+	topic, data = commandOf(t, protocol.KindPush, "req_2", pushOf("two", 2))
 	b.Receive(topic, data)
 	if ack := b.nextAck(t, "req_2"); ack.Status != protocol.AckApplied || ack.Message != "version 2 is stored and wfmtest0 runs it" {
 		t.Fatalf("%+v", ack)

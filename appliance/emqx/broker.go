@@ -119,8 +119,11 @@ func New(o Options) (*Broker, error) {
 	address := *o.URL
 	address.Host = hostPort(o.URL)
 	o.URL = &address
-	b := &Broker{o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts, sessions: make(map[string]*nodeSession), ended: make(map[string]ending), gone: make(map[string]time.Time), evicted: make(chan string, 64),
-		repair: make(chan struct{}, 1), moved: make(chan struct{})}
+	b := &Broker{
+		o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts,
+		sessions: make(map[string]*nodeSession), ended: make(map[string]ending), gone: make(map[string]time.Time), evicted: make(chan string, 64),
+		repair: make(chan struct{}, 1), moved: make(chan struct{}),
+	}
 	b.lanes = newLanes(b.handle, b.early)
 	accounts.sessions, accounts.told, accounts.listed = b.connections, b.accountsTold, b.applyListing
 	b.ready = make(chan struct{})

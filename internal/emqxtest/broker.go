@@ -52,7 +52,8 @@ type cached struct {
 }
 
 func newBroker(e *Server, server *mqtt.Server, s *conns) *broker {
-	return &broker{emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64),
+	return &broker{
+		emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64),
 		inboxes: make(map[string]*inbox), members: make(map[string][]string), stuck: make(map[string]string),
 		refusals: make(map[*mqtt.Client]byte), done: make(chan struct{}),
 	}
@@ -161,7 +162,7 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 	}
 	for _, f := range pk.Filters {
 		shared := strings.HasPrefix(f.Filter, sharePrefix)
-		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false) && !(shared && b.zone(cl).NoShared)
+		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false) && (!shared || !b.zone(cl).NoShared)
 		if shared && allowed {
 			b.joined(cl.ID, f.Filter)
 		}
