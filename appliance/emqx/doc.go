@@ -9,6 +9,9 @@
 //
 // Invariants:
 //   - A message is stored before EMQX gets its PUBACK. What cannot be stored stays at EMQX.
+//   - All of a node's messages come over one of the sessions that share them, in order. That changes only when
+//     a session is made or lost; after a loss every connected node is asked, so that the last word is true.
+//   - Events about connections come over another session than messages: a message may be ahead of its event.
 //   - What EMQX holds of an account is compared with the store, never assumed: whatever failed, was
 //     cut short or changed meanwhile is done again, and doing it twice changes nothing.
 //   - Rights are taken away before any is given, and whatever becomes of that.
