@@ -110,6 +110,13 @@ func TestABindRequestIsCheckedFieldByField(t *testing.T) {
 	}
 }
 
+// A host that no agent could find is none, as that of an HTTP/1.0 client that names none.
+func TestABindWithoutAHostForTheBrokerSpendsNoToken(t *testing.T) {
+	a := bareAPI(t)
+	a.call("POST", "/api/client/bind", object{"token": "t"}, host(strings.Repeat("x", 300))).fails(422, "VALIDATION_ERROR")
+	a.post("/api/client/bind", object{"token": "t"}).fails(401, "CLIENT_BIND_TOKEN_INVALID")
+}
+
 func TestBindsAreLimitedByAddress(t *testing.T) {
 	a := bareAPI(t)
 	for range 10 {

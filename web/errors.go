@@ -150,6 +150,7 @@ var answers = []struct {
 	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
 	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
 	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
+	{errNoHost, answer{422, "VALIDATION_ERROR", "The request names no host under which an agent could find the broker: use the appliance's address, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
 	{errNoCA, answer{409, "MQTT_TLS_CA_NOT_READY", "Agents are to use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.", nil}},
 
 	{store.ErrTLSNotReady, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.", nil}},

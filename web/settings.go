@@ -103,8 +103,15 @@ func (s *Server) mqttTarget(host string) (MQTTTarget, error) {
 	if err != nil {
 		return MQTTTarget{}, err
 	}
-	return s.target(s.mqttInForce(stored, host))
+	in := s.mqttInForce(stored, host)
+	if in.Host == "" {
+		return MQTTTarget{}, errNoHost
+	}
+	return s.target(in)
 }
+
+// errNoHost is returned where neither a setting nor the request says where agents find the broker.
+var errNoHost = errors.New("no host to hand out")
 
 // mqttHost is the broker's name or address for an agent that found the appliance under host, as far as
 // that can be known.
