@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -118,8 +119,9 @@ func (r *killRun) round() {
 	r.tried.kills++
 	load.Wait()
 	r.tried.acknowledgements += wanted - fuse.left
-	if out, code := apptest.Run(r.T, apptest.Binary("wfm"), "check", "--data-dir", r.a.Dir); code != 0 {
-		r.Fatalf("the data file after the kill: %s", out)
+	check := apptest.Spawn(r.T, nil, apptest.Binary("wfm"), "check", "--data-dir", r.a.Dir)
+	if code := check.Wait(r.T, 2*time.Minute); code != 0 { // the file of a long form is large
+		r.Fatalf("the data file after the kill: %s", check.Output())
 	}
 	r.a.Respawn(r.T) // with the same login
 	for _, n := range r.nodes {
