@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -180,6 +182,10 @@ func witness(t *testing.T, n *apptest.Node, login mqtttest.Login) (received func
 	go func() {
 		for {
 			pk, err := c.Next()
+			if errors.Is(err, os.ErrDeadlineExceeded) { // nothing came for a while
+				c.Send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+				continue
+			}
 			if err != nil {
 				return
 			}
