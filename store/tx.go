@@ -36,6 +36,9 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Emit tells subscribers of the change feed c, once and only if the transaction commits.
 func (tx *Tx) Emit(c Change) { tx.changes = append(tx.changes, c) }
 
+// Changes are the changes that the transaction has told of so far, in order.
+func (tx *Tx) Changes() []Change { return tx.changes }
+
 // callWitness tells of the nodes that the transaction has changed so far. What the witness itself
 // changes is not told again.
 func (tx *Tx) callWitness(witness func(*Tx, Node) error) error {

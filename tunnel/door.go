@@ -127,8 +127,8 @@ func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) 
 		}
 		return t.stage(tx)
 	})
-	if errors.Is(err, store.ErrNoStagedConfig) && !o.Staged {
-		err = store.ErrNoDesiredConfig
+	if !o.Staged {
+		err = noneDesired(err)
 	}
 	return t, err
 }
@@ -168,33 +168,18 @@ func (t *Taken) stage(tx *store.Tx) error {
 // the check rests on is as it was.
 func (d Door) through(ctx context.Context, nodeID string, o Order, undone string, act func(*store.Tx, *Taken) error) (Taken, error) {
 	for range maxTries {
-		var seen look
-		if err := d.Store.View(func(tx *store.Tx) (err error) { seen, err = o.look(tx, nodeID); return err }); err != nil {
-			return Taken{}, err
-		}
-		conf, err := Read(seen.config, nodeID, seen.text)
+		seen, err := d.check(nodeID, o, undone, func(host string) wgconf.Reach { return Reach(ctx, d.Resolver, host) })
 		if err != nil {
 			return Taken{}, err
 		}
-		warnings := Warnings(conf, seen.node, Reach(ctx, d.Resolver, seen.host))
-		if CutsOff(warnings) && !o.Force && !seen.forced {
-			return Taken{}, &CutOffError{undone, warnings}
-		}
 		var t Taken
 		changed := false
-		err = d.Store.Update(func(tx *store.Tx) error {
-			now, err := o.look(tx, nodeID)
-			if err != nil {
+		err = d.Store.UpdateFor(ctx, func(tx *store.Tx) (err error) {
+			if t, changed, err = o.take(tx, nodeID, seen); err != nil {
 				return err
 			}
-			if changed = now.basis != seen.basis; changed {
+			if changed {
 				return ErrUnsettled
-			}
-			t = Taken{Config: now.config, Node: now.node, Ref: now.ref, State: now.state, Warnings: warnings}
-			if o.Wish != nil {
-				if err := t.save(tx, *o.Wish, o.Force); err != nil {
-					return err
-				}
 			}
 			return act(tx, &t)
 		})
@@ -203,6 +188,42 @@ func (d Door) through(ctx context.Context, nodeID string, o Order, undone string
 		}
 	}
 	return Taken{}, ErrUnsettled
+}
+
+// checked is what a check has looked at, and what it found.
+type checked struct {
+	basis
+	warnings []wgconf.Warning
+}
+
+// check looks at what the order takes and refuses what may not be done. undone is for the refusal.
+func (d Door) check(nodeID string, o Order, undone string, reach func(host string) wgconf.Reach) (checked, error) {
+	var seen look
+	if err := d.Store.View(func(tx *store.Tx) (err error) { seen, err = o.look(tx, nodeID); return err }); err != nil {
+		return checked{}, err
+	}
+	conf, err := Read(seen.config, nodeID, seen.text)
+	if err != nil {
+		return checked{}, err
+	}
+	warnings := Warnings(conf, seen.node, reach(seen.host))
+	if CutsOff(warnings) && !o.Force && !seen.forced {
+		return checked{}, &CutOffError{undone, warnings}
+	}
+	return checked{seen.basis, warnings}, nil
+}
+
+// take is what was checked, with the order's wish saved, unless anything the check rests on has changed.
+func (o Order) take(tx *store.Tx, nodeID string, seen checked) (t Taken, changed bool, err error) {
+	now, err := o.look(tx, nodeID)
+	if err != nil || now.basis != seen.basis {
+		return t, err == nil, err
+	}
+	t = Taken{Config: now.config, Node: now.node, Ref: now.ref, State: now.state, Warnings: seen.warnings}
+	if o.Wish != nil {
+		err = t.save(tx, *o.Wish, o.Force)
+	}
+	return t, false, err
 }
 
 // save makes the wish's text the desired one.

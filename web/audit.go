@@ -102,9 +102,7 @@ func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
 		if inOneWrite[c.Request().Method+" "+c.Path()] {
 			return s.auditedInOne(c, &auditTrail{begun: e, summed: !whole}, next)
 		}
-		begun := ended(c, e, nil)
-		begun.Status = 0
-		if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.OpenAudit(begun) }); err != nil {
+		if err := s.beginAudit(c, e); err != nil {
 			return err
 		}
 		err := s.recovered(next, c)
@@ -119,18 +117,22 @@ func (s *Server) audited(next echo.HandlerFunc) echo.HandlerFunc {
 // written leaves nobody with anything: the answer, with its secret, has not been sent yet.
 func (s *Server) auditedStranger(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		e := entryOf(c)
-		err := s.recovered(next, c)
-		s.noteOutcome(c, e, err)
-		return err
+		return s.auditedInOne(c, &auditTrail{begun: entryOf(c), stranger: true}, next)
 	}
 }
 
-// noteRefused writes down a request that was refused for who made it.
-func (s *Server) noteRefused(c echo.Context, err error) { s.noteOutcome(c, entryOf(c), err) }
+// beginAudit writes down that the request of e begins.
+func (s *Server) beginAudit(c echo.Context, e store.AuditEntry) error {
+	e = ended(c, e, nil)
+	e.Status = 0
+	return s.opts.Store.Update(func(tx *store.Tx) error { return tx.OpenAudit(e) })
+}
 
-func (s *Server) noteOutcome(c echo.Context, e store.AuditEntry, err error) {
-	if e = ended(c, e, err); s.audit.budget.admitAttempt(&e) {
+// noteRefused writes down a request that was refused for who made it.
+func (s *Server) noteRefused(c echo.Context, err error) { s.noteAttempt(ended(c, entryOf(c), err)) }
+
+func (s *Server) noteAttempt(e store.AuditEntry) {
+	if s.audit.budget.admitAttempt(&e) {
 		s.note(e)
 	}
 }

@@ -18,72 +18,142 @@ type auditTrail struct {
 	begun   store.AuditEntry
 	summed  bool
 	written *store.AuditEntry // nil: nothing was done
+
+	// A stranger's success is written as far as the budget of proofs goes, which is asked once: a
+	// transaction may run more than once.
+	stranger, asked, admitted bool
+	repeats                   int
 }
 
-// inOneWrite are the audited routes whose handlers change something in one call of [Server.update], and
-// nowhere else. Any other handler has its beginning written before it runs.
+// admits reports whether e, which is the end of the request, is to be written.
+func (t *auditTrail) admits(b *auditBudget, e *store.AuditEntry) bool {
+	if !t.stranger {
+		return true
+	}
+	if !t.asked {
+		t.asked, t.admitted = true, b.admitAttempt(e)
+		t.repeats = e.Repeats
+	}
+	e.Repeats = t.repeats
+	return t.admitted
+}
+
+// inOneWrite are the audited routes of those who are logged in whose handlers change something in one
+// transaction for the request's context, or in one call of [Server.update], and nowhere else. Any other
+// handler has its beginning written before it runs.
 var inOneWrite = map[string]bool{
-	"POST /api/v1/configs":                    true,
-	"PUT " + pathConfig:                       true,
-	"DELETE " + pathConfig:                    true,
-	"POST " + pathConfig + "/nodes":           true,
-	"POST " + pathConfig + "/nodes/bulk":      true,
-	"PUT /api/v1/nodes/:node_id":              true,
-	"DELETE /api/v1/nodes/:node_id":           true,
-	"PUT " + pathNode:                         true,
-	"DELETE " + pathNode:                      true,
-	"POST " + pathNode + "/reset-client":      true,
-	"POST " + pathConfig + "/tags":            true,
-	"POST " + pathConfig + "/tags/apply":      true,
-	"DELETE " + pathConfig + "/tags/:tag":     true,
-	"PUT /api/v1/nodes/:node_id/tags":         true,
-	"DELETE /api/v1/nodes/:node_id/tags/:tag": true,
-	"POST /api/v1/auth/logout":                true,
-	"DELETE /api/v1/auth/sessions":            true,
-	"DELETE /api/v1/auth/sessions/:id":        true,
-	"POST /api/v1/auth/tokens":                true,
-	"DELETE /api/v1/auth/tokens/:id":          true,
-	"POST /api/v1/settings/mqtt/reset":        true,
+	"POST /api/v1/auth/logout":                            true,
+	"POST /api/v1/auth/password":                          true,
+	"POST /api/v1/settings/password":                      true,
+	"DELETE /api/v1/auth/sessions":                        true,
+	"DELETE /api/v1/auth/sessions/:id":                    true,
+	"POST /api/v1/auth/tokens":                            true,
+	"DELETE /api/v1/auth/tokens/:id":                      true,
+	"POST /api/v1/configs":                                true,
+	"PUT " + pathConfig:                                   true,
+	"DELETE " + pathConfig:                                true,
+	"POST " + pathConfig + "/nodes":                       true,
+	"POST " + pathConfig + "/nodes/bulk":                  true,
+	"POST " + pathConfig + "/bind-commands":               true,
+	"POST " + pathConfig + "/tags":                        true,
+	"POST " + pathConfig + "/tags/apply":                  true,
+	"DELETE " + pathConfig + "/tags/:tag":                 true,
+	"POST " + pathConfig + "/sync-all":                    true,
+	"POST " + pathConfig + "/endpoint/control-batch":      true,
+	"PUT /api/v1/nodes/:node_id":                          true,
+	"DELETE /api/v1/nodes/:node_id":                       true,
+	"PUT /api/v1/nodes/:node_id/tags":                     true,
+	"DELETE /api/v1/nodes/:node_id/tags/:tag":             true,
+	"PUT " + pathNode:                                     true,
+	"DELETE " + pathNode:                                  true,
+	"PUT " + pathNode + "/applied-conf":                   true,
+	"POST " + pathNode + "/conf-history/:version/restore": true,
+	"POST " + pathNode + "/sync":                          true,
+	"POST " + pathNode + "/bind-command":                  true,
+	"POST " + pathNode + "/reset-client":                  true,
+	"POST " + pathNode + "/endpoint/control":              true,
+	"PUT /api/v1/settings/mqtt":                           true,
+	"POST /api/v1/settings/mqtt/reset":                    true,
+	"POST /api/v1/rollouts/:rollout_id/pause":             true,
+	"POST /api/v1/rollouts/:rollout_id/resume":            true,
+	"POST /api/v1/rollouts/:rollout_id/cancel":            true,
+	"POST /api/v1/commands/:request_id/cancel":            true,
 }
 
 // update runs fn in a transaction, with the end of the request's audit entry where that is the request's
-// one write. fn notes the ids of what it makes.
+// one write. fn notes the ids of what it makes, but those of commands and rollouts, which are noted here.
 func (s *Server) update(c echo.Context, fn func(*store.Tx) error) error {
 	trail, ok := c.Get(auditTrailKey).(*auditTrail)
 	if !ok || trail.written != nil {
 		return s.opts.Store.Update(fn)
 	}
+	ids, _ := c.Get(auditIDsKey).(map[string]string)
+	ids = maps.Clone(ids)
 	var written store.AuditEntry
 	err := s.opts.Store.Update(func(tx *store.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
+		noteMade(c, tx)
 		written = ended(c, trail.begun, nil)
 		written.Status = http.StatusOK // what every answer has that is no error
+		if !trail.admits(s.audit.budget, &written) {
+			return nil
+		}
 		if err := endAudit(tx, outcome{written, trail.summed}); err != nil {
 			return err
 		}
 		return tx.CloseAuditSums(func(sum store.AuditEntry) bool { return s.audit.budget.takeSum(sum, tx.Now()) })
 	})
-	if err == nil {
-		trail.written = &written
+	if err != nil {
+		c.Set(auditIDsKey, ids) // of what was made there is nothing
+		return err
 	}
-	return err
+	trail.written = &written
+	return nil
 }
 
-// auditedInOne is audited for a handler that changes something with update alone.
+// noteMade notes the ids of the commands and rollouts that the transaction has made.
+func noteMade(c echo.Context, tx *store.Tx) {
+	for _, made := range tx.Changes() {
+		switch {
+		case !made.Created:
+		case made.Kind == store.ChangeCommand:
+			noteID(c, "request_id", made.RequestID)
+		case made.Kind == store.ChangeRollout:
+			noteID(c, "rollout_id", made.RolloutID)
+		}
+	}
+}
+
+// auditedInOne is around a handler that changes something in one transaction alone.
 func (s *Server) auditedInOne(c echo.Context, trail *auditTrail, next echo.HandlerFunc) error {
 	c.Set(auditTrailKey, trail)
+	c.SetRequest(c.Request().WithContext(store.WithUpdate(c.Request().Context(), func(fn func(*store.Tx) error) error { return s.update(c, fn) })))
 	err := s.recovered(next, c)
 	end := ended(c, trail.begun, err)
 	if w := trail.written; w != nil && w.Status == end.Status && w.Code == end.Code && maps.Equal(w.IDs, end.IDs) {
 		s.audit.writeDue()
 		return err
 	}
+	if trail.stranger {
+		s.noteAttempt(end)
+		return err
+	}
 	if err := s.audit.close(outcome{end, trail.summed}); err != nil {
 		s.log.Error("the result of a request could not be written to the audit log yet", "request_id", end.RequestID, "err", err)
 	}
 	return err
+}
+
+// begin writes down that the request begins, for a handler that changes something before its one
+// transaction after all.
+func (s *Server) begin(c echo.Context) error {
+	trail, ok := c.Get(auditTrailKey).(*auditTrail)
+	if !ok || trail.stranger {
+		return nil
+	}
+	return s.beginAudit(c, trail.begun)
 }
 
 // writeDue writes what was only counted or could not be written so far, if there is any that is due.

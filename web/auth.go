@@ -299,20 +299,22 @@ func (s *Server) placeOf(c echo.Context) place {
 func (s *Server) startSession(c echo.Context, event string, change func(*store.Tx) error) error {
 	token := protocol.NewSecret()
 	var session store.Session
-	err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
+	was := loginOf(c)
+	err := s.update(c, func(tx *store.Tx) (err error) {
 		if err := change(tx); err != nil {
 			return err
 		}
 		session, err = tx.CreateSession(token, AdminUser, remoteHost(c.Request()), s.opts.SessionTTL)
+		c.Set(sessionKey, login{Session: session, token: token}) // the entry is that login's
 		return err
 	})
 	if err != nil {
+		c.Set(sessionKey, was)
 		return err
 	}
 	s.knownAddrs.add(remoteKey(c.Request().RemoteAddr), time.Now())
 	s.hub.recheck() // a new password ends sessions, and so does the bound on their number
 	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
-	c.Set(sessionKey, login{Session: session, token: token})
 	c.SetCookie(s.cookie(c.Request(), token, int(s.opts.SessionTTL.Seconds())))
 	return respond(c, startedSession{token, "bearer", when(session.ExpiresAt), session.Username})
 }

@@ -75,15 +75,16 @@ func (s *Server) clientBind(c echo.Context) error {
 	var bound store.Bound
 	var answer protocol.BindResponse
 	reach := tunnel.Reach(c.Request().Context(), s.opts.Resolver, target.Host)
-	if err := s.opts.Store.Update(func(tx *store.Tx) (err error) {
-		bound, answer, err = bindNode(tx, token, client, target, reach)
+	if err := s.update(c, func(tx *store.Tx) (err error) {
+		if bound, answer, err = bindNode(tx, token, client, target, reach); err == nil {
+			noteID(c, "config_id", bound.Config.ID)
+			noteID(c, "node_id", bound.Node.ID)
+		}
 		return err
 	}); err != nil {
 		return bindRefusal(err)
 	}
 	s.kick(bound.Node.ID) // the session of the agent that was bound before
-	noteID(c, "config_id", bound.Config.ID)
-	noteID(c, "node_id", bound.Node.ID)
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
 	return respond(c, answer)
 }

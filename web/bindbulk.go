@@ -36,12 +36,12 @@ func (s *Server) bindCommands(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cover(way.url.Hostname()); err != nil {
+	if err := s.cover(c, way.url.Hostname()); err != nil {
 		return err
 	}
 	var rows []nodeBindCommand
 	var next string
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		rows, next = nil, ""
 		nodes, err := nodesToBind(tx, c.Param("config_id"), ids, after, limit)
 		if err != nil {
@@ -57,15 +57,15 @@ func (s *Server) bindCommands(c echo.Context) error {
 			}
 			rows = append(rows, nodeBindCommand{n.ID, n.Name, s.bindCommandView(c.Request(), way, token, expires)})
 		}
+		named := make([]string, len(rows))
+		for i, row := range rows {
+			named[i] = row.NodeID
+		}
+		noteIDs(c, "node_ids", named)
 		return nil
 	}); err != nil {
 		return err
 	}
-	bound := make([]string, len(rows))
-	for i, row := range rows {
-		bound[i] = row.NodeID
-	}
-	noteIDs(c, "node_ids", bound)
 	s.log.Info("bind commands issued", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
 	return respondList(c, rows, next)
 }

@@ -44,12 +44,12 @@ func (s *Server) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cover(way.url.Hostname()); err != nil {
+	if err := s.cover(c, way.url.Hostname()); err != nil {
 		return err
 	}
 	var nodeID, token string
 	var expires time.Time
-	if err := s.opts.Store.Update(func(tx *store.Tx) error {
+	if err := s.update(c, func(tx *store.Tx) error {
 		_, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"wfm/store"
 )
 
 // Certificates is what the server needs of the TLS certificates.
@@ -186,11 +189,23 @@ func (s *Server) acmeChallenge(c echo.Context) error {
 
 // cover has the certificate cover the host that the agent will be told, which an administrator has
 // just named by asking for the bind command there.
-func (s *Server) cover(host string) error {
+func (s *Server) cover(c echo.Context, host string) error {
+	return s.coverBroker(c, s.mqttHost(host))
+}
+
+// coverBroker has the certificate cover the name or address of the broker. A host that is new takes writes
+// of its own, with a certificate to be made before anybody is told of the host.
+func (s *Server) coverBroker(c echo.Context, host string) error {
 	if !s.ownTLS() {
 		return nil
 	}
-	return s.opts.Certificates.Cover(s.mqttHost(host))
+	if _, err := s.opts.Certificates.CACert(host); !errors.Is(err, store.ErrTLSHost) {
+		return err
+	}
+	if err := s.begin(c); err != nil {
+		return err
+	}
+	return s.opts.Certificates.Cover(host)
 }
 
 // pin has the agent trust our own CA at the address. That it is served there is known if

@@ -186,11 +186,15 @@ func (s *Server) cancelCommand(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
+	var cmd store.Command
+	if err := s.opts.Store.View(func(tx *store.Tx) (err error) { cmd, err = tx.Command(c.Param("request_id")); return err }); err != nil {
+		return err
+	}
+	noteID(c, "node_id", cmd.NodeID)
 	cmd, err := s.opts.Commands.Cancel(c.Request().Context(), c.Param("request_id"), loginOf(c).Username)
 	if err != nil {
 		return err
 	}
-	noteID(c, "node_id", cmd.NodeID)
 	s.log.Info("command cancelled", "node_id", cmd.NodeID, "command_id", cmd.RequestID, "by", loginOf(c).Username)
 	return s.respondCommand(c, cmd)
 }

@@ -128,7 +128,6 @@ func (s *Server) push(c echo.Context, nodeID string, o tunnel.Order) (controlVie
 }
 
 func (s *Server) noteCommand(c echo.Context, cmd store.Command) {
-	noteID(c, "request_id", cmd.RequestID)
 	s.log.Info("command given", "node_id", cmd.NodeID, "action", cmd.Action, "command_id", cmd.RequestID, "by", loginOf(c).Username)
 }
 

@@ -47,7 +47,7 @@ func TestACommandIsGivenAndItsOutcomeAnswered(t *testing.T) {
 		t.Errorf("issued: %+v", got)
 	}
 	a.commands.wait = func(_ context.Context, id string) {
-		_, err := a.commands.end(id, func(c *store.Command) {
+		_, err := a.commands.end(t.Context(), id, func(c *store.Command) {
 			c.State, c.Ack = store.CommandApplied, &protocol.Ack{Status: protocol.AckApplied, Message: "shown"}
 		})
 		a.update(func(tx *store.Tx) error {
@@ -202,11 +202,11 @@ func TestEveryStateOfACommandIsMappedInLogsAndDetail(t *testing.T) {
 		store.CommandApplied: "acked", store.CommandFailed: "failed", store.CommandCancelled: "failed",
 		store.CommandSuperseded: "failed", store.CommandExpired: "failed", store.CommandUnknown: "timeout",
 	} {
-		cmd, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionStop, RequestedBy: "admin"})
+		cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionStop, RequestedBy: "admin"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.commands.end(cmd.RequestID, func(c *store.Command) { c.State, c.Detail = state, "because" }); err != nil {
+		if _, err := a.commands.end(t.Context(), cmd.RequestID, func(c *store.Command) { c.State, c.Detail = state, "because" }); err != nil {
 			t.Fatal(err)
 		}
 		var logs []map[string]any
@@ -242,7 +242,7 @@ func TestOneCommandsWholeLifeIsShownWithoutTheConfigText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionPush, Payload: payload, RequestedBy: "admin"})
+	cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionPush, Payload: payload, RequestedBy: "admin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestAProbeBatchReachesAllThatHaveAnAgent(t *testing.T) {
 
 func TestWithoutMQTTEverythingElseWorks(t *testing.T) {
 	a, cfg, node := controlled(t, func(o *web.Options) { o.MQTTEnabled, o.Commands, o.Broker = false, nil, nil })
-	cmd, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionStart})
+	cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionStart})
 	if err != nil {
 		t.Fatal(err)
 	}

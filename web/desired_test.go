@@ -554,7 +554,7 @@ func TestNoKeyOfAConfigIsAnywhereButInTheConfig(t *testing.T) {
 	a.save(path, tunnelConf(1))
 	a.post(path+"/sync", nil).ok(nil)
 	payload, _ := json.Marshal(protocol.Push{ConfigVersion: 1, ConfigText: tunnelConf(1)}) // as an older version kept it
-	cmd, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionPush, Payload: payload})
+	cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionPush, Payload: payload})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -313,7 +313,7 @@ func (c *commands) issuedSoFar() []issued {
 	return append([]issued(nil), c.got...)
 }
 
-func (c *commands) Issue(_ context.Context, nodeID string, action protocol.Action, by string, queue bool) (store.Command, error) {
+func (c *commands) Issue(ctx context.Context, nodeID string, action protocol.Action, by string, queue bool) (store.Command, error) {
 	c.mu.Lock()
 	c.got = append(c.got, issued{nodeID, action, by, queue})
 	err := errors.Join(c.err, c.errs[nodeID])
@@ -321,7 +321,7 @@ func (c *commands) Issue(_ context.Context, nodeID string, action protocol.Actio
 	if err != nil {
 		return store.Command{}, err
 	}
-	return c.add(store.Command{NodeID: nodeID, Action: action, RequestedBy: by})
+	return c.add(ctx, store.Command{NodeID: nodeID, Action: action, RequestedBy: by})
 }
 
 // Push goes through the real door.
@@ -352,11 +352,11 @@ func (c *commands) write(tx *store.Tx, cmd *store.Command) error {
 	return tx.AddCommand(cmd)
 }
 
-func (c *commands) add(cmd store.Command) (store.Command, error) {
+func (c *commands) add(ctx context.Context, cmd store.Command) (store.Command, error) {
 	if cmd.Payload == nil {
 		cmd.Payload = json.RawMessage(`{}`)
 	}
-	err := c.db.Update(func(tx *store.Tx) error { return c.write(tx, &cmd) })
+	err := c.db.UpdateFor(ctx, func(tx *store.Tx) error { return c.write(tx, &cmd) })
 	return cmd, err
 }
 
@@ -371,12 +371,12 @@ func (c *commands) Wait(ctx context.Context, requestID string) (cmd store.Comman
 	return cmd, err
 }
 
-func (c *commands) Cancel(_ context.Context, requestID, by string) (cmd store.Command, err error) {
-	return c.end(requestID, func(cmd *store.Command) { cmd.State, cmd.Detail = store.CommandCancelled, "cancelled by "+by })
+func (c *commands) Cancel(ctx context.Context, requestID, by string) (cmd store.Command, err error) {
+	return c.end(ctx, requestID, func(cmd *store.Command) { cmd.State, cmd.Detail = store.CommandCancelled, "cancelled by "+by })
 }
 
-func (c *commands) end(requestID string, change func(*store.Command)) (cmd store.Command, err error) {
-	err = c.db.Update(func(tx *store.Tx) error {
+func (c *commands) end(ctx context.Context, requestID string, change func(*store.Command)) (cmd store.Command, err error) {
+	err = c.db.UpdateFor(ctx, func(tx *store.Tx) error {
 		if cmd, err = tx.Command(requestID); err != nil {
 			return err
 		}

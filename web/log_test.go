@@ -47,7 +47,7 @@ func (a *api) wholeLog(cfg, node string, limit int) (rows []logJSON) {
 
 func TestALogHasCommandsTheirOutputAndTheNodesEventsInOrder(t *testing.T) {
 	a, cfg, node := controlled(t) // binds
-	show, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionWGShow, RequestedBy: "admin"})
+	show, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionWGShow, RequestedBy: "admin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +60,11 @@ func TestALogHasCommandsTheirOutputAndTheNodesEventsInOrder(t *testing.T) {
 	a.update(func(tx *store.Tx) error {
 		return tx.Note(node, store.JournalEntry{Level: "error", Event: "tunnel_down", Message: "it fell over", RequestID: "req_x"})
 	})
-	describe, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionDescribe, RequestedBy: "token x"})
+	describe, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionDescribe, RequestedBy: "token x"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.commands.end(describe.RequestID, func(c *store.Command) {
+	if _, err := a.commands.end(t.Context(), describe.RequestID, func(c *store.Command) {
 		c.State = store.CommandApplied
 		c.Ack = &protocol.Ack{Status: protocol.AckApplied, Toolchain: map[string]string{"wg-quick": "1.0.20210914", "wg": "1.0"}}
 	}); err != nil {
@@ -113,7 +113,7 @@ func TestOneNodesLongLogIsReadWithoutLossOrDouble(t *testing.T) {
 	a, cfg, node := controlled(t)
 	for i := range 60 {
 		if i%3 == 0 {
-			if _, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionStop}); err != nil {
+			if _, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionStop}); err != nil {
 				t.Fatal(err)
 			}
 			continue

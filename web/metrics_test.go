@@ -17,7 +17,7 @@ func TestMetricsWantALoginAndNeverNameANode(t *testing.T) {
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
 	a.bind(node)
-	if _, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionStart}); err != nil {
+	if _, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionStart}); err != nil {
 		t.Fatal(err)
 	}
 	a.call("GET", "/metrics", nil, as("")).fails(401, "AUTH_REQUIRED")

@@ -14,26 +14,26 @@ import (
 // rollouts writes real records and carries nothing out.
 type rollouts struct{ db *store.DB }
 
-func (r *rollouts) Begin(_ context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
+func (r *rollouts) Begin(ctx context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
 	ro.ID = protocol.NewID("rol")
-	err := r.db.Update(func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) })
+	err := r.db.UpdateFor(ctx, func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) })
 	return ro, err
 }
 
-func (r *rollouts) Pause(_ context.Context, id, by string) (store.Rollout, error) {
-	return r.turn(id, store.RolloutPaused, by)
+func (r *rollouts) Pause(ctx context.Context, id, by string) (store.Rollout, error) {
+	return r.turn(ctx, id, store.RolloutPaused, by)
 }
 
-func (r *rollouts) Resume(_ context.Context, id, by string) (store.Rollout, error) {
-	return r.turn(id, store.RolloutRunning, by)
+func (r *rollouts) Resume(ctx context.Context, id, by string) (store.Rollout, error) {
+	return r.turn(ctx, id, store.RolloutRunning, by)
 }
 
-func (r *rollouts) Cancel(_ context.Context, id, by string) (store.Rollout, error) {
-	return r.turn(id, store.RolloutCancelled, by)
+func (r *rollouts) Cancel(ctx context.Context, id, by string) (store.Rollout, error) {
+	return r.turn(ctx, id, store.RolloutCancelled, by)
 }
 
-func (r *rollouts) turn(id string, state store.RolloutState, by string) (ro store.Rollout, err error) {
-	err = r.db.Update(func(tx *store.Tx) error {
+func (r *rollouts) turn(ctx context.Context, id string, state store.RolloutState, by string) (ro store.Rollout, err error) {
+	err = r.db.UpdateFor(ctx, func(tx *store.Tx) error {
 		if ro, err = tx.Rollout(id); err != nil {
 			return err
 		}

@@ -161,12 +161,12 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	if m.Host != nil && s.ownTLS() {
-		if err := s.opts.Certificates.Cover(*m.Host); err != nil {
+	if m.Host != nil {
+		if err := s.coverBroker(c, *m.Host); err != nil {
 			return err
 		}
 	}
-	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
+	if err := s.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
 		return err
 	}
 	v := s.mqttInForce(m, requestHost(c.Request().Host))

@@ -85,17 +85,17 @@ func TestConnectivityFollowsTheNode(t *testing.T) {
 		return tx.UpdateEvidence(node, func(e *store.Evidence) { e.ReachableAt, e.TunnelRunning = tx.Now(), &running })
 	})
 	want("online", true, "running")
-	stop, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionStop})
+	stop, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionStop})
 	if err != nil {
 		t.Fatal(err)
 	}
-	probe, err := a.commands.add(store.Command{NodeID: node, Action: protocol.ActionDetect})
+	probe, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionDetect})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want("online", true, "running") // it waits to be sent
 	sent := func(c *store.Command) { c.State = store.CommandSent }
-	if _, err := a.commands.end(probe.RequestID, sent); err != nil {
+	if _, err := a.commands.end(t.Context(), probe.RequestID, sent); err != nil {
 		t.Fatal(err)
 	}
 	want("probing", true, "running")
@@ -109,7 +109,7 @@ func TestConnectivityFollowsTheNode(t *testing.T) {
 	if last := a.status(cfg, node)["last_control"]; last["request_id"] != stop.RequestID {
 		t.Errorf("last_control is %v, want the stop and not the probe", last)
 	}
-	if _, err := a.commands.end(probe.RequestID, func(c *store.Command) { c.State = store.CommandApplied }); err != nil {
+	if _, err := a.commands.end(t.Context(), probe.RequestID, func(c *store.Command) { c.State = store.CommandApplied }); err != nil {
 		t.Fatal(err)
 	}
 	want("online", true, "running")

@@ -128,7 +128,7 @@ func TestEveryChangeBecomesItsEventsAndAHeartbeatNone(t *testing.T) {
 		t.Errorf("told %v, asked %v", told, asked)
 	}
 	s.want("config.overview.updated")
-	cmd, err := a.commands.add(store.Command{NodeID: node, Action: protocol.Action("push_config"), Payload: json.RawMessage(`{"config_text":"PrivateKey"}`)})
+	cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.Action("push_config"), Payload: json.RawMessage(`{"config_text":"PrivateKey"}`)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -176,12 +175,6 @@ type syncAllView struct {
 	Failed      []syncFailedView `json:"failed"`
 }
 
-// staging is one node's part of a sync-all.
-type staging struct {
-	facts
-	err error
-}
-
 // syncAll stages the desired config of every node that is not staged yet. One node's refusal is no
 // reason to spare the others.
 func (s *Server) syncAll(c echo.Context) error {
@@ -189,38 +182,30 @@ func (s *Server) syncAll(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var todo []staging
+	var todo []store.Node
+	var ids []string
 	for _, f := range all {
 		if f.conf.Desired.Version != 0 && !tunnel.StagedNow(f.conf, tunnel.Family(f.config)) {
-			todo = append(todo, staging{facts: f})
+			todo, ids = append(todo, f.node), append(ids, f.node.ID)
 		}
 	}
-	// Several at a time: they share disk writes.
-	var running sync.WaitGroup
-	slots := make(chan struct{}, 16)
-	for i := range todo {
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			t, err := s.stage(c, todo[i].node.ID, false)
-			if todo[i].err = err; err == nil {
-				todo[i].conf = t.State
-			}
-		})
+	outcomes, err := s.door().StageAll(c.Request().Context(), ids, s.mqttHost(requestHost(c.Request().Host)))
+	if err != nil {
+		return err
 	}
-	running.Wait()
 	v := syncAllView{Synced: []syncedView{}, Failed: []syncFailedView{}}
-	for _, t := range todo {
+	for i, t := range outcomes {
+		n := todo[i]
 		switch {
-		case t.err == nil:
-			v.Synced = append(v.Synced, syncedView{t.node.ID, t.node.Name, t.conf.Staged.Version})
-		case errors.Is(t.err, store.ErrNodeNotFound): // deleted meanwhile
+		case t.Err == nil:
+			v.Synced = append(v.Synced, syncedView{n.ID, n.Name, t.State.Staged.Version})
+		case errors.Is(t.Err, store.ErrNodeNotFound): // deleted meanwhile
 		default:
-			a := translate(t.err)
+			a := translate(t.Err)
 			if a.code == codeInternal {
-				s.log.Error("staging failed", "node_id", t.node.ID, "request_id", requestIDOf(c), "err", t.err)
+				s.log.Error("staging failed", "node_id", n.ID, "request_id", requestIDOf(c), "err", t.Err)
 			}
-			v.Failed = append(v.Failed, syncFailedView{t.node.ID, t.node.Name, a.code, a.message})
+			v.Failed = append(v.Failed, syncFailedView{n.ID, n.Name, a.code, a.message})
 		}
 	}
 	v.SyncedCount, v.FailedCount = len(v.Synced), len(v.Failed)

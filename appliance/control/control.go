@@ -136,27 +136,16 @@ func (c *Control) Issue(ctx context.Context, nodeID string, action protocol.Acti
 		cmd, _, err := c.Push(ctx, nodeID, tunnel.Order{}, requestedBy)
 		return cmd, err
 	}
-	cmd, err := c.write(nodeID, action, requestedBy, queue)
-	if err != nil {
-		return store.Command{}, err
-	}
-	c.send(nodeID)
-	return c.read(cmd.RequestID)
-}
-
-// write puts a command that is no push into the ledger and, with a start or stop, the operator's word
-// that the tunnel is to run or not.
-func (c *Control) write(nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
-	err = c.db.Update(func(tx *store.Tx) error {
-		cmd, err = c.writeIn(tx, nodeID, action, requestedBy, queue)
-		if err == nil && cmd.Kind == protocol.KindControl {
+	return c.give(ctx, nodeID, func(tx *store.Tx) (store.Command, error) {
+		cmd, err := c.writeIn(tx, nodeID, action, requestedBy, queue)
+		if err == nil && cmd.Kind == protocol.KindControl { // the operator's word that the tunnel is to run or not
 			err = tx.SetWanted(cmd)
 		}
-		return err
+		return cmd, err
 	})
-	return cmd, err
 }
 
+// writeIn puts a command that is no push into the ledger.
 func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
 	if action.Kind() == "" {
 		return cmd, fmt.Errorf("%q: %w", string(action), store.ErrInvalidAction)
@@ -285,9 +274,9 @@ func previousProtocol(cfg store.Config) string {
 
 // Cancel ends an open command. One that was sent may be carried out all the same, and its detail
 // says so. Errors: store.ErrCommandNotFound, store.ErrCommandEnded.
-func (c *Control) Cancel(_ context.Context, requestID, by string) (store.Command, error) {
+func (c *Control) Cancel(ctx context.Context, requestID, by string) (store.Command, error) {
 	var cmd store.Command
-	err := c.db.Update(func(tx *store.Tx) (err error) {
+	err := c.db.UpdateFor(ctx, func(tx *store.Tx) (err error) {
 		if cmd, err = tx.Command(requestID); err != nil {
 			return err
 		}

@@ -36,31 +36,44 @@ func (c *Control) Push(ctx context.Context, nodeID string, o tunnel.Order, reque
 	if err := c.db.View(func(tx *store.Tx) error { _, _, err := addressee(tx, nodeID); return err }); err != nil {
 		return store.Command{}, tunnel.Taken{}, err
 	}
-	var id string
-	taken, err := c.door.Push(ctx, nodeID, o, func(tx *store.Tx, t tunnel.Taken) error {
-		node, cfg, err := addressee(tx, nodeID)
-		if err != nil {
-			return err
-		}
-		id = protocol.NewID("req")
-		if err := c.supersede(tx, nodeID, id); err != nil {
-			return err
-		}
-		cmd := store.Command{
-			RequestID: id, ConfigID: cfg.ID, NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: requestedBy,
-			ExpiresAt: tx.Now().Add(pushExpiry).UTC(),
-		}
-		return c.add(tx, &cmd, pushPayload{Push: protocol.Push{
-			Action: protocol.ActionPush, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
-			InterfaceName: node.InterfaceName, ConfigVersion: t.Ref.Version, ConfigSHA256: t.Ref.SHA256, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
-		}})
+	var cmd store.Command
+	// The door waits for a name to be resolved before its transaction; only that one is sent from.
+	joined := store.WithUpdate(ctx, func(door func(*store.Tx) error) (err error) {
+		cmd, err = c.give(ctx, nodeID, func(tx *store.Tx) (store.Command, error) {
+			cmd = store.Command{}
+			err := door(tx) // sets cmd, unless the node has the version already
+			return cmd, err
+		})
+		return err
+	})
+	taken, err := c.door.Push(joined, nodeID, o, func(tx *store.Tx, t tunnel.Taken) (err error) {
+		cmd, err = c.writePush(tx, nodeID, t.Ref, requestedBy)
+		return err
 	})
 	if err != nil {
 		return store.Command{}, taken, err
 	}
-	c.send(nodeID)
-	cmd, err := c.read(id)
-	return cmd, taken, err
+	return cmd, taken, nil
+}
+
+// writePush puts the push of the version into the ledger, in the place of the one that is open.
+func (c *Control) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, requestedBy string) (cmd store.Command, err error) {
+	node, cfg, err := addressee(tx, nodeID)
+	if err != nil {
+		return cmd, err
+	}
+	cmd = store.Command{
+		RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: requestedBy,
+		ExpiresAt: tx.Now().Add(pushExpiry).UTC(),
+	}
+	if err := c.supersede(tx, nodeID, cmd.RequestID); err != nil {
+		return cmd, err
+	}
+	err = c.add(tx, &cmd, pushPayload{Push: protocol.Push{
+		Action: protocol.ActionPush, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
+		InterfaceName: node.InterfaceName, ConfigVersion: ref.Version, ConfigSHA256: ref.SHA256, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
+	}})
+	return cmd, err
 }
 
 func pushOf(cmd store.Command) (protocol.Push, error) {
@@ -72,16 +85,13 @@ func pushOf(cmd store.Command) (protocol.Push, error) {
 }
 
 // withText is the payload of a push as the node gets it.
-func (c *Control) withText(cmd store.Command) (any, error) {
+func withText(tx *store.Tx, cmd store.Command) (any, error) {
 	p, err := pushOf(cmd)
 	if err != nil {
 		return nil, err
 	}
 	p.TunnelProtocol, p.PreviousTunnelProtocol = protocol.WireTunnel(p.TunnelProtocol), protocol.WireTunnel(p.PreviousTunnelProtocol)
-	err = c.db.View(func(tx *store.Tx) (err error) {
-		p.ConfigText, err = tx.ConfText(cmd.NodeID, p.ConfigSHA256)
-		return err
-	})
+	p.ConfigText, err = tx.ConfText(cmd.NodeID, p.ConfigSHA256)
 	return p, err
 }
 

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,113 +69,6 @@ func (c *Control) lockSender(nodeID string) (unlock func(), ok bool) {
 	c.mu.Unlock()
 	m.Lock()
 	return func() { m.Unlock(); c.running.Done() }, true
-}
-
-// sendOne reports whether the command was handed over.
-func (c *Control) sendOne(cmd store.Command) bool {
-	topic := protocol.Topic{ConfigID: cmd.ConfigID, NodeID: cmd.NodeID, Kind: cmd.Kind}
-	if !c.publisher.Ready(topic) {
-		return false
-	}
-	message, err := c.encode(topic, cmd)
-	if err != nil {
-		c.log.Error("cannot encode a command", "request_id", cmd.RequestID, "err", err)
-		return false
-	}
-	var limit time.Duration
-	ended := false
-	err = c.change(cmd.RequestID, func(tx *store.Tx, cmd *store.Command) error {
-		if cmd.State != store.CommandQueued {
-			return errNothingToDo
-		}
-		if ended = cmd.Attempts >= maxAttempts; ended {
-			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
-		}
-		if cmd.Attempts == 0 {
-			why, err := outdated(tx, *cmd)
-			if err != nil {
-				return err
-			}
-			if ended = why != ""; ended {
-				if err := tx.WithdrawWanted(*cmd, false); err != nil {
-					return err
-				}
-				return c.end(tx, cmd, store.CommandCancelled, why)
-			}
-		}
-		if limit, err = c.limitOf(tx, *cmd); err != nil {
-			return err
-		}
-		cmd.State, cmd.Attempts, cmd.Detail = store.CommandSent, cmd.Attempts+1, ""
-		cmd.SentAt, cmd.DeadlineAt = tx.Now().UTC(), tx.Now().Add(limit).UTC()
-		if cmd.Action == protocol.ActionDetect {
-			if err := tx.UpdateEvidence(cmd.NodeID, func(e *store.Evidence) { e.ProbeSentAt = tx.Now().UTC() }); err != nil {
-				return err
-			}
-		}
-		return tx.PutCommand(*cmd)
-	})
-	if err != nil {
-		if !errors.Is(err, errNothingToDo) {
-			c.log.Error("cannot record that a command is sent, so it is not; trying again", "request_id", cmd.RequestID, "err", err)
-			c.armIn(cmd.RequestID, retryWrite)
-		}
-		return errors.Is(err, errNothingToDo)
-	}
-	if ended {
-		return true
-	}
-	if err := c.publisher.Publish(topic, message, limit); err != nil {
-		c.log.Info("the node was gone when a command was sent", "node_id", cmd.NodeID, "request_id", cmd.RequestID)
-		c.unsend(cmd.RequestID)
-		return false
-	}
-	return true
-}
-
-func (c *Control) encode(topic protocol.Topic, cmd store.Command) ([]byte, error) {
-	payload, err := c.payload(cmd)
-	if err != nil {
-		return nil, err
-	}
-	env, err := protocol.NewEnvelope(topic, cmd.RequestID, payload, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	return env.Encode()
-}
-
-// payload is the command's payload as the node gets it. A command may have been written before the
-// wire had one spelling for AmneziaWG.
-func (c *Control) payload(cmd store.Command) (any, error) {
-	switch cmd.Kind { //nolint:exhaustive // the others are sent as they were written
-	case protocol.KindPush:
-		return c.withText(cmd)
-	case protocol.KindControl:
-		var p protocol.Control
-		if err := json.Unmarshal(cmd.Payload, &p); err != nil {
-			return nil, fmt.Errorf("read payload of %s: %w", cmd.RequestID, err)
-		}
-		p.TunnelProtocol, p.PreviousTunnelProtocol = protocol.WireTunnel(p.TunnelProtocol), protocol.WireTunnel(p.PreviousTunnelProtocol)
-		return p, nil
-	}
-	return cmd.Payload, nil
-}
-
-// unsend takes back that a command was sent. Should the node have got it all the same, its ACK
-// still counts, since an attempt was made.
-func (c *Control) unsend(requestID string) {
-	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
-		if cmd.State != store.CommandSent {
-			return errNothingToDo
-		}
-		cmd.State, cmd.DeadlineAt, cmd.Detail = store.CommandQueued, time.Time{}, "waits for the node to connect"
-		return tx.PutCommand(*cmd)
-	})
-	if err != nil && !errors.Is(err, errNothingToDo) {
-		// It stays sent and ends by its time limit as unknown, which is true.
-		c.log.Error("cannot record that a command was not sent", "request_id", requestID, "err", err)
-	}
 }
 
 var errNothingToDo = errors.New("nothing to do")
@@ -324,7 +216,11 @@ func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
 
 // probe issues the detect that is to tell what became of the node's unanswered commands.
 func (c *Control) probe(nodeID string, since time.Time) {
-	detect, err := c.write(nodeID, protocol.ActionDetect, "system", false)
+	var detect store.Command
+	err := c.db.Update(func(tx *store.Tx) (err error) {
+		detect, err = c.writeIn(tx, nodeID, protocol.ActionDetect, "system", false)
+		return err
+	})
 	if err != nil {
 		c.log.Info("cannot ask the node what became of its commands", "node_id", nodeID, "err", err)
 		return // they end by their time limit as unknown

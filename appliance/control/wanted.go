@@ -1,6 +1,8 @@
 package control
 
 import (
+	"context"
+
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -12,18 +14,12 @@ const ByWantedState = "wanted state"
 // operator, so it changes no wanted state. check is called in the transaction that writes the
 // command; its error keeps the command from being written. Errors: those of [Control.Issue].
 func (c *Control) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
-	var cmd store.Command
-	err := c.db.Update(func(tx *store.Tx) (err error) {
-		if err = check(tx); err == nil {
-			cmd, err = c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
+	return c.give(context.Background(), nodeID, func(tx *store.Tx) (store.Command, error) {
+		if err := check(tx); err != nil {
+			return store.Command{}, err
 		}
-		return err
+		return c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
 	})
-	if err != nil {
-		return store.Command{}, err
-	}
-	c.send(nodeID)
-	return c.read(cmd.RequestID)
 }
 
 // refusedStart takes the word back that a start gave which failed: a tunnel that was taken back, since it

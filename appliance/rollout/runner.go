@@ -108,9 +108,9 @@ func (r *Runner) launch(w *worker) {
 
 // Begin writes a new rollout of ro's config, action, author, bounds and choice of version over the
 // nodes, in this order, and begins with the first wave. Errors: those of store.AddRollout, and of writing.
-func (r *Runner) Begin(_ context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
+func (r *Runner) Begin(ctx context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
 	ro.ID = protocol.NewID("rol")
-	if err := r.db.Update(func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) }); err != nil {
+	if err := r.db.UpdateFor(ctx, func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) }); err != nil {
 		return store.Rollout{}, err
 	}
 	r.log.Info("rollout begun", "rollout_id", ro.ID, "config_id", ro.ConfigID, "action", ro.Action, "nodes", len(nodeIDs), "by", ro.RequestedBy)
@@ -150,7 +150,7 @@ func (r *Runner) turnTo(ctx context.Context, id string, state store.RolloutState
 		}
 	}
 	var ro store.Rollout
-	err := r.db.Update(func(tx *store.Tx) (err error) {
+	err := r.db.UpdateFor(ctx, func(tx *store.Tx) (err error) {
 		if ro, err = tx.Rollout(id); err != nil || ro.State == state {
 			return err
 		}

@@ -1,0 +1,101 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+
+	"wfm/internal/wgconf"
+	"wfm/store"
+)
+
+// Staging is what [Door.StageAll] did with one node.
+type Staging struct {
+	Taken
+	Err error // one of those of Door.Stage; Taken is zero then
+}
+
+// StageAll does with each of the nodes what [Door.Stage] does without force, in one transaction: what one
+// of them is refused for keeps no other from being staged. host is that of [Order]. The outcomes have the
+// order of the ids. Errors: those of writing, after which nothing is staged.
+func (d Door) StageAll(ctx context.Context, nodeIDs []string, host string) ([]Staging, error) {
+	all := make([]Staging, len(nodeIDs))
+	todo := make([]int, len(nodeIDs))
+	for i := range todo {
+		todo[i] = i
+	}
+	o, reach := Order{Host: host}, d.reachOnce(ctx)
+	for range maxTries {
+		seen := make(map[int]checked, len(todo))
+		for _, i := range todo {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			c, err := d.check(nodeIDs[i], o, "staged", reach)
+			if all[i].Err = noneDesired(err); err == nil {
+				seen[i] = c
+			}
+		}
+		if len(seen) == 0 {
+			return all, nil
+		}
+		var again []int
+		if err := d.Store.UpdateFor(ctx, func(tx *store.Tx) (err error) {
+			again, err = stageSeen(tx, o, nodeIDs, todo, seen, all)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		if todo = again; len(todo) == 0 {
+			return all, nil
+		}
+	}
+	for _, i := range todo {
+		all[i] = Staging{Err: ErrUnsettled}
+	}
+	return all, nil
+}
+
+// stageSeen stages what was seen of todo, and returns what has changed meanwhile.
+func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int]checked, all []Staging) (again []int, err error) {
+	for _, i := range todo {
+		c, ok := seen[i]
+		if !ok {
+			continue
+		}
+		t, changed, err := o.take(tx, nodeIDs[i], c)
+		switch {
+		case changed:
+			again = append(again, i)
+			continue
+		case err != nil: // nothing is written of this node yet
+			all[i] = Staging{Err: noneDesired(err)}
+			continue
+		}
+		if err := t.stage(tx); err != nil {
+			return nil, err
+		}
+		all[i] = Staging{Taken: t}
+	}
+	return again, nil
+}
+
+// noneDesired words the error of an order of what is desired.
+func noneDesired(err error) error {
+	if errors.Is(err, store.ErrNoStagedConfig) {
+		return store.ErrNoDesiredConfig
+	}
+	return err
+}
+
+// reachOnce is [Reach] that resolves each host once.
+func (d Door) reachOnce(ctx context.Context) func(host string) wgconf.Reach {
+	known := make(map[string]wgconf.Reach)
+	return func(host string) wgconf.Reach {
+		r, ok := known[host]
+		if !ok {
+			r = Reach(ctx, d.Resolver, host)
+			known[host] = r
+		}
+		return r
+	}
+}
