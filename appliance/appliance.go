@@ -120,7 +120,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		}
 	}()
 	a.db, err = store.Open(o.DataDir, store.Options{
-		Logger: o.Logger, Witness: presence.Witness(o.Presence), First: o.firstWrite, Revoked: a.revoked,
+		Logger: o.Logger, Witness: presence.Witness(o.Presence), First: firstWrite, OwnBroker: !o.external(), Revoked: a.revoked,
 	})
 	if err != nil {
 		return nil, err

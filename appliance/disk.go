@@ -8,15 +8,10 @@ import (
 	"wfm/store"
 )
 
-// firstWrite settles what the last run left open. An external broker has its connections still.
-func (o Options) firstWrite(tx *store.Tx) error {
+// firstWrite settles what the last run left open.
+func firstWrite(tx *store.Tx) error {
 	if err := tx.NoteStart(); err != nil {
 		return err
-	}
-	if !o.external() {
-		if err := tx.CloseAllConnections(); err != nil {
-			return err
-		}
 	}
 	return tx.SettleAudit()
 }

@@ -28,6 +28,9 @@ type Options struct {
 	// First runs in a transaction before every Update. While the disk takes no writes, Open succeeds
 	// all the same, and First is tried again before each Update. May be nil.
 	First func(tx *Tx) error
+	// OwnBroker is set when every connection of a node is one to this process, so that none of the former
+	// run is open any more. That is recorded after First, and what is read before that says so already.
+	OwnBroker bool
 	// Revoked is told of nodes whose grant changed although the Update that changed it failed. It must
 	// not wait for the store. May be nil.
 	Revoked func(nodeIDs []string)
@@ -53,6 +56,9 @@ type DB struct {
 	stuck atomic.Bool           // bbolt's locks are held for ever
 	// reopening is held while bolt is replaced, and read-locked while it is used by any but the writer.
 	reopening sync.RWMutex
+
+	opened  time.Time   // by the store's clock
+	settled atomic.Bool // what a start writes is written
 
 	closeOnce sync.Once
 	closeErr  error
@@ -111,6 +117,7 @@ func (db *DB) open(dir string) error {
 	if err != nil {
 		return errors.Join(err, db.closeBolt())
 	}
+	db.opened = db.Now()
 	db.writer = newWriter(db)
 	if err := db.Update(func(*Tx) error { return nil }); err != nil && !Unwritable(err) {
 		return errors.Join(err, db.Close())
@@ -198,7 +205,11 @@ func (db *DB) View(fn func(*Tx) error) error {
 		return diskError(err)
 	}
 	defer func() { _ = db.release(b) }()
-	return db.noteBroken(guarded(func() error { return fn(&Tx{bolt: b, now: db.Now()}) }))
+	tx := &Tx{bolt: b, now: db.Now()}
+	if db.opts.OwnBroker && !db.settled.Load() {
+		tx.endedAt = db.opened
+	}
+	return db.noteBroken(guarded(func() error { return fn(tx) }))
 }
 
 // Update runs fn in a read-write transaction and returns when it is on disk. An error of fn is

@@ -126,6 +126,9 @@ func (e Evidence) ConnectionOpen() bool { return e.ConnectionID != 0 }
 func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
 	e, _, err := get[Evidence](tx, bucketEvidence, nodeID)
 	e.NodeID = nodeID
+	if !tx.endedAt.IsZero() && e.mayBeConnected() {
+		e.endWith(tx.endedAt)
+	}
 	return e, err
 }
 
@@ -173,10 +176,20 @@ func (tx *Tx) EndLostConnections(except map[string]bool) error {
 	return tx.eachEvidence(lost, func(e *Evidence) { e.end(tx.now, "ended while EMQX was out of sight") })
 }
 
-// CloseAllConnections records, when the appliance starts, that no connection of the former run is
-// open any more.
-func (tx *Tx) CloseAllConnections() error {
-	return tx.eachEvidence(Evidence.mayBeConnected, func(e *Evidence) { e.end(tx.now, "the appliance was started anew") })
+// CloseAllConnections records that no connection of the former run is open any more since the
+// appliance was started. See [Options.OwnBroker].
+func (tx *Tx) CloseAllConnections(start time.Time) error {
+	return tx.eachEvidence(Evidence.mayBeConnected, func(e *Evidence) { e.endWith(start) })
+}
+
+// endWith ends the connection of the former run with the start, but not before what was heard over it.
+func (e *Evidence) endWith(start time.Time) {
+	for _, heard := range []time.Time{e.ReachableAt, e.ConnectedAt} {
+		if heard.After(start) { // the clock was set back
+			start = heard
+		}
+	}
+	e.end(start, "the appliance was started anew")
 }
 
 func (e Evidence) mayBeConnected() bool { return e.ConnectionOpen() || e.LostConnectionID != 0 }

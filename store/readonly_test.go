@@ -83,3 +83,49 @@ func TestWhatAStartWritesIsWrittenBeforeAllElseOnceTheDiskTakesIt(t *testing.T) 
 		})
 	}
 }
+
+// TestConnectionsOfTheFormerRunHaveEndedBeforeThatIsWritten opens on a full disk.
+func TestConnectionsOfTheFormerRunHaveEndedBeforeThatIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	mountTmpfs(t, dir, "size=4m")
+	db, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addNode(t, db, "node_1")
+	connect := func(tx *Tx) error {
+		return tx.UpdateEvidence("node_1", func(e *Evidence) { e.ConnectionID, e.ConnectedAt = 1, tx.Now() })
+	}
+	ballast := filepath.Join(dir, "ballast")
+	if err := errors.Join(db.Update(connect), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_ = os.WriteFile(ballast, make([]byte, 4<<20), 0o600)
+	db, err = Open(dir, Options{OwnBroker: true, First: func(tx *Tx) error {
+		return tx.Note("node_1", JournalEntry{Message: strings.Repeat("x", 1<<20)})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	read := func() (e Evidence) {
+		t.Helper()
+		if err := db.View(func(tx *Tx) (err error) { e, err = tx.Evidence("node_1"); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	unwritten := read()
+	if unwritten.ConnectionOpen() || unwritten.DisconnectedAt.IsZero() {
+		t.Errorf("while the disk is full: %+v", unwritten)
+	}
+	if err := errors.Join(os.Remove(ballast), db.Update(func(*Tx) error { return nil })); err != nil {
+		t.Fatal(err)
+	}
+	if e := read(); e.ConnectionOpen() || !e.DisconnectedAt.Equal(unwritten.DisconnectedAt) {
+		t.Errorf("once it is written: %+v, before it %+v", e, unwritten)
+	}
+	if err := db.Update(connect); err != nil || !read().ConnectionOpen() {
+		t.Errorf("a new connection: %v, %+v", err, read())
+	}
+}

@@ -24,6 +24,7 @@ type Tx struct {
 	changes  []Change
 	onCommit []func()
 	grants   []grantChange
+	endedAt  time.Time           // of the connections of the former run, while that is not written; else zero
 	touched  map[string]struct{} // nodes whose grant must be computed anew
 }
 

@@ -48,10 +48,18 @@ func newWriter(db *DB) *writer {
 		commitTx: (*bbolt.Tx).Commit, began: time.Now(),
 	}
 	w.first = func(tx *Tx) error {
-		if err := tx.settleClock(db.log); err != nil || db.opts.First == nil {
+		if err := tx.settleClock(db.log); err != nil {
 			return err
 		}
-		return db.opts.First(tx)
+		if db.opts.First != nil {
+			if err := db.opts.First(tx); err != nil {
+				return err
+			}
+		}
+		if !db.opts.OwnBroker {
+			return nil
+		}
+		return tx.CloseAllConnections(db.opened)
 	}
 	go w.run()
 	return w
@@ -131,6 +139,7 @@ func (w *writer) handle(batch []*writeRequest) {
 			return
 		}
 		w.first = nil
+		w.db.settled.Store(true)
 	}
 	w.commit(batch)
 }

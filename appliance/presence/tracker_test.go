@@ -182,7 +182,7 @@ func TestRestartShowsNobodyOnlineOnOldEvidenceAndMakesNobodyFlap(t *testing.T) {
 		f.connect("node_b", 2)
 		f.Stop()
 		pass(100 * time.Second)
-		f.update((*store.Tx).CloseAllConnections)
+		f.update(func(tx *store.Tx) error { return tx.CloseAllConnections(tx.Now()) })
 		f.start()
 		pass(20 * time.Second)
 		f.connect("node_b", 1) // comes back in time; node_a does not
