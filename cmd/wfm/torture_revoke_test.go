@@ -79,7 +79,7 @@ func TestTortureRevokedLoginsGetNothingMore(t *testing.T) {
 
 func (h *hammer) useLocked(l mqtttest.Login) {
 	l.WillTopic = ""
-	h.current = &hammerLogin{Login: l, came: newCountdown(3), tried: newCountdown(3 * hammers)}
+	h.current = &hammerLogin{Login: l, came: newCountdown(1), tried: newCountdown(3 * hammers)}
 }
 
 // attempt connects and publishes, without waiting in between [MQTT-3.1.4-5]: the others take its
