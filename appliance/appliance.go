@@ -143,7 +143,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.listenHTTP(ctx, o); err != nil {
 		return nil, err
 	}
-	a.web = web.New(a.webOptions(o))
+	a.web = web.New(a.webOptions(o)) //nolint:contextcheck // each request brings a context of its own
 	return a, nil
 }
 

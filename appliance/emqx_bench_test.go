@@ -28,6 +28,7 @@ func BenchmarkStoredBehindEMQX(b *testing.B) {
 }
 
 func benchStored(b *testing.B, zone emqxtest.Zone) {
+	b.Helper()
 	settings := emqxtest.Accounts("", testSharedKey)
 	settings.AuthzURL, settings.NoMatch, settings.OwnZone = "", "allow", zone
 	e := emqxtest.Start(b, settings)
@@ -88,7 +89,7 @@ func benchStored(b *testing.B, zone emqxtest.Zone) {
 	before := status().Stored
 	b.ResetTimer()
 	line.Mend()
-	until(func() bool { return status().Stored-before >= uint64(each*len(nodes)) }) //nolint:gosec // positive
+	until(func() bool { return status().Stored-before >= uint64(each*len(nodes)) })
 	b.StopTimer()
 	b.ReportMetric(float64(each*len(nodes))/b.Elapsed().Seconds(), "stored/s")
 	b.ReportMetric(0, "ns/op")

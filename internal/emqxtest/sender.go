@@ -32,7 +32,7 @@ type Sender struct {
 func (s *Sender) Send(ctx context.Context, payloads [][]byte) error {
 	open := make(map[uint16][]byte, len(payloads))
 	for i, p := range payloads {
-		open[uint16(i+1)] = p //nolint:gosec // at most 32,000
+		open[uint16(i+1)] = p
 	}
 	var last error
 	for first := true; len(open) > 0; first = false {
