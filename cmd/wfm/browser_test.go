@@ -218,6 +218,9 @@ func (b *browser) inspect(name string) {
 		b.accessible(name)
 	}
 	b.dark(false)
+	if b.eval("[...document.querySelectorAll('.notice > span')].some(e => !e.textContent.trim())").(bool) {
+		b.t.Errorf("%s shows a notice without words", name)
+	}
 	if wide := b.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide != 0.0 {
 		b.t.Errorf("%s is %v pixels wider than the screen", name, wide)
 	}

@@ -138,7 +138,7 @@ async function submit(form, submitter) {
       if (asSent) notice(said, 'ok')
       else notice(said + ' What was typed since then is not saved yet.', 'warn')
     }
-    for (const w of (data && data.warnings) || []) notice(w.line ? `Line ${w.line}: ${w.message}` : w.message, 'warn')
+    if (!form.dataset.answer) for (const w of (data && data.warnings) || []) notice(warning(w), 'warn') // an answer shows its own
     if (dialog && asSent) dialog.close()
     soon(0)
   } catch (error) {
@@ -230,7 +230,7 @@ function showError(form, error) {
   if (!typed) return notice(error.message, 'error')
   if (first) return first.focus()
   const message = element('div', { class: 'message error', role: 'alert' }, error.message)
-  for (const w of (error.detail && error.detail.warnings) || []) message.append(element('p', {}, w.line ? `Line ${w.line}: ${w.message}` : w.message))
+  for (const w of (error.detail && error.detail.warnings) || []) message.append(element('p', {}, warning(w)))
   form.append(message)
   // What the API refuses unless it is forced can be forced after it has said why.
   const force = $('[data-force]', form)
@@ -279,6 +279,12 @@ async function showAnswer(place, data) {
     const response = await fetch('/ui/qr', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ text: data[e.dataset.qr] }) })
     if (response.ok) e.src = 'data:image/svg+xml,' + encodeURIComponent(await response.text())
   }
+}
+
+// warning puts a warning of an answer, a sentence or what is said of a line, into words.
+function warning(w) {
+  if (typeof w === 'string') return w
+  return w.line ? `Line ${w.line}: ${w.message}` : w.message
 }
 
 function notice(text, kind) {
