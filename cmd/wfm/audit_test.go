@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,36 +25,77 @@ func auditLog(t *testing.T, a *apptest.Appliance) []store.AuditEntry {
 	return body.Data
 }
 
-func TestARequestThatAKillInterruptedIsInTheAuditLog(t *testing.T) {
-	apptest.Need(t, "mosquitto_sub")
-	a := apptest.Start(t, "")
-	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
-	sub := subscribe(t, n)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL+n.Path("endpoint/control"), strings.NewReader(`{"action":"start","wait":30}`))
+// killedDuring sends the request, kills the appliance once under says that it is under way, starts it
+// again, and returns the newest entries of its log.
+func killedDuring(t *testing.T, a *apptest.Appliance, path, body string, under func()) []store.AuditEntry {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+a.Token)
+	req.Header.Set("Content-Type", "application/json")
 	done := make(chan error, 1)
-	go func() { // waits for an ACK that never comes
+	go func() {
 		res, err := http.DefaultTransport.RoundTrip(req)
 		if err == nil {
 			_ = res.Body.Close()
 		}
 		done <- err
 	}()
-	sub.Expect(t, `"start"`) // the command is out, so the request's beginning is on disk
+	under()
 	a.Kill()
 	if err := <-done; err == nil {
 		t.Error("the request was answered")
 	}
 	a.Restart(t)
-	for _, e := range auditLog(t, a) {
-		if e.Code == store.AuditInterrupted && e.IDs["node_id"] == n.ID && strings.HasSuffix(e.Action, "/endpoint/control") && e.Actor == "admin" {
+	return auditLog(t, a)
+}
+
+// TestACommandWhoseRequestAKillEndedIsInTheAuditLog: the command and its author are one write, so the
+// entry is whole although nobody got an answer.
+func TestACommandWhoseRequestAKillEndedIsInTheAuditLog(t *testing.T) {
+	apptest.Need(t, "mosquitto_sub")
+	a := apptest.Start(t, "")
+	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
+	sub := subscribe(t, n)
+	log := killedDuring(t, a, n.Path("endpoint/control"), `{"action":"start","wait":30}`, func() {
+		sub.Expect(t, `"start"`) // the command is out; its ACK never comes
+	})
+	for _, e := range log {
+		if e.Status == http.StatusOK && e.IDs["node_id"] == n.ID && e.IDs["request_id"] != "" && strings.HasSuffix(e.Action, "/endpoint/control") && e.Actor == "admin" {
 			return
 		}
 	}
-	t.Errorf("the log: %+v", auditLog(t, a))
+	t.Errorf("the log: %+v", log)
+}
+
+// TestARequestThatAKillInterruptedIsInTheAuditLog takes a request that acts outside of the store, so
+// its beginning is written first.
+func TestARequestThatAKillInterruptedIsInTheAuditLog(t *testing.T) {
+	a := apptest.Start(t, "")
+	mute, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mute.Close() })
+	target := map[string]any{"host": "127.0.0.1", "port": mute.Addr().(*net.TCPAddr).Port, "tls": false}
+	if r := a.Call(t, "PUT", "/api/v1/settings/mqtt", target); r.Status != http.StatusOK {
+		t.Fatalf("%d %s", r.Status, r.Body)
+	}
+	log := killedDuring(t, a, "/api/v1/settings/mqtt/test", "", func() {
+		conn, err := mute.Accept() // the test talks to a broker that never answers
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	})
+	for _, e := range log {
+		if e.Code == store.AuditInterrupted && strings.HasSuffix(e.Action, "/settings/mqtt/test") && e.Actor == "admin" {
+			return
+		}
+	}
+	t.Errorf("the log: %+v", log)
 }
 
 func TestAuditVerifyTellsAnIntactExportFromAForgedOne(t *testing.T) {
