@@ -81,6 +81,10 @@ func readNewNodes(body *fields) []newNode {
 	var rows []newNode
 	first := make(map[string]int) // row by name
 	for i, f := range body.objects("nodes", bulkRows) {
+		if f == nil { // rejected already; the others keep their places
+			rows = append(rows, newNode{})
+			continue
+		}
 		row := newNode{protocol.NewID("node"), readNodePatch(f), f.ignored(ignoredNode)}
 		f.require("name", row.patch.name != nil || f.bad["name"] != "")
 		if name := row.patch.name; name != nil {
@@ -104,6 +108,9 @@ func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *fields)
 		all.reject(name, problem)
 	}
 	for i, row := range rows {
+		if row.id == "" {
+			continue
+		}
 		if name := row.patch.name; name != nil && tx.NodeNamed(cfg.ID, *name) != "" {
 			all.reject(indexed("nodes", i)+".name", "is that of another node of this config")
 		}

@@ -78,8 +78,12 @@ func TestABulkCallNamesEveryFaultOfEveryRowAndDoesNothing(t *testing.T) {
 	if r := a.post(path, object{"nodes": many}); len(r.Error.Detail.Fields) != 500 || len(r.Error.Message) > 1000 || !strings.Contains(r.Error.Message, "and 490 more") {
 		t.Errorf("%d faults, said in %d bytes: %.300s", len(r.Error.Detail.Fields), len(r.Error.Message), r.Error.Message)
 	}
-	for _, body := range []string{`{}`, `{"nodes":[]}`, `{"nodes":{}}`, `{"nodes":[1]}`, `{"nodes":["a"]}`, `{"nodes":[` + strings.Repeat(`{"name":"x"},`, 1000) + `{"name":"x"}]}`} {
+	for _, body := range []string{`{}`, `{"nodes":[]}`, `{"nodes":{}}`, `{"nodes":[` + strings.Repeat(`{"name":"x"},`, 1000) + `{"name":"x"}]}`} {
 		a.post(path, body).invalid("nodes")
+	}
+	mixed := a.post(path, `{"nodes":[{"name":""},7,null,"a",{"name":"taken"}]}`)
+	for _, field := range []string{"nodes[0].name", "nodes[1]", "nodes[2]", "nodes[3]", "nodes[4].name"} {
+		mixed.invalid(field)
 	}
 	a.post("/api/v1/configs/none/nodes/bulk", object{"nodes": []object{{"name": "a"}}}).fails(404, "CONFIG_NOT_FOUND")
 	var nodes []nodeJSON

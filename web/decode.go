@@ -176,9 +176,9 @@ func (f *fields) texts(name string, limit int, check rule) []string {
 }
 
 // objects reads a list of 1 to limit JSON objects, whose members are then read like the request's own.
-// See [fields.absorb].
+// See [fields.absorb]. An entry that is no object is rejected by its place, and nil.
 func (f *fields) objects(name string, limit int) []*fields {
-	v := take[[]map[string]json.RawMessage](f, name, "a list of objects")
+	v := take[[]json.RawMessage](f, name, "a list of objects")
 	f.require(name, v != nil || f.bad[name] != "")
 	if v == nil {
 		return nil
@@ -188,8 +188,13 @@ func (f *fields) objects(name string, limit int) []*fields {
 		return nil
 	}
 	rows := make([]*fields, len(*v))
-	for i, raw := range *v {
-		rows[i] = &fields{raw: raw}
+	for i, entry := range *v {
+		row := &fields{}
+		if err := json.Unmarshal(entry, &row.raw); err != nil || row.raw == nil {
+			f.reject(indexed(name, i), "must be an object")
+			continue
+		}
+		rows[i] = row
 	}
 	return rows
 }
