@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"testing"
 
 	"wfm/internal/wgconf"
@@ -12,9 +13,12 @@ import (
 )
 
 // meanwhile is a door whose check is held up by the look-up of the broker's name, during which change
-// is made.
+// is made. A look-up asks for both kinds of addresses at once, so one of them waits.
 func (d *desk) meanwhile(change func()) Door {
+	var mu sync.Mutex
 	return Door{Store: d.db, Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		change()
 		return nil, errors.New("no network")
 	}}}

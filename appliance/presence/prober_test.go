@@ -167,7 +167,13 @@ func (a *stubborn) Wait(ctx context.Context, id string) (store.Command, error) {
 	return a.answers.Wait(context.WithoutCancel(ctx), id)
 }
 
+// raceDetector is set by race_test.go in builds with it.
+var raceDetector bool
+
 func TestNodesThatNeverAnswerDoNotKeepOthersFromTheirTurn(t *testing.T) {
+	if raceDetector {
+		t.Skip("Go 1.26's race detector itself crashes (SIGSEGV in tsan) in every fourth run with so many timers in a synctest bubble; it runs without the detector")
+	}
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.bindMany(1000)
 		a := &silent{answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}}

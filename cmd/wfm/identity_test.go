@@ -73,6 +73,7 @@ func TestTwoRawClientsWithOneIdentityAreTold(t *testing.T) {
 		if ack := c.Connect(login); ack.ReasonCode != 0 {
 			t.Fatalf("CONNACK %d", ack.ReasonCode)
 		}
+		c.Ping() // the session is served by now, and no longer about to be
 		return c
 	}
 	for range 12 { // one machine, that comes back again and again
