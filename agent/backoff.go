@@ -132,7 +132,7 @@ const (
 	refusalLasting
 )
 
-// Denied notes that the broker refused the credentials; it reports what is news about that.
+// Denied notes that the broker refused the credentials. It returns how to log the refusal.
 func (b *backoff) Denied() refusal {
 	b.mu.Lock()
 	defer b.mu.Unlock()

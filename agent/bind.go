@@ -153,7 +153,7 @@ func postBind(ctx context.Context, base *url.URL, transport *http.Transport, req
 	return readBindAnswer(base, answer)
 }
 
-// httpAnswer is what is left of a response once its body is read.
+// httpAnswer is a response whose body was read.
 type httpAnswer struct {
 	status   int
 	location *url.URL // nil when it names none

@@ -3,6 +3,8 @@ package wgconf
 import (
 	"strings"
 	"unicode"
+
+	"wfm/internal/editdistance"
 )
 
 // lower folds ASCII only, as the tools do. The Kelvin sign is no k.
@@ -44,30 +46,9 @@ func nearestKey(name, family string) string {
 			continue
 		}
 		// Two changes make any two short keys alike.
-		if d := distance(name, lower(k.name)); d < min(least, len(k.name)/2) {
+		if d := editdistance.Of(name, lower(k.name)); d < min(least, len(k.name)/2) {
 			best, least = k.name, d
 		}
 	}
 	return best
-}
-
-// distance counts the letters to change, add or drop to make a of b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -3,6 +3,8 @@ package environ
 import (
 	"slices"
 	"strings"
+
+	"wfm/internal/editdistance"
 )
 
 // Variable is a variable that is set and that the program does not know.
@@ -39,30 +41,9 @@ func Unknown(names, known []string) (unknown []Variable) {
 func nearest(name string, known []string) (best string) {
 	limit := max(2, len(name)/5)
 	for _, k := range known {
-		if d := distance(strings.ToUpper(name), k); d <= limit {
+		if d := editdistance.Of(strings.ToUpper(name), k); d <= limit {
 			best, limit = k, d-1
 		}
 	}
 	return best
-}
-
-// distance counts the characters to insert, delete or replace to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
