@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// MaxBindAnswer bounds the whole HTTP answer to a bind in bytes: agents read no more.
+// MaxBindAnswer is the size limit of a whole HTTP answer to a bind, in bytes. Agents read no more.
 const MaxBindAnswer = 1 << 20
 
 // BindRequest is the body of POST /api/client/bind.
@@ -21,18 +21,19 @@ type BindRequest struct {
 type BindResponse struct {
 	Profile BindProfile `json:"profile"`
 	MQTT    BindMQTT    `json:"mqtt"`
-	// DesiredConf is the tunnel config to begin with, "" when there is none. It is always a string:
-	// deployed agents fail the whole bind on any other type, after the token is spent, and write it
-	// over the config they have.
+	// DesiredConf is the initial tunnel config, or "" if there is none. It is always a string:
+	// deployed agents fail the whole bind on any other type, after the token is spent. They write
+	// the string over the config they have.
 	DesiredConf string `json:"desired_conf"`
-	// DesiredConfVersion and DesiredConfSHA256 (hex) are of DesiredConf; zero when there is none.
+	// DesiredConfVersion and DesiredConfSHA256 (hex) describe DesiredConf. Both are zero if there
+	// is none.
 	DesiredConfVersion int    `json:"desired_conf_version"` // extension
 	DesiredConfSHA256  string `json:"desired_conf_sha256"`  // extension
 }
 
-// UnmarshalJSON reads also the form of former appliances, whose desired_conf is null or an object of
-// version, sha256 and content. A desired_conf of any other type counts as none: by the time an agent
-// reads it, its token is spent, and the bind is good for everything else.
+// UnmarshalJSON also reads the form that former appliances send, where desired_conf is null or an
+// object of version, sha256 and content. A desired_conf of any other type counts as none: the token
+// is already spent when the agent reads the answer, and the rest of the answer is still good.
 func (r *BindResponse) UnmarshalJSON(data []byte) error {
 	type plain BindResponse
 	var in struct {
@@ -72,7 +73,7 @@ type BindProfile struct {
 	ClientVersion string `json:"client_version"`
 }
 
-// BindMQTT is how the agent reaches the broker. Password is shown here and nowhere else.
+// BindMQTT says how the agent reaches the broker. The password appears here and nowhere else.
 type BindMQTT struct {
 	Host     string     `json:"host"`
 	Port     int        `json:"port"`
@@ -84,7 +85,7 @@ type BindMQTT struct {
 	Topics   BindTopics `json:"topics"`
 }
 
-// BindTopics are the topics the credentials allow.
+// BindTopics lists the topics that the credentials allow.
 type BindTopics struct {
 	Subscribe []string `json:"subscribe"`
 	Publish   []string `json:"publish"`

@@ -107,13 +107,13 @@ func TestDecodeAcceptsTheLargestMessage(t *testing.T) {
 	}
 }
 
-// eventOfSize is a well-formed event of exactly n bytes.
+// eventOfSize returns a well-formed event of exactly n bytes.
 func eventOfSize(n int) []byte {
 	const head, tail = `{"payload":{"output":"`, `"}}`
 	return []byte(head + strings.Repeat("x", n-len(head)-len(tail)) + tail)
 }
 
-// marker is in the content of every message that is refused, and must be in no error.
+// marker is part of the content of every refused message. No error may contain it.
 const marker = "s3cret"
 
 func TestDecodeRefuses(t *testing.T) {
@@ -198,7 +198,8 @@ func TestDecodePayloadSkipsAFieldOfTheWrongType(t *testing.T) {
 			&protocol.Heartbeat{WGOnline: new(true)},
 		},
 		{
-			// An absent answer and "no" differ: an odd wg_online must not read as a stopped tunnel.
+			// A missing answer differs from "no": a wg_online of the wrong type must not read as a
+			// stopped tunnel.
 			"a string for a bool", protocol.KindHeartbeat, `{"client_online":true,"wg_online":"yes"}`,
 			&protocol.Heartbeat{ClientOnline: new(true)},
 		},
@@ -345,7 +346,7 @@ func FuzzDecode(f *testing.F) {
 		if !bytes.Equal(encoded, again) {
 			t.Fatalf("encoded to\n%s\nand then to\n%s", encoded, again)
 		}
-		// Encoding may write the payload's bytes another way (space, escapes), not what they say.
+		// Encoding may change the bytes of the payload (spaces, escapes) but not its meaning.
 		if a, b := canonical(t, first.Payload), canonical(t, second.Payload); a != b {
 			t.Fatalf("payload %s became %s", a, b)
 		}

@@ -12,14 +12,14 @@ import (
 	"unicode/utf8"
 )
 
-// MaxMessageSize bounds one message in bytes, both ways: 256 KiB.
+// MaxMessageSize is the size limit of one message in either direction: 256 KiB, in bytes.
 const MaxMessageSize = 256 << 10
 
-// maxFieldLength bounds the short strings of an envelope that a node chooses.
+// maxFieldLength is the limit, in bytes, for each short string of an envelope that a node chooses.
 const maxFieldLength = 128
 
 var (
-	// ErrMalformed is returned for a message that is no JSON object of the expected form.
+	// ErrMalformed is returned for a message that is not a JSON object of the expected form.
 	ErrMalformed = errors.New("malformed message")
 	// ErrMismatch is returned for a message whose envelope contradicts its topic.
 	ErrMismatch = errors.New("envelope contradicts its topic")
@@ -27,25 +27,26 @@ var (
 	ErrTooLarge = errors.New("message too large")
 )
 
-// Envelope is the one JSON object that every message is, both ways.
+// Envelope is the JSON object of every message, in both directions.
 type Envelope struct {
 	Type      Kind   `json:"type"`
 	RequestID string `json:"request_id"`
 	ConfigID  string `json:"config_id"`
 	NodeID    string `json:"node_id"`
-	// BootID and SessionID are chosen by the agent and empty in messages from the appliance.
-	// Deployed agents change both on every connection, so BootID proves no reboot.
+	// The agent chooses BootID and SessionID; both are empty in messages from the appliance.
+	// Deployed agents change both on every connection, so a new BootID does not prove a reboot.
 	BootID    string `json:"boot_id"`
 	SessionID string `json:"session_id"`
-	// SentAt is the sender's own clock, RFC 3339. It is informative: no decision rests on it.
+	// SentAt is the time by the sender's own clock, RFC 3339. It is informative: no decision rests
+	// on it.
 	SentAt  string          `json:"sent_at"`
 	Payload json.RawMessage `json:"payload"`
 }
 
-// Decode reads a message that arrived on topic. Fields that are absent are taken from the topic;
-// unknown ones are ignored. Errors: [ErrTooLarge], [ErrMalformed] (no JSON object, a field of the
+// Decode reads a message that arrived on topic. Absent fields are taken from the topic; unknown
+// fields are ignored. Errors: [ErrTooLarge], [ErrMalformed] (not a JSON object, a field of the
 // wrong type or length, an ACK or command without request_id), [ErrMismatch] (type, config_id or
-// node_id differ from the topic's). No error text repeats the message's content.
+// node_id differ from the topic's). No error text repeats the content of the message.
 func Decode(topic Topic, data []byte) (Envelope, error) {
 	var e Envelope
 	if len(data) > MaxMessageSize {
@@ -61,10 +62,10 @@ func Decode(topic Topic, data []byte) (Envelope, error) {
 		return e, fmt.Errorf("type is not %q: %w", topic.Kind, ErrMismatch)
 	}
 	if e.ConfigID != "" && e.ConfigID != topic.ConfigID {
-		return e, fmt.Errorf("config_id is another one: %w", ErrMismatch)
+		return e, fmt.Errorf("config_id differs from the topic: %w", ErrMismatch)
 	}
 	if e.NodeID != "" && e.NodeID != topic.NodeID {
-		return e, fmt.Errorf("node_id is another one: %w", ErrMismatch)
+		return e, fmt.Errorf("node_id differs from the topic: %w", ErrMismatch)
 	}
 	e.Type, e.ConfigID, e.NodeID = topic.Kind, topic.ConfigID, topic.NodeID
 	if needsRequestID(e.Type) && e.RequestID == "" {
@@ -88,7 +89,7 @@ func Decode(topic Topic, data []byte) (Envelope, error) {
 
 func needsRequestID(k Kind) bool { return k.IsCommand() || k.IsAck() }
 
-// NewEnvelope builds a message for topic with payload, stamped with now.
+// NewEnvelope builds a message for topic with the given payload. Its SentAt is now.
 func NewEnvelope(topic Topic, requestID string, payload any, now time.Time) (Envelope, error) {
 	raw, err := json.Marshal(payload)
 	if err != nil {
@@ -100,10 +101,10 @@ func NewEnvelope(topic Topic, requestID string, payload any, now time.Time) (Env
 	}, nil
 }
 
-// Encode writes the message. It refuses, with [ErrMalformed] or [ErrTooLarge], what [Decode] or a
-// deployed agent could not read: an unknown type, invalid ids, a request_id that is missing on a
-// command or ACK or present elsewhere, an id that is too long or no UTF-8, a sent_at that is no
-// RFC 3339 time, a payload that is no object.
+// Encode returns the message as JSON. It refuses, with [ErrMalformed] or [ErrTooLarge], any message
+// that [Decode] or a deployed agent could not read: an unknown type, invalid ids, a request_id that
+// is missing on a command or ACK or present elsewhere, an id that is too long or not UTF-8, a
+// sent_at that is not an RFC 3339 time, a payload that is not an object.
 func (e Envelope) Encode() ([]byte, error) {
 	switch {
 	case !e.Type.IsCommand() && !e.Type.IsUpstream():
@@ -114,13 +115,14 @@ func (e Envelope) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("request_id on a %s must be set on commands and ACKs only: %w", e.Type, ErrMalformed)
 	}
 	for _, f := range []string{e.RequestID, e.BootID, e.SessionID, e.SentAt} {
-		// json.Marshal would replace what is no UTF-8, and the other end would read another id.
+		// json.Marshal would replace bytes that are not UTF-8, and the other end would read another
+		// id.
 		if len(f) > maxFieldLength || !utf8.ValidString(f) {
-			return nil, fmt.Errorf("request_id, boot_id, session_id or sent_at is longer than %d bytes or no UTF-8: %w", maxFieldLength, ErrMalformed)
+			return nil, fmt.Errorf("request_id, boot_id, session_id or sent_at is longer than %d bytes or not UTF-8: %w", maxFieldLength, ErrMalformed)
 		}
 	}
 	if _, err := time.Parse(time.RFC3339, e.SentAt); err != nil {
-		return nil, fmt.Errorf("sent_at is no RFC 3339 time: %w", ErrMalformed)
+		return nil, fmt.Errorf("sent_at is not an RFC 3339 time: %w", ErrMalformed)
 	}
 	if p := bytes.TrimSpace(e.Payload); len(p) == 0 || p[0] != '{' {
 		return nil, fmt.Errorf("payload is not an object: %w", ErrMalformed)
@@ -135,9 +137,9 @@ func (e Envelope) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// DecodePayload reads the payload into v, a pointer to a zero struct, leniently: a field of an
-// unexpected type is skipped and keeps its zero value, so that one odd field of a deployed agent
-// does not cost the whole message. A payload that is no object is [ErrMalformed].
+// DecodePayload reads the payload into v, a pointer to a zero struct. It is lenient: a field of an
+// unexpected type is skipped and keeps its zero value, so that one such field of a deployed agent
+// does not cost the whole message. It returns [ErrMalformed] if the payload is not an object.
 func (e Envelope) DecodePayload(v any) error {
 	payload := []byte(e.Payload)
 	for {
@@ -149,8 +151,8 @@ func (e Envelope) DecodePayload(v any) error {
 		if !errors.As(err, &odd) || odd.Field == "" {
 			return fmt.Errorf("payload of %s: %s: %w", e.Type, jsonProblem(err), ErrMalformed)
 		}
-		// Unmarshal went on after the odd field, but it may have touched it: a *bool that meets a
-		// string is left pointing to false. So take the field out and start again.
+		// Unmarshal continued after the field, but it may have changed the field's value: a *bool
+		// that meets a string is left pointing to false. So remove the field and start again.
 		name, _, _ := strings.Cut(odd.Field, ".")
 		if payload, err = withoutField(payload, name); err != nil {
 			return fmt.Errorf("payload of %s: %w", e.Type, err)
@@ -159,8 +161,8 @@ func (e Envelope) DecodePayload(v any) error {
 	}
 }
 
-// withoutField takes the field name out of a JSON object, in whatever case it is written there,
-// as encoding/json matches names. A field that is not there is an error.
+// withoutField returns object without the field name. Like encoding/json, it ignores the case of
+// names. It returns an error if there is no such field.
 func withoutField(object []byte, name string) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(object, &fields); err != nil {
@@ -173,23 +175,23 @@ func withoutField(object []byte, name string) ([]byte, error) {
 	}
 	rest, err := json.Marshal(fields)
 	if err != nil {
-		return nil, fmt.Errorf("no valid JSON: %w", ErrMalformed)
+		return nil, fmt.Errorf("invalid JSON: %w", ErrMalformed)
 	}
 	return rest, nil
 }
 
-// jsonProblem says what is wrong with a JSON text without repeating any of it.
+// jsonProblem describes a JSON error without repeating any of the JSON text.
 func jsonProblem(err error) string {
 	var syntax *json.SyntaxError
 	var odd *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		return fmt.Sprintf("no valid JSON (at byte %d)", syntax.Offset)
+		return fmt.Sprintf("invalid JSON (at byte %d)", syntax.Offset)
 	case errors.As(err, &odd) && odd.Field != "":
 		return fmt.Sprintf("field %s has the wrong type", odd.Field)
 	case errors.As(err, &odd):
 		return "not a JSON object"
 	default:
-		return "no valid JSON"
+		return "invalid JSON"
 	}
 }

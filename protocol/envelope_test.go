@@ -12,15 +12,15 @@ import (
 	"wfm/protocol"
 )
 
-// sentAt is given in another zone than UTC on purpose: the wire has UTC.
+// sentAt is in a zone other than UTC on purpose: the wire has UTC.
 var sentAt = time.Date(2026, 4, 23, 14, 0, 0, 123, time.FixedZone("", 2*60*60))
 
 func topicOf(kind protocol.Kind) protocol.Topic {
 	return protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: kind}
 }
 
-// golden is one message of every kind as it must be on the wire, byte for byte: agents that are
-// deployed read and write these names.
+// golden holds one message of every kind exactly as it must be on the wire. Deployed agents read
+// and write these names.
 var golden = []struct {
 	name      string
 	kind      protocol.Kind

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// MaxIDLength bounds every identifier in bytes, so that it is safe in a topic, a path and a key.
+// MaxIDLength is the limit of every identifier in bytes. Such an identifier is safe in a topic, a
+// path and a key.
 const MaxIDLength = 64
 
 // ClientIDPrefix precedes the node id in an agent's MQTT client id.
@@ -26,8 +27,8 @@ func ValidID(id string) bool {
 	return true
 }
 
-// NewID returns prefix, an underscore and 128 random bits in lower-case base32.
-// The result is a [ValidID] as long as prefix is.
+// NewID returns prefix, an underscore and 128 random bits in lower-case base32. The result
+// satisfies [ValidID] if prefix does.
 func NewID(prefix string) string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails since Go 1.24
@@ -35,26 +36,27 @@ func NewID(prefix string) string {
 	return prefix + "_" + strings.ToLower(enc)
 }
 
-// IsNewID reports whether id has the form of what [NewID] returns for the prefix.
+// IsNewID reports whether id has the form that [NewID] returns for prefix.
 func IsNewID(prefix, id string) bool {
 	rest, ok := strings.CutPrefix(id, prefix+"_")
 	return ok && len(rest) == 26 && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
-// NewSecret returns 256 random bits, URL-safe: an MQTT password, a bind token, a session token.
+// NewSecret returns 256 random bits, URL-safe. It serves as MQTT password, bind token or login
+// session token.
 func NewSecret() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// PropertyInstance is the user property of CONNECT (MQTT 5) in which an agent of ours names its
-// process: two processes with one identity are told apart by it, wherever they come from. Ours, and
-// optional.
+// PropertyInstance is the user property of CONNECT (MQTT 5) in which our agents name their process.
+// It distinguishes two processes with one identity, wherever they connect from. It is an extension,
+// and optional.
 const PropertyInstance = "wfm-instance"
 
-// ClientID is the one MQTT client id the node may use.
+// ClientID returns the one MQTT client id that the node may use.
 func ClientID(nodeID string) string { return ClientIDPrefix + nodeID }
 
-// ProfileID names the profile of a node on its machine.
+// ProfileID returns the name of the node's profile on its machine.
 func ProfileID(configID, nodeID string) string { return configID + "-" + nodeID }

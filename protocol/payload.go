@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// AckStatus is payload.status of an ACK.
+// AckStatus is the payload.status of an ACK.
 type AckStatus string
 
-// The three results an ACK can carry. Deployed agents never send AckAccepted.
+// The three results that an ACK can carry. Deployed agents never send AckAccepted.
 const (
 	AckAccepted AckStatus = "accepted" // received or queued; another ACK follows
 	AckApplied  AckStatus = "applied"  // done
-	AckFailed   AckStatus = "failed"   // not done; message says why
+	AckFailed   AckStatus = "failed"   // not done; message gives the reason
 )
 
 // Valid reports whether s is one of the three statuses.
 func (s AckStatus) Valid() bool { return s == AckAccepted || s == AckApplied || s == AckFailed }
 
-// Action is what a command asks for.
+// Action is the operation that a command asks for.
 type Action string
 
-// The actions on the wire. ActionDetect has no wire field: the topic says it.
+// The actions on the wire. ActionDetect has no wire field: the topic implies it.
 const (
 	ActionStart    Action = "start"
 	ActionStop     Action = "stop"
@@ -31,7 +31,7 @@ const (
 	ActionDetect   Action = "detect"
 )
 
-// Kind is the topic a command for a travels on, or "" for an unknown action.
+// Kind returns the kind of topic that a command for a travels on, or "" for an unknown action.
 func (a Action) Kind() Kind {
 	switch a {
 	case ActionStart, ActionStop:
@@ -46,17 +46,17 @@ func (a Action) Kind() Kind {
 	return ""
 }
 
-// Tunnel protocols. AmneziaWG has two spellings that mean the same.
+// Tunnel protocols. AmneziaWG has two spellings with one meaning.
 const (
 	TunnelWireGuard  = "wireguard"
 	TunnelAmneziaWG  = "amneziawg"
-	TunnelAmneziaWG2 = "amneziawg_2" // the one on the wire
+	TunnelAmneziaWG2 = "amneziawg_2" // the spelling on the wire
 )
 
-// WireTunnel is the tunnel protocol as the wire spells it: [TunnelAmneziaWG2] for both spellings of
-// AmneziaWG, since older agents take any other for WireGuard and run the wrong tools, and
-// [TunnelWireGuard] for none, since not every backend names one. Anything else stays as it is. Two
-// protocols are the same when their wire spellings are.
+// WireTunnel returns the tunnel protocol as the wire spells it: [TunnelAmneziaWG2] for both
+// spellings of AmneziaWG, since older agents take any other spelling for WireGuard and run the
+// wrong tools; [TunnelWireGuard] for "", since not every backend names a protocol. Any other value
+// is returned unchanged. Two protocols are the same if their wire spellings are.
 func WireTunnel(tunnelProtocol string) string {
 	switch tunnelProtocol {
 	case "":
@@ -67,8 +67,8 @@ func WireTunnel(tunnelProtocol string) string {
 	return tunnelProtocol
 }
 
-// ToolFamily is the prefix of the command line tools for a tunnel protocol: "wg" for WireGuard,
-// "awg" for both spellings of AmneziaWG, "" for anything else.
+// ToolFamily returns the prefix of the command line tools for a tunnel protocol: "wg" for
+// WireGuard, "awg" for both spellings of AmneziaWG, "" for anything else.
 func ToolFamily(tunnelProtocol string) string {
 	switch tunnelProtocol {
 	case TunnelWireGuard:
@@ -79,8 +79,8 @@ func ToolFamily(tunnelProtocol string) string {
 	return ""
 }
 
-// AWGVersion is awg_version of a command, the version of AmneziaWG the tunnel is made for. The empty
-// one is written as null.
+// AWGVersion is the awg_version of a command: the version of AmneziaWG that the tunnel is made for.
+// The empty version is written as null.
 type AWGVersion string
 
 // MarshalJSON writes null for no version.
@@ -91,12 +91,12 @@ func (v AWGVersion) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(v))
 }
 
-// ValidAWGVersion reports whether v is a version of AmneziaWG the protocol knows.
+// ValidAWGVersion reports whether v is a version of AmneziaWG that the protocol knows.
 func ValidAWGVersion(v string) bool { return v == "1.5" || v == "2.0" || v == "3.1" }
 
 // ValidInterfaceName reports whether name can be a Linux network interface and is safe in a path
-// and on a command line: 1 to 15 bytes of [A-Za-z0-9_=+.-], no leading dash, neither
-// "." nor ".." nor a name that the system or the tools use for something else.
+// and on a command line: 1 to 15 bytes of [A-Za-z0-9_=+.-], no leading dash, neither "." nor ".."
+// nor a name that the system or the tools use for another purpose.
 func ValidInterfaceName(name string) bool {
 	switch name {
 	case "", ".", "..", "lo", "all", "interfaces": // the last two are words of `wg show`
@@ -121,20 +121,20 @@ type Push struct {
 	PreviousTunnelProtocol string     `json:"previous_tunnel_protocol"`
 	InterfaceName          string     `json:"interface_name"`
 	ConfigVersion          int        `json:"config_version"`
-	ConfigSHA256           string     `json:"config_sha256"` // hex of ConfigText's hash
+	ConfigSHA256           string     `json:"config_sha256"` // SHA-256 of ConfigText in hex
 	ConfigText             string     `json:"config_text"`
 	AWGVersion             AWGVersion `json:"awg_version"`
 }
 
-// Control is the payload of control. From other backends InterfaceName may be empty, here and in
-// Info and Detect: then the profile's own is meant.
+// Control is the payload of control. Other backends may leave InterfaceName empty, here and in Info
+// and Detect: it then means the profile's own interface.
 type Control struct {
 	Action                 Action     `json:"action"`
 	TunnelProtocol         string     `json:"tunnel_protocol"`
 	PreviousTunnelProtocol string     `json:"previous_tunnel_protocol"`
 	InterfaceName          string     `json:"interface_name"`
 	AWGVersion             AWGVersion `json:"awg_version"`
-	// Extension, for agents with CapabilityWantedState. Missing, the action says it.
+	// Extension, for agents with CapabilityWantedState. If it is missing, the action implies it.
 	WantedState WantedState `json:"wanted_state,omitempty"`
 }
 
@@ -153,44 +153,49 @@ type Detect struct {
 	AWGVersion     AWGVersion `json:"awg_version"`
 }
 
-// Ack is the payload of every ACK: the union of the four kinds' fields, each omitted where the
-// kind does not have it.
+// Ack is the payload of every ACK: the union of the four kinds' fields. A field that the kind does
+// not have is omitted.
 type Ack struct {
 	Status  AckStatus `json:"status"`
 	Action  Action    `json:"action,omitempty"`
 	Message string    `json:"message"`
 
-	// config/push/ack, detect/ack and info/ack for describe, extension: what is stored on the node.
-	ConfigVersion int    `json:"config_version,omitempty"` // 0 also when the text was changed on the node
+	// Extension: the config stored on the node, in config/push/ack, detect/ack, and info/ack for
+	// describe.
+	ConfigVersion int    `json:"config_version,omitempty"` // also 0 if the text was changed on the node
 	ConfigSHA256  string `json:"config_sha256,omitempty"`
-	// config/push/ack, and control/ack for start, extension: failed, and the node is as it was before.
+	// Extension: the command failed and the node is as it was before. In config/push/ack, and in
+	// control/ack for start.
 	RolledBack bool `json:"rolled_back,omitempty"`
 
-	// detect/ack.
+	// In detect/ack.
 	ClientOnline *bool `json:"client_online,omitempty"`
-	// This node's interface only. Extension: also in control/ack of a start that failed, where the
-	// tunnel may run as before.
+	// WGOnline is about this node's interface only. In detect/ack; extension: also in control/ack
+	// of a start that failed, where the tunnel may still run as before.
 	WGOnline *bool `json:"wg_online,omitempty"`
-	// detect/ack, extension: the wanted state the agent holds.
+	// Extension: the wanted state that the agent holds, in detect/ack.
 	WantedState WantedState `json:"wanted_state,omitempty"`
 
-	// detect/ack, and info/ack for describe.
+	// In detect/ack, and in info/ack for describe.
 	Platform      string            `json:"platform,omitempty"`
 	ClientVersion string            `json:"client_version,omitempty"`
 	Arch          string            `json:"arch,omitempty"`
-	Toolchain     map[string]string `json:"toolchain,omitempty"` // tool → version, for those that exist
+	Toolchain     map[string]string `json:"toolchain,omitempty"` // version by tool, for the installed tools
 	Capabilities  []string          `json:"capabilities,omitempty"`
 }
 
-// Event names that mean something to the appliance, or that both sides write; any other is only recorded.
+// Names of events that the appliance acts on, or that both sides write. Any other event is only
+// recorded.
 const (
 	EventOffline       = "offline"
 	EventCommandOutput = "command_output"
-	// EventTunnelDown: a tunnel that is wanted running was found stopped.
+	// EventTunnelDown reports that a tunnel whose wanted state is running was found stopped.
 	EventTunnelDown = "tunnel_down"
-	// EventTunnelRestored: it runs again, or a change was taken back long after it was answered as failed.
+	// EventTunnelRestored reports that the tunnel runs again, or that a change was taken back long
+	// after it was answered as failed.
 	EventTunnelRestored = "tunnel_restored"
-	// EventTunnelNotRestored: several attempts to start it have failed; the next ones follow at long intervals.
+	// EventTunnelNotRestored reports that several attempts to start the tunnel have failed. Further
+	// attempts follow at long intervals.
 	EventTunnelNotRestored = "tunnel_not_restored"
 )
 
@@ -200,7 +205,7 @@ type Event struct {
 	Event   string `json:"event"`
 	Message string `json:"message"`
 
-	// Command output fields, with Event == EventCommandOutput.
+	// Fields for the output of a command, with Event == EventCommandOutput.
 	RequestID string `json:"request_id,omitempty"`
 	Action    Action `json:"action,omitempty"`
 	Stream    string `json:"stream,omitempty"` // stdout or stderr
@@ -212,25 +217,26 @@ type Heartbeat struct {
 	ClientOnline *bool `json:"client_online,omitempty"`
 	WGOnline     *bool `json:"wg_online,omitempty"`
 
-	// Extension: what the agent is, so that one that was replaced without a new bind is known.
+	// Extension: the agent's version and capabilities, so that the server notices an agent that was
+	// replaced without a new bind.
 	ClientVersion string   `json:"client_version,omitempty"`
 	Capabilities  []string `json:"capabilities,omitempty"`
-	// Extension: the wanted state the agent holds.
+	// Extension: the wanted state that the agent holds.
 	WantedState WantedState `json:"wanted_state,omitempty"`
 }
 
-// Capabilities an agent can report at bind and in describe (extension).
+// Capabilities that an agent can report at bind and in describe (extension).
 const (
-	// CapabilityDedupe: executes each request_id once and repeats its ACK, so a command whose
-	// outcome is unknown may simply be sent again.
+	// CapabilityDedupe: the agent executes each request_id once and repeats its ACK, so a command
+	// with an unknown outcome may simply be sent again.
 	CapabilityDedupe = "dedupe"
-	// CapabilityDescribe: answers info with action describe.
+	// CapabilityDescribe: the agent answers info with action describe.
 	CapabilityDescribe = "describe"
-	// CapabilityCommitConfirm: after a push to a running interface, or a start, proves that it
-	// still reaches the server and otherwise takes the change back; says accepted in between. An
-	// applied detect or describe without config_sha256 means that nothing is stored.
+	// CapabilityCommitConfirm: after a start, or a push to a running interface, the agent proves
+	// that it still reaches the server, and otherwise takes the change back. In between it answers
+	// accepted. An applied detect or describe without config_sha256 means that nothing is stored.
 	CapabilityCommitConfirm = "commit_confirm"
-	// CapabilityWantedState: keeps the wanted state it was told last, restores a tunnel that is to
-	// run and does not, and reports the state it holds.
+	// CapabilityWantedState: the agent keeps the last wanted state it received, restores a tunnel
+	// that should run and does not, and reports the state it holds.
 	CapabilityWantedState = "wanted_state"
 )

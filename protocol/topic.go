@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// TopicPrefix is the first level of every topic of ours.
+// TopicPrefix is the first level of all our topics.
 const TopicPrefix = "wfm"
 
 // Kind is the suffix of a topic and the `type` of the envelope on it.
@@ -28,15 +28,15 @@ const (
 	KindHeartbeat  Kind = "heartbeat"
 )
 
-// CommandKinds are the topics a node subscribes to, in the order bind hands them out.
+// CommandKinds returns the kinds of topic a node subscribes to, in the order of the bind answer.
 func CommandKinds() []Kind { return []Kind{KindPush, KindControl, KindDetect, KindInfo} }
 
-// UpstreamKinds are the topics a node publishes to, in the order bind hands them out.
+// UpstreamKinds returns the kinds of topic a node publishes to, in the order of the bind answer.
 func UpstreamKinds() []Kind {
 	return []Kind{KindPushAck, KindControlAck, KindDetectAck, KindInfoAck, KindEvent, KindHeartbeat}
 }
 
-// IsCommand reports whether k goes to a node and wants an ACK.
+// IsCommand reports whether k goes to a node and expects an ACK.
 func (k Kind) IsCommand() bool {
 	return k == KindPush || k == KindControl || k == KindDetect || k == KindInfo
 }
@@ -49,7 +49,7 @@ func (k Kind) IsAck() bool {
 // IsUpstream reports whether k goes from a node to the appliance.
 func (k Kind) IsUpstream() bool { return k.IsAck() || k == KindEvent || k == KindHeartbeat }
 
-// Ack is the kind that answers the command kind k, or "" when k is no command.
+// Ack returns the kind that answers the command kind k, or "" if k is not a command.
 func (k Kind) Ack() Kind {
 	if !k.IsCommand() {
 		return ""
@@ -57,7 +57,7 @@ func (k Kind) Ack() Kind {
 	return k + "/ack"
 }
 
-// Command is the command kind that the ACK kind k answers, or "" when k is no ACK.
+// Command returns the command kind that the ACK kind k answers, or "" if k is not an ACK.
 func (k Kind) Command() Kind {
 	if !k.IsAck() {
 		return ""
@@ -65,7 +65,7 @@ func (k Kind) Command() Kind {
 	return Kind(strings.TrimSuffix(string(k), "/ack"))
 }
 
-// ErrTopic is returned for a topic name that is none of ours.
+// ErrTopic is returned for a topic name that does not belong to this protocol.
 var ErrTopic = errors.New("not a topic of this protocol")
 
 // Topic is a parsed topic name: wfm/{config_id}/{node_id}/{kind}.
@@ -75,13 +75,13 @@ type Topic struct {
 	Kind     Kind
 }
 
-// String is the topic name on the wire.
+// String returns the topic name on the wire.
 func (t Topic) String() string {
 	return TopicPrefix + "/" + t.ConfigID + "/" + t.NodeID + "/" + string(t.Kind)
 }
 
-// ParseTopic reads a topic name. It accepts exactly what [Topic.String] writes for valid ids and
-// a known kind, so a filter with a wildcard or a $share prefix is an [ErrTopic].
+// ParseTopic reads a topic name. It accepts exactly the names that [Topic.String] writes for valid
+// ids and a known kind, so a filter with a wildcard or a $share prefix is an [ErrTopic].
 func ParseTopic(name string) (Topic, error) {
 	rest, ok := strings.CutPrefix(name, TopicPrefix+"/")
 	if !ok {
@@ -99,12 +99,12 @@ func ParseTopic(name string) (Topic, error) {
 	return Topic{ConfigID: configID, NodeID: nodeID, Kind: kind}, nil
 }
 
-// SubscribeTopics are the four filters the node may subscribe to, spelt out.
+// SubscribeTopics returns the four filters that the node may subscribe to. None has a wildcard.
 func SubscribeTopics(configID, nodeID string) []string {
 	return topics(configID, nodeID, CommandKinds())
 }
 
-// PublishTopics are the six topics the node may publish to.
+// PublishTopics returns the six topics that the node may publish to.
 func PublishTopics(configID, nodeID string) []string {
 	return topics(configID, nodeID, UpstreamKinds())
 }
@@ -123,9 +123,9 @@ func MayPublish(configID, nodeID, name string) bool {
 	return err == nil && t.ConfigID == configID && t.NodeID == nodeID && t.Kind.IsUpstream()
 }
 
-// MaySubscribe reports whether the node's credentials allow the topic filter. Only the four
-// filters spelt out are: any wildcard, $share or $SYS is refused, even one that would match
-// nothing but the node's own topics.
+// MaySubscribe reports whether the node's credentials allow the topic filter. They allow only the
+// four filters of [SubscribeTopics]. A wildcard, $share or $SYS is refused, even if it would match
+// only the node's own topics.
 func MaySubscribe(configID, nodeID, filter string) bool {
 	t, err := ParseTopic(filter)
 	return err == nil && t.ConfigID == configID && t.NodeID == nodeID && t.Kind.IsCommand()

@@ -9,7 +9,7 @@ import (
 	"wfm/protocol"
 )
 
-// The topics of one node as deployed agents know them: spelt out, because they never change.
+// The topics of one node as deployed agents know them, written out because they never change.
 var (
 	downstreamOfNodeB = []string{
 		"wfm/cfg_a/node_b/config/push",
@@ -27,7 +27,7 @@ var (
 	}
 )
 
-// notTopics are names and filters that parse as no topic and that nobody's credentials allow.
+// notTopics are names and filters that do not parse as a topic and that no credentials allow.
 var notTopics = []struct {
 	name  string
 	topic string
@@ -202,7 +202,7 @@ func TestANodeMaySubscribeToItsFourDownstreamTopicsOnly(t *testing.T) {
 	checkRights(t, protocol.MaySubscribe, downstreamOfNodeB, upstreamOfNodeB)
 }
 
-// checkRights checks may for the node node_b of cfg_a.
+// checkRights checks the rights that may gives to the node node_b of cfg_a.
 func checkRights(t *testing.T, may func(configID, nodeID, name string) bool, allowed, otherDirection []string) {
 	t.Helper()
 	for _, name := range allowed {
@@ -250,7 +250,7 @@ func checkRights(t *testing.T, may func(configID, nodeID, name string) bool, all
 }
 
 func TestIdsThatAreNotValidHaveNoRights(t *testing.T) {
-	// Even where the ids of an account are corrupt, spelling them out opens nothing.
+	// Even if the ids of an account are corrupt, the resulting names allow nothing.
 	for _, id := range [][2]string{{"+", "+"}, {"cfg_a", "#"}, {"", ""}, {"CFG", "NODE"}, {"cfg_a/x", "node_b"}} {
 		for _, name := range protocol.SubscribeTopics(id[0], id[1]) {
 			if protocol.MaySubscribe(id[0], id[1], name) {

@@ -25,9 +25,9 @@ func TestBadMessagesAreRefusedRecordedAndLoseNothing(t *testing.T) {
 	cfg := a.AddConfig(t, "home")
 	n, other := a.AddNode(t, cfg, "a", "wg0"), a.AddNode(t, cfg, "b", "wg1")
 	for name, tc := range map[string]struct{ suffix, message, journal string }{
-		"malformed JSON":       {"heartbeat", `{"type":`, "heartbeat: no valid JSON"},
+		"malformed JSON":       {"heartbeat", `{"type":`, "heartbeat: invalid JSON"},
 		"not an object":        {"event", `[1,2]`, "event: "},
-		"another node's id":    {"heartbeat", envelope(other, "heartbeat", "", "{}"), "heartbeat: node_id is another one"},
+		"another node's id":    {"heartbeat", envelope(other, "heartbeat", "", "{}"), "heartbeat: node_id differs from the topic"},
 		"another type":         {"heartbeat", envelope(n, "event", "", "{}"), "heartbeat: type is not"},
 		"ACK without an id":    {"control/ack", envelope(n, "control/ack", "", `{"status":"applied"}`), "control/ack: request_id is missing"},
 		"payload is no object": {"event", envelope(n, "event", "", `"x"`), "event: payload is not an object"},
