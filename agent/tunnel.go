@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
+	"wfm/tunnel/wgconf"
 )
 
 // linkState is what the kernel says about an interface.

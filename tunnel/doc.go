@@ -12,7 +12,7 @@
 //
 // [Door] joins them: what is saved, staged or pushed goes through it, whoever asks.
 //
-// It does not own the records (package store), the grammar (internal/wgconf), or the life of a
+// It does not own the records (package store), the grammar (tunnel/wgconf), or the life of a
 // command (appliance/control).
 //
 // Invariants:

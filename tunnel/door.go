@@ -7,8 +7,8 @@ import (
 	"net"
 	"strings"
 
-	"wfm/internal/wgconf"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // maxTries bounds how often a check is made again because what it looked at has changed.

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"testing"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // meanwhile is a door whose check is held up by the look-up of the broker's name, during which change

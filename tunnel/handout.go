@@ -3,8 +3,8 @@ package tunnel
 import (
 	"errors"
 
-	"wfm/internal/wgconf"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // HandOut picks what an agent is given at bind: what is staged, else what the node confirmed, else

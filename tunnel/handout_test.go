@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // text is a config that differs by port.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // resolveTimeout bounds how long a check waits to learn the broker's addresses.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"wfm/internal/wgconf"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // Staging is what [Door.StageAll] did with one node.

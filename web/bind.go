@@ -10,10 +10,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
 )
 
 type resetView struct {

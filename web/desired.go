@@ -5,9 +5,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/internal/wgconf"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
 )
 
 // confBodyLimit has room for the longest text there may be, however a client escapes it.

@@ -14,9 +14,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/internal/wgconf"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
 )
 
 // What only this package can find wrong with a request. answers says what a client is told.

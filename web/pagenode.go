@@ -11,9 +11,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/internal/wgshow"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel/wgshow"
 	"wfm/web/ui"
 )
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
 )
 
 // timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a

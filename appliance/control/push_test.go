@@ -9,10 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"wfm/internal/wgconf"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
 )
 
 // confOf is a config whose text differs by the comment, a line.

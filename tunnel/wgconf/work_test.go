@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // networks lists n networks, 20 on a line or all on one.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // Runs that could be (part of) a key; the grammar's own words are not.

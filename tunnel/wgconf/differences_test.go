@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // difference is one place where Parse is meant to judge otherwise than the tools do. There are no

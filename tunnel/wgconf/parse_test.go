@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // Key pairs made for these tests with wg genkey, wg pubkey and wg genpsk.

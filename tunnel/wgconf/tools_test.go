@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"wfm/internal/apptest"
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // The interface of these tests; it lives in their own network namespace.

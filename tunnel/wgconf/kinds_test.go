@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // codes lists the warnings of a config by code.

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 // fakeResolvconf takes the name servers of these tests, so that they change nothing and need nothing.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"wfm/internal/wgconf"
+	"wfm/tunnel/wgconf"
 )
 
 func reach(host string, addrs ...string) wgconf.Reach {
