@@ -30,7 +30,7 @@ type Config struct {
 
 // Config returns the config, or [ErrConfigNotFound].
 func (tx *Tx) Config(id string) (Config, error) {
-	c, ok, err := get[Config](tx, bucketConfigs, id)
+	c, ok, err := recall(tx, recentConfigs, bucketConfigs, id)
 	if err == nil && !ok {
 		err = ErrConfigNotFound
 	}

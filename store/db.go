@@ -23,7 +23,8 @@ type Options struct {
 	// Logger gets what no caller is told. Default: discard.
 	Logger *slog.Logger
 	// Witness is called at the end of each Update, in its transaction, once for each node of which the
-	// function changed the record or the evidence, unless it is gone. Its error fails the Update.
+	// function changed the record or the evidence, unless it is gone. Its error fails the Update. It must
+	// not change what n points to.
 	Witness func(tx *Tx, n Node) error
 	// First runs in a transaction before every Update. While the disk takes no writes, Open succeeds
 	// all the same, and First is tried again before each Update. May be nil.

@@ -90,7 +90,7 @@ func (tx *Tx) settleClock(log *slog.Logger) error {
 	var all []Evidence
 	c := tx.cursor(bucketEvidence)
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		e, err := tx.Evidence(string(k))
+		e, err := tx.readEvidence(string(k))
 		if err != nil {
 			return err
 		}
@@ -124,6 +124,17 @@ func (e Evidence) ConnectionOpen() bool { return e.ConnectionID != 0 }
 
 // Evidence returns what is known of the node; the zero value with its id when nothing is.
 func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
+	if tx.recent == nil {
+		return tx.readEvidence(nodeID)
+	}
+	e, _, err := recall(tx, recentEvidence, bucketEvidence, nodeID)
+	e = e.clone()
+	e.NodeID = nodeID
+	return e, err
+}
+
+// readEvidence is Evidence, but keeps nothing of what it read: for walks through a whole fleet.
+func (tx *Tx) readEvidence(nodeID string) (Evidence, error) {
 	e, _, err := get[Evidence](tx, bucketEvidence, nodeID)
 	e.NodeID = nodeID
 	if !tx.endedAt.IsZero() && e.mayBeConnected() {
@@ -134,7 +145,7 @@ func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
 
 // UpdateEvidence changes the node's evidence. Error: [ErrNodeNotFound].
 func (tx *Tx) UpdateEvidence(nodeID string, change func(*Evidence)) error {
-	n, err := tx.Node(nodeID)
+	n, err := tx.node(nodeID)
 	if err != nil {
 		return err
 	}
@@ -149,7 +160,17 @@ func (tx *Tx) UpdateEvidence(nodeID string, change func(*Evidence)) error {
 func (tx *Tx) putEvidence(n Node, e Evidence) error {
 	e.NodeID = n.ID
 	tx.Emit(Change{Kind: ChangeEvidence, ConfigID: n.ConfigID, NodeID: n.ID})
-	return put(tx, bucketEvidence, n.ID, e)
+	known := false
+	if tx.recent != nil {
+		_, known = tx.recent.evidence[n.ID]
+	}
+	if err := put(tx, bucketEvidence, n.ID, e); err != nil {
+		return err
+	}
+	if known {
+		tx.recent.evidence.add(n.ID, e.clone(), true)
+	}
+	return nil
 }
 
 // retiredSession is the session id that the node's next agent must not be taken for.
@@ -204,7 +225,7 @@ func (tx *Tx) eachEvidence(matches func(Evidence) bool, change func(*Evidence)) 
 	var all []Evidence
 	c := tx.cursor(bucketEvidence)
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		e, err := tx.Evidence(string(k))
+		e, err := tx.readEvidence(string(k))
 		if err != nil {
 			return err
 		}
@@ -213,7 +234,7 @@ func (tx *Tx) eachEvidence(matches func(Evidence) bool, change func(*Evidence)) 
 		}
 	}
 	for _, e := range all {
-		n, err := tx.Node(e.NodeID)
+		n, err := tx.readNode(e.NodeID)
 		if err != nil {
 			return fmt.Errorf("evidence of %q: %w", e.NodeID, err)
 		}

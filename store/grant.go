@@ -93,8 +93,18 @@ func (db *DB) Grant(nodeID string) (Grant, bool) {
 	return g, ok
 }
 
-// Grant returns the node's right as this transaction sees it.
+// Grant returns the node's right as this transaction sees it. In an Update it costs no I/O, unless the
+// Update itself has changed it.
 func (tx *Tx) Grant(nodeID string) (Grant, bool, error) {
+	if _, touched := tx.touched[nodeID]; tx.batch != nil && !touched {
+		g, ok := tx.batch.grant(nodeID)
+		return g, ok, nil
+	}
+	return tx.readGrant(nodeID)
+}
+
+// readGrant computes the right from the records.
+func (tx *Tx) readGrant(nodeID string) (Grant, bool, error) {
 	n, ok, err := get[Node](tx, bucketNodes, nodeID)
 	if err != nil || !ok || !n.Enabled || n.Type != NodeDynamic || n.Client == nil {
 		return Grant{}, false, err
@@ -123,7 +133,7 @@ func (tx *Tx) touchGrant(nodeID string) {
 // settleGrants computes, at the end of a transaction, what its grants will be once it commits.
 func (tx *Tx) settleGrants() error {
 	for id := range tx.touched {
-		g, ok, err := tx.Grant(id)
+		g, ok, err := tx.readGrant(id)
 		if err != nil {
 			return fmt.Errorf("grant of %q: %w", id, err)
 		}

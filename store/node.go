@@ -63,7 +63,25 @@ func nodeNameKey(configID, name string) []byte {
 
 // Node returns the node, or [ErrNodeNotFound].
 func (tx *Tx) Node(id string) (Node, error) {
+	if tx.recent == nil {
+		return tx.readNode(id)
+	}
+	n, err := tx.node(id)
+	return n.clone(), err
+}
+
+// readNode is Node, but keeps nothing of what it read: for walks through a whole fleet.
+func (tx *Tx) readNode(id string) (Node, error) {
 	n, ok, err := get[Node](tx, bucketNodes, id)
+	if err == nil && !ok {
+		err = ErrNodeNotFound
+	}
+	return n, err
+}
+
+// node is Node, but what it returns is shared and must not be changed.
+func (tx *Tx) node(id string) (Node, error) {
+	n, ok, err := recall(tx, recentNodes, bucketNodes, id)
 	if err == nil && !ok {
 		err = ErrNodeNotFound
 	}
@@ -80,7 +98,7 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 		if after != "" && string(k) == string(start) {
 			continue
 		}
-		n, err := tx.Node(string(id))
+		n, err := tx.readNode(string(id))
 		if err != nil {
 			return nil, fmt.Errorf("node named %q: %w", k[len(prefix):], indexError(err))
 		}

@@ -24,17 +24,17 @@ type Transition struct {
 // At is the caller's: when it became so, which may be before it was noticed, but not before the last
 // entry.
 func (tx *Tx) AddTransition(n Node, t Transition) error {
-	last, err := tx.Transitions(n.ID, 0, 1)
+	last, ok, err := tx.lastTransition(n.ID)
 	if err != nil {
 		return err
 	}
-	if len(last) == 1 {
-		if last[0].To == t.To {
+	if ok {
+		if last.To == t.To {
 			return nil
 		}
-		t.From = last[0].To
-		if t.At.Before(last[0].At) {
-			t.At = last[0].At
+		t.From = last.To
+		if t.At.Before(last.At) {
+			t.At = last.At
 		}
 	}
 	t.ID = tx.lastSeq(bucketTransitions, n.ID) + 1
@@ -54,6 +54,27 @@ func (tx *Tx) AddTransition(n Node, t Transition) error {
 	}
 	tx.Emit(Change{Kind: ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID, State: t.To})
 	return nil
+}
+
+// lastTransition returns the newest entry of the node's history; ok is false when there is none.
+func (tx *Tx) lastTransition(nodeID string) (t Transition, ok bool, err error) {
+	if tx.recent != nil {
+		if k, known := tx.recent.transitions[nodeID]; known {
+			return k.value, k.ok, nil
+		}
+	}
+	last, err := tx.Transitions(nodeID, 0, 1)
+	if err != nil {
+		return t, false, err
+	}
+	if ok = len(last) == 1; ok {
+		t = last[0]
+	}
+	if tx.recent != nil {
+		tx.recent.decoded++
+		tx.recent.transitions.add(nodeID, t, ok)
+	}
+	return t, ok, nil
 }
 
 // Transitions returns up to limit entries of the node's history, newest first, older than the id before (0: from the newest).

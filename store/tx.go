@@ -26,6 +26,8 @@ type Tx struct {
 	grants   []grantChange
 	endedAt  time.Time           // of the connections of the former run, while that is not written; else zero
 	touched  map[string]struct{} // nodes whose grant must be computed anew
+	recent   *recent             // of the writer; nil in a View
+	batch    *batch              // that the transaction is one of; nil in a View
 }
 
 // errReadOnlyTx is a programming error: a write in a View.
@@ -40,19 +42,26 @@ func (tx *Tx) Emit(c Change) { tx.changes = append(tx.changes, c) }
 // Changes are the changes that the transaction has told of so far, in order.
 func (tx *Tx) Changes() []Change { return tx.changes }
 
-// callWitness tells of the nodes that the transaction has changed so far. What the witness itself
-// changes is not told again.
+// callWitness calls witness for each node that the transaction has changed so far, but not for what the
+// witness itself changes.
 func (tx *Tx) callWitness(witness func(*Tx, Node) error) error {
-	told := make(map[string]struct{})
+	var told map[string]struct{} // but the last one
+	last := ""
 	for _, c := range tx.changes {
-		if c.Kind != ChangeNode && c.Kind != ChangeEvidence {
+		if c.Kind != ChangeNode && c.Kind != ChangeEvidence || c.NodeID == last {
 			continue
 		}
 		if _, ok := told[c.NodeID]; ok {
 			continue
 		}
-		told[c.NodeID] = struct{}{}
-		n, err := tx.Node(c.NodeID)
+		if last != "" {
+			if told == nil {
+				told = make(map[string]struct{})
+			}
+			told[last] = struct{}{}
+		}
+		last = c.NodeID
+		n, err := tx.node(c.NodeID)
 		if errors.Is(err, ErrNodeNotFound) {
 			continue
 		}
@@ -79,6 +88,7 @@ func (tx *Tx) putRaw(bucket, key, value []byte) error {
 		return errReadOnlyTx
 	}
 	tx.wrote = true
+	tx.recent.drop(bucket, key)
 	b := tx.bolt.Bucket(bucket)
 	if string(bucket) == string(bucketAudit) { // only ever grows at its end, where a page that is split leaves no gap to fill
 		b.FillPercent = 0.95
@@ -94,6 +104,7 @@ func (tx *Tx) deleteRaw(bucket, key []byte) error {
 		return errReadOnlyTx
 	}
 	tx.wrote = true
+	tx.recent.drop(bucket, key)
 	if err := tx.bolt.Bucket(bucket).Delete(key); err != nil {
 		return fmt.Errorf("delete from %s: %w", bucket, diskError(err))
 	}

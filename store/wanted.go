@@ -33,7 +33,7 @@ type Word struct {
 
 // Wanted returns the operator's word on the node's tunnel; State is protocol.WantedNone without one.
 func (tx *Tx) Wanted(nodeID string) (Wanted, error) {
-	w, ok, err := get[Wanted](tx, bucketWanted, nodeID)
+	w, ok, err := recall(tx, recentWanted, bucketWanted, nodeID)
 	if !ok {
 		w.State = protocol.WantedNone
 	}

@@ -23,6 +23,8 @@ type writer struct {
 	stopping chan struct{}
 	done     chan struct{}
 
+	// recent is used by the goroutine alone.
+	recent *recent
 	// first runs before everything else; nil once that is done.
 	first func(*Tx) error
 	// commitTx is [bbolt.Tx.Commit], but for a test.
@@ -45,7 +47,7 @@ func newWriter(db *DB) *writer {
 	w := &writer{
 		db: db, requests: make(chan *writeRequest, maxBatch),
 		stopping: make(chan struct{}), done: make(chan struct{}),
-		commitTx: (*bbolt.Tx).Commit, began: time.Now(),
+		commitTx: (*bbolt.Tx).Commit, began: time.Now(), recent: newRecent(),
 	}
 	w.first = func(tx *Tx) error {
 		if err := tx.settleClock(db.log); err != nil {
@@ -182,37 +184,66 @@ func (w *writer) commit(batch []*writeRequest) {
 	}
 }
 
+// batch is what Updates share that are written in one transaction.
+type batch struct {
+	db     *DB
+	grants map[string]grantChange // that those before have changed, and that count with the commit
+}
+
+func (b *batch) take(changes []grantChange) {
+	for _, c := range changes {
+		if b.grants == nil {
+			b.grants = make(map[string]grantChange)
+		}
+		b.grants[c.nodeID] = c
+	}
+}
+
+// grant returns the node's right as the Updates before have left it.
+func (b *batch) grant(nodeID string) (Grant, bool) {
+	if c, ok := b.grants[nodeID]; ok {
+		return c.grant, c.ok
+	}
+	return b.db.Grant(nodeID)
+}
+
 // attempt returns the index of a function that failed after it wrote, or -1. With -1, err is the
 // result of the commit itself, and each Tx holds the result of its own function.
-func (w *writer) attempt(batch []*writeRequest) (txs []*Tx, culprit int, err error) {
+func (w *writer) attempt(requests []*writeRequest) (txs []*Tx, culprit int, err error) {
 	if err := w.ready(); err != nil {
-		return emptyTxs(batch), -1, err
+		return emptyTxs(requests), -1, err
 	}
 	b, err := w.db.begin(true)
 	if err != nil {
-		return emptyTxs(batch), -1, w.note(diskError(err))
+		return emptyTxs(requests), -1, w.note(diskError(err))
 	}
 	now := w.db.Now()
 	dirty := false
-	for i, r := range batch {
-		tx := &Tx{bolt: b, now: now, writable: true}
+	shared := &batch{db: w.db}
+	for i, r := range requests {
+		tx := &Tx{bolt: b, now: now, writable: true, recent: w.recent, batch: shared}
 		err := w.call(r.fn, tx)
 		if err == nil {
 			err = tx.settleGrants()
 		}
 		if err != nil && tx.wrote {
+			w.recent = newRecent()
 			return nil, i, w.rollback(b, err)
 		}
 		if err != nil { // keeps nothing of a transaction that failed
 			tx = &Tx{err: err}
 		}
+		shared.take(tx.grants)
 		dirty = dirty || tx.wrote
 		txs = append(txs, tx)
 	}
 	if !dirty {
 		return txs, -1, w.db.release(b)
 	}
-	return txs, -1, w.finish(b)
+	if err = w.finish(b); err != nil {
+		w.recent = newRecent()
+	}
+	return txs, -1, err
 }
 
 // ready makes sure that what is written will be found again.
@@ -224,6 +255,7 @@ func (w *writer) ready() error {
 		if err := w.db.reopen(); err != nil {
 			return w.note(err)
 		}
+		w.recent = newRecent()
 	}
 	return w.note(w.db.file.unchanged())
 }
