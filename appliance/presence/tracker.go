@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -187,38 +188,32 @@ func (t *Tracker) step(now time.Time) (time.Duration, error) {
 	return time.Hour, nil
 }
 
-// record looks at the nodes and writes down what has changed, all in one transaction.
+// record looks at the nodes, and writes down what has changed in one transaction. Most often nothing has,
+// and the one goroutine that writes is not troubled.
 func (t *Tracker) record(nodeIDs []string) error {
-	found := make(map[string]Status, len(nodeIDs))
-	err := t.db.Update(func(tx *store.Tx) error {
-		clear(found) // it may run more than once
-		for _, id := range nodeIDs {
-			n, err := tx.Node(id)
-			if errors.Is(err, store.ErrNodeNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			s, err := look(tx, n, t.times)
-			if err != nil {
-				return err
-			}
-			found[id] = s
-			k := t.known[id]
-			if k == nil || k.state != s.State {
-				err = write(tx, n, s)
-			} else if k.tunnel != s.Tunnel { // whoever watches sees it
-				tx.Emit(store.Change{Kind: store.ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID, State: string(s.State)})
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	found, err := store.Read(t.db, func(tx *store.Tx) (map[string]Status, error) {
+		return t.eachStatus(tx, nodeIDs, func(store.Node, Status) error { return nil })
 	})
 	if err != nil {
 		return err
+	}
+	var changed []string
+	for id, s := range found {
+		if k := t.known[id]; k == nil || k.state != s.State || k.tunnel != s.Tunnel {
+			changed = append(changed, id)
+		}
+	}
+	if len(changed) > 0 {
+		written, err := store.Write(t.db, func(tx *store.Tx) (map[string]Status, error) {
+			return t.eachStatus(tx, changed, func(n store.Node, s Status) error { return t.write(tx, n, s) })
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range changed {
+			delete(found, id) // it may be gone by now
+		}
+		maps.Copy(found, written)
 	}
 	for _, id := range nodeIDs {
 		delete(t.look, id)
@@ -235,6 +230,40 @@ func (t *Tracker) record(nodeIDs []string) error {
 		}
 		k.state, k.tunnel = s.State, s.Tunnel
 		t.schedule(k, s.NextChange)
+	}
+	return nil
+}
+
+// eachStatus returns the status of each of the nodes that exist, after a call of fn with it.
+func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node, Status) error) (map[string]Status, error) {
+	found := make(map[string]Status, len(nodeIDs))
+	for _, id := range nodeIDs {
+		n, err := tx.Node(id)
+		if errors.Is(err, store.ErrNodeNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s, err := look(tx, n, t.times)
+		if err == nil {
+			err = fn(n, s)
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[id] = s
+	}
+	return found, nil
+}
+
+// write writes down a change of the node's state; one of its tunnel is only made known.
+func (t *Tracker) write(tx *store.Tx, n store.Node, s Status) error {
+	switch k := t.known[n.ID]; {
+	case k == nil || k.state != s.State:
+		return write(tx, n, s)
+	case k.tunnel != s.Tunnel:
+		tx.Emit(store.Change{Kind: store.ChangePresence, ConfigID: n.ConfigID, NodeID: n.ID, State: string(s.State)})
 	}
 	return nil
 }
