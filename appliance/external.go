@@ -166,12 +166,11 @@ func (x *external) loadKey(db *store.DB) error {
 		x.key = emqxkey.New(x.o.SharedKey)
 		return nil
 	}
-	hash := ""
-	if err := db.View(func(tx *store.Tx) error { hash = tx.SecretHash(secretEMQXKey); return nil }); err != nil {
+	hash, err := store.Read(db, func(tx *store.Tx) (string, error) { return tx.SecretHash(secretEMQXKey), nil })
+	if err != nil {
 		return fmt.Errorf("read the shared key: %w", err)
 	}
 	if hash != "" {
-		var err error
 		x.key, err = emqxkey.Parse(hash)
 		return err
 	}
@@ -184,8 +183,8 @@ func (x *external) loadKey(db *store.DB) error {
 }
 
 // loadClientID takes our client id from the store, or makes one that nobody can guess.
-func loadClientID(db *store.DB) (id string, err error) {
-	err = db.View(func(tx *store.Tx) error { id, err = tx.BrokerClientID(); return err })
+func loadClientID(db *store.DB) (string, error) {
+	id, err := store.Read(db, (*store.Tx).BrokerClientID)
 	if err != nil || id != "" {
 		return id, err
 	}

@@ -115,8 +115,8 @@ func (g *ingress) conflict(s hooks.Session) func(e *store.Evidence, now time.Tim
 	if s.Replaced == nil {
 		return none
 	}
-	var e store.Evidence
-	_ = g.db.View(func(tx *store.Tx) (err error) { e, err = tx.Evidence(s.NodeID); return err }) // at worst the boot id stays unknown
+	// At worst the boot id stays unknown.
+	e, _ := store.Read(g.db, func(tx *store.Tx) (store.Evidence, error) { return tx.Evidence(s.NodeID) })
 	now := g.db.Now()
 	two, addresses := g.identities.tookOver(s, e.BootID, now)
 	known := presence.Conflict(e, now) != nil

@@ -100,7 +100,8 @@ func (g *ingress) remember(s hooks.Session, change func(e *store.Evidence, now t
 	}
 	seen, ok := u.nodes[s.NodeID]
 	if !ok {
-		err := g.db.View(func(tx *store.Tx) (err error) { seen.evidence, err = tx.Evidence(s.NodeID); return err })
+		var err error
+		seen.evidence, err = store.Read(g.db, func(tx *store.Tx) (store.Evidence, error) { return tx.Evidence(s.NodeID) })
 		if err != nil {
 			g.log.Error("the evidence of a node cannot be read", "node_id", s.NodeID, "err", err)
 			return

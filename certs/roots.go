@@ -115,8 +115,10 @@ func (k *kept) key() string { return keptPrefix + string(k.issuer) + ".pem" }
 
 // begin notes that the issuer is the present one.
 func (k *kept) begin() error {
-	var present store.File
-	err := k.db.View(func(tx *store.Tx) (err error) { present, _, err = tx.File(keyPresent); return err })
+	present, err := store.Read(k.db, func(tx *store.Tx) (store.File, error) {
+		f, _, err := tx.File(keyPresent)
+		return f, err
+	})
 	if err != nil || string(present.Value) == string(k.issuer) {
 		return err
 	}

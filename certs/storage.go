@@ -47,14 +47,13 @@ func (s *Storage) Load(_ context.Context, key string) ([]byte, error) {
 	return f.Value, err
 }
 
-func (s *Storage) file(key string) (f store.File, err error) {
-	err = s.db.View(func(tx *store.Tx) error {
-		var ok bool
-		f, ok, err = tx.File(key)
+func (s *Storage) file(key string) (store.File, error) {
+	f, err := store.Read(s.db, func(tx *store.Tx) (store.File, error) {
+		f, ok, err := tx.File(key)
 		if err == nil && !ok {
 			err = fs.ErrNotExist
 		}
-		return err
+		return f, err
 	})
 	if err != nil {
 		err = fmt.Errorf("load %s: %w", key, err)
@@ -72,21 +71,16 @@ func (s *Storage) Delete(_ context.Context, key string) error {
 
 // Exists reports whether the key is a file or a directory.
 func (s *Storage) Exists(_ context.Context, key string) bool {
-	exists := false
-	_ = s.db.View(func(tx *store.Tx) (err error) {
-		_, exists, err = tx.File(key)
-		exists = exists || len(tx.Files(key, true)) > 0
-		return err
+	exists, _ := store.Read(s.db, func(tx *store.Tx) (bool, error) {
+		_, exists, err := tx.File(key)
+		return exists || len(tx.Files(key, true)) > 0, err
 	})
 	return exists
 }
 
 // List returns the keys below path. Error: fs.ErrNotExist.
-func (s *Storage) List(_ context.Context, path string, recursive bool) (keys []string, err error) {
-	err = s.db.View(func(tx *store.Tx) error {
-		keys = tx.Files(strings.Trim(path, "/"), recursive)
-		return nil
-	})
+func (s *Storage) List(_ context.Context, path string, recursive bool) ([]string, error) {
+	keys, err := store.Read(s.db, func(tx *store.Tx) ([]string, error) { return tx.Files(strings.Trim(path, "/"), recursive), nil })
 	if err == nil && len(keys) == 0 {
 		err = fs.ErrNotExist
 	}

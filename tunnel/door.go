@@ -198,8 +198,8 @@ type checked struct {
 
 // check looks at what the order takes and refuses what may not be done. undone is for the refusal.
 func (d Door) check(nodeID string, o Order, undone string, reach func(host string) wgconf.Reach) (checked, error) {
-	var seen look
-	if err := d.Store.View(func(tx *store.Tx) (err error) { seen, err = o.look(tx, nodeID); return err }); err != nil {
+	seen, err := store.Read(d.Store, func(tx *store.Tx) (look, error) { return o.look(tx, nodeID) })
+	if err != nil {
 		return checked{}, err
 	}
 	conf, err := Read(seen.config, nodeID, seen.text)

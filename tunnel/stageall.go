@@ -38,11 +38,10 @@ func (d Door) StageAll(ctx context.Context, nodeIDs []string, host string) ([]St
 		if len(seen) == 0 {
 			return all, nil
 		}
-		var again []int
-		if err := d.Store.UpdateFor(ctx, func(tx *store.Tx) (err error) {
-			again, err = stageSeen(tx, o, nodeIDs, todo, seen, all)
-			return err
-		}); err != nil {
+		again, err := store.WriteFor(ctx, d.Store, func(tx *store.Tx) ([]int, error) {
+			return stageSeen(tx, o, nodeIDs, todo, seen, all)
+		})
+		if err != nil {
 			return nil, err
 		}
 		if todo = again; len(todo) == 0 {

@@ -275,24 +275,24 @@ func previousProtocol(cfg store.Config) string {
 // Cancel ends an open command. One that was sent may be carried out all the same, and its detail
 // says so. Errors: store.ErrCommandNotFound, store.ErrCommandEnded.
 func (c *Control) Cancel(ctx context.Context, requestID, by string) (store.Command, error) {
-	var cmd store.Command
-	err := c.db.UpdateFor(ctx, func(tx *store.Tx) (err error) {
-		if cmd, err = tx.Command(requestID); err != nil {
-			return err
+	return store.WriteFor(ctx, c.db, func(tx *store.Tx) (store.Command, error) {
+		cmd, err := tx.Command(requestID)
+		if err != nil {
+			return cmd, err
 		}
 		if cmd.State.Ended() {
-			return store.ErrCommandEnded
+			return cmd, store.ErrCommandEnded
 		}
 		detail := "cancelled by " + by
 		if cmd.Attempts > 0 {
 			detail += "; it had been sent, so the node may have carried it out"
 		}
 		if err := tx.WithdrawWanted(cmd, false); err != nil {
-			return err
+			return cmd, err
 		}
-		return c.end(tx, &cmd, store.CommandCancelled, detail)
+		err = c.end(tx, &cmd, store.CommandCancelled, detail)
+		return cmd, err
 	})
-	return cmd, err
 }
 
 // end writes the command's end. A detect that was sent and got no good answer is evidence.
@@ -356,10 +356,6 @@ func (c *Control) Wait(ctx context.Context, requestID string) (store.Command, er
 	}
 }
 
-func (c *Control) read(requestID string) (cmd store.Command, err error) {
-	err = c.db.View(func(tx *store.Tx) (err error) {
-		cmd, err = tx.Command(requestID)
-		return err
-	})
-	return cmd, err
+func (c *Control) read(requestID string) (store.Command, error) {
+	return store.Read(c.db, func(tx *store.Tx) (store.Command, error) { return tx.Command(requestID) })
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/latest"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -23,8 +24,7 @@ func (c *Control) send(nodeID string) {
 }
 
 func (c *Control) sendLocked(nodeID string) {
-	var open []store.Command
-	err := c.db.View(func(tx *store.Tx) (err error) { open, err = tx.OpenCommands(nodeID); return err })
+	open, err := c.open(nodeID)
 	if err != nil {
 		c.log.Error("cannot read the commands of a node", "node_id", nodeID, "err", err)
 		return
@@ -100,7 +100,7 @@ func (c *Control) NodeReady(nodeID string, since time.Time) {
 	}
 	// However often a node subscribes, there is one goroutine for it, and one more turn waiting.
 	if turn := c.ready[nodeID]; turn != nil {
-		turn.again, turn.since = true, later(turn.since, since)
+		turn.again, turn.since = true, latest.Of(turn.since, since)
 		return
 	}
 	turn := &readyTurn{since: since}
@@ -131,11 +131,9 @@ func (c *Control) nextTurn(nodeID string, turn *readyTurn, since *time.Time) boo
 	return true
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+// open returns the node's open commands.
+func (c *Control) open(nodeID string) ([]store.Command, error) {
+	return store.Read(c.db, func(tx *store.Tx) ([]store.Command, error) { return tx.OpenCommands(nodeID) })
 }
 
 func (c *Control) nodeReady(nodeID string, since time.Time) {
@@ -145,18 +143,10 @@ func (c *Control) nodeReady(nodeID string, since time.Time) {
 		return
 	}
 	defer unlock()
-	leftOvers := false
-	err := c.db.View(func(tx *store.Tx) error {
-		open, err := tx.OpenCommands(nodeID)
-		leftOvers = slices.ContainsFunc(open, func(cmd store.Command) bool { return leftOver(cmd, since) })
-		return err
-	})
+	open, err := c.open(nodeID)
 	probe := false
-	if err == nil && leftOvers {
-		err = c.db.Update(func(tx *store.Tx) (err error) {
-			probe, err = c.takeUp(tx, nodeID, since)
-			return err
-		})
+	if slices.ContainsFunc(open, func(cmd store.Command) bool { return leftOver(cmd, since) }) {
+		probe, err = store.Write(c.db, func(tx *store.Tx) (bool, error) { return c.takeUp(tx, nodeID, since) })
 	}
 	if err != nil {
 		c.log.Error("cannot take up the node's commands", "node_id", nodeID, "err", err)
@@ -216,10 +206,8 @@ func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
 
 // probe issues the detect that is to tell what became of the node's unanswered commands.
 func (c *Control) probe(nodeID string, since time.Time) {
-	var detect store.Command
-	err := c.db.Update(func(tx *store.Tx) (err error) {
-		detect, err = c.writeIn(tx, nodeID, protocol.ActionDetect, "system", false)
-		return err
+	detect, err := store.Write(c.db, func(tx *store.Tx) (store.Command, error) {
+		return c.writeIn(tx, nodeID, protocol.ActionDetect, "system", false)
 	})
 	if err != nil {
 		c.log.Info("cannot ask the node what became of its commands", "node_id", nodeID, "err", err)

@@ -61,17 +61,16 @@ type account struct {
 }
 
 func newAccounts(db *store.DB, api *API, own account, key emqxkey.Key, log *slog.Logger) (*accounts, error) {
-	s := &accounts{
-		db: db, api: api, own: own, key: key, log: log,
-		sessions: func([]string) map[string]moment { return nil }, told: func([]string, map[string]moment) {},
-		listed: func([]clientRow, time.Time) {}, retry: backoff,
-		recover: make(chan struct{}, 1), demand: make(chan chan error), changed: make(chan struct{}),
-	}
-	err := db.View(func(tx *store.Tx) (err error) { s.known, err = tx.Accounts(); return err })
+	known, err := store.Read(db, (*store.Tx).Accounts)
 	if err != nil {
 		return nil, fmt.Errorf("read the accounts: %w", err)
 	}
-	return s, nil
+	return &accounts{
+		known: known, db: db, api: api, own: own, key: key, log: log,
+		sessions: func([]string) map[string]moment { return nil }, told: func([]string, map[string]moment) {},
+		listed: func([]clientRow, time.Time) {}, retry: backoff,
+		recover: make(chan struct{}, 1), demand: make(chan chan error), changed: make(chan struct{}),
+	}, nil
 }
 
 // backoff doubles from half a second.

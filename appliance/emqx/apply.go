@@ -130,8 +130,7 @@ func (s *accounts) record(changes []store.AccountChange) error {
 	if len(news) == 0 {
 		return nil
 	}
-	var at time.Time
-	err := s.db.Update(func(tx *store.Tx) error { at = tx.Now().UTC(); return tx.AccountsTold(news) })
+	at, err := store.Write(s.db, func(tx *store.Tx) (time.Time, error) { return tx.Now().UTC(), tx.AccountsTold(news) })
 	if err != nil {
 		return fmt.Errorf("record what EMQX was told: %w", err)
 	}

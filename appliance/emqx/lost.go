@@ -26,8 +26,8 @@ const (
 // sessionMissing takes note that EMQX has no session of the client id. Where it had one, what waited
 // in it is gone: nodes have an acknowledgement for it.
 func (b *Broker) sessionMissing(l *link) {
-	held := false
-	if err := b.o.Store.View(func(tx *store.Tx) (err error) { held, err = tx.BrokerSession(l.number); return err }); err != nil || !held {
+	held, err := store.Read(b.o.Store, func(tx *store.Tx) (bool, error) { return tx.BrokerSession(l.number) })
+	if err != nil || !held {
 		return // the first one, or one that took no messages
 	}
 	b.mu.Lock()

@@ -3,6 +3,7 @@ package presence
 import (
 	"time"
 
+	"wfm/internal/latest"
 	"wfm/store"
 )
 
@@ -72,7 +73,7 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 	case !configEnabled:
 		return Status{State: Offline, Reason: "the config is disabled", Since: e.OfflineAt}
 	}
-	signal := later(e.ReachableAt, e.ConnectedAt)
+	signal := latest.Of(e.ReachableAt, e.ConnectedAt)
 	// Of the same moment as another signal, offline wins: what is stored together shares its time,
 	// and an agent says it last. But a connection opened then and still open came after it, since
 	// the store records the end of an older one with it.
@@ -104,16 +105,9 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 	switch {
 	case e.ProbeFailedAt.After(signal):
 		// While the connection was open, the failed probe did not count.
-		return Status{State: Dropped, Reason: "it did not answer the last detect", Since: later(e.ProbeFailedAt, e.DisconnectedAt)}
+		return Status{State: Dropped, Reason: "it did not answer the last detect", Since: latest.Of(e.ProbeFailedAt, e.DisconnectedAt)}
 	case !now.Before(expires):
 		return Status{State: Dropped, Reason: lapsed, Since: expires}
 	}
 	return Status{State: Online, Reason: lives, Since: signal, NextChange: expires}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -146,11 +146,11 @@ func (t *turns) next() string {
 }
 
 // nodes are the ids of the nodes that can be asked, by slot.
-func (p *Prober) nodes() (slots [probeSlots][]string, err error) {
-	err = p.db.View(func(tx *store.Tx) error {
+func (p *Prober) nodes() ([probeSlots][]string, error) {
+	return store.Read(p.db, func(tx *store.Tx) (slots [probeSlots][]string, err error) {
 		configs, err := tx.Configs("", 0)
 		if err != nil {
-			return err
+			return slots, err
 		}
 		for _, cfg := range configs {
 			if !cfg.Enabled {
@@ -158,7 +158,7 @@ func (p *Prober) nodes() (slots [probeSlots][]string, err error) {
 			}
 			nodes, err := tx.Nodes(cfg.ID, "", 0)
 			if err != nil {
-				return err
+				return slots, err
 			}
 			for _, n := range nodes {
 				if n.Type == store.NodeDynamic && n.Enabled && n.Client != nil {
@@ -167,9 +167,8 @@ func (p *Prober) nodes() (slots [probeSlots][]string, err error) {
 				}
 			}
 		}
-		return nil
+		return slots, nil
 	})
-	return slots, err
 }
 
 func slotOf(nodeID string) int {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/internal/latest"
 	"wfm/store"
 )
 
@@ -69,8 +70,8 @@ func project(e store.Evidence, now time.Time) Status {
 
 func TestAnOfflineSignalNewerThanAllOthersIsNeverOnline(t *testing.T) {
 	everyEvidence(t, func(r *rand.Rand, e store.Evidence) error {
-		e.OfflineAt = later(later(e.ReachableAt, e.ConnectedAt), later(e.DisconnectedAt, e.ProbeFailedAt)).Add(time.Nanosecond)
-		now := later(propertyNow, e.OfflineAt).Add(time.Duration(r.IntN(10_000)) * time.Second)
+		e.OfflineAt = latest.Of(latest.Of(e.ReachableAt, e.ConnectedAt), latest.Of(e.DisconnectedAt, e.ProbeFailedAt)).Add(time.Nanosecond)
+		now := latest.Of(propertyNow, e.OfflineAt).Add(time.Duration(r.IntN(10_000)) * time.Second)
 		if s := project(e, now); s.State != Offline || !s.NextChange.IsZero() || s.Tunnel != TunnelUnknown {
 			return fmt.Errorf("%+v", s)
 		}
@@ -135,7 +136,7 @@ func TestAStateIsNeverSinceTheFutureAndTheTunnelIsKnownOnlyOnline(t *testing.T) 
 
 // Evidence keeps the newest of each sort of signal, so that signals may be taken in any order.
 func TestTheOrderInWhichTheSameSignalsArriveDoesNotMatter(t *testing.T) {
-	keepNewest := func(at *time.Time) func(time.Time) { return func(t time.Time) { *at = later(*at, t) } }
+	keepNewest := func(at *time.Time) func(time.Time) { return func(t time.Time) { *at = latest.Of(*at, t) } }
 	everyEvidence(t, func(r *rand.Rand, _ store.Evidence) error {
 		type signal struct {
 			sort int

@@ -67,8 +67,7 @@ func New(o Options) *Runner {
 // Start takes up the rollouts that were not finished when the appliance last stopped, however it
 // stopped. What was paused stays paused.
 func (r *Runner) Start() error {
-	var open []store.Rollout
-	err := r.db.View(func(tx *store.Tx) (err error) { open, err = tx.UnfinishedRollouts(); return err })
+	open, err := store.Read(r.db, (*store.Tx).UnfinishedRollouts)
 	if err != nil {
 		return err
 	}
@@ -149,20 +148,19 @@ func (r *Runner) turnTo(ctx context.Context, id string, state store.RolloutState
 			return store.Rollout{}, ctx.Err()
 		}
 	}
-	var ro store.Rollout
-	err := r.db.UpdateFor(ctx, func(tx *store.Tx) (err error) {
-		if ro, err = tx.Rollout(id); err != nil || ro.State == state {
-			return err
+	ro, err := store.WriteFor(ctx, r.db, func(tx *store.Tx) (store.Rollout, error) {
+		ro, err := tx.Rollout(id)
+		if err != nil || ro.State == state {
+			return ro, err
 		}
 		if !ro.State.Active() {
-			return store.ErrRolloutEnded
+			return ro, store.ErrRolloutEnded
 		}
 		ro.State, ro.Reason = state, reason
 		if err := tx.PutRollout(ro); err != nil {
-			return err
+			return ro, err
 		}
-		ro, err = tx.Rollout(id)
-		return err
+		return tx.Rollout(id)
 	})
 	if w != nil {
 		clear(w.refused) // time passes while it is paused

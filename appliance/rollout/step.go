@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wfm/appliance/presence"
+	"wfm/internal/latest"
 	"wfm/store"
 )
 
@@ -169,7 +170,7 @@ func (s *step) follow(n *store.RolloutNode) error {
 // hurry has a command that is open for too long withdrawn. That it is, is written first: after a
 // kill in between, a cancelled command is still known for one the rollout itself gave up.
 func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
-	since := later(n.SentAt, s.w.began)
+	since := latest.Of(n.SentAt, s.w.began)
 	due, why := since.Add(openLimit), fmt.Sprintf("its command had no end within %s", openLimit)
 	if unsent := cmd.State == store.CommandQueued && cmd.Attempts == 0; unsent && !s.rollout.State.Active() {
 		due, why = s.tx.Now(), "the rollout ended before its command was sent"
@@ -191,7 +192,7 @@ func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
 // confirm looks whether a node that has carried its command out is online.
 func (s *step) confirm(n *store.RolloutNode, cmd store.Command) error {
 	status, err := s.status(n.NodeID)
-	due := later(cmd.AckAt, s.w.began).Add(comeBack)
+	due := latest.Of(cmd.AckAt, s.w.began).Add(comeBack)
 	n.AppliedAt = cmd.AckAt
 	switch {
 	case err != nil: // with a command there is a node
@@ -254,7 +255,7 @@ func (s *step) turnOf(n *store.RolloutNode) error {
 		return err
 	case !s.w.reachable():
 		// Afterwards nodes have to be given the time to come back.
-		s.w.patience = later(s.w.patience, now.Add(comeBack))
+		s.w.patience = latest.Of(s.w.patience, now.Add(comeBack))
 		delete(s.w.refused, n.NodeID)
 		s.lookAt(now.Add(retryRefused))
 	case status.State != presence.Online && now.Before(s.w.patience):
@@ -304,11 +305,4 @@ func (s *step) finish() {
 			s.underWay[n.NodeID] = struct{}{}
 		}
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -136,11 +136,7 @@ func (k *Keeper) lookAtDue() {
 
 // look does what is to be done for the node.
 func (k *Keeper) look(nodeID string) {
-	var v verdict
-	err := k.Store.View(func(tx *store.Tx) (err error) {
-		v, err = k.decide(tx, nodeID)
-		return err
-	})
+	v, err := store.Read(k.Store, func(tx *store.Tx) (verdict, error) { return k.decide(tx, nodeID) })
 	switch {
 	case err != nil:
 	case v.act == actDetect:
