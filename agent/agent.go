@@ -17,22 +17,24 @@ var ErrRunning = errors.New("another agent is already running")
 
 // Options configure [Run]. Only Dir is required.
 type Options struct {
-	Dir string       // the agent's folder
-	Log *slog.Logger // nil: nothing is logged
-	// Only restricts the agent to one profile, by profile id or node id; empty: all.
+	Dir string       // folder of the agent
+	Log *slog.Logger // if nil, nothing is logged
+	// Only restricts the agent to one profile, by profile id or node id. If empty, the agent serves
+	// all.
 	Only string
 
 	Heartbeat    time.Duration // between heartbeats; 0: 30 min
-	Poll         time.Duration // between looks at the profile folder; 0: 2 s
+	Poll         time.Duration // between checks of the profile folder; 0: 2 s
 	BackoffMin   time.Duration // first wait before a reconnect; 0: 1 s
 	BackoffMax   time.Duration // longest wait before a reconnect; 0: 60 s
 	RefusedDelay time.Duration // wait after refused credentials; 0: 60 s
-	TakenDelay   time.Duration // longest wait after another machine took the session over; 0: 5 min
-	// Confirm is how long the server may stay out of reach after a change before the change is
-	// taken back; 0: 60 s. ConfirmPause is the wait between two attempts to reach it; 0: 2 s.
+	TakenDelay   time.Duration // longest wait after another machine took over the MQTT session; 0: 5 min
+	// Confirm is how long the server may stay out of reach after a change before the agent takes
+	// the change back; 0: 60 s. ConfirmPause is the wait between two attempts to reach it; 0: 2 s.
 	Confirm, ConfirmPause time.Duration
 
-	// For tests: link replaces the look at the kernel's interfaces, pause the outbox's.
+	// For tests: link replaces the query of the kernel's interfaces, pause sets the pause of the
+	// outbox.
 	link  func(string) linkState
 	pause time.Duration
 }
@@ -61,11 +63,13 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
-// Run serves every profile below o.Dir until ctx ends, and follows profiles that are bound, bound
-// again or unbound meanwhile. It returns nil after a clean stop: a command that runs by then is
-// finished first, which its own time limits bound; a change that waits to be confirmed is left to the
-// next agent. Errors: [ErrRunning], or what keeps the folder
-// from being used. A server that cannot be reached is none: it is tried again for ever.
+// Run serves every profile below o.Dir until ctx ends. It follows profiles that are bound, bound
+// again or unbound meanwhile. It returns nil after a clean stop: a running command is finished
+// first, within its own time limits; a change that waits for its confirmation is left to the next
+// agent.
+//
+// Errors: [ErrRunning], or the reason why the folder cannot be used. An unreachable server is not
+// an error: Run keeps trying.
 func Run(ctx context.Context, o Options) error {
 	o.setDefaults()
 	if o.Dir == "" {
@@ -99,42 +103,42 @@ func Run(ctx context.Context, o Options) error {
 	}
 }
 
-// keeper makes the running sessions match the profile files. It belongs to the one goroutine of
-// Run.
+// keeper makes the running sessions match the profile files. Only the goroutine of Run uses it.
 type keeper struct {
 	options Options
 	tunnels *tunnels
 	bootID  string
-	// instance names this process to the server, which tells two with one identity apart by it.
+	// instance names this process to the server, which uses it to distinguish two processes with
+	// one identity.
 	instance string
 
 	served  map[string]*served // by profile id
-	lastErr string             // the last problem with the folder, so that it is logged once
-	waiting bool               // it was said that there is no profile
+	lastErr string             // last problem with the folder, so that it is logged once
+	waiting bool               // the lack of a profile was logged
 }
 
-// served is one profile with a running, or ending, session.
+// served is a profile whose MQTT session runs or is ending.
 type served struct {
 	stamp     fileStamp
-	abandoned bool // it has no file any more, and no session: what it left open is taken back
+	abandoned bool // it has no file and no session any more: its open change is being taken back
 	cancel    context.CancelFunc
 	done      chan struct{}
 }
 
-// fileStamp tells two versions of a profile file apart: every write makes a new file.
+// fileStamp identifies a version of a profile file: every write makes a new file.
 type fileStamp struct {
 	modified time.Time
 	size     int64
 }
 
-// reconcile starts, restarts and ends sessions. It never waits for one: a session that must go is
-// told to end, and its successor starts at a later look, once it is gone. Two sessions of one node
+// reconcile starts, restarts and ends sessions. It never waits for one: it asks an outdated session
+// to end, and a later call starts the successor once the session is gone. Two sessions of one node
 // would push each other off the broker.
 func (k *keeper) reconcile(ctx context.Context) {
 	wanted, err := k.wanted()
 	k.report(err)
 	if err != nil && wanted == nil {
-		return // the folder cannot be read just now: no reason to end what runs
+		return // the folder cannot be read now: that is no reason to end running sessions
 	}
 	for id, s := range k.served {
 		if stamp, ok := wanted[id]; ok == s.abandoned || stamp != s.stamp {
@@ -162,7 +166,7 @@ func (k *keeper) reconcile(ctx context.Context) {
 	k.waiting = len(wanted) == 0
 }
 
-// wanted lists the profile files to serve. A nil map says that the folder could not be read.
+// wanted returns the profile files to serve. A nil map means that the folder could not be read.
 func (k *keeper) wanted() (map[string]fileStamp, error) {
 	ids, err := profileIDs(k.options.Dir)
 	if err != nil {
@@ -179,7 +183,7 @@ func (k *keeper) wanted() (map[string]fileStamp, error) {
 	for _, id := range ids {
 		info, err := os.Stat(profilePath(k.options.Dir, id))
 		if err != nil {
-			continue // unbound between the two looks
+			continue // unbound in between
 		}
 		wanted[id] = fileStamp{info.ModTime(), info.Size()}
 	}
@@ -197,8 +201,8 @@ func (k *keeper) report(err error) {
 	k.lastErr = text
 }
 
-// serve starts the session of one profile. A file that cannot be used is logged and left alone
-// until it changes.
+// serve starts the session of one profile. An unusable file is logged and left alone until it
+// changes.
 func (k *keeper) serve(ctx context.Context, id string, stamp fileStamp) {
 	if ctx.Err() != nil {
 		return
@@ -222,7 +226,7 @@ func (k *keeper) serve(ctx context.Context, id string, stamp fileStamp) {
 		defer close(s.done)
 		if err := sess.Run(ctx); err != nil {
 			log.Error("session ended", "err", err)
-			<-ctx.Done() // trying again before the file changes would end the same way
+			<-ctx.Done() // another attempt before the file changes would end the same way
 		}
 	}()
 }
@@ -246,9 +250,9 @@ func (k *keeper) newSession(p Profile, log *slog.Logger) *session {
 	return s
 }
 
-// abandon takes back the changes of profiles that were unbound before they were confirmed: nobody
-// is left to confirm them, and what is not confirmed does not stay. Like every session it ends
-// before a new one of the same profile begins.
+// abandon takes back the changes of profiles that were unbound before their changes were confirmed.
+// Nothing can confirm such a change any more, and an unconfirmed change does not stay. Like every
+// session, abandon ends before a new session of the same profile begins.
 func (k *keeper) abandon(ctx context.Context) {
 	ids, err := openChanges(k.options.Dir)
 	if err != nil {
@@ -269,8 +273,9 @@ func (k *keeper) abandon(ctx context.Context) {
 	}
 }
 
-// takeBack undoes the open change of a profile without a session, if there is one, and goes on
-// trying until it is undone, superseded, or ctx ends. Like a command an attempt is not cut short.
+// takeBack undoes the open change of a profile without a session, if there is one. It keeps trying
+// until the change is undone or superseded, or ctx ends. Like a command, a running attempt is not
+// cut short.
 func (k *keeper) takeBack(ctx context.Context, id string, cause error) {
 	log := k.options.Log.With("profile_id", id)
 	j, err := openJournal(journalPath(k.options.Dir, id))
@@ -284,7 +289,7 @@ func (k *keeper) takeBack(ctx context.Context, id string, cause error) {
 	if c == nil {
 		if err := removeChange(k.options.Dir, id); err != nil {
 			log.Error("the record of a finished change stays", "err", err)
-			<-ctx.Done() // trying again would end the same way
+			<-ctx.Done() // another attempt would end the same way
 		}
 		return
 	}
@@ -312,7 +317,7 @@ func (k *keeper) takeBack(ctx context.Context, id string, cause error) {
 	}
 }
 
-// forget removes what an ending session may have written after its profile was removed.
+// forget removes the files that an ending session may have written after its profile was removed.
 func (k *keeper) forget(id string) {
 	for _, path := range []string{journalPath(k.options.Dir, id), wantedPath(k.options.Dir, id)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

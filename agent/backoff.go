@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// backoff decides how long to wait before a connection attempt: exponential with jitter, so that
-// the nodes of a mesh do not come back in one wave, and long after credentials that stay refused.
+// backoff decides how long to wait before a connection attempt. The wait grows exponentially with
+// jitter, so that the nodes of a mesh do not come back in one wave. It is long after credentials
+// that stay refused.
 type backoff struct {
 	least, most time.Duration
 	refused     time.Duration // after the broker refused the credentials
-	longest     time.Duration // after another machine took the session over again and again
-	// stable is how long a connection must have lasted to count as a success. Two agents with the
-	// same credentials push each other out at once; without this they would do so in a tight loop.
+	longest     time.Duration // longest wait after repeated takeovers by another machine
+	// stable is how long a connection must last to count as a success. Two agents with the same
+	// credentials push each other out at once; without this limit they would do so in a tight loop.
 	stable time.Duration
 	now    func() time.Time
 
@@ -21,32 +22,32 @@ type backoff struct {
 	begun  bool // the first attempt is made at once
 	streak int  // attempts since the last stable connection
 	denied bool
-	// accepted is set once the broker has taken these credentials: a refusal after that may be one of a
-	// broker that cannot ask its server yet, right after a start of both.
+	// accepted is set once the broker has accepted these credentials. A later refusal may be
+	// temporary: right after both have started, the broker may not be able to ask its server yet.
 	accepted    bool
 	deniedSince time.Time
 	denials     int  // in a row
-	lasting     bool // it was said that the refusal lasts
+	lasting     bool // the lasting refusal was reported
 	taken       int  // takeovers in a row
 	urgent      bool
 	upSince     time.Time
 }
 
-// SetUrgent keeps the waits at the least one while on.
+// SetUrgent keeps the waits at the minimum while on is set.
 func (b *backoff) SetUrgent(on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.urgent = on
 }
 
-// Urgent reports what SetUrgent set.
+// Urgent reports whether the waits are kept at the minimum.
 func (b *backoff) Urgent() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.urgent
 }
 
-// Next is how long to wait before the next attempt.
+// Next returns how long to wait before the next attempt.
 func (b *backoff) Next() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,14 +73,14 @@ func (b *backoff) Next() time.Duration {
 	return wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter is no secret
 }
 
-// A refusal after an acceptance is no reason to bind again before it has lasted for softFor. The first
-// wait is firstDenied times the least one, each further one twice as long.
+// After an acceptance, a refusal is no reason to bind again until it has lasted for softFor. The
+// first wait is firstDenied times the minimum, and each further wait is twice as long.
 const (
 	softFor     = 2 * time.Minute
 	firstDenied = 5
 )
 
-// afterDenialLocked is how long to wait after a refusal.
+// afterDenialLocked returns how long to wait after a refusal.
 func (b *backoff) afterDenialLocked() time.Duration {
 	if !b.softLocked() {
 		return b.refused
@@ -96,12 +97,12 @@ func (b *backoff) afterDenialLocked() time.Duration {
 // softLocked reports whether the refusal may pass by itself.
 func (b *backoff) softLocked() bool { return b.accepted && b.now().Sub(b.deniedSince) < softFor }
 
-// firstTaken is the wait after the first takeover, in units of the least wait.
+// firstTaken is the wait after the first takeover, in multiples of the minimum wait.
 const firstTaken = 5
 
-// afterTakeoverLocked is how long to leave the session to another machine: twice as long after each
-// takeover, so that the two do not fight for ever, and short enough to be there again soon when the
-// other one is gone.
+// afterTakeoverLocked returns how long to leave the session to another machine. The wait doubles
+// with each takeover, so that the two machines do not fight for ever. It stays short enough to
+// return soon after the other machine is gone.
 func (b *backoff) afterTakeoverLocked() time.Duration {
 	wait := firstTaken * b.least
 	for range b.taken - 1 {
@@ -112,27 +113,27 @@ func (b *backoff) afterTakeoverLocked() time.Duration {
 	return min(wait, b.longest)
 }
 
-// TakenOver notes that another machine took the session over; it reports whether that is news.
+// TakenOver records that another machine took over the session. It reports whether that is news.
 func (b *backoff) TakenOver() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.now().Sub(b.upSince) >= 2*b.longest { // the other machine would not have left us alone that long
+	if b.now().Sub(b.upSince) >= 2*b.longest { // the other machine would not have left us alone for so long
 		b.taken = 0
 	}
 	b.taken++
 	return b.taken == 1
 }
 
-// refusal is what there is to say about refused credentials.
+// refusal says how to report refused credentials.
 type refusal int
 
 const (
 	refusalKnown   refusal = iota // nothing new
-	refusalPassing                // it may pass by itself
+	refusalPassing                // may be temporary
 	refusalLasting
 )
 
-// Denied notes that the broker refused the credentials. It returns how to log the refusal.
+// Denied records that the broker refused the credentials. It returns how to log the refusal.
 func (b *backoff) Denied() refusal {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,21 +152,21 @@ func (b *backoff) Denied() refusal {
 	return refusalKnown
 }
 
-// Failed notes an attempt that failed for another reason than the credentials.
+// Failed records an attempt that failed for a reason other than the credentials.
 func (b *backoff) Failed() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.denied = false
 }
 
-// Up notes a connection.
+// Up records a connection.
 func (b *backoff) Up() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.denied, b.accepted, b.upSince = false, true, b.now()
 }
 
-// Down notes the end of a connection.
+// Down records the end of a connection.
 func (b *backoff) Down() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

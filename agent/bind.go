@@ -26,7 +26,8 @@ const (
 	bindMessageLimit  = 500 // bytes of the server's message shown to the user
 )
 
-// BindError is a refusal in the server's own words. Its text is meant for the user.
+// BindError is the server's refusal of a bind, in the server's words. Its text is meant for the
+// user.
 type BindError struct {
 	Code    string // the server's error code, for programs
 	Message string // the server's message, for people
@@ -35,20 +36,20 @@ type BindError struct {
 // Error returns the server's message alone.
 func (e *BindError) Error() string { return e.Message }
 
-// BindOptions say where and as what to bind.
+// BindOptions are the parameters of [Bind].
 type BindOptions struct {
-	Dir       string // the agent's folder
-	ServerURL string // http:// or https://; a path is kept, for a server below one
+	Dir       string // folder of the agent
+	ServerURL string // http:// or https://; the path is kept, for a server below one
 	Token     string // one-time token
-	Hostname  string // empty: the machine's
-	// CertSHA256 is the fingerprint, hex, of the certificate the server has or of the CA that signed
-	// it; empty: one the system trusts.
+	Hostname  string // if empty, the machine's
+	// CertSHA256 is the fingerprint, in hex, of the server's certificate or of the CA that signed
+	// it. If empty, the certificate must be one that the system trusts.
 	CertSHA256 string
 }
 
-// Bind spends the token and stores the profile it buys, replacing a former one of the same node.
-// It gives up after 15 seconds. A [BindError] is the server's refusal; any other error says in
-// plain words what stood in the way. The token is never part of an error.
+// Bind spends the token and stores the resulting profile, which replaces an earlier profile of the
+// same node. It gives up after 15 seconds. A [BindError] is the server's refusal; any other error
+// describes the obstacle in plain words. No error contains the token.
 func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	base, err := parseServerURL(o.ServerURL)
 	if err != nil {
@@ -61,7 +62,7 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	if err != nil {
 		return Profile{}, err
 	}
-	// The token can be spent once, so find out first whether its answer can be kept.
+	// The token can be spent only once, so first check that the answer can be stored.
 	if err := writable(o.Dir); err != nil {
 		return Profile{}, err
 	}
@@ -80,7 +81,7 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 		p.MQTT.ClientID = protocol.ClientID(p.Node.NodeID)
 	}
 	if former, err := LoadProfile(o.Dir, p.ID()); err == nil {
-		p.Restore = former.Restore // the choice of this machine's operator
+		p.Restore = former.Restore // chosen by the operator of this machine
 	}
 	if err := saveProfile(o.Dir, p); err != nil {
 		return Profile{}, fmt.Errorf("keep the server's answer: %w", err)
@@ -94,7 +95,7 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 func bindRequest(o BindOptions) protocol.BindRequest {
 	hostname := o.Hostname
 	if hostname == "" {
-		hostname, _ = os.Hostname() // informative only: an empty one is no reason to stop
+		hostname, _ = os.Hostname() // informative only: an empty name is no reason to stop
 	}
 	return protocol.BindRequest{
 		Token: strings.TrimSpace(o.Token), Hostname: hostname, Platform: runtime.GOOS,
@@ -102,7 +103,7 @@ func bindRequest(o BindOptions) protocol.BindRequest {
 	}
 }
 
-// capabilities is what this agent can do beyond the deployed ones.
+// capabilities returns this agent's capabilities beyond those of the deployed agents.
 func capabilities() []string {
 	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm, protocol.CapabilityWantedState}
 }
@@ -137,11 +138,11 @@ func postBind(ctx context.Context, base *url.URL, transport *http.Transport, req
 	if err != nil {
 		return none, fmt.Errorf("encode bind request: %w", err)
 	}
-	// A redirect would hand the token to an address the user did not name.
+	// A redirect would send the token to an address that the user did not name.
 	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
 	var answer httpAnswer
-	// Some servers know the older path alone. Where there is nothing, no token is spent.
+	// Some servers only have the older path. A path that does not exist spends no token.
 	for _, path := range []string{"api/client/bind", "api/client/v1/bind"} {
 		if answer, err = post(ctx, &client, base.JoinPath(path).String(), body); err != nil {
 			return none, unreachable(ctx, base, err)
@@ -153,10 +154,10 @@ func postBind(ctx context.Context, base *url.URL, transport *http.Transport, req
 	return readBindAnswer(base, answer)
 }
 
-// httpAnswer is a response whose body was read.
+// httpAnswer is a response with its body already read.
 type httpAnswer struct {
 	status   int
-	location *url.URL // nil when it names none
+	location *url.URL // nil if the response has none
 	data     []byte
 }
 
@@ -164,7 +165,7 @@ func (a httpAnswer) nothingThere() bool {
 	return a.status == http.StatusNotFound || a.status == http.StatusMethodNotAllowed
 }
 
-// post sends the body and reads one byte more than bindResponseLimit at most.
+// post sends the body. It reads at most one byte more than bindResponseLimit.
 func post(ctx context.Context, client *http.Client, address string, body []byte) (httpAnswer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
@@ -185,8 +186,9 @@ func post(ctx context.Context, client *http.Client, address string, body []byte)
 	return a, err
 }
 
-// redirected says which address to bind at instead. --server takes an origin, so the path that the
-// redirect names, the bind's own or a login page's, would only lead astray.
+// redirected returns an error that names the address to bind at instead. --server takes an origin,
+// so the path of the redirect (that of the bind, or of a login page) would only mislead and is left
+// out.
 func redirected(base, target *url.URL) error {
 	switch {
 	case target == nil || (target.Scheme != "http" && target.Scheme != "https") || target.Hostname() == "":
@@ -197,7 +199,7 @@ func redirected(base, target *url.URL) error {
 	return astray(base, fmt.Sprintf("%s redirects to another path of its own", base))
 }
 
-// astray completes the problem of an address at which there is no WFM server.
+// astray returns the error for an address without a WFM server. It adds advice to problem.
 func astray(base *url.URL, problem string) error {
 	if strings.Trim(base.Path, "/") != "" {
 		return fmt.Errorf("%s: leave the path out, as in --server %s", problem, origin(base))
@@ -205,7 +207,7 @@ func astray(base *url.URL, problem string) error {
 	return fmt.Errorf("%s: check the address", problem)
 }
 
-// origin is scheme, host and port alone, as browsers write them.
+// origin returns only scheme, host and port, as browsers write them.
 func origin(u *url.URL) string {
 	host := strings.ToLower(u.Host)
 	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; port != "" {
@@ -232,7 +234,7 @@ func readBindAnswer(base *url.URL, a httpAnswer) (protocol.BindResponse, error) 
 	}
 	if !*answer.Success {
 		if a.nothingThere() && (answer.Error == nil || answer.Error.Code == "NOT_FOUND" || answer.Error.Code == "METHOD_NOT_ALLOWED") {
-			return protocol.BindResponse{}, notOurs // a WFM server, perhaps, but not at this path
+			return protocol.BindResponse{}, notOurs // perhaps a WFM server, but not at this path
 		}
 		if answer.Error == nil || printable(answer.Error.Message) == "" {
 			return protocol.BindResponse{}, fmt.Errorf("%s refused the bind without saying why (HTTP status %d)", base, a.status)
@@ -245,8 +247,8 @@ func readBindAnswer(base *url.URL, a httpAnswer) (protocol.BindResponse, error) 
 	return *answer.Data, nil
 }
 
-// unreachable turns the client's error into what a person can act on. Its text never holds more
-// of the request than the address.
+// unreachable turns the HTTP client's error into an error that tells a person how to proceed. Of
+// the request, its text contains only the address.
 func unreachable(ctx context.Context, base *url.URL, err error) error {
 	var dns *net.DNSError
 	var op *net.OpError
@@ -272,7 +274,8 @@ func unreachable(ctx context.Context, base *url.URL, err error) error {
 	}
 }
 
-// printable makes text from a server fit for a terminal: one line, no control characters, bounded.
+// printable makes text from a server fit for a terminal: one line without control characters and of
+// limited length.
 func printable(s string) string {
 	if len(s) > bindMessageLimit {
 		s = s[:bindMessageLimit]

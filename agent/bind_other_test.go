@@ -11,7 +11,8 @@ import (
 	"wfm/protocol"
 )
 
-// answering serves binds at the path alone, with data as desired_conf in JSON and the interface name.
+// answering serves binds at path only. The bind answer has desired as desired_conf (in JSON) and
+// iface as interface name.
 func answering(t *testing.T, path, iface, desired string) string {
 	t.Helper()
 	p := testProfile()
@@ -124,7 +125,7 @@ func TestABindWithAnInterfaceNameThatLinuxRefusesStands(t *testing.T) {
 		if ack := ask(protocol.KindInfo, "req_5", protocol.Info{}); ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, word) {
 			t.Errorf("%q: wg_show: %+v", name, ack)
 		}
-		// A push that names another one is whole.
+		// A push that names another interface works.
 		push := pushOf("one", 1)
 		push.InterfaceName = "wfmtest0"
 		if ack := ask(protocol.KindPush, "req_6", push); ack.Status != protocol.AckApplied {
@@ -158,7 +159,7 @@ func TestACommandThatLeavesTheTunnelOutIsOfTheProfilesOwnWireGuardTunnel(t *test
 		{protocol.KindControl, `{"action":"stop","interface_name":"../x"}`, false},
 	} {
 		id := "req_" + string(rune('a'+i))
-		if i == 2 { // what wg_show is of has to run
+		if i == 2 { // wg_show needs a running interface
 			f.set("link-wfmtest0", "wg")
 		}
 		topic := protocol.Topic{ConfigID: "cfg_a", NodeID: "node_b", Kind: c.kind}.String()

@@ -13,7 +13,7 @@ import (
 	"wfm/protocol"
 )
 
-// bindServer answers every bind with status and body, and records the last request.
+// bindServer answers every bind with status and body. It records the last request and its path.
 func bindServer(t *testing.T, status int, body string) (url string, last *protocol.BindRequest, path *string) {
 	t.Helper()
 	last, path = new(protocol.BindRequest), new(string)

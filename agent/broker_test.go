@@ -16,13 +16,13 @@ import (
 	"wfm/protocol"
 )
 
-// received is one message the broker took from the node.
+// received is a message that the broker received from the node.
 type received struct {
 	env  protocol.Envelope
 	will bool
 }
 
-// testBroker is a real MQTT broker with this protocol's access rules.
+// testBroker is a real MQTT broker with the access rules of this protocol.
 type testBroker struct {
 	t      *testing.T
 	server *mqtt.Server
@@ -39,8 +39,8 @@ type brokerHook struct {
 	mu         sync.Mutex
 	password   string
 	refuse     int // how many ACKs to refuse with a reason code
-	refused    int // how many were
-	denied     int // connections
+	refused    int // how many were refused
+	denied     int // refused connections
 	subscribed map[string]int
 }
 
@@ -155,7 +155,7 @@ func (b *testBroker) send(kind protocol.Kind, requestID string, payload any) {
 	}
 }
 
-// next returns the next message of one of the kinds, and skips others.
+// next returns the next message of one of the kinds and skips others.
 func (b *testBroker) next(kinds ...protocol.Kind) received {
 	b.t.Helper()
 	timeout := time.After(patience)
@@ -171,7 +171,7 @@ func (b *testBroker) next(kinds ...protocol.Kind) received {
 	}
 }
 
-// wantAck expects the next ACK of the kind to be that answer.
+// wantAck checks that the next ACK of the kind has the request id and status, and returns it.
 func (b *testBroker) wantAck(kind protocol.Kind, requestID string, status protocol.AckStatus) received {
 	b.t.Helper()
 	r := b.next(kind)

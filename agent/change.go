@@ -17,14 +17,14 @@ import (
 	"wfm/protocol"
 )
 
-// errCutShort is the cause of taking back what a former agent was in the middle of.
+// errCutShort is the cause for taking back a change that a former agent did not complete.
 var errCutShort = errors.New("the agent was ended in the middle of this change")
 
-// change is a change of a running interface that the node may have to take back, and all that is
-// needed to do so. It is on disk from before its first step until its answer is in the journal, so
-// whatever ends the agent, or the machine, in between, the next agent knows what to finish; one
-// that could not be taken back stays there until it is. It holds a config text, and so is readable
-// by its owner alone.
+// change is a change of a running interface, with everything needed to take it back. Its record is
+// on disk from before the first step until the answer is in the journal. So the next agent knows
+// how to finish the change, even if the agent or the machine stopped in between. The record of a
+// change that could not be taken back stays until that succeeds. It contains a config text, so only
+// its owner may read it.
 type change struct {
 	ProfileID              string          `json:"profile_id"`
 	Kind                   protocol.Kind   `json:"type"`
@@ -34,32 +34,34 @@ type change struct {
 	TunnelProtocol         string          `json:"tunnel_protocol"`
 	PreviousTunnelProtocol string          `json:"previous_tunnel_protocol,omitempty"`
 
-	// Ran tells that the interface ran before the change, and RanAs with which tools: wg or awg.
+	// Ran reports whether the interface ran before the change. RanAs names the tools it ran with:
+	// wg or awg.
 	Ran   bool   `json:"ran"`
 	RanAs string `json:"ran_as,omitempty"`
-	// Former is the config before the change. There always is one: what ran without was not
-	// started by this agent, and what has none cannot be started.
+	// Former is the config before the change. There always is one: an interface that ran without a
+	// config was not started by this agent, and one without a config cannot be started.
 	Former formerConfig `json:"former"`
-	// BootID is the boot the change was made in; empty where the system has no such id.
+	// BootID identifies the boot in which the change was made. It is empty if the system has no
+	// such id.
 	BootID string `json:"boot_id,omitempty"`
-	// Deadline is the wall clock's time by which the change must be confirmed. It is zero while
-	// the change is not whole: before it is applied, and again once it is being taken back.
+	// Deadline is the wall clock time by which the change must be confirmed. It is zero while the
+	// change is not whole: before it is applied, and again while it is being taken back.
 	Deadline time.Time `json:"deadline,omitzero"`
-	// Note is what the operator should know about how the change was made.
+	// Note tells the operator about anything unusual in how the change was made.
 	Note string `json:"note,omitempty"`
 
 	inherited bool // see inherit
-	made      bool // by this agent, which so knows what was done about the hooks
+	made      bool // made by this agent, which therefore knows whether the hooks have run
 }
 
-// formerConfig is a storedConfig on disk.
+// formerConfig is the form of a storedConfig on disk.
 type formerConfig struct {
 	Text string     `json:"config_text"`
 	Meta configMeta `json:"meta"`
 }
 
-// inherit makes c undo what open, which is still being taken back, was to undo: what ran before it
-// is what has to run again should c fail as well.
+// inherit makes c restore the state that open, a change still being taken back, had to restore: if
+// c fails as well, the tunnel that ran before open has to run again.
 func (c *change) inherit(open *change) {
 	if open == nil {
 		return
@@ -87,13 +89,13 @@ func (c change) target() (target, error) {
 
 func (c change) key() entryKey { return entryKey{c.Kind, c.RequestID} }
 
-// left is how long the change may still wait for its confirmation. After a restart the clock may
-// have been set back, hence the limit: never longer than a new change.
+// left returns how long the change may still wait for its confirmation. It is at most limit, the
+// time of a new change, because the clock may have been set back across a restart.
 func (c change) left(limit time.Duration) time.Duration {
 	return min(time.Until(c.Deadline), limit)
 }
 
-const changeSuffix = ".change.json" // no profile id holds a dot
+const changeSuffix = ".change.json" // a profile id has no dot
 
 func changePath(dir, profileID string) string {
 	return filepath.Join(stateDir(dir), profileID+changeSuffix)
@@ -110,7 +112,7 @@ func (c change) save(dir string) error {
 	return nil
 }
 
-// loadChange reads the open change of a profile; nil when there is none.
+// loadChange reads the open change of a profile. It returns nil if there is none.
 func loadChange(dir, profileID string) (*change, error) {
 	data, err := os.ReadFile(changePath(dir, profileID))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +123,7 @@ func loadChange(dir, profileID string) (*change, error) {
 	}
 	var c change
 	if err := json.Unmarshal(data, &c); err != nil {
-		// The decoder's text may quote the file, which holds a config.
+		// The decoder's error may quote the file, which contains a config.
 		return nil, fmt.Errorf("open change of %q is damaged", profileID)
 	}
 	if _, err := c.target(); err != nil || c.ProfileID != profileID || !changesNode(c.Kind) {
@@ -130,9 +132,9 @@ func loadChange(dir, profileID string) (*change, error) {
 	return &c, nil
 }
 
-// openChange reads what is still to be settled for a profile or, when it is answered already, to be
-// taken back. A record that an agent left between its answer and the removal is not open any more:
-// it is removed.
+// openChange reads the change that a profile still has to settle or, if it is already answered, to
+// take back. An agent may have stopped between its answer and the removal of the record: such a
+// change is not open any more, and openChange removes the record.
 func openChange(dir, profileID string, j *journal) (*change, error) {
 	c, err := loadChange(dir, profileID)
 	if err != nil || c == nil {
@@ -154,7 +156,7 @@ func removeChange(dir, profileID string) error {
 	return atomicfile.SyncDir(stateDir(dir))
 }
 
-// openChanges lists the profile ids that have an open change.
+// openChanges returns the ids of the profiles that have an open change.
 func openChanges(dir string) ([]string, error) {
 	entries, err := os.ReadDir(stateDir(dir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -169,9 +171,10 @@ func openChanges(dir string) ([]string, error) {
 	return ids, nil
 }
 
-// commitLocked carries out c: it takes the interface down if it is there, calls store, and takes
-// the interface up. It ends with an open change that waits to be confirmed or, with an error, with
-// the node as it was before; what could not be brought back yet stays open, see [tunnels.Restore].
+// commitLocked carries out c: it takes the interface down if it exists, calls store, and takes the
+// interface up. On success the change is open and waits for its confirmation. After an error the
+// node is as it was before; if that could not be restored yet, the change stays open, see
+// [tunnels.Restore].
 func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store func() error) (outcome, error) {
 	c.made = true
 	if err := c.save(t.configs.dir); err != nil {
@@ -181,10 +184,11 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 		return outcome{}, fmt.Errorf("nothing was changed: %w", err)
 	}
 	if t.link(g.iface) != linkAbsent {
-		// With the former text still in place: it says how to undo what it set up.
+		// Do this with the former text still in place, because it says how to undo its own setup.
 		note, err := t.takeDown(ctx, t.changeLimit, g, c.former())
 		if err != nil {
-			// It runs as before, so there is nothing to undo but what c was to undo for another.
+			// The tunnel runs as before, so there is nothing to undo, except for an inherited
+			// change.
 			if !c.inherited {
 				err = errors.Join(err, removeChange(t.configs.dir, c.ProfileID))
 			}
@@ -200,8 +204,8 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 		return t.takeBackLocked(ctx, *c, err)
 	}
 	c.Deadline = time.Now().Add(t.confirmLimit)
-	// If this cannot be written, an agent that is restarted now finds a change that was cut short
-	// and takes it back: the safe side.
+	// If this write fails, a restarted agent finds a change that is not whole and takes it back,
+	// which is the safe side.
 	_ = c.save(t.configs.dir)
 	return outcome{pending: c}, nil
 }

@@ -12,12 +12,12 @@ import (
 	"wfm/protocol"
 )
 
-// maxOutput bounds command output in one event, in bytes as encoded in JSON: the message limit
-// less room for the envelope.
+// maxOutput is the limit for command output in one event, in bytes of encoded JSON: the message
+// limit minus room for the envelope.
 const maxOutput = protocol.MaxMessageSize - 8<<10
 
-// target is what a command is about. Not every backend names all of it: an interface that is left out
-// is the profile's own, a protocol that is left out is WireGuard.
+// target returns the target of a command. Not every backend fills in all fields: a missing
+// interface means the profile's own, a missing protocol means WireGuard.
 func (x *executor) target(tunnelProtocol, previous, iface string, awg protocol.AWGVersion) (target, error) {
 	if previous != "" {
 		previous = protocol.WireTunnel(previous)
@@ -58,7 +58,8 @@ func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol
 	return ack, out.pending
 }
 
-// push says applied only for the whole of it, and always what is really on disk.
+// push answers applied only if the whole push succeeded. Its ACK always describes the config that
+// is really on disk.
 func (x *executor) push(ctx context.Context, env protocol.Envelope) (protocol.Ack, *change) {
 	var p protocol.Push
 	ack := protocol.Ack{Action: protocol.ActionPush}
@@ -86,7 +87,7 @@ func (x *executor) push(ctx context.Context, env protocol.Envelope) (protocol.Ac
 	return ack, out.pending
 }
 
-// detect looks at the node without a tool, so that it answers at once.
+// detect inspects the node without running a tool, so it answers at once.
 func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 	online := true
 	ack := protocol.Ack{
@@ -98,7 +99,7 @@ func (x *executor) detect(env protocol.Envelope) protocol.Ack {
 	}
 	g, err := x.target(d.TunnelProtocol, "", d.InterfaceName, d.AWGVersion)
 	if _, ok := errors.AsType[*interfaceError](err); ok && g.iface == x.profile.Node.InterfaceName {
-		// The node is there, and no tunnel of its own can be: that is an answer.
+		// The node is there but can have no tunnel of its own: that is a valid answer.
 		ack.Status, ack.WGOnline, ack.Message = protocol.AckApplied, new(bool), err.Error()
 		return ack
 	}
@@ -139,7 +140,7 @@ func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
 		if iface != x.profile.Node.InterfaceName {
 			return failed(ack, err)
 		}
-		ack.Status, ack.Message = protocol.AckApplied, err.Error() // nothing can be stored for it
+		ack.Status, ack.Message = protocol.AckApplied, err.Error() // nothing can be stored for such a name
 		return ack
 	}
 	if err := x.tunnels.report(&ack, x.profile.ID(), iface); err != nil {
@@ -149,7 +150,7 @@ func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
 	return ack
 }
 
-// show queues the output ahead of the ACK that execute queues: the outbox keeps that order.
+// show queues the output before execute queues the ACK; the outbox keeps that order.
 func (x *executor) show(ctx context.Context, requestID string, i protocol.Info) protocol.Ack {
 	ack := protocol.Ack{Action: protocol.ActionWGShow}
 	g, err := x.target(i.TunnelProtocol, "", i.InterfaceName, i.AWGVersion)
@@ -178,7 +179,7 @@ func (x *executor) show(ctx context.Context, requestID string, i protocol.Info) 
 	return ack
 }
 
-// fitOutput cuts s so that its JSON form fits one message, and says so at the cut.
+// fitOutput cuts s so that its JSON form fits one message. It marks the cut.
 func fitOutput(s string) string {
 	const note = "\n[cut here: the output does not fit one message]\n"
 	size := 0

@@ -9,13 +9,14 @@ import (
 )
 
 var (
-	// A WireGuard key in base64, also one with its end cut off.
+	// A WireGuard key in base64, possibly with its end cut off.
 	keyLike = regexp.MustCompile(`[A-Za-z0-9+/]{40,}=*`)
-	// What the tools quote back from a config line; short quotes are interface names.
+	// A quote from a config line in a tool's message. Shorter quotes are interface names.
 	longQuote = regexp.MustCompile("[`'\"][^`'\"]{16,}['\"]")
 )
 
-// complaint is what a tool that failed said: the first, which mostly is the cause, then the last.
+// complaint summarises the messages of a tool that failed: the first one, which usually is the
+// cause, then the last ones.
 func complaint(stderr string) string {
 	said := complaints(stderr)
 	if len(said) > maxComplaints {
@@ -27,10 +28,11 @@ func complaint(stderr string) string {
 	return ": " + joinComplaints(said)
 }
 
-// maxComplaints bounds how many lines of a tool's complaints go into an ACK.
+// maxComplaints limits how many lines of a tool's messages go into an ACK.
 const maxComplaints = 4
 
-// stopped says how far a tool came that took too long. Its last words are about being stopped.
+// stopped describes how far a tool came before it was stopped for taking too long. Its last
+// messages are about the stop itself.
 func stopped(name, stderr string) string {
 	text := ""
 	if said := complaints(stderr); len(said) > 0 {
@@ -67,29 +69,31 @@ func joinComplaints(said []string) string {
 	return text
 }
 
-// complaints is what a tool said, line by line, fit for an ACK: without the commands it echoes,
-// without anything that could be a key or a config line, and without what hooks of the config print,
-// which may be any secret of the node and cannot be told from the rest but by its place. The quick
-// tools end at the first command that fails: where that was a hook, nothing said before it is why.
+// complaints returns a tool's messages, line by line, fit for an ACK. They contain neither the
+// commands that the tool echoes nor anything that could be a key or a config line. They also
+// exclude the output of the config's hooks: it may contain any secret of the node, and only its
+// position tells it from other output. The quick tools end at the first command that fails: if that
+// command was a hook, no earlier message explains the failure.
 func complaints(stderr string) []string {
 	var said []string
 	hook := false
-	step := 0        // how much was said before the command at hand
-	beforeHook := -1 // and before the hook that ended the tool, as far as is known
-	daemon := -1     // how much was said when the quick tool turned to the userspace daemon
+	step := 0        // number of messages before the current command
+	beforeHook := -1 // the same before the hook that ended the tool, as far as is known
+	daemon := -1     // the same when the quick tool turned to the userspace daemon
 	for line := range strings.Lines(stderr) {
 		if command, ok := strings.CutPrefix(line, echoed); ok {
 			command = strings.TrimSpace(command)
 			hook = !ownWords.MatchString(command)
 			if daemon >= 0 && !ofDaemon.MatchString(command) {
-				// It went on, so the daemon made up for what failed so far.
+				// The tool continued, so the daemon made up for the earlier failures.
 				said, daemon, step = said[daemon:], -1, max(step-daemon, 0)
 			}
 			switch {
 			case hook && echoed+command != gapMark:
 				beforeHook = len(said)
 			case strings.HasPrefix(command, "ip link set mtu "):
-				// To find the MTU, the tool asked for the routes to the endpoints. There need not be any yet.
+				// To find the MTU, the tool asked for the routes to the endpoints. There may be
+				// none yet.
 				said = said[:step]
 				beforeHook = -1
 			case !cleansUp.MatchString(command):
@@ -120,21 +124,22 @@ func complaints(stderr string) []string {
 	return said
 }
 
-// ofDaemon is what a quick tool runs between turning to the userspace daemon and giving up on it.
+// ofDaemon matches the commands that a quick tool runs between turning to the userspace daemon and
+// giving up on it.
 var ofDaemon = regexp.MustCompile(`^(wireguard-go |amneziawg-go |ip link delete )`)
 
-// cleansUp is what a quick tool runs after a failure, before it ends.
+// cleansUp matches the commands that a quick tool runs after a failure, before it ends.
 var cleansUp = regexp.MustCompile(`^(ip link delete |ip -[46] rule delete |resolvconf -d |nft -f |ip6?tables-restore -n$)`)
 
-// harmless is a line without what could be a secret.
+// harmless returns a line without the parts that could be a secret.
 func harmless(line string) string {
-	if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // what follows is a line of the config
+	if cut := strings.Index(line, "unrecognized:"); cut >= 0 { // a line of the config follows
 		line = line[:cut] + "unrecognized (not shown)"
 	}
 	return keyLike.ReplaceAllString(longQuote.ReplaceAllString(line, "(not shown)"), "(hidden)")
 }
 
-// advices are what to do about a complaint that has the words, the more telling ones first.
+// advices holds advice by words in a tool's message. More specific entries come first.
 var advices = []struct{ words, advice string }{
 	{"/dev/net/tun", "the node needs the WireGuard kernel module, or /dev/net/tun for the userspace daemon"},
 	{"operation not permitted", "the agent needs root or CAP_NET_ADMIN"},
@@ -155,7 +160,7 @@ var advices = []struct{ words, advice string }{
 	{"operation not supported", "the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go"},
 }
 
-// advice says what to do about a tool's complaints; empty where nothing is known.
+// advice returns advice about a tool's messages, or "" if it knows none.
 func advice(stderr string) string {
 	text := strings.ToLower(strings.Join(complaints(stderr), "\n"))
 	for _, a := range advices {
@@ -166,21 +171,23 @@ func advice(stderr string) string {
 	return ""
 }
 
-// echoed is what a quick tool says before each command it runs: one of its own, or a hook.
+// echoed is the prefix that a quick tool prints before each command it runs, be it its own or a
+// hook.
 const echoed = "[#] "
 
 var (
-	// A quick tool runs no others of its own, and none with what means something to a shell. A hook
-	// that looks the same says what the tool might have said.
+	// ownWords matches the commands that a quick tool runs itself: these programs, without
+	// characters that are special to a shell. A hook that looks like one prints nothing that the
+	// tool would not print.
 	ownWords = regexp.MustCompile(`^(ip|wg|awg|wireguard-go|amneziawg-go|resolvconf|nft|iptables-restore|ip6tables-restore|sysctl) [^;&|<>$()` + "`" + `"'\\]*$`)
 	program  = regexp.MustCompile(`^[a-z0-9_./-]{1,40}$`)
 )
 
-// gapMark stands where a tool's output is not kept.
+// gapMark marks a gap in the kept output of a tool.
 const gapMark = echoed + "(…)"
 
-// hookNote names the last hook a quick tool ran, for when the tool itself had nothing to complain
-// about; empty when there was none.
+// hookNote names the last hook that a quick tool ran, for a failure without a message of the tool
+// itself. It returns "" if no hook ran.
 func hookNote(stderr string) string {
 	name := ""
 	for line := range strings.Lines(stderr) {
@@ -189,7 +196,7 @@ func hookNote(stderr string) string {
 			continue
 		}
 		if name, _, _ = strings.Cut(command, " "); !program.MatchString(name) {
-			name = "a shell command" // its first word may be a value
+			name = "a shell command" // the first word may be a value
 		}
 	}
 	if name == "" {
@@ -198,7 +205,8 @@ func hookNote(stderr string) string {
 	return fmt.Sprintf(": it seems that a hook of the config failed or hung (%s); what hooks print is not shown", name)
 }
 
-// boxed tells a line of the frame in which the userspace daemon greets, whatever the outcome.
+// boxed reports whether a line belongs to the framed greeting that the userspace daemon always
+// prints.
 func boxed(line string) bool {
 	first, _ := utf8.DecodeRuneInString(line)
 	return first >= '\u2500' && first <= '\u257f'

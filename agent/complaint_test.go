@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What wg-quick printed without CAP_NET_ADMIN, with wireguard-go installed.
+// Output of wg-quick without CAP_NET_ADMIN, with wireguard-go installed.
 const withoutRight = `[#] ip link add site-a type wireguard
 RTNETLINK answers: Operation not permitted
 [!] Missing WireGuard kernel module. Falling back to slow userspace implementation.
@@ -17,7 +17,8 @@ Unable to access interface: Protocol not supported
 Cannot find device "site-a"
 `
 
-// goesOn is how a start begins where wireguard-go makes up for a missing kernel module.
+// goesOn is the output at the beginning of a start in which wireguard-go makes up for a missing
+// kernel module.
 const goesOn = `[#] ip link add wg0 type wireguard
 Error: Unknown device type.
 [!] Missing WireGuard kernel module. Falling back to slow userspace implementation.
@@ -25,7 +26,7 @@ Error: Unknown device type.
 [#] wg setconf wg0 /dev/fd/63
 `
 
-// noRoute is how it goes on where nothing leads to the endpoint yet.
+// noRoute is the output that follows if there is no route to the endpoint yet.
 const noRoute = "[#] ip -4 address add 10.61.0.2/24 dev wg0\nRTNETLINK answers: Network is unreachable\n[#] ip link set mtu 1420 up dev wg0\n"
 
 func TestTheFirstComplaintOfAFailureComesFirstAndSaysWhatToDo(t *testing.T) {
@@ -44,7 +45,7 @@ func TestTheFirstComplaintOfAFailureComesFirstAndSaysWhatToDo(t *testing.T) {
 			"the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go",
 		strings.Replace(withoutRight, "RTNETLINK answers: Operation not permitted", "Error: Unknown device type.", 1): `: Error: Unknown device type.; Unable to access interface: Protocol not supported; ` +
 			`Cannot find device "site-a"; the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go`,
-		// The tool went on without a route to the endpoint: that the hook failed is why it ended.
+		// The tool continued without a route to the endpoint; it ended because the hook failed.
 		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\n":                                                               ": it seems that a hook of the config failed or hung (false); what hooks print is not shown",
 		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\nCannot find device \"wg0\"\n":                                   ": Cannot find device \"wg0\"",
 		goesOn + noRoute + "[#] ip -4 route add 10.2.0.0/24 dev wg0\nRTNETLINK answers: File exists\n[#] ip link delete dev wg0\n": ": RTNETLINK answers: File exists",
@@ -78,7 +79,7 @@ func TestAToolThatTookTooLongSaysHowFarItWas(t *testing.T) {
 	}
 }
 
-// A tool that echoes thousands of routes says last why it fails.
+// A tool that echoes thousands of routes gives the reason for its failure last.
 func TestTheEndOfALongOutputIsKept(t *testing.T) {
 	b := boundedBuffer{limit: 1000, tailLimit: 1000}
 	_, _ = fmt.Fprintln(&b, "the first complaint")

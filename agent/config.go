@@ -16,36 +16,36 @@ import (
 	"wfm/protocol"
 )
 
-// configMeta is kept beside a stored config. It is a note about the text, never a substitute for
-// looking at it: it counts only while SHA256 is the text's own hash.
+// configMeta is stored beside a config. It is a note about the text, never a substitute for reading
+// the text: it counts only while SHA256 is the hash of the text.
 type configMeta struct {
 	Version        int    `json:"config_version"`
 	SHA256         string `json:"config_sha256"`
-	TunnelProtocol string `json:"tunnel_protocol,omitempty"` // as last pushed or started; empty after bind
+	TunnelProtocol string `json:"tunnel_protocol,omitempty"` // of the last push or start; empty after bind
 	AWGVersion     string `json:"awg_version,omitempty"`
 	ProfileID      string `json:"profile_id"`
 }
 
-// storedConfig is what is on disk for one interface.
+// storedConfig is the config on disk for one interface.
 type storedConfig struct {
-	Text   []byte // nil when nothing is stored
-	SHA256 string // of Text, as read; empty when nothing is stored
+	Text   []byte // nil if nothing is stored
+	SHA256 string // of Text, as read; empty if nothing is stored
 	Meta   configMeta
 }
 
 // Exists reports whether a config is stored.
 func (c storedConfig) Exists() bool { return c.Text != nil }
 
-// For reports whether the config is profileID's, as far as is known: an edited one may have lost its
-// note. One that a profile left behind which was unbound since is nobody's: its keys and peers are
-// those of another node, perhaps of another mesh.
+// For reports whether the stored config belongs to profileID. A config without a note (it was
+// edited) counts as its own. A config left by an unbound profile belongs to no profile: its keys
+// and peers are those of another node, perhaps of another mesh.
 func (c storedConfig) For(profileID string) bool {
 	id := c.Meta.ProfileID
 	return c.Exists() && (id == "" || id == profileID || !validProfileID(id))
 }
 
-// Version is the version of the text on disk, 0 when the text is not the one that was stored with
-// a version: an editor or the tool itself (SaveConfig) may have changed it.
+// Version returns the version of the text on disk. It returns 0 if the text is not the one that was
+// stored with a version: an editor or the tool itself (SaveConfig) may have changed it.
 func (c storedConfig) Version() int {
 	if c.Exists() && c.Meta.SHA256 == c.SHA256 {
 		return c.Meta.Version
@@ -53,20 +53,21 @@ func (c storedConfig) Version() int {
 	return 0
 }
 
-// configs stores the tunnel configs below the agent's folder. Interface names must be valid
-// (protocol.ValidInterfaceName) before they get here.
+// configs stores the tunnel configs below the agent's folder. Callers must pass valid interface
+// names (protocol.ValidInterfaceName).
 type configs struct {
-	dir string // the agent's folder
+	dir string // folder of the agent
 }
 
-// Path is the file of the interface; wg-quick takes the interface's name from the file's.
+// Path returns the file of the interface. wg-quick derives the name of the interface from the
+// file's name.
 func (c configs) Path(iface string) string { return filepath.Join(tunnelsDir(c.dir), iface+".conf") }
 
 func (c configs) metaPath(iface string) string {
 	return filepath.Join(tunnelsDir(c.dir), iface+".json")
 }
 
-// Read returns what is stored for the interface; nothing stored is no error.
+// Read returns the config stored for the interface. It is not an error if nothing is stored.
 func (c configs) Read(iface string) (storedConfig, error) {
 	f, err := os.Open(c.Path(iface))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,14 +86,14 @@ func (c configs) Read(iface string) (storedConfig, error) {
 	}
 	stored := storedConfig{Text: text, SHA256: hashOf(text)}
 	if meta, err := os.ReadFile(c.metaPath(iface)); err == nil {
-		// A damaged note is no note: its hash will not match.
+		// A damaged note counts as no note: its hash will not match.
 		_ = json.Unmarshal(meta, &stored.Meta)
 	}
 	return stored, nil
 }
 
-// Write stores text and its note. The text goes first: if the note is lost in between, the
-// version reads as unknown and not as a wrong one.
+// Write stores text and its note. It writes the text first: if the note is lost in between, the
+// version reads as unknown, not as a wrong one.
 func (c configs) Write(iface string, text []byte, meta configMeta) error {
 	if err := atomicfile.Write(c.Path(iface), text, 0o600); err != nil {
 		return fmt.Errorf("store config: %w", err)
@@ -112,8 +113,9 @@ func (c configs) writeMeta(iface string, meta configMeta) error {
 	return nil
 }
 
-// Restore puts back what Read returned before. Text that is in place is not written again and the
-// note may be lost, so that a full disk does not keep a tunnel down whose config never changed.
+// Restore puts back a config that Read returned before. It does not rewrite a text that is already
+// in place, and tolerates the loss of the note, so that a full disk does not keep a tunnel down
+// whose config never changed.
 func (c configs) Restore(iface string, former storedConfig) error {
 	if former.Exists() {
 		if !c.Holds(iface, former) {
@@ -134,14 +136,14 @@ func (c configs) Restore(iface string, former storedConfig) error {
 	return atomicfile.SyncDir(tunnelsDir(c.dir))
 }
 
-// Holds reports whether that text is what is stored.
+// Holds reports whether text is the stored config.
 func (c configs) Holds(iface string, text storedConfig) bool {
 	stored, err := c.Read(iface)
 	return err == nil && stored.Exists() && stored.SHA256 == text.SHA256
 }
 
-// Owner is the id of another profile of this machine that stored the interface's config, or "".
-// Two meshes that both chose wg0 must not overwrite each other's tunnel.
+// Owner returns the id of the other profile of this machine that stored the interface's config, or
+// "". Two meshes that both chose wg0 must not overwrite each other's tunnel.
 func (c configs) Owner(stored storedConfig, profileID string) string {
 	id := stored.Meta.ProfileID
 	if !stored.Exists() || stored.For(profileID) {
@@ -153,10 +155,9 @@ func (c configs) Owner(stored storedConfig, profileID string) string {
 	return id
 }
 
-// keepDesired stores the config that came with a bind, so that a start works before the first
-// push. It never touches a config that may be running, nor one of a node that is bound: replacing it
-// is the business of a push. An answer without a config leaves what is there. Not every backend
-// sends a hash.
+// keepDesired stores the config of a bind answer, so that a start works before the first push. It
+// never replaces a config that may be running, nor that of a node that is bound: only a push does.
+// An answer without a config changes nothing. Not every backend sends a hash.
 func keepDesired(dir string, p Profile, answer protocol.BindResponse) error {
 	text := answer.DesiredConf
 	if text == "" {

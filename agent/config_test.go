@@ -7,7 +7,7 @@ import (
 	"wfm/protocol"
 )
 
-// boundBefore leaves the config "theirs" of a node that is bound, or was.
+// boundBefore stores the config "theirs" of a node that is bound, or was.
 func boundBefore(t *testing.T, f *fakeTools, dir string, bound bool) *tunnels {
 	t.Helper()
 	tun := f.tunnels(dir)
@@ -55,7 +55,7 @@ func TestConfigOfAnUnboundNodeIsNotRunByAnother(t *testing.T) {
 	if f.read("calls") != "" {
 		t.Fatalf("calls:\n%s", f.read("calls"))
 	}
-	// What runs is this agent's to stop and, with the way back, to replace.
+	// This agent may stop the running tunnel and, with a way back, replace it.
 	if ack := pushTo(t, tun, g.profileID, pushOf("BROKEN", 1)); ack.Status != protocol.AckFailed || !ack.RolledBack || ack.ConfigVersion != 0 || f.link(g.iface) != linkUp {
 		t.Fatalf("%+v", ack)
 	}

@@ -10,33 +10,34 @@ import (
 )
 
 const (
-	confirmLimit = 60 * time.Second // for the server to be reached again after a change
+	confirmLimit = 60 * time.Second // for reaching the server again after a change
 	retryPause   = 2 * time.Second
 )
 
-// eventUnreached tells the server, once it is reached again, that it was not although a change had been
-// taken back.
+// eventUnreached reports, once the server is reached again, that it stayed unreachable although a
+// change had been taken back.
 const eventUnreached = "server_unreached"
 
-// errStopping: the agent ends before a change is confirmed; the next one goes on.
+// errStopping is returned if the agent stops before a change is confirmed; the next agent
+// continues.
 var errStopping = errors.New("the agent is stopping")
 
-// uplink is the session, as the confirmation of a change needs it.
+// uplink is the part of the session that the confirmation of a change needs.
 type uplink interface {
-	// RoundTrip proves that the server can be reached as things are now, not as they were when
-	// the session was established: by a new connection, and by a PUBACK for m.
+	// RoundTrip proves that the server is reachable now, and not only when the session was
+	// established: by a new connection, and by a PUBACK for m.
 	RoundTrip(ctx context.Context, m outMessage) error
-	// Urgent makes the session connect again without the long waits of a quiet time.
+	// Urgent makes the session reconnect without the long waits of normal operation.
 	Urgent(on bool)
-	// Reconnect gives up the connection, or the attempt at one, for a new one.
+	// Reconnect replaces the connection, or the current attempt to connect, by a new one.
 	Reconnect()
 }
 
-// settle ends an open change, fresh or left by a former agent: it is confirmed, or taken back.
-// It is the node alone that decides, before its answer goes out: were it to wait for the server to
+// settle ends an open change, fresh or left by a former agent: the change is either confirmed or
+// taken back. The node alone decides, before its answer goes out: if it waited for the server to
 // confirm the answer, neither could ever be sure of the other. A server that is away for the whole
-// time cannot be told from one that the change cut off. With a cause it is taken back at once.
-// False: the agent ends first, and the change stays open.
+// time cannot be distinguished from one that the change cut off. With a cause, the change is taken
+// back at once. settle returns false if the agent stops first; the change then stays open.
 func (x *executor) settle(ctx context.Context, c change, cause error) (protocol.Ack, bool) {
 	log := x.log.With("type", c.Kind, "request_id", c.RequestID)
 	x.server.Urgent(true)
@@ -59,7 +60,7 @@ func (x *executor) settle(ctx context.Context, c change, cause error) (protocol.
 	return ack, true
 }
 
-// describeChange tells in ack what the change came to.
+// describeChange describes in ack the result of the change.
 func (x *executor) describeChange(ack *protocol.Ack, c change) {
 	if c.Kind != protocol.KindPush {
 		if ack.Status == protocol.AckApplied {
@@ -77,8 +78,8 @@ func (x *executor) describeChange(ack *protocol.Ack, c change) {
 	}
 }
 
-// confirm waits until the server was reached with the change in effect. The error says why the
-// change must be taken back, or is errStopping.
+// confirm waits until the server is reached with the change in effect. It returns the reason why
+// the change must be taken back, or errStopping.
 func (x *executor) confirm(ctx context.Context, c change) error {
 	ctx, cancel := context.WithTimeout(ctx, c.left(x.tunnels.confirmLimit))
 	defer cancel()
@@ -105,10 +106,10 @@ func (x *executor) confirm(ctx context.Context, c change) error {
 	}
 }
 
-// attempt is one try to reach the server with the change in effect.
+// attempt tries once to reach the server with the change in effect.
 func (x *executor) attempt(ctx context.Context, c change) error {
 	if x.tunnels.link(c.Interface) != linkUp {
-		return fmt.Errorf("%s is not up", c.Interface) // what is not in effect proves nothing
+		return fmt.Errorf("%s is not up", c.Interface) // a change that is not in effect proves nothing
 	}
 	m := message(c.Kind.Ack(), protocol.Ack{
 		Status: protocol.AckAccepted, Action: c.Action, Message: "applied; confirming that the server is still within reach",
@@ -117,7 +118,7 @@ func (x *executor) attempt(ctx context.Context, c change) error {
 	return x.reach(ctx, m)
 }
 
-// reach is a round trip that a clean stop ends.
+// reach makes a round trip that a clean stop ends.
 func (x *executor) reach(ctx context.Context, m outMessage) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -131,9 +132,9 @@ func (x *executor) reach(ctx context.Context, m outMessage) error {
 	return x.server.RoundTrip(ctx, m)
 }
 
-// verifyBack looks whether the server is reached again once a change is taken back. Nothing is left
-// to undo if it is not, but the operator should know: hooks of the config may have changed more than
-// they undo. The next command does not wait for more than the attempt that runs.
+// verifyBack checks whether the server is reachable again after a change was taken back. If not,
+// there is nothing left to undo, but the operator should know: hooks of the config may have changed
+// more than they undo. The next command waits for the running attempt at most.
 func (x *executor) verifyBack(ctx context.Context, kind protocol.Kind, requestID string) {
 	limit := min(2*roundTripLimit, x.tunnels.confirmLimit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -152,7 +153,7 @@ func (x *executor) verifyBack(ctx context.Context, kind protocol.Kind, requestID
 			continue
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
-				return // by a command, or the agent ends
+				return // a command ended the attempt, or the agent stops
 			}
 		}
 		x.log.Warn("the server is not reached although a change is taken back", "type", kind, "request_id", requestID, "err", err)
@@ -165,7 +166,8 @@ func (x *executor) verifyBack(ctx context.Context, kind protocol.Kind, requestID
 	}
 }
 
-// resume ends a change that a former agent left open, before any new command changes the node.
+// resume ends a change that a former agent left open. It runs before any new command changes the
+// node.
 func (x *executor) resume(ctx context.Context, c change) {
 	x.log.Warn("a change was left open by a former agent", "type", c.Kind, "request_id", c.RequestID, "interface", c.Interface)
 	var cause error
@@ -174,7 +176,7 @@ func (x *executor) resume(ctx context.Context, c change) {
 		cause = errCutShort
 	case c.left(x.tunnels.confirmLimit) <= 0:
 		cause = errors.New("the agent was not running when this change had to be confirmed")
-	case x.tunnels.link(c.Interface) != linkUp: // a reboot, mostly
+	case x.tunnels.link(c.Interface) != linkUp: // usually after a reboot
 		cause = fmt.Errorf("%s went down before this change was confirmed", c.Interface)
 	}
 	if ack, ended := x.settle(ctx, c, cause); ended {

@@ -14,12 +14,13 @@ import (
 	"wfm/protocol"
 )
 
-// cutOff is an uplink that never reaches the server.
+// cutOff returns an uplink that never reaches the server.
 func cutOff() *fakeUplink {
 	return &fakeUplink{reach: func(context.Context) error { return errors.New("no route to host") }}
 }
 
-// silent is an uplink whose round trip ends with its context; asked tells of the first one.
+// silent returns an uplink whose round trip ends with its context. asked signals the first round
+// trip.
 func silent() (u *fakeUplink, asked chan struct{}) {
 	asked = make(chan struct{}, 100)
 	return &fakeUplink{reach: func(ctx context.Context) error {
@@ -29,7 +30,7 @@ func silent() (u *fakeUplink, asked chan struct{}) {
 	}}, asked
 }
 
-// runningTunnel stores version 1 with the text "one", and has the interface run.
+// runningTunnel stores version 1 with the text "one" and marks the interface as running.
 func runningTunnel(t *testing.T, f *fakeTools, dir string) {
 	t.Helper()
 	tun := f.tunnels(dir)
@@ -40,7 +41,7 @@ func runningTunnel(t *testing.T, f *fakeTools, dir string) {
 	f.set("link-wfmtest0", "wg")
 }
 
-// wantNode checks which text is stored, whether the interface runs, and that no change is open.
+// wantNode checks the stored text and whether the interface runs, and that no change is open.
 func wantNode(t *testing.T, f *fakeTools, dir, text string, runs bool) {
 	t.Helper()
 	stored, err := configs{dir: dir}.Read("wfmtest0")
@@ -162,7 +163,7 @@ func TestChangeIsNotConfirmedByATunnelThatWentDown(t *testing.T) {
 			_ = os.Remove(filepath.Join(f.dir, "link-wfmtest0"))
 			return errors.New("not yet")
 		}
-		return nil // the server is within reach, without the tunnel
+		return nil // the server is reachable without the tunnel
 	}}, 50*time.Millisecond)
 	push(t, b, "two", 2)
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || !ack.RolledBack || !strings.Contains(ack.Message, "wfmtest0 is not up") {
@@ -193,7 +194,7 @@ func TestWhatChangesNoRunningTunnelNeedsNoConfirmation(t *testing.T) {
 	wantNode(t, f, dir, "one", false)
 }
 
-// leaveOpen has an agent apply a push of "two" over "one" and end before it is confirmed.
+// leaveOpen runs an agent that applies a push of "two" over "one" and stops before it is confirmed.
 func leaveOpen(t *testing.T, f *fakeTools, dir string) {
 	t.Helper()
 	runningTunnel(t, f, dir)
@@ -339,7 +340,7 @@ func TestNothingIsChangedThatCouldNotBeUndone(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	runningTunnel(t, f, dir)
 	b := newBench(t, dir, f)
-	// A folder in the record's place fails the write for root too, like a full disk.
+	// A folder at the record's path makes the write fail even for root, like a full disk.
 	if err := os.MkdirAll(filepath.Join(changePath(dir, "cfg_a-node_b"), "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +360,7 @@ func TestTakingBackIsTriedAgain(t *testing.T) {
 	tun := f.tunnels(dir)
 	tun.confirmLimit, tun.undoPatience = time.Millisecond, patience
 	b := newBenchOf(t, tun, &fakeUplink{reach: func(context.Context) error {
-		f.set("once", "") // the former config will not start at first
+		f.set("once", "") // the former config does not start at first
 		return errors.New("no route to host")
 	}})
 	push(t, b, "two", 2)
@@ -376,7 +377,7 @@ func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
 	tun := f.tunnels(dir)
 	conf := tun.configs.Path("wfmtest0")
 	b := newBenchWithin(t, dir, f, &fakeUplink{reach: func(context.Context) error {
-		// A folder in the config's place: it can be neither read nor replaced.
+		// With a folder at the config's path, the config can be neither read nor replaced.
 		_ = os.Remove(conf)
 		return errors.Join(os.MkdirAll(filepath.Join(conf, "x"), 0o700), errors.New("no route to host"))
 	}}, time.Millisecond)
@@ -396,10 +397,11 @@ func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
 	wantNode(t, f, dir, "one", true)
 }
 
-// Cut off anywhere, the node has the former text or the new one, and the next agent ends it well.
+// Wherever the agent is cut off, the node has the former text or the new one, and the next agent
+// completes the change.
 func TestAgentKilledAtAnyStepLosesNoConfig(t *testing.T) {
 	kills := []string{"die-before-down", "die-after-down", "die-before-up", "die-after-up"}
-	for look := 1; look <= 8; look++ { // from the first to the ones of taking it back
+	for look := 1; look <= 8; look++ { // from the first query to those of taking the change back
 		kills = append(kills, fmt.Sprint(look))
 	}
 	for _, kill := range kills {
@@ -425,7 +427,8 @@ func TestAgentKilledAtAnyStepLosesNoConfig(t *testing.T) {
 			b.Receive(topic, data)
 			ack := b.nextAck(t, "req_1")
 			b.settled(t)
-			// Applied is what was whole when the agent ended, and not being taken back yet.
+			// The ACK says applied if the change was whole when the agent ended and was not being
+			// taken back yet.
 			want := map[bool]string{true: "two", false: "one"}[ack.Status == protocol.AckApplied]
 			wantNode(t, f, dir, want, true)
 			if ack.ConfigSHA256 != hashOf([]byte(want)) {

@@ -22,8 +22,9 @@ const (
 	serverAddr = "10.77.0.1"
 )
 
-// listenAcross listens in another network namespace, one veth pair away: what the tunnel's routes
-// swallow really is out of reach. The namespace lives as long as the test's process.
+// listenAcross listens in another network namespace, one veth pair away: an address that the
+// tunnel's routes swallow really is out of reach. The namespace lives as long as the process of the
+// test.
 func listenAcross(t *testing.T) net.Listener {
 	t.Helper()
 	type result struct {
@@ -32,7 +33,7 @@ func listenAcross(t *testing.T) net.Listener {
 	}
 	ready := make(chan result)
 	go func() {
-		runtime.LockOSThread() // for ever: nothing else may run on a thread in the other namespace
+		runtime.LockOSThread() // for ever: no other goroutine may run on a thread in the other namespace
 		l, err := func() (net.Listener, error) {
 			if err := run("ip", "link", "add", "wfmv0", "type", "veth", "peer", "name", "wfmv1"); err != nil {
 				return nil, err
@@ -45,7 +46,8 @@ func listenAcross(t *testing.T) net.Listener {
 			if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
 				return nil, err
 			}
-			// What this thread runs is in the new namespace, with nsenter in the one it came from.
+			// This thread starts its commands in the new namespace, with nsenter in the original
+			// one.
 			home := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())
 			here := fmt.Sprintf("/proc/%d/ns/net", syscall.Gettid())
 			for _, args := range [][]string{
@@ -79,7 +81,7 @@ func run(args ...string) error {
 	return nil
 }
 
-// swallow is a config that routes the server's address into the tunnel.
+// swallow returns a config that routes the server's address into the tunnel.
 func swallow(port int) string {
 	return strings.Replace(realConfig(port), "10.99.0.2/32", "10.99.0.2/32, "+serverAddr+"/32", 1)
 }
@@ -126,14 +128,14 @@ func TestRealTunnelThatSwallowsTheServerIsTakenBack(t *testing.T) {
 	wantRolledBack(protocol.KindPushAck, "req_5")
 	expectRunning(t, tun, g, "51002")
 
-	// Nor can a hook keep it.
+	// A hook cannot keep it either.
 	send("req_h", strings.Replace(swallow(51007), "\n\n[Peer]", "\nPreDown = false\n\n[Peer]", 1), 7)
 	wantRolledBack(protocol.KindPushAck, "req_h")
 	expectRunning(t, tun, g, "51002")
 
 	// The same with an agent that is killed while the node is cut off.
 	agent()
-	for len(b.hook.in) > 0 { // the heartbeat to come is the next agent's
+	for len(b.hook.in) > 0 { // the coming heartbeat is the next agent's
 		<-b.hook.in
 	}
 	child := exec.CommandContext(t.Context(), os.Args[0])
@@ -161,7 +163,7 @@ func TestRealTunnelThatSwallowsTheServerIsTakenBack(t *testing.T) {
 	b.send(protocol.KindControl, "req_7", protocol.Control{Action: protocol.ActionStop, TunnelProtocol: "wireguard", InterfaceName: g.iface})
 	b.wantAck(protocol.KindControlAck, "req_7", protocol.AckApplied)
 	send("req_8", swallow(51006), 6)
-	b.wantAck(protocol.KindPushAck, "req_8", protocol.AckApplied) // text alone cuts nobody off
+	b.wantAck(protocol.KindPushAck, "req_8", protocol.AckApplied) // text alone cuts no node off
 	b.send(protocol.KindControl, "req_9", startCommand())
 	wantRolledBack(protocol.KindControlAck, "req_9")
 	if systemLink(g.iface) != linkAbsent {
@@ -170,7 +172,7 @@ func TestRealTunnelThatSwallowsTheServerIsTakenBack(t *testing.T) {
 	agent()
 }
 
-// realAgent runs a whole agent on the real tools that has little patience.
+// realAgent runs a whole agent with the real tools and short time limits.
 func realAgent(t *testing.T, dir string) (stop func()) {
 	t.Helper()
 	_, stop = runAgentWith(t, Options{Dir: dir, Confirm: 3 * time.Second, ConfirmPause: 100 * time.Millisecond})
