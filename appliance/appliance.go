@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"wfm/appliance/control"
+	"wfm/appliance/command"
 	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
 	"wfm/appliance/wanted"
@@ -81,7 +81,7 @@ type Appliance struct {
 	db       *store.DB
 	broker   mqttBroker // nil without MQTT
 	external *external  // nil with the embedded broker
-	control  *control.Control
+	ledger   *command.Ledger
 	ingress  *ingress // nil without MQTT
 	tracker  *presence.Tracker
 	prober   *presence.Prober // nil without MQTT
@@ -175,16 +175,16 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 	}
 }
 
-// newBroker joins control, ingress and broker, which need each other.
+// newBroker joins the ledger, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
-	a.control = control.New(a.db, late, o.DetectTimeout, o.Logger)
+	a.ledger = command.New(a.db, late, o.DetectTimeout, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
-	in := &ingress{db: a.db, control: a.control, log: log}
+	in := &ingress{db: a.db, ledger: a.ledger, log: log}
 	var err error
 	if o.external() {
 		ask := func(ctx context.Context, nodeID string) error {
-			_, err := a.control.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
+			_, err := a.ledger.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
 			return err
 		}
 		if a.external, err = newExternal(ctx, a.db, o, in, ask, log); err != nil {
@@ -203,13 +203,13 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 		}
 	}
 	late.mqttBroker, a.ingress = a.broker, in
-	// The broker is stopped before the control, so that nothing comes in for it any more.
-	a.onStop("commands", func(context.Context) error { a.control.Stop(); return nil })
-	a.prober = presence.NewProber(a.db, a.control, o.DetectInterval, o.Logger)
+	// The broker is stopped before the ledger, so that nothing comes in for it any more.
+	a.onStop("commands", func(context.Context) error { a.ledger.Stop(); return nil })
+	a.prober = presence.NewProber(a.db, a.ledger, o.DetectInterval, o.Logger)
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
 	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
-	ro := rollout.Options{Store: a.db, Commands: a.control, Presence: o.Presence, Logger: o.Logger}
+	ro := rollout.Options{Store: a.db, Commands: a.ledger, Presence: o.Presence, Logger: o.Logger}
 	if a.external != nil {
 		ro.Reachable = a.external.Up
 	}
@@ -217,7 +217,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	// Before the broker: nodes it lets go of must not seem to be away at their turn.
 	a.onStop("rollouts", func(context.Context) error { a.rollouts.Stop(); return nil })
 	a.wanted = wanted.New(wanted.Options{
-		Store: a.db, Commands: a.control, Logger: o.Logger,
+		Store: a.db, Commands: a.ledger, Logger: o.Logger,
 		Online: func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool {
 			return presence.Project(n, configEnabled, e, now, o.Presence).State == presence.Online
 		},
@@ -231,7 +231,7 @@ type latePublisher struct{ mqttBroker }
 
 // mqttBroker is what the appliance needs of a broker, whichever it is.
 type mqttBroker interface {
-	control.Publisher
+	command.Publisher
 	web.Broker
 	// Test does once what an agent does to reach the target; its error says what to do.
 	Test(ctx context.Context, t web.MQTTTarget) error
@@ -249,7 +249,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
 	}
 	if a.broker != nil {
-		w.Commands, w.Broker, w.Watch = a.control, a.broker, a.prober.Watch
+		w.Commands, w.Broker, w.Watch = a.ledger, a.broker, a.prober.Watch
 		w.Evidence = a.ingress.Evidence
 		w.Rollouts = a.rollouts
 		w.TestMQTT = a.broker.Test
@@ -334,7 +334,7 @@ func (a *Appliance) Start() error {
 		return fmt.Errorf("read the nodes: %w", err)
 	}
 	if a.broker != nil {
-		if err := a.onceWritable("open commands", a.control.Start); err != nil {
+		if err := a.onceWritable("open commands", a.ledger.Start); err != nil {
 			return fmt.Errorf("take up open commands: %w", err)
 		}
 		if err := a.broker.Start(); err != nil {

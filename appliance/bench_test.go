@@ -99,11 +99,11 @@ func BenchmarkCommand(b *testing.B) {
 	}
 	b.ResetTimer()
 	for i := range b.N {
-		cmd, err := a.control.Issue(b.Context(), bound[i%len(bound)].Node.ID, protocol.ActionDetect, "bench", false)
+		cmd, err := a.ledger.Issue(b.Context(), bound[i%len(bound)].Node.ID, protocol.ActionDetect, "bench", false)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if cmd, err = a.control.Wait(b.Context(), cmd.RequestID); err != nil || cmd.State != store.CommandApplied {
+		if cmd, err = a.ledger.Wait(b.Context(), cmd.RequestID); err != nil || cmd.State != store.CommandApplied {
 			b.Fatal(cmd.State, err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"wfm/appliance/control"
+	"wfm/appliance/command"
 	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
 	"wfm/protocol"
@@ -25,7 +25,7 @@ import (
 type doors struct {
 	t       *testing.T
 	db      *store.DB
-	control *control.Control
+	ledger  *command.Ledger
 	handler http.Handler
 	token   string
 }
@@ -47,15 +47,15 @@ func openDoors(t *testing.T) *doors {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	d := &doors{t: t, db: db, token: protocol.NewSecret(), control: control.New(db, nowhere{}, 0, log)}
-	runner := rollout.New(rollout.Options{Store: db, Commands: d.control, Presence: presence.DefaultTimes(), Logger: log})
+	d := &doors{t: t, db: db, token: protocol.NewSecret(), ledger: command.New(db, nowhere{}, 0, log)}
+	runner := rollout.New(rollout.Options{Store: db, Commands: d.ledger, Presence: presence.DefaultTimes(), Logger: log})
 	d.handler = web.New(web.Options{
-		Store: db, Logger: log, Commands: d.control, Rollouts: runner, Broker: nowhere{},
+		Store: db, Logger: log, Commands: d.ledger, Rollouts: runner, Broker: nowhere{},
 		Presence: projection(presence.DefaultTimes()), MQTTEnabled: true, MQTTPort: 1883,
 	}).Handler()
 	t.Cleanup(func() {
 		runner.Stop()
-		d.control.Stop()
+		d.ledger.Stop()
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
@@ -197,7 +197,7 @@ func (d *doors) automatic(order map[string]any) outcome {
 	if v, ok := order["staged_version"].(int); ok {
 		o.Staged, o.Version = true, v
 	}
-	_, taken, err := d.control.Push(d.t.Context(), "node_a", o, "system")
+	_, taken, err := d.ledger.Push(d.t.Context(), "node_a", o, "system")
 	var a answered
 	if err != nil && !strings.HasPrefix(err.Error(), "already has") {
 		a.Error.Code, a.Error.Message = "-", err.Error()

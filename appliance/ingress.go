@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"wfm/appliance/control"
+	"wfm/appliance/command"
 	"wfm/hooks"
 	"wfm/internal/plaintext"
 	"wfm/protocol"
@@ -26,7 +26,7 @@ var errRevoked = errors.New("the node's access was revoked")
 // ingress takes what nodes send and stores it, before it is acknowledged.
 type ingress struct {
 	db       *store.DB
-	control  *control.Control
+	ledger   *command.Ledger
 	log      *slog.Logger
 	unstored unstored
 
@@ -144,7 +144,7 @@ func (g *ingress) heartbeat(tx *store.Tx, s hooks.Session, env protocol.Envelope
 	// The agent may have been replaced by another version since it was bound, also by one that says
 	// nothing of what it can do: then it can do nothing beyond the protocol.
 	n, err := tx.Node(env.NodeID)
-	version, can := control.Word(hb.ClientVersion), control.Words(hb.Capabilities)
+	version, can := command.Word(hb.ClientVersion), command.Words(hb.Capabilities)
 	if err != nil || n.Client == nil || (slices.Equal(n.Client.Capabilities, can) && (version == "" || n.Client.Version == version)) {
 		return err
 	}
@@ -187,7 +187,7 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 	if err != nil {
 		return err
 	}
-	if err := g.control.Ack(tx, topic, env, ack); err != nil { // it looks at how the tunnel was
+	if err := g.ledger.Ack(tx, topic, env, ack); err != nil { // it looks at how the tunnel was
 		return err
 	}
 	if fits && ack.Status == protocol.AckFailed && (before.Kind == protocol.KindPush || before.Kind == protocol.KindControl) {
@@ -243,15 +243,15 @@ func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env
 		return err
 	}
 	if ev.Event == protocol.EventCommandOutput {
-		return g.control.Output(tx, topic, env, ev)
+		return g.ledger.Output(tx, topic, env, ev)
 	}
 	if ev.RequestID != "" { // it is about a command, as the late end of one that failed
-		if err := g.control.Remark(tx, topic.NodeID, ev.RequestID, name+": "+message); err != nil {
+		if err := g.ledger.Remark(tx, topic.NodeID, ev.RequestID, name+": "+message); err != nil {
 			return err
 		}
 	}
 	return tx.Note(env.NodeID, store.JournalEntry{
-		Level: level(ev.Level), Event: name, Message: message, RequestID: control.Word(ev.RequestID), SessionID: env.SessionID,
+		Level: level(ev.Level), Event: name, Message: message, RequestID: command.Word(ev.RequestID), SessionID: env.SessionID,
 	})
 }
 
@@ -310,7 +310,7 @@ func (g *ingress) Connected(s hooks.Session) {
 }
 
 // Subscribed sends what waits for the node.
-func (g *ingress) Subscribed(s hooks.Session) { g.control.NodeReady(s.NodeID, s.Since) }
+func (g *ingress) Subscribed(s hooks.Session) { g.ledger.NodeReady(s.NodeID, s.Since) }
 
 // Disconnected records that the node's connection has ended, unless a newer one is open. A node that
 // lost its right meanwhile has lost its connection all the same.

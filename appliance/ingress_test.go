@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"wfm/appliance/control"
+	"wfm/appliance/command"
 	"wfm/appliance/presence"
 	"wfm/hooks"
 	"wfm/protocol"
@@ -26,7 +26,7 @@ func (taker) Connected(string) bool                               { return true 
 func (taker) Ready(protocol.Topic) bool                           { return true }
 func (taker) Publish(protocol.Topic, []byte, time.Duration) error { return nil }
 
-// ingressFixture is an ingress over a real store and control, with node_a and node_b bound.
+// ingressFixture is an ingress over a real store and ledger, with node_a and node_b bound.
 type ingressFixture struct {
 	*ingress
 	t      *testing.T
@@ -61,8 +61,8 @@ func (f *ingressFixture) open() {
 		f.t.Fatal(err)
 	}
 	f.db = db
-	f.control = control.New(db, taker{}, 0, f.log)
-	if err := f.control.Start(); err != nil {
+	f.ledger = command.New(db, taker{}, 0, f.log)
+	if err := f.ledger.Start(); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -75,7 +75,7 @@ func (f *ingressFixture) witness(tx *store.Tx, n store.Node) error {
 }
 
 func (f *ingressFixture) close() {
-	f.control.Stop()
+	f.ledger.Stop()
 	_ = f.db.Close()
 }
 
@@ -129,7 +129,7 @@ func (f *ingressFixture) receive(s hooks.Session, kind protocol.Kind, requestID,
 
 func (f *ingressFixture) issue(action protocol.Action) store.Command {
 	f.t.Helper()
-	cmd, err := f.control.Issue(f.t.Context(), "node_a", action, "admin", false)
+	cmd, err := f.ledger.Issue(f.t.Context(), "node_a", action, "admin", false)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestIngressTakesNothingOfTheTunnelFromAnAckThatDoesNotFit(t *testing.T) {
 		f.receive(s, protocol.KindControlAck, ended.RequestID, `{"status":"applied"}`)
 		f.receive(s, protocol.KindHeartbeat, "", `{"wg_online":true}`)
 		at := f.evidence().TunnelAt
-		foreign, err := f.control.Issue(t.Context(), "node_b", protocol.ActionStop, "admin", false)
+		foreign, err := f.ledger.Issue(t.Context(), "node_b", protocol.ActionStop, "admin", false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -318,14 +318,14 @@ func answer(t *testing.T, c *mqtttest.Client, b store.Bound) (requestID string) 
 }
 
 func (s *site) issue(b store.Bound, action protocol.Action, queue bool) (store.Command, error) {
-	return s.appliance.control.Issue(s.t.Context(), b.Node.ID, action, "admin", queue)
+	return s.appliance.ledger.Issue(s.t.Context(), b.Node.ID, action, "admin", queue)
 }
 
 func (s *site) ended(requestID string) store.Command {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	cmd, err := s.appliance.control.Wait(ctx, requestID)
+	cmd, err := s.appliance.ledger.Wait(ctx, requestID)
 	if err != nil {
 		s.t.Fatal(err)
 	}

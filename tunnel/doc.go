@@ -13,7 +13,7 @@
 // [Door] joins them: what is saved, staged or pushed goes through it, whoever asks.
 //
 // It does not own the records (package store), the grammar (tunnel/wgconf), or the life of a
-// command (appliance/control).
+// command (appliance/command).
 //
 // Invariants:
 //   - What depends on the store is decided in the transaction that acts on it. A check that is too

@@ -14,9 +14,9 @@ import (
 
 // Commands gives commands to nodes.
 type Commands interface {
-	// Issue writes a command and sends it; see control.Issue for its errors.
+	// Issue writes a command and sends it; see command.Ledger.Issue for its errors.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
-	// Push takes a version of the node's config to it; see control.Push for its errors.
+	// Push takes a version of the node's config to it; see command.Ledger.Push for its errors.
 	Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error)
 	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
 	Cancel(ctx context.Context, requestID, by string) (store.Command, error)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"wfm/appliance/control"
+	"wfm/appliance/command"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -140,7 +140,7 @@ func (k *Keeper) look(nodeID string) {
 	switch {
 	case err != nil:
 	case v.act == actDetect:
-		_, err = k.Commands.Issue(k.ctx, nodeID, protocol.ActionDetect, control.ByWantedState, false)
+		_, err = k.Commands.Issue(k.ctx, nodeID, protocol.ActionDetect, command.ByWantedState, false)
 	case v.act == actStart:
 		err = k.start(nodeID)
 	case !v.again.IsZero():

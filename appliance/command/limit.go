@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 // timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a
 // push or a start only when it knows that it was not cut off: it looks for its server for 60 s,
 // may take the change back then, and has to reconnect to tell. Its true outcome is worth the wait.
-func (c *Control) timeLimit(a protocol.Action, confirms bool) time.Duration {
+func (c *Ledger) timeLimit(a protocol.Action, confirms bool) time.Duration {
 	switch {
 	case a == protocol.ActionDetect:
 		return c.detectLimit
@@ -38,7 +38,7 @@ func switches(cmd store.Command) bool {
 }
 
 // limitOf is the time limit of the command with the node's agent as it is now.
-func (c *Control) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
+func (c *Ledger) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	n, err := tx.Node(cmd.NodeID)
 	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
 	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)

@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 
 // send brings the node's queued commands out, in order. A command is on disk as sent before it is
 // published, so that no answer can come for one that counts as queued.
-func (c *Control) send(nodeID string) {
+func (c *Ledger) send(nodeID string) {
 	unlock, ok := c.lockSender(nodeID)
 	if !ok {
 		return
@@ -23,7 +23,7 @@ func (c *Control) send(nodeID string) {
 	c.sendLocked(nodeID)
 }
 
-func (c *Control) sendLocked(nodeID string) {
+func (c *Ledger) sendLocked(nodeID string) {
 	open, err := c.open(nodeID)
 	if err != nil {
 		c.log.Error("cannot read the commands of a node", "node_id", nodeID, "err", err)
@@ -54,7 +54,7 @@ func pushBeforeStart(open []store.Command) []store.Command {
 
 // lockSender makes a node's commands go out one after the other. ok is false once the control
 // stops.
-func (c *Control) lockSender(nodeID string) (unlock func(), ok bool) {
+func (c *Ledger) lockSender(nodeID string) (unlock func(), ok bool) {
 	c.mu.Lock()
 	if c.stopped {
 		c.mu.Unlock()
@@ -75,7 +75,7 @@ var errNothingToDo = errors.New("nothing to do")
 
 // change runs fn on the command as it is now and arms its timer anew. fn returns errNothingToDo to
 // leave it alone.
-func (c *Control) change(requestID string, fn func(*store.Tx, *store.Command) error) error {
+func (c *Ledger) change(requestID string, fn func(*store.Tx, *store.Command) error) error {
 	return c.db.Update(func(tx *store.Tx) error {
 		cmd, err := tx.Command(requestID)
 		if err != nil {
@@ -92,7 +92,7 @@ func (c *Control) change(requestID string, fn func(*store.Tx, *store.Command) er
 // NodeReady is called when the node's session, established at since, has subscribed. It sends what is queued, and deals
 // with what was sent in an earlier session and not answered: an agent that knows request ids, or
 // an action that may be done twice, gets it again; of any other a detect has to tell what became.
-func (c *Control) NodeReady(nodeID string, since time.Time) {
+func (c *Ledger) NodeReady(nodeID string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
@@ -112,7 +112,7 @@ func (c *Control) NodeReady(nodeID string, since time.Time) {
 	})
 }
 
-// readyTurn is that a node is being dealt with; under Control.mu.
+// readyTurn is that a node is being dealt with; under Ledger.mu.
 type readyTurn struct {
 	since time.Time
 	again bool
@@ -120,7 +120,7 @@ type readyTurn struct {
 }
 
 // nextTurn reports whether there is something to do for the node, and forgets it otherwise.
-func (c *Control) nextTurn(nodeID string, turn *readyTurn, since *time.Time) bool {
+func (c *Ledger) nextTurn(nodeID string, turn *readyTurn, since *time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if (turn.began && !turn.again) || c.stopped {
@@ -132,11 +132,11 @@ func (c *Control) nextTurn(nodeID string, turn *readyTurn, since *time.Time) boo
 }
 
 // open returns the node's open commands.
-func (c *Control) open(nodeID string) ([]store.Command, error) {
+func (c *Ledger) open(nodeID string) ([]store.Command, error) {
 	return store.Read(c.db, func(tx *store.Tx) ([]store.Command, error) { return tx.OpenCommands(nodeID) })
 }
 
-func (c *Control) nodeReady(nodeID string, since time.Time) {
+func (c *Ledger) nodeReady(nodeID string, since time.Time) {
 	// No detect may go out before it is noted what it is to tell.
 	unlock, ok := c.lockSender(nodeID)
 	if !ok {
@@ -159,7 +159,7 @@ func (c *Control) nodeReady(nodeID string, since time.Time) {
 
 // takeUp queues the unanswered commands of earlier sessions again where that is safe, and reports whether a detect is
 // needed for the rest.
-func (c *Control) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe bool, err error) {
+func (c *Ledger) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe bool, err error) {
 	node, err := tx.Node(nodeID)
 	if errors.Is(err, store.ErrNodeNotFound) {
 		return false, nil
@@ -193,7 +193,7 @@ func leftOver(cmd store.Command, since time.Time) bool {
 }
 
 // requeue makes a sent command wait to be sent again, within a fresh time limit.
-func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
+func (c *Ledger) requeue(tx *store.Tx, cmd store.Command) error {
 	limit, err := c.limitOf(tx, cmd)
 	if err != nil {
 		return err
@@ -205,7 +205,7 @@ func (c *Control) requeue(tx *store.Tx, cmd store.Command) error {
 }
 
 // probe issues the detect that is to tell what became of the node's unanswered commands.
-func (c *Control) probe(nodeID string, since time.Time) {
+func (c *Ledger) probe(nodeID string, since time.Time) {
 	detect, err := store.Write(c.db, func(tx *store.Tx) (store.Command, error) {
 		return c.writeIn(tx, nodeID, protocol.ActionDetect, "system", false)
 	})
@@ -241,7 +241,7 @@ func (c *Control) probe(nodeID string, since time.Time) {
 }
 
 // arm sets the command's timer to the next moment something is due, or ends it.
-func (c *Control) arm(cmd store.Command, now time.Time) {
+func (c *Ledger) arm(cmd store.Command, now time.Time) {
 	if cmd.State.Ended() {
 		c.settled(cmd.RequestID)
 		return
@@ -253,7 +253,7 @@ func (c *Control) arm(cmd store.Command, now time.Time) {
 	c.armIn(cmd.RequestID, max(0, due.Sub(now)))
 }
 
-func (c *Control) armIn(requestID string, wait time.Duration) {
+func (c *Ledger) armIn(requestID string, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
@@ -270,7 +270,7 @@ func (c *Control) armIn(requestID string, wait time.Duration) {
 }
 
 // due ends a command whose time is over, and tries to send one whose time is not.
-func (c *Control) due(requestID string) {
+func (c *Ledger) due(requestID string) {
 	nodeID := ""
 	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
 		now := tx.Now()

@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"context"
@@ -30,8 +30,8 @@ type pushPayload struct {
 // Push takes a version of the node's config to it: see [tunnel.Order] for which, and [tunnel.Door] for
 // what is checked and refused. It waits for a node that is away, and supersedes the push that is open.
 // Errors: those of [tunnel.Door.Push], of which *tunnel.UpToDateError comes with what was taken, and of
-// [Control.Issue] but ErrNodeOffline. It returns the command as it is after the attempt to send.
-func (c *Control) Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error) {
+// [Ledger.Issue] but ErrNodeOffline. It returns the command as it is after the attempt to send.
+func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error) {
 	// That it can get no command is a better answer than what is wrong with its config.
 	if err := c.db.View(func(tx *store.Tx) error { _, _, err := addressee(tx, nodeID); return err }); err != nil {
 		return store.Command{}, tunnel.Taken{}, err
@@ -57,7 +57,7 @@ func (c *Control) Push(ctx context.Context, nodeID string, o tunnel.Order, reque
 }
 
 // writePush puts the push of the version into the ledger, in the place of the one that is open.
-func (c *Control) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, requestedBy string) (cmd store.Command, err error) {
+func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, requestedBy string) (cmd store.Command, err error) {
 	node, cfg, err := addressee(tx, nodeID)
 	if err != nil {
 		return cmd, err
@@ -96,7 +96,7 @@ func withText(tx *store.Tx, cmd store.Command) (any, error) {
 }
 
 // supersede ends the node's open pushes, since a newer one takes their place.
-func (c *Control) supersede(tx *store.Tx, nodeID, by string) error {
+func (c *Ledger) supersede(tx *store.Tx, nodeID, by string) error {
 	open, err := tx.OpenCommands(nodeID)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 
 // applied ends the push by the node's word that it did it. What counts as confirmed is what was
 // pushed, whatever is staged by now.
-func (c *Control) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
+func (c *Ledger) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
 	confirmed, err := confirm(tx, *cmd, ack)
 	if errors.Is(err, errOtherText) {
 		return c.end(tx, cmd, store.CommandFailed, err.Error())

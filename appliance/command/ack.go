@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 // Ack takes an ACK that came on topic, within the transaction that stores everything else about
 // the message. An ACK that does not fit changes no command's state: it leaves a note on the node's
 // own command, or in the node's journal when there is none.
-func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
+func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
 	bound(&ack)
 	cmd, err := tx.Command(env.RequestID)
 	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && cmd.NodeID != topic.NodeID) {
@@ -84,7 +84,7 @@ func (c *Control) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope,
 
 // followUp asks an agent that does not tell by itself how its tunnel is after a start, stop or push
 // that failed: what ran before may still run, or not.
-func (c *Control) followUp(tx *store.Tx, cmd store.Command) error {
+func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
 	if cmd.Kind != protocol.KindControl && cmd.Kind != protocol.KindPush {
 		return nil
 	}
@@ -136,7 +136,7 @@ func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 // tunnel is as a start or stop wanted it, nobody knows who did it; otherwise it is sent again. A
 // push is sent again in any case: a detect does not tell whether the whole of it was done, and done
 // twice it leaves the same text and restarts the tunnel once more.
-func (c *Control) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) error {
+func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) error {
 	open, err := tx.OpenCommands(detect.NodeID)
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func overtaken(tx *store.Tx, cmd store.Command) (bool, error) {
 }
 
 // Output takes a piece of a command's output, within the message's transaction.
-func (c *Control) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
+func (c *Ledger) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
 	cmd, err := tx.Command(ev.RequestID)
 	why := ""
 	switch {
@@ -210,7 +210,7 @@ func (c *Control) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelo
 
 // Remark leaves a note on the node's own command, by an event of the node; a request id it was never
 // sent is let alone.
-func (c *Control) Remark(tx *store.Tx, nodeID, requestID, text string) error {
+func (c *Ledger) Remark(tx *store.Tx, nodeID, requestID, text string) error {
 	cmd, err := tx.Command(requestID)
 	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && (cmd.NodeID != nodeID || cmd.Attempts == 0)) {
 		return nil

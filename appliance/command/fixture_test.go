@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"crypto/sha256"
@@ -116,7 +116,7 @@ type fixture struct {
 	limit int // of the file
 	db    *store.DB
 	pub   *scripted
-	*Control
+	*Ledger
 }
 
 // bubble runs test with a fixture in a synctest bubble.
@@ -157,7 +157,7 @@ func (f *fixture) open() {
 
 func (f *fixture) start() {
 	f.t.Helper()
-	f.Control = New(f.db, f.pub, 0, slog.New(slog.DiscardHandler))
+	f.Ledger = New(f.db, f.pub, 0, slog.New(slog.DiscardHandler))
 	if err := f.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 )
 
 // sendOne reports whether the command was handed over.
-func (c *Control) sendOne(cmd store.Command) bool {
+func (c *Ledger) sendOne(cmd store.Command) bool {
 	if !c.publisher.Ready(topicOf(cmd)) {
 		return false
 	}
@@ -55,7 +55,7 @@ var errEncode = errors.New("cannot encode the command")
 
 // markSent writes a queued command as sent and returns what is to be published then, or ends one that
 // must not be sent, and returns nil. Errors: errEncode, and those of writing.
-func (c *Control) markSent(tx *store.Tx, cmd *store.Command) (*outgoing, error) {
+func (c *Ledger) markSent(tx *store.Tx, cmd *store.Command) (*outgoing, error) {
 	if cmd.Attempts >= maxAttempts {
 		return nil, c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
 	}
@@ -90,7 +90,7 @@ func (c *Control) markSent(tx *store.Tx, cmd *store.Command) (*outgoing, error) 
 }
 
 // publish reports whether the command was handed over. If not, it waits again.
-func (c *Control) publish(out outgoing) bool {
+func (c *Ledger) publish(out outgoing) bool {
 	err := c.publisher.Publish(out.topic, out.message, out.limit)
 	if err != nil {
 		c.log.Info("the node was gone when a command was sent", "node_id", out.topic.NodeID, "request_id", out.requestID)
@@ -102,7 +102,7 @@ func (c *Control) publish(out outgoing) bool {
 // give runs write, which puts a command into the ledger, or none (the zero value), in a transaction for
 // ctx. If the command can go out at once, it is written as sent in the same one, and published after it.
 // It returns the command as it is then.
-func (c *Control) give(ctx context.Context, nodeID string, write func(*store.Tx) (store.Command, error)) (store.Command, error) {
+func (c *Ledger) give(ctx context.Context, nodeID string, write func(*store.Tx) (store.Command, error)) (store.Command, error) {
 	unlock, running := c.lockSender(nodeID)
 	if running {
 		defer unlock()
@@ -171,7 +171,7 @@ func payloadToSend(tx *store.Tx, cmd store.Command) (any, error) {
 
 // unsend takes back that a command was sent. Should the node have got it all the same, its ACK
 // still counts, since an attempt was made.
-func (c *Control) unsend(requestID string) {
+func (c *Ledger) unsend(requestID string) {
 	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
 		if cmd.State != store.CommandSent {
 			return errNothingToDo

@@ -1,12 +1,12 @@
-// Package control is the life of commands: the ledger that says what every command is up to, and
+// Package command is the life of commands: the ledger that says what every command is up to, and
 // the sender that makes it so.
 //
 // It owns the states of a command and every change between them, time limits, expiry, sending
 // again after a reconnect or a restart, and matching ACKs. It does not own how a message gets to
 // the node ([Publisher]), nor what an ACK says about the node's presence.
 //
-// Enter at [New] and [Control.Start]; [Control.Issue], [Control.Wait] and [Control.Cancel] for who
-// wants something done; [Control.Ack], [Control.Output] and [Control.NodeReady] for what comes from
+// Enter at [New] and [Ledger.Start]; [Ledger.Issue], [Ledger.Wait] and [Ledger.Cancel] for who
+// wants something done; [Ledger.Ack], [Ledger.Output] and [Ledger.NodeReady] for what comes from
 // the node.
 //
 // Invariants:
@@ -18,4 +18,4 @@
 //   - After a restart every open command goes on.
 //   - A node has at most one open push, and its text, which holds a private key, is never in the
 //     ledger. An applied ACK confirms what was pushed, never what is staged by then.
-package control
+package command

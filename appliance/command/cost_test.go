@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"runtime"
@@ -33,10 +33,10 @@ func TestSubscribingOverAndOverCostsOneGoroutineANode(t *testing.T) {
 	})
 }
 
-// goroutinesOf is how many goroutines the method of Control has started that still run.
+// goroutinesOf is how many goroutines the method of Ledger has started that still run.
 func goroutinesOf(method string) int {
 	stacks := make([]byte, 8<<20)
-	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "control.(*Control)."+method+".func1(")
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "command.(*Ledger)."+method+".func1(")
 }
 
 func TestCommandTheNodeDoesNotListenForHoldsUpNoOther(t *testing.T) {

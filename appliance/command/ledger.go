@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"cmp"
@@ -46,8 +46,8 @@ func repeatable(a protocol.Action) bool {
 	return a == protocol.ActionDetect || a == protocol.ActionWGShow || a == protocol.ActionDescribe
 }
 
-// Control runs the commands of all nodes.
-type Control struct {
+// Ledger runs the commands of all nodes.
+type Ledger struct {
 	db        *store.DB
 	door      tunnel.Door
 	publisher Publisher
@@ -68,10 +68,10 @@ type Control struct {
 // DefaultDetectLimit is how long a node may take to answer a detect.
 const DefaultDetectLimit = 10 * time.Second
 
-// New makes the control over db, with a time limit for detects (zero: [DefaultDetectLimit]). Nothing
-// happens before [Control.Start].
-func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog.Logger) *Control {
-	return &Control{
+// New makes the ledger over db, with a time limit for detects (zero: [DefaultDetectLimit]). Nothing
+// happens before [Ledger.Start].
+func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog.Logger) *Ledger {
+	return &Ledger{
 		db: db, door: tunnel.Door{Store: db}, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, DefaultDetectLimit),
 		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 		ready: make(map[string]*readyTurn),
@@ -79,7 +79,7 @@ func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog
 }
 
 // Start takes up the commands that were open when the appliance last stopped, however it stopped.
-func (c *Control) Start() error {
+func (c *Ledger) Start() error {
 	return c.db.Update(func(tx *store.Tx) error {
 		open, err := tx.OpenCommands("")
 		if err != nil {
@@ -108,7 +108,7 @@ func (c *Control) Start() error {
 }
 
 // Stop ends the timers and waits for what is under way. Commands stay open in the store.
-func (c *Control) Stop() {
+func (c *Ledger) Stop() {
 	c.mu.Lock()
 	if c.stopped {
 		c.mu.Unlock()
@@ -127,11 +127,11 @@ func (c *Control) Stop() {
 }
 
 // Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
-// that is away; otherwise they are refused. A push is [Control.Push] of what is desired. Errors:
+// that is away; otherwise they are refused. A push is [Ledger.Push] of what is desired. Errors:
 // store.ErrInvalidAction, ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized,
 // ErrTooManyCommands, ErrNodeOffline, ErrCannotDescribe, ErrNothingToStart, and those of writing. It
 // returns the command as it is after the attempt to send.
-func (c *Control) Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
+func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
 	if action == protocol.ActionPush {
 		cmd, _, err := c.Push(ctx, nodeID, tunnel.Order{}, requestedBy)
 		return cmd, err
@@ -146,7 +146,7 @@ func (c *Control) Issue(ctx context.Context, nodeID string, action protocol.Acti
 }
 
 // writeIn puts a command that is no push into the ledger.
-func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
+func (c *Ledger) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
 	if action.Kind() == "" {
 		return cmd, fmt.Errorf("%q: %w", string(action), store.ErrInvalidAction)
 	}
@@ -169,7 +169,7 @@ func (c *Control) writeIn(tx *store.Tx, nodeID string, action protocol.Action, r
 }
 
 // add writes a new command with the payload.
-func (c *Control) add(tx *store.Tx, cmd *store.Command, payload any) (err error) {
+func (c *Ledger) add(tx *store.Tx, cmd *store.Command, payload any) (err error) {
 	if cmd.Payload, err = json.Marshal(payload); err != nil {
 		return fmt.Errorf("encode %s: %w", cmd.Action, err)
 	}
@@ -192,7 +192,7 @@ func (c *Control) add(tx *store.Tx, cmd *store.Command, payload any) (err error)
 }
 
 // patience is how long a command that is no push waits to be sent for the first time.
-func (c *Control) patience(a protocol.Action, queue bool) time.Duration {
+func (c *Ledger) patience(a protocol.Action, queue bool) time.Duration {
 	if queue {
 		return queueExpiry
 	}
@@ -274,7 +274,7 @@ func previousProtocol(cfg store.Config) string {
 
 // Cancel ends an open command. One that was sent may be carried out all the same, and its detail
 // says so. Errors: store.ErrCommandNotFound, store.ErrCommandEnded.
-func (c *Control) Cancel(ctx context.Context, requestID, by string) (store.Command, error) {
+func (c *Ledger) Cancel(ctx context.Context, requestID, by string) (store.Command, error) {
 	return store.WriteFor(ctx, c.db, func(tx *store.Tx) (store.Command, error) {
 		cmd, err := tx.Command(requestID)
 		if err != nil {
@@ -296,7 +296,7 @@ func (c *Control) Cancel(ctx context.Context, requestID, by string) (store.Comma
 }
 
 // end writes the command's end. A detect that was sent and got no good answer is evidence.
-func (c *Control) end(tx *store.Tx, cmd *store.Command, state store.CommandState, detail string) error {
+func (c *Ledger) end(tx *store.Tx, cmd *store.Command, state store.CommandState, detail string) error {
 	cmd.State, cmd.Detail = state, detail
 	id := cmd.RequestID
 	tx.OnCommit(func() { c.settled(id) })
@@ -315,7 +315,7 @@ func (c *Control) end(tx *store.Tx, cmd *store.Command, state store.CommandState
 }
 
 // settled forgets the command's timer.
-func (c *Control) settled(requestID string) {
+func (c *Ledger) settled(requestID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.timers[requestID]; t != nil && t.Stop() {
@@ -324,9 +324,9 @@ func (c *Control) settled(requestID string) {
 	delete(c.timers, requestID)
 }
 
-// Wait returns the command as soon as it has ended, or as it is when ctx or the control ends.
+// Wait returns the command as soon as it has ended, or as it is when ctx or the ledger ends.
 // Error: store.ErrCommandNotFound.
-func (c *Control) Wait(ctx context.Context, requestID string) (store.Command, error) {
+func (c *Ledger) Wait(ctx context.Context, requestID string) (store.Command, error) {
 	for {
 		// First listen, then look: an end in between is heard.
 		changes := c.db.Subscribe(256)
@@ -356,6 +356,6 @@ func (c *Control) Wait(ctx context.Context, requestID string) (store.Command, er
 	}
 }
 
-func (c *Control) read(requestID string) (store.Command, error) {
+func (c *Ledger) read(requestID string) (store.Command, error) {
 	return store.Read(c.db, func(tx *store.Tx) (store.Command, error) { return tx.Command(requestID) })
 }

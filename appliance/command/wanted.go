@@ -1,4 +1,4 @@
-package control
+package command
 
 import (
 	"context"
@@ -12,8 +12,8 @@ const ByWantedState = "wanted state"
 
 // StartWanted sends the start of a tunnel that is wanted and was found stopped. It is no word of the
 // operator, so it changes no wanted state. check is called in the transaction that writes the
-// command; its error keeps the command from being written. Errors: those of [Control.Issue].
-func (c *Control) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
+// command; its error keeps the command from being written. Errors: those of [Ledger.Issue].
+func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
 	return c.give(context.Background(), nodeID, func(tx *store.Tx) (store.Command, error) {
 		if err := check(tx); err != nil {
 			return store.Command{}, err
