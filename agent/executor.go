@@ -12,14 +12,14 @@ import (
 	"wfm/protocol"
 )
 
-// queueSize bounds each lane, in commands.
+// queueSize is the capacity of each lane, in commands.
 const queueSize = 64
 
 // errInterrupted answers a command that a former agent began and did not finish.
 var errInterrupted = errors.New("the agent was restarted while running it; its outcome is not known")
 
-// executor decides what a received command is and runs it. It has two lanes, each in order: one
-// for what changes the node, one for probes, so that a long start does not hide the node.
+// executor validates received commands and runs them. It has two lanes, each in order: one for
+// commands that change the node, one for probes, so that a long start does not hide the node.
 type executor struct {
 	profile Profile
 	tunnels *tunnels
@@ -34,7 +34,7 @@ type executor struct {
 	stop    chan struct{} // closed: begin nothing more
 	workers sync.WaitGroup
 
-	guard guard         // of the lane of changes
+	guard guard         // used only by the lane of changes
 	links chan struct{} // signals that an interface of the machine has changed
 	again chan struct{} // signals that a wanted tunnel may start now, if it did not before
 
@@ -43,7 +43,7 @@ type executor struct {
 	stopped bool
 }
 
-// command is one that was accepted for execution.
+// command is a command accepted for execution.
 type command struct {
 	env protocol.Envelope
 }
@@ -61,9 +61,9 @@ func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logge
 	}
 }
 
-// Start closes what a former agent left open, gives the answers it could not deliver, and begins to
-// work. ctx is handed to every tool: it ends them at once, so it is not the one that asks for a
-// clean stop.
+// Start completes the work that a former agent left open, sends the answers it could not deliver,
+// and starts the lanes. ctx is passed to every tool and ends them at once, so it must not be the
+// context that asks for a clean stop.
 func (x *executor) Start(ctx context.Context) {
 	open, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal)
 	if err != nil {
@@ -87,7 +87,7 @@ func (x *executor) Start(ctx context.Context) {
 	}
 	if unanswered {
 		x.running[open.key()] = struct{}{} // the server may send it again meanwhile
-		x.server.Urgent(true)              // from the first attempt to connect on
+		x.server.Urgent(true)              // from the first connection attempt on
 	}
 	x.workers.Go(func() {
 		if unanswered {
@@ -104,8 +104,8 @@ func (x *executor) Start(ctx context.Context) {
 	x.workers.Go(func() { x.workProbes(ctx) })
 }
 
-// closeInterrupted answers what a former agent began and did not finish, but for the open change and
-// the open stop: those are finished properly.
+// closeInterrupted answers the commands that a former agent began and did not finish, except the
+// open change and the open stop: those are finished properly.
 func (x *executor) closeInterrupted(open *change, stop *wish) {
 	for _, e := range x.journal.Interrupted() {
 		key := entryKey{e.Kind, e.RequestID}
@@ -123,8 +123,8 @@ func (x *executor) closeInterrupted(open *change, stop *wish) {
 	}
 }
 
-// Stop lets the running commands end, begins no other, and waits. What was only queued is not
-// journaled, so the server's repetition will be executed by the next agent.
+// Stop lets the running commands end, begins no other, and waits. Commands still queued are not in
+// the journal, so the next agent executes them when the server repeats them.
 func (x *executor) Stop() {
 	x.mu.Lock()
 	if !x.stopped {
@@ -135,7 +135,7 @@ func (x *executor) Stop() {
 	x.workers.Wait()
 }
 
-// Receive takes one message off the session; it never blocks.
+// Receive accepts one message from the session. It never blocks.
 func (x *executor) Receive(topicName string, data []byte) {
 	topic, err := protocol.ParseTopic(topicName)
 	if err != nil || !topic.Kind.IsCommand() ||
@@ -146,7 +146,7 @@ func (x *executor) Receive(topicName string, data []byte) {
 	env, err := protocol.Decode(topic, data)
 	if err != nil {
 		x.log.Warn("a message cannot be read", "type", topic.Kind, "bytes", len(data), "err", err)
-		// Half a message may still say who waits for an answer.
+		// Even a malformed message may name the request that awaits an answer.
 		if env.RequestID != "" && len(env.RequestID) <= 128 {
 			x.answer(topic.Kind, env.RequestID, failed(protocol.Ack{}, err))
 		}
@@ -184,7 +184,8 @@ func (x *executor) accept(env protocol.Envelope) {
 	}
 }
 
-// changesNode: such a command must not run twice, so it is journaled on disk.
+// changesNode reports whether a command of the kind changes the node. Such a command must not run
+// twice, so it is journaled on disk.
 func changesNode(k protocol.Kind) bool { return k == protocol.KindControl || k == protocol.KindPush }
 
 func (x *executor) workProbes(ctx context.Context) {
@@ -197,8 +198,8 @@ func (x *executor) workProbes(ctx context.Context) {
 	}
 }
 
-// workChanges runs the commands that change the node and, while none is there, goes on taking back
-// what could not be taken back in time, and looks after the tunnel.
+// workChanges runs the commands that change the node. While there is none, it keeps trying to take
+// back an open change, and looks after the tunnel.
 func (x *executor) workChanges(ctx context.Context) {
 	pause := x.tunnels.retryPause
 	x.lookAfter(ctx, true)
@@ -226,7 +227,8 @@ func (x *executor) workChanges(ctx context.Context) {
 	}
 }
 
-// stopping: when a command is ready as well, stopping wins.
+// stopping reports whether the executor is being stopped. Stopping takes precedence over a command
+// that is ready.
 func (x *executor) stopping() bool {
 	select {
 	case <-x.stop:
@@ -241,7 +243,7 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	durable := changesNode(env.Type)
 	if durable {
 		var about protocol.Control
-		_ = env.DecodePayload(&about) // what is odd is found by the command itself
+		_ = env.DecodePayload(&about) // the command itself reports unreadable fields
 		x.wanting(env)
 		iface := ""
 		if named := cmp.Or(about.InterfaceName, x.profile.Node.InterfaceName); protocol.ValidInterfaceName(named) {
@@ -274,9 +276,9 @@ func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	x.conclude(env.Type, env.RequestID, ack)
 }
 
-// finish answers a command that changed the node, or was to. First the answer goes into the
-// journal, then the record of the change goes away, then the answer goes out: cut short anywhere
-// in between, the next agent gives the same answer.
+// finish answers a command that changed the node or should have. First the answer goes into the
+// journal, then the record of the change is removed, then the answer is sent: wherever this is
+// interrupted, the next agent gives the same answer.
 func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack) {
 	log := x.log.With("type", kind, "request_id", requestID)
 	err := x.journal.Finish(kind, requestID, ack)
@@ -286,7 +288,7 @@ func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack
 	if forget := x.tunnels.Forget(x.profile.ID(), entryKey{kind, requestID}, ack); forget != nil {
 		log.Error("the record of a finished change stays", "err", forget)
 		if err != nil && ack.Status == protocol.AckApplied {
-			// The next agent will find nothing but an open change, and take it back.
+			// The next agent will find only an open change, and take it back.
 			ack = failed(ack, fmt.Errorf("applied, but only until the agent is restarted: its folder cannot be written: %w", forget))
 			_ = x.journal.Finish(kind, requestID, ack)
 		}
@@ -299,16 +301,16 @@ func (x *executor) conclude(kind protocol.Kind, requestID string, ack protocol.A
 	x.log.Info("command executed", "type", kind, "request_id", requestID, "status", ack.Status)
 	x.answer(kind, requestID, ack)
 	if changesNode(kind) && ack.Status == protocol.AckFailed {
-		x.beat() // the ACK of a failure does not tell whether the tunnel still runs
+		x.beat() // the ACK of a failure does not say whether the tunnel still runs
 	}
-	// Last: until here a repetition finds it running, from here on it finds the journal.
+	// This comes last: before it, a repetition finds the command running; after it, the journal.
 	x.mu.Lock()
 	delete(x.running, entryKey{kind, requestID})
 	x.mu.Unlock()
 }
 
-// dispatch runs one command. With a change, what is returned is not the answer yet: the change is
-// to be settled first.
+// dispatch runs one command. If it returns a change, the ACK is not the answer yet: the change must
+// be settled first.
 func (x *executor) dispatch(ctx context.Context, env protocol.Envelope) (protocol.Ack, *change) {
 	switch env.Type {
 	case protocol.KindControl:
@@ -328,7 +330,7 @@ func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.
 	m.requestID = requestID
 	if changesNode(command) {
 		m.taken = func() {
-			// If it cannot be written, the next agent gives the same answer once more.
+			// If this cannot be written, the next agent repeats the answer.
 			_ = x.journal.Sent(command, requestID)
 		}
 	}
@@ -338,14 +340,14 @@ func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.
 // send queues an event.
 func (x *executor) send(e protocol.Event) { x.out.Put(message(protocol.KindEvent, e)) }
 
-// beat tells the server now whether the tunnel runs.
+// beat reports to the server at once whether the tunnel runs.
 func (x *executor) beat() { x.out.Put(x.heartbeat()) }
 
 func (x *executor) heartbeat() outMessage {
 	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.iface()), x.wanted.State()))
 }
 
-// actionOf is the action an ACK names when the command's own is not known.
+// actionOf returns the action for an ACK if the command's own action is unknown.
 func actionOf(k protocol.Kind) protocol.Action {
 	if k == protocol.KindPush {
 		return protocol.ActionPush

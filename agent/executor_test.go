@@ -14,7 +14,7 @@ import (
 	"wfm/protocol"
 )
 
-// bench is an executor on fake tools whose messages come out of sent.
+// bench is an executor on fake tools. sent receives its messages.
 type bench struct {
 	*executor
 	dir  string
@@ -32,7 +32,7 @@ func newBenchOn(t *testing.T, dir string, f *fakeTools, uplink uplink) *bench {
 	return newBenchWithin(t, dir, f, uplink, patience)
 }
 
-// newBenchWithin has changes confirmed within limit.
+// newBenchWithin returns a bench whose changes must be confirmed within limit.
 func newBenchWithin(t *testing.T, dir string, f *fakeTools, uplink uplink, limit time.Duration) *bench {
 	t.Helper()
 	tun := f.tunnels(dir)
@@ -45,19 +45,19 @@ func newBenchOf(t *testing.T, tun *tunnels, uplink uplink) *bench {
 	return newBenchSending(t, tun, uplink, sendTaken)
 }
 
-// newDeafBench has a server that takes nothing.
+// newDeafBench returns a bench whose server accepts nothing.
 func newDeafBench(t *testing.T, tun *tunnels) *bench {
 	t.Helper()
 	return newBenchSending(t, tun, &fakeUplink{}, sendAgain)
 }
 
-// newBenchSending has every message end as result.
+// newBenchSending returns a bench in which every message ends with result.
 func newBenchSending(t *testing.T, tun *tunnels, uplink uplink, result sendResult) *bench {
 	t.Helper()
 	return newBenchAs(t, testProfile(), tun, uplink, result)
 }
 
-// newBenchAs is of the profile.
+// newBenchAs returns a bench for the profile p.
 func newBenchAs(t *testing.T, p Profile, tun *tunnels, uplink uplink, result sendResult) *bench {
 	t.Helper()
 	_, log := newTestLog()
@@ -105,7 +105,8 @@ func (b *bench) next(t *testing.T) outMessage {
 	}
 }
 
-// nextAck is the next message but for the heartbeats that come with failures.
+// nextAck returns the next message, which must be an ACK. It skips the heartbeats that follow
+// failures.
 func (b *bench) nextAck(t *testing.T, requestID string) protocol.Ack {
 	t.Helper()
 	m := b.next(t)
@@ -118,7 +119,7 @@ func (b *bench) nextAck(t *testing.T, requestID string) protocol.Ack {
 	return ackOf(t, m.payload)
 }
 
-// wantHeartbeat wants a heartbeat next, and what it says of the tunnel.
+// wantHeartbeat checks that the next message is a heartbeat that reports the tunnel as up or down.
 func (b *bench) wantHeartbeat(t *testing.T, up bool) {
 	t.Helper()
 	var h protocol.Heartbeat
@@ -128,7 +129,7 @@ func (b *bench) wantHeartbeat(t *testing.T, up bool) {
 	}
 }
 
-// settled waits until nothing is queued or runs.
+// settled waits until no command is queued or runs.
 func (b *bench) settled(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
@@ -167,7 +168,7 @@ func TestCommandRunsOnceAndItsAckIsRepeatedAcrossRestart(t *testing.T) {
 		t.Fatalf("repeated as %+v, first %+v", again, first)
 	}
 	b.stop()
-	// A second start would show: the tunnel is gone, and nothing but the command asks for it.
+	// A second start would show: the tunnel is gone, and only the command asks for it.
 	for _, gone := range []string{filepath.Join(f.dir, "link-wfmtest0"), wantedPath(dir, testProfile().ID())} {
 		if err := os.Remove(gone); err != nil {
 			t.Fatal(err)
@@ -395,7 +396,7 @@ func TestCommandCutShortIsAnsweredHonestlyAndNotRunAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
-	for range 2 { // also the answer survives
+	for range 2 { // the answer survives, too
 		b := newBench(t, dir, f)
 		b.Receive(topic, data)
 		ack := b.nextAck(t, "req_1")
@@ -425,10 +426,10 @@ func TestStopOfAKilledAgentIsFinishedByTheNext(t *testing.T) {
 	agent.receive(t, topic, data)
 	f.awaitCall(t)
 	agent.kill(t)
-	f.awaitGone("tool") // or it would go on under the hands of the next agent
+	f.awaitGone("tool") // otherwise it would interfere with the next agent
 	f.dropGate()
 
-	for range 2 { // also the answer survives
+	for range 2 { // the answer survives, too
 		b := newBench(t, dir, f)
 		b.Receive(topic, data)
 		ack := b.nextAck(t, "req_1")
@@ -456,7 +457,7 @@ func TestWhatAToolOfAKilledAgentStartedIsEnded(t *testing.T) {
 		t.Error("nothing was found")
 	}
 	f.awaitGone("child")
-	// What a tool leaves behind that has ended is none of ours.
+	// Processes left by a tool that has ended do not concern the agent.
 	tun := f.tunnels(dir)
 	if err := tun.takeUp(t.Context(), "wg", "wfmtest1"); err != nil {
 		t.Fatal(err)
@@ -474,7 +475,7 @@ func TestAnswerThatWasNotDeliveredIsGivenByTheNextAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, log := newTestLog()
-	x := newExecutor(testProfile(), tun, j, newOutbox(log, time.Hour), log) // nobody empties the outbox
+	x := newExecutor(testProfile(), tun, j, newOutbox(log, time.Hour), log) // nothing empties the outbox
 	x.server = &fakeUplink{}
 	x.Start(t.Context())
 	commands := map[protocol.Kind]any{
@@ -521,7 +522,7 @@ func TestStopLetsTheRunningCommandEndAndBeginsNoOther(t *testing.T) {
 	f.awaitCall(t)
 	stopped := make(chan struct{})
 	go func() { b.Stop(); close(stopped) }()
-	<-b.executor.stop // told to stop, and one command still runs
+	<-b.executor.stop // asked to stop while one command still runs
 	open()
 	<-stopped
 	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckApplied {

@@ -36,9 +36,9 @@ func testProfile() Profile {
 	}
 }
 
-// fakeTools puts scripts named wg, wg-quick, awg and awg-quick in front of PATH. They force what
-// real tools do rarely: failing, hanging, talking too much. An interface is a file link-NAME that
-// holds the family it runs as.
+// fakeTools puts scripts named wg, wg-quick, awg and awg-quick in front of PATH. They force
+// behaviour that is rare with real tools: failing, hanging, printing too much. An interface is a
+// file link-NAME that contains the family it runs as.
 type fakeTools struct {
 	t   *testing.T
 	dir string
@@ -78,7 +78,7 @@ echo "$(basename "$0") $*" >> "$FAKE/calls"
 echo "interface: $2 keys=$WG_HIDE_KEYS"; echo "a warning" >&2
 `
 
-// fakeIP knows "ip link delete dev NAME" alone.
+// fakeIP only understands "ip link delete dev NAME".
 const fakeIP = `#!/bin/sh
 echo "ip $*" >> "$FAKE/calls"
 [ -e "$FAKE/stuck-link" ] && { echo "RTNETLINK answers: Operation not permitted" >&2; exit 2; }
@@ -130,7 +130,7 @@ func (f *fakeTools) awaitCall(t *testing.T) {
 	f.await(t, "calls")
 }
 
-// await waits until a tool has left something in the file name: "child" once it hangs.
+// await waits until a tool has created the file name: "child" once it hangs.
 func (f *fakeTools) await(t *testing.T, name string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); f.read(name) == ""; {
@@ -160,14 +160,14 @@ func (f *fakeTools) gate() (open func()) {
 	}
 }
 
-// awaitGone waits until the process has ended whose id a tool left in the file name.
+// awaitGone waits until the process has ended whose id a tool wrote into the file name.
 func (f *fakeTools) awaitGone(name string) {
 	f.t.Helper()
 	pid, err := strconv.Atoi(f.read(name))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	// The orphan is reaped by init or stays a zombie of it: gone or Z, never asleep.
+	// The orphan is reaped by init or stays its zombie: it is gone or in state Z, never asleep.
 	for deadline := time.Now().Add(patience); ; {
 		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		if err != nil || strings.Contains(string(stat), ") Z ") {
@@ -180,12 +180,12 @@ func (f *fakeTools) awaitGone(name string) {
 	}
 }
 
-// dropGate takes the gate away whether or not somebody waits at it: the tool of a killed agent is
-// ended, at whatever point it was.
+// dropGate removes the gate, whether or not a tool waits at it: the tool of a killed agent may have
+// ended at any point.
 func (f *fakeTools) dropGate() {
 	f.t.Helper()
 	path := filepath.Join(f.dir, "gate")
-	rw, err := os.OpenFile(path, os.O_RDWR, 0) // waits for nobody
+	rw, err := os.OpenFile(path, os.O_RDWR, 0) // never blocks
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func pushOf(text string, version int) protocol.Push {
 	}
 }
 
-// pushTo pushes as the executor does, and leaves a change open.
+// pushTo pushes like the executor does, and leaves a change open.
 func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) protocol.Ack {
 	t.Helper()
 	x := &executor{tunnels: tun, journal: &journal{}, wanted: &wanted{}}
@@ -223,7 +223,7 @@ func pushTo(t *testing.T, tun *tunnels, profileID string, p protocol.Push) proto
 	return ack
 }
 
-// confirmed has the change that Start or Push left open stay.
+// confirmed confirms the change that Start or Push left open.
 func confirmed(t *testing.T, tun *tunnels) {
 	t.Helper()
 	if err := removeChange(tun.configs.dir, "cfg_a-node_b"); err != nil {
@@ -231,10 +231,11 @@ func confirmed(t *testing.T, tun *tunnels) {
 	}
 }
 
-// fakeUplink is a way to the server whose round trips end as reach says; nil: well.
+// fakeUplink is an uplink whose round trips end with the result of reach. If reach is nil, they
+// succeed.
 type fakeUplink struct {
 	reach     func(context.Context) error
-	accepted  chan outMessage // what reached the server
+	accepted  chan outMessage // messages that reached the server
 	reconnect atomic.Int32
 }
 
@@ -276,7 +277,7 @@ func ackOf(t *testing.T, payload json.RawMessage) protocol.Ack {
 	return a
 }
 
-// testLog collects the log, to look for what must not be in it.
+// testLog collects the log, so that tests can search it for secrets.
 type testLog struct {
 	mu  chan struct{}
 	buf strings.Builder

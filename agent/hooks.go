@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// runPostDown runs the PostDown hooks of text, for an interface that is gone without them: the quick
-// tools run none when a start fails, nor after a hook that fails. What its PostUp hooks have set up,
-// a firewall rule say, would otherwise outlive the tunnel and keep the node cut off. Each hook gets
-// t.hookLimit, all of them together three times that, also when a command wants the attempt to end:
-// nobody would come back to them. How they end does not matter: some may have run before, or have
-// nothing to undo.
+// runPostDown runs the PostDown hooks of text for an interface that went down without them: the
+// quick tools run none when a start fails, nor after a hook that fails. Otherwise the effects of
+// the PostUp hooks, such as a firewall rule, would outlive the tunnel and keep the node cut off.
+// Each hook gets t.hookLimit, all of them together three times that, even if a command wants the
+// attempt to end: there is no later chance to run them. Their results do not matter: some may have
+// run before, or have nothing to undo.
 func (t *tunnels) runPostDown(ctx context.Context, iface string, text []byte) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*t.hookLimit)
 	defer cancel()
@@ -18,13 +18,13 @@ func (t *tunnels) runPostDown(ctx context.Context, iface string, text []byte) {
 		if ctx.Err() != nil {
 			return
 		}
-		// As the quick tools do it, which are bash themselves.
+		// Run them like the quick tools do, which are bash scripts themselves.
 		t.runMarked(ctx, []string{"INTERFACE=" + iface}, t.hookLimit,
 			"bash", "-e", "-o", "pipefail", "-O", "extglob", "-c", strings.ReplaceAll(hook, "%i", iface))
 	}
 }
 
-// postDown lists the PostDown hooks of a config, read as the quick tools do.
+// postDown returns the PostDown hooks of a config, parsed as the quick tools parse it.
 func postDown(text []byte) []string {
 	var hooks []string
 	inside := false

@@ -19,7 +19,7 @@ func TestPostDownIsReadAsTheQuickToolsReadIt(t *testing.T) {
 	}
 }
 
-// rule is a pair of hooks that set something up and undo it, as a firewall rule would be.
+// rule returns a pair of hooks that set something up and undo it, like a firewall rule.
 func rule(flag string) string {
 	return "PostUp = touch " + flag + "-%i\nPostDown = rm " + flag + "-%i\n"
 }

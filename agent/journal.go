@@ -14,22 +14,23 @@ import (
 	"wfm/protocol"
 )
 
-// journalSize bounds each half of the journal, in entries. The server keeps a handful of open
-// commands per node, so this remembers far longer than anything is sent again.
+// journalSize is the capacity of each half of the journal, in entries. The server keeps a handful
+// of open commands per node, so the journal remembers far longer than the server repeats any
+// command.
 const journalSize = 256
 
-// entry is one command this node has begun.
+// entry is a command that this node has begun.
 type entry struct {
 	Kind      protocol.Kind `json:"kind"`
 	RequestID string        `json:"request_id"`
 	Interface string        `json:"interface_name,omitempty"`
-	// Ack is nil from the start of the execution to its end. Read back from disk, nil means the
-	// agent went away in between.
+	// Ack is nil from the start of the execution to its end. If it is nil when read back from disk,
+	// the agent ended in between.
 	Ack *protocol.Ack `json:"ack"`
-	// Unsent is set while the broker has not acknowledged the ACK yet. Missing in what an older
-	// agent wrote, whose answers the server has asked for or given up.
+	// Unsent is set until the broker has acknowledged the ACK. Entries of an older agent lack it;
+	// the server has asked for those answers or given them up.
 	Unsent bool `json:"unsent,omitempty"`
-	// Restored is what the server is still to hear of how the change was taken back, long after it
+	// Restored is the report, still to be delivered, of how the change was taken back long after it
 	// was answered as failed.
 	Restored string `json:"restored,omitempty"`
 }
@@ -39,12 +40,12 @@ type entryKey struct {
 	id   string
 }
 
-// journal remembers which request_ids were executed and how they were answered. Commands that
-// change the node are on disk before they start, again when they end, and once their answer is
-// delivered: the server asks only for what it has not given up, and so would never hear what became
-// of a command whose agent was restarted too late. Probes change nothing:
-// theirs are kept in memory alone, so that watching a node does not wear its flash, and in their
-// own ring, so that it does not push out what matters.
+// journal remembers which request_ids were executed and how they were answered. A command that
+// changes the node is written to disk before it starts, again when it ends, and once its answer is
+// delivered: the server stops asking after it has given up on a command, and would otherwise never
+// learn the outcome of one whose agent was restarted too late. Probes change nothing. Their answers
+// are kept in memory only, so that watching a node does not wear its flash, and in a ring of their
+// own, so that they do not displace answers that matter.
 type journal struct {
 	path string
 
@@ -57,8 +58,8 @@ func journalPath(dir, profileID string) string {
 	return filepath.Join(stateDir(dir), profileID+".json")
 }
 
-// openJournal reads the journal at path. With an error that is no reason to stop, the journal is
-// empty and usable: what was executed before is forgotten.
+// openJournal reads the journal at path. An error is no reason to stop: the journal is then empty
+// and usable, and earlier executions are forgotten.
 func openJournal(path string) (*journal, error) {
 	j := &journal{path: path}
 	data, err := os.ReadFile(path)
@@ -80,7 +81,7 @@ type journalFile struct {
 	Commands []entry `json:"commands"`
 }
 
-// Interrupted lists the commands that were cut short by the end of a former agent.
+// Interrupted returns the commands that were cut short by the end of a former agent.
 func (j *journal) Interrupted() []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -93,7 +94,7 @@ func (j *journal) Interrupted() []entry {
 	return out
 }
 
-// Lookup returns the ACK that answered the request, and whether there is one.
+// Lookup returns the ACK that answered the request and reports whether there is one.
 func (j *journal) Lookup(kind protocol.Kind, requestID string) (protocol.Ack, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -105,7 +106,7 @@ func (j *journal) Lookup(kind protocol.Kind, requestID string) (protocol.Ack, bo
 	return protocol.Ack{}, false
 }
 
-// Begin marks a command that changes the node as started, on disk.
+// Begin records on disk that a command that changes the node has started.
 func (j *journal) Begin(kind protocol.Kind, requestID, iface string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -113,8 +114,8 @@ func (j *journal) Begin(kind protocol.Kind, requestID, iface string) error {
 	return j.saveLocked()
 }
 
-// Finish records the answer to a command that Begin marked. The answer is remembered in memory
-// even when the disk refuses it.
+// Finish records the answer to a command recorded by Begin. The answer is kept in memory even if
+// the disk refuses it.
 func (j *journal) Finish(kind protocol.Kind, requestID string, ack protocol.Ack) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -126,7 +127,7 @@ func (j *journal) Finish(kind protocol.Kind, requestID string, ack protocol.Ack)
 	return j.saveLocked()
 }
 
-// Sent records that the broker has taken the answer to a command that changed the node.
+// Sent records that the broker has accepted the answer to a command that changed the node.
 func (j *journal) Sent(kind protocol.Kind, requestID string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -138,14 +139,15 @@ func (j *journal) Sent(kind protocol.Kind, requestID string) error {
 	return j.saveLocked()
 }
 
-// Unsent lists the answers that no broker has taken yet, oldest first.
+// Unsent returns the answers that no broker has accepted yet, oldest first.
 func (j *journal) Unsent() []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(j.durable), func(e entry) bool { return e.Ack == nil || !e.Unsent })
 }
 
-// Restored records what the server is to hear of how a change was taken back; "": it has heard it.
+// Restored records the report of how a change was taken back. An empty text records that it was
+// delivered.
 func (j *journal) Restored(kind protocol.Kind, requestID, text string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -157,14 +159,15 @@ func (j *journal) Restored(kind protocol.Kind, requestID, text string) error {
 	return j.saveLocked()
 }
 
-// Untold lists the changes that are taken back without the server having heard it, oldest first.
+// Untold returns the changes that were taken back without the server having received a report,
+// oldest first.
 func (j *journal) Untold() []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(j.durable), func(e entry) bool { return e.Restored == "" })
 }
 
-// Remember records the answer to a probe, in memory.
+// Remember records the answer to a probe in memory.
 func (j *journal) Remember(kind protocol.Kind, requestID string, ack protocol.Ack) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

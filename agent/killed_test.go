@@ -26,14 +26,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// childMessage is one message for the child's executor, a line of its standard input.
+// childMessage is a message for the child's executor, one line of its standard input.
 type childMessage struct {
 	Topic string          `json:"topic"`
 	Data  json.RawMessage `json:"data"`
 }
 
 // childAgent is an executor on the fake tools whose server is out of reach. It kills itself at the
-// look at the interface that WFM_TEST_KILL_AT counts to.
+// query of the interface whose number is WFM_TEST_KILL_AT.
 func childAgent(dir string) {
 	killAt, _ := strconv.Atoi(os.Getenv("WFM_TEST_KILL_AT"))
 	f := &fakeTools{dir: os.Getenv("FAKE")}
@@ -43,7 +43,7 @@ func childAgent(dir string) {
 	tun.link = func(name string) linkState {
 		if looks++; looks == killAt {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // the signal comes
+			select {} // until the signal arrives
 		}
 		return f.link(name)
 	}

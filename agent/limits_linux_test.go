@@ -35,7 +35,8 @@ func realTunnels(t *testing.T) *tunnels {
 	return newTunnels(dir)
 }
 
-// quickVia puts a script before the real wg-quick that calls it with other rights or surroundings.
+// quickVia installs a wg-quick script that calls the real one with other rights or in another
+// environment.
 func quickVia(t *testing.T, script string) {
 	t.Helper()
 	tool, err := exec.LookPath("wg-quick")

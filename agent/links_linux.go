@@ -6,7 +6,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// otherKind reports whether the interface is known to be no tunnel: a bridge, say, that has the tunnel's name.
+// otherKind reports whether the interface is known to be something other than a tunnel, such as a
+// bridge with the tunnel's name.
 func otherKind(name string) bool {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
@@ -19,8 +20,8 @@ func otherKind(name string) bool {
 	return false
 }
 
-// watchLinks signals on changed whenever the kernel tells that an interface came, went or changed, until
-// stop is closed. What it misses, the look at intervals finds.
+// watchLinks signals on changed whenever the kernel reports that an interface came, went or
+// changed, until stop is closed. The periodic check finds changes that it misses.
 func watchLinks(stop <-chan struct{}, changed chan<- struct{}) {
 	for {
 		updates, ended := make(chan netlink.LinkUpdate, 64), make(chan struct{})
@@ -30,7 +31,7 @@ func watchLinks(stop <-chan struct{}, changed chan<- struct{}) {
 		close(ended)
 		for range updates { // until the library has noticed
 		}
-		select { // the kernel had more to tell than the socket holds, or allows no such socket
+		select { // the socket overflowed, or the kernel allows no such socket
 		case <-stop:
 			return
 		case <-time.After(lookEvery):
@@ -49,7 +50,7 @@ func drainLinks(stop <-chan struct{}, updates <-chan netlink.LinkUpdate, changed
 			}
 			select {
 			case changed <- struct{}{}:
-			default: // a look is due already
+			default: // a check is already due
 			}
 		}
 	}

@@ -2,8 +2,8 @@
 
 package agent
 
-// otherKind cannot tell here.
+// otherKind returns false: this system offers no way to know.
 func otherKind(string) bool { return false }
 
-// watchLinks has nothing to watch here: the look at intervals finds what has changed.
+// watchLinks watches nothing on this system: the periodic check finds changes.
 func watchLinks(stop <-chan struct{}, _ chan<- struct{}) { <-stop }

@@ -2,5 +2,5 @@
 
 package agent
 
-// lockDir does nothing where flock is missing: tunnels are served on Unix only.
+// lockDir does nothing on systems without flock: tunnels are served on Unix only.
 func lockDir(string) (release func(), err error) { return func() {}, nil }

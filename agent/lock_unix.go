@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// lockDir makes sure that one agent serves the folder: two would run the same command twice and
-// take the MQTT session from each other. The lock ends with the process, however that ends.
+// lockDir makes sure that only one agent serves the folder: two would run the same command twice
+// and take the MQTT session from each other. The lock ends with the process, even if it is killed.
 func lockDir(dir string) (release func(), err error) {
 	path := filepath.Join(dir, "agent.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -11,28 +11,30 @@ import (
 )
 
 const (
-	// lookEvery is how often the agent looks at its tunnel where the kernel does not tell.
+	// lookEvery is the interval at which the agent checks its tunnel on its own, in case the kernel
+	// reports nothing.
 	lookEvery = 30 * time.Second
-	// settleLink is how long a tunnel that went down is left alone: whoever restarts it on the node
-	// takes it down and up again.
+	// settleLink is how long a tunnel that went down is left alone: a person who restarts it on the
+	// node takes it down and up again.
 	settleLink = 2 * time.Second
 	// reviveMost is the longest wait between two attempts to start a wanted tunnel.
 	reviveMost = 10 * time.Minute
-	// reviveTries is after how many failed attempts in a row the server is told that it does not work.
+	// reviveTries is the number of failed attempts in a row after which the agent reports to the
+	// server.
 	reviveTries = 5
 )
 
-// guard is what the agent knows of a wanted tunnel while it looks after it. It belongs to the lane of
-// changes, and begins anew with every start and stop.
+// guard is the agent's knowledge of a wanted tunnel while it looks after the tunnel. Only the lane
+// of changes uses it. Every start and stop resets it.
 type guard struct {
 	looked bool // the server knows up
 	up     bool
-	down   bool // the server was told that the tunnel is down
-	failed int  // attempts in a row
+	down   bool // tunnel_down was reported to the server
+	failed int  // failed attempts in a row
 	next   time.Time
 }
 
-// due is when to look next, unless the kernel tells of a change before.
+// due returns the time of the next check, unless the kernel reports a change before.
 func (g *guard) due(every time.Duration) time.Time {
 	at := time.Now().Add(every)
 	if g.down && g.next.Before(at) {
@@ -41,9 +43,9 @@ func (g *guard) due(every time.Duration) time.Time {
 	return at
 }
 
-// lookAfter looks whether the tunnel runs, tells the server when that has changed, and starts a tunnel
-// that is wanted and does not run. first is set for the first look of an agent, before which nobody
-// on the node has had the time to do anything.
+// lookAfter checks whether the tunnel runs, reports a change to the server, and starts a wanted
+// tunnel that does not run. first marks the first check of an agent, before which nothing on the
+// node had time to act.
 func (x *executor) lookAfter(ctx context.Context, first bool) {
 	g := &x.guard
 	up := x.tunnels.Up(x.profile.ID(), x.iface())
@@ -83,7 +85,7 @@ func (x *executor) tellDown(want wish) {
 	x.send(protocol.Event{Level: "warning", Event: protocol.EventTunnelDown, Message: text})
 }
 
-// revive is one attempt to start a wanted tunnel. One that a command ends does not count.
+// revive makes one attempt to start a wanted tunnel. An attempt that a command ends does not count.
 func (x *executor) revive(ctx context.Context, want wish) {
 	g := &x.guard
 	note, err := x.tunnels.Revive(ctx, x.profile.ID(), want, g.failed == 0)
@@ -112,8 +114,8 @@ func (x *executor) revive(ctx context.Context, want wish) {
 	x.beat()
 }
 
-// changeOpen reports whether a change of the profile or of the interface is still to be confirmed or
-// taken back: nothing else starts or stops the tunnel meanwhile.
+// changeOpen reports whether a change of the profile or of the interface still has to be confirmed
+// or taken back. Nothing else starts or stops the tunnel meanwhile.
 func (t *tunnels) changeOpen(profileID, iface string) bool {
 	ids, err := openChanges(t.configs.dir)
 	if err != nil {
@@ -127,8 +129,8 @@ func (t *tunnels) changeOpen(profileID, iface string) bool {
 	return false
 }
 
-// Revive starts a wanted tunnel from its stored config. fresh: it was not tried since the tunnel went
-// down, so that hooks of its config may be left to undo.
+// Revive starts a wanted tunnel from its stored config. fresh marks the first attempt since the
+// tunnel went down: effects of its hooks may still have to be undone.
 func (t *tunnels) Revive(ctx context.Context, profileID string, want wish, fresh bool) (note string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -166,7 +168,7 @@ func (t *tunnels) Revive(ctx context.Context, profileID string, want wish, fresh
 	return note, nil
 }
 
-// openStop is the stop that a former agent began and did not finish; nil without one.
+// openStop returns the stop that a former agent began and did not finish, or nil.
 func (x *executor) openStop() *wish {
 	if w := x.wanted.Get(); w.State == protocol.WantedStopped && w.Open {
 		return &w
@@ -174,7 +176,7 @@ func (x *executor) openStop() *wish {
 	return nil
 }
 
-// resumeStop finishes it. Carried out twice, a stop is the same as once.
+// resumeStop finishes the stop of a former agent. A second stop does no harm.
 func (x *executor) resumeStop(ctx context.Context, w wish) {
 	x.log.Warn("a stop was cut short by the end of the agent, it is carried out now", "request_id", w.RequestID, "interface", w.Interface)
 	ack := protocol.Ack{Action: protocol.ActionStop, Status: protocol.AckApplied}
@@ -192,7 +194,7 @@ func (x *executor) resumeStop(ctx context.Context, w wish) {
 	x.finish(protocol.KindControl, w.RequestID, ack)
 }
 
-// tryAgain has a wanted tunnel that could not be started tried at once.
+// tryAgain makes the executor retry at once to start a wanted tunnel that could not be started.
 func (x *executor) tryAgain() {
 	select {
 	case x.again <- struct{}{}:

@@ -10,26 +10,27 @@ import (
 	"wfm/protocol"
 )
 
-// orphanMark is the environment variable that tells the processes of one run of a quick tool from
-// all others. Unlike a process id it is never used again.
+// orphanMark is the environment variable that identifies the processes of one run of a quick tool.
+// Unlike a process id, its value is never used again.
 const orphanMark = "WFM_AGENT_TOOL"
 
 func orphanPath(dir string) string { return filepath.Join(stateDir(dir), "tool") }
 
-// runQuick runs a quick tool. An agent that is killed takes the tool along (dieWithAgent) but not
-// what the tool has started, like a hook that waits and then changes a route. While the tool runs
-// its mark is on disk, for endOrphans; afterwards whatever it left behind is meant to stay, above
-// all the daemon of a userspace tunnel. t.mu must be held: there is one such tool at a time.
+// runQuick runs a quick tool. If the agent is killed, the tool dies too (dieWithAgent), but not the
+// processes that the tool has started, such as a hook that waits and then changes a route. While
+// the tool runs, its mark is on disk for endOrphans. Processes that remain after it has ended are
+// meant to stay, above all the daemon of a userspace tunnel. t.mu must be held: only one such tool
+// runs at a time.
 func (t *tunnels) runQuick(ctx context.Context, limit time.Duration, family, verb, path string) *toolResult {
 	return t.runMarked(ctx, nil, limit, family+"-quick", verb, path)
 }
 
-// runMarked is runQuick for any tool. Nothing that a failed one has started goes on: what is done
-// about the failure would be undone by it.
+// runMarked is like runQuick, for any tool. It ends everything that a failed tool has started:
+// those processes would undo the handling of the failure.
 func (t *tunnels) runMarked(ctx context.Context, env []string, limit time.Duration, name string, args ...string) *toolResult {
 	id := protocol.NewID("tool")
 	mark := orphanMark + "=" + id
-	// Without it a killed agent leaves an orphan, which is no reason to do nothing.
+	// If this write fails, a killed agent leaves an orphan, which is no reason to do nothing.
 	_ = os.WriteFile(orphanPath(t.configs.dir), []byte(id), 0o600)
 	defer func() { _ = os.Remove(orphanPath(t.configs.dir)) }()
 	res := runToolWith(ctx, append(env, mark), limit, name, args...)
@@ -39,9 +40,9 @@ func (t *tunnels) runMarked(ctx context.Context, env []string, limit time.Durati
 	return res
 }
 
-// endOrphans kills what is left of the quick tool that ran when the former agent was killed, before
-// it changes under the hands of this one what is about to be taken back. It returns how many
-// processes that were. Only Linux can tell them.
+// endOrphans kills the remaining processes of the quick tool that ran when the former agent was
+// killed, before they change the node while this agent takes a change back. It returns how many
+// there were. Only Linux can identify them.
 func endOrphans(dir string) int {
 	mark, err := os.ReadFile(orphanPath(dir))
 	if err != nil || !strings.HasPrefix(string(mark), "tool_") {

@@ -13,39 +13,39 @@ import (
 const (
 	outboxEntries = 512
 	outboxBytes   = 4 << 20
-	// How often a message is offered. A reason code is a clear no. A connection that breaks at the
-	// message is mostly not the message's fault, but one that breaks it every time must not stand
-	// in the way of all others for ever. A dropped ACK is still in the journal, for
-	// the server to ask and for the next agent.
+	// How often a message is offered. A reason code is a clear refusal. If a connection breaks at a
+	// message, the message is usually not the cause, but one that breaks the connection every time
+	// must not block all others for ever. A dropped ACK is still in the journal, for the server to
+	// ask for and for the next agent.
 	ackRefusedTries = 5
 	ackBrokenTries  = 20
 	eventTries      = 3
-	// outboxPause is the first pause after a message that was not taken; it doubles.
+	// outboxPause is the first pause after a message that was not accepted; it doubles.
 	outboxPause = time.Second
 )
 
-// outMessage is one message to the server, without the envelope: that is made when it is sent,
-// because it carries the ids of the connection it is sent on.
+// outMessage is a message to the server without its envelope. The envelope carries the ids of the
+// connection, so it is made when the message is sent.
 type outMessage struct {
 	kind      protocol.Kind
 	requestID string // ACKs only
 	payload   json.RawMessage
-	taken     func() // called once the broker has taken it; nil: nobody wants to know
+	taken     func() // called once the broker has accepted the message; may be nil
 }
 
-// sendResult is what became of one attempt.
+// sendResult is the result of one attempt to send a message.
 type sendResult int
 
 const (
-	sendTaken   sendResult = iota // the broker took it
+	sendTaken   sendResult = iota // the broker accepted it
 	sendRefused                   // the broker refused it, reason code 0x80 or above
 	sendAgain                     // no answer or no connection
-	sendNever                     // it cannot be encoded, or this broker cannot take it
+	sendNever                     // it cannot be encoded, or this broker cannot accept it
 )
 
-// outbox delivers ACKs and command output in the order they were put in, across reconnects, until
-// the broker takes them. It lives in memory: what a crash loses of the answers that matter is put
-// in again from the journal by the next agent.
+// outbox delivers ACKs and command output in order, across reconnects, until the broker accepts
+// them. It lives in memory: after a crash the next agent queues the important answers again from
+// its journal.
 type outbox struct {
 	log   *slog.Logger
 	pause time.Duration // before a message is offered again; doubles
@@ -60,8 +60,8 @@ func newOutbox(log *slog.Logger, pause time.Duration) *outbox {
 	return &outbox{log: log, pause: pause, changed: make(chan struct{})}
 }
 
-// Put queues a message; it never blocks. Over the bound the oldest output goes first, then the
-// oldest ACK.
+// Put queues a message. It never blocks. When the outbox is full, the oldest output is dropped
+// first, then the oldest ACK.
 func (o *outbox) Put(m outMessage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -97,7 +97,7 @@ func (o *outbox) head() (outMessage, bool, <-chan struct{}) {
 	return o.queue[0], true, o.changed
 }
 
-// remove takes out the message that was at the head, which Put may have dropped meanwhile.
+// remove removes the message that was at the head. Put may have dropped it meanwhile.
 func (o *outbox) remove(m outMessage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -105,13 +105,13 @@ func (o *outbox) remove(m outMessage) {
 		return
 	}
 	o.bytes -= len(m.payload)
-	o.queue[0] = outMessage{} // let go of the payload
+	o.queue[0] = outMessage{} // release the payload
 	o.queue = o.queue[1:]
 	o.wakeLocked()
 }
 
-// same reports whether a and b are the one message that was put in, by its payload's place in
-// memory: two ACKs may well have equal text.
+// same reports whether a and b are the same queued message. It compares the payload's address,
+// because two ACKs may well have equal text.
 func same(a, b outMessage) bool {
 	return len(a.payload) > 0 && len(b.payload) > 0 && &a.payload[0] == &b.payload[0]
 }
@@ -181,7 +181,7 @@ func (o *outbox) Flush(ctx context.Context) {
 	}
 }
 
-// message encodes a payload of ours, which cannot fail: they are plain structs.
+// message encodes one of our own payloads. This cannot fail: they are plain structs.
 func message(kind protocol.Kind, payload any) outMessage {
 	raw, err := json.Marshal(payload)
 	if err != nil {

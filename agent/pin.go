@@ -15,8 +15,9 @@ var errOtherCertificate = errors.New("the server's certificate is not of the CA 
 
 var errPinnedTime = errors.New("the server's certificate has expired or is not valid yet; see whether the clocks of this machine and of the server are right")
 
-// bindTransport trusts what the system trusts; with a fingerprint, the server that has just that
-// certificate or one signed by it: the bind command comes from who runs the server, and names it.
+// bindTransport returns a transport that trusts the system's roots. With a fingerprint, it trusts
+// instead only a server with exactly that certificate or one signed by it: the bind command comes
+// from the operator of the server and names the certificate.
 func bindTransport(base *url.URL, fingerprint string) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	if fingerprint == "" {
@@ -37,8 +38,8 @@ func bindTransport(base *url.URL, fingerprint string) (*http.Transport, error) {
 	return t, nil
 }
 
-// verifyPinned accepts a chain, leaf first, whose leaf is the certificate with the fingerprint or
-// verified by it. Which host the leaf is for does not matter: that CA signs for one server only.
+// verifyPinned accepts a chain, leaf first, if the leaf is the certificate with the fingerprint or
+// is verified by it. The host of the leaf does not matter: that CA signs for one server only.
 func verifyPinned(chain []*x509.Certificate, fingerprint []byte) error {
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for i, c := range chain {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// signed is a certificate of the name, signed by parent or, without one, by itself.
+// signed returns a certificate for name, signed by parent or, if parent is nil, by itself.
 func signed(t *testing.T, name string, ends time.Time, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

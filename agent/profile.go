@@ -16,27 +16,27 @@ import (
 	"wfm/protocol"
 )
 
-// ErrNoProfile is returned when no profile matches the name that was asked for.
+// ErrNoProfile is returned if no profile matches the given name.
 var ErrNoProfile = errors.New("no such profile")
 
-// ErrProfileInvalid is returned for a profile, from a server or from disk, that cannot be used.
+// ErrProfileInvalid is returned for an unusable profile, from a server or from disk.
 var ErrProfileInvalid = errors.New("profile cannot be used")
 
-// Profile is what one bind returned: who this node is and how it reaches its broker. It holds the
-// MQTT password, so it is stored readable by its owner alone and logs as its id only.
+// Profile is the result of one bind: the identity of this node and how it reaches its broker. It
+// contains the MQTT password, so only its owner can read its file, and it is logged as its id only.
 type Profile struct {
-	// BoundAt is this machine's clock at the bind, RFC 3339.
+	// BoundAt is the time of the bind by this machine's clock, RFC 3339.
 	BoundAt string `json:"bound_at"`
 	// ServerURL is the address the node was bound at, as the user gave it.
 	ServerURL string `json:"server_url"`
-	// Restore false keeps the agent from starting a tunnel by itself that is to run and does not, after
-	// a restart of the machine or a wg-quick down say. Missing: it does.
+	// Restore is false if the agent must not start a wanted tunnel by itself, for instance after a
+	// restart of the machine or a wg-quick down. If it is missing, the agent does.
 	Restore *bool                `json:"restore,omitempty"`
 	Node    protocol.BindProfile `json:"profile"`
 	MQTT    protocol.BindMQTT    `json:"mqtt"`
 }
 
-// ID names the profile on this machine.
+// ID returns the name of the profile on this machine.
 func (p Profile) ID() string { return p.Node.ProfileID }
 
 func (p Profile) restores() bool { return p.Restore == nil || *p.Restore }
@@ -50,9 +50,9 @@ func (p Profile) String() string { return p.ID() }
 // GoString keeps credentials out of %#v.
 func (p Profile) GoString() string { return "agent.Profile(" + p.ID() + ")" }
 
-// Warning says what keeps the node's tunnel from ever running here, "" when nothing is known to. The
-// server names the interface only in its answer to the bind, when the token is spent: such a profile
-// is kept, so that the node is online and says why its commands fail.
+// Warning describes a problem that keeps the node's tunnel from ever running here, or returns "" if
+// none is known. The server names the interface only in its answer to the bind, when the token is
+// already spent. So the profile is kept: the node is online and reports why its commands fail.
 func (p Profile) Warning() string {
 	if err := usableInterface(p.Node.InterfaceName); err != nil {
 		return err.Error()
@@ -60,8 +60,9 @@ func (p Profile) Warning() string {
 	return ""
 }
 
-// validate holds what everything else relies on: ids that are safe in a topic and in a path, an
-// account that is this node's. The interface name is checked where it is used: see usableInterface.
+// validate checks everything that other code relies on: ids that are safe in a topic and in a path,
+// and an account that belongs to this node. The interface name is checked where it is used: see
+// usableInterface.
 func (p Profile) validate() error {
 	n, m := p.Node, p.MQTT
 	problem := ""
@@ -96,8 +97,8 @@ func profilesDir(dir string) string { return filepath.Join(dir, "profiles") }
 func stateDir(dir string) string    { return filepath.Join(dir, "state") }
 func tunnelsDir(dir string) string  { return filepath.Join(dir, "tunnels") }
 
-// validProfileID reports whether id is safe as a file name. It cannot tell where the config id
-// ends and the node id begins, both may hold dashes; [Profile.validate] compares the parts.
+// validProfileID reports whether id is safe as a file name. It cannot tell where the config id ends
+// and the node id begins, since both may contain dashes; [Profile.validate] compares the parts.
 func validProfileID(id string) bool {
 	if len(id) > 2*protocol.MaxIDLength+1 {
 		return false
@@ -112,14 +113,14 @@ func validProfileID(id string) bool {
 
 func profilePath(dir, id string) string { return filepath.Join(profilesDir(dir), id+".json") }
 
-// makeDirs creates the agent's folders, readable by their owner alone.
+// makeDirs creates the agent's folders, accessible by their owner only.
 func makeDirs(dir string) error {
 	for _, d := range []string{dir, profilesDir(dir), stateDir(dir), tunnelsDir(dir)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("create folder: %w", err)
 		}
 	}
-	// The ones that hold secrets may have been made by hand, with a wider mode.
+	// An operator may have made the folders with secrets by hand, with a wider mode.
 	for _, d := range []string{profilesDir(dir), stateDir(dir), tunnelsDir(dir)} {
 		if err := os.Chmod(d, 0o700); err != nil { //nolint:gosec // a folder needs its x bit
 			return fmt.Errorf("protect folder: %w", err)
@@ -128,7 +129,7 @@ func makeDirs(dir string) error {
 	return nil
 }
 
-// saveProfile stores p, replacing a former profile of the same node.
+// saveProfile stores p. It replaces a former profile of the same node.
 func saveProfile(dir string, p Profile) error {
 	if err := p.validate(); err != nil {
 		return err
@@ -136,8 +137,8 @@ func saveProfile(dir string, p Profile) error {
 	if err := makeDirs(dir); err != nil {
 		return err
 	}
-	// Ids may hold dashes, so two different nodes can share a profile id: never let one take the
-	// other's place.
+	// Ids may contain dashes, so two different nodes can share a profile id: never let one replace
+	// the other.
 	if old, err := LoadProfile(dir, p.ID()); err == nil &&
 		(old.Node.ConfigID != p.Node.ConfigID || old.Node.NodeID != p.Node.NodeID) {
 		return fmt.Errorf("profile %q belongs to another node, unbind that one first: %w", p.ID(), ErrProfileInvalid)
@@ -149,8 +150,8 @@ func saveProfile(dir string, p Profile) error {
 	return atomicfile.Write(profilePath(dir, p.ID()), append(data, '\n'), 0o600)
 }
 
-// LoadProfile reads the profile id below dir. Errors: [ErrNoProfile], [ErrProfileInvalid], or the
-// file system's.
+// LoadProfile reads the profile id below dir. Errors: [ErrNoProfile], [ErrProfileInvalid], or those
+// of the file system.
 func LoadProfile(dir, id string) (Profile, error) {
 	var p Profile
 	if !validProfileID(id) {
@@ -164,7 +165,7 @@ func LoadProfile(dir, id string) (Profile, error) {
 		return p, fmt.Errorf("read profile: %w", err)
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		// The decoder's text may quote the file, which holds a password.
+		// The decoder's error may quote the file, which contains a password.
 		return Profile{}, fmt.Errorf("profile %q is damaged, bind the node again: %w", id, ErrProfileInvalid)
 	}
 	if p.ID() != id {
@@ -176,7 +177,7 @@ func LoadProfile(dir, id string) (Profile, error) {
 	return p, nil
 }
 
-// profileIDs lists the profile files below dir, sorted; a missing folder holds none.
+// profileIDs returns the ids of the profile files below dir, sorted. A missing folder has none.
 func profileIDs(dir string) ([]string, error) {
 	entries, err := os.ReadDir(profilesDir(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -194,8 +195,8 @@ func profileIDs(dir string) ([]string, error) {
 	return ids, nil
 }
 
-// ListProfiles reads every profile below dir, sorted by id. One that cannot be read does not hide
-// the others: it is part of the joined error.
+// ListProfiles reads every profile below dir, sorted by id. An unreadable profile does not hide the
+// others: it is part of the joined error.
 func ListProfiles(dir string) ([]Profile, error) {
 	ids, err := profileIDs(dir)
 	if err != nil {
@@ -214,16 +215,16 @@ func ListProfiles(dir string) ([]Profile, error) {
 	return profiles, errors.Join(problems...)
 }
 
-// RemoveProfile forgets the profile with that profile id or node id, and its journal. It leaves
-// the tunnel and its stored config alone; only a change that still waits to be confirmed is taken
-// back, by the agent that runs or the next that does. It returns the profile's id; with a node id that more
-// than one profile carries it removes nothing.
+// RemoveProfile removes the profile with that profile id or node id, and its journal. It leaves the
+// tunnel and its stored config alone; only a change that still waits for its confirmation is taken
+// back, by the running agent or the next one. It returns the id of the profile. If several profiles
+// share the node id, it removes none.
 func RemoveProfile(dir, name string) (string, error) {
 	id, err := resolveProfile(dir, name)
 	if err != nil {
 		return "", err
 	}
-	// With the journal goes what tells an answered change from an open one.
+	// Without the journal, an answered change could not be distinguished from an open one.
 	if j, err := openJournal(journalPath(dir, id)); err == nil {
 		_, _ = openChange(dir, id, j)
 	}
@@ -238,8 +239,9 @@ func RemoveProfile(dir, name string) (string, error) {
 	return id, atomicfile.SyncDir(profilesDir(dir))
 }
 
-// SetRestore chooses for the profile with that profile id or node id whether the agent starts its
-// tunnel by itself when it is to run and does not. A running agent takes it up. It returns the profile's id.
+// SetRestore sets, for the profile with that profile id or node id, whether the agent starts a
+// wanted tunnel that does not run. A running agent applies the change. SetRestore returns the id of
+// the profile.
 func SetRestore(dir, name string, restore bool) (string, error) {
 	id, err := resolveProfile(dir, name)
 	if err != nil {
@@ -255,8 +257,8 @@ func SetRestore(dir, name string, restore bool) (string, error) {
 	return id, saveProfile(dir, p)
 }
 
-// resolveProfile finds the profile id for a profile id or a node id. A file that cannot be read
-// is found by its profile id all the same, so that it can be removed.
+// resolveProfile returns the profile id for a profile id or a node id. An unreadable file is still
+// found by its profile id, so that it can be removed.
 func resolveProfile(dir, name string) (string, error) {
 	ids, err := profileIDs(dir)
 	if err != nil {

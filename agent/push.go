@@ -9,8 +9,9 @@ import (
 	"wfm/protocol"
 )
 
-// Push makes the pushed text, which checkPush has passed, the stored config and, where the interface runs, the running one: such
-// a change is open when Push returns, and to be confirmed. With start it starts a tunnel that does not run.
+// Push makes the pushed text, which must have passed checkPush, the stored config and, if the
+// interface runs, the running one. In the latter case the change is open when Push returns, and
+// must be confirmed. With start, Push starts a tunnel that does not run.
 func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protocol.Push, start bool) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -33,7 +34,8 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 		c.inherit(open)
 		return t.commitLocked(ctx, g, c, store)
 	}
-	// Text alone can cut nobody off, and one write cannot be cut short: nothing to undo later.
+	// Text alone can cut no node off, and one write cannot be cut short: there is nothing to undo
+	// later.
 	if err := store(); err != nil {
 		if undo := t.configs.Restore(g.iface, former); undo != nil {
 			return outcome{}, fmt.Errorf("%w; bringing back the former config did not work either: %w", err, undo)
@@ -46,7 +48,7 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 	return outcome{message: fmt.Sprintf("version %d is stored; %s was not running and was not started", p.ConfigVersion, g.iface)}, nil
 }
 
-// checkPush refuses what cannot be meant.
+// checkPush refuses a push that cannot be meant.
 func checkPush(p protocol.Push) error {
 	if p.ConfigVersion < 0 {
 		return errors.New("config_version is negative")
@@ -64,12 +66,12 @@ func checkPush(p protocol.Push) error {
 	return nil
 }
 
-// failed completes ack with err's text. Every error that gets here is written for the operator.
+// failed adds err to ack. Every error that reaches it is written for the operator.
 func failed(ack protocol.Ack, err error) protocol.Ack {
 	ack.Status = protocol.AckFailed
 	ack.Message = oneLine(err)
 	return ack
 }
 
-// oneLine is the text of err without the line breaks of joined errors.
+// oneLine returns the text of err without the line breaks of joined errors.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

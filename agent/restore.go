@@ -7,12 +7,12 @@ import (
 	"wfm/protocol"
 )
 
-// eventLeft tells the server that a change was not taken back because its interface has another name
-// now, and that its tunnel is down.
+// eventLeft reports that a change was not taken back because its interface has another name now,
+// and that its tunnel is down.
 const eventLeft = "tunnel_left"
 
-// untilCalled is one attempt to bring a tunnel back. A command does not wait for it: it ends the
-// attempt, and may well supersede it.
+// untilCalled makes one attempt to bring a tunnel back. A command does not wait for it: the command
+// ends the attempt, and may well supersede it.
 func (x *executor) untilCalled(ctx context.Context, try func(context.Context)) {
 	attempt, end := context.WithCancel(ctx)
 	defer end()
@@ -44,7 +44,8 @@ func (x *executor) restore(ctx context.Context) {
 		return
 	}
 	log.Info("a change is taken back at last", "result", state)
-	// First noted, then gone: an agent that ends in between is followed by one that tells it.
+	// First record the event, then remove the change: if the agent ends in between, the next one
+	// sends the event.
 	text := fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID)
 	if err := x.journal.Restored(c.Kind, c.RequestID, text); err != nil {
 		log.Error("journal cannot be written, the event is sent all the same", "err", err)
@@ -58,15 +59,15 @@ func (x *executor) restore(ctx context.Context) {
 	x.verifyBack(ctx, c.Kind, c.RequestID)
 }
 
-// tellRestored queues the event that a change was taken back after all. Like an ACK it is told by
-// every agent anew until the broker has taken it.
+// tellRestored queues the event that a change was finally taken back. Like an ACK, every agent
+// repeats it until the broker has accepted it.
 func (x *executor) tellRestored(kind protocol.Kind, requestID, text string) {
 	m := message(protocol.KindEvent, protocol.Event{Level: "info", Event: protocol.EventTunnelRestored, RequestID: requestID, Message: text})
 	m.taken = func() { _ = x.journal.Restored(kind, requestID, "") } // as in answer
 	x.out.Put(m)
 }
 
-// leave ends the change that is still to be taken back on another interface than a command is about.
+// leave ends an open change of another interface than the one that the command names.
 func (x *executor) leave(ctx context.Context, g target) error {
 	c, err := openChange(x.tunnels.configs.dir, g.profileID, x.journal)
 	if err != nil || c == nil || c.Interface == g.iface {

@@ -13,7 +13,7 @@ import (
 	"wfm/protocol"
 )
 
-// wantRestored waits for the event and the heartbeat that tell of a change taken back at last.
+// wantRestored waits for the event and the heartbeat that report a change finally taken back.
 func wantRestored(t *testing.T, b *bench) {
 	t.Helper()
 	wantTold(t, b)
@@ -32,8 +32,8 @@ func wantTold(t *testing.T, b *bench) {
 	}
 }
 
-// leaveDown has an agent push "two" over "one", with which the server is out of reach, and fail to
-// bring "one" back: nothing starts any more until the file down goes.
+// leaveDown runs an agent that pushes "two" over "one", with which the server is out of reach, and
+// fails to bring "one" back: no tunnel starts until the file down is removed.
 func leaveDown(t *testing.T, f *fakeTools, dir string) *bench {
 	t.Helper()
 	runningTunnel(t, f, dir)
@@ -52,7 +52,7 @@ func leaveDown(t *testing.T, f *fakeTools, dir string) *bench {
 		!strings.Contains(ack.Message, "no such name") || !strings.HasSuffix(ack.Message, "; this is tried again until it works or another command changes wfmtest0") {
 		t.Fatalf("%+v", ack)
 	}
-	b.wantHeartbeat(t, false) // or the server would go on showing a tunnel that runs
+	b.wantHeartbeat(t, false) // otherwise the server would go on showing a running tunnel
 	b.settled(t)
 	return b
 }
@@ -189,7 +189,7 @@ func TestNewerCommandTakesOverFromATunnelThatCannotBeBroughtBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, dir := newFakeTools(t), t.TempDir()
-			leaveDown(t, f, dir).stop() // or it could be faster than the command
+			leaveDown(t, f, dir).stop() // otherwise it could be faster than the command
 			b := newBenchWaiting(t, dir, f)
 			f.mend()
 			if ack := command(t, b, c.kind, c.payload); ack.Status != protocol.AckApplied {
@@ -264,7 +264,7 @@ func TestCommandForARenamedInterfaceEndsTheChangeOfTheFormerOne(t *testing.T) {
 			leaveDown(t, f, dir).stop()
 			b := newBenchWaiting(t, dir, f)
 			f.mend()
-			f.set("link-wfmtest0", "wg") // with whatever text
+			f.set("link-wfmtest0", "wg") // with any text
 			if err := b.tunnels.configs.Write(renamed, []byte("x"), configMeta{ProfileID: "cfg_a-node_b"}); err != nil {
 				t.Fatal(err)
 			}
@@ -305,7 +305,7 @@ func TestCommandForARenamedInterfaceEndsTheChangeOfTheFormerOne(t *testing.T) {
 	})
 }
 
-// newBenchWaiting is a bench that makes no attempt of its own to bring a tunnel back.
+// newBenchWaiting returns a bench that makes no attempt of its own to bring a tunnel back.
 func newBenchWaiting(t *testing.T, dir string, f *fakeTools) *bench {
 	t.Helper()
 	tun := f.tunnels(dir)

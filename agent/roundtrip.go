@@ -16,14 +16,14 @@ import (
 
 const (
 	connectLimit   = 15 * time.Second // for TCP and TLS, name resolution included
-	roundTripLimit = 5 * time.Second  // for each half of a round trip, and for connecting in a hurry
+	roundTripLimit = 5 * time.Second  // for each half of a round trip, and for an urgent connection attempt
 	// resolverMemory is how long Go's resolver may go on asking the name servers of an older
-	// resolv.conf: it looks at the file every five seconds.
+	// resolv.conf: it checks the file every five seconds.
 	resolverMemory = 6 * time.Second
 )
 
-// dial connects to the broker, for the session and for the round trips alike, so that the one
-// proves something about the other.
+// dial connects to the broker. The session and the round trips both use it, so that one proves
+// something about the other.
 func (s *session) dial(ctx context.Context, limit time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -68,10 +68,10 @@ func (s *session) connect(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// RoundTrip opens a connection, with name resolution and TLS handshake, and closes it again; then
-// it publishes m and waits for the PUBACK. A reason code that refuses m has come all the way too.
-// A session that does not answer is made to connect again: by itself it might hold on to a dead
-// connection for longer than a change may wait.
+// RoundTrip opens a connection, with name resolution and TLS handshake, and closes it again. Then
+// it publishes m and waits for the PUBACK. A reason code that refuses m also proves the round trip.
+// RoundTrip makes a session that does not answer reconnect: on its own, the session might hold on
+// to a dead connection for longer than a change may wait.
 func (s *session) RoundTrip(ctx context.Context, m outMessage) error {
 	if net.ParseIP(s.profile.MQTT.Host) == nil && resolverIsStale("/etc/resolv.conf") {
 		return errors.New("the name servers of this machine have just changed")
@@ -98,10 +98,10 @@ func (s *session) RoundTrip(ctx context.Context, m outMessage) error {
 	return errors.New("the server does not acknowledge what it is sent")
 }
 
-// Urgent keeps the pauses between two connection attempts short for as long as it is on.
+// Urgent keeps the pauses between connection attempts short while on is set.
 func (s *session) Urgent(on bool) { s.backoff.SetUrgent(on) }
 
-// Reconnect ends the connection, or the attempt at one: either may have the source address of a
+// Reconnect ends the connection, or the current attempt: either may have the source address of a
 // route that is gone. The client then makes a new one.
 func (s *session) Reconnect() {
 	s.mu.Lock()
@@ -114,8 +114,8 @@ func (s *session) Reconnect() {
 	}
 }
 
-// resolverIsStale tells that a lookup just now may still go to the former name servers, and so
-// prove nothing.
+// resolverIsStale reports whether a lookup now may still ask the former name servers, and so prove
+// nothing.
 func resolverIsStale(resolvConf string) bool {
 	info, err := os.Stat(resolvConf)
 	if err != nil {

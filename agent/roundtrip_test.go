@@ -13,8 +13,8 @@ import (
 	"wfm/protocol"
 )
 
-// relay forwards connections to addr. Those that are open at Freeze stay open and forward nothing
-// any more, as after a change of routes.
+// relay forwards connections to addr. Connections that are open at Freeze stay open and forward
+// nothing any more, as after a change of routes.
 type relay struct {
 	net.Listener
 	addr string

@@ -27,10 +27,10 @@ import (
 const (
 	keepAlive      = 60               // seconds
 	publishLimit   = 15 * time.Second // for one message and its PUBACK
-	stopLimit      = 3 * time.Second  // for the goodbye, once nothing runs any more
-	receiveMaximum = 128              // commands in flight to us; both lanes hold as many
-	// maxPacket keeps a message that the protocol would refuse from being read into memory first.
-	// The headroom is for the topic and the properties around the largest message.
+	stopLimit      = 3 * time.Second  // for the goodbye, after all commands have ended
+	receiveMaximum = 128              // commands in flight to the agent; both lanes hold as many
+	// maxPacket keeps messages that the protocol would refuse from being read into memory. The
+	// headroom is for the topic and the properties around the largest message.
 	maxPacket = protocol.MaxMessageSize + 16<<10
 
 	reasonBadCredentials   = 0x86 // MQTT 5, 3.2.2.2
@@ -39,8 +39,8 @@ const (
 	reasonSessionTakenOver = 0x8E
 )
 
-// session keeps one profile connected: it subscribes, beats, hands commands to the executor and
-// empties the outbox.
+// session keeps one profile connected: it subscribes, sends heartbeats, passes commands to the
+// executor and empties the outbox.
 type session struct {
 	profile   Profile
 	heartbeat time.Duration
@@ -54,7 +54,7 @@ type session struct {
 	perConn sync.WaitGroup
 
 	mu        sync.Mutex
-	sessionID string                      // of the connection, or of the attempt under way
+	sessionID string                      // of the connection, or of the current attempt
 	down      chan struct{}               // closed when the open connection ends; nil while there is none
 	changed   chan struct{}               // closed and replaced when a connection comes up
 	cm        *autopaho.ConnectionManager // set with the first connection
@@ -62,9 +62,9 @@ type session struct {
 	stopDial  context.CancelFunc          // ends the newest attempt to connect
 }
 
-// Run serves until ctx ends, then lets a running command end, says goodbye and disconnects.
+// Run serves until ctx ends. Then it lets a running command end, says goodbye and disconnects.
 func (s *session) Run(ctx context.Context) error {
-	// The connection outlives ctx by the clean stop.
+	// The connection outlives ctx by the time of the clean stop.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	cfg, err := s.config(life)
@@ -96,8 +96,8 @@ func (s *session) Run(ctx context.Context) error {
 	return nil
 }
 
-// goodbye delivers what is left, tells the server that this end is meant, and disconnects. The
-// will is not sent after a DISCONNECT [MQTT-3.1.2-10], so the event stands in for it.
+// goodbye delivers the remaining messages, reports to the server that this end is intended, and
+// disconnects. The will is not sent after a DISCONNECT [MQTT-3.1.2-10], so the event replaces it.
 func (s *session) goodbye(life context.Context, cm *autopaho.ConnectionManager) {
 	ctx, cancel := context.WithTimeout(life, stopLimit)
 	defer cancel()
@@ -126,8 +126,8 @@ func (s *session) config(life context.Context) (autopaho.ClientConfig, error) {
 		ReconnectBackoff: func(int) time.Duration { return s.backoff.Next() },
 		ConnectUsername:  m.Username,
 		ConnectPassword:  []byte(m.Password),
-		// Clean start false and no session expiry, as every agent in the field: the broker keeps
-		// nothing for a node that is away, the server repeats what matters.
+		// Clean start is false and there is no session expiry, as with every agent in the field:
+		// the broker keeps nothing for an absent node, and the server repeats important messages.
 		CleanStartOnInitialConnection: false,
 		SessionExpiryInterval:         0,
 		ConnectPacketBuilder:          s.connectPacket,
@@ -148,9 +148,9 @@ func (s *session) config(life context.Context) (autopaho.ClientConfig, error) {
 	}, nil
 }
 
-// transport picks the scheme. With TLS the one trust anchor is the certificate from bind: a
-// certificate the system happens to trust is not the server this node was bound to. A server that
-// named none relies on the system's.
+// transport returns the scheme and the TLS configuration. With TLS, the certificate from bind is
+// the only trust anchor: a server that the system happens to trust is not the server this node was
+// bound to. If the bind answer names no certificate, the system's roots apply.
 func transport(m protocol.BindMQTT) (scheme string, cfg *tls.Config, err error) {
 	if !m.TLS {
 		return "mqtt", nil, nil
@@ -165,8 +165,8 @@ func transport(m protocol.BindMQTT) (scheme string, cfg *tls.Config, err error) 
 	return "mqtts", &tls.Config{RootCAs: roots, ServerName: m.Host, MinVersion: tls.VersionTLS12}, nil
 }
 
-// connectPacket gives every attempt its own session id, and a will that carries it: the server
-// must be able to tell the will of an earlier connection from the end of this one.
+// connectPacket gives every attempt a session id of its own, and a will that carries it: the server
+// must be able to distinguish the will of an earlier connection from the end of this one.
 func (s *session) connectPacket(c *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 	s.mu.Lock()
 	s.sessionID = protocol.NewID("ses")
@@ -195,7 +195,7 @@ func (s *session) up(life context.Context, cm *autopaho.ConnectionManager) {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
-	s.exec.tryAgain() // with the network, what kept a tunnel from starting may be gone as well
+	s.exec.tryAgain() // if a missing network kept a tunnel from starting, it may start now
 	s.log.Info("connected", "host", s.profile.MQTT.Host, "tls", s.profile.MQTT.TLS)
 	s.perConn.Go(func() {
 		defer end()
@@ -222,14 +222,14 @@ func (s *session) lost() bool {
 	return true // keep trying
 }
 
-// connection returns a channel that closes when the open connection ends, or nil without one.
+// connection returns a channel that closes when the open connection ends, or nil if there is none.
 func (s *session) connection() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.down
 }
 
-// awaitConnection waits until there is a connection; false when ctx ended first.
+// awaitConnection waits until there is a connection. It returns false if ctx ends first.
 func (s *session) awaitConnection(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
@@ -246,8 +246,8 @@ func (s *session) awaitConnection(ctx context.Context) bool {
 	}
 }
 
-// serve subscribes and then beats for as long as the connection is up. The first heartbeat comes
-// after the subscription: it tells the server that commands will be heard.
+// serve subscribes and then sends heartbeats while the connection is up. The first heartbeat comes
+// after the subscription: it tells the server that commands will arrive.
 func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		err := s.subscribe(ctx, cm)
@@ -276,7 +276,8 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 	}
 }
 
-// heartbeat also says what the agent is: the server knows one that was replaced by it.
+// heartbeat also contains the agent's version and capabilities, by which the server notices an
+// agent that was replaced.
 func heartbeat(up bool, wanted protocol.WantedState) protocol.Heartbeat {
 	online := true
 	return protocol.Heartbeat{
@@ -287,7 +288,7 @@ func heartbeat(up bool, wanted protocol.WantedState) protocol.Heartbeat {
 func (s *session) subscribe(ctx context.Context, cm *autopaho.ConnectionManager) error {
 	var sub paho.Subscribe
 	for _, filter := range protocol.SubscribeTopics(s.profile.Node.ConfigID, s.profile.Node.NodeID) {
-		// No retained messages: a command that was left in the broker is not a command for now.
+		// No retained messages: a command left in the broker is outdated.
 		sub.Subscriptions = append(sub.Subscriptions, paho.SubscribeOptions{Topic: filter, QoS: 1, RetainHandling: 2})
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishLimit)
@@ -334,7 +335,7 @@ func (s *session) publish(ctx context.Context, cm *autopaho.ConnectionManager, m
 	return sendTaken
 }
 
-// encode puts m into the envelope of the present connection.
+// encode puts m into the envelope of the current connection.
 func (s *session) encode(m outMessage) (data []byte, topic string, err error) {
 	t := protocol.Topic{ConfigID: s.profile.Node.ConfigID, NodeID: s.profile.Node.NodeID, Kind: m.kind}
 	env, err := protocol.NewEnvelope(t, m.requestID, m.payload, time.Now())
@@ -368,7 +369,7 @@ func (s *session) connectError(err error) {
 	s.log.Warn("cannot connect, will try again", "host", s.profile.MQTT.Host, "err", err)
 }
 
-// denies reports whether the CONNACK's reason code does not change by itself.
+// denies reports whether the CONNACK's reason code stands for a lasting refusal.
 func denies(code byte) bool {
 	return code == reasonBadCredentials || code == reasonNotAuthorized || code == reasonBadClientID
 }
@@ -384,11 +385,11 @@ func (s *session) serverDisconnect(d *paho.Disconnect) {
 		"reason", (&packets.Disconnect{ReasonCode: d.ReasonCode}).Reason())
 }
 
-// readBootID is the kernel's boot id, which changes with a reboot and with nothing else, or a
-// random one where there is none.
+// readBootID returns the kernel's boot id, which changes only with a reboot, or a random id if
+// there is none.
 func readBootID() string { return cmp.Or(kernelBootID(), protocol.NewID("boot")) }
 
-// kernelBootID is empty where the kernel has none.
+// kernelBootID returns the kernel's boot id, or "" if it has none.
 func kernelBootID() string {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if id := strings.TrimSpace(string(data)); err == nil && len(id) <= protocol.MaxIDLength {

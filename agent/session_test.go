@@ -41,13 +41,13 @@ func storeProfile(t *testing.T, dir, addr string, change func(*Profile)) {
 	}
 }
 
-// runAgent runs a whole agent on fake tools until the test ends; stop may be called earlier.
+// runAgent runs a whole agent on fake tools until the test ends. stop may be called earlier.
 func runAgent(t *testing.T, dir string, f *fakeTools) (l *testLog, stop func()) {
 	t.Helper()
 	return runAgentWith(t, Options{Dir: dir, Confirm: patience, ConfirmPause: 20 * time.Millisecond, link: f.link})
 }
 
-// runAgentWith runs a whole agent, and fills in what every test wants.
+// runAgentWith runs a whole agent. It fills in the options that all tests share.
 func runAgentWith(t *testing.T, o Options) (l *testLog, stop func()) {
 	t.Helper()
 	l, o.Log = newTestLog()

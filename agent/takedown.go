@@ -12,12 +12,13 @@ import (
 )
 
 // takeDown removes the interface with the tools of each protocol it may run as, most likely first:
-// the quick tools refuse an interface of the other family without touching it. Each may take
-// the usual time and what the text needs beyond it.
+// the quick tools refuse an interface of the other family without touching it. Each tool may take
+// the usual time and the extra time that the text needs.
 //
-// What the tools cannot do, mostly because a hook of the config fails or hangs, is done without
-// them: a tunnel that cannot be stopped can neither be replaced nor taken back, and who asks for a
-// stop wants it down. The PostDown hooks are run all the same, once it is gone. The note says so, for the operator; it is empty when all went well.
+// If the tools fail, usually because a hook of the config fails or hangs, takeDown works without
+// them: a tunnel that cannot be stopped can neither be replaced nor taken back, and the sender of a
+// stop wants it down. The PostDown hooks still run, once the interface is gone. The note reports
+// this to the operator; it is empty if all went well.
 func (t *tunnels) takeDown(ctx context.Context, usual time.Duration, g target, stored storedConfig) (note string, err error) {
 	var families []string
 	for _, f := range []string{g.former, stored.runsAs(), g.family} {
@@ -29,7 +30,7 @@ func (t *tunnels) takeDown(ctx context.Context, usual time.Duration, g target, s
 	for _, family := range families {
 		res := t.runQuick(ctx, limit(usual, stored.Text), family, "down", t.configs.Path(g.iface))
 		if t.link(g.iface) == linkAbsent {
-			if res.err != nil { // a PostDown hook that failed or hung, with others behind it
+			if res.err != nil { // a PostDown hook that failed or hung, with others after it
 				t.runPostDown(ctx, g.iface, stored.Text)
 			}
 			return "", nil
@@ -51,9 +52,9 @@ func (t *tunnels) takeDown(ctx context.Context, usual time.Duration, g target, s
 	return fmt.Sprintf("%s (%s)", how, oneLine(cause)), nil
 }
 
-// force is the last resort: it takes a tunnel down without the hooks of its config and, where the
-// tool fails even so, deletes the link alone. It says what it did. It touches nothing but a tunnel:
-// a config may have been stored under the name of a bridge.
+// force is the last resort: it takes a tunnel down without the hooks of its config and, if the tool
+// still fails, only deletes the link. how describes which of the two it did. It touches nothing but
+// a tunnel: a config may have been stored under the name of a bridge.
 func (t *tunnels) force(ctx context.Context, iface string, stored storedConfig) (how string, err error) {
 	family := ""
 	for _, f := range []string{"wg", "awg"} {
@@ -65,11 +66,12 @@ func (t *tunnels) force(ctx context.Context, iface string, stored storedConfig) 
 	if family == "" {
 		return "", fmt.Errorf("%s is not a tunnel, so it was not deleted either", iface)
 	}
-	// First with the tool: it knows the routing rules, firewall rules and name servers it has set up.
+	// First with the tool: it knows the routing rules, firewall rules and name servers it has set
+	// up.
 	if err := t.downWithoutHooks(ctx, family, iface, stored); err == nil {
 		return fmt.Sprintf("%s was taken down without the hooks of its config", iface), nil
 	}
-	// Routes go with the link, and so does a daemon that serves it.
+	// The routes go with the link, and so does a daemon that serves it.
 	res := runTool(ctx, t.forceLimit, "ip", "link", "delete", "dev", iface)
 	if t.link(iface) == linkAbsent {
 		return fmt.Sprintf("the interface %s was deleted; routing rules, firewall rules and name servers of its config may be left", iface), nil
@@ -80,7 +82,8 @@ func (t *tunnels) force(ctx context.Context, iface string, stored storedConfig) 
 	return "", fmt.Errorf("deleting the interface did not work either: %w", res.err)
 }
 
-// downWithoutHooks runs the quick tool on what it needs of the config to undo its own doing.
+// downWithoutHooks runs the quick tool with the part of the config that it needs to undo its own
+// work.
 func (t *tunnels) downWithoutHooks(ctx context.Context, family, iface string, stored storedConfig) error {
 	dir, err := os.MkdirTemp(stateDir(t.configs.dir), ".down-*")
 	if err != nil {
@@ -98,8 +101,8 @@ func (t *tunnels) downWithoutHooks(ctx context.Context, family, iface string, st
 	return nil
 }
 
-// withoutHooks keeps the settings that the quick tools look at when they take an interface down,
-// and so neither hooks nor keys.
+// withoutHooks returns only the settings that the quick tools read when they take an interface
+// down, and so neither hooks nor keys.
 func withoutHooks(text []byte) []byte {
 	kept := []byte("[Interface]\n")
 	for line := range strings.Lines(string(text)) {

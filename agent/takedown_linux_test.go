@@ -49,7 +49,8 @@ func TestCopyWithoutHooksHoldsNoKeyEither(t *testing.T) {
 	}
 }
 
-// withHooks is a config with a default route, so that the tool sets up routing rules, and hooks.
+// withHooks returns a config with hooks and a default route, so that the tool sets up routing
+// rules.
 func withHooks(port int, hooks string) string {
 	text := strings.Replace(realConfig(port), "10.99.0.2/32", "10.99.0.2/32, 0.0.0.0/0", 1)
 	return strings.Replace(text, "\n\n[Peer]", "\n"+hooks+"\n[Peer]", 1)
@@ -148,7 +149,7 @@ func TestRealTunnelComesBackOnceItsEndpointResolvesAgain(t *testing.T) {
 	}
 	const known = "127.0.0.1 peer.wfm.example\n"
 	resolve(known)
-	if err := run("mount", "--bind", hosts, "/etc/hosts"); err != nil { // in this test's namespace alone
+	if err := run("mount", "--bind", hosts, "/etc/hosts"); err != nil { // in this test's namespace only
 		t.Fatal(err)
 	}
 	dir := t.TempDir()

@@ -4,8 +4,8 @@ package agent
 
 import "syscall"
 
-// dieWithAgent: only Linux can.
+// dieWithAgent does nothing: only Linux supports it.
 func dieWithAgent(*syscall.SysProcAttr) {}
 
-// killMarked: only Linux can tell such processes.
+// killMarked does nothing: only Linux can identify such processes.
 func killMarked(string) int { return 0 }

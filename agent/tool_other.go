@@ -16,5 +16,5 @@ func endGroup(p *os.Process, _ bool) error {
 	return p.Kill()
 }
 
-// killMarked: only Linux can tell such processes.
+// killMarked does nothing: only Linux can identify such processes.
 func killMarked(string) int { return 0 }

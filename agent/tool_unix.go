@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ownGroup puts the command into a process group of its own, so that it can be ended as a whole
+// ownGroup puts the command into a process group of its own, so that the whole group can be ended
 // and an interrupt typed at the agent's terminal does not reach it.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -13,16 +13,16 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// linkState is what the kernel says about an interface.
+// linkState is the state of an interface as the kernel reports it.
 type linkState int
 
 const (
 	linkAbsent linkState = iota
-	linkDown             // exists and is not up, or is no tunnel at all
+	linkDown             // exists but is not up, or is not a tunnel
 	linkUp
 )
 
-// systemLink asks the kernel, without a tool, so that it also answers where none is installed.
+// systemLink asks the kernel without a tool, so that it also works if no tool is installed.
 func systemLink(name string) linkState {
 	ifi, err := net.InterfaceByName(name)
 	switch {
@@ -38,22 +38,23 @@ func systemLink(name string) linkState {
 // interfaces.
 type tunnels struct {
 	configs configs
-	// link tells the state of an interface; systemLink but in tests.
+	// link returns the state of an interface. It is systemLink except in tests.
 	link        func(name string) linkState
 	changeLimit time.Duration // for wg-quick and awg-quick; see limit
-	undoLimit   time.Duration // the same, to stop what is taken back
+	undoLimit   time.Duration // the same, for stopping a tunnel that is taken back
 	forceLimit  time.Duration // for each tool of the last resort
-	hookLimit   time.Duration // for each PostDown hook that the quick tools left out
+	hookLimit   time.Duration // for each PostDown hook that the quick tools did not run
 	showLimit   time.Duration // for wg and awg
-	// confirmLimit is how long a change may go unconfirmed, retryPause the wait between two
-	// attempts to confirm one or to take it back, undoPatience how long the answer waits for the latter.
+	// confirmLimit is how long a change may stay unconfirmed. retryPause is the wait between two
+	// attempts to confirm a change or to take it back. undoPatience is how long the answer waits
+	// for the latter.
 	confirmLimit, retryPause, undoPatience time.Duration
-	// lookEvery is the time between two looks at a tunnel, settleLink how long one that went down is
-	// left alone first. watch signals changes of interfaces; nil: nothing does.
+	// lookEvery is the time between two checks of a tunnel. settleLink is how long one that went
+	// down is left alone first. watch signals changes of interfaces; it may be nil.
 	lookEvery, settleLink time.Duration
 	watch                 func(stop <-chan struct{}, changed chan<- struct{})
 
-	// mu serialises what changes an interface or its stored config.
+	// mu serialises all changes of an interface or its stored config.
 	mu sync.Mutex
 }
 
@@ -67,24 +68,24 @@ func newTunnels(dir string) *tunnels {
 	}
 }
 
-// target is the validated part of a command that says what it is about.
+// target is the tunnel that a command names, with all values validated.
 type target struct {
 	profileID string
 	iface     string
 	protocol  string // as the command spells it
 	family    string // wg or awg
-	previous  string // protocol before, as the command spells it
-	former    string // family the interface may still run as; empty when the command names none
+	previous  string // the protocol before, as the command spells it
+	former    string // the family the interface may still run as; empty if the command names none
 }
 
-// outcome is what a command made of the interface.
+// outcome is the result of a command on the interface.
 type outcome struct {
 	message    string  // for the operator
 	rolledBack bool    // with an error: the node is as it was before
-	pending    *change // applied, and to be confirmed; nil when there is nothing to confirm
+	pending    *change // applied, must be confirmed; nil if there is nothing to confirm
 }
 
-// newTarget accepts only what may reach a command line and a path.
+// newTarget accepts only values that are safe on a command line and in a path.
 func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error) {
 	t := target{
 		profileID: profileID, iface: iface,
@@ -101,10 +102,10 @@ func newTarget(profileID, tunnelProtocol, previous, iface string) (target, error
 	return t, usableInterface(iface)
 }
 
-// maxInterfaceName is how many bytes of a name Linux and wg-quick take.
+// maxInterfaceName is the longest interface name that Linux and wg-quick accept, in bytes.
 const maxInterfaceName = 15
 
-// interfaceError says why no tunnel on this machine can have an interface name.
+// interfaceError explains why no tunnel on this machine can have an interface name.
 type interfaceError struct{ text string }
 
 func (e *interfaceError) Error() string { return e.text }
@@ -123,7 +124,7 @@ func usableInterface(iface string) error {
 	return &interfaceError{fmt.Sprintf("interface name %q cannot be used", cut(iface))}
 }
 
-// withNote adds to a message what else the operator should know.
+// withNote appends a note for the operator to a message.
 func withNote(message, note string) string {
 	if note == "" {
 		return message
@@ -131,11 +132,11 @@ func withNote(message, note string) string {
 	return message + "; " + note
 }
 
-// cut makes a value of a message fit for a message back.
+// cut makes a value of a message fit for the answer.
 func cut(s string) string { return printable(s[:min(len(s), 40)]) }
 
-// Start takes the interface up from its stored config. An interface that already runs is left
-// alone, unless it runs as another protocol than asked for.
+// Start takes the interface up from its stored config. It leaves an interface that already runs
+// alone, unless the command asks for another protocol.
 func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,7 +151,7 @@ func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcom
 	if !stored.For(g.profileID) {
 		return outcome{}, fmt.Errorf("no config is stored for %s: push the config first", g.iface)
 	}
-	// The switch of protocol is known from the command or, should it not say, from the last start.
+	// The command says whether the protocol changes or, if it does not, the last start does.
 	switched := (g.former != "" && g.former != g.family) ||
 		(g.former == "" && stored.runsAs() != "" && stored.runsAs() != g.family)
 	state := t.link(g.iface)
@@ -171,7 +172,7 @@ func (t *tunnels) Start(ctx context.Context, requestID string, g target) (outcom
 	})
 }
 
-// Stop takes the interface down; one that does not run is a success.
+// Stop takes the interface down. It succeeds if the interface does not run.
 func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -201,7 +202,7 @@ func (t *tunnels) Stop(ctx context.Context, _ string, g target) (outcome, error)
 	return outcome{message: message}, nil
 }
 
-// Show runs the plain diagnosis, never its machine-readable form: that one prints keys. It shows
+// Show runs the plain diagnosis, never its machine-readable form, which prints keys. It shows
 // nothing of another node's tunnel.
 func (t *tunnels) Show(ctx context.Context, g target) *toolResult {
 	stored, err := t.owned(g)
@@ -214,10 +215,10 @@ func (t *tunnels) Show(ctx context.Context, g target) *toolResult {
 	return runTool(ctx, t.showLimit, g.family, "show", g.iface)
 }
 
-// Up reports whether the interface is up and, as far as is known, the profile's.
+// Up reports whether the interface is up and, as far as is known, belongs to the profile.
 func (t *tunnels) Up(profileID, iface string) bool {
 	if !protocol.ValidInterfaceName(iface) {
-		return false // the profile's own may be one that no interface here can have
+		return false // the profile's own interface may be one that cannot exist here
 	}
 	stored, err := t.configs.Read(iface)
 	if err == nil && stored.Exists() && !stored.For(profileID) {
@@ -226,14 +227,14 @@ func (t *tunnels) Up(profileID, iface string) bool {
 	return t.link(iface) == linkUp
 }
 
-// errForeign: an interface this agent has no config for was not made by it, and wg-quick could
-// not undo what made it.
+// errForeign returns the error for an interface without a config of this agent: the agent did not
+// create it, and wg-quick could not undo its setup.
 func errForeign(iface string) error {
 	return fmt.Errorf("%s exists but was not started from a config of this agent: take it down on the node, then try again", iface)
 }
 
-// owned reads what is stored on the interface, which may be what an unbound profile left: the agent
-// knows how to stop and replace that, and brings it back when the push that replaces it fails.
+// owned reads the config stored for the interface. It may have been left by an unbound profile: the
+// agent knows how to stop and replace that, and brings it back if the push that replaces it fails.
 func (t *tunnels) owned(g target) (storedConfig, error) {
 	stored, err := t.configs.Read(g.iface)
 	if err != nil {
@@ -245,11 +246,11 @@ func (t *tunnels) owned(g target) (storedConfig, error) {
 	return stored, nil
 }
 
-// runsAs is the tool family the interface was last started with, or "".
+// runsAs returns the tool family that the interface was last started with, or "".
 func (c storedConfig) runsAs() string { return protocol.ToolFamily(c.Meta.TunnelProtocol) }
 
-// Stored is what is stored for the profile on the interface: nothing when it is another profile's,
-// whose server alone may know of it.
+// Stored returns the config stored for the profile on the interface. It returns nothing for another
+// profile's config, which only that profile's server may know about.
 func (t *tunnels) Stored(profileID, iface string) (storedConfig, error) {
 	stored, err := t.configs.Read(iface)
 	if err != nil || !stored.For(profileID) {
@@ -258,7 +259,7 @@ func (t *tunnels) Stored(profileID, iface string) (storedConfig, error) {
 	return stored, nil
 }
 
-// report puts what is really on disk into ack, whatever was meant to be there.
+// report fills ack with the config that is really on disk, even if another was expected.
 func (t *tunnels) report(ack *protocol.Ack, profileID, iface string) error {
 	stored, err := t.Stored(profileID, iface)
 	if err == nil {
@@ -267,8 +268,8 @@ func (t *tunnels) report(ack *protocol.Ack, profileID, iface string) error {
 	return err
 }
 
-// noteProtocol remembers what the interface is started as, and for which profile. It is a hint:
-// losing it costs nothing as long as commands carry previous_tunnel_protocol.
+// noteProtocol records the protocol that the interface is started with, and for which profile. It
+// is a hint: losing it costs nothing as long as commands carry previous_tunnel_protocol.
 func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 	if stored.Meta.TunnelProtocol == g.protocol && stored.Meta.ProfileID == g.profileID {
 		return
@@ -279,8 +280,8 @@ func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 	_ = t.configs.writeMeta(g.iface, meta)
 }
 
-// takeUp starts the interface. One that fails leaves nothing of its hooks behind, should they undo
-// each other.
+// takeUp starts the interface. A failed start leaves no effects of its hooks behind, if the hooks
+// undo each other.
 func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
 	stored, unread := t.configs.Read(iface)
 	res := t.runQuick(ctx, limit(t.changeLimit, stored.Text), family, "up", t.configs.Path(iface))
@@ -296,13 +297,14 @@ func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
 	return nil
 }
 
-// limit is how long a quick tool may work on text that usually takes no longer than usual. The
-// appliance waits accordingly.
+// limit returns how long a quick tool may work on text. usual is the limit for an ordinary text.
+// The appliance waits accordingly.
 func limit(usual time.Duration, text []byte) time.Duration {
 	return usual + wgconf.ExtraTime(string(text))
 }
 
-// because is the error of a quick tool, with the reason why it took too long if the text is one.
+// because returns the error of a quick tool. If the text explains why the tool took too long, the
+// error says so.
 func because(res *toolResult, text []byte, family string) error {
 	if !res.timedOut {
 		return res.err
@@ -313,7 +315,8 @@ func because(res *toolResult, text []byte, family string) error {
 	return res.err
 }
 
-// toolchain tells which tools exist and their versions. The quick tools are scripts without one.
+// toolchain returns the version of each installed tool. The quick tools are scripts without a
+// version.
 func (t *tunnels) toolchain(ctx context.Context) map[string]string {
 	found := map[string]string{}
 	for _, family := range []string{"wg", "awg"} {
@@ -344,5 +347,5 @@ func toolVersion(output string) string {
 	return "present"
 }
 
-// platform is how this node names its operating system on the wire.
+// platform returns the name of this node's operating system on the wire.
 func platform() string { return runtime.GOOS }

@@ -96,7 +96,8 @@ func TestChangeOfProtocolTakesTheInterfaceDownWithTheFormerTools(t *testing.T) {
 	if got := f.read("calls"); got != "wg-quick down wfmtest0\nawg-quick up wfmtest0" {
 		t.Fatalf("calls:\n%s", got)
 	}
-	// The same command again: it runs as awg by now, whatever it ran as before.
+	// The same command again: the interface runs as awg now, so its former protocol does not
+	// matter.
 	if out, err := tun.Start(t.Context(), "req_1", g); err != nil || !strings.Contains(out.message, "already running") {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -255,7 +256,7 @@ func TestPushThatIsNotStoredLeavesTheFormerConfigRunning(t *testing.T) {
 	tun := f.tunnels(dir)
 	pushTo(t, tun, "cfg_a-node_b", pushOf("one", 1))
 	f.set("link-wfmtest0", "wg")
-	// A folder in the note's place makes the store fail half-way, for root too.
+	// A folder at the note's path makes the store fail half-way, even for root.
 	meta := tun.configs.metaPath("wfmtest0")
 	if err := os.Remove(meta); err != nil {
 		t.Fatal(err)

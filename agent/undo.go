@@ -11,15 +11,15 @@ import (
 
 const (
 	// undoPatience is how long the answer waits for a change to be taken back: no attempt begins
-	// later. What is in the way may be gone in a moment, like a name that does not resolve yet.
+	// later. An obstacle may be gone in a moment, like a name that does not resolve yet.
 	undoPatience = 15 * time.Second
 	// restoreMost is the longest wait between two attempts after the answer.
 	restoreMost = time.Minute
 )
 
-// TakeBack undoes c because of cause. The outcome says whether the node is as it was before; the
-// error, never nil, says for the operator what happened. What does not work in time is left open,
-// for Restore.
+// TakeBack undoes c because of cause. The outcome says whether the node is as it was before. The
+// error is never nil; it tells the operator the cause and the result. If undoing fails for too
+// long, the change stays open, for Restore.
 func (t *tunnels) TakeBack(ctx context.Context, c change, cause error) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -27,7 +27,8 @@ func (t *tunnels) TakeBack(ctx context.Context, c change, cause error) (outcome,
 }
 
 func (t *tunnels) takeBackLocked(ctx context.Context, c change, cause error) (outcome, error) {
-	// From here on a restarted agent must go on taking back, and not confirm what is half gone.
+	// From now on a restarted agent must go on taking the change back, and not confirm a change
+	// that is half gone.
 	c.Deadline = time.Time{}
 	_ = c.save(t.configs.dir)
 	for begun := time.Now(); ; {
@@ -45,10 +46,10 @@ func (t *tunnels) takeBackLocked(ctx context.Context, c change, cause error) (ou
 	}
 }
 
-// Restore is one attempt to undo the open change of the profile, which TakeBack could not or nobody
-// is left to confirm. It returns the change, nil when another command has changed the interface
-// since, and what the node is like now. The record of a change that is undone is the caller's to
-// remove, once it has noted who is to hear of it.
+// Restore makes one attempt to undo the open change of the profile, which TakeBack could not undo
+// or no profile can confirm any more. It returns the change, or nil if another command has changed
+// the interface since, and describes the state of the node. The caller must remove the record of an
+// undone change, after recording the report that is due to the server.
 func (t *tunnels) Restore(ctx context.Context, profileID string) (*change, string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,12 +63,14 @@ func (t *tunnels) Restore(ctx context.Context, profileID string) (*change, strin
 	return c, state, err
 }
 
-// undoLocked makes the interface and its config what they were before c, from whatever state they
-// are in: it may be called again after it was cut off anywhere. It says what the node is like now.
+// undoLocked brings the interface and its config back to their state before c, from any state:
+// it may be called again after an interruption at any point. It describes the resulting state of
+// the node.
 //
-// A tunnel that ran is started again. Not so after a reboot: that ended every tunnel of the
-// machine, the agent starts none by itself, and the one whose change was open is no exception. It
-// is when something else has started the interface since, with the text that is taken back.
+// A tunnel that ran is started again, but not after a reboot: the reboot ended every tunnel of the
+// machine, the agent starts none by itself, and a tunnel with an open change is no exception. It is
+// started even then if something else has started the interface since, with the text that is taken
+// back.
 func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err error) {
 	g, err := c.target()
 	if err != nil {
@@ -76,16 +79,16 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	present := t.link(c.Interface) != linkAbsent
 	var down error
 	note := ""
-	// The text that started it is still in place, but for a former attempt that got further.
+	// The text that started the tunnel is still in place, unless a former attempt got further.
 	stored, _ := t.configs.Read(c.Interface)
 	switch {
 	case present:
 		note, down = t.takeDown(ctx, min(t.undoLimit, t.changeLimit), g, stored)
 	case !c.made && c.BootID == kernelBootID():
-		// A former agent may have been killed with the tool, in the middle of hooks.
+		// A former agent may have been killed together with the tool, in the middle of hooks.
 		t.runPostDown(ctx, c.Interface, stored.Text)
 	}
-	// Also where it could not be stopped: the next start must use the former config.
+	// Also if the tunnel could not be stopped: the next start must use the former config.
 	if err := t.configs.Restore(c.Interface, c.former()); err != nil {
 		return "", errors.Join(down, fmt.Errorf("bringing back the former config did not work either: %w", err))
 	}
@@ -104,9 +107,9 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	return withNote("the former config is back and running", note), nil
 }
 
-// openOnLocked is the change that g's profile could not take back yet, nil without one: a command
-// for its interface takes over from it. It has none that waits to be confirmed: the command waits
-// for that. So whatever the record says, which a full disk may have kept from being written again.
+// openOnLocked returns the change of g's profile whose undo has not succeeded yet, or nil. The
+// caller's command takes it over. It is never one that awaits confirmation: commands wait for those
+// to finish. The record's deadline is ignored, since a full disk may have kept it stale.
 func (t *tunnels) openOnLocked(g target) *change {
 	if c, err := loadChange(t.configs.dir, g.profileID); err == nil && c != nil && c.Interface == g.iface {
 		return c
@@ -114,9 +117,9 @@ func (t *tunnels) openOnLocked(g target) *change {
 	return nil
 }
 
-// Leave ends c, which could not be taken back yet, because the node's interface has another name now:
-// no command reaches the former one any more, so its tunnel does not stay. It may be called again
-// after it was cut off anywhere.
+// Leave ends c, which could not be taken back yet, because the node's interface has another name
+// now: no command reaches the former interface any more, so its tunnel does not stay. Leave may be
+// called again after an interruption at any point.
 func (t *tunnels) Leave(ctx context.Context, c change) (note string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -139,8 +142,8 @@ func (t *tunnels) Leave(ctx context.Context, c change) (note string, err error) 
 	return note, removeChange(t.configs.dir, c.ProfileID)
 }
 
-// supersedeLocked drops the open changes of the interface, also those of profiles that were unbound
-// since, but not the one of the profile keep.
+// supersedeLocked removes the open changes of the interface, also those of unbound profiles, but
+// not the one of the profile keep.
 func (t *tunnels) supersedeLocked(iface, keep string) error {
 	ids, err := openChanges(t.configs.dir)
 	problems := []error{err}
@@ -152,8 +155,8 @@ func (t *tunnels) supersedeLocked(iface, keep string) error {
 	return errors.Join(problems...)
 }
 
-// Forget removes the record of the change that ack answers, if it made one and nothing is left to
-// undo: the former config runs again or never stopped, or the change stays.
+// Forget removes the record of the change that ack answers, if it made one and there is nothing
+// left to undo: the former config runs again or never stopped, or the change stays.
 func (t *tunnels) Forget(profileID string, key entryKey, ack protocol.Ack) error {
 	c, err := loadChange(t.configs.dir, profileID)
 	if err != nil || c == nil || c.key() != key || (ack.Status == protocol.AckFailed && !ack.RolledBack) {

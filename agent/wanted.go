@@ -13,23 +13,27 @@ import (
 	"wfm/protocol"
 )
 
-// wish is the operator's last word on a profile's tunnel, as the server passed it on with a start or
-// stop. It is on disk, because it must survive what ends the agent or the machine.
+// wish is the wanted state of a profile's tunnel: the operator's last decision, which the server
+// passed on with a start or stop. It is on disk, because it must survive the end of the agent or
+// the machine.
 type wish struct {
 	State          protocol.WantedState `json:"wanted_state"`
 	Interface      string               `json:"interface_name"`
 	TunnelProtocol string               `json:"tunnel_protocol"`
-	// RequestID is the start or stop that brought it.
+	// RequestID identifies the start or stop that set the wish.
 	RequestID string `json:"request_id"`
-	// Open is set from before a stop begins until it has ended: the next agent finishes it.
+	// Open is set from before a stop begins until it has ended: the next agent finishes an open
+	// stop.
 	Open bool `json:"open,omitempty"`
-	// BootID is the boot in which the tunnel was last started: in another one, nothing is left of its hooks.
+	// BootID is the boot in which the tunnel was last started: no effect of its hooks outlives a
+	// boot.
 	BootID string `json:"boot_id,omitempty"`
-	// BoundAt is of the profile: a bind that names another interface ends the wish for the former one.
+	// BoundAt is that of the profile: a bind that names another interface ends the wish for the
+	// former one.
 	BoundAt string `json:"bound_at"`
 }
 
-// wanted keeps a profile's wish. Its zero value keeps none, and nothing on disk.
+// wanted keeps a profile's wish. Its zero value has no wish and writes nothing to disk.
 type wanted struct {
 	path string
 
@@ -37,13 +41,14 @@ type wanted struct {
 	wish wish
 }
 
-const wantedSuffix = ".wanted.json" // no profile id holds a dot
+const wantedSuffix = ".wanted.json" // a profile id has no dot
 
 func wantedPath(dir, profileID string) string {
 	return filepath.Join(stateDir(dir), profileID+wantedSuffix)
 }
 
-// openWanted reads the wish for p's tunnel. With an error there is none, and the value is usable.
+// openWanted reads the wish for p's tunnel. After an error there is no wish, and the value is
+// usable.
 func openWanted(dir string, p Profile) (*wanted, error) {
 	w := &wanted{path: wantedPath(dir, p.ID())}
 	data, err := os.ReadFile(w.path)
@@ -67,14 +72,14 @@ func openWanted(dir string, p Profile) (*wanted, error) {
 	return w, nil
 }
 
-// Get returns the wish; its State is empty without one.
+// Get returns the wish. Its State is empty if there is none.
 func (w *wanted) Get() wish {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.wish
 }
 
-// State is the wanted state as it is told to the server.
+// State returns the wanted state as the agent reports it to the server.
 func (w *wanted) State() protocol.WantedState {
 	if s := w.Get().State; s != "" {
 		return s
@@ -82,7 +87,7 @@ func (w *wanted) State() protocol.WantedState {
 	return protocol.WantedNone
 }
 
-// Set keeps a wish. One that the disk refuses counts until the agent ends.
+// Set stores a wish. If the disk refuses it, it counts until the agent ends.
 func (w *wanted) Set(to wish) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +108,8 @@ func (w *wanted) Set(to wish) error {
 	return nil
 }
 
-// wanting notes a stop before it begins: cut short anywhere, the next agent finishes it.
+// wanting records a stop before it begins: if it is interrupted at any point, the next agent
+// finishes it.
 func (x *executor) wanting(env protocol.Envelope) {
 	var c protocol.Control
 	if env.Type != protocol.KindControl || env.DecodePayload(&c) != nil || c.Action != protocol.ActionStop {
@@ -114,16 +120,17 @@ func (x *executor) wanting(env protocol.Envelope) {
 	}
 }
 
-// concluded notes what a start or stop came to, before its answer is in the journal. A start that
-// failed is wanted no longer: what cut the node off must not be started again by anybody but the
-// operator. But where the tunnel runs as it did before, the former wish stays, and the ACK says so.
+// concluded records the result of a start or stop, before its answer is in the journal. After a
+// failed start the tunnel is not wanted any more: only the operator may again start a tunnel that
+// cut the node off. But if the tunnel runs as it did before, the former wish stays, and the ACK
+// says so.
 func (x *executor) concluded(c protocol.Control, requestID string, ack *protocol.Ack) {
 	g, err := x.target(c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName, c.AWGVersion)
 	if err != nil || protocol.WantedBy(c.Action) == protocol.WantedNone {
 		return // it was refused
 	}
 	to := x.wishOf(g, c, requestID, false)
-	x.guard = guard{looked: true, up: c.Action == protocol.ActionStart} // as the ACK says
+	x.guard = guard{looked: true, up: c.Action == protocol.ActionStart} // as the ACK reports
 	if ack.Status != protocol.AckApplied {
 		x.guard.up = x.tunnels.Up(g.profileID, g.iface)
 	}
@@ -139,7 +146,7 @@ func (x *executor) concluded(c protocol.Control, requestID string, ack *protocol
 
 func (x *executor) wishOf(g target, c protocol.Control, requestID string, open bool) wish {
 	state := c.WantedState
-	if state == "" { // a server that does not know of it
+	if state == "" { // the server does not know wanted states
 		state = protocol.WantedBy(c.Action)
 	}
 	return wish{
@@ -154,14 +161,15 @@ func (x *executor) keep(w wish) {
 	}
 }
 
-// startsWith reports whether a push is to start a tunnel that does not run, since it is wanted.
+// startsWith reports whether a push should start a tunnel that does not run, since the tunnel is
+// wanted.
 func (x *executor) startsWith(g target) bool {
 	w := x.wanted.Get()
 	return w.State == protocol.WantedRunning && w.Interface == g.iface && x.profile.restores()
 }
 
-// iface is the interface of the node's tunnel: that of the last start or stop, since the server may
-// have given it another name after the bind.
+// iface returns the interface of the node's tunnel: that of the last start or stop, since the
+// server may have renamed it after the bind.
 func (x *executor) iface() string {
 	if name := x.wanted.Get().Interface; name != "" {
 		return name

@@ -11,7 +11,7 @@ import (
 	"wfm/protocol"
 )
 
-// keepWish has the tunnel "one" stored and wanted as state, as former commands left it.
+// keepWish stores the tunnel "one" and the wanted state, as former commands left them.
 func keepWish(t *testing.T, f *fakeTools, dir string, state protocol.WantedState) *tunnels {
 	t.Helper()
 	tun := f.tunnels(dir)
@@ -38,7 +38,7 @@ func wishOnDisk(t *testing.T, dir string) protocol.WantedState {
 	return w.State()
 }
 
-// nextEvent is the next message but for heartbeats, which must be an event.
+// nextEvent returns the next message other than a heartbeat, which must be an event.
 func (b *bench) nextEvent(t *testing.T, name string) protocol.Event {
 	t.Helper()
 	m := b.next(t)
@@ -100,7 +100,8 @@ func TestStartAndStopAreKept(t *testing.T) {
 	}
 }
 
-// A WG Free Mesh backend names no interface and at times no protocol, and knows of no wanted state.
+// A WG Free Mesh backend names no interface and sometimes no protocol, and does not know wanted
+// states.
 func TestStartAndStopOfAnotherBackendAreKept(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	b := newBenchOf(t, keepWish(t, f, dir, protocol.WantedNone), &fakeUplink{})
@@ -114,7 +115,7 @@ func TestStartAndStopOfAnotherBackendAreKept(t *testing.T) {
 		b.settled(t)
 	}
 	give("req_1", protocol.Control{Action: protocol.ActionStart}, protocol.AckApplied, protocol.WantedRunning)
-	// What is refused is nobody's word.
+	// A refused command does not change the wanted state.
 	give("req_2", protocol.Control{Action: "restart"}, protocol.AckFailed, protocol.WantedRunning)
 	give("req_3", protocol.Control{Action: protocol.ActionStop, AWGVersion: "7"}, protocol.AckFailed, protocol.WantedRunning)
 	give("req_4", protocol.Control{Action: protocol.ActionStop}, protocol.AckApplied, protocol.WantedStopped)
@@ -155,7 +156,7 @@ func TestTunnelThatGoesDownIsToldAndStartedAgain(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	f.set("link-wfmtest0", "wg")
 	b := newBenchOf(t, keepWish(t, f, dir, protocol.WantedRunning), &fakeUplink{})
-	b.control(t, "req_1", protocol.ActionStart) // so it was seen running
+	b.control(t, "req_1", protocol.ActionStart) // so that the agent has seen it running
 	_ = os.Remove(filepath.Join(f.dir, "link-wfmtest0"))
 	b.wantHeartbeat(t, false)
 	b.nextEvent(t, protocol.EventTunnelDown)
@@ -230,12 +231,12 @@ func TestStopEndsAnAttemptToStartAWantedTunnel(t *testing.T) {
 func TestPushStartsAWantedTunnelThatDoesNotRun(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	tun := keepWish(t, f, dir, protocol.WantedRunning)
-	tun.lookEvery = time.Hour // it goes down while the agent does not look, and so nothing but the push starts it
+	tun.lookEvery = time.Hour // the agent makes no check of its own, so only the push can start the tunnel that goes down
 	f.set("link-wfmtest0", "wg")
 	b := newBenchOf(t, tun, &fakeUplink{})
 	topic, data := commandOf(t, protocol.KindPush, "req_0", protocol.Push{})
 	b.Receive(topic, data)
-	b.nextAck(t, "req_0") // it has looked
+	b.nextAck(t, "req_0") // the first check is done
 	if err := os.Remove(filepath.Join(f.dir, "link-wfmtest0")); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"wfm/protocol"
 )
 
-// realConfig is a config for wg-quick; the keys were made for this test.
+// realConfig returns a config for wg-quick. The keys were made for this test.
 func realConfig(port int) string {
 	return fmt.Sprintf(`[Interface]
 PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
@@ -23,7 +23,7 @@ AllowedIPs = 10.99.0.2/32
 `, port)
 }
 
-// needTool skips without the tool, except where the machine is meant to have everything.
+// needTool skips the test without the tool, except on machines that must have every tool.
 func needTool(t *testing.T, ok bool, what string) {
 	t.Helper()
 	switch {
@@ -35,8 +35,8 @@ func needTool(t *testing.T, ok bool, what string) {
 	}
 }
 
-// inOwnNetwork runs the test again inside namespaces of its own, so that it cannot
-// disturb the machine's interfaces. It reports whether this is that run.
+// inOwnNetwork runs the test again inside namespaces of its own, so that it cannot disturb the
+// machine's interfaces. It reports whether this is that run.
 func inOwnNetwork(t *testing.T) bool {
 	t.Helper()
 	needTool(t, os.Geteuid() == 0, "root")
@@ -46,7 +46,8 @@ func inOwnNetwork(t *testing.T) bool {
 	}
 	if os.Getenv("WFM_TEST_NETNS") != "" {
 		needWireGuard(t)
-		// The userspace daemon's sockets do not belong to the network: another run has the same names.
+		// The userspace daemon's sockets do not belong to the network namespace: another run has
+		// the same names.
 		_ = os.MkdirAll("/var/run/wireguard", 0o700)
 		if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "none", "/var/run/wireguard").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
