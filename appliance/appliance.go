@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"wfm/appliance/command"
-	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
+	"wfm/appliance/tracker"
 	"wfm/appliance/wanted"
 	"wfm/certs"
 	"wfm/internal/buildinfo"
 	"wfm/internal/emqxkey"
 	"wfm/internal/floodlog"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -83,10 +84,10 @@ type Appliance struct {
 	external *external  // nil with the embedded broker
 	ledger   *command.Ledger
 	ingress  *ingress // nil without MQTT
-	tracker  *presence.Tracker
-	prober   *presence.Prober // nil without MQTT
-	rollouts *rollout.Runner  // nil without MQTT
-	wanted   *wanted.Keeper   // nil without MQTT
+	tracker  *tracker.Tracker
+	prober   *tracker.Prober // nil without MQTT
+	rollouts *rollout.Runner // nil without MQTT
+	wanted   *wanted.Keeper  // nil without MQTT
 	web      *web.Server
 	certs    *certs.Keeper // nil without TLS
 
@@ -120,7 +121,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		}
 	}()
 	a.db, err = store.Open(o.DataDir, store.Options{
-		Logger: o.Logger, Witness: presence.Witness(o.Presence), First: firstWrite, OwnBroker: !o.external(), Revoked: a.revoked,
+		Logger: o.Logger, Witness: tracker.Witness(o.Presence), First: firstWrite, OwnBroker: !o.external(), Revoked: a.revoked,
 	})
 	if err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.newCerts(o); err != nil {
 		return nil, err
 	}
-	a.tracker = presence.NewTracker(a.db, o.Presence, o.Logger)
+	a.tracker = tracker.New(a.db, o.Presence, o.Logger)
 	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
 	if o.MQTTEnabled {
 		if err := a.newBroker(ctx, o); err != nil {
@@ -205,7 +206,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late.mqttBroker, a.ingress = a.broker, in
 	// The broker is stopped before the ledger, so that nothing comes in for it any more.
 	a.onStop("commands", func(context.Context) error { a.ledger.Stop(); return nil })
-	a.prober = presence.NewProber(a.db, a.ledger, o.DetectInterval, o.Logger)
+	a.prober = tracker.NewProber(a.db, a.ledger, o.DetectInterval, o.Logger)
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
 	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
 	a.onStop("broker", a.broker.Stop)

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"wfm/appliance/command"
-	"wfm/appliance/presence"
 	"wfm/appliance/rollout"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"

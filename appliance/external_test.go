@@ -21,9 +21,9 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"wfm/appliance/presence"
 	"wfm/internal/emqxtest"
 	"wfm/internal/mqtttest"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"wfm/appliance/presence"
 	"wfm/hooks"
 	"wfm/internal/goldentest"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )

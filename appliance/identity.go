@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"wfm/appliance/presence"
 	"wfm/hooks"
+	"wfm/presence"
 	"wfm/store"
 )
 

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"wfm/appliance/presence"
 	"wfm/hooks"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )

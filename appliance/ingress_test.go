@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"wfm/appliance/command"
-	"wfm/appliance/presence"
+	"wfm/appliance/tracker"
 	"wfm/hooks"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -71,7 +72,7 @@ func (f *ingressFixture) witness(tx *store.Tx, n store.Node) error {
 	if f.isFull.Load() {
 		return store.ErrFull
 	}
-	return presence.Witness(presence.DefaultTimes())(tx, n)
+	return tracker.Witness(presence.DefaultTimes())(tx, n)
 }
 
 func (f *ingressFixture) close() {

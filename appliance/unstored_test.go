@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"wfm/appliance/presence"
 	"wfm/hooks"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"wfm/appliance/presence"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"wfm/appliance/presence"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"wfm/appliance/presence"
 	"wfm/internal/latest"
+	"wfm/presence"
 	"wfm/store"
 )
 

@@ -1,5 +1,5 @@
 //go:build race
 
-package presence
+package tracker
 
 func init() { raceDetector = true }

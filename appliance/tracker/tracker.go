@@ -1,4 +1,4 @@
-package presence
+package tracker
 
 import (
 	"container/heap"
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/presence"
 	"wfm/store"
 )
 
@@ -23,7 +24,7 @@ const (
 // Tracker writes down every change of a node's state, when it happens.
 type Tracker struct {
 	db    *store.DB
-	times Times
+	times presence.Times
 	log   *slog.Logger
 
 	stopping chan struct{}
@@ -39,14 +40,14 @@ type Tracker struct {
 // known is what is known of a node.
 type known struct {
 	nodeID string
-	state  State
-	tunnel Tunnel
+	state  presence.State
+	tunnel presence.Tunnel
 	next   time.Time // when time alone changes the state; zero for never
 	place  int       // in the heap, while next is not zero
 }
 
-// NewTracker makes a tracker over db; nothing runs before [Tracker.Start].
-func NewTracker(db *store.DB, times Times, log *slog.Logger) *Tracker {
+// New makes a tracker over db; nothing runs before [Tracker.Start].
+func New(db *store.DB, times presence.Times, log *slog.Logger) *Tracker {
 	return &Tracker{
 		db: db, times: times, log: log, stopping: make(chan struct{}),
 		known: make(map[string]*known), look: make(map[string]struct{}),
@@ -191,8 +192,8 @@ func (t *Tracker) step(now time.Time) (time.Duration, error) {
 // record looks at the nodes, and writes down what has changed in one transaction. Most often nothing has,
 // and the one goroutine that writes is not troubled.
 func (t *Tracker) record(nodeIDs []string) error {
-	found, err := store.Read(t.db, func(tx *store.Tx) (map[string]Status, error) {
-		return t.eachStatus(tx, nodeIDs, func(store.Node, Status) error { return nil })
+	found, err := store.Read(t.db, func(tx *store.Tx) (map[string]presence.Status, error) {
+		return t.eachStatus(tx, nodeIDs, func(store.Node, presence.Status) error { return nil })
 	})
 	if err != nil {
 		return err
@@ -204,8 +205,8 @@ func (t *Tracker) record(nodeIDs []string) error {
 		}
 	}
 	if len(changed) > 0 {
-		written, err := store.Write(t.db, func(tx *store.Tx) (map[string]Status, error) {
-			return t.eachStatus(tx, changed, func(n store.Node, s Status) error { return t.write(tx, n, s) })
+		written, err := store.Write(t.db, func(tx *store.Tx) (map[string]presence.Status, error) {
+			return t.eachStatus(tx, changed, func(n store.Node, s presence.Status) error { return t.write(tx, n, s) })
 		})
 		if err != nil {
 			return err
@@ -235,8 +236,8 @@ func (t *Tracker) record(nodeIDs []string) error {
 }
 
 // eachStatus returns the status of each of the nodes that exist, after a call of fn with it.
-func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node, Status) error) (map[string]Status, error) {
-	found := make(map[string]Status, len(nodeIDs))
+func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node, presence.Status) error) (map[string]presence.Status, error) {
+	found := make(map[string]presence.Status, len(nodeIDs))
 	for _, id := range nodeIDs {
 		n, err := tx.Node(id)
 		if errors.Is(err, store.ErrNodeNotFound) {
@@ -258,7 +259,7 @@ func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node,
 }
 
 // write writes down a change of the node's state; one of its tunnel is only made known.
-func (t *Tracker) write(tx *store.Tx, n store.Node, s Status) error {
+func (t *Tracker) write(tx *store.Tx, n store.Node, s presence.Status) error {
 	switch k := t.known[n.ID]; {
 	case k == nil || k.state != s.State:
 		return write(tx, n, s)
@@ -287,7 +288,7 @@ func (t *Tracker) schedule(k *known, next time.Time) {
 // Witness writes a node's change of state down in the transaction that makes it, for
 // store.Options. So none is missed, however many come at once; the tracker adds those that time
 // alone makes.
-func Witness(times Times) func(*store.Tx, store.Node) error {
+func Witness(times presence.Times) func(*store.Tx, store.Node) error {
 	return func(tx *store.Tx, n store.Node) error {
 		s, err := look(tx, n, times)
 		if err != nil {
@@ -298,20 +299,20 @@ func Witness(times Times) func(*store.Tx, store.Node) error {
 }
 
 // look is the node's status as the transaction sees it.
-func look(tx *store.Tx, n store.Node, times Times) (Status, error) {
+func look(tx *store.Tx, n store.Node, times presence.Times) (presence.Status, error) {
 	cfg, err := tx.Config(n.ConfigID)
 	if err != nil {
-		return Status{}, err
+		return presence.Status{}, err
 	}
 	e, err := tx.Evidence(n.ID)
 	if err != nil {
-		return Status{}, err
+		return presence.Status{}, err
 	}
-	return Project(n, cfg.Enabled, e, tx.Now(), times), nil
+	return presence.Project(n, cfg.Enabled, e, tx.Now(), times), nil
 }
 
 // write adds the state to the node's history, unless it is the last there already.
-func write(tx *store.Tx, n store.Node, s Status) error {
+func write(tx *store.Tx, n store.Node, s presence.Status) error {
 	at := s.Since
 	if at.IsZero() {
 		at = tx.Now()
