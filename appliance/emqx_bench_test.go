@@ -89,8 +89,10 @@ func benchStored(b *testing.B, zone emqxtest.Zone) {
 	before := status().Stored
 	b.ResetTimer()
 	line.Mend()
+	commits := a.db.Commits()
 	until(func() bool { return status().Stored-before >= uint64(each*len(nodes)) })
 	b.StopTimer()
 	b.ReportMetric(float64(each*len(nodes))/b.Elapsed().Seconds(), "stored/s")
+	b.ReportMetric(float64(each*len(nodes))/float64(max(1, a.db.Commits()-commits)), "stored/commit")
 	b.ReportMetric(0, "ns/op")
 }

@@ -18,7 +18,6 @@ import (
 
 	"wfm/appliance/emqx"
 	"wfm/appliance/mqttcheck"
-	"wfm/hooks"
 	"wfm/internal/connlimit"
 	"wfm/internal/emqxkey"
 	"wfm/protocol"
@@ -100,7 +99,7 @@ type external struct {
 // secretEMQXKey is the name under which the store keeps the hash of the shared key.
 const secretEMQXKey = "emqx_shared_key" //nolint:gosec // its name
 
-func newExternal(ctx context.Context, db *store.DB, all Options, in hooks.Ingress, ask func(context.Context, string) error, log *slog.Logger) (*external, error) {
+func newExternal(ctx context.Context, db *store.DB, all Options, in emqx.Ingress, ask func(context.Context, string) error, log *slog.Logger) (*external, error) {
 	o := *all.EMQX
 	o.Username = cmp.Or(o.Username, emqx.DefaultUsername)
 	o.Password = cmp.Or(o.Password, protocol.NewSecret())

@@ -38,11 +38,47 @@ var _ hooks.Ingress = (*ingress)(nil)
 // Receive stores one message in one transaction. A message that is malformed or lies is recorded
 // in the node's journal and is a hooks.ErrRefused.
 func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte) error {
-	env, err := protocol.Decode(topic, message)
-	if err != nil {
-		return g.refuse(s, topic, err)
+	take, refused := g.prepare(s, topic, message)
+	return g.outcome(s, topic, refused, g.db.Update(take))
+}
+
+// ReceiveAll stores the messages in order and with one disk write, each in a transaction of its own
+// as Receive does.
+func (g *ingress) ReceiveAll(messages []hooks.Message) []error {
+	takes, refused := make([]func(*store.Tx) error, len(messages)), make([]error, len(messages))
+	for i, m := range messages {
+		takes[i], refused[i] = g.prepare(m.Session, m.Topic, m.Payload)
 	}
-	var take func(tx *store.Tx) error
+	errs := g.db.UpdateAll(takes)
+	for i, m := range messages {
+		errs[i] = g.outcome(m.Session, m.Topic, refused[i], errs[i])
+	}
+	return errs
+}
+
+// prepare returns the function that stores the message. For a malformed message the function records
+// the refusal, and refused says why.
+func (g *ingress) prepare(s hooks.Session, topic protocol.Topic, message []byte) (fn func(*store.Tx) error, refused error) {
+	env, take, err := g.decode(s, topic, message)
+	if err != nil {
+		return g.refuse(s, topic, err), fmt.Errorf("%w: %w", hooks.ErrRefused, err)
+	}
+	return func(tx *store.Tx) error {
+		if err := allowed(tx, s); err != nil {
+			return err
+		}
+		if err := notRetired(tx, s, env); err != nil {
+			return err
+		}
+		return take(tx)
+	}, nil
+}
+
+// decode reads the message and returns the function that applies it.
+func (g *ingress) decode(s hooks.Session, topic protocol.Topic, message []byte) (env protocol.Envelope, take func(*store.Tx) error, err error) {
+	if env, err = protocol.Decode(topic, message); err != nil {
+		return env, nil, err
+	}
 	switch topic.Kind {
 	case protocol.KindHeartbeat:
 		var hb protocol.Heartbeat
@@ -57,19 +93,15 @@ func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte)
 		err = env.DecodePayload(&ack)
 		take = func(tx *store.Tx) error { return g.ack(tx, s, topic, env, ack) }
 	}
-	if err != nil {
-		return g.refuse(s, topic, err)
-	}
-	err = g.db.Update(func(tx *store.Tx) error {
-		if err := allowed(tx, s); err != nil {
-			return err
-		}
-		if err := notRetired(tx, s, env); err != nil {
-			return err
-		}
-		return take(tx)
-	})
-	if err != nil && !errors.Is(err, errRevoked) && !errors.Is(err, errRetired) {
+	return env, take, err
+}
+
+// outcome returns the result of a message. err is that of its transaction, refused that of prepare.
+func (g *ingress) outcome(s hooks.Session, topic protocol.Topic, refused, err error) error {
+	switch {
+	case err == nil:
+		return refused
+	case refused == nil && !errors.Is(err, errRevoked) && !errors.Is(err, errRetired):
 		g.log.Error("a node's message could not be stored", "node_id", s.NodeID, "kind", string(topic.Kind), "err", err)
 	}
 	return err
@@ -100,20 +132,17 @@ func notRetired(tx *store.Tx, s hooks.Session, env protocol.Envelope) error {
 	return err
 }
 
-func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) error {
+// refuse returns what records the refusal of a message.
+func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) func(*store.Tx) error {
 	g.log.Warn("a node's message was refused", "node_id", s.NodeID, "kind", string(topic.Kind), "err", cause)
-	err := g.db.Update(func(tx *store.Tx) error {
+	return func(tx *store.Tx) error {
 		if err := allowed(tx, s); err != nil {
 			return err
 		}
 		return tx.Note(s.NodeID, store.JournalEntry{
 			Level: "warning", Event: "message_refused", Message: fmt.Sprintf("%s: %v", topic.Kind, cause),
 		})
-	})
-	if err != nil {
-		return err
 	}
-	return fmt.Errorf("%w: %w", hooks.ErrRefused, cause)
 }
 
 // reachable records that the node was heard of, and what else change says.

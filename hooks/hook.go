@@ -34,6 +34,13 @@ type Grants interface {
 // and not taken: it will never be taken, so sending it again is of no use.
 var ErrRefused = errors.New("message refused")
 
+// Message is one message of a session.
+type Message struct {
+	Session Session
+	Topic   protocol.Topic
+	Payload []byte
+}
+
 // Ingress takes what sessions do. Its methods are called from each connection's own goroutine and
 // may block it, but never kick a session themselves.
 type Ingress interface {

@@ -220,6 +220,9 @@ func (db *DB) View(fn func(*Tx) error) error {
 // until the next start; [ErrClosed], [ErrPanic].
 func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }
 
+// UpdateAll runs each function as an Update of its own, in order, all in one commit. It returns their errors in the same order.
+func (db *DB) UpdateAll(fns []func(*Tx) error) []error { return db.writer.doAll(fns) }
+
 // Size is how much of the data file is in use, in bytes.
 func (db *DB) Size() int64 { return db.file.need.Load() }
 

@@ -19,7 +19,7 @@ const maxBatch = 512
 // Update pays one disk write, and a thousand concurrent ones pay a few.
 type writer struct {
 	db       *DB
-	requests chan *writeRequest
+	requests chan []*writeRequest
 	stopping chan struct{}
 	done     chan struct{}
 
@@ -45,7 +45,7 @@ type writeRequest struct {
 
 func newWriter(db *DB) *writer {
 	w := &writer{
-		db: db, requests: make(chan *writeRequest, maxBatch),
+		db: db, requests: make(chan []*writeRequest, maxBatch),
 		stopping: make(chan struct{}), done: make(chan struct{}),
 		commitTx: (*bbolt.Tx).Commit, began: time.Now(), recent: newRecent(),
 	}
@@ -67,21 +67,41 @@ func newWriter(db *DB) *writer {
 	return w
 }
 
-func (w *writer) do(fn func(*Tx) error) error {
-	if err := w.db.broken(); err != nil {
-		return err
+func (w *writer) do(fn func(*Tx) error) error { return w.doAll([]func(*Tx) error{fn})[0] }
+
+// doAll queues the functions in one place of the queue, so that they run in order and share one commit.
+func (w *writer) doAll(fns []func(*Tx) error) []error {
+	errs := make([]error, len(fns))
+	fail := func(err error) []error {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
 	}
-	r := &writeRequest{fn: fn, reply: make(chan error, 1)}
+	if err := w.db.broken(); err != nil {
+		return fail(err)
+	}
+	group := make([]*writeRequest, len(fns))
+	for i, fn := range fns {
+		group[i] = &writeRequest{fn: fn, reply: make(chan error, 1)}
+	}
 	select {
 	case <-w.stopping:
-		return ErrClosed
+		return fail(ErrClosed)
 	default:
 	}
 	select {
-	case w.requests <- r:
+	case w.requests <- group:
 	case <-w.stopping:
-		return ErrClosed
+		return fail(ErrClosed)
 	}
+	for i, r := range group {
+		errs[i] = w.await(r)
+	}
+	return errs
+}
+
+func (w *writer) await(r *writeRequest) error {
 	select {
 	case err := <-r.reply:
 		return err
@@ -115,13 +135,14 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes what waits already, and nothing else.
-func (w *writer) gather(first *writeRequest) []*writeRequest {
-	batch := []*writeRequest{first}
+// gather takes what waits already, and nothing else. A group stays together, so that a batch may
+// exceed maxBatch by one group.
+func (w *writer) gather(first []*writeRequest) []*writeRequest {
+	batch := first
 	for len(batch) < maxBatch {
 		select {
-		case r := <-w.requests:
-			batch = append(batch, r)
+		case group := <-w.requests:
+			batch = append(batch, group...)
 		default:
 			return batch
 		}

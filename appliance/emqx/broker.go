@@ -45,6 +45,14 @@ const (
 	waitForFirstAccounts = 5 * time.Second
 )
 
+// Ingress takes what comes from EMQX.
+type Ingress interface {
+	hooks.Ingress
+	// ReceiveAll does as Receive with several messages, in order and with one disk write. It returns
+	// the result of each.
+	ReceiveAll(messages []hooks.Message) []error
+}
+
 // Options are what New needs.
 type Options struct {
 	URL *url.URL // mqtt:// or mqtts://
@@ -63,7 +71,7 @@ type Options struct {
 	API     *API
 	Key     emqxkey.Key
 	Store   *store.DB
-	Ingress hooks.Ingress
+	Ingress Ingress
 	Logger  *slog.Logger
 }
 

@@ -9,7 +9,10 @@ import (
 
 const (
 	// laneCount is how many messages are stored at the same time; they share disk writes.
-	laneCount = 64
+	laneCount = 512
+	// laneRun is how many messages of a lane are stored with one disk write. A lane's next messages
+	// wait for it, so a node with many messages would else pay one each.
+	laneRun = 64
 	// laneMost bounds what waits in a lane. Messages of QoS 1 are bounded by the receive maximum
 	// already; events about connections are not.
 	laneMost = 4096
@@ -18,7 +21,7 @@ const (
 // lanes deal with what comes from EMQX: in order for each node, at the same time for many, and
 // without ever holding up the connection's reader.
 type lanes struct {
-	deal func(item)
+	deal func([]item)
 	// early is how long an item may still have to wait for an event about its node's connection: the
 	// two come over different sessions.
 	early   func(item) time.Duration
@@ -34,7 +37,7 @@ type lane struct {
 	more  chan struct{} // something was put while that waits
 }
 
-func newLanes(deal func(item), early func(item) time.Duration) *lanes {
+func newLanes(deal func([]item), early func(item) time.Duration) *lanes {
 	l := &lanes{deal: deal, early: early, seed: maphash.MakeSeed()}
 	for i := range l.lane {
 		l.lane[i].more = make(chan struct{}, 1)
@@ -74,15 +77,33 @@ func (l *lanes) empty(n *lane) {
 		}
 		it := n.queue[0]
 		n.mu.Unlock()
-		next := 0
 		if wait := l.early(it); wait > 0 {
-			if next = n.event(it.topic.NodeID); next < 0 {
+			next := n.event(it.topic.NodeID)
+			if next < 0 {
 				n.await(it, wait)
 				continue
 			}
+			l.deal([]item{n.pull(next)})
+			continue
 		}
-		l.deal(n.pull(next))
+		l.deal(n.run(l.early))
 	}
+}
+
+// run takes the first item out of the queue and, if that is a message, the messages behind it that
+// need not wait either, at most laneRun of them.
+func (n *lane) run(early func(item) time.Duration) []item {
+	n.mu.Lock()
+	next := n.queue[:min(len(n.queue), laneRun)]
+	n.mu.Unlock()
+	count := 1
+	for next[0].event == nil && count < len(next) && next[count].event == nil && next[count].epoch == next[0].epoch && early(next[count]) == 0 {
+		count++
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = n.queue[count:]
+	return next[:count:count]
 }
 
 // event finds the first event about the node's connection; -1 for none.

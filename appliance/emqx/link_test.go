@@ -48,6 +48,14 @@ type scripted struct {
 	closed   int
 }
 
+func (i *scripted) ReceiveAll(messages []hooks.Message) []error {
+	errs := make([]error, len(messages))
+	for n, m := range messages {
+		errs[n] = i.Receive(m.Session, m.Topic, m.Payload)
+	}
+	return errs
+}
+
 func (i *scripted) Receive(_ hooks.Session, _ protocol.Topic, message []byte) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -234,13 +234,15 @@ func TestFirstMessageWaitsForTheEventOfItsConnection(t *testing.T) {
 	t.Parallel()
 	var connected atomic.Bool
 	order := make(chan string, 3)
-	l := newLanes(func(it item) {
-		if it.event != nil {
-			connected.Store(true)
-			order <- "event"
-			return
+	l := newLanes(func(items []item) {
+		for _, it := range items {
+			if it.event != nil {
+				connected.Store(true)
+				order <- "event"
+				continue
+			}
+			order <- string(it.payload)
 		}
-		order <- string(it.payload)
 	}, func(it item) time.Duration {
 		if it.event != nil || connected.Load() {
 			return 0

@@ -3,6 +3,7 @@ package emqx
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,64 +118,94 @@ func (b *Broker) early(it item) time.Duration {
 	return wait
 }
 
-// handle deals with one message, in its node's lane.
-func (b *Broker) handle(it item) {
+// handle deals with an event about a connection or with messages, in their nodes' lane.
+func (b *Broker) handle(items []item) {
+	e := items[0].epoch
 	select {
-	case <-it.epoch.settled:
-	case <-it.epoch.ctx.Done():
+	case <-e.settled:
+	case <-e.ctx.Done():
 	}
 	b.gate.RLock()
 	defer b.gate.RUnlock()
+	event := items[0].event
 	switch {
-	case it.epoch.ctx.Err() != nil:
+	case e.ctx.Err() != nil:
 		// Its connection is gone: EMQX sends again what was not acknowledged.
-	case it.event == nil:
-		b.take(it)
-	case it.event.connected:
-		b.opened(it.event.nodeID, it.event.ConnectedAt, it.event.IPAddress)
+	case event == nil:
+		b.take(e, items)
+	case event.connected:
+		b.opened(event.nodeID, event.ConnectedAt, event.IPAddress)
 	default:
-		b.closed(it.event.nodeID, it.event.ConnectedAt, reasonInWords(it.event.Reason))
+		b.closed(event.nodeID, event.ConnectedAt, reasonInWords(event.Reason))
 	}
 }
 
-// take stores a message and acknowledges it, however long that takes. A message keeps the generation
+// take stores messages and acknowledges them, however long that takes. A message keeps the generation
 // that it came with: after a change it is of a session that has no right any more.
-func (b *Broker) take(it item) {
-	s := hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Generation: it.generation, Late: b.isLate(it.topic.NodeID)}
+func (b *Broker) take(e *epoch, items []item) {
 	for {
-		grant, ok := b.o.Store.Grant(s.NodeID)
-		if !ok || grant.ConfigID != s.ConfigID || grant.Generation != it.generation {
-			b.refused.Add(1)
-			it.ack() // of a session that has no right any more
-			return
-		}
-		err := b.o.Ingress.Receive(s, it.topic, it.payload)
-		switch {
-		case err == nil:
-			b.stored.Add(1)
-			it.ack()
-			b.heard(it.topic)
-			return
-		case errors.Is(err, hooks.ErrRefused):
+		items = slices.DeleteFunc(items, func(it item) bool {
+			if b.rightful(it) {
+				return false
+			}
 			b.refused.Add(1)
 			it.ack()
-			return
-		case errors.Is(err, store.ErrPanic):
-			// It would fail for ever, and every other node's messages behind it.
-			b.log.Error("a node's message cannot be dealt with, and is dropped", "node_id", s.NodeID, "kind", string(it.topic.Kind), "err", err)
-			b.refused.Add(1)
-			it.ack()
-			return
-		case errors.Is(err, store.ErrClosed):
+			return true
+		})
+		if len(items) == 0 {
 			return
 		}
-		if now, ok := b.o.Store.Grant(s.NodeID); !ok || now.Generation != grant.Generation {
-			continue // the right has changed meanwhile
+		messages := make([]hooks.Message, len(items))
+		for i, it := range items {
+			messages[i] = hooks.Message{
+				Session: hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Generation: it.generation, Late: b.isLate(it.topic.NodeID)},
+				Topic:   it.topic, Payload: it.payload,
+			}
 		}
-		select {
-		case <-time.After(storeRetry):
-		case <-it.epoch.ctx.Done():
+		var again []item
+		for i, err := range b.o.Ingress.ReceiveAll(messages) {
+			if errors.Is(err, store.ErrClosed) {
+				return
+			}
+			if !b.done(items[i], err) {
+				again = append(again, items[i])
+			}
+		}
+		if items = again; len(items) == 0 {
 			return
+		}
+		if !slices.ContainsFunc(items, func(it item) bool { return !b.rightful(it) }) {
+			select {
+			case <-time.After(storeRetry):
+			case <-e.ctx.Done():
+				return
+			}
 		}
 	}
+}
+
+// rightful reports whether the right that the message came with is still in force.
+func (b *Broker) rightful(it item) bool {
+	grant, ok := b.o.Store.Grant(it.topic.NodeID)
+	return ok && grant.ConfigID == it.topic.ConfigID && grant.Generation == it.generation
+}
+
+// done acknowledges the message unless it has to be stored again. err is the result of storing it.
+func (b *Broker) done(it item, err error) bool {
+	switch {
+	case err == nil:
+		b.stored.Add(1)
+		it.ack()
+		b.heard(it.topic)
+		return true
+	case errors.Is(err, hooks.ErrRefused):
+	case errors.Is(err, store.ErrPanic):
+		// It would fail for ever, and every other node's messages behind it.
+		b.log.Error("a node's message cannot be dealt with, and is dropped", "node_id", it.topic.NodeID, "kind", string(it.topic.Kind), "err", err)
+	default:
+		return false
+	}
+	b.refused.Add(1)
+	it.ack()
+	return true
 }
