@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,51 @@ func TestConcurrentUpdatesSucceedOrFailEachOnItsOwn(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestUpdateAllRunsInOrderInOneCommitAndEachSucceedsOrFailsOnItsOwn(t *testing.T) {
+	db := open(t)
+	boom := errors.New("boom")
+	fns := make([]func(*Tx) error, 2*maxBatch)
+	for i := range fns {
+		fns[i] = func(tx *Tx) error {
+			if err := tx.Note("node", JournalEntry{Event: strconv.Itoa(i)}); err != nil || i%100 != 99 {
+				return err
+			}
+			return boom
+		}
+	}
+	before := db.Commits()
+	errs := db.UpdateAll(fns)
+	if got := db.Commits() - before; got != 1 {
+		t.Errorf("%d commits", got)
+	}
+	var want []string
+	for i, err := range errs {
+		switch {
+		case i%100 == 99 && !errors.Is(err, boom), i%100 != 99 && err != nil:
+			t.Errorf("update %d: %v", i, err)
+		case err == nil:
+			want = append(want, strconv.Itoa(i))
+		}
+	}
+	_ = db.View(func(tx *Tx) error {
+		kept, err := tx.Journal("node", 0, len(fns))
+		var got []string
+		for _, e := range slices.Backward(kept) { // the newest come first
+			got = append(got, e.Event)
+		}
+		if err != nil || !slices.Equal(got, want[len(want)-len(got):]) || len(got) < 10 {
+			t.Errorf("kept %v (%v)", got, err)
+		}
+		return nil
+	})
+	_ = db.Close()
+	for _, err := range db.UpdateAll(fns[:2]) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
 }
 
 func TestUpdatesShareDiskWritesWithoutWaiting(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -260,4 +261,36 @@ func TestFirstMessageWaitsForTheEventOfItsConnection(t *testing.T) {
 		}
 	}
 	l.stop()
+}
+
+func TestWhatWaitsOfANodeIsStoredTogetherAndAnEventBetweenStaysThere(t *testing.T) {
+	t.Parallel()
+	begun, goOn := make(chan struct{}, 8), make(chan struct{}, 8)
+	var runs [][]item
+	l := newLanes(func(items []item) {
+		begun <- struct{}{}
+		<-goOn
+		runs = append(runs, items)
+	}, func(item) time.Duration { return 0 })
+	e := newEpoch(t.Context())
+	message := item{epoch: e, topic: protocol.Topic{NodeID: "node_a", Kind: protocol.KindHeartbeat}}
+	l.put("node_a", message)
+	<-begun
+	for range laneRun + 2 {
+		l.put("node_a", message)
+	}
+	l.put("node_a", item{epoch: e, event: &connectionEvent{nodeID: "node_a"}})
+	l.put("node_a", message)
+	l.put("node_a", item{epoch: newEpoch(t.Context()), topic: message.topic})
+	for range cap(goOn) {
+		goOn <- struct{}{}
+	}
+	l.stop()
+	var got []int
+	for _, run := range runs {
+		got = append(got, len(run))
+	}
+	if want := []int{1, laneRun, 2, 1, 1, 1}; !slices.Equal(got, want) || runs[3][0].event == nil {
+		t.Errorf("dealt with %v at once, want %v", got, want)
+	}
 }
