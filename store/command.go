@@ -3,8 +3,8 @@ package store
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -132,7 +132,7 @@ func (tx *Tx) pruneCommands(nodeID string) error {
 	var detects, others [][]byte // keys, oldest first
 	prefix := seqPrefix(nodeID)
 	c := tx.cursor(bucketCommandsByNode)
-	for k, entry := c.Seek(prefix); hasPrefix(k, prefix); k, entry = c.Next() {
+	for k, entry := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, entry = c.Next() {
 		if k := bytes.Clone(k); bytes.HasSuffix(entry, []byte(detectMark)) {
 			detects = append(detects, k)
 		} else {
@@ -233,31 +233,28 @@ func (tx *Tx) AddNote(requestID, text string) error {
 
 // Commands returns up to limit commands of the node, newest first, older than the counter before (0: from the newest).
 func (tx *Tx) Commands(nodeID string, before uint64, limit int) ([]Command, error) {
-	var out []Command
-	err := tx.newestFirst(bucketCommandsByNode, nodeID, before, limit, func(_, entry []byte) error {
+	return page(tx.eachCommand(nodeID, before), limit)
+}
+
+// EachCommand walks through the node's commands, newest first. None must be added meanwhile.
+func (tx *Tx) EachCommand(nodeID string) iter.Seq2[Command, error] { return tx.eachCommand(nodeID, 0) }
+
+func (tx *Tx) eachCommand(nodeID string, before uint64) iter.Seq2[Command, error] {
+	return walk(tx, bucketCommandsByNode, nodeID, before, func(_, entry []byte) (Command, error) {
 		c, err := tx.Command(requestIDOf(entry))
-		out = append(out, c)
-		return indexError(err)
+		return c, indexError(err)
 	})
-	return out, err
 }
 
 // LastCommand returns the node's newest command that is no detect; ok is false when there is none.
 func (tx *Tx) LastCommand(nodeID string) (c Command, ok bool, err error) {
-	found := errors.New("found")
-	err = tx.newestFirst(bucketCommandsByNode, nodeID, 0, commandsKept+detectsKept, func(_, entry []byte) error {
-		if bytes.HasSuffix(entry, []byte(detectMark)) {
-			return nil
+	for _, entry := range tx.newestFirst(bucketCommandsByNode, nodeID, 0) {
+		if !bytes.HasSuffix(entry, []byte(detectMark)) {
+			c, err = tx.Command(requestIDOf(entry))
+			return c, err == nil, err
 		}
-		if c, err = tx.Command(requestIDOf(entry)); err != nil {
-			return err
-		}
-		return found
-	})
-	if errors.Is(err, found) {
-		return c, true, nil
 	}
-	return c, false, err
+	return c, false, nil
 }
 
 // OpenCommands returns the node's commands that have not ended, oldest first; those of all nodes
@@ -269,7 +266,7 @@ func (tx *Tx) OpenCommands(nodeID string) ([]Command, error) {
 	}
 	var out []Command
 	c := tx.cursor(bucketCommandsOpen)
-	for k, id := c.Seek(prefix); hasPrefix(k, prefix); k, id = c.Next() {
+	for k, id := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, id = c.Next() {
 		cmd, err := tx.Command(string(id))
 		if err != nil {
 			return nil, fmt.Errorf("open command %s: %w", id, indexError(err))
@@ -335,7 +332,7 @@ func (tx *Tx) Output(requestID string) ([]Output, error) {
 	var out []Output
 	prefix := seqPrefix(requestID)
 	c := tx.cursor(bucketOutput)
-	for k, raw := c.Seek(prefix); hasPrefix(k, prefix); k, raw = c.Next() {
+	for k, raw := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, raw = c.Next() {
 		var o Output
 		if err := decode(raw, &o); err != nil {
 			return nil, fmt.Errorf("read output of %s: %w", requestID, err)

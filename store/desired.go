@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -259,16 +259,16 @@ func (tx *Tx) ConfVersion(nodeID string, version int) (ConfVersion, error) {
 // ConfVersions returns up to limit versions of the node's config, newest first, older than before
 // (0: from the newest).
 func (tx *Tx) ConfVersions(nodeID string, before uint64, limit int) ([]ConfVersion, error) {
-	var out []ConfVersion
-	err := tx.newestFirst(bucketConfVersions, nodeID, before, limit, func(_, raw []byte) error {
-		var v ConfVersion
+	return page(tx.eachConfVersion(nodeID, before), limit)
+}
+
+func (tx *Tx) eachConfVersion(nodeID string, before uint64) iter.Seq2[ConfVersion, error] {
+	return walk(tx, bucketConfVersions, nodeID, before, func(_, raw []byte) (v ConfVersion, err error) {
 		if err := decode(raw, &v); err != nil {
-			return fmt.Errorf("read config history of %q: %w", nodeID, err)
+			return v, fmt.Errorf("read config history of %q: %w", nodeID, err)
 		}
-		out = append(out, v)
-		return nil
+		return v, nil
 	})
-	return out, err
 }
 
 // ConfText returns the text with the hash, which holds the node's private key: it goes to the node
@@ -288,12 +288,11 @@ func (tx *Tx) confMissing(nodeID string, is func(ConfRef) bool) error {
 	if err != nil {
 		return err
 	}
-	kept, err := tx.ConfVersions(nodeID, 0, math.MaxInt)
-	if err != nil {
-		return err
-	}
 	refs := []ConfRef{s.Desired, s.Staged}
-	for _, v := range kept {
+	for v, err := range tx.eachConfVersion(nodeID, 0) {
+		if err != nil {
+			return err
+		}
 		refs = append(refs, v.ConfRef)
 	}
 	for _, ref := range refs {
@@ -306,7 +305,7 @@ func (tx *Tx) confMissing(nodeID string, is func(ConfRef) bool) error {
 
 // pruneConfVersions makes room in the history, and drops the texts that no version has any more.
 func (tx *Tx) pruneConfVersions(nodeID string, s ConfState) error {
-	all, err := tx.ConfVersions(nodeID, 0, math.MaxInt)
+	all, err := Collect(tx.eachConfVersion(nodeID, 0))
 	excess := len(all) - confVersionsKept
 	if err != nil || excess <= 0 {
 		return err

@@ -50,38 +50,10 @@ func (tx *Tx) Note(nodeID string, e JournalEntry) error {
 
 // Journal returns up to limit entries of the node, newest first, older than the id before (0: from the newest).
 func (tx *Tx) Journal(nodeID string, before uint64, limit int) ([]JournalEntry, error) {
-	var out []JournalEntry
-	err := tx.newestFirst(bucketJournal, nodeID, before, limit, func(_, raw []byte) error {
-		var e JournalEntry
+	return page(walk(tx, bucketJournal, nodeID, before, func(_, raw []byte) (e JournalEntry, err error) {
 		if err := decode(raw, &e); err != nil {
-			return fmt.Errorf("read journal of %q: %w", nodeID, err)
+			return e, fmt.Errorf("read journal of %q: %w", nodeID, err)
 		}
-		out = append(out, e)
-		return nil
-	})
-	return out, err
-}
-
-// newestFirst walks a node's counted records downwards, from below the counter before (0: the end).
-func (tx *Tx) newestFirst(bucket []byte, nodeID string, before uint64, limit int, fn func(k, v []byte) error) error {
-	c := tx.cursor(bucket)
-	end := append([]byte(nodeID), 1)
-	if before != 0 {
-		end = seqKey(nodeID, before)
-	}
-	var v []byte
-	k, _ := c.Seek(end)
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
-	}
-	prefix := seqPrefix(nodeID)
-	for n := 0; hasPrefix(k, prefix) && n < limit; n++ {
-		if err := fn(k, v); err != nil {
-			return err
-		}
-		k, v = c.Prev()
-	}
-	return nil
+		return e, nil
+	}), limit)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,7 +95,7 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 	prefix := nodeNameKey(configID, "")
 	start := nodeNameKey(configID, after)
 	c := tx.cursor(bucketNodeNames)
-	for k, id := c.Seek(start); hasPrefix(k, prefix) && (limit == 0 || len(out) < limit); k, id = c.Next() {
+	for k, id := c.Seek(start); bytes.HasPrefix(k, prefix) && (limit == 0 || len(out) < limit); k, id = c.Next() {
 		if after != "" && string(k) == string(start) {
 			continue
 		}

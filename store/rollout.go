@@ -1,10 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"wfm/protocol"
@@ -207,13 +206,10 @@ func (tx *Tx) Rollout(id string) (Rollout, error) {
 
 // Rollouts returns up to limit rollouts of the config, newest first, older than the counter before (0: from the newest).
 func (tx *Tx) Rollouts(configID string, before uint64, limit int) ([]Rollout, error) {
-	var out []Rollout
-	err := tx.newestFirst(bucketRolloutsByConfig, configID, before, limit, func(_, id []byte) error {
+	return page(walk(tx, bucketRolloutsByConfig, configID, before, func(_, id []byte) (Rollout, error) {
 		r, err := tx.Rollout(string(id))
-		out = append(out, r)
-		return indexError(err)
-	})
-	return out, err
+		return r, indexError(err)
+	}), limit)
 }
 
 // UnfinishedRollouts returns the rollouts of which a node is not decided yet.
@@ -247,7 +243,7 @@ func (tx *Tx) PutRollout(r Rollout) error {
 func (tx *Tx) RolloutNodes(id string, after uint64, limit int) ([]RolloutNode, error) {
 	var out []RolloutNode
 	c, prefix := tx.cursor(bucketRolloutNodes), seqPrefix(id)
-	for k, raw := c.Seek(seqKey(id, after+1)); hasPrefix(k, prefix) && (limit == 0 || len(out) < limit); k, raw = c.Next() {
+	for k, raw := c.Seek(seqKey(id, after+1)); bytes.HasPrefix(k, prefix) && (limit == 0 || len(out) < limit); k, raw = c.Next() {
 		n, err := readRolloutNode(id, k, raw)
 		if err != nil {
 			return nil, err
@@ -304,13 +300,13 @@ func (tx *Tx) writeRolloutNode(id string, n RolloutNode) error {
 // CommandRequestedBy returns the newest command to the node that by asked for, or
 // [ErrCommandNotFound].
 func (tx *Tx) CommandRequestedBy(nodeID, by string) (Command, error) {
-	all, err := tx.Commands(nodeID, 0, math.MaxInt)
-	if err != nil {
-		return Command{}, err
+	for c, err := range tx.EachCommand(nodeID) {
+		if err != nil {
+			return Command{}, err
+		}
+		if c.RequestedBy == by {
+			return c, nil
+		}
 	}
-	i := slices.IndexFunc(all, func(c Command) bool { return c.RequestedBy == by })
-	if i < 0 {
-		return Command{}, ErrCommandNotFound
-	}
-	return all[i], nil
+	return Command{}, ErrCommandNotFound
 }

@@ -134,7 +134,7 @@ func interfaceKey(n Node) []byte {
 func (tx *Tx) interfaceTaken(configID, name, nodeID string) bool {
 	prefix := append(nodeNameKey(configID, name), 0)
 	c := tx.cursor(bucketInterfaces)
-	for k, _ := c.Seek(prefix); hasPrefix(k, prefix); k, _ = c.Next() {
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 		if !bytes.Equal(k[len(prefix):], []byte(nodeID)) {
 			return true
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -63,12 +64,12 @@ func (tx *Tx) lastTransition(nodeID string) (t Transition, ok bool, err error) {
 			return k.value, k.ok, nil
 		}
 	}
-	last, err := tx.Transitions(nodeID, 0, 1)
-	if err != nil {
-		return t, false, err
-	}
-	if ok = len(last) == 1; ok {
-		t = last[0]
+	for t, err = range tx.EachTransition(nodeID) {
+		if err != nil {
+			return t, false, err
+		}
+		ok = true
+		break
 	}
 	if tx.recent != nil {
 		tx.recent.decoded++
@@ -79,14 +80,19 @@ func (tx *Tx) lastTransition(nodeID string) (t Transition, ok bool, err error) {
 
 // Transitions returns up to limit entries of the node's history, newest first, older than the id before (0: from the newest).
 func (tx *Tx) Transitions(nodeID string, before uint64, limit int) ([]Transition, error) {
-	var out []Transition
-	err := tx.newestFirst(bucketTransitions, nodeID, before, limit, func(_, raw []byte) error {
-		var t Transition
+	return page(tx.eachTransition(nodeID, before), limit)
+}
+
+// EachTransition walks through the node's history, newest first. It must not be added to meanwhile.
+func (tx *Tx) EachTransition(nodeID string) iter.Seq2[Transition, error] {
+	return tx.eachTransition(nodeID, 0)
+}
+
+func (tx *Tx) eachTransition(nodeID string, before uint64) iter.Seq2[Transition, error] {
+	return walk(tx, bucketTransitions, nodeID, before, func(_, raw []byte) (t Transition, err error) {
 		if err := decode(raw, &t); err != nil {
-			return fmt.Errorf("read history of %q: %w", nodeID, err)
+			return t, fmt.Errorf("read history of %q: %w", nodeID, err)
 		}
-		out = append(out, t)
-		return nil
+		return t, nil
 	})
-	return out, err
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -168,7 +169,7 @@ func (tx *Tx) lastSeq(bucket []byte, nodeID string) uint64 {
 func (tx *Tx) keysUnder(bucket, prefix []byte, limit int) [][]byte {
 	var keys [][]byte
 	c := tx.cursor(bucket)
-	for k, _ := c.Seek(prefix); hasPrefix(k, prefix) && (limit == 0 || len(keys) < limit); k, _ = c.Next() {
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix) && (limit == 0 || len(keys) < limit); k, _ = c.Next() {
 		keys = append(keys, append([]byte(nil), k...))
 	}
 	return keys
@@ -181,8 +182,4 @@ func (tx *Tx) deleteUnder(bucket, prefix []byte) error {
 		}
 	}
 	return nil
-}
-
-func hasPrefix(k, prefix []byte) bool {
-	return k != nil && len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix)
 }

@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"encoding/json"
-	"math"
 
 	"wfm/protocol"
 	"wfm/store"
@@ -62,11 +61,10 @@ func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, fami
 	if !Confirmed(s, ref, family) || Drifted(s) {
 		return false, nil
 	}
-	newest, err := tx.Commands(nodeID, 0, math.MaxInt)
-	if err != nil {
-		return false, err
-	}
-	for _, cmd := range newest {
+	for cmd, err := range tx.EachCommand(nodeID) {
+		if err != nil {
+			return false, err
+		}
 		if cmd.Seq <= s.ConfirmedSeq {
 			break
 		}

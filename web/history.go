@@ -1,7 +1,6 @@
 package web
 
 import (
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -55,7 +54,7 @@ func (s *Server) endpointHistory(c echo.Context) error {
 			return err
 		}
 		v.Gaps = append(v.Gaps, gaps...)
-		all, err := tx.Transitions(f.node.ID, 0, math.MaxInt)
+		all, err := store.Collect(tx.EachTransition(f.node.ID))
 		if err == nil {
 			v.Summary = s.opts.History(all, gaps, tx.Now())
 		}

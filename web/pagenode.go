@@ -139,7 +139,7 @@ func (s *Server) obstacle(f facts) string {
 
 // readHistory draws the node's presence.
 func (s *Server) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
-	all, err := tx.Transitions(f.node.ID, 0, math.MaxInt)
+	all, err := store.Collect(tx.EachTransition(f.node.ID))
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -175,13 +174,15 @@ func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) e
 // overtaken reports whether a later start or stop was sent. Then the tunnel's state says nothing
 // about cmd, and sending that again would undo what was asked for last.
 func overtaken(tx *store.Tx, cmd store.Command) (bool, error) {
-	newest, err := tx.Commands(cmd.NodeID, 0, math.MaxInt)
-	for _, other := range newest {
-		if other.Seq > cmd.Seq && other.Kind == cmd.Kind && other.Attempts > 0 {
-			return true, err
+	for other, err := range tx.EachCommand(cmd.NodeID) {
+		if err != nil || other.Seq <= cmd.Seq {
+			return false, err
+		}
+		if other.Kind == cmd.Kind && other.Attempts > 0 {
+			return true, nil
 		}
 	}
-	return false, err
+	return false, nil
 }
 
 // Output takes a piece of a command's output, within the message's transaction.
