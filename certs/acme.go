@@ -17,17 +17,19 @@ import (
 	"wfm/store"
 )
 
-// ACME says which issuer to ask for what.
+// ACME configures the ACME issuer and the certificates to request.
 type ACME struct {
-	Domains   []string // one certificate each; the first serves clients that name none
-	Email     string   // for the issuer's letters; may be empty
-	Directory string   // URL; empty: Let's Encrypt
-	// CAFile has the roots, PEM, of an issuer that the system does not trust: for the directory's
-	// own TLS and for what it issues.
+	Domains   []string // one certificate each; clients that name no host get the first
+	Email     string   // for mail from the issuer; may be empty
+	Directory string   // URL; if empty, Let's Encrypt
+	// CAFile contains the roots, in PEM, of an issuer that the system does not trust. They verify
+	// the directory's own TLS and the certificates it issues.
 	CAFile string
-	// EABKeyID and EABHMAC (base64url) bind the account to one at the issuer; empty: no binding.
+	// EABKeyID and EABHMAC (base64url) bind the account to an existing one at the issuer. If empty,
+	// there is no binding.
 	EABKeyID, EABHMAC string
-	// HTTPPort and TLSPort are where this appliance answers; the issuer comes to 80 and 443.
+	// HTTPPort and TLSPort are the ports at which this appliance answers; the issuer connects to 80
+	// and 443.
 	HTTPPort, TLSPort int
 }
 
@@ -70,7 +72,7 @@ func newACME(k *Keeper) (*acmeSource, error) {
 			template.TrustedRoots.AddCert(c)
 		}
 	}
-	for _, c := range k.kept.all() { // of several ways up, the one that deployed agents know
+	for _, c := range k.kept.all() { // if there are several chains, use the one that deployed agents know
 		template.PreferredChains.RootCommonName = append(template.PreferredChains.RootCommonName, c.Subject.CommonName)
 	}
 	a.managed = newManaged(k, domains)
@@ -80,16 +82,17 @@ func newACME(k *Keeper) (*acmeSource, error) {
 	return a, nil
 }
 
-// acmeIssuer never asks the person at the terminal, whoever waits for the certificate.
+// acmeIssuer is an ACME issuer that never prompts at the terminal.
 type acmeIssuer struct{ *certmagic.ACMEIssuer }
 
-// PreCheck checks what can be before the issuer is asked.
+// PreCheck checks as much as possible before the issuer is asked.
 func (i acmeIssuer) PreCheck(ctx context.Context, names []string, _ bool) error {
 	return i.ACMEIssuer.PreCheck(ctx, names, false)
 }
 
-// challengePort is where certmagic answers the issuer: at the standard port itself if it may open
-// it, or else where this appliance serves anyway, and somebody forwards the standard port to it.
+// challengePort returns the port at which certmagic answers the issuer: the standard port if the
+// process may open it, otherwise the port that this appliance serves anyway, to which the operator
+// forwards the standard port.
 func challengePort(ctx context.Context, standard, served int) int {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf(":%d", standard))
 	if err != nil {
@@ -99,7 +102,7 @@ func challengePort(ctx context.Context, standard, served int) int {
 	return standard
 }
 
-// givenRoots are those of the CA file, as it is now.
+// givenRoots returns the roots in the CA file as it is now.
 func (a *acmeSource) givenRoots() ([]*x509.Certificate, error) {
 	if a.caFile == "" {
 		return nil, nil
@@ -118,7 +121,7 @@ func (a *acmeSource) givenRoots() ([]*x509.Certificate, error) {
 	return roots, nil
 }
 
-func (a *acmeSource) start(context.Context) error { return nil } // all of it may need the network
+func (a *acmeSource) start(context.Context) error { return nil } // everything may need the network
 
 func (a *acmeSource) run(ctx context.Context) {
 	for _, name := range a.names {
@@ -126,15 +129,16 @@ func (a *acmeSource) run(ctx context.Context) {
 	}
 }
 
-// obtain tries until there is a certificate for the name; certmagic renews it from then on.
+// obtain retries until there is a certificate for the name. certmagic renews it from then on.
 func (a *acmeSource) obtain(ctx context.Context, name string) {
-	// Let's Encrypt counts failures: by this counter certmagic knows to try its staging first.
+	// Let's Encrypt counts failures. This counter makes certmagic try its staging environment
+	// first.
 	attempts := 0
 	ctx = context.WithValue(ctx, certmagic.AttemptsCtxKey, &attempts)
 	for {
 		err := a.get(ctx, name)
 		if err == nil {
-			_ = a.keeper.changed() // kept for the status
+			_ = a.keeper.changed() // the error is kept for the status
 			return
 		}
 		wait := retryIn(attempts)
@@ -156,13 +160,13 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 
 const longestRetry = time.Hour
 
-// retryIn is the pause after so many failures before this one.
+// retryIn returns the pause after a failure that follows the given number of earlier ones.
 func retryIn(failures int) time.Duration {
 	return min(5*time.Second<<min(failures, 10), longestRetry)
 }
 
-// limited reports whether the issuer has had enough of us. For how long, in Retry-After, certmagic
-// does not tell.
+// limited reports whether the issuer's rate limit was reached. certmagic does not expose its
+// duration (Retry-After).
 func limited(err error) bool {
 	problem, ok := errors.AsType[acme.Problem](err)
 	return ok && (problem.Type == acme.ProblemTypeRateLimited || problem.Status == http.StatusTooManyRequests) ||

@@ -18,8 +18,8 @@ import (
 
 const (
 	authorityLifetime = 10 * 365 * 24 * time.Hour
-	// clockSkew is how far behind a node's clock may be when a certificate is new, and how far ahead
-	// ours when it makes one.
+	// clockSkew is how far behind a node's clock may be when a certificate is new, and how far
+	// ahead ours may be when it makes one.
 	clockSkew = 24 * time.Hour
 )
 
@@ -29,7 +29,8 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newAuthority makes a CA that signs servers only; with domains, only these and what is below them.
+// newAuthority makes a CA that signs only servers; with domains, only those domains and their
+// subdomains.
 func newAuthority(domains []string, now time.Time) (authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -41,13 +42,13 @@ func newAuthority(domains []string, now time.Time) (authority, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		// Each has a name of its own: clients find the issuer by it.
+		// Each CA has a name of its own, because clients find the issuer by its name.
 		Subject:   pkix.Name{Organization: []string{"WFM Appliance"}, CommonName: fmt.Sprintf("WFM Appliance CA %x", serial.Bytes()[:4])},
 		NotBefore: now.Add(-clockSkew), NotAfter: now.Add(authorityLifetime),
 		KeyUsage: x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
-		// Not critical, against RFC 5280: small clients that do not know the extension would refuse
-		// the CA then. Those that know it hold to it either way.
+		// Not critical, contrary to RFC 5280: small clients that do not know the extension would
+		// then refuse the CA. Clients that know it obey it either way.
 		PermittedDNSDomains: domains,
 	}
 	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -76,7 +77,7 @@ func (a authority) permits(host string) bool {
 	})
 }
 
-// sign makes a server's certificate for the hosts and the key; first stands before the others.
+// sign makes a server certificate for the hosts and the key. It puts first before the other hosts.
 func (a authority) sign(key any, first string, hosts []string, lifetime time.Duration, now time.Time) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -106,7 +107,7 @@ func (a authority) sign(key any, first string, hosts []string, lifetime time.Dur
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), nil
 }
 
-// encodeKey is the key as PEM.
+// encodeKey returns the key as PEM.
 func (a authority) encodeKey() ([]byte, error) {
 	raw, err := x509.MarshalPKCS8PrivateKey(a.key)
 	if err != nil {

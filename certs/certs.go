@@ -17,26 +17,27 @@ import (
 	"wfm/store"
 )
 
-// Issuer says where certificates come from.
+// Issuer is the origin of certificates.
 type Issuer string
 
 // The issuers.
 const (
-	IssuerLocal Issuer = "local" // a CA of our own
+	IssuerLocal Issuer = "local" // the appliance's own CA
 	IssuerACME  Issuer = "acme"
 	IssuerFiles Issuer = "files"
 )
 
-// acmeTLSProtocol is what an issuer offers, alone, to check a name by TLS-ALPN-01 (RFC 8737, 6.2).
+// acmeTLSProtocol is the only protocol that an issuer offers when it checks a name by TLS-ALPN-01
+// (RFC 8737, 6.2).
 const acmeTLSProtocol = "acme-tls/1"
 
-// Options are what New needs. Which of the parts count is up to Issuer.
+// Options are the parameters of [New]. Issuer decides which of them apply.
 type Options struct {
 	Store  *store.DB
 	Logger *slog.Logger // default: discard
 	Issuer Issuer
-	// PublicHost is the name or address every agent is told to connect to; empty when that is the
-	// one it binds at. Hosts are further ones people use.
+	// PublicHost is the name or address at which agents connect. If it is empty, each agent
+	// connects to the host it binds at. Hosts are further hosts that people use.
 	PublicHost string
 	Hosts      []string
 	ACME       ACME
@@ -44,23 +45,24 @@ type Options struct {
 	CertFile, KeyFile string
 
 	lifetime time.Duration    // of a leaf of the own CA; default 90 days
-	check    time.Duration    // how often is looked what there is to do; default as each source likes
+	check    time.Duration    // interval between checks for due work; each source has its own default
 	now      func() time.Time // default: time.Now
 }
 
-// source is one way to come by certificates.
+// source obtains certificates in one way.
 type source interface {
-	// start gets what can be had at once. Its error is one no retry mends.
+	// start obtains the certificates that are available at once. An error means that retrying would
+	// not help.
 	start(ctx context.Context) error
-	// run gets and renews the rest until ctx ends.
+	// run obtains and renews the rest until ctx ends.
 	run(ctx context.Context)
 	stop()
 	getCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// inUse are the chains that are served, each leaf first.
+	// inUse returns the chains that are served, each leaf first.
 	inUse() [][]*x509.Certificate
-	// roots verify every chain that is served. Error: store.ErrTLSNotReady.
+	// roots returns roots that verify every served chain. Error: store.ErrTLSNotReady.
 	roots() ([]*x509.Certificate, error)
-	// renew replaces every certificate now; with newCA under a root of its own.
+	// renew replaces every certificate now, with newCA under a new root.
 	renew(ctx context.Context, newCA bool) error
 }
 
@@ -80,14 +82,14 @@ type Keeper struct {
 
 	mu        sync.Mutex
 	verified  [][]*x509.Certificate // chains whose roots are kept
-	otherRoot bool                  // one has come since the start
+	otherRoot bool                  // a chain with another root has appeared since the start
 	lastError string
 	failedAt  time.Time
 	nextTry   time.Time // while there is no certificate
-	told      string    // the problem that was logged last
+	told      string    // the last problem that was logged
 }
 
-// New checks the options; nothing runs yet. Its error says which option to mend.
+// New checks the options. Nothing runs yet. An error names the option to correct.
 func New(o Options) (*Keeper, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -98,7 +100,7 @@ func New(o Options) (*Keeper, error) {
 	if o.now == nil {
 		o.now = time.Now
 	}
-	o.Logger = slog.New(floodlog.New(o.Logger.Handler())) // who shakes hands decides how much is told
+	o.Logger = slog.New(floodlog.New(o.Logger.Handler())) // clients can cause these messages at will, so their rate is limited
 	k := &Keeper{o: o, log: o.Logger, stopped: make(chan struct{}), kept: &kept{db: o.Store, issuer: o.Issuer, now: o.now}}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	var err error
@@ -119,23 +121,23 @@ func New(o Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Start gets what can be had without the network, and keeps getting and renewing until Stop. Its
-// error is one that trying again would not mend, such as files that do not fit.
+// Start obtains the certificates that need no network, then goes on obtaining and renewing until
+// Stop. An error means that retrying would not help, for example that the files do not match.
 func (k *Keeper) Start() error {
 	if err := k.source.start(k.ctx); err != nil {
 		return err
 	}
 	if err := k.kept.begin(); err != nil {
-		k.failed(err) // on a full disk, what is there is served all the same
+		k.failed(err) // on a full disk, the existing certificates are still served
 	}
-	_ = k.changed() // kept for the status
+	_ = k.changed() // the error is kept for the status
 	k.wg.Go(func() { k.source.run(k.ctx) })
 	k.wg.Go(k.watch)
 	return nil
 }
 
-// Stop ends all of that, and attempts under way, and returns when that is done or when ctx ends. It
-// may be called again.
+// Stop ends all of this work, including current attempts, and returns when it has ended or when ctx
+// ends. It may be called again.
 func (k *Keeper) Stop(ctx context.Context) error {
 	k.cancel()
 	k.stopOnce.Do(func() {
@@ -153,12 +155,13 @@ func (k *Keeper) Stop(ctx context.Context) error {
 	}
 }
 
-// TLSConfig is for listeners. It offers no application protocol, so that whatever a client offers
-// is fine.
+// TLSConfig returns the configuration for listeners. It offers no application protocol, so every
+// offer of a client is accepted.
 func (k *Keeper) TLSConfig() *tls.Config {
 	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		// Of TLS 1.2, what has forward secrecy and authenticated encryption. Those of 1.3 all have.
+		// The TLS 1.2 suites with forward secrecy and authenticated encryption. All suites of TLS
+		// 1.3 have both.
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -180,14 +183,14 @@ func (k *Keeper) TLSConfig() *tls.Config {
 	return cfg
 }
 
-// HTTPChallenge answers the request if it is one with which an ACME issuer checks a name (HTTP-01),
-// and reports whether it was.
+// HTTPChallenge answers a request with which an ACME issuer checks a name (HTTP-01), and reports
+// whether r was one.
 func (k *Keeper) HTTPChallenge(w http.ResponseWriter, r *http.Request) bool {
 	a, ok := k.source.(*acmeSource)
 	return ok && a.issuer.HandleHTTPChallenge(w, r)
 }
 
-// CACert is the PEM of all that a client at host needs to trust, and needs to trust only. Errors:
+// CACert returns, in PEM, the roots that a client at host needs to trust, and no others. Errors:
 // store.ErrTLSNotReady, store.ErrTLSHost.
 func (k *Keeper) CACert(host string) (string, error) {
 	chains := k.source.inUse()
@@ -210,8 +213,8 @@ func (k *Keeper) CACert(host string) (string, error) {
 	return string(encodeCertificates(k.kept.all()...)), nil
 }
 
-// Cover has the own CA's certificate cover host too, from now on. Others cover what they cover.
-// Errors: store.ErrTLSNotReady, store.ErrTLSHost, store.ErrTLSHosts.
+// Cover makes the own CA's certificate cover host too, from now on. With other issuers it changes
+// nothing. Errors: store.ErrTLSNotReady, store.ErrTLSHost, store.ErrTLSHosts.
 func (k *Keeper) Cover(host string) error {
 	_, err := k.CACert(host)
 	if l, ok := k.source.(*local); ok && errors.Is(err, store.ErrTLSHost) {
@@ -223,9 +226,9 @@ func (k *Keeper) Cover(host string) error {
 	return err
 }
 
-// Fingerprint is the SHA-256, hex, of the own CA's root that the host is served with, which outlives
-// the certificates it signs; empty with other issuers, whose certificates machines may trust by
-// themselves.
+// Fingerprint returns the SHA-256, in hex, of the own CA's root for the host. The root outlives the
+// certificates it signs. With other issuers Fingerprint returns "", because machines may already
+// trust their certificates.
 func (k *Keeper) Fingerprint(host string) string {
 	l, ok := k.source.(*local)
 	if !ok {
@@ -237,8 +240,8 @@ func (k *Keeper) Fingerprint(host string) string {
 	return ""
 }
 
-// Renew replaces the certificates now; files are read again. With newCA the own CA makes itself a
-// new root, and hands out the old one beside it. The certificate in use stays when that fails.
+// Renew replaces the certificates now. Files are read again. With newCA the own CA makes a new root
+// and hands out the old one beside it. If Renew fails, the certificate in use stays.
 func (k *Keeper) Renew(ctx context.Context, newCA bool) error {
 	if newCA && k.o.Issuer != IssuerLocal {
 		return errors.New("only the local CA can be renewed")
@@ -250,8 +253,8 @@ func (k *Keeper) Renew(ctx context.Context, newCA bool) error {
 	return k.changed()
 }
 
-// changed is called when certificates may have come: it finds the roots that verify them, and keeps
-// those before anybody is told of them.
+// changed must be called when there may be new certificates. It finds the roots that verify them
+// and stores those roots before anything hands them out.
 func (k *Keeper) changed() error {
 	chains := k.source.inUse()
 	if len(chains) == 0 {
@@ -279,7 +282,7 @@ func (k *Keeper) changed() error {
 	return nil
 }
 
-// tell logs, once, what keeps agents from being bound until somebody acts.
+// tell logs, once, a problem that keeps agents from being bound until an operator acts.
 func (k *Keeper) tell(err error) {
 	problem, ok := errors.AsType[*store.TLSError](err)
 	if !ok {
@@ -293,24 +296,25 @@ func (k *Keeper) tell(err error) {
 	}
 }
 
-// isVerified reports whether the roots of just these chains are kept.
+// isVerified reports whether the stored roots belong to exactly these chains.
 func (k *Keeper) isVerified(chains [][]*x509.Certificate) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.EqualFunc(k.verified, chains, func(a, b []*x509.Certificate) bool { return a[0].Equal(b[0]) })
 }
 
-// failed keeps what went wrong for the status. Whoever calls it logs, or lets certmagic log.
+// failed keeps the error for the status. It does not log: the caller or certmagic does.
 func (k *Keeper) failed(err error) {
 	if k.ctx.Err() != nil {
-		return // stopping, not failing
+		return // stopping is not a failure
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.lastError, k.failedAt = err.Error(), k.o.now()
 }
 
-// watch sees what certmagic has renewed by itself, and tells, once a day, what the status warns of.
+// watch notices certificates that certmagic has renewed by itself, and logs, once a day, the
+// warnings of the status.
 func (k *Keeper) watch() {
 	var warned time.Time
 	for {
@@ -322,7 +326,7 @@ func (k *Keeper) watch() {
 			return
 		}
 		if !k.isVerified(k.source.inUse()) {
-			_ = k.changed() // kept for the status
+			_ = k.changed() // the error is kept for the status
 		}
 	}
 }

@@ -14,18 +14,18 @@ import (
 	"time"
 )
 
-// filePair is what the two files hold, as it is served.
+// filePair is the content of the two files in the form in which it is served.
 type filePair struct {
 	certificate tls.Certificate
-	// chain begins with the leaf, and each certificate certifies the one before (RFC 8446, 4.4.2), as far
-	// as the file has them; what else may be of use stands behind.
+	// chain begins with the leaf. Each certificate certifies the one before it (RFC 8446, 4.4.2),
+	// as far as the file contains them. Other useful certificates follow.
 	chain   []*x509.Certificate
 	path    int                 // how many of chain certify each other without a gap
-	unused  []*x509.Certificate // of the file, and not served
+	unused  []*x509.Certificate // in the file, but not served
 	ordered bool                // the file has another order
 }
 
-// decodePair reads the certificate file and the key file. Its error says all that is wrong with both.
+// decodePair reads the certificate file and the key file. Its error lists all problems of both.
 func decodePair(certificate, key []byte, now time.Time) (*filePair, error) {
 	all, errCert := readChain(certificate)
 	signer, errKey := readKey(key)
@@ -57,7 +57,8 @@ func decodePair(certificate, key []byte, now time.Time) (*filePair, error) {
 	return p, nil
 }
 
-// leafOf is the certificate that the key is of: the first that is valid, or else the first; nil if none.
+// leafOf returns the certificate that belongs to the key: the first valid one, otherwise the first,
+// or nil if there is none.
 func leafOf(all []*x509.Certificate, key crypto.Signer, now time.Time) (leaf *x509.Certificate) {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok {
@@ -71,7 +72,7 @@ func leafOf(all []*x509.Certificate, key crypto.Signer, now time.Time) (leaf *x5
 	return leaf
 }
 
-// order finds the way from the leaf to the root in the certificates of the file.
+// order finds the path from the leaf to the root among the certificates of the file.
 func (p *filePair) order(leaf *x509.Certificate, all []*x509.Certificate, now time.Time) {
 	p.chain = []*x509.Certificate{leaf}
 	for end := leaf; !selfSigned(end); end = p.chain[len(p.chain)-1] {
@@ -90,7 +91,7 @@ func (p *filePair) order(leaf *x509.Certificate, all []*x509.Certificate, now ti
 	for _, c := range all {
 		switch {
 		case slices.ContainsFunc(p.chain, c.Equal):
-		case slices.ContainsFunc(p.chain, func(of *x509.Certificate) bool { return certifies(c, of) }): // by another way
+		case slices.ContainsFunc(p.chain, func(of *x509.Certificate) bool { return certifies(c, of) }): // on another path
 			p.chain = append(p.chain, c)
 		default:
 			p.unused = append(p.unused, c)
@@ -107,12 +108,12 @@ func certifies(ca, c *x509.Certificate) bool {
 	return bytes.Equal(ca.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(ca) == nil
 }
 
-// named is how people know the certificate.
+// named returns the name by which people know the certificate.
 func named(c *x509.Certificate) string {
 	return strconv.Quote(cmp.Or(c.Subject.CommonName, nameOf(c), c.Subject.String(), "(no name)"))
 }
 
-// wrongTime is an error outside of the certificate's life.
+// wrongTime returns an error if now is outside the certificate's validity period.
 func wrongTime(c *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(c.NotAfter):
@@ -123,7 +124,8 @@ func wrongTime(c *x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// noNames says that the leaf has a name only where clients do not look for it any more; empty otherwise.
+// noNames explains that the leaf has a name only where clients no longer look for it. It returns ""
+// if that is not the case.
 func (p *filePair) noNames() string {
 	leaf := p.chain[0]
 	if len(leaf.DNSNames) > 0 || len(leaf.IPAddresses) > 0 {
@@ -133,8 +135,8 @@ func (p *filePair) noNames() string {
 		"have it made anew with subjectAltName=DNS:%s", leaf.Subject.CommonName, cmp.Or(leaf.Subject.CommonName, "HOST"))
 }
 
-// unverified says why no root that is known verifies the chain, and what to do. Only what is missing
-// first is named, because what follows cannot be seen.
+// unverified explains why no known root verifies the chain, and how to correct that. It names only
+// the first missing certificate, because the ones after it cannot be known.
 func (p *filePair) unverified(now time.Time) string {
 	for _, c := range p.chain[1:p.path] {
 		if err := wrongTime(c, now); err != nil {
@@ -170,7 +172,7 @@ func (p *filePair) unverified(now time.Time) string {
 	return text
 }
 
-// refusal is what the verification says; it begins with a colon.
+// refusal returns the verification error, with a leading colon.
 func (p *filePair) refusal(root *x509.Certificate, now time.Time) string {
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(root)

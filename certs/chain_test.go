@@ -21,13 +21,14 @@ import (
 	"wfm/store"
 )
 
-// issued is a certificate of a test and its key.
+// issued is a test certificate and its key.
 type issued struct {
 	*x509.Certificate
 	key crypto.Signer
 }
 
-// issue makes a certificate that by signs; a nil by: itself. CAs live ten years, others an hour.
+// issue makes a certificate signed by by, or self-signed if by is nil. CAs live ten years, other
+// certificates an hour.
 func issue(t *testing.T, name string, ca bool, by *issued) *issued {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -37,7 +38,7 @@ func issue(t *testing.T, name string, ca bool, by *issued) *issued {
 	return issueFor(t, name, ca, by, key)
 }
 
-// issueFor is issue for a key that is there, with what change makes of the certificate.
+// issueFor is like issue for an existing key, with the changes applied to the certificate.
 func issueFor(t *testing.T, name string, ca bool, by *issued, key crypto.Signer, change ...func(*x509.Certificate)) *issued {
 	t.Helper()
 	serial, err := newSerial()
@@ -92,7 +93,7 @@ func block(kind string, raw []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}))
 }
 
-// logBuffer takes a log that goroutines write.
+// logBuffer collects a log that goroutines write.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -110,7 +111,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// withFiles starts a keeper on files with the texts.
+// withFiles starts a keeper on files with the given contents.
 func withFiles(t *testing.T, certificates, key, publicHost string) (k *Keeper, log *logBuffer, err error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,8 +132,8 @@ func withFiles(t *testing.T, certificates, key, publicHost string) (k *Keeper, l
 
 const fieldHost = "wfm.example.test"
 
-// TestChainsThatAreRightOrCanBeMendedServeAnAgent has an agent that trusts what bind hands out, and
-// nothing else, connect.
+// TestChainsThatAreRightOrCanBeMendedServeAnAgent connects an agent that trusts only the roots from
+// bind.
 func TestChainsThatAreRightOrCanBeMendedServeAnAgent(t *testing.T) {
 	root := issue(t, "Field Root", true, nil)
 	between := issue(t, "Field CA", true, root)
@@ -201,7 +202,7 @@ func TestWhatIsMissingOfAChainIsNamedAtTheStartAndToWhoeverBinds(t *testing.T) {
 	root := issue(t, "Field Root", true, nil)
 	between := issue(t, "Field CA", true, root)
 	leaf := issue(t, fieldHost, false, between)
-	server := issueFor(t, "Field CA", false, root, between.key) // signed like a CA, and is none
+	server := issueFor(t, "Field CA", false, root, between.key) // signed like a CA, but not one
 	never := func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }
 	for name, tc := range map[string]struct {
 		chain []*issued
@@ -237,7 +238,7 @@ func TestWhatIsMissingOfAChainIsNamedAtTheStartAndToWhoeverBinds(t *testing.T) {
 			if err := k.Cover(fieldHost); err == nil {
 				t.Error("a bind command is given")
 			}
-			if err := k.Stop(t.Context()); err != nil { // what is logged at the start is logged
+			if err := k.Stop(t.Context()); err != nil { // so that everything logged at the start is there
 				t.Fatal(err)
 			}
 			logged := strings.ReplaceAll(log.String(), `\"`, `"`)
@@ -299,7 +300,8 @@ func TestFilesThatHoldNoPairAreNamedInOneSentence(t *testing.T) {
 	})
 }
 
-// FuzzReadChain holds that no file makes the reading panic, and that what is found is a certificate.
+// FuzzReadChain checks that no file makes the reader panic, and that everything it returns is a
+// certificate.
 func FuzzReadChain(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE----------END CERTIFICATE-----"))
 	f.Add([]byte("\x30\x03\x02\x01\x00"))

@@ -14,7 +14,7 @@ type leaping struct{ by atomic.Int64 }
 func (l *leaping) now() time.Time       { return time.Now().Add(time.Duration(l.by.Load())) }
 func (l *leaping) leap(d time.Duration) { l.by.Store(int64(d)) }
 
-// look does what the local CA does each minute.
+// look does the minutely work of the local CA.
 func look(t *testing.T, k *Keeper) {
 	t.Helper()
 	if err := k.source.(*local).ensure(t.Context(), false); err != nil {
@@ -73,7 +73,7 @@ func TestRootOfFilesIsHandedOutAgainAfterALeapOfTheClock(t *testing.T) {
 	if ca := k.kept.all(); len(ca) != 0 {
 		t.Errorf("%d expired roots are handed out", len(ca))
 	}
-	if err := k.kept.add([]*x509.Certificate{other.root}); err != nil { // which writes all of them
+	if err := k.kept.add([]*x509.Certificate{other.root}); err != nil { // add writes all of them
 		t.Fatal(err)
 	}
 	clock.leap(0)

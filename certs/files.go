@@ -17,18 +17,18 @@ import (
 	"wfm/store"
 )
 
-// filesCheck is how often the files are read: cheap, and soon enough for who has changed them.
+// filesCheck is the interval at which the files are read: cheap, and soon enough after a change.
 const filesCheck = 2 * time.Second
 
-// files serves the certificate in two files that somebody else renews.
+// files serves the certificate in two files that are renewed from outside.
 type files struct {
 	keeper            *Keeper
 	certFile, keyFile string
 	served            atomic.Pointer[filePair]
 
 	mu     sync.Mutex
-	seen   [2][]byte // of the last reading, good or bad
-	warned bool      // that others can read the key
+	seen   [2][]byte // contents of the last reading, good or bad
+	warned bool      // about a key that others can read
 }
 
 func newFiles(k *Keeper) (*files, error) {
@@ -51,15 +51,16 @@ func (f *files) run(ctx context.Context) {
 			f.keeper.failed(err)
 		case fresh:
 			f.keeper.log.Info("certificate files were read again", "not_after", f.served.Load().chain[0].NotAfter.UTC())
-			_ = f.keeper.changed() // kept for the status
+			_ = f.keeper.changed() // the error is kept for the status
 		}
 	}
 }
 
 func (f *files) stop() {}
 
-// read serves what is in the files, if it is not what was there before or must is set. The two are
-// not changed at one moment: a pair that does not fit is an error now, and fits at a later look.
+// read serves the content of the files if it has changed or must is set. The two files do not
+// change at the same moment: a pair that does not match is an error now, and may match at a later
+// reading.
 func (f *files) read(must bool) (fresh bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,7 +84,8 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%s and %s: %w", f.certFile, f.keyFile, err)
 	}
-	// At the start a certificate of the wrong time is better than none: agents say what is wrong with it.
+	// At the start, a certificate outside its validity period is better than none: agents report
+	// the problem.
 	if old := f.served.Load(); old != nil && wrongTime(old.chain[0], now) == nil {
 		if err := wrongTime(pair.chain[0], now); err != nil {
 			return false, fmt.Errorf("%s: %w", f.certFile, err)
@@ -103,10 +105,11 @@ func (f *files) read(must bool) (fresh bool, err error) {
 	return true, nil
 }
 
-// maxFile bounds what is read of a file of certificates, bytes.
+// maxFile is the size limit of a certificate file, in bytes.
 const maxFile = 1 << 20
 
-// readFile reads a file that the settings name. One that is no file, a pipe say, might never end.
+// readFile reads a file named in the settings. It refuses anything but a regular file: reading a
+// pipe, for example, might never end.
 func readFile(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -147,8 +150,8 @@ func (f *files) roots() ([]*x509.Certificate, error) {
 	return roots, nil
 }
 
-// problem is why no client at the host could connect, though the roots are known. Where no host is
-// named, only roots are asked for, and they are right.
+// problem explains why no client at the host could connect, even though the roots are known.
+// Without a host, only roots are asked for, and they are right.
 func (f *files) problem(host string) error {
 	p := f.served.Load()
 	if p == nil {

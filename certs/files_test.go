@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// site is a CA of somebody else and the files that it fills.
+// site is a CA outside the appliance, and the files that it fills.
 type site struct {
 	authority
 	certFile, keyFile string
@@ -44,7 +44,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// leaf is a certificate that begins at the time and lives an hour, PEM.
+// leaf returns a certificate, in PEM, that is valid for an hour after from.
 func (s *site) leaf(t *testing.T, from time.Time) []byte {
 	t.Helper()
 	text, err := s.sign(s.key.Public(), firstName, nil, time.Hour, from)
@@ -54,7 +54,7 @@ func (s *site) leaf(t *testing.T, from time.Time) []byte {
 	return text
 }
 
-// whole is that with the root.
+// whole returns a leaf followed by the root.
 func (s *site) whole(t *testing.T, from time.Time) []byte {
 	t.Helper()
 	return append(s.leaf(t, from), encodeCertificates(s.root)...)

@@ -13,24 +13,25 @@ import (
 )
 
 const (
-	maxLearned   = 64 // hosts that agents were told to connect to
+	maxLearned   = 64 // hosts that agents connect to
 	maxAddresses = 64 // of this machine
 )
 
-// told are the hosts that people and agents are told to use.
+// told returns the hosts that people and agents use.
 func (l *local) told() []string {
 	l.learning.Lock()
 	defer l.learning.Unlock()
 	return onlyHosts(slices.Concat([]string{l.keeper.o.PublicHost}, l.keeper.o.Hosts, l.learned))
 }
 
-// hosts are all that the certificates are for: those, and what this machine is called now.
+// hosts returns all hosts that the certificates are for: those of told, and the current names and
+// addresses of this machine.
 func (l *local) hosts() []string {
 	hosts := []string{firstName, "127.0.0.1", "::1"}
 	if name, err := os.Hostname(); err == nil {
 		hosts = append(hosts, name)
 	}
-	addresses, _ := net.InterfaceAddrs() // none is no reason to have no certificate
+	addresses, _ := net.InterfaceAddrs() // a failure is no reason to have no certificate
 	for _, a := range addresses[:min(len(addresses), maxAddresses)] {
 		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() {
 			hosts = append(hosts, n.IP.String())
@@ -39,7 +40,7 @@ func (l *local) hosts() []string {
 	return onlyHosts(slices.Concat(hosts, l.told()))
 }
 
-// onlyHosts leaves out what a certificate cannot be for, and what is there twice.
+// onlyHosts removes duplicates and names that cannot be in a certificate.
 func onlyHosts(names []string) []string {
 	var out []string
 	for _, h := range names {
@@ -50,7 +51,7 @@ func onlyHosts(names []string) []string {
 	return out
 }
 
-// isHost reports whether a certificate can be for it.
+// isHost reports whether a certificate can be for h.
 func isHost(h string) bool {
 	if net.ParseIP(h) != nil {
 		return true
@@ -66,7 +67,8 @@ func isHost(h string) bool {
 	return true
 }
 
-// learn adds a host for good: agents are told of it, and changing the settings must not cut them off.
+// learn adds a host permanently: agents connect to it, and a change of the settings must not cut
+// them off.
 func (l *local) learn(ctx context.Context, host string) error {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if err := l.note(host); err != nil {

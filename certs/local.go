@@ -20,30 +20,31 @@ import (
 	"wfm/store"
 )
 
-// epoch is before any root of ours. A clock that shows less was lost with the power, and says
-// nothing of what is valid.
+// epoch is earlier than any of our roots. A clock that shows an earlier time lost its setting with
+// the power, and says nothing about validity.
 var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 const (
-	// firstName is in every certificate of the own CA, and what certmagic knows it by.
+	// firstName is in every certificate of the own CA. certmagic identifies the certificate by it.
 	firstName = "localhost"
 
-	rolloverBefore = 2 * 365 * 24 * time.Hour // the end of a root: from then on there is a newer one beside it
-	retireBefore   = 24 * time.Hour           // the end of a root: from then on nothing is signed with it
+	rolloverBefore = 2 * 365 * 24 * time.Hour // before the end of a root: from then on there is a newer one beside it
+	retireBefore   = 24 * time.Hour           // before the end of a root: from then on it signs nothing
 
-	localCheck = time.Minute // between looks at this machine's addresses
+	localCheck = time.Minute // between checks of this machine's addresses
 
 	keyAuthorities = "local-ca"       // /1/ca.crt, /1/ca.key, /2/…
 	keyLearned     = "local-ca/hosts" // JSON
 )
 
-// local is the own CA. A root is never replaced, because agents trust nothing else: a newer one
-// stands beside it, and each signs a certificate of its own for the hosts it may sign for. A host is
-// served with that of the oldest, which every agent trusts that was ever told of this host.
+// local is the own CA. It never replaces a root, because agents trust nothing else: a newer root
+// stands beside it, and each root signs a certificate of its own for the hosts it may sign for. A
+// host is served with the certificate of the oldest such root, which every agent trusts that ever
+// connected to this host.
 type local struct {
 	keeper *Keeper
-	// made are all roots there are, oldest first. None is ever taken out: which of them serve follows
-	// from the time, each time it is asked, because a clock that leaps ahead may come back.
+	// made holds all roots, oldest first. None is ever removed: the current time decides on every
+	// use which of them serve, because a clock that leaps ahead may come back.
 	made atomic.Pointer[[]*generation]
 
 	learning sync.Mutex
@@ -52,15 +53,15 @@ type local struct {
 	mu sync.Mutex // held while generations are made and renewed
 }
 
-// generation is one root and the certificate it has signed.
+// generation is a root and the certificate it has signed.
 type generation struct {
 	authority
 	*managed
 	number  int
-	retired bool // the certificate is not renewed, for the root is at its end
+	retired bool // the root is at its end, so the certificate is not renewed
 }
 
-// atEnd reports whether nothing is to be signed with the root any more.
+// atEnd reports whether the root must not sign anything any more.
 func (g *generation) atEnd(now time.Time) bool { return g.root.NotAfter.Sub(now) < retireBefore }
 
 func newLocal(k *Keeper) *local {
@@ -75,10 +76,10 @@ func (l *local) start(ctx context.Context) error {
 	}
 	var err error
 	if host := onlyHosts([]string{l.keeper.o.PublicHost}); host != nil {
-		err = l.note(host[0]) // agents are told of it, and the setting may change
+		err = l.note(host[0]) // agents connect to it, and the setting may change
 	}
 	if err = errors.Join(err, l.ensure(ctx, false)); err != nil {
-		l.keeper.failed(err) // a full disk, say; run tries again
+		l.keeper.failed(err) // for example a full disk; run tries again
 	}
 	return nil
 }
@@ -105,7 +106,7 @@ func (l *local) stop() {
 	}
 }
 
-// load reads what an earlier run has left.
+// load reads the roots and certificates that an earlier run has left.
 func (l *local) load() error {
 	var generations []*generation
 	err := l.keeper.o.Store.View(func(tx *store.Tx) error {
@@ -149,7 +150,8 @@ func (l *local) manage(g *generation) *managed {
 	return m
 }
 
-// ensure makes what is missing: a root, with newRoot one more, and in every certificate every host.
+// ensure makes everything that is missing: a root (with newRoot one more) and every host in every
+// certificate.
 func (l *local) ensure(ctx context.Context, newRoot bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +164,8 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 		if err != nil {
 			return err
 		}
-		// Without a certificate yet, it serves hosts only that no other could. It is not made again.
+		// Without a certificate yet, it serves only hosts that no other root could serve. It is not
+		// made again.
 		made := append(slices.Clone(*l.made.Load()), g)
 		l.made.Store(&made)
 		live = append(live, g)
@@ -175,8 +178,9 @@ func (l *local) ensure(ctx context.Context, newRoot bool) error {
 	return nil
 }
 
-// valid leaves out roots that are not valid yet, which a clock that was ahead has made. When they
-// are, they serve again, first: agents of that time know no other, and those bound since know all.
+// valid leaves out roots that are not valid yet, which were made while the clock was ahead. Once
+// valid, they serve again and come first: agents of that time know no other root, and agents bound
+// since know all.
 func valid(all []*generation, now time.Time) []*generation {
 	if now.Before(epoch) {
 		return all
@@ -184,7 +188,8 @@ func valid(all []*generation, now time.Time) []*generation {
 	return slices.DeleteFunc(slices.Clone(all), func(g *generation) bool { return now.Before(g.root.NotBefore) })
 }
 
-// live are the roots that are not at their end, and if all are, the last one: better than none.
+// live returns the roots that are not at their end. If all are, it returns the last one, which is
+// better than none.
 func (l *local) live(now time.Time) []*generation {
 	all := *l.made.Load()
 	live := slices.DeleteFunc(slices.Clone(all), func(g *generation) bool { return g.atEnd(now) })
@@ -194,15 +199,15 @@ func (l *local) live(now time.Time) []*generation {
 	return live
 }
 
-// settle stops renewing the certificates of roots that are at their end, and begins again with those
-// that are not, after a leap of the clock and back. It returns the latter.
+// settle stops renewing the certificates of roots that are at their end. It starts again with the
+// others, which matters after a leap of the clock and back. It returns the others.
 func (l *local) settle(now time.Time) (live []*generation) {
 	made := slices.Clone(*l.made.Load())
 	for i, g := range made {
 		if g.atEnd(now) != g.retired {
 			next := &generation{authority: g.authority, number: g.number, managed: g.managed, retired: !g.retired}
 			if next.retired {
-				g.stop() // what it holds is served on, should the clock come back
+				g.stop() // its certificate is still served if the clock comes back
 			} else {
 				next.managed = l.manage(next)
 			}
@@ -216,8 +221,8 @@ func (l *local) settle(now time.Time) (live []*generation) {
 	return live
 }
 
-// makeGeneration makes a root and keeps it. Once it is known which host agents are told, it can be
-// one that signs for no other domains: who trusts it trusts it with those only.
+// makeGeneration makes a root and stores it. Once the host that agents use is known, the root can
+// be limited to that domain: its clients then trust it for that domain only.
 func (l *local) makeGeneration(hosts []string, now time.Time) (*generation, error) {
 	var domains []string
 	if l.keeper.o.PublicHost != "" {
@@ -253,7 +258,7 @@ func (l *local) makeGeneration(hosts []string, now time.Time) (*generation, erro
 	return g, nil
 }
 
-// ensure has the certificate cover all the hosts it may.
+// ensure makes the certificate cover all the hosts it may.
 func (g *generation) ensure(ctx context.Context, hosts []string, now time.Time) error {
 	if err := g.get(ctx, firstName); err != nil {
 		return err
@@ -273,8 +278,8 @@ func (g *generation) ensure(ctx context.Context, hosts []string, now time.Time) 
 	return nil
 }
 
-// pick is the generation that serves the host: the oldest that may. A client that names none has
-// dialed an address, for which every root may sign.
+// pick returns the generation that serves the host: the oldest one that may. A client that names no
+// host has dialed an address, and every root may sign for addresses.
 func (l *local) pick(host string) *generation {
 	now := l.keeper.o.now()
 	live := valid(l.live(now), now)
@@ -298,7 +303,7 @@ func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	if err != nil {
 		return nil, err
 	}
-	// With the root, which an agent that binds knows by its fingerprint only.
+	// Include the root: an agent that binds knows it only by its fingerprint.
 	whole := *c
 	whole.Certificate = append(slices.Clone(c.Certificate), g.root.Raw)
 	return &whole, nil
@@ -337,7 +342,7 @@ func (l *local) renew(ctx context.Context, newCA bool) error {
 	return nil
 }
 
-// localIssuer signs what certmagic asks for.
+// localIssuer signs certificate requests from certmagic.
 type localIssuer struct {
 	local *local
 	g     *generation
@@ -345,10 +350,11 @@ type localIssuer struct {
 
 var _ certmagic.Issuer = localIssuer{}
 
-// IssuerKey is where certmagic keeps the generation's certificate.
+// IssuerKey returns the name under which certmagic stores the generation's certificate.
 func (i localIssuer) IssuerKey() string { return fmt.Sprintf("local-%d", i.g.number) }
 
-// Issue signs the request's key for all hosts of the appliance, and not for the one certmagic names.
+// Issue signs the key of the request for all hosts of the appliance, not for the host that
+// certmagic names.
 func (i localIssuer) Issue(_ context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	hosts := slices.DeleteFunc(i.local.hosts(), func(h string) bool { return !i.g.permits(h) })
 	chain, err := i.g.sign(csr.PublicKey, firstName, hosts, i.local.keeper.o.lifetime, i.local.keeper.o.now())

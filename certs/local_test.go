@@ -27,7 +27,7 @@ func openStore(t *testing.T) *store.DB {
 	return db
 }
 
-// run runs a keeper with the options until stop is called, or the test ends.
+// run runs a keeper with the options until stop is called or the test ends.
 func run(t *testing.T, o Options) (k *Keeper, stop func()) {
 	t.Helper()
 	if o.Issuer == "" {
@@ -51,15 +51,15 @@ func run(t *testing.T, o Options) (k *Keeper, stop func()) {
 	return k, stop
 }
 
-// connect shakes hands with the keeper as a client that trusts the CA, for the host, and returns the
-// server's certificate.
+// connect makes a TLS handshake with the keeper as a client that trusts the CA, for the host. It
+// returns the server's certificate.
 func connect(t *testing.T, k *Keeper, ca, host string) (*x509.Certificate, error) {
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(ca))
 	near, far := net.Pipe()
 	defer near.Close()
-	_ = near.SetDeadline(time.Now().Add(10 * time.Second)) // who refuses writes while the other side does
+	_ = near.SetDeadline(time.Now().Add(10 * time.Second)) // net.Pipe blocks a side that writes while the other writes
 	go func() {
 		defer far.Close()
 		_ = tls.Server(far, k.TLSConfig()).HandshakeContext(t.Context())
@@ -143,7 +143,7 @@ func TestAnotherPublicHostCutsOffNoAgentOfTheOld(t *testing.T) {
 	early := caCert(t, k, "old.example.org")
 	stop()
 
-	k, stop = run(t, Options{Store: db, PublicHost: "new.example.net"}) // which that CA may not sign for
+	k, stop = run(t, Options{Store: db, PublicHost: "new.example.net"}) // that CA may not sign for this host
 	late := caCert(t, k, "new.example.net")
 	mustConnect(t, k, early, "old.example.org")
 	mustConnect(t, k, early, "127.0.0.1")
@@ -165,7 +165,7 @@ func TestRootThatMaySignForAllCutsOffNoAgentThatDialsAnAddress(t *testing.T) {
 	k, stop := run(t, Options{Store: db, PublicHost: "wfm.example.org"})
 	early := caCert(t, k, "127.0.0.1")
 	stop()
-	k, _ = run(t, Options{Store: db}) // the public host is taken out, and an admin asks for a bind command
+	k, _ = run(t, Options{Store: db}) // the public host is removed, and an admin asks for a bind command
 	if err := k.Cover("agents.lan"); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 
 func TestAnotherNameOfTheMachineNeedsNoOtherRoot(t *testing.T) {
 	db := openStore(t)
-	age(t, db, 0, firstName, "wfm.example.org") // as in a container, which has a new name each time it is made
+	age(t, db, 0, firstName, "wfm.example.org") // as in a container, which gets a new name each time it is made
 	k, _ := run(t, Options{Store: db, PublicHost: "wfm.example.org"})
 	ca := caCert(t, k, "wfm.example.org")
 	if strings.Count(ca, "BEGIN CERTIFICATE") != 1 {
@@ -217,7 +217,7 @@ func TestAnotherNameOfTheMachineNeedsNoOtherRoot(t *testing.T) {
 	mustConnect(t, k, ca, "wfm.example.org")
 }
 
-// age puts a CA into the store that was made so long ago, for the domains.
+// age stores a CA for the domains that was made ago earlier.
 func age(t *testing.T, db *store.DB, ago time.Duration, domains ...string) {
 	t.Helper()
 	a, err := newAuthority(domains, time.Now().Add(-ago))
@@ -309,7 +309,8 @@ func TestCertmagicRenewsInTime(t *testing.T) {
 	}
 }
 
-// awaitChange waits until another certificate is served, and checks that there always is a valid one.
+// awaitChange waits until another certificate is served, and checks that a valid one is served all
+// the time.
 func awaitChange(t *testing.T, k *Keeper, ca string, from *x509.Certificate) {
 	t.Helper()
 	ticks := time.NewTicker(20 * time.Millisecond)

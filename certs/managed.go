@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// managed are certificates that certmagic gets from one issuer, keeps in the store, serves and
-// renews; one for each of names. A handshake that asks for none of them is answered with the first.
+// managed holds certificates that certmagic gets from one issuer, keeps in the store, serves and
+// renews: one for each of names. It answers a handshake for any other name with the first.
 type managed struct {
 	keeper *Keeper
 	names  []string
@@ -20,7 +20,7 @@ type managed struct {
 	cache  *certmagic.Cache
 }
 
-// newManaged begins to look after what it will hold; stop ends that.
+// newManaged returns a managed and starts its maintenance. Its stop ends that.
 func newManaged(k *Keeper, names []string) *managed {
 	m := &managed{keeper: k, names: names}
 	log := zap.New(&zapCore{log: k.log})
@@ -35,7 +35,7 @@ func newManaged(k *Keeper, names []string) *managed {
 		RenewalWindowRatio: 1.0 / renewedBefore,
 		DefaultServerName:  names[0],
 		FallbackServerName: names[0],
-		// Asking the issuer what it thinks of a certificate, before it is served, would need the network.
+		// Asking the issuer for the certificate's status before serving it would need the network.
 		OCSP:           certmagic.OCSPConfig{DisableStapling: true},
 		OnEvent:        m.event,
 		ShouldEmitFunc: func(event string) bool { return event != "tls_get_certificate" },
@@ -44,8 +44,8 @@ func newManaged(k *Keeper, names []string) *managed {
 	return m
 }
 
-// event hears from certmagic, also of renewals that nobody waits for. The certificate is not served
-// yet then.
+// event handles certmagic's events, including renewals in the background. The new certificate is
+// not served yet at that time.
 func (m *managed) event(_ context.Context, event string, data map[string]any) error {
 	switch event {
 	case "cert_obtained":
@@ -64,7 +64,8 @@ func (m *managed) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	return m.config.GetCertificate(hello)
 }
 
-// get loads the certificate for the name from the store, or has it issued; it is renewed from then on.
+// get loads the certificate for the name from the store, or has it issued. It is renewed from then
+// on.
 func (m *managed) get(ctx context.Context, name string) error {
 	if err := m.config.ManageSync(ctx, []string{name}); err != nil {
 		m.keeper.failed(err)
@@ -96,7 +97,8 @@ func (m *managed) renew(ctx context.Context, name string) error {
 	return nil
 }
 
-// cached are the certificates that were issued for the name, not those that cover it, too.
+// cached returns the certificates that were issued for the name, without those that merely cover
+// it.
 func (m *managed) cached(name string) []certmagic.Certificate {
 	var out []certmagic.Certificate
 	for _, c := range m.cache.AllMatchingCertificates(name) {
@@ -107,7 +109,7 @@ func (m *managed) cached(name string) []certmagic.Certificate {
 	return out
 }
 
-// chain is what is served for the name, leaf first; nil when there is nothing.
+// chain returns the chain served for the name, leaf first, or nil.
 func (m *managed) chain(name string) []*x509.Certificate {
 	var newest *certmagic.Certificate
 	for _, c := range m.cached(name) {
@@ -139,7 +141,7 @@ func (m *managed) inUse() [][]*x509.Certificate {
 	return chains
 }
 
-// pause waits, unless ctx ends first.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -21,17 +21,17 @@ var (
 	pemEnd   = regexp.MustCompile(`-----END [A-Z0-9 ]+-----`)
 )
 
-// The types of the PEM blocks that are told apart.
+// The types of PEM blocks that are distinguished.
 const (
 	pemCertificate = "CERTIFICATE"
-	pemTrusted     = "TRUSTED CERTIFICATE" // of openssl x509 -trustout, with more behind the certificate
+	pemTrusted     = "TRUSTED CERTIFICATE" // of openssl x509 -trustout, with more after the certificate
 	pemOld         = "X509 CERTIFICATE"    // of old tools
 	pemKeySuffix   = "PRIVATE KEY"
 )
 
-// readPEM returns the blocks of a PEM text, and of a DER one a single block of the type given. It takes
-// what editors and cat do to PEM files: no line feed between blocks, indented lines, a byte order mark,
-// "\n" in letters.
+// readPEM returns the blocks of a PEM text, or for DER a single block of type der. It tolerates the
+// damage that editors and cat do to PEM files: no line feed between blocks, indented lines, a byte
+// order mark, a literal "\n".
 func readPEM(text []byte, der string) ([]*pem.Block, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	begins := pemBegin.FindAllSubmatchIndex(text, -1)
@@ -60,7 +60,8 @@ func readPEM(text []byte, der string) ([]*pem.Block, error) {
 	return blocks, nil
 }
 
-// tidyPEM gives the markers of one block lines of their own, and the others no indent.
+// tidyPEM puts the markers of a block on lines of their own, and removes the indentation of the
+// others.
 func tidyPEM(text []byte) []byte {
 	text = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n"))
 	text = pemBegin.ReplaceAll(text, []byte("$0\n"))
@@ -78,7 +79,7 @@ func tidyPEM(text []byte) []byte {
 	return out.Bytes()
 }
 
-// readChain reads the certificates of a file, in its order.
+// readChain reads the certificates of a file in their order.
 func readChain(text []byte) ([]*x509.Certificate, error) {
 	blocks, err := readPEM(text, pemCertificate)
 	if err != nil {
@@ -121,7 +122,7 @@ func readChain(text []byte) ([]*x509.Certificate, error) {
 	return nil, fmt.Errorf("holds no certificate, but %s", strings.Join(types, ", "))
 }
 
-// pkcsHint says what else a file in DER may be.
+// pkcsHint names the other formats that a DER file may have.
 func pkcsHint(alone bool) string {
 	if !alone {
 		return ""

@@ -14,7 +14,7 @@ import (
 	"wfm/store"
 )
 
-// encodeCertificates is the certificates as PEM.
+// encodeCertificates returns the certificates as PEM.
 func encodeCertificates(certificates ...*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, c := range certificates {
@@ -23,7 +23,7 @@ func encodeCertificates(certificates ...*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// decodeCertificates are the certificates in the PEM text; anything else in it is passed over.
+// decodeCertificates returns the certificates in the PEM text and ignores anything else in it.
 func decodeCertificates(text []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for {
@@ -42,8 +42,8 @@ func decodeCertificates(text []byte) ([]*x509.Certificate, error) {
 	}
 }
 
-// rootsOf are the roots that verify the chain: of those given, of the chain's own end if that is
-// signed by itself, or of the system's. now is the time.
+// rootsOf returns the roots that verify the chain at the time now: from given, from the end of the
+// chain if that is self-signed, or from the system.
 func rootsOf(chain, given []*x509.Certificate, now time.Time) []*x509.Certificate {
 	between, own := x509.NewCertPool(), x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -57,7 +57,7 @@ func rootsOf(chain, given []*x509.Certificate, now time.Time) []*x509.Certificat
 	}
 	at := now
 	if end := chain[0].NotAfter; at.After(end) {
-		at = end // that it has expired is said elsewhere
+		at = end // its expiry is reported elsewhere
 	} else if begin := chain[0].NotBefore; at.Before(begin) {
 		at = begin // likewise
 	}
@@ -79,7 +79,7 @@ func rootsOf(chain, given []*x509.Certificate, now time.Time) []*x509.Certificat
 	return nil
 }
 
-// merge is a and what of b is not in it.
+// merge returns a followed by the elements of b that are not in a.
 func merge(a, b []*x509.Certificate) []*x509.Certificate {
 	a = slices.Clone(a)
 	for _, c := range b {
@@ -90,17 +90,17 @@ func merge(a, b []*x509.Certificate) []*x509.Certificate {
 	return a
 }
 
-// keptPrefix is where the roots that were handed out are, by issuer; keyPresent names that issuer.
+// keptPrefix is the prefix of the keys for the roots that were handed out, by issuer. keyPresent
+// names the current issuer.
 const (
 	keptPrefix = "ca/"
 	keyPresent = "ca/present"
 )
 
-// kept are the roots an issuer's clients were told to trust, in the store. Clients are told all of
-// them: whoever changes the certificate back to one of an earlier root cuts nobody off.
+// kept holds, in the store, the roots that an issuer's clients trust. Clients get all of them, so
+// returning to a certificate under an earlier root cuts no client off.
 //
-// A root that has expired is kept, and left out of what clients are told: the clock may be wrong, and
-// come back.
+// An expired root is kept but not handed out: the clock may be wrong, and come back.
 type kept struct {
 	db     *store.DB
 	issuer Issuer
@@ -113,7 +113,7 @@ type kept struct {
 
 func (k *kept) key() string { return keptPrefix + string(k.issuer) + ".pem" }
 
-// begin notes that the issuer is the present one.
+// begin records that the issuer is the current one.
 func (k *kept) begin() error {
 	present, err := store.Read(k.db, func(tx *store.Tx) (store.File, error) {
 		f, _, err := tx.File(keyPresent)
@@ -125,7 +125,7 @@ func (k *kept) begin() error {
 	return k.db.Update(func(tx *store.Tx) error { return tx.PutFile(keyPresent, []byte(k.issuer)) })
 }
 
-// all are those that have not expired.
+// all returns the roots that have not expired.
 func (k *kept) all() []*x509.Certificate {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -149,7 +149,7 @@ func (k *kept) liveLocked() []*x509.Certificate {
 	return slices.DeleteFunc(slices.Clone(k.roots), func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
 }
 
-// add keeps the roots too, newest first. They are on disk when it returns.
+// add stores the roots as well, newest first. They are on disk when it returns.
 func (k *kept) add(present []*x509.Certificate) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -169,8 +169,8 @@ func (k *kept) add(present []*x509.Certificate) error {
 	return nil
 }
 
-// Stored reads what is kept in the store: every certificate, and the PEM of the roots that clients
-// were told to trust last (empty: none yet). It is for a store that no Keeper uses.
+// Stored reads from the store every certificate, and the PEM of the roots that were last handed out
+// to clients (empty if there were none). Use it only while no Keeper uses the store.
 func Stored(db *store.DB) (certificates []Certificate, caCert string, err error) {
 	err = db.View(func(tx *store.Tx) error {
 		certificates, caCert = nil, ""
@@ -196,7 +196,7 @@ func Stored(db *store.DB) (certificates []Certificate, caCert string, err error)
 			if !leaf {
 				kind, caCert = "root", string(f.Value)
 			} else if len(found) > 0 {
-				found = found[:1] // the rest is the way to the root
+				found = found[:1] // the rest is the path to the root
 			}
 			for _, c := range found {
 				certificates = append(certificates, describe(kind, c))

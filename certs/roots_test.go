@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// chainOf is a leaf signed by an intermediate, which a root has signed.
+// chainOf returns a leaf signed by an intermediate that is signed by a root.
 func chainOf(t *testing.T) (leaf, between, root *x509.Certificate) {
 	t.Helper()
 	top, err := newAuthority(nil, time.Now())
@@ -20,7 +20,7 @@ func chainOf(t *testing.T) (leaf, between, root *x509.Certificate) {
 	}
 	cross := *middle.root
 	cross.Issuer = top.root.Subject
-	top.root.MaxPathLenZero, top.root.MaxPathLen = false, -1 // ours signs no other CA; this one does
+	top.root.MaxPathLenZero, top.root.MaxPathLen = false, -1 // ours sign no other CA; this one does
 	raw, err := x509.CreateCertificate(rand.Reader, &cross, top.root, middle.key.Public(), top.key)
 	if err != nil {
 		t.Fatal(err)

@@ -19,18 +19,18 @@ type Certificate struct {
 	SHA256    string    `json:"sha256"` // of the certificate, hex
 }
 
-// Status is how the certificates are.
+// Status describes the state of the certificates.
 type Status struct {
 	Issuer       Issuer
 	Certificates []Certificate // in use
-	NotAfter     time.Time     // of the one that ends first; zero when there is none
-	NextRenewal  time.Time     // of the first, or the next attempt at getting one; zero when nothing renews it
-	LastError    string        // empty once it went well again
+	NotAfter     time.Time     // of the one that ends first; zero if there is none
+	NextRenewal  time.Time     // the first one, or the next attempt to get a certificate; zero if nothing renews it
+	LastError    string        // empty after a success
 	LastErrorAt  time.Time
-	Warning      string // before a certificate's end (14 days) or beginning, and of who cannot connect
+	Warning      string // a certificate not valid yet or about to end (14 days), or clients that cannot connect
 }
 
-// Status says how the certificates are. It waits for nothing.
+// Status returns the state of the certificates. It never blocks.
 func (k *Keeper) Status() Status {
 	now := k.o.now()
 	k.mu.Lock()
@@ -68,7 +68,8 @@ func (k *Keeper) Status() Status {
 	return s
 }
 
-// noNames says that the certificate in files has no names where clients look for them; empty otherwise.
+// noNames explains that the certificate in files has no names where clients look for them. It
+// returns "" if that is not the case.
 func (k *Keeper) noNames() string {
 	if f, ok := k.source.(*files); ok {
 		if p := f.served.Load(); p != nil {
@@ -78,7 +79,7 @@ func (k *Keeper) noNames() string {
 	return ""
 }
 
-// otherRoot is what to say when agents that were bound before cannot connect any more.
+// otherRoot is the warning that agents bound earlier cannot connect any more.
 const otherRoot = "the certificate has another root than before: agents bound before do not trust it; bind them again"
 
 // covered reports whether one of the chains is for the host.
@@ -86,11 +87,13 @@ func covered(chains [][]*x509.Certificate, host string) bool {
 	return slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return c[0].VerifyHostname(host) == nil })
 }
 
-// renewedBefore is the last part of its life, one in so many, in which certmagic renews a certificate.
+// renewedBefore is the part of a certificate's life at its end, as 1/renewedBefore, in which
+// certmagic renews it.
 const renewedBefore = 3
 
-// warning is what to say of the leaf's beginning, and of its end: from 14 days before that, or from
-// the last sixth of a life so short that this would be always.
+// warning returns the warning that the leaf is not valid yet or about to end. The latter begins 14
+// days before the end, or in the last sixth of a life so short that the warning would otherwise be
+// permanent.
 func warning(leaf *x509.Certificate, now time.Time) string {
 	left := leaf.NotAfter.Sub(now)
 	switch {

@@ -12,12 +12,12 @@ import (
 	"wfm/store"
 )
 
-// Storage is certmagic's storage in the store. It may be used concurrently.
+// Storage implements certmagic's storage in the store. It may be used concurrently.
 type Storage struct {
 	db *store.DB
 
 	mu    sync.Mutex
-	locks map[string]chan struct{} // closed when the lock is given back
+	locks map[string]chan struct{} // closed when the lock is released
 }
 
 var (
@@ -25,7 +25,7 @@ var (
 	_ certmagic.TryLocker = (*Storage)(nil)
 )
 
-// NewStorage makes the storage in db.
+// NewStorage returns the storage in db.
 func NewStorage(db *store.DB) *Storage {
 	return &Storage{db: db, locks: make(map[string]chan struct{})}
 }
@@ -61,7 +61,7 @@ func (s *Storage) file(key string) (store.File, error) {
 	return f, err
 }
 
-// Delete removes the key and everything below it. A key that does not exist is no error.
+// Delete removes the key and everything below it. A missing key is not an error.
 func (s *Storage) Delete(_ context.Context, key string) error {
 	if err := s.db.Update(func(tx *store.Tx) error { return tx.DeleteFiles(key) }); err != nil {
 		return fmt.Errorf("delete %s: %w", key, err)
@@ -102,7 +102,7 @@ func (s *Storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, erro
 	return certmagic.KeyInfo{}, err
 }
 
-// Lock takes the named lock, waiting for it until ctx ends.
+// Lock takes the named lock. It waits for the lock until ctx ends.
 func (s *Storage) Lock(ctx context.Context, name string) error {
 	for {
 		held := s.take(name)
@@ -125,7 +125,8 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 	return s.take(name) == nil, nil
 }
 
-// take returns nil when it has taken the lock, or else what is closed when it is given back.
+// take takes the lock and returns nil. If the lock is held, it returns a channel that is closed on
+// release.
 func (s *Storage) take(name string) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +137,7 @@ func (s *Storage) take(name string) <-chan struct{} {
 	return nil
 }
 
-// Unlock gives the named lock back. Error: it is not held.
+// Unlock releases the named lock. It returns an error if the lock is not held.
 func (s *Storage) Unlock(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

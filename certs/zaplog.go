@@ -7,15 +7,15 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapCore hands certmagic's errors to our log. What else it says is for its own developers; and of
-// the fields only these pass, so that none can carry more than a name.
+// zapCore passes certmagic's errors to our log. Its other messages are for its own developers. Of
+// the fields, only these pass, so that none can carry more than a name.
 type zapCore struct{ log *slog.Logger }
 
 var zapFields = []string{"identifier", "identifiers", "subject", "issuer", "error", "attempt"}
 
 var _ zapcore.Core = (*zapCore)(nil)
 
-// Enabled, With, Check, Write and Sync are what zap asks of a core.
+// Enabled, With, Check, Write and Sync implement [zapcore.Core].
 func (c *zapCore) Enabled(level zapcore.Level) bool { return level >= zapcore.ErrorLevel }
 
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
@@ -23,7 +23,7 @@ func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
 }
 func (c *zapCore) Sync() error { return nil }
 
-// Check adds the core for what it is enabled for.
+// Check adds the core to entries of an enabled level.
 func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) {
 		return ce.AddCore(e, c)
@@ -31,7 +31,7 @@ func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 	return ce
 }
 
-// Write logs it as a warning: certmagic tries again by itself.
+// Write logs the entry as a warning: certmagic retries by itself.
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	c.log.Warn("certmagic reports", append([]any{"report", e.Message}, attrs(fields)...)...)
 	return nil
