@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wfm/appliance/command"
+	"wfm/appliance/ingress"
 	"wfm/appliance/rollout"
 	"wfm/appliance/tracker"
 	"wfm/appliance/wanted"
@@ -83,7 +84,7 @@ type Appliance struct {
 	broker   mqttBroker // nil without MQTT
 	external *external  // nil with the embedded broker
 	ledger   *command.Ledger
-	ingress  *ingress // nil without MQTT
+	ingress  *ingress.Ingress // nil without MQTT
 	tracker  *tracker.Tracker
 	prober   *tracker.Prober // nil without MQTT
 	rollouts *rollout.Runner // nil without MQTT
@@ -181,7 +182,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
 	a.ledger = command.New(a.db, late, o.DetectTimeout, o.Logger)
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
-	in := &ingress{db: a.db, ledger: a.ledger, log: log}
+	in := ingress.New(ingress.Options{Store: a.db, Ledger: a.ledger, Logger: log})
 	var err error
 	if o.external() {
 		ask := func(ctx context.Context, nodeID string) error {
@@ -208,7 +209,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.onStop("commands", func(context.Context) error { a.ledger.Stop(); return nil })
 	a.prober = tracker.NewProber(a.db, a.ledger, o.DetectInterval, o.Logger)
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
-	a.onStop("ingress", func(context.Context) error { in.stop(); return nil })
+	a.onStop("ingress", func(context.Context) error { in.Stop(); return nil })
 	a.onStop("broker", a.broker.Stop)
 	ro := rollout.Options{Store: a.db, Commands: a.ledger, Presence: o.Presence, Logger: o.Logger}
 	if a.external != nil {

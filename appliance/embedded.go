@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"wfm/appliance/broker"
+	"wfm/appliance/ingress"
 	"wfm/web"
 )
 
@@ -15,7 +16,7 @@ type embedded struct {
 	guests *guests
 }
 
-func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress, log *slog.Logger) (mqttBroker, error) {
+func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingress, log *slog.Logger) (mqttBroker, error) {
 	g := &guests{DB: a.db}
 	bo := broker.Options{Addr: o.MQTTAddr, Grants: g, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
 	if o.mqttTLS() {

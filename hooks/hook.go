@@ -12,6 +12,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/appliance/ingress"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
@@ -30,55 +31,12 @@ type Grants interface {
 	Grant(nodeID string) (store.Grant, bool)
 }
 
-// ErrRefused is returned (wrapped) by [Ingress.Receive] for a message that was looked at, recorded
-// and not taken: it will never be taken, so sending it again is of no use.
-var ErrRefused = errors.New("message refused")
-
-// Message is one message of a session.
-type Message struct {
-	Session Session
-	Topic   protocol.Topic
-	Payload []byte
-}
-
-// Ingress takes what sessions do. Its methods are called from each connection's own goroutine and
-// may block it, but never kick a session themselves.
-type Ingress interface {
-	// Receive takes a message published by the session. Nil means it is stored and may be
-	// acknowledged. ErrRefused: it never will be. Any other error: it could not be stored now.
-	Receive(s Session, topic protocol.Topic, message []byte) error
-	// Will takes the session's last will.
-	Will(s Session, message []byte, cause WillCause)
-	// Connected is called once the session is established, before its first message.
-	Connected(s Session)
-	// Subscribed is called after the session's SUBACK was written.
-	Subscribed(s Session)
-	// Disconnected is called when an established session has ended and nothing of it is left.
-	// reason is in words.
-	Disconnected(s Session, reason string)
-}
-
-// WillCause is why a last will is released.
-type WillCause int
-
-// The causes.
-const (
-	// WillClosed: the node's side closed the connection without a farewell. The agent has ended.
-	WillClosed WillCause = iota
-	// WillSilent: nothing was heard within the keep-alive time, so the broker closed the connection.
-	// The node may be as well as before, behind a broken link: it has said nothing.
-	WillSilent
-	// WillSuperseded: another session of the node has taken over, or this one was ended on purpose.
-	// It says nothing about the node.
-	WillSuperseded
-)
-
 // Hook is the one hook of the broker.
 type Hook struct {
 	mqtt.HookBase
 	server   *mqtt.Server
 	grants   Grants
-	ingress  Ingress
+	ingress  ingress.Port
 	log      *slog.Logger
 	registry *Registry
 	taken    atomic.Uint64
@@ -90,10 +48,10 @@ type Hook struct {
 
 // New makes the hook for server; it is to be added to it before it serves. keepAlive, in seconds up
 // to [MaxKeepAlive], is the longest that an MQTT 5 client may have, which can be told.
-func New(server *mqtt.Server, grants Grants, ingress Ingress, keepAlive uint16, log *slog.Logger) *Hook {
+func New(server *mqtt.Server, grants Grants, in ingress.Port, keepAlive uint16, log *slog.Logger) *Hook {
 	return &Hook{
-		server: server, grants: grants, ingress: ingress, log: log,
-		registry:  newRegistry(server, grants, ingress, log),
+		server: server, grants: grants, ingress: in, log: log,
+		registry:  newRegistry(server, grants, in, log),
 		keepAlive: keepAlive, told: floodlog.NewKeyed(time.Hour),
 	}
 }
@@ -377,9 +335,9 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	switch {
 	case err == nil:
 		return pk, packets.CodeSuccessIgnore // acknowledged, and for nobody else
-	case errors.Is(err, ErrRefused) && tellable:
+	case errors.Is(err, ingress.ErrRefused) && tellable:
 		return pk, packets.ErrPayloadFormatInvalid
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, ingress.ErrRefused):
 		// It is recorded; an MQTT 3.1.1 client would only send the same again.
 		return pk, packets.CodeSuccessIgnore
 	case tellable:

@@ -15,6 +15,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"golang.org/x/time/rate"
 
+	"wfm/appliance/ingress"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -32,32 +33,6 @@ const (
 	// the less does a message tell of the node as it is.
 	longestThrottle = 10 * time.Second
 )
-
-// Session is one MQTT session of a node's agent.
-type Session struct {
-	// ID counts the sessions of this process, from 1. An external broker names a connection by when
-	// it began, and does not say which one a message is of: 0 then.
-	ID         uint64
-	NodeID     string
-	ConfigID   string
-	Generation uint64 // of the grant it logged in with
-	Remote     string
-	Since      time.Time // when it took the place of any older one
-	// Instance names the running agent, if it says so at login; see protocol.PropertyInstance.
-	Instance string
-	// Replaced is the live session whose place it took; nil when there was none.
-	Replaced *Replaced
-	// Late says that the broker has kept the message until now, and the session has ended since: it
-	// is no sign of life.
-	Late bool
-}
-
-// Replaced is a live session that another one has ended by logging in.
-type Replaced struct {
-	Remote   string
-	Instance string
-	Since    time.Time
-}
 
 // Conn is a connection that says when the broker has let go of it for good.
 type Conn interface {
@@ -77,7 +52,7 @@ type Conn interface {
 
 // session is a live session, from authentication to the end of its connection.
 type session struct {
-	Session
+	ingress.Session
 	client      *mqtt.Client
 	limiter     *rate.Limiter
 	established atomic.Bool
@@ -90,7 +65,7 @@ type session struct {
 	throttledSince time.Time
 }
 
-func (s *session) willCause() WillCause {
+func (s *session) willCause() ingress.WillCause {
 	conn, ok := s.client.Net.Conn.(Conn)
 	refused := false
 	if ok {
@@ -98,11 +73,11 @@ func (s *session) willCause() WillCause {
 	}
 	switch {
 	case s.superseded.Load(), refused:
-		return WillSuperseded
+		return ingress.WillSuperseded
 	case ok && conn.Silent():
-		return WillSilent
+		return ingress.WillSilent
 	}
-	return WillClosed
+	return ingress.WillClosed
 }
 
 // end ends the session on purpose: its will says nothing about the node. The first reason counts.
@@ -150,7 +125,7 @@ const takenOver = "another machine has logged in as this node: if that was not y
 type Registry struct {
 	server  *mqtt.Server
 	grants  Grants
-	ingress Ingress
+	ingress ingress.Port
 	log     *slog.Logger
 	counter atomic.Uint64
 
@@ -168,16 +143,16 @@ type slot struct {
 	current *session // under Registry.mu
 }
 
-func newRegistry(server *mqtt.Server, grants Grants, ingress Ingress, log *slog.Logger) *Registry {
+func newRegistry(server *mqtt.Server, grants Grants, in ingress.Port, log *slog.Logger) *Registry {
 	return &Registry{
-		server: server, grants: grants, ingress: ingress, log: log,
+		server: server, grants: grants, ingress: in, log: log,
 		byConn: make(map[net.Conn]*session), refused: make(map[net.Conn]packets.Code), slots: make(map[string]*slot),
 	}
 }
 
 func (r *Registry) add(cl *mqtt.Client, g store.Grant, instance string) {
 	s := &session{
-		Session: Session{
+		Session: ingress.Session{
 			ID: r.counter.Add(1), NodeID: g.NodeID, ConfigID: g.ConfigID,
 			Generation: g.Generation, Remote: cl.Net.Remote, Instance: instance,
 		},
@@ -268,7 +243,7 @@ func (r *Registry) establish(cl *mqtt.Client) {
 func (r *Registry) establishLocked(s *session) packets.Code {
 	id := s.client.ID
 	if old := r.current(id); old != nil && !old.client.Closed() {
-		s.Replaced = &Replaced{Remote: old.Remote, Instance: old.Instance, Since: old.Since}
+		s.Replaced = &ingress.Replaced{Remote: old.Remote, Instance: old.Instance, Since: old.Since}
 	}
 	if !r.endCurrent(id, packets.ErrSessionTakenOver) {
 		r.log.Error("the node's old session does not end; the new one is refused", "node_id", s.NodeID)

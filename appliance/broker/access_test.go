@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/appliance/ingress"
 	"wfm/hooks"
 	"wfm/internal/mqtttest"
 	"wfm/protocol"
@@ -227,7 +228,7 @@ func TestMessageIsStoredBeforePuback(t *testing.T) {
 		v4     int // PUBACK 0, or -1 for a closed connection
 	}{
 		"stored":                {nil, 0, 0},
-		"refused for good":      {fmt.Errorf("odd message: %w", hooks.ErrRefused), 0x99, 0},
+		"refused for good":      {fmt.Errorf("odd message: %w", ingress.ErrRefused), 0x99, 0},
 		"could not be stored":   {errors.New("disk full"), 0x97, -1},
 		"with a code in it":     {fmt.Errorf("wrapped: %w", packets.ErrQuotaExceeded), 0x97, -1},
 		"with the reject in it": {fmt.Errorf("wrapped: %w", packets.ErrRejectPacket), 0x97, -1},
@@ -307,7 +308,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	const payload = "PrivateKey-in-a-payload"
 	l := f.a.login()
 	l.WillTopic, l.WillPayload = f.a.topic(protocol.KindEvent), []byte(payload)
-	for _, answer := range []error{nil, hooks.ErrRefused, errors.New("full")} {
+	for _, answer := range []error{nil, ingress.ErrRefused, errors.New("full")} {
 		f.answer(answer)
 		bothVersions(t, func(t *testing.T, v byte) {
 			c := mqtttest.Dial(t, f.Addr(), v)

@@ -14,6 +14,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/appliance/ingress"
 	"wfm/hooks"
 	"wfm/protocol"
 )
@@ -28,7 +29,7 @@ type Options struct {
 	TLSAddr string // host:port to listen on with TLS; empty: not
 	TLS     *tls.Config
 	Grants  hooks.Grants
-	Ingress hooks.Ingress
+	Ingress ingress.Port
 	Logger  *slog.Logger
 	Limits  Limits
 	// KeepAlive is the longest keep-alive that an MQTT 5 client may have; default and at most

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/appliance/ingress"
 	"wfm/hooks"
 	"wfm/internal/mqtttest"
 	"wfm/protocol"
@@ -130,7 +131,7 @@ func (f *fixture) answer(err error) {
 	f.receive = err
 }
 
-func (f *fixture) Receive(_ hooks.Session, topic protocol.Topic, _ []byte) error {
+func (f *fixture) Receive(_ ingress.Session, topic protocol.Topic, _ []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.receive == nil {
@@ -139,15 +140,15 @@ func (f *fixture) Receive(_ hooks.Session, topic protocol.Topic, _ []byte) error
 	return f.receive
 }
 
-func (f *fixture) Will(s hooks.Session, _ []byte, cause hooks.WillCause) {
-	f.events <- map[hooks.WillCause]string{
-		hooks.WillClosed: "will ", hooks.WillSilent: "silent will ", hooks.WillSuperseded: "superseded will ",
+func (f *fixture) Will(s ingress.Session, _ []byte, cause ingress.WillCause) {
+	f.events <- map[ingress.WillCause]string{
+		ingress.WillClosed: "will ", ingress.WillSilent: "silent will ", ingress.WillSuperseded: "superseded will ",
 	}[cause] + s.NodeID
 }
 
-func (f *fixture) Connected(s hooks.Session)  { f.events <- "connected " + s.NodeID }
-func (f *fixture) Subscribed(s hooks.Session) { f.events <- "subscribed " + s.NodeID }
-func (f *fixture) Disconnected(s hooks.Session, reason string) {
+func (f *fixture) Connected(s ingress.Session)  { f.events <- "connected " + s.NodeID }
+func (f *fixture) Subscribed(s ingress.Session) { f.events <- "subscribed " + s.NodeID }
+func (f *fixture) Disconnected(s ingress.Session, reason string) {
 	f.events <- "disconnected " + s.NodeID + ": " + reason
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
 
-	"wfm/hooks"
+	"wfm/appliance/ingress"
 	"wfm/internal/emqxkey"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
@@ -47,10 +47,10 @@ const (
 
 // Ingress takes what comes from EMQX.
 type Ingress interface {
-	hooks.Ingress
+	ingress.Port
 	// ReceiveAll does as Receive with several messages, in order and with one disk write. It returns
 	// the result of each.
-	ReceiveAll(messages []hooks.Message) []error
+	ReceiveAll(messages []ingress.Message) []error
 }
 
 // Options are what New needs.

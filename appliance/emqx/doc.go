@@ -3,7 +3,7 @@
 //
 // It owns the appliance's own connection to EMQX, what EMQX tells of the nodes' connections, the
 // accounts EMQX knows, and the check of an EMQX's settings. It does not own what EMQX asks us
-// (web), what messages mean (the ingress behind hooks.Ingress), nor who may do what (store).
+// (web), what messages mean (the ingress behind ingress.Port), nor who may do what (store).
 //
 // Enter at [New], then [Broker.Start] and [Broker.Stop]; [Diagnose] and [Config] for `wfm emqx`.
 //

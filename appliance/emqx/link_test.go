@@ -24,7 +24,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"wfm/hooks"
+	"wfm/appliance/ingress"
 	"wfm/internal/emqxkey"
 	"wfm/internal/emqxtest"
 	"wfm/internal/mqtttest"
@@ -48,7 +48,7 @@ type scripted struct {
 	closed   int
 }
 
-func (i *scripted) ReceiveAll(messages []hooks.Message) []error {
+func (i *scripted) ReceiveAll(messages []ingress.Message) []error {
 	errs := make([]error, len(messages))
 	for n, m := range messages {
 		errs[n] = i.Receive(m.Session, m.Topic, m.Payload)
@@ -56,7 +56,7 @@ func (i *scripted) ReceiveAll(messages []hooks.Message) []error {
 	return errs
 }
 
-func (i *scripted) Receive(_ hooks.Session, _ protocol.Topic, message []byte) error {
+func (i *scripted) Receive(_ ingress.Session, _ protocol.Topic, message []byte) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.received = append(i.received, string(message))
@@ -66,10 +66,14 @@ func (i *scripted) Receive(_ hooks.Session, _ protocol.Topic, message []byte) er
 	return nil
 }
 
-func (i *scripted) Will(hooks.Session, []byte, hooks.WillCause) {}
-func (i *scripted) Connected(hooks.Session)                     { i.mu.Lock(); defer i.mu.Unlock(); i.opened++ }
-func (i *scripted) Subscribed(hooks.Session)                    {}
-func (i *scripted) Disconnected(hooks.Session, string)          { i.mu.Lock(); defer i.mu.Unlock(); i.closed++ }
+func (i *scripted) Will(ingress.Session, []byte, ingress.WillCause) {}
+func (i *scripted) Connected(ingress.Session)                       { i.mu.Lock(); defer i.mu.Unlock(); i.opened++ }
+func (i *scripted) Subscribed(ingress.Session)                      {}
+func (i *scripted) Disconnected(ingress.Session, string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.closed++
+}
 
 func (i *scripted) fail(f func(payload string) error) {
 	i.mu.Lock()
@@ -260,7 +264,7 @@ func TestOneMessageThatCannotBeDealtWithHoldsUpNobody(t *testing.T) {
 		case "poison":
 			return fmt.Errorf("%w: oops", store.ErrPanic)
 		case "refused":
-			return fmt.Errorf("%w: lies", hooks.ErrRefused)
+			return fmt.Errorf("%w: lies", ingress.ErrRefused)
 		}
 		return nil
 	})

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"wfm/hooks"
+	"wfm/appliance/ingress"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -19,18 +19,18 @@ const relistPause = 30 * time.Second
 type nodeSession struct {
 	connectedAt moment // names it
 	since       time.Time
-	remote      string          // its address, as EMQX sees it
-	replaced    *hooks.Replaced // whose place it took
-	untold      bool            // to the ingress: EMQX does not know the account yet, so it may be the former agent's
-	heard       bool            // it has sent something
-	tries       int             // publishes that reached nobody, since it was heard
+	remote      string            // its address, as EMQX sees it
+	replaced    *ingress.Replaced // whose place it took
+	untold      bool              // to the ingress: EMQX does not know the account yet, so it may be the former agent's
+	heard       bool              // it has sent something
+	tries       int               // publishes that reached nobody, since it was heard
 	again       *time.Timer
 }
 
 // ending is the end of a connection.
 type ending struct {
-	connectedAt moment          // names it
-	replaced    *hooks.Replaced // set if another connection took its place
+	connectedAt moment            // names it
+	replaced    *ingress.Replaced // set if another connection took its place
 	heard       time.Time
 }
 
@@ -42,20 +42,20 @@ func (s *nodeSession) stop() {
 
 // session is the node's connection for the ingress, and whether that is to be told of it; ok is false
 // when there is none.
-func (b *Broker) session(nodeID string) (s hooks.Session, news, ok bool) {
+func (b *Broker) session(nodeID string) (s ingress.Session, news, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
 	if known == nil {
-		return hooks.Session{}, false, false
+		return ingress.Session{}, false, false
 	}
 	news, known.untold = known.untold, false
 	return b.ingressSession(nodeID, known), news, true
 }
 
-func (b *Broker) ingressSession(nodeID string, s *nodeSession) hooks.Session {
+func (b *Broker) ingressSession(nodeID string, s *nodeSession) ingress.Session {
 	grant, _ := b.o.Store.Grant(nodeID)
-	return hooks.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote, Replaced: s.replaced}
+	return ingress.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote, Replaced: s.replaced}
 }
 
 // opened takes note of a connection.
@@ -104,7 +104,7 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 	}
 	b.ended[nodeID] = end
 	told := ours && !known.untold
-	var s hooks.Session
+	var s ingress.Session
 	if ours {
 		known.stop()
 		delete(b.sessions, nodeID)
@@ -116,8 +116,8 @@ func (b *Broker) closed(nodeID string, at moment, reason string) {
 	}
 }
 
-func (s *nodeSession) asReplaced() *hooks.Replaced {
-	return &hooks.Replaced{Remote: s.remote, Since: s.since}
+func (s *nodeSession) asReplaced() *ingress.Replaced {
+	return &ingress.Replaced{Remote: s.remote, Since: s.since}
 }
 
 // announce tells that the node is connected, if that is news, and that it may be ready for what waits

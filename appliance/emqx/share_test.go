@@ -3,9 +3,9 @@ package emqx
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"

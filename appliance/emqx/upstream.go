@@ -9,7 +9,7 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 
-	"wfm/hooks"
+	"wfm/appliance/ingress"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -155,10 +155,10 @@ func (b *Broker) take(e *epoch, items []item) {
 		if len(items) == 0 {
 			return
 		}
-		messages := make([]hooks.Message, len(items))
+		messages := make([]ingress.Message, len(items))
 		for i, it := range items {
-			messages[i] = hooks.Message{
-				Session: hooks.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Generation: it.generation, Late: b.isLate(it.topic.NodeID)},
+			messages[i] = ingress.Message{
+				Session: ingress.Session{NodeID: it.topic.NodeID, ConfigID: it.topic.ConfigID, Generation: it.generation, Late: b.isLate(it.topic.NodeID)},
 				Topic:   it.topic, Payload: it.payload,
 			}
 		}
@@ -198,7 +198,7 @@ func (b *Broker) done(it item, err error) bool {
 		it.ack()
 		b.heard(it.topic)
 		return true
-	case errors.Is(err, hooks.ErrRefused):
+	case errors.Is(err, ingress.ErrRefused):
 	case errors.Is(err, store.ErrPanic):
 		// It would fail for ever, and every other node's messages behind it.
 		b.log.Error("a node's message cannot be dealt with, and is dropped", "node_id", it.topic.NodeID, "kind", string(it.topic.Kind), "err", err)

@@ -24,8 +24,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"wfm/appliance/broker"
+	"wfm/appliance/ingress"
 	"wfm/appliance/mqttcheck"
-	"wfm/hooks"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -39,11 +39,13 @@ func (g fixedGrants) Grant(id string) (store.Grant, bool) { v, ok := g[id]; retu
 
 type silentIngress struct{}
 
-func (silentIngress) Receive(hooks.Session, protocol.Topic, []byte) error { return hooks.ErrRefused }
-func (silentIngress) Will(hooks.Session, []byte, hooks.WillCause)         {}
-func (silentIngress) Connected(hooks.Session)                             {}
-func (silentIngress) Subscribed(hooks.Session)                            {}
-func (silentIngress) Disconnected(hooks.Session, string)                  {}
+func (silentIngress) Receive(ingress.Session, protocol.Topic, []byte) error {
+	return ingress.ErrRefused
+}
+func (silentIngress) Will(ingress.Session, []byte, ingress.WillCause) {}
+func (silentIngress) Connected(ingress.Session)                       {}
+func (silentIngress) Subscribed(ingress.Session)                      {}
+func (silentIngress) Disconnected(ingress.Session, string)            {}
 
 func startBroker(t *testing.T) net.Addr {
 	t.Helper()

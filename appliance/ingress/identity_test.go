@@ -1,32 +1,31 @@
-package appliance
+package ingress
 
 import (
 	"strings"
 	"testing"
 	"time"
 
-	"wfm/hooks"
 	"wfm/presence"
 	"wfm/store"
 )
 
 // fight has two machines take node_a's session over in turn, n times.
-func (f *ingressFixture) fight(n int, addresses ...string) {
+func (f *fixture) fight(n int, addresses ...string) {
 	f.t.Helper()
 	const pause = 5 * time.Second
 	for i := range n {
 		s := f.session(uint64(100 + i))
 		s.Remote = addresses[i%len(addresses)] + ":4000"
 		if i > 0 {
-			s.Replaced = &hooks.Replaced{Remote: addresses[(i-1)%len(addresses)] + ":4000", Since: time.Now().Add(-pause)}
-			f.Disconnected(hooks.Session{ID: uint64(99 + i), NodeID: "node_a", ConfigID: "cfg_a", Generation: s.Generation}, "session takeover")
+			s.Replaced = &Replaced{Remote: addresses[(i-1)%len(addresses)] + ":4000", Since: time.Now().Add(-pause)}
+			f.Disconnected(Session{ID: uint64(99 + i), NodeID: "node_a", ConfigID: "cfg_a", Generation: s.Generation}, "session takeover")
 		}
 		f.Connected(s)
 		<-time.After(pause)
 	}
 }
 
-func (f *ingressFixture) conflictNow() (c *store.IdentityConflict, events []string) {
+func (f *fixture) conflictNow() (c *store.IdentityConflict, events []string) {
 	f.t.Helper()
 	f.update(func(tx *store.Tx) error {
 		e, err := tx.Evidence("node_a")
@@ -46,7 +45,7 @@ func (f *ingressFixture) conflictNow() (c *store.IdentityConflict, events []stri
 }
 
 func TestAnIdentityConflictIsToldOnceAndEndsByItself(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.fight(3, "192.0.2.1", "192.0.2.2")
 		if c, _ := f.conflictNow(); c != nil {
 			t.Fatal("told after two takeovers")
@@ -69,7 +68,7 @@ func TestAnIdentityConflictIsToldOnceAndEndsByItself(t *testing.T) {
 }
 
 func TestABindEndsAnIdentityConflict(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.fight(6, "192.0.2.1", "192.0.2.2")
 		if c, _ := f.conflictNow(); c == nil {
 			t.Fatal("no conflict")

@@ -1,4 +1,4 @@
-package appliance
+package ingress
 
 import (
 	"errors"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"wfm/appliance/command"
-	"wfm/hooks"
 	"wfm/internal/plaintext"
 	"wfm/protocol"
 	"wfm/store"
@@ -23,8 +22,8 @@ const (
 // errRevoked is returned for a message of a session whose node was reset or disabled meanwhile.
 var errRevoked = errors.New("the node's access was revoked")
 
-// ingress takes what nodes send and stores it, before it is acknowledged.
-type ingress struct {
+// Ingress takes what nodes send and stores it, before it is acknowledged.
+type Ingress struct {
 	db       *store.DB
 	ledger   *command.Ledger
 	log      *slog.Logger
@@ -33,18 +32,33 @@ type ingress struct {
 	identities identities
 }
 
-var _ hooks.Ingress = (*ingress)(nil)
+var _ Port = (*Ingress)(nil)
+
+// Options are what an ingress needs. A nil Logger discards.
+type Options struct {
+	Store  *store.DB
+	Ledger *command.Ledger // gets ACKs, outputs and nodes that are ready
+	Logger *slog.Logger
+}
+
+// New makes an ingress; it has nothing to start.
+func New(o Options) *Ingress {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Ingress{db: o.Store, ledger: o.Ledger, log: o.Logger}
+}
 
 // Receive stores one message in one transaction. A message that is malformed or lies is recorded
-// in the node's journal and is a hooks.ErrRefused.
-func (g *ingress) Receive(s hooks.Session, topic protocol.Topic, message []byte) error {
+// in the node's journal and is a ErrRefused.
+func (g *Ingress) Receive(s Session, topic protocol.Topic, message []byte) error {
 	take, refused := g.prepare(s, topic, message)
 	return g.outcome(s, topic, refused, g.db.Update(take))
 }
 
 // ReceiveAll stores the messages in order and with one disk write, each in a transaction of its own
 // as Receive does.
-func (g *ingress) ReceiveAll(messages []hooks.Message) []error {
+func (g *Ingress) ReceiveAll(messages []Message) []error {
 	takes, refused := make([]func(*store.Tx) error, len(messages)), make([]error, len(messages))
 	for i, m := range messages {
 		takes[i], refused[i] = g.prepare(m.Session, m.Topic, m.Payload)
@@ -58,10 +72,10 @@ func (g *ingress) ReceiveAll(messages []hooks.Message) []error {
 
 // prepare returns the function that stores the message. For a malformed message the function records
 // the refusal, and refused says why.
-func (g *ingress) prepare(s hooks.Session, topic protocol.Topic, message []byte) (fn func(*store.Tx) error, refused error) {
+func (g *Ingress) prepare(s Session, topic protocol.Topic, message []byte) (fn func(*store.Tx) error, refused error) {
 	env, take, err := g.decode(s, topic, message)
 	if err != nil {
-		return g.refuse(s, topic, err), fmt.Errorf("%w: %w", hooks.ErrRefused, err)
+		return g.refuse(s, topic, err), fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return func(tx *store.Tx) error {
 		if err := allowed(tx, s); err != nil {
@@ -75,7 +89,7 @@ func (g *ingress) prepare(s hooks.Session, topic protocol.Topic, message []byte)
 }
 
 // decode reads the message and returns the function that applies it.
-func (g *ingress) decode(s hooks.Session, topic protocol.Topic, message []byte) (env protocol.Envelope, take func(*store.Tx) error, err error) {
+func (g *Ingress) decode(s Session, topic protocol.Topic, message []byte) (env protocol.Envelope, take func(*store.Tx) error, err error) {
 	if env, err = protocol.Decode(topic, message); err != nil {
 		return env, nil, err
 	}
@@ -97,7 +111,7 @@ func (g *ingress) decode(s hooks.Session, topic protocol.Topic, message []byte) 
 }
 
 // outcome returns the result of a message. err is that of its transaction, refused that of prepare.
-func (g *ingress) outcome(s hooks.Session, topic protocol.Topic, refused, err error) error {
+func (g *Ingress) outcome(s Session, topic protocol.Topic, refused, err error) error {
 	switch {
 	case err == nil:
 		return refused
@@ -108,7 +122,7 @@ func (g *ingress) outcome(s hooks.Session, topic protocol.Topic, refused, err er
 }
 
 // allowed checks, in the transaction that stores the message, that the session may still send it.
-func allowed(tx *store.Tx, s hooks.Session) error {
+func allowed(tx *store.Tx, s Session) error {
 	grant, ok, err := tx.Grant(s.NodeID)
 	if err == nil && (!ok || grant.Generation != s.Generation) {
 		err = errRevoked
@@ -117,11 +131,11 @@ func allowed(tx *store.Tx, s hooks.Session) error {
 }
 
 // errRetired is returned for a message of a session that was ended by a bind or a reset.
-var errRetired = fmt.Errorf("%w: its session was ended", hooks.ErrRefused)
+var errRetired = fmt.Errorf("%w: its session was ended", ErrRefused)
 
 // notRetired refuses what an external broker still had of the agent that was bound before: nothing
 // of a session is inherited by the next one. The embedded broker knows the session itself.
-func notRetired(tx *store.Tx, s hooks.Session, env protocol.Envelope) error {
+func notRetired(tx *store.Tx, s Session, env protocol.Envelope) error {
 	if s.ID != 0 || env.SessionID == "" {
 		return nil
 	}
@@ -133,7 +147,7 @@ func notRetired(tx *store.Tx, s hooks.Session, env protocol.Envelope) error {
 }
 
 // refuse returns what records the refusal of a message.
-func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) func(*store.Tx) error {
+func (g *Ingress) refuse(s Session, topic protocol.Topic, cause error) func(*store.Tx) error {
 	g.log.Warn("a node's message was refused", "node_id", s.NodeID, "kind", string(topic.Kind), "err", cause)
 	return func(tx *store.Tx) error {
 		if err := allowed(tx, s); err != nil {
@@ -146,7 +160,7 @@ func (g *ingress) refuse(s hooks.Session, topic protocol.Topic, cause error) fun
 }
 
 // reachable records that the node was heard of, and what else change says.
-func reachable(tx *store.Tx, s hooks.Session, env protocol.Envelope, change func(*store.Evidence)) error {
+func reachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*store.Evidence)) error {
 	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 		e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
 		if s.Late {
@@ -157,7 +171,7 @@ func reachable(tx *store.Tx, s hooks.Session, env protocol.Envelope, change func
 	})
 }
 
-func (g *ingress) heartbeat(tx *store.Tx, s hooks.Session, env protocol.Envelope, hb protocol.Heartbeat) error {
+func (g *Ingress) heartbeat(tx *store.Tx, s Session, env protocol.Envelope, hb protocol.Heartbeat) error {
 	if err := reachable(tx, s, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
 		setTunnel(tx, e, hb.WGOnline)
@@ -192,7 +206,7 @@ func setTunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 	}
 }
 
-func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
+func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
 	before, err := tx.Command(env.RequestID)
 	fits := err == nil && before.NodeID == topic.NodeID && before.Kind.Ack() == topic.Kind && before.Attempts > 0 && !before.State.Ended()
 	if err != nil && !errors.Is(err, store.ErrCommandNotFound) {
@@ -251,7 +265,7 @@ func (g *ingress) ack(tx *store.Tx, s hooks.Session, topic protocol.Topic, env p
 	})
 }
 
-func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
+func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
 	name, message := plaintext.Line(ev.Event, maxEventName), plaintext.Line(ev.Message, maxEventMessage)
 	record := func(e *store.Evidence) { e.EventAt, e.LastEvent, e.LastEventMessage = tx.Now().UTC(), name, message }
 	if ev.Event == protocol.EventOffline {
@@ -287,7 +301,7 @@ func (g *ingress) event(tx *store.Tx, s hooks.Session, topic protocol.Topic, env
 // superseded reports whether an offline event from an external broker, a will perhaps, may be of
 // another session than the one that is connected, about which it says nothing. Should it be of this
 // one after all, the end of the connection tells.
-func superseded(e *store.Evidence, s hooks.Session, env protocol.Envelope) bool {
+func superseded(e *store.Evidence, s Session, env protocol.Envelope) bool {
 	return s.ID == 0 && e.ConnectionOpen() && (plaintext.Line(env.SessionID, maxEventName) != e.SessionID || e.ReachableAt.Before(e.ConnectedAt))
 }
 
@@ -304,7 +318,7 @@ func level(l string) string {
 // Will records the last will. Only that of the node's present session says that it is offline, and
 // only when its own side closed the connection: of a link that fell silent the end of the
 // connection tells, and the node has its grace.
-func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
+func (g *Ingress) Will(s Session, message []byte, cause WillCause) {
 	topic := protocol.Topic{ConfigID: s.ConfigID, NodeID: s.NodeID, Kind: protocol.KindEvent}
 	env, _ := protocol.Decode(topic, message) // of a will that cannot be read, only the session stays unknown
 	session := plaintext.Line(env.SessionID, maxEventName)
@@ -312,9 +326,9 @@ func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
 		e.WillAt = now
 		said := "its connection was lost (last will)"
 		switch {
-		case cause == hooks.WillSuperseded || (e.ConnectionID != s.ID && e.ConnectionID != 0):
+		case cause == WillSuperseded || (e.ConnectionID != s.ID && e.ConnectionID != 0):
 			said = "last will of a session that was replaced or ended on purpose; it says nothing about the node"
-		case cause == hooks.WillSilent:
+		case cause == WillSilent:
 			said = "last will after nothing was heard within the keep-alive time: the link is broken, the node itself said nothing"
 		default:
 			e.EventAt, e.LastEvent, e.LastEventMessage, e.SessionID = now, protocol.EventOffline, said, session
@@ -326,7 +340,7 @@ func (g *ingress) Will(s hooks.Session, message []byte, cause hooks.WillCause) {
 
 // Connected records that the broker has an open connection of the node. Whose agent's session it is
 // the first message will tell.
-func (g *ingress) Connected(s hooks.Session) {
+func (g *Ingress) Connected(s Session) {
 	mark := g.conflict(s)
 	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if s.ID != e.LostConnectionID { // else it was there all the time
@@ -339,11 +353,11 @@ func (g *ingress) Connected(s hooks.Session) {
 }
 
 // Subscribed sends what waits for the node.
-func (g *ingress) Subscribed(s hooks.Session) { g.ledger.NodeReady(s.NodeID, s.Since) }
+func (g *Ingress) Subscribed(s Session) { g.ledger.NodeReady(s.NodeID, s.Since) }
 
 // Disconnected records that the node's connection has ended, unless a newer one is open. A node that
 // lost its right meanwhile has lost its connection all the same.
-func (g *ingress) Disconnected(s hooks.Session, reason string) {
+func (g *Ingress) Disconnected(s Session, reason string) {
 	g.saw(s, "end of connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if e.ConnectionID != s.ID {
 			return nil

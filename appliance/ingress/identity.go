@@ -1,4 +1,4 @@
-package appliance
+package ingress
 
 import (
 	"fmt"
@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"wfm/hooks"
 	"wfm/presence"
 	"wfm/store"
 )
@@ -35,7 +34,7 @@ type takeovers struct {
 
 // tookOver notes that the session took the place of a live one, whose last message had the boot id.
 // It reports whether that shows two machines, and the addresses the sessions came from.
-func (i *identities) tookOver(s hooks.Session, bootID string, now time.Time) (two bool, addresses []string) {
+func (i *identities) tookOver(s Session, bootID string, now time.Time) (two bool, addresses []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.nodes == nil {
@@ -110,7 +109,7 @@ func host(remote string) string {
 
 // conflict looks whether the session shows that two machines use its node's identity. What it
 // returns marks that in the evidence, and says whether that is news.
-func (g *ingress) conflict(s hooks.Session) func(e *store.Evidence, now time.Time) *store.JournalEntry {
+func (g *Ingress) conflict(s Session) func(e *store.Evidence, now time.Time) *store.JournalEntry {
 	none := func(*store.Evidence, time.Time) *store.JournalEntry { return nil }
 	if s.Replaced == nil {
 		return none
@@ -144,7 +143,7 @@ func (g *ingress) conflict(s hooks.Session) func(e *store.Evidence, now time.Tim
 }
 
 // conflictEnded records that no machine has thrown out another for a while.
-func (g *ingress) conflictEnded(s hooks.Session) {
+func (g *Ingress) conflictEnded(s Session) {
 	g.saw(s, "end of an identity conflict", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if e.IdentityConflict == nil || presence.Conflict(*e, now) != nil {
 			return nil

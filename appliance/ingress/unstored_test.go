@@ -1,4 +1,4 @@
-package appliance
+package ingress
 
 import (
 	"fmt"
@@ -7,25 +7,24 @@ import (
 	"testing/synctest"
 	"time"
 
-	"wfm/hooks"
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
 
 // full has every write fail until the returned function is called.
-func (f *ingressFixture) full() (free func()) {
+func (f *fixture) full() (free func()) {
 	f.isFull.Store(true)
 	return func() { f.isFull.Store(false) }
 }
 
 // state is the node's state as whoever looks is told.
-func (f *ingressFixture) state() presence.State {
+func (f *fixture) state() presence.State {
 	e := f.Evidence(f.evidence())
 	return presence.Project(f.node(), true, e, f.db.Now(), presence.DefaultTimes()).State
 }
 
-func (f *ingressFixture) transitions(since time.Time) string {
+func (f *fixture) transitions(since time.Time) string {
 	f.t.Helper()
 	var got []string
 	_ = f.db.View(func(tx *store.Tx) error {
@@ -44,13 +43,13 @@ func wait(d time.Duration) {
 }
 
 func TestWhatTheBrokerSawWhileTheDiskWasFullIsToldAtOnceAndStoredWithItsMoments(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		begin := time.Now()
 		first := f.session(1)
 		f.Connected(first)
 		wait(10 * time.Second)
 		free := f.full()
-		f.Will(first, nil, hooks.WillClosed)
+		f.Will(first, nil, WillClosed)
 		f.Disconnected(first, "gone")
 		if s := f.state(); s != presence.Offline {
 			t.Errorf("while the disk is full, a dead node is %s", s)
@@ -89,7 +88,7 @@ func TestWhatTheBrokerSawWhileTheDiskWasFullIsToldAtOnceAndStoredWithItsMoments(
 }
 
 func TestEveryChangeOfStateIsInTheHistoryHoweverFastTheyCome(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		f.Connected(s)
 		for i := range 100 {
@@ -118,7 +117,7 @@ func TestEveryChangeOfStateIsInTheHistoryHoweverFastTheyCome(t *testing.T) {
 }
 
 func TestWhatWaitsToBeStoredComesBeforeWhatIsNew(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		first, second := f.session(1), f.session(2)
 		f.Connected(first)
 		free := f.full()
@@ -147,11 +146,11 @@ func TestOfASessionThatLostItsRightMeanwhileOnlyTheEndIsStored(t *testing.T) {
 		"deleted": func(tx *store.Tx) error { return tx.DeleteNode("node_a") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			ingressTest(t, func(t *testing.T, f *ingressFixture) {
+			ingressTest(t, func(t *testing.T, f *fixture) {
 				s := f.session(1)
 				f.Connected(s)
 				free := f.full()
-				f.Will(s, nil, hooks.WillClosed)
+				f.Will(s, nil, WillClosed)
 				f.Disconnected(s, "gone")
 				free()
 				f.update(revoke)
@@ -170,11 +169,11 @@ func TestOfASessionThatLostItsRightMeanwhileOnlyTheEndIsStored(t *testing.T) {
 }
 
 func TestNothingIsTriedAgainAfterStop(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		free := f.full()
 		f.Connected(s)
-		f.stop()
+		f.Stop()
 		free()
 		wait(time.Minute)
 		if e := f.evidence(); e.ConnectionID != 0 {
@@ -184,7 +183,7 @@ func TestNothingIsTriedAgainAfterStop(t *testing.T) {
 }
 
 func TestConnectionThatLastedThroughAnOutageIsTheSameAlsoWhenItCannotBeStored(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.Connected(f.session(1000))
 		before := f.evidence()
 		wait(time.Minute)

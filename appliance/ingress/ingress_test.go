@@ -1,4 +1,4 @@
-package appliance
+package ingress
 
 import (
 	"encoding/json"
@@ -14,7 +14,6 @@ import (
 
 	"wfm/appliance/command"
 	"wfm/appliance/tracker"
-	"wfm/hooks"
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
@@ -27,19 +26,19 @@ func (taker) Connected(string) bool                               { return true 
 func (taker) Ready(protocol.Topic) bool                           { return true }
 func (taker) Publish(protocol.Topic, []byte, time.Duration) error { return nil }
 
-// ingressFixture is an ingress over a real store and ledger, with node_a and node_b bound.
-type ingressFixture struct {
-	*ingress
+// fixture is an ingress over a real store and ledger, with node_a and node_b bound.
+type fixture struct {
+	*Ingress
 	t      *testing.T
 	dir    string
 	isFull atomic.Bool // every write that concerns a node fails
 }
 
 // ingressTest runs test in a synctest bubble, so that a time is exactly the one it should be.
-func ingressTest(t *testing.T, test func(t *testing.T, f *ingressFixture)) {
+func ingressTest(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &ingressFixture{ingress: &ingress{log: slog.New(slog.DiscardHandler)}, t: t, dir: t.TempDir()}
+		f := &fixture{Ingress: &Ingress{log: slog.New(slog.DiscardHandler)}, t: t, dir: t.TempDir()}
 		f.open()
 		f.update(func(tx *store.Tx) error {
 			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard})
@@ -55,7 +54,7 @@ func ingressTest(t *testing.T, test func(t *testing.T, f *ingressFixture)) {
 	})
 }
 
-func (f *ingressFixture) open() {
+func (f *fixture) open() {
 	f.t.Helper()
 	db, err := store.Open(f.dir, store.Options{Witness: f.witness})
 	if err != nil {
@@ -68,26 +67,26 @@ func (f *ingressFixture) open() {
 	}
 }
 
-func (f *ingressFixture) witness(tx *store.Tx, n store.Node) error {
+func (f *fixture) witness(tx *store.Tx, n store.Node) error {
 	if f.isFull.Load() {
 		return store.ErrFull
 	}
 	return tracker.Witness(presence.DefaultTimes())(tx, n)
 }
 
-func (f *ingressFixture) close() {
+func (f *fixture) close() {
 	f.ledger.Stop()
 	_ = f.db.Close()
 }
 
-func (f *ingressFixture) update(fn func(*store.Tx) error) {
+func (f *fixture) update(fn func(*store.Tx) error) {
 	f.t.Helper()
 	if err := f.db.Update(fn); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-func (f *ingressFixture) bind(nodeID string) {
+func (f *fixture) bind(nodeID string) {
 	f.t.Helper()
 	f.update(func(tx *store.Tx) error {
 		token, _, err := tx.IssueBindToken(nodeID, time.Minute)
@@ -102,13 +101,13 @@ func (f *ingressFixture) bind(nodeID string) {
 }
 
 // session is one of node_a that logged in just now, and is not established yet.
-func (f *ingressFixture) session(id uint64) hooks.Session {
+func (f *fixture) session(id uint64) Session {
 	f.t.Helper()
 	grant, ok := f.db.Grant("node_a")
 	if !ok {
 		f.t.Fatal("node_a has no grant")
 	}
-	return hooks.Session{ID: id, NodeID: "node_a", ConfigID: "cfg_a", Generation: grant.Generation, Since: time.Now()}
+	return Session{ID: id, NodeID: "node_a", ConfigID: "cfg_a", Generation: grant.Generation, Since: time.Now()}
 }
 
 func topicOf(kind protocol.Kind) protocol.Topic {
@@ -120,7 +119,7 @@ func message(requestID, payload string) []byte {
 }
 
 // receive takes a message of node_a's session, one second after whatever was before.
-func (f *ingressFixture) receive(s hooks.Session, kind protocol.Kind, requestID, payload string) {
+func (f *fixture) receive(s Session, kind protocol.Kind, requestID, payload string) {
 	f.t.Helper()
 	<-time.After(time.Second)
 	if err := f.Receive(s, topicOf(kind), message(requestID, payload)); err != nil {
@@ -128,7 +127,7 @@ func (f *ingressFixture) receive(s hooks.Session, kind protocol.Kind, requestID,
 	}
 }
 
-func (f *ingressFixture) issue(action protocol.Action) store.Command {
+func (f *fixture) issue(action protocol.Action) store.Command {
 	f.t.Helper()
 	cmd, err := f.ledger.Issue(f.t.Context(), "node_a", action, "admin", false)
 	if err != nil {
@@ -137,7 +136,7 @@ func (f *ingressFixture) issue(action protocol.Action) store.Command {
 	return cmd
 }
 
-func (f *ingressFixture) command(requestID string) (cmd store.Command) {
+func (f *fixture) command(requestID string) (cmd store.Command) {
 	f.t.Helper()
 	if err := f.db.View(func(tx *store.Tx) (err error) { cmd, err = tx.Command(requestID); return err }); err != nil {
 		f.t.Fatal(err)
@@ -145,7 +144,7 @@ func (f *ingressFixture) command(requestID string) (cmd store.Command) {
 	return cmd
 }
 
-func (f *ingressFixture) evidence() (e store.Evidence) {
+func (f *fixture) evidence() (e store.Evidence) {
 	f.t.Helper()
 	if err := f.db.View(func(tx *store.Tx) (err error) { e, err = tx.Evidence("node_a"); return err }); err != nil {
 		f.t.Fatal(err)
@@ -153,7 +152,7 @@ func (f *ingressFixture) evidence() (e store.Evidence) {
 	return e
 }
 
-func (f *ingressFixture) node() (n store.Node) {
+func (f *fixture) node() (n store.Node) {
 	f.t.Helper()
 	if err := f.db.View(func(tx *store.Tx) (err error) { n, err = tx.Node("node_a"); return err }); err != nil {
 		f.t.Fatal(err)
@@ -161,7 +160,7 @@ func (f *ingressFixture) node() (n store.Node) {
 	return n
 }
 
-func (f *ingressFixture) journal() (out []store.JournalEntry) {
+func (f *fixture) journal() (out []store.JournalEntry) {
 	f.t.Helper()
 	if err := f.db.View(func(tx *store.Tx) (err error) { out, err = tx.Journal("node_a", 0, 1000); return err }); err != nil {
 		f.t.Fatal(err)
@@ -170,7 +169,7 @@ func (f *ingressFixture) journal() (out []store.JournalEntry) {
 }
 
 // all is everything the store knows about node_a, to compare.
-func (f *ingressFixture) all() string {
+func (f *fixture) all() string {
 	f.t.Helper()
 	var commands []store.Command
 	if err := f.db.View(func(tx *store.Tx) (err error) { commands, err = tx.Commands("node_a", 0, 1000); return err }); err != nil {
@@ -207,7 +206,7 @@ func TestIngressTakesASignalAsEvidenceOfItsSort(t *testing.T) {
 		"ACK of nothing":            {protocol.KindDetectAck, `{"status":"applied","wg_online":true}`, "unknown", func(e store.Evidence) bool { return now(e.DetectAckAt) }},
 		"control ACK of nothing":    {protocol.KindControlAck, `{"status":"applied"}`, "unknown", func(e store.Evidence) bool { return e.DetectAckAt.IsZero() }},
 	} {
-		ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		ingressTest(t, func(t *testing.T, f *fixture) {
 			f.receive(f.session(1), tc.kind, "req_x", tc.payload)
 			e := f.evidence()
 			if !now(e.ReachableAt) || e.BootID != "boot_1" || e.SessionID != "session_1" || !e.OfflineAt.IsZero() || tunnelOf(e) != tc.tunnel || !tc.want(e) {
@@ -234,7 +233,7 @@ func TestIngressTakesTheTunnelsStateFromAnswersThatCount(t *testing.T) {
 		"stop applied":           {protocol.ActionStop, `{"status":"applied"}`, "stopped"},
 		"raw output of the tool": {protocol.ActionWGShow, `{"status":"applied","message":"interface: wg0"}`, "unknown"},
 	} {
-		ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		ingressTest(t, func(t *testing.T, f *fixture) {
 			cmd := f.issue(tc.action)
 			f.receive(f.session(1), cmd.Kind.Ack(), cmd.RequestID, tc.payload)
 			if e := f.evidence(); tunnelOf(e) != tc.want || !now(e.ReachableAt) {
@@ -245,7 +244,7 @@ func TestIngressTakesTheTunnelsStateFromAnswersThatCount(t *testing.T) {
 }
 
 func TestIngressTakesNothingOfTheTunnelFromAnAckThatDoesNotFit(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		ended, sent := f.issue(protocol.ActionStop), f.issue(protocol.ActionDetect)
 		f.receive(s, protocol.KindControlAck, ended.RequestID, `{"status":"applied"}`)
@@ -283,7 +282,7 @@ func TestIngressTakesNothingOfTheTunnelFromAnAckThatDoesNotFit(t *testing.T) {
 }
 
 func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		cmd := f.issue(protocol.ActionDetect)
 		f.receive(s, protocol.KindDetectAck, cmd.RequestID, `{"status":"applied","platform":"openwrt","capabilities":["dedupe"]}`)
@@ -317,7 +316,7 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 }
 
 func TestAnEventAboutACommandLeavesANoteOnTheNodesOwnAlone(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		cmd := f.issue(protocol.ActionStart)
 		f.receive(s, protocol.KindControlAck, cmd.RequestID, `{"status":"failed","message":"tried again until it works"}`)
@@ -336,7 +335,7 @@ func TestAnEventAboutACommandLeavesANoteOnTheNodesOwnAlone(t *testing.T) {
 }
 
 func TestATunnelWhoseChangeFailedIsUnknownUntilTheNodeSaysMore(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		f.receive(s, protocol.KindHeartbeat, "", `{"wg_online":true}`)
 		cmd := f.issue(protocol.ActionStop)
@@ -352,7 +351,7 @@ func TestATunnelWhoseChangeFailedIsUnknownUntilTheNodeSaysMore(t *testing.T) {
 }
 
 func TestAnAgentThatWasReplacedWithoutANewBindIsKnownByItsHeartbeat(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		want := func(version string, can ...string) {
 			t.Helper()
@@ -376,7 +375,7 @@ func TestAnAgentThatWasReplacedWithoutANewBindIsKnownByItsHeartbeat(t *testing.T
 }
 
 func TestIngressTakesAnOfflineEventAsOffline(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		f.receive(s, protocol.KindHeartbeat, "", `{}`)
 		reached := f.evidence().ReachableAt
@@ -393,7 +392,7 @@ func TestIngressTakesAnOfflineEventAsOffline(t *testing.T) {
 }
 
 func TestIngressKeepsEventsInTheJournalBounded(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		for given, want := range map[string]string{"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "": "info", "loud": "info"} {
 			f.receive(s, protocol.KindEvent, "", `{"level":"`+given+`","event":"started","message":"hello"}`)
@@ -410,7 +409,7 @@ func TestIngressKeepsEventsInTheJournalBounded(t *testing.T) {
 }
 
 func TestIngressKeepsCommandOutputWithTheCommandAndNotInTheJournal(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
 		cmd := f.issue(protocol.ActionWGShow)
 		lines := len(f.journal())
@@ -451,10 +450,10 @@ func TestIngressRefusesMalformedAndLyingMessagesAndRecordsThatWithoutTheirConten
 		"endless session id": {protocol.KindHeartbeat, `{"session_id":"` + strings.Repeat(secret, 100) + `"}`},
 		"too large":          {protocol.KindEvent, `{"payload":{"message":"` + strings.Repeat(secret, protocol.MaxMessageSize/8) + `"}}`},
 	} {
-		ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		ingressTest(t, func(t *testing.T, f *fixture) {
 			before, lines := f.evidence(), len(f.journal())
 			err := f.Receive(f.session(1), topicOf(tc.kind), []byte(tc.message))
-			if !errors.Is(err, hooks.ErrRefused) || strings.Contains(err.Error(), secret) {
+			if !errors.Is(err, ErrRefused) || strings.Contains(err.Error(), secret) {
 				t.Errorf("%s: %v", name, err)
 			}
 			e := f.journal()
@@ -480,7 +479,7 @@ func TestIngressTakesNothingFromASessionThatLostItsRight(t *testing.T) {
 		"config disabled": func(tx *store.Tx) error { return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a"}) },
 		"deleted":         func(tx *store.Tx) error { return tx.DeleteNode("node_a") },
 	} {
-		ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		ingressTest(t, func(t *testing.T, f *fixture) {
 			s, cmd := f.session(1), f.issue(protocol.ActionStart)
 			f.Connected(s)
 			f.update(revoke)
@@ -501,8 +500,8 @@ func TestIngressTakesNothingFromASessionThatLostItsRight(t *testing.T) {
 					t.Errorf("%s: %s: %v", name, kind, err)
 				}
 			}
-			f.Will(s, nil, hooks.WillClosed)
-			f.Connected(hooks.Session{ID: 2, NodeID: "node_a", ConfigID: "cfg_a", Generation: s.Generation})
+			f.Will(s, nil, WillClosed)
+			f.Connected(Session{ID: 2, NodeID: "node_a", ConfigID: "cfg_a", Generation: s.Generation})
 			if name == "deleted" {
 				if lines := f.journal(); len(lines) != 0 {
 					t.Errorf("journal of a deleted node: %+v", lines)
@@ -530,18 +529,18 @@ func changeNode(tx *store.Tx, change func(*store.Node)) error {
 func TestIngressTakesOnlyTheWillOfThePresentSessionAsOffline(t *testing.T) {
 	for name, tc := range map[string]struct {
 		open    uint64 // the connection that is open
-		cause   hooks.WillCause
+		cause   WillCause
 		offline bool
 	}{
-		"of the present session":               {1, hooks.WillClosed, true},
-		"when none is open":                    {0, hooks.WillClosed, true},
-		"when another is open":                 {2, hooks.WillClosed, false},
-		"of a silent link":                     {1, hooks.WillSilent, false},
-		"superseded":                           {1, hooks.WillSuperseded, false},
-		"superseded, and another is open":      {2, hooks.WillSuperseded, false},
-		"superseded by one that is not up yet": {0, hooks.WillSuperseded, false},
+		"of the present session":               {1, WillClosed, true},
+		"when none is open":                    {0, WillClosed, true},
+		"when another is open":                 {2, WillClosed, false},
+		"of a silent link":                     {1, WillSilent, false},
+		"superseded":                           {1, WillSuperseded, false},
+		"superseded, and another is open":      {2, WillSuperseded, false},
+		"superseded by one that is not up yet": {0, WillSuperseded, false},
 	} {
-		ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		ingressTest(t, func(t *testing.T, f *fixture) {
 			s := f.session(1)
 			if tc.open != 0 {
 				f.Connected(f.session(tc.open))
@@ -560,7 +559,7 @@ func TestIngressTakesOnlyTheWillOfThePresentSessionAsOffline(t *testing.T) {
 }
 
 func TestIngressFencesConnectionsByTheirSession(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		first, second := f.session(1), f.session(2)
 		f.Connected(first)
 		if e := f.evidence(); e.ConnectionID != 1 || !now(e.ConnectedAt) {
@@ -593,28 +592,28 @@ func TestIngressFencesConnectionsByTheirSession(t *testing.T) {
 // What the broker tells of the end of an old session may come before or after it tells of the new
 // one, and the will may be known as superseded or not.
 func TestWhatAnOldSessionLeavesBehindNeverTakesTheNewOneOffline(t *testing.T) {
-	will := func(cause hooks.WillCause) func(f *ingressFixture, first, _ hooks.Session) {
-		return func(f *ingressFixture, first, _ hooks.Session) { f.Will(first, nil, cause) }
+	will := func(cause WillCause) func(f *fixture, first, _ Session) {
+		return func(f *fixture, first, _ Session) { f.Will(first, nil, cause) }
 	}
-	ended := func(f *ingressFixture, first, _ hooks.Session) { f.Disconnected(first, "replaced") }
-	opened := func(f *ingressFixture, _, second hooks.Session) { f.Connected(second) }
-	type step = func(f *ingressFixture, first, second hooks.Session)
+	ended := func(f *fixture, first, _ Session) { f.Disconnected(first, "replaced") }
+	opened := func(f *fixture, _, second Session) { f.Connected(second) }
+	type step = func(f *fixture, first, second Session)
 	for i, order := range [][]step{
-		{will(hooks.WillClosed), ended, opened},
-		{will(hooks.WillClosed), opened, ended},
-		{opened, will(hooks.WillClosed), ended},
-		{ended, will(hooks.WillClosed), opened},
-		{ended, opened, will(hooks.WillClosed)},
-		{opened, ended, will(hooks.WillClosed)},
-		{will(hooks.WillSuperseded), ended, opened},
-		{will(hooks.WillSuperseded), opened, ended},
-		{opened, will(hooks.WillSuperseded), ended},
-		{ended, will(hooks.WillSuperseded), opened},
-		{ended, opened, will(hooks.WillSuperseded)},
-		{opened, ended, will(hooks.WillSuperseded)},
+		{will(WillClosed), ended, opened},
+		{will(WillClosed), opened, ended},
+		{opened, will(WillClosed), ended},
+		{ended, will(WillClosed), opened},
+		{ended, opened, will(WillClosed)},
+		{opened, ended, will(WillClosed)},
+		{will(WillSuperseded), ended, opened},
+		{will(WillSuperseded), opened, ended},
+		{opened, will(WillSuperseded), ended},
+		{ended, will(WillSuperseded), opened},
+		{ended, opened, will(WillSuperseded)},
+		{opened, ended, will(WillSuperseded)},
 	} {
 		for _, pause := range []time.Duration{0, time.Second} { // 0: all at one moment
-			ingressTest(t, func(t *testing.T, f *ingressFixture) {
+			ingressTest(t, func(t *testing.T, f *fixture) {
 				first, second := f.session(1), f.session(2)
 				f.Connected(first)
 				<-time.After(time.Minute)
@@ -632,7 +631,7 @@ func TestWhatAnOldSessionLeavesBehindNeverTakesTheNewOneOffline(t *testing.T) {
 }
 
 func TestIngressSendsWhatWaitsOnceTheNodeHasSubscribed(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		waiting := store.Command{
 			RequestID: "req_waiting", ConfigID: "cfg_a", NodeID: "node_a", Action: protocol.ActionStop, Kind: protocol.KindControl,
 			Payload: json.RawMessage(`{}`), State: store.CommandQueued, ExpiresAt: time.Now().Add(time.Hour),
@@ -648,22 +647,22 @@ func TestIngressSendsWhatWaitsOnceTheNodeHasSubscribed(t *testing.T) {
 
 func TestIngressSaysThatAMessageCouldNotBeStoredAndDoesNotRefuseIt(t *testing.T) {
 	for name, tc := range map[string]struct {
-		fail func(*ingressFixture)
+		fail func(*fixture)
 		want error
 	}{
-		"closed": {func(f *ingressFixture) { f.close() }, store.ErrClosed},
-		"full":   {func(f *ingressFixture) { f.full() }, store.ErrFull},
+		"closed": {func(f *fixture) { f.close() }, store.ErrClosed},
+		"full":   {func(f *fixture) { f.full() }, store.ErrFull},
 	} {
-		ingressTest(t, func(t *testing.T, f *ingressFixture) {
+		ingressTest(t, func(t *testing.T, f *fixture) {
 			s := f.session(1)
 			cmd := f.issue(protocol.ActionWGShow)
 			tc.fail(f)
 			output := `{"event":"command_output","request_id":"` + cmd.RequestID + `","stream":"stdout","output":"x"}`
-			if err := f.Receive(s, topicOf(protocol.KindEvent), message("", output)); !errors.Is(err, tc.want) || errors.Is(err, hooks.ErrRefused) {
+			if err := f.Receive(s, topicOf(protocol.KindEvent), message("", output)); !errors.Is(err, tc.want) || errors.Is(err, ErrRefused) {
 				t.Errorf("%s: %v, want %v", name, err, tc.want)
 			}
 			if name == "closed" { // what is wrong with it can neither be recorded
-				if err := f.Receive(s, topicOf(protocol.KindEvent), []byte("no JSON")); !errors.Is(err, tc.want) || errors.Is(err, hooks.ErrRefused) {
+				if err := f.Receive(s, topicOf(protocol.KindEvent), []byte("no JSON")); !errors.Is(err, tc.want) || errors.Is(err, ErrRefused) {
 					t.Errorf("%s, malformed: %v", name, err)
 				}
 				return

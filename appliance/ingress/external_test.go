@@ -1,11 +1,10 @@
-package appliance
+package ingress
 
 import (
 	"errors"
 	"testing"
 	"time"
 
-	"wfm/hooks"
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
@@ -13,13 +12,13 @@ import (
 
 // through is a message's session as an external broker gives it: which of the node's it is, is not
 // known.
-func (f *ingressFixture) through() hooks.Session {
+func (f *fixture) through() Session {
 	s := f.session(0)
 	s.Since = time.Time{}
 	return s
 }
 
-func (f *ingressFixture) opened(id uint64) {
+func (f *fixture) opened(id uint64) {
 	f.t.Helper()
 	<-time.After(time.Second)
 	f.Connected(f.session(id))
@@ -29,7 +28,7 @@ func from(sessionID, payload string) []byte {
 	return []byte(`{"boot_id":"b","session_id":"` + sessionID + `","payload":` + payload + `}`)
 }
 
-func (f *ingressFixture) takes(kind protocol.Kind, s hooks.Session, message []byte) {
+func (f *fixture) takes(kind protocol.Kind, s Session, message []byte) {
 	f.t.Helper()
 	<-time.After(time.Second)
 	if err := f.Receive(s, topicOf(kind), message); err != nil {
@@ -37,7 +36,7 @@ func (f *ingressFixture) takes(kind protocol.Kind, s hooks.Session, message []by
 	}
 }
 
-func (f *ingressFixture) presence() presence.State {
+func (f *fixture) presence() presence.State {
 	f.t.Helper()
 	var n store.Node
 	if err := f.db.View(func(tx *store.Tx) (err error) { n, err = tx.Node("node_a"); return err }); err != nil {
@@ -52,7 +51,7 @@ const (
 )
 
 func TestWillThroughAnExternalBrokerIsOfItsOwnSessionOnly(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)
 		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
 		f.opened(2000) // y has taken over, and says nothing yet
@@ -73,7 +72,7 @@ func TestWillThroughAnExternalBrokerIsOfItsOwnSessionOnly(t *testing.T) {
 }
 
 func TestWillThatComesAfterTheEndOfTheConnectionCounts(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)
 		f.Disconnected(f.session(1000), "connection lost")
 		f.takes(protocol.KindEvent, f.through(), from("x", offline))
@@ -84,7 +83,7 @@ func TestWillThatComesAfterTheEndOfTheConnectionCounts(t *testing.T) {
 }
 
 func TestConnectionThatLastedThroughAnOutageIsTheSame(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)
 		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
 		before := f.evidence()
@@ -104,7 +103,7 @@ func TestConnectionThatLastedThroughAnOutageIsTheSame(t *testing.T) {
 }
 
 func TestConnectionsThatEndedDuringAnOutageAreEndedOnceItIsKnown(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)
 		f.update((*store.Tx).ForgetConnections)
 		f.update(func(tx *store.Tx) error { return tx.EndLostConnections(map[string]bool{"node_a": true}) })
@@ -123,7 +122,7 @@ func TestConnectionsThatEndedDuringAnOutageAreEndedOnceItIsKnown(t *testing.T) {
 }
 
 func TestNodeThatCameBackAndIsSilentIsNotDroppedBecauseEMQXIsOutOfSight(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)
 		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
 		f.Disconnected(f.session(1000), "connection lost")
@@ -137,7 +136,7 @@ func TestNodeThatCameBackAndIsSilentIsNotDroppedBecauseEMQXIsOutOfSight(t *testi
 }
 
 func TestProbeWithoutAnAnswerSaysNothingOfTheNodeWhileEMQXIsOutOfSight(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)
 		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
 		cmd := f.issue(protocol.ActionDetect)
@@ -153,7 +152,7 @@ func TestProbeWithoutAnAnswerSaysNothingOfTheNodeWhileEMQXIsOutOfSight(t *testin
 }
 
 func TestConnectionOfWhichTheLossWasNotStoredIsEndedWithTheOthers(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000) // and the disk is full when EMQX goes out of sight
 		f.update(func(tx *store.Tx) error { return tx.EndLostConnections(map[string]bool{"node_a": true}) })
 		if !f.evidence().ConnectionOpen() {
@@ -167,7 +166,7 @@ func TestConnectionOfWhichTheLossWasNotStoredIsEndedWithTheOthers(t *testing.T) 
 }
 
 func TestLateMessageIsStoredButIsNoSignOfLife(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		late := f.through()
 		late.Late = true
 		cmd := f.issue(protocol.ActionStart)
@@ -186,11 +185,11 @@ func TestLateMessageIsStoredButIsNoSignOfLife(t *testing.T) {
 }
 
 func TestNothingOfASessionIsInheritedThroughAnExternalBroker(t *testing.T) {
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.takes(protocol.KindHeartbeat, f.through(), from("x", beats))
 		f.update(func(tx *store.Tx) error { return tx.ResetClient("node_a") })
 		f.bind("node_a")
-		if err := f.Receive(f.through(), topicOf(protocol.KindHeartbeat), from("x", beats)); !errors.Is(err, hooks.ErrRefused) {
+		if err := f.Receive(f.through(), topicOf(protocol.KindHeartbeat), from("x", beats)); !errors.Is(err, ErrRefused) {
 			t.Errorf("what EMQX still had of the former session: %v", err)
 		}
 		if e := f.evidence(); !e.ReachableAt.IsZero() {

@@ -1,4 +1,4 @@
-package appliance
+package ingress
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"wfm/hooks"
 	"wfm/store"
 )
 
@@ -24,7 +23,7 @@ type unstored struct {
 
 // sighting is the evidence of a node as it should be in the store.
 type sighting struct {
-	session  hooks.Session // the newest it is of
+	session  Session // the newest it is of
 	evidence store.Evidence
 	notes    []store.JournalEntry
 }
@@ -35,7 +34,7 @@ const notesUnstored = 10
 // saw changes the node's evidence by what the broker saw, and adds what change returns to its
 // journal. Nobody waits for an answer: what cannot be stored now is stored later. Of a session that
 // has lost its right only the end counts. change may run more than once.
-func (g *ingress) saw(s hooks.Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
+func (g *Ingress) saw(s Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
 	u := &g.unstored
 	u.mu.Lock()
 	waiting, waits := u.nodes[s.NodeID]
@@ -75,7 +74,7 @@ func (g *ingress) saw(s hooks.Session, what string, change func(e *store.Evidenc
 }
 
 // lostRight reports whether the session may not be there any more.
-func lostRight(tx *store.Tx, s hooks.Session) (bool, error) {
+func lostRight(tx *store.Tx, s Session) (bool, error) {
 	err := allowed(tx, s)
 	if errors.Is(err, errRevoked) {
 		return true, nil
@@ -84,14 +83,14 @@ func lostRight(tx *store.Tx, s hooks.Session) (bool, error) {
 }
 
 // ended is e with nothing of changed but that the session has ended.
-func ended(e store.Evidence, s hooks.Session, changed store.Evidence) store.Evidence {
+func ended(e store.Evidence, s Session, changed store.Evidence) store.Evidence {
 	if e.ConnectionID == s.ID && changed.ConnectionID == 0 {
 		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, changed.DisconnectedAt, changed.DisconnectReason
 	}
 	return e
 }
 
-func (g *ingress) remember(s hooks.Session, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
+func (g *Ingress) remember(s Session, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
 	u := &g.unstored
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -118,24 +117,24 @@ func (g *ingress) remember(s hooks.Session, change func(e *store.Evidence, now t
 	g.storeLaterLocked()
 }
 
-func (g *ingress) storeLaterLocked() {
+func (g *Ingress) storeLaterLocked() {
 	if u := &g.unstored; u.again == nil && !u.stopped {
 		u.again = time.AfterFunc(storeAgainAfter, g.storeUnstored)
 	}
 }
 
-func (g *ingress) forget(nodeID string) {
+func (g *Ingress) forget(nodeID string) {
 	g.unstored.mu.Lock()
 	defer g.unstored.mu.Unlock()
 	delete(g.unstored.nodes, nodeID)
 }
 
 // storeUnstored tries to store what waits.
-func (g *ingress) storeUnstored() {
+func (g *Ingress) storeUnstored() {
 	u := &g.unstored
 	u.mu.Lock()
 	u.again = nil
-	var sessions []hooks.Session
+	var sessions []Session
 	for _, seen := range u.nodes {
 		sessions = append(sessions, seen.session)
 	}
@@ -150,7 +149,7 @@ func (g *ingress) storeUnstored() {
 	}
 }
 
-func (g *ingress) storeAgain(s hooks.Session) {
+func (g *Ingress) storeAgain(s Session) {
 	u := &g.unstored
 	u.mu.Lock()
 	defer u.mu.Unlock() // nothing new of the node comes in between
@@ -202,7 +201,7 @@ func (s sighting) addTo(e *store.Evidence) {
 }
 
 // Evidence is what the store has of a node, and what it should have.
-func (g *ingress) Evidence(e store.Evidence) store.Evidence {
+func (g *Ingress) Evidence(e store.Evidence) store.Evidence {
 	g.unstored.mu.Lock()
 	seen, ok := g.unstored.nodes[e.NodeID]
 	g.unstored.mu.Unlock()
@@ -212,8 +211,8 @@ func (g *ingress) Evidence(e store.Evidence) store.Evidence {
 	return e
 }
 
-// stop ends the tries to store.
-func (g *ingress) stop() {
+// Stop ends the tries to store.
+func (g *Ingress) Stop() {
 	g.identities.stop()
 	u := &g.unstored
 	u.mu.Lock()

@@ -1,4 +1,4 @@
-package appliance
+package ingress
 
 import (
 	"encoding/json"
@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"wfm/hooks"
 	"wfm/internal/goldentest"
 	"wfm/presence"
 	"wfm/protocol"
@@ -15,7 +14,7 @@ import (
 )
 
 // goldenFixture is an ingress with the node of the golden messages, bound to a deployed agent.
-func goldenFixture(t *testing.T, f *ingressFixture) hooks.Session {
+func goldenFixture(t *testing.T, f *fixture) Session {
 	t.Helper()
 	f.update(func(tx *store.Tx) error {
 		if err := tx.PutConfig(&store.Config{ID: goldentest.ConfigID, Name: "office", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}); err != nil {
@@ -30,13 +29,13 @@ func goldenFixture(t *testing.T, f *ingressFixture) hooks.Session {
 	if !ok {
 		t.Fatal("no grant")
 	}
-	s := hooks.Session{ID: 1, NodeID: goldentest.NodeID, ConfigID: goldentest.ConfigID, Generation: grant.Generation, Since: time.Now()}
+	s := Session{ID: 1, NodeID: goldentest.NodeID, ConfigID: goldentest.ConfigID, Generation: grant.Generation, Since: time.Now()}
 	f.Connected(s)
 	return s
 }
 
 // sentCommand writes into the ledger that the golden command was sent.
-func (f *ingressFixture) sentCommand(m goldentest.Message) {
+func (f *fixture) sentCommand(m goldentest.Message) {
 	f.t.Helper()
 	action := protocol.Action(fmt.Sprint(m.Body["action"]))
 	if m.Type == string(protocol.KindDetect) {
@@ -55,7 +54,7 @@ func (f *ingressFixture) sentCommand(m goldentest.Message) {
 }
 
 // goldenNode is what is known about the node, as a line to compare.
-func (f *ingressFixture) goldenNode() (line string, conf store.ConfState) {
+func (f *fixture) goldenNode() (line string, conf store.ConfState) {
 	f.t.Helper()
 	if err := f.db.View(func(tx *store.Tx) error {
 		n, err := tx.Node(goldentest.NodeID)
@@ -107,7 +106,7 @@ func TestTheIngressUnderstandsEveryMessageOfADeployedClient(t *testing.T) {
 		{"detect/ack", "failed", "unsupported tunnel_protocol: bogus", "online, unknown, control"},
 		{kind: "event", node: "offline, unknown, offline"},
 	}
-	ingressTest(t, func(t *testing.T, f *ingressFixture) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := goldenFixture(t, f)
 		for _, m := range goldentest.Messages(t) {
 			<-time.After(time.Second)
@@ -146,7 +145,7 @@ func TestTheIngressUnderstandsEveryMessageOfADeployedClient(t *testing.T) {
 }
 
 // wantGoldenKept checks what the golden messages leave behind.
-func (f *ingressFixture) wantGoldenKept(t *testing.T) {
+func (f *fixture) wantGoldenKept(t *testing.T) {
 	t.Helper()
 	if _, conf := f.goldenNode(); conf.Confirmed.Version != 2 || !strings.HasPrefix(conf.Confirmed.SHA256, "a464b6d0") {
 		t.Errorf("confirmed: %+v, want the push that was applied", conf.Confirmed)
