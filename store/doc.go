@@ -8,8 +8,8 @@
 // [DB.Backup] copies the file while it is in use; [Check] reads every page of one that is not, which
 // Open does too; [VerifyAudit] checks an exported audit log.
 //
-// Enter at [Open], then [DB.View] and [DB.Update]; [DB.Grant] for the broker's hooks;
-// [DB.Subscribe] for what changed.
+// Enter at [Open], then [DB.View] and [DB.Update], or [Read] and [Write], which return a value;
+// [DB.Grant] for the broker's hooks; [DB.Subscribe] for what changed.
 //
 // Invariants:
 //   - No other package imports bbolt. One process holds the file; a second one gets [ErrInUse]
@@ -20,8 +20,15 @@
 //     process touched is [ErrMoved]; nothing is written after either.
 //   - Grants in memory are replaced after the commit and before any caller or subscriber learns
 //     of it, so whoever has seen a revocation succeed will never see the old grant again.
-//   - Nothing slow happens in a transaction: no network, no channel, no waiting. The function may
-//     run more than once and must not leave traces outside its Tx; [Tx.OnCommit] is for those.
-//   - Secrets are kept as hashes only, except the texts of tunnel configs: those must be given back,
-//     and hold private keys.
+//   - Nothing slow happens in a transaction: no network, no channel, no waiting.
+//   - The function of an Update may run more than once: when another Update of its batch fails after
+//     it wrote, the rest of the batch runs again. So it must not leave traces outside its Tx.
+//     [Tx.OnCommit] is for those, and [Write] returns the value of the run that counts.
+//   - Records are values. What a Tx returns is the caller's own: it may be kept and changed, and counts
+//     only once it is put back.
+//   - The writer keeps records decoded that it has read, which always agree with its transaction. All
+//     writes go through putRaw and deleteRaw, which drop what they replace.
+//   - Of the passwords and tokens that others log in with, only hashes are kept. In the clear are the
+//     texts of tunnel configs, with their private keys, and the files of package certs, with the keys of
+//     the CA, of TLS certificates and of ACME accounts: whoever can read the data file can use them.
 package store

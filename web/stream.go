@@ -364,19 +364,19 @@ func (r *changeReader) readStatus(tx *store.Tx, ref nodeRef) error {
 	if !r.once(ref.NodeID) {
 		return nil
 	}
+	if r.mqtt == nil {
+		r.add(eventStatus, statusPayload{nodeRef: ref})
+		return nil
+	}
 	f, err := r.s.nodeFacts(tx, ref.NodeID)
 	if err != nil {
 		return err
 	}
-	p := statusPayload{nodeRef: ref}
-	if r.mqtt != nil {
-		v, err := r.s.viewStatus(tx, f, *r.mqtt)
-		if err != nil {
-			return err
-		}
-		p.Status = &v
+	v, err := r.s.viewStatus(tx, f, *r.mqtt)
+	if err != nil {
+		return err
 	}
-	r.add(eventStatus, p)
+	r.add(eventStatus, statusPayload{ref, &v})
 	return nil
 }
 
