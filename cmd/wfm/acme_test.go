@@ -116,6 +116,7 @@ func renewalKeepsConnections(t *testing.T, a *apptest.Appliance) {
 }
 
 func TestACMEByHTTP01(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "pebble", "mosquitto_sub")
 	apptest.Hosts(t, "wfm.test")
 	web := apptest.FreePort(t)
@@ -127,6 +128,7 @@ func TestACMEByHTTP01(t *testing.T) {
 }
 
 func TestACMEByTLSALPN01WithABoundAccount(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "pebble", "mosquitto_sub")
 	apptest.Hosts(t, "wfm.test")
 	mqtts := apptest.FreePort(t)
@@ -141,6 +143,7 @@ func TestACMEByTLSALPN01WithABoundAccount(t *testing.T) {
 }
 
 func TestACMEDirectoryThatIsDownAtStartIsTriedUntilItIsThere(t *testing.T) {
+	t.Parallel()
 	apptest.Hosts(t, "wfm.test")
 	web := apptest.FreePort(t)
 	p := newPebble(t, web, apptest.FreePort(t), false)

@@ -55,6 +55,7 @@ func killedDuring(t *testing.T, a *apptest.Appliance, path, body string, under f
 // TestACommandWhoseRequestAKillEndedIsInTheAuditLog: the command and its author are one write, so the
 // entry is whole although nobody got an answer.
 func TestACommandWhoseRequestAKillEndedIsInTheAuditLog(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
@@ -73,6 +74,7 @@ func TestACommandWhoseRequestAKillEndedIsInTheAuditLog(t *testing.T) {
 // TestARequestThatAKillInterruptedIsInTheAuditLog takes a request that acts outside of the store, so
 // its beginning is written first.
 func TestARequestThatAKillInterruptedIsInTheAuditLog(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	mute, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -121,6 +121,7 @@ func (b *backend) give(m goldentest.Message) (ack message, output []message) {
 // Our agent, bound to a backend of WG Free Mesh and given everything that was given its own client, does
 // the same with the real tools.
 func TestOurAgentServesAtAWGFreeMeshBackend(t *testing.T) {
+	t.Parallel()
 	apptest.NeedRoot(t)
 	apptest.Need(t, "mosquitto", "wg", "wg-quick", "wireguard-go", "ip")
 	b := startBackend(t, func(map[string]any) {})

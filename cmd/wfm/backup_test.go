@@ -45,6 +45,7 @@ func TestABackupTakesNoRoomThatTheWritersNeed(t *testing.T) {
 
 // What a backup holds is what an appliance can go on with.
 func TestAnApplianceGoesOnFromABackup(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_pub")
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")

@@ -20,6 +20,7 @@ func journal(t *testing.T, n *apptest.Node) string {
 }
 
 func TestBadMessagesAreRefusedRecordedAndLoseNothing(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_pub", "mosquitto_sub")
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
@@ -65,6 +66,7 @@ func TestBadMessagesAreRefusedRecordedAndLoseNothing(t *testing.T) {
 }
 
 func TestBadRequestsGetAClearErrorAndChangeNothing(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
 	n := a.AddNode(t, cfg, "a", "wg0")
@@ -87,6 +89,7 @@ func TestBadRequestsGetAClearErrorAndChangeNothing(t *testing.T) {
 }
 
 func TestDisablingAConnectedNodeEndsItsSession(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
 	agent := n.StartAgent(t)
@@ -102,6 +105,7 @@ func TestDisablingAConnectedNodeEndsItsSession(t *testing.T) {
 }
 
 func TestFullDiskIsSaidAndNothingAcknowledgedIsLost(t *testing.T) {
+	t.Parallel()
 	apptest.NeedRoot(t)
 	apptest.Need(t, "mosquitto_pub")
 	dir := t.TempDir()
@@ -164,6 +168,7 @@ func TestFullDiskIsSaidAndNothingAcknowledgedIsLost(t *testing.T) {
 }
 
 func TestServeSaysInOneSentenceWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(a.URL, "http://"))
 	if err != nil {
@@ -226,6 +231,7 @@ func TestServeWithoutMQTTSaysDisabled(t *testing.T) {
 }
 
 func TestSIGTERMStopsCleanlyWhateverClientsDo(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
@@ -260,6 +266,7 @@ func TestSIGTERMStopsCleanlyWhateverClientsDo(t *testing.T) {
 }
 
 func TestLogThatNobodyReadsAnyMoreEndsNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a := apptest.Start(t, dir)
 	a.Stop(t)

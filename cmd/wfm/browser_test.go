@@ -38,9 +38,14 @@ type browser struct {
 	faults []string
 }
 
+// browsers holds a value per browser that runs. A third one would only slow the others down.
+var browsers = make(chan struct{}, 2)
+
 func openBrowser(t *testing.T, origin, name string, width, height int64) *browser {
 	t.Helper()
 	apptest.Need(t, "chromium")
+	browsers <- struct{}{}
+	t.Cleanup(func() { <-browsers })
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
 		chromedp.WindowSize(int(width), int(height)), chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.IgnoreCertErrors) // it does not know the appliance's own CA

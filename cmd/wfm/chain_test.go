@@ -28,6 +28,7 @@ cat root.pem ca.pem leaf.pem | tr -d '\n' > glued.pem
 `
 
 func TestCertificateFilesOfASiteServeAgentsOrSayWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "openssl", "mosquitto_pub")
 	dir := t.TempDir()
 	script := exec.CommandContext(t.Context(), "bash", "-c", fieldCerts)

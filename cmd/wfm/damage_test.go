@@ -16,6 +16,7 @@ const damagedSentence = "the data file is damaged or not a WFM data file; restor
 
 // TestADamagedDataFileIsOneSentence cuts and damages the file of a real appliance.
 func TestADamagedDataFileIsOneSentence(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
 	for i := range 12 {
@@ -74,6 +75,7 @@ func TestADamagedDataFileIsOneSentence(t *testing.T) {
 
 // TestAFileThatIsMovedWhileItIsInUseTakesNothingMore is `mv wfm.db elsewhere` on a running appliance.
 func TestAFileThatIsMovedWhileItIsInUseTakesNothingMore(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
 	if ans := a.Call(t, "GET", "/readyz", nil); ans.Status != 200 {

@@ -60,6 +60,7 @@ func tunnelConfig(t *testing.T, n *apptest.Node, address string) {
 
 // The main job, with the real agent, the real tools and a real tunnel.
 func TestAdminBindsNodesCommandsThemAndSeesTheirACKs(t *testing.T) {
+	t.Parallel()
 	apptest.NeedRoot(t)
 	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip")
 	a := apptest.Start(t, "")
@@ -110,6 +111,7 @@ func TestAdminBindsNodesCommandsThemAndSeesTheirACKs(t *testing.T) {
 }
 
 func TestNodeReachesNothingButItself(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_pub", "mosquitto_sub")
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
@@ -176,6 +178,7 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 }
 
 func TestResetEndsTheSessionAtOnceAndForGood(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
@@ -204,6 +207,7 @@ func TestResetEndsTheSessionAtOnceAndForGood(t *testing.T) {
 }
 
 func TestKillBetweenPublishAndACKLosesNothing(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_pub", "mosquitto_sub")
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
@@ -240,6 +244,7 @@ func slowTools(t *testing.T) (path, gate string) {
 }
 
 func TestAgentAnswersARestartedApplianceWithoutExecutingTwice(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wfmnone0")
 	dir := filepath.Join(n.AgentDir, "tunnels")

@@ -96,12 +96,14 @@ func storedOf(t *testing.T, dir string, nodes []store.Bound) (total int) {
 // An EMQX as strict as the real one, an appliance that is killed and one whose session loses its
 // connection: what a node has an acknowledgement for is stored.
 func TestBurstThroughEMQXLosesNothingThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	count, each := burstSize(t)
 	dir := t.TempDir()
 	nodes := seed(t, dir, count)
 	http1 := "127.0.0.1:" + apptest.FreePort(t)
 	settings := emqxtest.Recommended("http://"+http1, emqxSharedKey)
-	settings.DeadFor = time.Second // 15 s at EMQX
+	settings.DeadFor = time.Second      // 15 s at EMQX
+	settings.CacheTTL = 3 * time.Second // a minute at EMQX, which remembers denials for as long
 	e := emqxtest.Start(t, settings)
 	a := apptest.Start(t, dir,
 		"WFM_HTTP_ADDR="+http1, "WFM_MQTT_URL=mqtt://"+e.OwnAddr(), "WFM_EMQX_API_BASE_URL="+e.APIURL(),

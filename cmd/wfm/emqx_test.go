@@ -23,6 +23,7 @@ func emqxEnv(a *apptest.Appliance, e *emqxtest.Server) []string {
 }
 
 func TestNodesMoveToEMQXAndBackWithoutBindingAgain(t *testing.T) {
+	t.Parallel()
 	embedded := apptest.Start(t, "")
 	mqtt := net.JoinHostPort(embedded.MQTTHost, embedded.Port)
 	cfg := embedded.AddConfig(t, "home")
@@ -61,6 +62,7 @@ func TestNodesMoveToEMQXAndBackWithoutBindingAgain(t *testing.T) {
 }
 
 func TestBindAndResetOfARealAgentThroughEMQX(t *testing.T) {
+	t.Parallel()
 	first := apptest.Start(t, "") // for the addresses
 	first.Stop(t)
 	e := emqxtest.Start(t, emqxtest.Accounts(first.URL, emqxSharedKey))
@@ -79,6 +81,7 @@ func TestBindAndResetOfARealAgentThroughEMQX(t *testing.T) {
 }
 
 func TestDoctorAndConfigOnTheCommandLine(t *testing.T) {
+	t.Parallel()
 	first := apptest.Start(t, "")
 	first.Stop(t)
 	e := emqxtest.Start(t, emqxtest.Recommended(first.URL, emqxSharedKey))
@@ -103,6 +106,7 @@ func TestDoctorAndConfigOnTheCommandLine(t *testing.T) {
 }
 
 func TestAgentsReachEMQXWithTLSAndTheCAThatBindHandsOut(t *testing.T) {
+	t.Parallel()
 	ca := newTestCA(t, "of EMQX")
 	cert, err := tls.X509KeyPair(pair(ca.sign(t)))
 	if err != nil {

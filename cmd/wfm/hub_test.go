@@ -31,6 +31,7 @@ func hubConfig(users int) string {
 
 // A thousand users fit, the whole way: saved, pushed, acknowledged, on the node's disk, bound to again.
 func TestAHubOfAThousandUsersIsPushed(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "hub")
 	hub := a.AddNode(t, cfg, "hub", "wfhub0")

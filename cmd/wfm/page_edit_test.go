@@ -58,6 +58,7 @@ func asJSON(v any) string {
 const confText = "document.querySelector('#conf-form textarea').value"
 
 func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
+	t.Parallel()
 	b, n := editing(t)
 
 	// Who has only put the cursor into the text has it as it was, and so has its version.
@@ -97,6 +98,7 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 }
 
 func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
+	t.Parallel()
 	b, n := editing(t)
 	b.fill("#conf-form textarea", tunnelText("two"))
 	b.eval("{ const real = fetch; fetch = (path, o) => o.method === 'PUT' ? new Promise(done => { answer = () => done(real(path, o)) }) : real(path, o) }")
@@ -117,6 +119,7 @@ func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
 }
 
 func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
+	t.Parallel()
 	b, n := editing(t)
 	b.fill("#conf-form textarea", tunnelText("mine"))
 	n.Must(t, "POST", "/api/v1/auth/password", map[string]any{"current_password": apptest.Password, "new_password": apptest.Password + "!"})
@@ -144,6 +147,7 @@ func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
 }
 
 func TestADialogSendsWhatWasChangedInItAndNothingElse(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "router", "wg0")
@@ -186,6 +190,7 @@ func TestADialogSendsWhatWasChangedInItAndNothingElse(t *testing.T) {
 }
 
 func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_sub", "stdbuf")
 	b, n := editing(t)
 	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
@@ -205,6 +210,7 @@ func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
 }
 
 func TestABindCommandCountsByTheAppliancesClockAndTellsWhenItIsVoid(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
@@ -239,6 +245,7 @@ func TestABindCommandCountsByTheAppliancesClockAndTellsWhenItIsVoid(t *testing.T
 }
 
 func TestWithoutItsScriptAPagePutsNothingIntoAnAddress(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")
 	b := openBrowser(t, a.URL, "scriptless", 1280, 800)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -11,23 +9,22 @@ import (
 	"wfm/internal/apptest"
 )
 
-// pageInterface is this process's own: the tools keep the sockets of all interfaces in one place.
-var pageInterface = fmt.Sprintf("wfm%d", os.Getpid())
-
 // The whole first session, as a person has it: with nothing but the browser and the node's shell.
 func TestFirstSessionInTheBrowser(t *testing.T) {
+	t.Parallel()
 	apptest.NeedRoot(t)
 	apptest.Need(t, "chromium", "wg", "wg-quick", "wireguard-go", "ip")
 	for _, screen := range screens {
 		t.Run(screen.name, func(t *testing.T) {
+			t.Parallel()
 			a, link := apptest.StartNew(t)
 			b := openBrowser(t, a.URL, screen.name, screen.width, screen.height)
-			firstSession(t, a, b, link)
+			firstSession(t, a, b, link, apptest.Interface())
 		})
 	}
 }
 
-func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link string) {
+func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface string) {
 	t.Helper()
 	// Set-up needs the link; the front page leads there, without the token.
 	b.open("/")
@@ -49,16 +46,16 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link string) {
 	b.inspect("config-empty")
 	b.click("[data-open=new-node]")
 	b.fill("#new-node input[name=name]", "router")
-	b.fill("#new-node input[name=interface_name]", pageInterface)
+	b.fill("#new-node input[name=interface_name]", iface)
 	b.fill("#new-node input[name=tags]", "edge, attic")
 	b.click("#new-node .primary")
 
 	b.see("Bind an agent", "Make bind command")
 	b.inspect("node-unbound")
-	bindAndRun(t, a, b)
+	bindAndRun(t, a, b, iface)
 }
 
-func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
+func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser, iface string) {
 	t.Helper()
 	b.click("#bind-form button.primary")
 	b.see("Valid for 4:5")
@@ -70,7 +67,7 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	}
 	b.inspect("node-bind")
 	ids := strings.Split(b.eval("location.pathname").(string), "/")
-	n := &apptest.Node{Appliance: a, ConfigID: ids[2], ID: ids[4], Interface: pageInterface, AgentDir: t.TempDir()}
+	n := &apptest.Node{Appliance: a, ConfigID: ids[2], ID: ids[4], Interface: iface, AgentDir: t.TempDir()}
 	command := strings.Fields(b.text("#bind-command"))
 	out, code := apptest.Run(t, apptest.Binary(command[0]), append(command[1:], "--dir", n.AgentDir)...)
 	if code != 0 {
@@ -96,11 +93,11 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser) {
 	b.until("document.querySelector('#log tbody tr').innerText.match(/start[^]*applied/)")
 	b.until("document.querySelector('h1').innerText.includes('running')")
 	b.click("#control [value=wg_show]")
-	b.see("Tunnel as the node shows it", pageInterface)
-	b.until("document.querySelector('#wg pre').textContent.includes('interface: " + pageInterface + "')")
+	b.see("Tunnel as the node shows it", iface)
+	b.until("document.querySelector('#wg pre').textContent.includes('interface: " + iface + "')")
 	b.inspect("node")
 	b.click("#log tbody th a")
-	b.see("Its life", "interface: "+pageInterface)
+	b.see("Its life", "interface: "+iface)
 	b.inspect("command")
 	b.open("/")
 	b.see("home")
@@ -207,6 +204,7 @@ func useSettings(t *testing.T, b *browser) {
 const hostile = `<img src=x onerror=alert(1)>'"`
 
 func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium", "mosquitto_pub", "mosquitto_sub", "stdbuf")
 	a := apptest.Start(t, "")
 	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "description": hostile + "{{.}}"})["config_id"].(string)
@@ -247,12 +245,14 @@ func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
 func (b *browser) login() {
 	b.t.Helper()
 	b.open("/")
+	b.until("document.readyState === 'complete' && document.querySelector('#login')") // with the script that sends the form
 	b.fill("#login [name=password]", apptest.Password)
 	b.click("#login button")
 	b.until("location.pathname === '/'")
 }
 
 func TestKeyboardAloneIsEnough(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")
 	b := openBrowser(t, a.URL, "keyboard", 1280, 800)
@@ -300,6 +300,7 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 }
 
 func TestPageWorksOverTLSAndShowsTheCertificates(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "", "WFM_HTTPS_ADDR=127.0.0.1:"+apptest.FreePort(t), "WFM_MQTT_TLS_ENABLED=true", "WFM_MQTT_TLS_ADDR=127.0.0.1:"+apptest.FreePort(t))
 	b := openBrowser(t, a.URL, "tls", 1280, 800)
@@ -317,6 +318,7 @@ func TestPageWorksOverTLSAndShowsTheCertificates(t *testing.T) {
 }
 
 func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "chromium")
 	a := apptest.Start(t, "")
 	b := openBrowser(t, a.URL, "elsewhere", 1280, 800)

@@ -80,6 +80,7 @@ func TestApplianceRestartMakesNoneOf200NodesFlap(t *testing.T) {
 }
 
 func TestFastReconnectsLeaveANodeOnline(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
 	for _, version := range []byte{4, 5} {
@@ -116,8 +117,10 @@ func history(t *testing.T, n *apptest.Node) (states []string) {
 }
 
 func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
-	far := apptest.NewNetwork(t, "10.77.1.1").Add(t, "10.77.1.2")
-	a := apptest.Start(t, "", "WFM_MQTT_ADDR=10.77.1.1:0", "WFM_MQTT_PUBLIC_HOST=10.77.1.1",
+	t.Parallel()
+	network := apptest.NewNetwork(t)
+	far := network.Add(t)
+	a := apptest.Start(t, "", "WFM_MQTT_ADDR="+network.HostIP+":0", "WFM_MQTT_PUBLIC_HOST="+network.HostIP,
 		"WFM_MQTT_KEEP_ALIVE_SECONDS=5", "WFM_PRESENCE_GRACE_SECONDS=2")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
 	agent := far.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir)
@@ -138,6 +141,7 @@ func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
 // Each way to take a node's right away, while it is online with the real agent and with a raw client
 // of either version of MQTT.
 func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	cfg := a.AddConfig(t, "home")
 	agentNode := a.AddNode(t, cfg, "agent", "wg0")
@@ -204,6 +208,7 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 }
 
 func TestADetectThatIsNotAnsweredInTheTimeItMayTakeIsNoProofAgainstAnOpenConnection(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "", "WFM_DETECT_TIMEOUT_SECONDS=1", "WFM_PRESENCE_GRACE_SECONDS=3600")
 	cfg := a.AddConfig(t, "home")
 	id, login := bindRaw(t, a, cfg, "silent")
@@ -222,6 +227,7 @@ func TestADetectThatIsNotAnsweredInTheTimeItMayTakeIsNoProofAgainstAnOpenConnect
 }
 
 func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "", "WFM_PRESENCE_GRACE_SECONDS=1", "WFM_DETECT_INTERVAL_SECONDS=10")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
 	agent := n.StartAgent(t)

@@ -56,6 +56,7 @@ func (o originated) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestProxiesOfTheManualWorkAndHalfOfThemIsToldAtTheLogin(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "nginx", "caddy")
 	for name, start := range map[string]func(t *testing.T, wfm, port string, bare bool) *apptest.Process{"caddy": startCaddy, "nginx": startNginx} {
 		t.Run(name, func(t *testing.T) {

@@ -36,6 +36,7 @@ func readmeScript(t *testing.T, a *apptest.Appliance, password string) string {
 }
 
 func TestTheScriptOfTheREADMEWorksAfterTheSessionInTheBrowser(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "bash", "curl", "grep", "cut")
 	a := apptest.Start(t, "") // its admin is set up
 	script := "set -m\n" + readmeScript(t, a, apptest.Password)

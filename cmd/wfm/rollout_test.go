@@ -216,6 +216,7 @@ func (f *fleet) commanded() []int {
 }
 
 func TestRolloutOver20NodesStopsAtTheSecondFailure(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"start", "push_config"} {
 		t.Run(action, func(t *testing.T) { stopsAtTheSecondFailure(t, action) })
 	}
@@ -312,6 +313,7 @@ func TestARolloutSkipsNodesThatHaveTheConfigAndSaysWhichVersionItTook(t *testing
 }
 
 func TestRolloutIsPausedResumedAndCancelled(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t)
 	f.connect(0)
 	release := f.hold(1)
@@ -337,6 +339,7 @@ func TestRolloutIsPausedResumedAndCancelled(t *testing.T) {
 }
 
 func TestRolloutSurvivesKillsAndCommandsNoNodeTwice(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t)
 	f.connect(0)
 	at := []int{2, 9, 12} // each in another wave

@@ -18,6 +18,7 @@ import (
 )
 
 func TestAgentsAndOtherClientsConnectWithTheLocalCAAndNoOther(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_pub")
 	a := withTLS(t, "WFM_MQTT_ADDR=off")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
@@ -62,6 +63,7 @@ func TestAgentsAndOtherClientsConnectWithTheLocalCAAndNoOther(t *testing.T) {
 }
 
 func TestRenewalNewCAAndRestartCutNobodyOff(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
 	a := withTLS(t)
 	cfg := a.AddConfig(t, "home")
@@ -112,6 +114,7 @@ func TestRenewalNewCAAndRestartCutNobodyOff(t *testing.T) {
 }
 
 func TestCertificateIsForWhateverHostAgentsAreTold(t *testing.T) {
+	t.Parallel()
 	apptest.Hosts(t, "wfm.test", "alias.test", "new.test")
 	a := withTLS(t)
 	cfg := a.AddConfig(t, "home")
@@ -157,6 +160,7 @@ func TestCertificateIsForWhateverHostAgentsAreTold(t *testing.T) {
 }
 
 func TestCAThatIsHeldToThePublicHostWorksForOtherClients(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_pub")
 	apptest.Hosts(t, "wfm.test", "new.example")
 	a := withTLS(t, "WFM_MQTT_PUBLIC_HOST=wfm.test")
@@ -242,6 +246,7 @@ func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
 }
 
 func TestCertificateFilesAreSwappedUnderLoad(t *testing.T) {
+	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
 	ca, next := newTestCA(t, "site"), newTestCA(t, "next")
 	dir := t.TempDir()

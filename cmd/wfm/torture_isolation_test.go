@@ -203,6 +203,7 @@ func witness(t *testing.T, n *apptest.Node, login mqtttest.Login) (received func
 // TestTortureANodeCrossesToNoOther tries every shape of topic as a subscription, a publication and a
 // last will, with each version of MQTT, while other nodes get commands. The short form tries a sample.
 func TestTortureANodeCrossesToNoOther(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "", "WFM_LOG_LEVEL=error")
 	home, away := a.AddConfig(t, "home"), a.AddConfig(t, "away")
 	add := func(config, name string) (*apptest.Node, mqtttest.Login) {

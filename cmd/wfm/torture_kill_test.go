@@ -66,6 +66,7 @@ type killCommand struct {
 // heartbeats, commands, writes over the API, resets and binds. After each start everything it has
 // acknowledged must be there: by a PUBACK, or by the answer of an API call.
 func TestTortureKillsLoseNoPromise(t *testing.T) {
+	t.Parallel()
 	r := &killRun{T: t, a: apptest.Start(t, "", "WFM_LOG_LEVEL=error"), commands: map[string]*killCommand{}}
 	r.config = r.a.AddConfig(t, "home")
 	for i := range 16 {

@@ -44,6 +44,7 @@ const hammers = 3
 // hammer with its login. What they send after the answer is neither admitted nor acknowledged, and no
 // event is stored any more.
 func TestTortureRevokedLoginsGetNothingMore(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "", "WFM_LOG_LEVEL=error")
 	h := &hammer{T: t, a: a, config: a.AddConfig(t, "home"), stop: make(chan struct{})}
 	id, login := bindRaw(t, a, h.config, "hammered")

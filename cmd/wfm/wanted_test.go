@@ -21,10 +21,11 @@ import (
 )
 
 // wantedNode is a bound node with a config stored, whose agent runs.
-func wantedNode(t *testing.T, a *apptest.Appliance, iface, address string) (*apptest.Node, *apptest.Process) {
+func wantedNode(t *testing.T, a *apptest.Appliance, address string) (*apptest.Node, *apptest.Process) {
 	t.Helper()
 	apptest.NeedRoot(t)
 	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip")
+	iface := apptest.Interface()
 	n := a.AddNode(t, a.AddConfig(t, "site"), "site", iface)
 	tunnelConfig(t, n, address)
 	t.Cleanup(func() { _, _ = apptest.Run(t, "ip", "link", "delete", "dev", iface) })
@@ -93,8 +94,9 @@ func powerCut(t *testing.T, n *apptest.Node, agent *apptest.Process) {
 }
 
 func TestTunnelRunsAgainAfterAPowerCutIfItIsWanted(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
-	n, agent := wantedNode(t, a, "wfmw0", "10.99.70.1/24")
+	n, agent := wantedNode(t, a, "10.99.70.1/24")
 	if got := n.Control(t, "start"); got["state"] != "applied" || found(t, n) != "running running" {
 		t.Fatalf("%v, %s", got, found(t, n))
 	}
@@ -143,8 +145,9 @@ func TestTunnelRunsAgainAfterAPowerCutIfItIsWanted(t *testing.T) {
 }
 
 func TestTunnelThatEndsBehindTheAgentsBackIsToldAndRunsAgain(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
-	n, _ := wantedNode(t, a, "wfmw1", "10.99.71.1/24")
+	n, _ := wantedNode(t, a, "10.99.71.1/24")
 	n.Control(t, "start")
 	conf := filepath.Join(n.AgentDir, "tunnels", n.Interface+".conf")
 	for i, end := range []func(){
@@ -186,8 +189,9 @@ func TestTunnelThatEndsBehindTheAgentsBackIsToldAndRunsAgain(t *testing.T) {
 }
 
 func TestInterfaceOfAnotherKindInTheWayIsLeftAloneAndTold(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
-	n, agent := wantedNode(t, a, "wfmw3", "10.99.73.1/24")
+	n, agent := wantedNode(t, a, "10.99.73.1/24")
 	n.Control(t, "start")
 	powerCut(t, n, agent)
 	for _, args := range [][]string{{"link", "add", n.Interface, "type", "bridge"}, {"link", "set", n.Interface, "up"}} {
@@ -223,8 +227,9 @@ func daemonOf(iface string) int {
 }
 
 func TestPowerCutsAtAnyMomentEndInTheWantedState(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
-	n, agent := wantedNode(t, a, "wfmw2", "10.99.72.1/24")
+	n, agent := wantedNode(t, a, "10.99.72.1/24")
 	conf, err := os.ReadFile(filepath.Join(n.AgentDir, "tunnels", n.Interface+".conf"))
 	if err != nil {
 		t.Fatal(err)
@@ -346,6 +351,7 @@ func (d *fieldAgent) serveOne(t *testing.T) {
 }
 
 func TestDeployedAgentThatComesBackStoppedIsStartedByTheAppliance(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	n, d := startDeployed(t, a)
 	_ = d.Close() // the power goes
@@ -366,6 +372,7 @@ func TestDeployedAgentThatComesBackStoppedIsStartedByTheAppliance(t *testing.T) 
 }
 
 func TestDeployedAgentWhoseStartFailsIsNotAskedForEver(t *testing.T) {
+	t.Parallel()
 	a := apptest.Start(t, "")
 	n, d := startDeployed(t, a)
 	_ = d.Close()

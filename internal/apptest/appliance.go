@@ -6,13 +6,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -131,16 +134,27 @@ func (a *Appliance) Stop(t *testing.T) {
 	}
 }
 
-// FreePort is a loopback port nobody listens on.
+// lastPort is the port that FreePort returned last. It starts below those that the kernel gives to
+// sockets that ask for none, so that no connection of another test takes a port before its listener.
+var lastPort atomic.Int32
+
+func init() { lastPort.Store(20000) }
+
+// FreePort returns a loopback port on which no process listens. It returns no port twice.
 func FreePort(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := strconv.Itoa(int(lastPort.Add(1)))
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+port)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		return port
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 // Answer is what the API answered.

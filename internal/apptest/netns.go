@@ -3,12 +3,17 @@ package apptest
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 )
+
+// networks counts the networks that this process has made.
+var networks atomic.Int32
 
 // Network is a network of the test's own namespace and those that are added to it.
 type Network struct {
 	HostIP string // of the test's own namespace
+	number int
 	bridge string
 	size   int
 }
@@ -19,29 +24,34 @@ type Netns struct {
 	network  *Network
 }
 
-// NewNetwork makes a network in which the test's own namespace has the address hostIP, of a /24.
-// Needs root, see [NeedRoot].
-func NewNetwork(t *testing.T, hostIP string) *Network {
+// NewNetwork makes a network with names and addresses of its own, so that tests that have one may
+// run in parallel: 10.77.N.0/24, in which the test's own namespace is 10.77.N.1. It needs root, see
+// [NeedRoot].
+func NewNetwork(t *testing.T) *Network {
 	t.Helper()
 	NeedRoot(t)
 	Need(t, "ip")
-	w := &Network{HostIP: hostIP, bridge: "wfmbr"}
+	w := &Network{number: int(networks.Add(1))}
+	w.HostIP, w.bridge = w.address(1), fmt.Sprintf("wfmbr%d", w.number)
 	ip(t, "link", "add", w.bridge, "type", "bridge")
 	t.Cleanup(func() { ip(t, "link", "del", w.bridge) })
-	ip(t, "address", "add", hostIP+"/24", "dev", w.bridge)
+	ip(t, "address", "add", w.HostIP+"/24", "dev", w.bridge)
 	ip(t, "link", "set", w.bridge, "up")
 	return w
 }
 
-// Add makes a namespace with the address itsIP.
-func (w *Network) Add(t *testing.T, itsIP string) *Netns {
+func (w *Network) address(host int) string { return fmt.Sprintf("10.77.%d.%d", w.number, host) }
+
+// Add makes a namespace on the network. The first one has the address 10.77.N.11.
+func (w *Network) Add(t *testing.T) *Netns {
 	t.Helper()
 	w.size++
+	itsIP := w.address(10 + w.size)
 	// The names of namespaces are files that all processes of the machine share.
-	n := &Netns{Name: fmt.Sprintf("wfm-%d-%d", os.Getpid(), w.size), IP: itsIP, network: w}
+	n := &Netns{Name: fmt.Sprintf("wfm-%d-%d-%d", os.Getpid(), w.number, w.size), IP: itsIP, network: w}
 	ip(t, "netns", "add", n.Name)
 	t.Cleanup(func() { ip(t, "netns", "del", n.Name) })
-	port := fmt.Sprintf("wfmv%d", w.size)
+	port := fmt.Sprintf("wfmv%d-%d", w.number, w.size)
 	ip(t, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", n.Name)
 	// Not with the namespace: that goes when the last process in it has.
 	t.Cleanup(func() { ip(t, "link", "del", port) })

@@ -3,13 +3,16 @@ package apptest
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +24,9 @@ const Patience = 20 * time.Second
 var binaries string // directory of the built programs
 
 // Main builds the programs and runs the tests, on Linux as root in a network and mount namespace
-// of their own, which has nothing but a loopback. For use as `os.Exit(apptest.Main(m))`.
+// of their own, which has nothing but a loopback. The tests mostly wait for other processes, so more
+// of those that are parallel run at once than there are processors. For use as
+// `os.Exit(apptest.Main(m))`.
 func Main(m *testing.M) int {
 	const inside = "WFM_TEST_NAMESPACE"
 	if _, err := exec.LookPath("unshare"); err == nil && os.Geteuid() == 0 && os.Getenv(inside) == "" {
@@ -47,7 +52,25 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	binaries = dir
+	if err := runAtOnce(atOnce); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// atOnce is how many parallel tests run at the same time, unless -parallel says otherwise.
+const atOnce = 6
+
+// runAtOnce makes n the default of -parallel.
+func runAtOnce(n int) error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(n))
 }
 
 // Binary is the path of a built program: wfm or wfm-agent.
@@ -79,16 +102,29 @@ func NeedRoot(t *testing.T) {
 	}
 }
 
-// Hosts lets all processes of the test resolve the names to the loopback address. It needs root.
+// hosts is held by the test whose names /etc/hosts has.
+var hosts sync.Mutex
+
+// Hosts lets all processes of the tests resolve the names to the loopback address until the test
+// ends. Other tests that call it wait until then. It needs root.
 func Hosts(t *testing.T, names ...string) {
 	t.Helper()
 	NeedRoot(t)
+	hosts.Lock()
+	t.Cleanup(hosts.Unlock)
 	file := WriteFile(t, "hosts", "127.0.0.1 localhost "+strings.Join(names, " ")+"\n::1 localhost\n")
 	if err := syscall.Mount(file, "/etc/hosts", "", syscall.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount("/etc/hosts", syscall.MNT_DETACH) })
 }
+
+// interfaces counts the names that Interface has returned.
+var interfaces atomic.Int32
+
+// Interface returns a name for a tunnel interface that no other test has. The tools keep the sockets
+// of all interfaces of the machine in one place.
+func Interface() string { return fmt.Sprintf("wf%dx%d", os.Getpid(), interfaces.Add(1)) }
 
 // Process is a running program.
 type Process struct {
