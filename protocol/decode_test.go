@@ -296,6 +296,17 @@ func TestDecodePayloadRefusesWhatIsNoObject(t *testing.T) {
 	}
 }
 
+func TestDecodeSaysWhatIsWrongWithTheJSON(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]string{
+		`{"type":1}`: "field type has the wrong type", `[1]`: "not a JSON object", `{"a"}`: "invalid JSON (at byte 5)",
+	} {
+		if _, err := protocol.Decode(topicOf(protocol.KindEvent), []byte(data)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", data, err, want)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, tt := range golden {
 		f.Add(topicOf(tt.kind).String(), []byte(tt.wire))

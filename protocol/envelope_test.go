@@ -313,3 +313,28 @@ func TestEncodeRefusesWhatNobodyCouldRead(t *testing.T) {
 		})
 	}
 }
+
+func TestEncodeAcceptsTheLastValueOfEachBound(t *testing.T) {
+	t.Parallel()
+	e, err := protocol.NewEnvelope(topicOf("control"), strings.Repeat("r", 128), struct{}{}, sentAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.BootID, e.SessionID = strings.Repeat("b", 128), strings.Repeat("s", 128)
+	data, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := protocol.MaxMessageSize - len(data) - len(`"x":""`)
+	e.Payload = json.RawMessage(`{"x":"` + strings.Repeat("x", fill) + `"}`)
+	if data, err = e.Encode(); err != nil || len(data) != protocol.MaxMessageSize {
+		t.Errorf("%d bytes, err = %v, want the largest message", len(data), err)
+	}
+	if got, err := protocol.Decode(topicOf("control"), data); err != nil || got.RequestID != e.RequestID {
+		t.Errorf("what was encoded is not decoded: %v", err)
+	}
+	e.Payload = json.RawMessage(`{"x":"` + strings.Repeat("x", fill+1) + `"}`)
+	if _, err := e.Encode(); !errors.Is(err, protocol.ErrTooLarge) {
+		t.Errorf("err = %v for one byte more", err)
+	}
+}

@@ -15,6 +15,10 @@ func TestValidIDAcceptsOnlyShortLowerCaseNames(t *testing.T) {
 	}{
 		{"one byte", "a", true},
 		{"every class of byte", "az09_-", true},
+		{"byte before the letters", "`", false},
+		{"byte after the letters", "{", false},
+		{"byte before the digits", "/", false},
+		{"byte after the digits", ":", false},
 		{"only digits", "0", true},
 		{"leading dash", "-a", true},
 		{"leading underscore", "_a", true},
@@ -42,6 +46,14 @@ func TestValidIDAcceptsOnlyShortLowerCaseNames(t *testing.T) {
 				t.Errorf("ValidID(%q) = %v, want %v", tt.id, got, tt.want)
 			}
 		})
+	}
+}
+
+// Stores and deployed agents hold ids of this length.
+func TestAnIDMayHave64Bytes(t *testing.T) {
+	t.Parallel()
+	if !protocol.ValidID(strings.Repeat("a", 64)) || protocol.ValidID(strings.Repeat("a", 65)) {
+		t.Error("64 bytes are not the most")
 	}
 }
 
