@@ -13,6 +13,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/appliance/emqx"
 	"wfm/internal/emqxtest"
 	"wfm/protocol"
 	"wfm/store"
@@ -411,13 +412,13 @@ func TestSharedKeyIsMadeOnceAndShownOnce(t *testing.T) {
 	open := func(sharedKey string) (shown string, fits func(string) bool) {
 		a, err := New(t.Context(), Options{
 			DataDir: dir, HTTPAddr: "127.0.0.1:0", MQTTEnabled: true, Logger: slog.New(slog.DiscardHandler),
-			EMQX: &EMQXOptions{URL: &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"}, APIBaseURL: "http://127.0.0.1:1", SharedKey: sharedKey},
+			EMQX: &emqx.Settings{URL: &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"}, APIBaseURL: "http://127.0.0.1:1", SharedKey: sharedKey},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = a.Stop(context.Background()) }()
-		return a.NewEMQXKey(), a.external.key.Fits
+		return a.NewEMQXKey(), a.external.Key.Fits
 	}
 	shown, fits := open("")
 	if len(shown) < 40 || !fits(shown) {

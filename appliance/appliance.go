@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wfm/appliance/command"
+	"wfm/appliance/emqx"
 	"wfm/appliance/ingress"
 	"wfm/appliance/rollout"
 	"wfm/appliance/tracker"
@@ -56,7 +57,7 @@ type Options struct {
 	ACME                    certs.ACME
 	TLSCertFile, TLSKeyFile string
 	// EMQX has an external broker in the place of the embedded one; nil: the embedded one.
-	EMQX *EMQXOptions
+	EMQX *emqx.Settings
 	// EMQXQuestions has the questions of an EMQX answered that runs beside the embedded broker; nil: they
 	// are not. With EMQX, its options count.
 	EMQXQuestions *EMQXQuestions
@@ -189,15 +190,17 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 			_, err := a.ledger.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
 			return err
 		}
-		if a.external, err = newExternal(ctx, a.db, o, in, ask, log); err != nil {
+		x, err := emqx.Open(ctx, *o.EMQX, o.MQTTTLSEnabled, emqx.Options{Store: a.db, Ingress: in, Ask: ask, Logger: log})
+		if err != nil {
 			return err
 		}
-		a.broker, a.callbacks = a.external, a.external.callbacks
+		a.external = &external{x}
+		a.broker, a.callbacks = a.external, x.Callbacks
 	} else if a.broker, err = a.newEmbedded(ctx, o, in, log); err != nil {
 		return err
 	}
 	if q := o.EMQXQuestions; q != nil && a.external == nil {
-		if a.callbacks, err = listenForQuestions(ctx, q.Addr); err != nil {
+		if a.callbacks, err = emqx.ListenForQuestions(ctx, q.Addr); err != nil {
 			return err
 		}
 		if a.callbacks != nil {
@@ -237,8 +240,8 @@ type mqttBroker interface {
 	web.Broker
 	// Test does once what an agent does to reach the target; its error says what to do.
 	Test(ctx context.Context, t web.MQTTTarget) error
-	// port is where agents find it, with or without TLS, unless they are told otherwise.
-	port(tls bool) int
+	// Port is where agents find it, with or without TLS, unless they are told otherwise.
+	Port(tls bool) int
 	Start() error
 	Stop(ctx context.Context) error
 }
@@ -258,7 +261,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 		if w.MQTTTLS = o.MQTTTLSEnabled; w.MQTTTLS {
 			w.MQTTPort = o.MQTTPublicTLSPort
 		}
-		w.MQTTPort = cmp.Or(w.MQTTPort, a.broker.port(w.MQTTTLS))
+		w.MQTTPort = cmp.Or(w.MQTTPort, a.broker.Port(w.MQTTTLS))
 	}
 	if a.external != nil {
 		w.External = a.external.web()

@@ -13,7 +13,7 @@ func TestAppliancesSessionCannotBeGuessedAndOutlivesARestart(t *testing.T) {
 	s.connected()
 	b := s.nodes(1)[0]
 	s.settled()
-	id := s.appliance.external.clientID
+	id := s.appliance.external.ClientID
 	if len(id) < len(emqx.ClientIDPrefix)+40 || !s.emqx.Connected(id) {
 		t.Fatal("the appliance has not connected with a client id that is a secret")
 	}
@@ -27,7 +27,7 @@ func TestAppliancesSessionCannotBeGuessedAndOutlivesARestart(t *testing.T) {
 	s.open()
 	s.start()
 	s.connected()
-	if s.appliance.external.clientID != id {
+	if s.appliance.external.ClientID != id {
 		t.Error("another client id after a restart")
 	}
 	if strings.Contains(s.log.String(), id) {

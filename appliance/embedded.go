@@ -3,22 +3,18 @@ package appliance
 import (
 	"context"
 	"log/slog"
-	"net"
 
 	"wfm/appliance/broker"
 	"wfm/appliance/ingress"
+	"wfm/appliance/mqttcheck"
 	"wfm/web"
 )
 
-// embedded is the embedded broker.
-type embedded struct {
-	*broker.Broker
-	guests *guests
-}
+// embedded is the embedded broker, in the words of the API.
+type embedded struct{ *broker.Broker }
 
 func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingress, log *slog.Logger) (mqttBroker, error) {
-	g := &guests{DB: a.db}
-	bo := broker.Options{Addr: o.MQTTAddr, Grants: g, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
+	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
 	if o.mqttTLS() {
 		bo.TLSAddr, bo.TLS = o.MQTTTLSAddr, a.certs.TLSConfig()
 	}
@@ -26,7 +22,12 @@ func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingr
 	if err != nil {
 		return nil, err
 	}
-	return &embedded{b, g}, nil
+	return &embedded{b}, nil
+}
+
+// Test checks the target as an agent would.
+func (b *embedded) Test(ctx context.Context, t web.MQTTTarget) error {
+	return b.Broker.Test(ctx, mqttcheck.Target(t))
 }
 
 // Status is always running: the process ends when the embedded broker cannot start.
@@ -40,15 +41,4 @@ func (b *embedded) Status() web.BrokerStatus {
 	}
 	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
 	return s
-}
-
-func (b *embedded) port(tls bool) int {
-	addr := b.Addr()
-	if tls {
-		addr = b.TLSAddr()
-	}
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return tcp.Port
-	}
-	return 0
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/appliance/emqx"
 	"wfm/internal/emqxtest"
 	"wfm/protocol"
 	"wfm/store"
@@ -35,7 +36,7 @@ func benchStored(b *testing.B, zone emqxtest.Zone) {
 	line := emqxtest.NewProxy(b, e.OwnAddr())
 	a, err := New(b.Context(), Options{
 		DataDir: b.TempDir(), HTTPAddr: "127.0.0.1:0", MQTTEnabled: true,
-		EMQX: &EMQXOptions{
+		EMQX: &emqx.Settings{
 			URL: &url.URL{Scheme: "mqtt", Host: line.Addr()}, APIBaseURL: e.APIURL(),
 			APIKey: emqxtest.APIKey, APISecret: emqxtest.APISecret, SharedKey: testSharedKey,
 		},

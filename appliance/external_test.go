@@ -21,6 +21,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/appliance/emqx"
 	"wfm/internal/emqxtest"
 	"wfm/internal/mqtttest"
 	"wfm/presence"
@@ -366,9 +367,9 @@ func TestAgentsAreToldToUseTLSOnlyWithWhatToTrust(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	o := Options{
 		DataDir: t.TempDir(), HTTPAddr: "127.0.0.1:0", MQTTEnabled: true, MQTTTLSEnabled: true, Logger: slog.New(slog.DiscardHandler),
-		EMQX: &EMQXOptions{URL: &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"}, APIBaseURL: "http://127.0.0.1:1", SharedKey: testSharedKey},
+		EMQX: &emqx.Settings{URL: &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"}, APIBaseURL: "http://127.0.0.1:1", SharedKey: testSharedKey},
 	}
-	if _, err := New(t.Context(), o); !errors.Is(err, errAgentsTrustNobody) {
+	if _, err := New(t.Context(), o); !errors.Is(err, emqx.ErrAgentsTrustNobody) {
 		t.Errorf("without: %v", err)
 	}
 	o.EMQX.CAFile = ca

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/appliance/emqx"
 	"wfm/internal/emqxtest"
 	"wfm/internal/mqtttest"
 	"wfm/presence"
@@ -81,7 +82,7 @@ func (s *site) open() {
 	a, err := New(s.t.Context(), Options{
 		DataDir: s.dir, HTTPAddr: "127.0.0.1:0", MQTTEnabled: true,
 		Presence: presence.Times{TTL: time.Hour, Grace: 10 * time.Minute},
-		EMQX: &EMQXOptions{
+		EMQX: &emqx.Settings{
 			URL: &url.URL{Scheme: "mqtt", Host: s.mqttLine.Addr()}, APIBaseURL: "http://" + s.apiLine.Addr(),
 			APIKey: emqxtest.APIKey, APISecret: emqxtest.APISecret, SharedKey: testSharedKey, CallbackAddr: s.callbacks,
 		},

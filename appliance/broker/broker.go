@@ -43,6 +43,7 @@ type Broker struct {
 	backend  *mqtt.Client // publishes our commands
 	hook     *hooks.Hook
 	registry *hooks.Registry
+	guests   *guests
 	plain    net.Listener // nil without
 	secure   net.Listener // nil without
 	log      *slog.Logger
@@ -104,7 +105,8 @@ func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
 		return nil, errors.New("the MQTT broker has no address to listen on")
 	}
 	server := mqtt.New(serverOptions(o.Logger))
-	hook := hooks.New(server, o.Grants, o.Ingress, keepAlive(o.KeepAlive), o.Logger)
+	guests := &guests{Grants: o.Grants}
+	hook := hooks.New(server, guests, o.Ingress, keepAlive(o.KeepAlive), o.Logger)
 	if err := server.AddHook(hook, nil); err != nil {
 		return nil, fmt.Errorf("add the broker's hook: %w", err)
 	}
@@ -113,7 +115,7 @@ func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
 		return nil, fmt.Errorf("add the broker's listener: %w", err)
 	}
 	b := &Broker{
-		server: server, hook: hook, registry: hook.Registry(), plain: plain, secure: secure, listener: l, log: o.Logger,
+		server: server, hook: hook, registry: hook.Registry(), guests: guests, plain: plain, secure: secure, listener: l, log: o.Logger,
 		stopped: make(chan struct{}),
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
@@ -156,6 +158,18 @@ func addrOf(l net.Listener) net.Addr {
 		return nil
 	}
 	return l.Addr()
+}
+
+// Port is the port the broker listens on with TLS or without, 0 if it does not.
+func (b *Broker) Port(tls bool) int {
+	addr := b.Addr()
+	if tls {
+		addr = b.TLSAddr()
+	}
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
 }
 
 // Start begins to accept connections.

@@ -62,7 +62,7 @@ func emqxSettings() []setting {
 		}},
 		{"emqx-ca-file", "WFM_EMQX_CA_FILE", "", "certificate authority of EMQX (PEM); default: the system's", func(s *settings, v string) error {
 			s.emqx.CAFile = v
-			_, err := appliance.TLSConfig(v)
+			_, err := emqx.TLSConfig(v)
 			return err
 		}},
 	}
@@ -163,7 +163,7 @@ func emqxDoctor(ctx context.Context, args []string, getenv func(string) string, 
 		fmt.Fprintln(stderr, "wfm emqx doctor:", err)
 		return exitUsage
 	}
-	tlsConfig, err := appliance.TLSConfig(s.emqx.CAFile)
+	tlsConfig, err := emqx.TLSConfig(s.emqx.CAFile)
 	if err != nil {
 		fmt.Fprintln(stderr, "wfm emqx doctor:", err)
 		return exitFailure

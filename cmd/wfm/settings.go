@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"wfm/appliance"
+	"wfm/appliance/emqx"
 	"wfm/web"
 )
 
 // settings is what flags and variables decide.
 type settings struct {
 	appliance.Options
-	emqx      appliance.EMQXOptions
+	emqx      emqx.Settings
 	logLevel  slog.Level
 	logFormat string
 	warnings  []string // sentences about settings that have no effect

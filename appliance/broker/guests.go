@@ -1,4 +1,4 @@
-package appliance
+package broker
 
 import (
 	"context"
@@ -6,15 +6,16 @@ import (
 	"sync/atomic"
 
 	"wfm/appliance/mqttcheck"
+	"wfm/hooks"
 	"wfm/protocol"
 	"wfm/store"
-	"wfm/web"
 )
 
 // guests are rights to use the broker that stand in no store: of checks, while they run. No record
 // knows their nodes, so nothing they do leaves a trace.
 type guests struct {
-	*store.DB
+	hooks.Grants // of nodes
+
 	mu     sync.RWMutex
 	grants map[string]*guest
 }
@@ -24,9 +25,9 @@ type guest struct {
 	asked atomic.Bool // the broker was asked to let it in
 }
 
-// Grant is that of the store, or else a guest's.
+// Grant is that of the node, or else a guest's.
 func (g *guests) Grant(nodeID string) (store.Grant, bool) {
-	if grant, ok := g.DB.Grant(nodeID); ok {
+	if grant, ok := g.Grants.Grant(nodeID); ok {
 		return grant, true
 	}
 	g.mu.RLock()
@@ -56,10 +57,18 @@ func (g *guests) admit() (a mqttcheck.Account, leave func()) {
 	}
 }
 
-// Test checks where agents are sent, as an agent.
-func (b *embedded) Test(ctx context.Context, t web.MQTTTarget) error {
+// Test does once what an agent does to reach the target, with an account that is there for this only.
+// Its error says what to do.
+func (b *Broker) Test(ctx context.Context, t mqttcheck.Target) error {
 	account, leave := b.guests.admit()
 	defer b.Kick(account.NodeID)
 	defer leave()
-	return mqttcheck.Run(ctx, mqttcheck.Target(t), account)
+	return mqttcheck.Run(ctx, t, account)
+}
+
+// Guests is the number of accounts of tests that run.
+func (b *Broker) Guests() int {
+	b.guests.mu.RLock()
+	defer b.guests.mu.RUnlock()
+	return len(b.guests.grants)
 }

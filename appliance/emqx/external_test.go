@@ -1,4 +1,4 @@
-package appliance
+package emqx
 
 import (
 	"net/url"
@@ -15,8 +15,8 @@ func TestAgentsAreNotSentToTheListenerOfTheAppliance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &external{o: EMQXOptions{URL: u}}
-		if got := [2]int{x.port(false), x.port(true)}; got != want {
+		x := &External{Settings: Settings{URL: u}}
+		if got := [2]int{x.Port(false), x.Port(true)}; got != want {
 			t.Errorf("%s: %v, want %v", address, got, want)
 		}
 	}

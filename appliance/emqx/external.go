@@ -1,0 +1,213 @@
+package emqx
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"wfm/appliance/mqttcheck"
+	"wfm/internal/connlimit"
+	"wfm/internal/emqxkey"
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// Settings are what an operator sets about EMQX.
+type Settings struct {
+	URL *url.URL // mqtt:// or mqtts://
+	// CAFile is the certificate authority of EMQX's certificates, MQTT and API; empty: the system's.
+	CAFile string
+	// Username and Password are the appliance's own account. Empty: DefaultUsername, and one
+	// that is made at every start.
+	Username, Password string
+	// APIBaseURL, APIKey and APISecret are of the management API. Required.
+	APIBaseURL, APIKey, APISecret string
+	// SharedKey is what EMQX shows when it asks. Empty: the one that was made at the first start.
+	SharedKey string
+	// CallbackAddr is where EMQX asks; empty: where the API is.
+	CallbackAddr string
+}
+
+// TLSConfig trusts the certificate authority in the file, or the system's when there is no file.
+func TLSConfig(caFile string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return c, nil
+	}
+	ca, err := readCA(caFile)
+	if err != nil {
+		return nil, err
+	}
+	c.RootCAs = x509.NewCertPool()
+	c.RootCAs.AppendCertsFromPEM([]byte(ca))
+	return c, nil
+}
+
+// readCA is the certificates in the file, PEM, and nothing else of it.
+func readCA(file string) (string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the certificate authority of EMQX: %w", err)
+	}
+	var ca strings.Builder
+	for {
+		var block *pem.Block
+		if block, raw = pem.Decode(raw); block == nil {
+			break
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); block.Type == "CERTIFICATE" && err == nil {
+			ca.Write(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}))
+		}
+	}
+	if ca.Len() == 0 {
+		return "", fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return ca.String(), nil
+}
+
+// ErrAgentsTrustNobody is returned by [Open] when bind would have to hand out TLS without what to trust.
+var ErrAgentsTrustNobody = errors.New("WFM_MQTT_TLS_ENABLED is true, and agents trust only the certificate authority they are told: " +
+	"set WFM_EMQX_CA_FILE to that of EMQX's certificate (with a public one, its issuer's root), or leave TLS off")
+
+// External is an EMQX with the keys and sockets that the appliance keeps for it.
+type External struct {
+	*Broker
+	Settings  Settings
+	CACert    string // PEM, for agents; empty: they are not told to use TLS
+	Key       emqxkey.Key
+	ClientID  string       // our own at EMQX; a secret
+	NewKey    string       // the shared key if it was made just now: shown once, and kept only as a hash
+	Callbacks net.Listener // where EMQX asks apart from the API; nil if it asks there
+}
+
+// secretSharedKey is the name under which the store keeps the hash of the shared key.
+const secretSharedKey = "emqx_shared_key" //nolint:gosec // its name
+
+// Open makes the broker from the operator's settings. It reads or makes the shared key and our client ID,
+// and listens for EMQX's questions if they have an address of their own. agentsUseTLS says that bind
+// tells agents to use TLS. o has the parts of the appliance; Open fills in the rest. ctx is for opening only.
+func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*External, error) {
+	s.Username = cmp.Or(s.Username, DefaultUsername)
+	s.Password = cmp.Or(s.Password, protocol.NewSecret())
+	x := &External{Settings: s}
+	tlsConfig, err := TLSConfig(s.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	if agentsUseTLS {
+		if s.CAFile == "" {
+			return nil, ErrAgentsTrustNobody
+		}
+		if x.CACert, err = readCA(s.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	api, err := NewAPI(s.APIBaseURL, s.APIKey, s.APISecret, tlsConfig)
+	if err != nil {
+		return nil, fmt.Errorf("address of EMQX's management API: %w", err)
+	}
+	if err := x.loadKey(o.Store); err != nil {
+		return nil, err
+	}
+	if x.ClientID, err = loadClientID(o.Store); err != nil {
+		return nil, err
+	}
+	if s.URL.Scheme != "mqtts" {
+		tlsConfig = nil
+	}
+	o.URL, o.TLS, o.Username, o.Password, o.ClientID, o.API, o.Key = s.URL, tlsConfig, s.Username, s.Password, x.ClientID, api, x.Key
+	if x.Broker, err = New(o); err != nil {
+		return nil, err
+	}
+	x.Callbacks, err = ListenForQuestions(ctx, s.CallbackAddr)
+	return x, err
+}
+
+// loadKey takes the shared key from the options, or the one whose hash is kept, or makes one.
+func (x *External) loadKey(db *store.DB) error {
+	if x.Settings.SharedKey != "" {
+		x.Key = emqxkey.New(x.Settings.SharedKey)
+		return nil
+	}
+	hash, err := store.Read(db, func(tx *store.Tx) (string, error) { return tx.SecretHash(secretSharedKey), nil })
+	if err != nil {
+		return fmt.Errorf("read the shared key: %w", err)
+	}
+	if hash != "" {
+		x.Key, err = emqxkey.Parse(hash)
+		return err
+	}
+	x.NewKey = protocol.NewSecret()
+	x.Key = emqxkey.New(x.NewKey)
+	if err := db.Update(func(tx *store.Tx) error { return tx.KeepSecret(secretSharedKey, x.NewKey) }); err != nil {
+		return fmt.Errorf("keep the shared key: %w", err)
+	}
+	return nil
+}
+
+// loadClientID takes our client id from the store, or makes one that nobody can guess.
+func loadClientID(db *store.DB) (string, error) {
+	id, err := store.Read(db, (*store.Tx).BrokerClientID)
+	if err != nil || id != "" {
+		return id, err
+	}
+	id = ClientIDPrefix + protocol.NewSecret()
+	return id, db.Update(func(tx *store.Tx) error { return tx.SetBrokerClientID(id) })
+}
+
+// Stop closes what EMQX asks at, too.
+func (x *External) Stop(ctx context.Context) error {
+	if x.Callbacks != nil {
+		_ = x.Callbacks.Close()
+	}
+	return x.Broker.Stop(ctx)
+}
+
+// Port is the port of EMQX that agents are told. It is ours, if we connect in the same way and not to
+// the listener that is ours alone, and the standard's otherwise.
+func (x *External) Port(tls bool) int {
+	if p, err := strconv.Atoi(x.Settings.URL.Port()); err == nil && x.Settings.URL.Port() != OwnPort && tls == (x.Settings.URL.Scheme == "mqtts") {
+		return p
+	}
+	if tls {
+		return 8883
+	}
+	return 1883
+}
+
+// Test checks where agents are sent, as an agent with an account that is there for this only.
+func (x *External) Test(ctx context.Context, t mqttcheck.Target) error {
+	id, password, leave, err := x.Admit(ctx)
+	if err != nil {
+		return &mqttcheck.Failure{Message: "EMQX does not take an account for the test: " + err.Error() + ". `wfm emqx doctor` says what to change."}
+	}
+	defer leave()
+	return mqttcheck.Run(ctx, t, mqttcheck.Account{ConfigID: emqxkey.CheckConfigID, NodeID: id, Password: password})
+}
+
+// Settled reports whether EMQX knows what the node may do now.
+func (x *External) Settled(nodeID string) bool {
+	settled, _, _ := x.Account(nodeID)
+	return settled
+}
+
+// ListenForQuestions listens where EMQX asks apart from the API, and returns nil if it asks there.
+func ListenForQuestions(ctx context.Context, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil //nolint:nilnil // no listener is wanted
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for EMQX's questions on %s: %w", addr, err)
+	}
+	return connlimit.New(l, connlimit.Share(8, 1024), connlimit.Share(8, 1024)), nil
+}
