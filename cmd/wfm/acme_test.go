@@ -13,7 +13,8 @@ import (
 	"wfm/internal/apptest"
 )
 
-// pebble is an ACME issuer on loopback that really comes to check a name: at httpPort and tlsPort.
+// pebble is an ACME issuer on loopback that really connects to check a name, at httpPort and
+// tlsPort.
 type pebble struct {
 	*apptest.Process
 	config, management string
@@ -26,7 +27,7 @@ const (
 	eabHMAC  = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 )
 
-// newPebble prepares an issuer that does not run yet; whoever asks needs its CA file.
+// newPebble prepares an issuer that does not run yet; its clients need its CA file.
 func newPebble(t *testing.T, httpPort, tlsPort string, bound bool) *pebble {
 	t.Helper()
 	apptest.Need(t, "pebble")
@@ -51,7 +52,7 @@ func newPebble(t *testing.T, httpPort, tlsPort string, bound bool) *pebble {
 	return p
 }
 
-// start runs it and adds the root it has just made to the CA file.
+// start runs the issuer and adds its new root to the CA file.
 func (p *pebble) start(t *testing.T) {
 	t.Helper()
 	p.Process = apptest.Spawn(t, []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0"}, "pebble", "-config", p.config)
@@ -76,12 +77,12 @@ func (p *pebble) start(t *testing.T) {
 	}
 }
 
-// acmeEnv has an appliance ask it for wfm.test.
+// acmeEnv returns the settings with which an appliance requests a certificate for wfm.test.
 func (p *pebble) acmeEnv(more ...string) []string {
 	return append([]string{"WFM_TLS_ISSUER=acme", "WFM_ACME_DIRECTORY=" + p.Directory, "WFM_ACME_CA_FILE=" + p.CAFile, "WFM_MQTT_PUBLIC_HOST=wfm.test"}, more...)
 }
 
-// awaitCertificate waits until the appliance has one.
+// awaitCertificate waits until the appliance has a certificate.
 func awaitCertificate(t *testing.T, a *apptest.Appliance) {
 	t.Helper()
 	apptest.Eventually(t, func() bool { return tlsStatus(t, a)["status"] == "ok" }, func() string {
@@ -89,7 +90,7 @@ func awaitCertificate(t *testing.T, a *apptest.Appliance) {
 	})
 }
 
-// renewalKeepsConnections binds an agent, and has it and another client live through a renewal.
+// renewalKeepsConnections binds an agent and checks that it and another client survive a renewal.
 func renewalKeepsConnections(t *testing.T, a *apptest.Appliance) {
 	t.Helper()
 	cfg := a.AddConfig(t, "home")
@@ -120,7 +121,7 @@ func TestACMEByHTTP01(t *testing.T) {
 	apptest.Need(t, "pebble", "mosquitto_sub")
 	apptest.Hosts(t, "wfm.test")
 	web := apptest.FreePort(t)
-	p := newPebble(t, web, apptest.FreePort(t), false) // nobody is at its TLS port
+	p := newPebble(t, web, apptest.FreePort(t), false) // nothing listens at its TLS port
 	p.start(t)
 	a := withTLS(t, p.acmeEnv("WFM_HTTP_ADDR=127.0.0.1:"+web)...)
 	awaitCertificate(t, a)
@@ -132,7 +133,7 @@ func TestACMEByTLSALPN01WithABoundAccount(t *testing.T) {
 	apptest.Need(t, "pebble", "mosquitto_sub")
 	apptest.Hosts(t, "wfm.test")
 	mqtts := apptest.FreePort(t)
-	p := newPebble(t, apptest.FreePort(t), mqtts, true) // nobody is at its HTTP port
+	p := newPebble(t, apptest.FreePort(t), mqtts, true) // nothing listens at its HTTP port
 	p.start(t)
 	a := withTLS(t, p.acmeEnv("WFM_MQTT_TLS_ADDR=127.0.0.1:"+mqtts, "WFM_ACME_EAB_KEY_ID="+eabKeyID, "WFM_ACME_EAB_HMAC="+eabHMAC)...)
 	awaitCertificate(t, a)
@@ -169,7 +170,7 @@ func TestACMEDirectoryThatIsDownAtStartIsTriedUntilItIsThere(t *testing.T) {
 	n.StartAgent(t).Kill()
 	before := served(t, "127.0.0.1:"+a.TLSPort, "wfm.test")[0]
 
-	// A restart uses what is stored, and needs nobody for that.
+	// A restart uses the stored certificate and needs no issuer.
 	p.Kill()
 	a.Stop(t)
 	a.Restart(t)

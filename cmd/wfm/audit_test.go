@@ -15,7 +15,7 @@ import (
 	"wfm/store"
 )
 
-// auditLog is the newest entries of the log.
+// auditLog returns the newest entries of the log.
 func auditLog(t *testing.T, a *apptest.Appliance) []store.AuditEntry {
 	t.Helper()
 	var body struct{ Data []store.AuditEntry }
@@ -25,8 +25,8 @@ func auditLog(t *testing.T, a *apptest.Appliance) []store.AuditEntry {
 	return body.Data
 }
 
-// killedDuring sends the request, kills the appliance once under says that it is under way, starts it
-// again, and returns the newest entries of its log.
+// killedDuring sends the request, kills the appliance once under returns (the request is then in
+// progress), starts it again, and returns the newest entries of its log.
 func killedDuring(t *testing.T, a *apptest.Appliance, path, body string, under func()) []store.AuditEntry {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL+path, strings.NewReader(body))
@@ -52,8 +52,8 @@ func killedDuring(t *testing.T, a *apptest.Appliance, path, body string, under f
 	return auditLog(t, a)
 }
 
-// TestACommandWhoseRequestAKillEndedIsInTheAuditLog: the command and its author are one write, so the
-// entry is whole although nobody got an answer.
+// TestACommandWhoseRequestAKillEndedIsInTheAuditLog: the command and its author are one write, so
+// the entry is whole although the request got no answer.
 func TestACommandWhoseRequestAKillEndedIsInTheAuditLog(t *testing.T) {
 	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
@@ -71,7 +71,7 @@ func TestACommandWhoseRequestAKillEndedIsInTheAuditLog(t *testing.T) {
 	t.Errorf("the log: %+v", log)
 }
 
-// TestARequestThatAKillInterruptedIsInTheAuditLog takes a request that acts outside of the store, so
+// TestARequestThatAKillInterruptedIsInTheAuditLog sends a request that acts outside the store, so
 // its beginning is written first.
 func TestARequestThatAKillInterruptedIsInTheAuditLog(t *testing.T) {
 	t.Parallel()

@@ -19,8 +19,8 @@ import (
 	"wfm/internal/mqtttest"
 )
 
-// backend stands in for the one of WG Free Mesh: it answers a bind, and sends commands over a broker
-// that is not ours, byte by byte as that does.
+// backend stands in for the backend of WG Free Mesh: it answers a bind, and sends commands over a
+// broker that is not ours, byte for byte as the original does.
 type backend struct {
 	t    *testing.T
 	url  string
@@ -28,7 +28,7 @@ type backend struct {
 	ids  uint16
 }
 
-// startBackend starts one whose answer to a bind was changed.
+// startBackend starts a backend whose bind answer is modified by change.
 func startBackend(t *testing.T, change func(data map[string]any)) *backend {
 	t.Helper()
 	port := apptest.FreePort(t)
@@ -60,7 +60,7 @@ func startBackend(t *testing.T, change func(data map[string]any)) *backend {
 	return b
 }
 
-// message is one of the agent.
+// message is a message of the agent.
 type message struct {
 	Type      string         `json:"type"`
 	RequestID string         `json:"request_id"`
@@ -73,7 +73,7 @@ type message struct {
 	raw       []byte
 }
 
-// next is the agent's next message.
+// next returns the agent's next message.
 func (b *backend) next() (m message) {
 	b.t.Helper()
 	pk := b.mqtt.Expect(packets.Publish)
@@ -102,7 +102,7 @@ func (b *backend) greeted() {
 	}
 }
 
-// give sends the command and returns its final ACK, and the events before it that name it.
+// give sends the command. It returns the final ACK and the events before it that name the command.
 func (b *backend) give(m goldentest.Message) (ack message, output []message) {
 	b.t.Helper()
 	b.ids++
@@ -118,8 +118,8 @@ func (b *backend) give(m goldentest.Message) (ack message, output []message) {
 	}
 }
 
-// Our agent, bound to a backend of WG Free Mesh and given everything that was given its own client, does
-// the same with the real tools.
+// Bound to a backend of WG Free Mesh and given the same commands as that product's own client, our
+// agent does the same with the real tools.
 func TestOurAgentServesAtAWGFreeMeshBackend(t *testing.T) {
 	t.Parallel()
 	apptest.NeedRoot(t)
@@ -134,7 +134,7 @@ func TestOurAgentServesAtAWGFreeMeshBackend(t *testing.T) {
 		t.Fatalf("stored %q, %v", stored, err)
 	}
 	apptest.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", dir).Expect(t, "msg=connected")
-	t.Cleanup(func() { apptest.Run(t, "ip", "link", "del", goldentest.Interface) }) // if a test failed on the way
+	t.Cleanup(func() { apptest.Run(t, "ip", "link", "del", goldentest.Interface) }) // if the test fails in between
 	b.greeted()
 	want := []struct{ what, status, word string }{
 		{"detect", "applied", `"wg_online":false`},

@@ -23,7 +23,8 @@ func TestABackupTakesNoRoomThatTheWritersNeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The file is grown ahead of its pages; what is left fits a copy of them, and not another.
+	// The file is larger than its pages in use; the remaining space fits one copy of them, but not
+	// two.
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 4<<20-file.Size()*7/4), 0o600); err != nil {
 		t.Fatal(err)
@@ -43,7 +44,7 @@ func TestABackupTakesNoRoomThatTheWritersNeed(t *testing.T) {
 	}
 }
 
-// What a backup holds is what an appliance can go on with.
+// An appliance can continue from the content of a backup.
 func TestAnApplianceGoesOnFromABackup(t *testing.T) {
 	t.Parallel()
 	apptest.Need(t, "mosquitto_pub")

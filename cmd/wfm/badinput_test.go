@@ -13,7 +13,7 @@ import (
 	"wfm/internal/apptest"
 )
 
-// journal is the node's journal as text.
+// journal returns the node's journal as text.
 func journal(t *testing.T, n *apptest.Node) string {
 	t.Helper()
 	return n.Call(t, "GET", n.Path("endpoint/events"), nil).Body
@@ -55,7 +55,7 @@ func TestBadMessagesAreRefusedRecordedAndLoseNothing(t *testing.T) {
 	if err := os.WriteFile(big, []byte(strings.Repeat("x", 300<<10)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// An MQTT 5 client is told the limit when it connects and does not even send it.
+	// An MQTT 5 client learns the limit when it connects and does not even send the message.
 	apptest.Run(t, "mosquitto_pub", mosquitto(n, "mqttv311", "-q", "1", "-t", n.Topic("event"), "-f", big)...)
 	apptest.Eventually(t, func() bool { return strings.Contains(journal(t, n), "packet too large") },
 		func() string { return "300 KiB over MQTT 3.1.1 is not visible: " + journal(t, n) })
@@ -236,7 +236,7 @@ func TestSIGTERMStopsCleanlyWhateverClientsDo(t *testing.T) {
 	a := apptest.Start(t, "")
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
 	sub := subscribe(t, n)
-	sub.Signal(t, syscall.SIGSTOP) // a client that does not read any more
+	sub.Signal(t, syscall.SIGSTOP) // a client that stops reading
 	for _, addr := range []string{net.JoinHostPort(a.MQTTHost, a.Port), strings.TrimPrefix(a.URL, "http://")} {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 		if err != nil {

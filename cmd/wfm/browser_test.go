@@ -27,8 +27,8 @@ var screens = []struct {
 	width, height int64
 }{{"desktop", 1280, 800}, {"phone", 390, 844}}
 
-// browser is one tab of a headless Chromium. What a page must never do fails the test at its end:
-// an error of a script, a breach of the Content-Security-Policy, a request to another host.
+// browser is a tab of a headless Chromium. At its end it fails the test for anything a page must
+// never do: a script error, a breach of the Content-Security-Policy, a request to another host.
 type browser struct {
 	t      *testing.T
 	ctx    context.Context
@@ -88,7 +88,7 @@ func (b *browser) watch(event any) {
 			fault = fmt.Sprintf("console: %s", e.Args[0].Value)
 		}
 	case *log.EventEntryAdded:
-		// That the API refuses what it must is no fault of the page.
+		// A refusal by the API is not the page's fault.
 		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
 			fault = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
@@ -106,7 +106,7 @@ func (b *browser) watch(event any) {
 	}
 }
 
-// act runs an action, but not for ever: a page that hangs, or asks something, answers nothing.
+// act runs an action with a time limit: a page that hangs, or shows a dialog, does not answer.
 func act[T any](b *browser, a chromedp.Action[T]) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, apptest.Patience)
 	defer cancel()
@@ -122,7 +122,7 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 
 func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(b.origin + path)) }
 
-// eval returns what the expression says, which may be a promise.
+// eval returns the value of the expression, which may be a promise.
 func (b *browser) eval(expression string) any {
 	b.t.Helper()
 	v, err := act(b, chromedp.Evaluate[any](expression, chromedp.EvalAwaitPromise))
@@ -140,7 +140,7 @@ func (b *browser) see(texts ...string) {
 	}
 }
 
-// until waits for the condition, whatever page is open meanwhile.
+// until waits for the condition, on any page that is open meanwhile.
 func (b *browser) until(condition string) {
 	b.t.Helper()
 	apptest.Eventually(b.t, func() bool {
@@ -157,7 +157,7 @@ func (b *browser) click(selector string) {
 	b.do(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
 }
 
-// fill types the text in place of what the field has.
+// fill replaces the content of the field with the text.
 func (b *browser) fill(selector, text string) {
 	b.t.Helper()
 	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
@@ -167,10 +167,10 @@ func (b *browser) fill(selector, text string) {
 	}
 }
 
-// keys presses keys, wherever the focus is.
+// keys presses keys at the current focus.
 func (b *browser) keys(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
 
-// focused is the text of what has the focus.
+// focused returns the text of the focused element.
 func (b *browser) focused() string {
 	b.t.Helper()
 	return b.eval("document.activeElement.innerText.trim()").(string)
@@ -181,7 +181,7 @@ func (b *browser) text(selector string) string {
 	return b.eval("document.querySelector(" + quote(selector) + ").textContent").(string)
 }
 
-// shot keeps a picture of the whole page among the artifacts.
+// shot stores a screenshot of the whole page among the artifacts.
 func (b *browser) shot(name string) {
 	b.t.Helper()
 	picture, err := act(b, chromedp.FullScreenshot(100))
@@ -211,7 +211,8 @@ func (b *browser) dark(on bool) {
 	}
 }
 
-// inspect wants a page that everybody can use, in both themes, that fits the screen, and keeps its picture.
+// inspect checks in both themes that the page is accessible and fits the screen, and stores a
+// screenshot.
 func (b *browser) inspect(name string) {
 	b.t.Helper()
 	for _, dark := range []bool{false, true} {
@@ -231,9 +232,9 @@ func (b *browser) inspect(name string) {
 	}
 }
 
-var noAxe sync.Once // says once for all pages that they are not checked
+var noAxe sync.Once // reports once for all pages that they are not checked
 
-// accessible wants nothing that axe finds serious or critical.
+// accessible checks that axe finds nothing serious or critical.
 func (b *browser) accessible(name string) {
 	b.t.Helper()
 	source, err := os.ReadFile(filepath.Join("..", "..", "web", "ui", "node_modules", "axe-core", "axe.min.js"))

@@ -22,7 +22,7 @@ import (
 	"wfm/store"
 )
 
-// certsCall is one call of wfm certs.
+// certsCall is one invocation of wfm certs.
 type certsCall struct {
 	dataDir, server, caFile, token string
 	newCA                          bool
@@ -148,10 +148,10 @@ func (c *certsCall) stored() ([]certs.Certificate, string, error) {
 	return certificates, caCert, err
 }
 
-// call makes the API call and returns the body of its answer, or the message of a refusal.
+// call makes the API call. It returns the body of the answer, or the message of a refusal as error.
 func (c *certsCall) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	client := http.Client{Timeout: 2 * time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // the token is for the address the user named
+		return http.ErrUseLastResponse // the token is for the address that the user named
 	}}
 	if c.caFile != "" {
 		text, err := os.ReadFile(c.caFile)
@@ -200,7 +200,7 @@ func (c *certsCall) call(ctx context.Context, method, path string, body []byte) 
 	return nil, errors.New(refused.Error.Message)
 }
 
-// printAnswer makes the call and prints the certificates in its answer, and what is wrong with them.
+// printAnswer makes the call and prints the certificates in its answer, with their problems.
 func (c *certsCall) printAnswer(ctx context.Context, method, path string, body []byte) error {
 	text, err := c.call(ctx, method, path, body)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"wfm/internal/apptest"
 )
 
-// fieldCerts has OpenSSL make what a site with a CA of its own has: a root, a CA below it, and a server
-// certificate for 127.0.0.1.
+// fieldCerts uses OpenSSL to make the files of a site with a CA of its own: a root, a CA below it,
+// and a server certificate for 127.0.0.1.
 const fieldCerts = `set -eu
 ec() { openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
 ec root.key; ec ca.key; ec key.pem

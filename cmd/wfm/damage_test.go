@@ -51,7 +51,7 @@ func TestADamagedDataFileIsOneSentence(t *testing.T) {
 		}
 		out, code := apptest.Run(t, apptest.Binary("wfm"), "check", path)
 		if code == 0 {
-			if !strings.HasPrefix(name, "page") { // which may be free
+			if !strings.HasPrefix(name, "page") { // a page may be free
 				t.Errorf("%s: check finds nothing", name)
 			}
 			continue
@@ -113,7 +113,7 @@ func TestAFileThatIsMovedWhileItIsInUseTakesNothingMore(t *testing.T) {
 	a.Stop(t)
 }
 
-// TestAStartOnADiskThatTakesNoWritesServesWhatIsThere remounts the disk for reading only, and back.
+// TestAStartOnADiskThatTakesNoWritesServesWhatIsThere remounts the disk read-only, and back.
 func TestAStartOnADiskThatTakesNoWritesServesWhatIsThere(t *testing.T) {
 	apptest.NeedRoot(t)
 	dir := t.TempDir()
@@ -148,7 +148,7 @@ func TestAStartOnADiskThatTakesNoWritesServesWhatIsThere(t *testing.T) {
 	a.Stop(t)
 }
 
-// TestAStartOnAFullDiskServesWhatIsThere has no page of the file left to write to.
+// TestAStartOnAFullDiskServesWhatIsThere leaves no free page in the file and no space for more.
 func TestAStartOnAFullDiskServesWhatIsThere(t *testing.T) {
 	apptest.NeedRoot(t)
 	dir := t.TempDir()
@@ -159,7 +159,7 @@ func TestAStartOnAFullDiskServesWhatIsThere(t *testing.T) {
 	a := apptest.Start(t, dir)
 	cfg := a.AddConfig(t, "home")
 	ballast := filepath.Join(dir, "ballast")
-	_ = os.WriteFile(ballast, make([]byte, 4<<20), 0o600) // as much as there is room for
+	_ = os.WriteFile(ballast, make([]byte, 4<<20), 0o600) // as much as fits
 	for i := range 300 {
 		text := "[Interface]\nPrivateKey = " + strings.Repeat("B", 42) + "A=\n# " + strings.Repeat("x", 8<<10) + "\n"
 		ans := a.Call(t, "POST", "/api/v1/configs/"+cfg+"/nodes", map[string]any{"name": fmt.Sprint("n", i)})

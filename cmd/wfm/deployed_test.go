@@ -9,7 +9,7 @@ import (
 	"wfm/internal/apptest"
 )
 
-// fieldNode is a node of an appliance whose agent stands in for one that is in the field.
+// fieldNode is a node of an appliance whose agent stands in for a deployed one.
 type fieldNode struct {
 	*apptest.Node
 	t      *testing.T
@@ -42,13 +42,14 @@ func (d *fieldNode) save(text string) {
 	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text, "stage": false})
 }
 
-// saveUnstaged leaves what is staged as it is.
+// saveUnstaged saves a config and leaves the staged one unchanged.
 func (d *fieldNode) saveUnstaged(text string) {
 	d.t.Helper()
 	d.Must(d.t, "PUT", d.Path("applied-conf"), map[string]any{"content": text, "stage": false})
 }
 
-// want gives a command and checks how it ends, with a word of its message, and how the tunnel is then.
+// want gives a command and checks its final state, a word of its message, and the tunnel's state
+// after it.
 func (d *fieldNode) want(action, state, word, tunnel string) {
 	d.t.Helper()
 	got := d.Control(d.t, action)
@@ -75,7 +76,7 @@ PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
 Address = 10.9.0.2/32
 `
 
-// The life of a node whose agent is in the field, in each spelling of the tunnel's protocol.
+// The life of a node with a deployed agent, for each spelling of the tunnel's protocol.
 func TestADeployedAgentIsDrivenByTheAppliance(t *testing.T) {
 	for _, tc := range []struct{ tunnel, version, tools, lines string }{
 		{"wireguard", "", "wg", ""},
@@ -111,7 +112,7 @@ func TestADeployedAgentIsDrivenByTheAppliance(t *testing.T) {
 			d.save(text + "PostUp = false\n")
 			d.Must(t, "POST", d.Path("sync"), nil)
 			d.want("push_config", "failed", "restart interface after config update failed", "stopped")
-			d.want("stop", "failed", "is not a WireGuard interface", "stopped") // or the appliance would start it again
+			d.want("stop", "failed", "is not a WireGuard interface", "stopped") // otherwise the appliance would start it again
 			d.save(text)
 			d.Must(t, "POST", d.Path("sync"), nil)
 			d.want("push_config", "applied", "Config applied.", "stopped")
@@ -141,7 +142,7 @@ func TestABindAnewLeavesADeployedAgentWithAConfigItCanStart(t *testing.T) {
 	if d.client.Stored() != plainConf {
 		t.Fatalf("bound with %q", d.client.Stored())
 	}
-	d.want("start", "applied", "Command applied.", "running") // it was given one
+	d.want("start", "applied", "Command applied.", "running") // the node has a config now
 	leave()
 	d.bind()
 	if d.client.Stored() != plainConf {

@@ -14,7 +14,7 @@ import (
 	"wfm/internal/apptest"
 )
 
-// site is a node in a network namespace of its own, on one network with the appliance.
+// site is a node in a network namespace of its own, on the same network as the appliance.
 type site struct {
 	*apptest.Node
 	*apptest.Netns
@@ -47,13 +47,14 @@ func (s *site) run(t *testing.T) {
 	s.Await(t, "online")
 }
 
-// config is the site's tunnel to the peer; more are lines of its [Interface].
+// config returns the site's tunnel config with the peer. more are additional lines of its
+// [Interface].
 func (s *site) config(peer *site, more ...string) string {
 	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %s/24\nListenPort = 51820\n%s\n\n[Peer]\nPublicKey = %s\nEndpoint = %s:51820\nAllowedIPs = %s/32\n",
 		s.private, s.inner(), strings.Join(more, "\n"), peer.public, peer.IP, peer.inner())
 }
 
-// inner is the site's address in the tunnel.
+// inner returns the site's address in the tunnel.
 func (s *site) inner() string { return strings.Replace(s.IP, "10.77.", "10.88.", 1) }
 
 func (s *site) ping(t *testing.T, peer *site) {
@@ -70,7 +71,7 @@ func (s *site) save(t *testing.T, config string) {
 	s.Must(t, "POST", s.Path("sync"), nil)
 }
 
-// push pushes what is staged and wants the state.
+// push pushes the staged config and checks the final state.
 func (s *site) push(t *testing.T, state string) map[string]any {
 	t.Helper()
 	got := s.Must(t, "POST", s.Path("endpoint/control"), map[string]any{"action": "push_config", "wait": 60})
@@ -88,7 +89,7 @@ func (s *site) wantSync(t *testing.T, status string, desired, confirmed int) {
 	}
 }
 
-// twoSites are bound to a running appliance and away from nobody.
+// twoSites returns two sites that are bound to a running appliance and online.
 func twoSites(t *testing.T) (a *apptest.Appliance, cfg string, north, south *site) {
 	t.Helper()
 	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ping")
@@ -98,7 +99,7 @@ func twoSites(t *testing.T) (a *apptest.Appliance, cfg string, north, south *sit
 	return a, cfg, addSite(t, network, a, cfg, "north"), addSite(t, network, a, cfg, "south")
 }
 
-// linkedSites are two sites whose tunnel runs.
+// linkedSites returns two sites whose tunnels run.
 func linkedSites(t *testing.T) (north, south *site) {
 	t.Helper()
 	_, _, north, south = twoSites(t)
@@ -113,7 +114,7 @@ func linkedSites(t *testing.T) (north, south *site) {
 	return north, south
 }
 
-// The whole way of a config, with the real agent, the real tools and real tunnels.
+// The whole way of a tunnel config, with the real agent, the real tools and real tunnels.
 func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
 	t.Parallel()
 	a, cfg, north, south := twoSites(t)
@@ -139,7 +140,7 @@ func TestTwoSitesArePushedConfigsAndReachEachOther(t *testing.T) {
 	north.ping(t, south)
 	south.ping(t, north)
 
-	// A change of a running tunnel, by about the largest message there may be: each < takes six bytes.
+	// A change of a running tunnel with about the largest possible message: each < takes six bytes.
 	north.save(t, north.config(south, "MTU = 1400")+strings.Repeat("#"+strings.Repeat("<", 999)+"\n", 43))
 	north.wantSync(t, "pending", 2, 1)
 	north.push(t, "applied")

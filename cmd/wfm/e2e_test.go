@@ -14,14 +14,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(apptest.Main(m)) }
 
-// mosquitto are the arguments with which the mosquitto clients log in as the node.
+// mosquitto returns the arguments with which the mosquitto clients log in as the node.
 func mosquitto(n *apptest.Node, version string, more ...string) []string {
 	return append([]string{
 		"-h", n.MQTTHost, "-p", n.Port, "-V", version, "-i", "wfm-" + n.ID, "-u", n.ID, "-P", n.Password,
 	}, more...)
 }
 
-// subscribe holds a session of the node that receives commands and answers nothing.
+// subscribe holds an MQTT session of the node that receives commands and never answers.
 func subscribe(t *testing.T, n *apptest.Node) *apptest.Process {
 	t.Helper()
 	sub := apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"},
@@ -141,7 +141,7 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 		}
 		for what, tc := range map[string]struct {
 			args   []string
-			v3, v5 string // as the CONNACK's code reads
+			v3, v5 string // as the clients print the CONNACK code
 		}{
 			"B's event as will":   {mosquitto(nodeA, version, "--will-topic", nodeB.Topic("event"), "--will-payload", "{}"), "not authorised", "Not authorized"},
 			"B's control as will": {mosquitto(nodeA, version, "--will-topic", nodeB.Topic("control"), "--will-payload", "{}"), "not authorised", "Not authorized"},
@@ -170,7 +170,7 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 	if out := agentB.Output(); strings.Count(out, "msg=connected") != 1 {
 		t.Errorf("node A disturbed B's session:\n%s", out)
 	}
-	// And what it may do, it can.
+	// Permitted operations work.
 	if out := publish(t, nodeA, "heartbeat", envelope(nodeA, "heartbeat", "", `{"client_online":true}`)); out != "" {
 		t.Errorf("own heartbeat: %s", out)
 	}
@@ -229,7 +229,7 @@ func TestKillBetweenPublishAndACKLosesNothing(t *testing.T) {
 	}
 }
 
-// slowTools are stand-ins for the WireGuard tools that wait until the test lets them go on.
+// slowTools installs stand-ins for the WireGuard tools that wait until the test lets them continue.
 func slowTools(t *testing.T) (path, gate string) {
 	t.Helper()
 	path, gate = t.TempDir(), filepath.Join(t.TempDir(), "gate")

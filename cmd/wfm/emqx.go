@@ -68,7 +68,7 @@ func emqxSettings() []setting {
 	}
 }
 
-// checkEMQX makes the external broker part of the options if there is one.
+// checkEMQX adds the external broker, if there is one, to the options.
 func (s *settings) checkEMQX() error {
 	if s.emqx.URL == nil && s.emqx.SharedKey != "" {
 		s.EMQXQuestions = &appliance.EMQXQuestions{SharedKey: s.emqx.SharedKey, Addr: s.emqx.CallbackAddr}
@@ -123,7 +123,7 @@ Examples:
 `)
 }
 
-// emqxExamples show each command at work.
+// emqxExamples shows an example of each command.
 var emqxExamples = map[string]string{
 	"config": `
 Examples:
@@ -178,7 +178,7 @@ func emqxDoctor(ctx context.Context, args []string, getenv func(string) string, 
 	}))
 }
 
-// doctorPatience is how long an EMQX is waited for that could not ask the appliance: it looks again
+// doctorPatience is how long to wait for an EMQX that could not reach the appliance: it tries again
 // every 15 s.
 const doctorPatience = 17 * time.Second
 

@@ -18,7 +18,8 @@ import (
 	"wfm/store"
 )
 
-// burstSize is how many nodes send how many messages each; WFM_TEST_EMQX_BURST=5000x20 is the full one.
+// burstSize returns the number of nodes and of messages per node. WFM_TEST_EMQX_BURST=5000x20 is
+// the full size.
 func burstSize(t *testing.T) (nodes, each int) {
 	t.Helper()
 	nodes, each = 40, 10
@@ -64,7 +65,7 @@ func seed(t *testing.T, dir string, count int) []store.Bound {
 	return bound
 }
 
-// storedOf counts the different messages of the burst that each node's journal holds.
+// storedOf counts the distinct messages of the burst in the nodes' journals.
 func storedOf(t *testing.T, dir string, nodes []store.Bound) (total int) {
 	t.Helper()
 	db, err := store.Open(dir, store.Options{})
@@ -93,8 +94,8 @@ func storedOf(t *testing.T, dir string, nodes []store.Bound) (total int) {
 	return total
 }
 
-// An EMQX as strict as the real one, an appliance that is killed and one whose session loses its
-// connection: what a node has an acknowledgement for is stored.
+// The stand-in is as strict as a real EMQX; one appliance is killed, and the MQTT session of
+// another loses its connection. Every message that a node has an acknowledgement for is stored.
 func TestBurstThroughEMQXLosesNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	count, each := burstSize(t)

@@ -14,7 +14,8 @@ import (
 
 const emqxSharedKey = "a shared key for tests"
 
-// emqxEnv has the appliance use the stand-in, on the same HTTP address and data as before.
+// emqxEnv returns the settings with which the appliance uses the stand-in, on the same HTTP address
+// and data as before.
 func emqxEnv(a *apptest.Appliance, e *emqxtest.Server) []string {
 	return []string{
 		"WFM_HTTP_ADDR=" + strings.TrimPrefix(a.URL, "http://"), "WFM_MQTT_URL=mqtt://" + e.MQTTAddr(), "WFM_EMQX_API_BASE_URL=" + e.APIURL(),
@@ -68,7 +69,7 @@ func TestBindAndResetOfARealAgentThroughEMQX(t *testing.T) {
 	e := emqxtest.Start(t, emqxtest.Accounts(first.URL, emqxSharedKey))
 	a := apptest.Start(t, first.Dir, emqxEnv(first, e)...)
 	n := a.AddNode(t, a.AddConfig(t, "home"), "router", "wgemqx")
-	agent := n.StartAgent(t) // at once: the account is there when bind answers
+	agent := n.StartAgent(t) // at once: the account exists when bind answers
 	if got := n.Control(t, "describe")["status"]; got != "acked" {
 		t.Errorf("describe is %v", got)
 	}
@@ -139,7 +140,7 @@ func TestAgentsReachEMQXWithTLSAndTheCAThatBindHandsOut(t *testing.T) {
 	}
 }
 
-// pair is a certificate and its key as bytes.
+// pair returns a certificate and its key as bytes.
 func pair(certPEM, keyPEM string) (cert, key []byte) { return []byte(certPEM), []byte(keyPEM) }
 
 func TestEMQXSettingsAreCheckedInWords(t *testing.T) {
@@ -217,7 +218,7 @@ func TestEMQXMayAskBesideTheEmbeddedBroker(t *testing.T) {
 		if code := check.Wait(t, apptest.Patience); code != exitOK {
 			t.Errorf("%s: the doctor says %d:\n%s", name, code, check.Output())
 		}
-		n.StartAgent(t) // the embedded broker serves all the same
+		n.StartAgent(t) // the embedded broker serves as well
 		if got := n.Control(t, "describe")["status"]; got != "acked" {
 			t.Errorf("%s: describe is %v", name, got)
 		}

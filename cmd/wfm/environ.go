@@ -7,16 +7,16 @@ import (
 	"wfm/cmd/internal/environ"
 )
 
-// foreign are variables of a WG Free Mesh deployment that have no meaning here: its database, its
-// containers, and what this program needs no setting for.
+// foreign are variables of a WG Free Mesh deployment without meaning here: for its database, its
+// containers, and features that need no setting in this program.
 var foreign = []string{
 	"WFM_APP_PORT", "WFM_AUTH_DOWNLOAD_TOKEN_EXPIRE_MINUTES", "WFM_CORS_ORIGINS", "WFM_DATABASE", "WFM_DATABASE_URL", "WFM_DEBUG",
 	"WFM_EMQX_AUTHZ_URL", "WFM_ENABLE_DEV_TEST_API", "WFM_GATEWAY_CLIENT_MAX_BODY_SIZE", "WFM_POSTGRES_DB", "WFM_POSTGRES_PASSWORD",
 	"WFM_POSTGRES_PORT", "WFM_POSTGRES_USER", "WFM_TIMEZONE",
 }
 
-// knownVariables are the variables of wfm serve, and those of other commands that an environment
-// file may hold beside them.
+// knownVariables returns the variables of wfm serve, and those of other commands that an
+// environment file may contain beside them.
 func knownVariables() []string {
 	known := []string{"WFM_TOKEN"}
 	for _, row := range settingsTable() {
@@ -27,8 +27,8 @@ func knownVariables() []string {
 	return known
 }
 
-// warn logs the settings that have no effect, each once. environment is what os.Environ returns;
-// the agent warns of its own variables.
+// warn logs each setting that has no effect once. environment is in the form of os.Environ. The
+// agent reports unknown variables of its own.
 func (s settings) warn(environment []string) {
 	for _, text := range s.warnings {
 		s.Logger.Warn("a setting has no effect", "reason", text)

@@ -12,14 +12,15 @@ import (
 	"wfm/internal/apptest"
 )
 
-// randomKey is what wg genkey and wg genpsk might print.
+// randomKey returns a key in the form that wg genkey and wg genpsk print.
 func randomKey() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b)
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// hubConfig is the config of a hub with so many users, with preshared keys and comments.
+// hubConfig returns the config of a hub with the given number of users, with preshared keys and
+// comments.
 func hubConfig(users int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nAddress = 10.61.0.1/16\nListenPort = 51820\n\n", randomKey())
@@ -29,7 +30,8 @@ func hubConfig(users int) string {
 	return b.String()
 }
 
-// A thousand users fit, the whole way: saved, pushed, acknowledged, on the node's disk, bound to again.
+// The config of a thousand users works the whole way: saved, pushed, acknowledged, on the node's
+// disk, and in a later bind.
 func TestAHubOfAThousandUsersIsPushed(t *testing.T) {
 	t.Parallel()
 	a := apptest.Start(t, "")
@@ -52,7 +54,7 @@ func TestAHubOfAThousandUsersIsPushed(t *testing.T) {
 	if status := hub.Must(t, "GET", hub.Path("sync-status"), nil); status["status"] != "latest" {
 		t.Errorf("%v", status)
 	}
-	// A bind hands the whole text out, to an agent that starts anew.
+	// A bind hands the whole text to an agent that starts anew.
 	agent.Kill()
 	hub.AgentDir = t.TempDir()
 	hub.Bind(t)

@@ -47,7 +47,7 @@ func TestTwoAgentsWithOneProfileAreToldAndTellTheirUsers(t *testing.T) {
 			t.Errorf("an agent says it %d times", n)
 		}
 	}
-	n.Bind(t) // for the first; the second is a stranger from now on
+	n.Bind(t) // for the first agent; the second is a stranger from now on
 	if c := identityConflict(t, n); c != nil {
 		t.Errorf("after a bind: %v", c)
 	}
@@ -73,10 +73,10 @@ func TestTwoRawClientsWithOneIdentityAreTold(t *testing.T) {
 		if ack := c.Connect(login); ack.ReasonCode != 0 {
 			t.Fatalf("CONNACK %d", ack.ReasonCode)
 		}
-		c.Ping() // the session is served by now, and no longer about to be
+		c.Ping() // the MQTT session is being served now
 		return c
 	}
-	for range 12 { // one machine, that comes back again and again
+	for range 12 { // one machine that comes back again and again
 		connect("127.0.0.1:0", 4)
 	}
 	if c := identityConflict(t, n); c != nil {

@@ -19,7 +19,7 @@ const (
 )
 
 func main() {
-	// A log that nobody reads any more (wfm serve | head) is no reason to end.
+	// A log without a reader (wfm serve | head) is no reason to end.
 	signal.Ignore(syscall.SIGPIPE)
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // it is under nohup

@@ -8,13 +8,14 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// memoryShare is the part of the cgroup's memory that the runtime tries to stay within. The rest is for
-// what it does not count: the program itself and the pages of the data file that are in use.
+// memoryShare is the part of the cgroup's memory that the runtime tries to stay within. The rest is
+// for memory that the runtime does not count: the program itself and the pages of the data file in
+// use.
 const memoryShare = 0.7
 
-// limitMemory has the garbage collector work harder near the memory limit of the cgroup that the
-// process is in, before the kernel kills it: each login takes 19 MiB for a moment, and what is left of
-// those would add up until then. GOMEMLIMIT, where it is set, stays in force.
+// limitMemory makes the garbage collector work harder near the memory limit of the process's
+// cgroup, before the kernel kills the process: each login takes 19 MiB for a moment, and without
+// this the garbage of several logins would add up. A GOMEMLIMIT in the environment stays in force.
 func limitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return // the runtime has read it

@@ -12,8 +12,8 @@ import (
 	"wfm/internal/apptest"
 )
 
-// memoryGroup makes a cgroup of so many bytes and returns the file that takes the pid of who joins. It
-// skips the test where the system lets nobody make one.
+// memoryGroup makes a cgroup with the memory limit bytes and returns the file to which a joining
+// process writes its pid. It skips the test if the system does not allow that.
 func memoryGroup(t *testing.T, bytes int) (procs string) {
 	t.Helper()
 	for _, tc := range []struct{ root, limit string }{

@@ -12,12 +12,12 @@ import (
 	"wfm/internal/apptest"
 )
 
-// tunnelText is a config with the comment, so that each has its own.
+// tunnelText returns a config with the comment, which makes it unique.
 func tunnelText(comment string) string {
 	return "[Interface]\nPrivateKey = " + strings.Repeat("A", 42) + "E=\nAddress = 10.1.1.1/24\n# " + comment + "\n"
 }
 
-// editing is a browser at the config editor of a node whose first version is saved.
+// editing opens a browser at the config editor of a node whose first version is saved.
 func editing(t *testing.T) (*browser, *apptest.Node) {
 	t.Helper()
 	apptest.Need(t, "chromium")
@@ -41,7 +41,7 @@ func savedText(t *testing.T, n *apptest.Node) string {
 	return n.Must(t, "GET", n.Path("applied-conf"), nil)["content"].(string)
 }
 
-// live waits until the page hears of what happens.
+// live waits until the page receives events.
 func (b *browser) live() {
 	b.t.Helper()
 	b.until("document.querySelector('#link').dataset.state === 'live'")
@@ -61,7 +61,7 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 	t.Parallel()
 	b, n := editing(t)
 
-	// Who has only put the cursor into the text has it as it was, and so has its version.
+	// A user who only put the cursor into the text has not changed it, and keeps its version.
 	b.eval("document.querySelector('#conf-form textarea').focus()")
 	saveElsewhere(t, n, "two")
 	b.until("document.querySelector('#v-2')")
@@ -76,13 +76,14 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 		t.Errorf("saved is %q", got)
 	}
 
-	// Theirs takes the place of mine.
+	// The saved text replaces the typed one.
 	b.click("[data-theirs]")
 	b.see("Your text is discarded")
 	b.click("#confirm [value=yes]")
 	b.until(confText + " === " + quote(tunnelText("two")) + " && document.querySelector('#conf-form [name=base_version]').value === '2'")
 
-	// Mine takes the place of theirs, once it was shown against them; a third one is asked about anew.
+	// The typed text replaces the saved one after a comparison of the two; a third text is asked
+	// about anew.
 	b.fill("#conf-form textarea", tunnelText("mine"))
 	saveElsewhere(t, n, "three")
 	b.click("#save")
@@ -109,7 +110,7 @@ func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
 	b.see("Saved as version 2.", "What was typed since then is not saved yet.")
 	b.eval("document.activeElement.blur()")
 	n.Must(t, "POST", n.Path("sync"), nil)
-	b.until("document.querySelector('#v-2').innerText.includes('staged')") // the page has been fetched anew
+	b.until("document.querySelector('#v-2').innerText.includes('staged')") // the page was fetched anew
 	if got := b.eval(confText); got != tunnelText("three") {
 		t.Errorf("what was typed meanwhile became %q", got)
 	}
@@ -130,7 +131,7 @@ func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
 	b.click("#save")
 	b.see("You are logged out, so nothing was done.")
 
-	// A login in another tab is one in this.
+	// A login in another tab applies to this one.
 	b.eval("fetch('/api/v1/auth/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({username: 'admin', password: " +
 		quote(apptest.Password+"!") + "})}).then(r => r.status)")
 	b.until("!document.body.innerText.includes('You are logged out. ') && document.querySelector('#link').dataset.state === 'live'")
@@ -143,7 +144,7 @@ func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
 	if got := b.eval(confText); got != tunnelText("unsaved") {
 		t.Errorf("what was typed became %v", got)
 	}
-	b.fill("#conf-form textarea", tunnelText("mine")) // so that it may be left
+	b.fill("#conf-form textarea", tunnelText("mine")) // so that the page may be left
 }
 
 func TestADialogSendsWhatWasChangedInItAndNothingElse(t *testing.T) {
@@ -170,7 +171,7 @@ func TestADialogSendsWhatWasChangedInItAndNothingElse(t *testing.T) {
 		t.Errorf("tags: %s", got)
 	}
 
-	// What another has changed meanwhile stays.
+	// A change by another user meanwhile stays.
 	b.click("[data-open=edit-node]")
 	b.fill("#edit-node [name=name]", "mine")
 	set(map[string]any{"tags": []string{"theirs"}})
@@ -181,7 +182,7 @@ func TestADialogSendsWhatWasChangedInItAndNothingElse(t *testing.T) {
 		t.Errorf("tags: %s", got)
 	}
 
-	// What was typed into a dialog that was left is gone.
+	// Text typed into an abandoned dialog is gone.
 	b.click("[data-open=edit-node]")
 	b.fill("#edit-node [name=name]", "never said")
 	b.click("#edit-node [data-close]")
@@ -200,7 +201,7 @@ func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
 	b.click("[value=push_config]")
 	b.see("Version 1 is pushed")
 	saveElsewhere(t, n, "two")
-	b.until("document.querySelector('#control [name=version]').value === '2'") // the page knows; the question does not
+	b.until("document.querySelector('#control [name=version]').value === '2'") // the page knows; the dialog does not
 	b.click("#confirm [value=yes]")
 	b.see("Nothing was pushed")
 	b.click("[value=push_config]")
@@ -226,7 +227,7 @@ func TestABindCommandCountsByTheAppliancesClockAndTellsWhenItIsVoid(t *testing.T
 	b.open(strings.TrimPrefix(api, "/api/v1"))
 	b.live()
 
-	// What is wrong in a part that is folded away unfolds it.
+	// An error in a folded section unfolds it.
 	b.click("#bind-more summary")
 	b.fill("[name=server_url]", "ftp://x")
 	b.click("#bind-more summary")

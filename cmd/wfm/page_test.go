@@ -26,7 +26,7 @@ func TestFirstSessionInTheBrowser(t *testing.T) {
 
 func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface string) {
 	t.Helper()
-	// Set-up needs the link; the front page leads there, without the token.
+	// Set-up needs the link. The front page leads there, without the token.
 	b.open("/")
 	b.see("Set up the appliance", "Set-up token")
 	b.inspect("setup")
@@ -74,7 +74,7 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser, iface string) {
 		t.Fatalf("%q: %s", command, out)
 	}
 
-	// The page follows by itself from here on.
+	// The page updates itself from here on.
 	b.eval("window.notReloaded = true")
 	b.see("Waiting for the first signal")
 	b.inspect("node-waiting")
@@ -124,14 +124,14 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser, iface string) {
 	}
 }
 
-// writeConfig saves two versions of the node's config, after one that is refused, and restores none.
+// writeConfig saves two versions of the node's config after a refused one, and restores the first.
 func writeConfig(t *testing.T, b *browser) {
 	t.Helper()
 	private, code := apptest.Run(t, "wg", "genkey")
 	if code != 0 {
 		t.Fatal(private)
 	}
-	public, _ := apptest.Run(t, "wg", "genkey") // any 32 bytes are somebody's
+	public, _ := apptest.Run(t, "wg", "genkey") // any 32 bytes are a valid public key
 	text := "[Interface]\nPrivateKey = " + strings.TrimSpace(private) + "\nAddress = 10.98.0.1/24\n"
 	node := b.eval("location.pathname").(string)
 	b.click("#conf a.button")
@@ -200,7 +200,7 @@ func useSettings(t *testing.T, b *browser) {
 	b.inspect("audit")
 }
 
-// hostile is text that does something as soon as a page takes it for markup.
+// hostile is a text that acts as soon as a page treats it as markup.
 const hostile = `<img src=x onerror=alert(1)>'"`
 
 func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
@@ -241,7 +241,7 @@ func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
 	}
 }
 
-// login logs in as a person does.
+// login logs in like a person.
 func (b *browser) login() {
 	b.t.Helper()
 	b.open("/")
@@ -282,7 +282,7 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.keys(kb.Enter)
 	b.keys("home" + kb.Enter)
 	b.see("No node yet.")
-	// What would lose something asks first, and Enter is not yes.
+	// An action that would lose something asks first, and Enter does not confirm it.
 	for range 20 {
 		if b.focused() == "Delete config" {
 			break
@@ -331,7 +331,7 @@ func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	n := a.AddNode(t, cfg, "router", "wg0")
 	b.see("router", "wg0")
 
-	// What is being typed survives what happens meanwhile.
+	// A text being typed survives events.
 	b.click("[data-open=edit-config]")
 	b.fill("#edit-config [name=description]", "not saved yet")
 	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"name": "renamed"})
@@ -341,7 +341,7 @@ func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	}
 	b.click("#edit-config [data-close]")
 
-	// Who is logged in has no use for the login page.
+	// A logged-in user is led past the login page.
 	b.open("/login?next=%2Fconfigs%2F" + cfg)
 	b.until("location.pathname === '/configs/" + cfg + "'")
 	b.until("document.querySelector('#link').dataset.state === 'live'")
@@ -352,7 +352,7 @@ func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	a.Restart(t)
 	b.until("document.querySelector('#link').dataset.state === 'live'")
 
-	// The session ends.
+	// The login session ends.
 	a.Must(t, "POST", "/api/v1/auth/password", map[string]any{"current_password": apptest.Password, "new_password": apptest.Password + "!"})
 	b.until("location.pathname === '/login'")
 	if got := b.eval("location.search"); got != "?next=%2Fconfigs%2F"+cfg {

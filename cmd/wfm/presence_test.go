@@ -10,7 +10,7 @@ import (
 	"wfm/internal/mqtttest"
 )
 
-// bindRaw binds a node as an older agent does, and returns what a raw client logs in with.
+// bindRaw binds a node like an older agent, and returns the login for a raw client.
 func bindRaw(t *testing.T, a *apptest.Appliance, configID, name string, capabilities ...string) (nodeID string, login mqtttest.Login) {
 	t.Helper()
 	nodes := "/api/v1/configs/" + configID + "/nodes"
@@ -34,7 +34,7 @@ func mqttAddr(t *testing.T, a *apptest.Appliance) net.Addr {
 	return addr
 }
 
-// online is how many nodes of the config are in the state.
+// inState returns how many nodes of the mesh are in the state.
 func inState(t *testing.T, a *apptest.Appliance, configID, state string) int {
 	t.Helper()
 	rows := a.Call(t, "GET", "/api/v1/configs/"+configID+"/endpoint/runtime-snapshot", nil)
@@ -107,7 +107,7 @@ func TestFastReconnectsLeaveANodeOnline(t *testing.T) {
 	}
 }
 
-// history is the node's states, oldest first.
+// history returns the node's states, oldest first.
 func history(t *testing.T, n *apptest.Node) (states []string) {
 	t.Helper()
 	for _, row := range n.Must(t, "GET", n.Path("endpoint/history"), nil)["transitions"].([]any) {
@@ -127,7 +127,7 @@ func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
 	agent.Expect(t, "msg=connected")
 	n.Await(t, "online")
 	far.Cut(t)
-	n.Await(t, "dropped") // after the keep-alive and the grace; the broker has its will, which the agent did not send
+	n.Await(t, "dropped") // after the keep-alive and the grace; the broker has its will, and the agent sent none itself
 	far.Heal(t)
 	n.Await(t, "online")
 	if got := n.Control(t, "detect"); got["status"] != "acked" {
@@ -138,7 +138,7 @@ func TestACutNetworkDropsTheNodeAndItsHealBringsItBack(t *testing.T) {
 	}
 }
 
-// Each way to take a node's right away, while it is online with the real agent and with a raw client
+// Each way to revoke a node's right, while it is online with the real agent and with a raw client
 // of either version of MQTT.
 func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *testing.T) {
 	t.Parallel()
@@ -148,7 +148,7 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 	agent := agentNode.StartAgent(t)
 	type online struct {
 		*apptest.Node
-		ended     func() // waits until its connection has
+		ended     func() // waits until its connection has ended
 		reconnect func() // nil: it does so by itself, much later
 	}
 	all := map[string]*online{"agent": {agentNode, func() { agent.Expect(t, "the broker closed the connection") }, nil}}
@@ -181,7 +181,7 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 		want(o, "offline", "the node is disabled")
 		o.ended()
 		a.Must(t, "PUT", "/api/v1/nodes/"+o.ID, map[string]any{"enabled": true})
-		want(o, "offline", "disabled") // as it was: nothing was heard since
+		want(o, "offline", "disabled") // unchanged: nothing has arrived since
 		o.reconnect()
 		want(o, "online", "connection is open")
 		t.Log(name, "was disabled and came back")
@@ -232,7 +232,7 @@ func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches
 	n := a.AddNode(t, a.AddConfig(t, "home"), "a", "wg0")
 	agent := n.StartAgent(t)
 	next, leave := stream(t, a, "")
-	next("event: control.log.created") // nobody asked for it
+	next("event: control.log.created") // sent without a request
 	if data := next("data: "); !strings.Contains(data, `"action":"detect"`) || !strings.Contains(data, `"requested_by":"system"`) {
 		t.Errorf("while watched: %s", data)
 	}
@@ -241,7 +241,7 @@ func TestBrokenConnectionIsDroppedAfterTheGraceAndProbesComeWhileSomebodyWatches
 	n.Await(t, "offline") // by its last will
 
 	id, login := bindRaw(t, a, n.ConfigID, "raw")
-	login.WillTopic = "" // nothing says that it goes
+	login.WillTopic = "" // nothing reports its end
 	raw := &apptest.Node{Appliance: a, ConfigID: n.ConfigID, ID: id}
 	c := mqtttest.Dial(t, mqttAddr(t, a), 5)
 	c.Connect(login)

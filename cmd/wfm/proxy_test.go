@@ -14,7 +14,7 @@ import (
 	"wfm/internal/apptest"
 )
 
-// snippet is the configuration of the proxy in docs/operating.md, for these addresses.
+// snippet returns the configuration of the proxy in docs/operating.md, for these addresses.
 func snippet(t *testing.T, language, wfm, port string, replace ...string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/operating.md")
@@ -28,11 +28,12 @@ func snippet(t *testing.T, language, wfm, port string, replace ...string) string
 	return strings.NewReplacer(append([]string{"127.0.0.1:8000", wfm, "443", "127.0.0.1:" + port}, replace...)...).Replace(string(found[1]))
 }
 
-// behind is a client of the appliance at the address of a proxy, as a browser's page: with its Origin.
+// behind returns a client of the appliance at the address of a proxy. Like a page, it sends its
+// Origin.
 func behind(a *apptest.Appliance, port string) *apptest.Appliance {
 	b := *a
 	b.URL = "https://wfm.example.org:" + port
-	b.Token = "" // a page that is not logged in yet
+	b.Token = "" // a page without a login yet
 	dialer := &net.Dialer{}
 	b.Client = &http.Client{Transport: originated{b.URL, &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -97,7 +98,7 @@ func TestProxiesOfTheManualWorkAndHalfOfThemIsToldAtTheLogin(t *testing.T) {
 	}
 }
 
-// listening waits until the proxy serves TLS, for which Caddy makes itself a certificate first.
+// listening waits until the proxy serves TLS. Caddy first makes itself a certificate.
 func listening(t *testing.T, port string, proxy *apptest.Process) {
 	t.Helper()
 	apptest.Eventually(t, func() bool {

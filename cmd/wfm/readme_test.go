@@ -10,7 +10,7 @@ import (
 	"wfm/internal/apptest"
 )
 
-// readmeScript is what README.md has one paste into a shell, for the appliance.
+// readmeScript returns the shell commands of README.md, adapted to the appliance.
 func readmeScript(t *testing.T, a *apptest.Appliance, password string) string {
 	t.Helper()
 	raw, err := os.ReadFile("../../README.md")

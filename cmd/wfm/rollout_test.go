@@ -18,7 +18,7 @@ import (
 	"wfm/protocol"
 )
 
-// fleet is 20 simulated agents, which answer at once unless they are told otherwise.
+// fleet is 20 simulated agents. They answer at once unless the test changes that.
 type fleet struct {
 	*apptest.Appliance
 	t        *testing.T
@@ -26,11 +26,11 @@ type fleet struct {
 	action   string   // of its rollouts
 	ids      []string // in the order of their turns
 	logins   []mqtttest.Login
-	arrived  chan string // the node's id, for each command that comes for the first time
+	arrived  chan string // the node's id, for the first arrival of each command
 
 	mu       sync.Mutex
 	fails    map[string]bool
-	holds    map[string]chan struct{}       // the answer waits until it is closed
+	holds    map[string]chan struct{}       // the answer waits until the channel is closed
 	commands map[string]map[string]struct{} // request ids by node
 }
 
@@ -50,7 +50,8 @@ func startFleet(t *testing.T) *fleet {
 	return f
 }
 
-// connect connects the agents from the one given on, and has them serve their connection until it ends.
+// connect connects the agents with index from and above. They serve their connections until these
+// end.
 func (f *fleet) connect(from int) {
 	f.t.Helper()
 	for i := from; i < fleetSize; i++ {
@@ -100,7 +101,7 @@ func (f *fleet) serve(i int, c *mqtttest.Client) {
 	}
 }
 
-// take notes the command and returns what its answer waits for, nil for nothing.
+// take records the command. It returns a channel that the answer must wait for, or nil.
 func (f *fleet) take(id, requestID string) (hold chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,7 +126,7 @@ func (f *fleet) answer(id, requestID string) []byte {
 		requestID, f.configID, id, status, f.action)
 }
 
-// hold has the agent wait with its answers until the function that is returned is called.
+// hold makes the agent delay its answers until release is called.
 func (f *fleet) hold(i int) (release func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,7 +140,7 @@ func (f *fleet) hold(i int) (release func()) {
 	}
 }
 
-// fail has the agents answer that they could not.
+// fail makes the agents answer that they failed.
 func (f *fleet) fail(nodes ...int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -174,7 +175,7 @@ func (f *fleet) begin(waveSize, maxFailures int) (id string) {
 	})["rollout_id"].(string)
 }
 
-// awaitCommand waits until the node gets a command it did not have.
+// awaitCommand waits until the node gets a new command.
 func (f *fleet) awaitCommand(i int) {
 	f.t.Helper()
 	timeout := time.After(apptest.Patience)
@@ -190,7 +191,8 @@ func (f *fleet) awaitCommand(i int) {
 	}
 }
 
-// await waits until the rollout is in the state and finished, and returns the outcome of each node.
+// await waits until the rollout is in the state and finished or not, and returns the outcome of
+// each node.
 func (f *fleet) await(id, state string, finished bool) (outcomes []string) {
 	f.t.Helper()
 	var got map[string]any
@@ -204,7 +206,7 @@ func (f *fleet) await(id, state string, finished bool) (outcomes []string) {
 	return outcomes
 }
 
-// commanded is how many different commands each node of the fleet got.
+// commanded returns how many different commands each node of the fleet got.
 func (f *fleet) commanded() []int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -235,7 +237,7 @@ func stopsAtTheSecondFailure(t *testing.T, action string) {
 	id := f.begin(3, 2)
 	next("event: rollout.updated")
 	outcomes := f.await(id, "stopped", true)
-	// The last of the third wave may have had its turn before the failure beside it was known.
+	// The last node of the third wave may have had its turn before the failure beside it was known.
 	if eighth := outcomes[8]; eighth != "done" && eighth != "cancelled" {
 		t.Errorf("beside the second failure: %s", eighth)
 	}
@@ -258,7 +260,7 @@ func stopsAtTheSecondFailure(t *testing.T, action string) {
 	}
 }
 
-// What one way of pushing has taken to a node, another does not take there once more.
+// A config that reached a node by one way of pushing is not pushed there again by another.
 func TestARolloutSkipsNodesThatHaveTheConfigAndSaysWhichVersionItTook(t *testing.T) {
 	f := startFleet(t)
 	f.action = "push_config"
@@ -271,7 +273,7 @@ func TestARolloutSkipsNodesThatHaveTheConfigAndSaysWhichVersionItTook(t *testing
 	text := func(comment string) string {
 		return "# " + comment + "\n[Interface]\nPrivateKey = " + base64.StdEncoding.EncodeToString(key.Bytes()) + "\n"
 	}
-	// Saved and pushed in one call; as a script of WG Free Mesh does it, in two; and only saved.
+	// Saved and pushed in one call; in two calls, like a script of WG Free Mesh; and only saved.
 	saved := f.Must(t, "PUT", node(0)+"/applied-conf", map[string]any{"content": text("one"), "push": true})
 	push := saved["push"].(map[string]any)
 	if push["config_version"] != 1.0 || push["request_id"] == "" || saved["staged_version"] != 1.0 {
@@ -349,7 +351,7 @@ func TestRolloutSurvivesKillsAndCommandsNoNodeTwice(t *testing.T) {
 	}
 	id := f.begin(4, 1)
 	for k, i := range at {
-		f.awaitCommand(i) // the rollout may have noted that it is given, or not
+		f.awaitCommand(i) // the rollout may or may not have recorded that the command is given
 		f.Kill()
 		releases[k]()
 		f.Restart(t)

@@ -20,7 +20,7 @@ import (
 	"wfm/internal/buildinfo"
 )
 
-// stopTime is what a clean stop may take, whatever clients do.
+// stopTime is the longest duration of a clean stop, even with unresponsive clients.
 const stopTime = 4500 * time.Millisecond
 
 func serve(ctx context.Context, args, environment []string, stdout, stderr io.Writer) int {
@@ -54,7 +54,7 @@ func serve(ctx context.Context, args, environment []string, stdout, stderr io.Wr
 			code = exitFailure
 		}
 	}
-	// The signal has ended ctx; stopping has its own time.
+	// The signal has ended ctx; stopping has its own time limit.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
 	if err := a.Stop(stopping); err != nil {
@@ -72,7 +72,7 @@ func logger(s settings, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// advise adds what to do about the errors of a start that people meet most.
+// advise adds advice to the most common errors of a start.
 func advise(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -87,7 +87,7 @@ func advise(err error) string {
 	return err.Error()
 }
 
-// greet says where everything is, and how to set the admin password.
+// greet prints all addresses, and how to set the admin password.
 func greet(w io.Writer, s settings, a *appliance.Appliance) {
 	dir, err := filepath.Abs(s.DataDir)
 	if err != nil {
@@ -123,7 +123,7 @@ Set that variable to it, and wfm emqx config prints an EMQX configuration with i
 `, key)
 	}
 	if token := a.SetupToken(); token != "" {
-		// The token is the link's fragment, which no log on the way gets to see.
+		// The token is in the link's fragment, which never reaches a log on the way.
 		fmt.Fprintf(w, `
 There is no admin password yet. Set it with this link, which works until the appliance stops:
   setup link    %s/setup#%s
@@ -134,7 +134,7 @@ There is no admin password yet. Set it with this link, which works until the app
 	}
 }
 
-// reachable is the address as this machine reaches it.
+// reachable returns the address at which this machine reaches addr.
 func reachable(addr net.Addr) string {
 	if addr == nil {
 		return "off"

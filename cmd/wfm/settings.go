@@ -19,7 +19,7 @@ import (
 	"wfm/web"
 )
 
-// settings is what flags and variables decide.
+// settings is the result of flags and variables.
 type settings struct {
 	appliance.Options
 	emqx      emqx.Settings
@@ -28,13 +28,13 @@ type settings struct {
 	warnings  []string // sentences about settings that have no effect
 }
 
-// setting is one flag and its variable. An empty value means the default.
+// setting is a flag and its variable. An empty value means the default.
 type setting struct {
 	flag, env, def, meaning string
 	set                     func(s *settings, value string) error
 }
 
-// settingsTable is every setting there is, in the order of --help.
+// settingsTable returns every setting, in the order of --help.
 func settingsTable() []setting {
 	return slices.Concat(serverSettings(), tlsSettings(), emqxSettings(), logSettings())
 }
@@ -163,8 +163,9 @@ func logSettings() []setting {
 	}
 }
 
-// parse reads flags over variables over defaults. Its error is one sentence that names the flag
-// and the variable. flag.ErrHelp: help was asked for and is written to stdout.
+// parse reads the settings; flags override variables, which override defaults. Its error is one
+// sentence that names the flag and the variable. It returns flag.ErrHelp if help was requested,
+// after writing the help to stdout.
 func parse(args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
 	s, err := parseTable("wfm serve", settingsTable(), help, args, getenv, stdout)
 	if err == nil {
@@ -176,7 +177,7 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (setting
 	return s, err
 }
 
-// parseTable reads the settings in table for the command, which explains itself with help.
+// parseTable reads the settings of table for the command, whose help text help prints.
 func parseTable(command string, table []setting, help func(io.Writer, []setting), args []string, getenv func(string) string, stdout io.Writer) (settings, error) {
 	var s settings
 	given := make(map[string]*string, len(table))
@@ -203,7 +204,7 @@ func parseTable(command string, table []setting, help func(io.Writer, []setting)
 			value, source = v, "--"+row.flag
 		}
 		if err := row.set(&s, value); err != nil {
-			if secret(row.flag) || strings.Contains(value, "@") { // a URL with a password, perhaps
+			if secret(row.flag) || strings.Contains(value, "@") { // possibly a URL with a password
 				value = "…"
 			}
 			return s, fmt.Errorf("%s is %q: %w", source, value, err)
@@ -212,7 +213,7 @@ func parseTable(command string, table []setting, help func(io.Writer, []setting)
 	return s, nil
 }
 
-// checkTogether finds settings that do not fit each other.
+// checkTogether finds settings that contradict each other.
 func checkTogether(s settings) error {
 	embedded := s.MQTTEnabled && s.EMQX == nil
 	if embedded && s.MQTTAddr == "" && !s.MQTTTLSEnabled {
@@ -292,7 +293,7 @@ func number(v string, lowest, highest int) (int, error) {
 	return n, nil
 }
 
-// originList reads origins separated by commas, or a JSON array of them as WG Free Mesh takes it.
+// originList reads origins separated by commas, or a JSON array of them as WG Free Mesh accepts it.
 func originList(v string) (list []string, err error) {
 	parts := strings.Split(v, ",")
 	if strings.HasPrefix(strings.TrimSpace(v), "[") {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// tlsSettings say where certificates come from.
+// tlsSettings returns the settings that say where certificates come from.
 func tlsSettings() []setting {
 	keep := func(to func(*settings) *string) func(*settings, string) error {
 		return func(s *settings, v string) error {

@@ -10,8 +10,8 @@ import (
 	"wfm/internal/apptest"
 )
 
-// stream opens the event stream, after the event with the id last if that is not empty, and
-// returns what reads the next line that begins with a prefix, and what leaves.
+// stream opens the event stream, after the event with the id last unless that is empty. next
+// returns the next line that begins with a prefix; leave closes the stream.
 func stream(t *testing.T, a *apptest.Appliance, last string) (next func(prefix string) string, leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), apptest.Patience)
@@ -64,12 +64,12 @@ func TestStreamTellsOfPresenceAndResumesWhereItBroke(t *testing.T) {
 		t.Errorf("when the agent came: %s", data)
 	}
 	leave()
-	agent.Kill() // its last will says so
+	agent.Kill() // reported by its last will
 	n.Await(t, "offline")
 	next, leave = stream(t, a, last)
 	defer leave()
-	// First perhaps what the agent's first heartbeat said of the tunnel. While nobody listened, that the
-	// status has changed was noted, and not how.
+	// The agent's first heartbeat may come first. While there was no listener, only the fact that
+	// the status changed was recorded, not the change itself.
 	for unheard := false; !unheard; {
 		next("event: endpoint.status.updated")
 		data := next("data: ")

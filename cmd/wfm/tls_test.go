@@ -128,14 +128,14 @@ func TestCertificateIsForWhateverHostAgentsAreTold(t *testing.T) {
 		}
 		return n, n.Profile(t)["mqtt"].(map[string]any)
 	}
-	// Nobody configured a name: the admin's bind command tells it.
+	// No name is configured: the admin's bind command supplies it.
 	n, mqtt := bindAt("one", "wfm.test")
 	if mqtt["host"] != "wfm.test" {
 		t.Fatalf("host %v", mqtt["host"])
 	}
 	n.StartAgent(t).Kill()
 
-	// An agent that is bound at a name nobody told the appliance of would be bound and cut off.
+	// An agent bound at a name unknown to the appliance would be bound and cut off.
 	token := a.Must(t, "POST", n.Path("bind-command"), nil)["token"].(string)
 	out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", t.TempDir(), "--server", "http://alias.test:"+port, "--token", token)
 	if code == 0 || !strings.Contains(out, "host name") {
@@ -147,7 +147,7 @@ func TestCertificateIsForWhateverHostAgentsAreTold(t *testing.T) {
 
 	a.Stop(t)
 	a.Restart(t, "WFM_MQTT_PUBLIC_HOST=new.test")
-	n.StartAgent(t).Kill() // by the name of its time
+	n.StartAgent(t).Kill() // by the name of that time
 	second, mqtt := bindAt("two", "127.0.0.1")
 	if mqtt["host"] != "new.test" {
 		t.Fatalf("host %v", mqtt["host"])
@@ -167,7 +167,7 @@ func TestCAThatIsHeldToThePublicHostWorksForOtherClients(t *testing.T) {
 	cfg := a.AddConfig(t, "home")
 	n := a.AddNode(t, cfg, "a", "wg0")
 	a.Stop(t)
-	a.Restart(t, "WFM_MQTT_PUBLIC_HOST=new.example") // which needs another root
+	a.Restart(t, "WFM_MQTT_PUBLIC_HOST=new.example") // this name needs another root
 	late := a.AddNode(t, cfg, "b", "wg1")
 	for _, tc := range []struct {
 		node         *apptest.Node
@@ -230,7 +230,7 @@ func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
 	if !strings.Contains(command, " --cert-sha256 "+sum+" ") {
 		t.Fatal("the bind command does not name the root")
 	}
-	// It outlives the certificate.
+	// The fingerprint outlives the certificate.
 	a.Must(t, "POST", "/api/v1/system/certificates/renew", map[string]any{"new_ca": true})
 	a.Must(t, "POST", "/api/v1/system/certificates/renew", nil)
 	if out, code := run(strings.Replace(command, sum, strings.Repeat("0", 64), 1)); code == 0 || !strings.Contains(out, "somebody may stand between") {
@@ -262,7 +262,7 @@ func TestCertificateFilesAreSwappedUnderLoad(t *testing.T) {
 	a := withTLS(t, "WFM_TLS_ISSUER=files", "WFM_TLS_CERT_FILE="+certFile, "WFM_TLS_KEY_FILE="+keyFile)
 	cfg := a.AddConfig(t, "home")
 	id := a.Must(t, "POST", "/api/v1/configs/"+cfg+"/nodes", map[string]any{"name": "x"})["node_id"].(string)
-	// Its root is nowhere: an agent would be bound that trusts nothing.
+	// Its root is unknown: an agent would be bound that trusts nothing.
 	a.Refused(t, "MQTT_TLS_CA_NOT_READY", "POST", "/api/v1/configs/"+cfg+"/nodes/"+id+"/bind-command", nil)
 	if said, _ := tlsStatus(t, a)["last_error"].(string); !strings.Contains(said, "append it to WFM_TLS_CERT_FILE") {
 		t.Errorf("the status says %q", said)

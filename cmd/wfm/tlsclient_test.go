@@ -22,20 +22,20 @@ import (
 	"wfm/internal/apptest"
 )
 
-// secure are the arguments with which the mosquitto clients log in as the node with TLS.
+// secure returns the arguments with which the mosquitto clients log in as the node with TLS.
 func secure(n *apptest.Node, host, caFile string, more ...string) []string {
 	return append([]string{
 		"-h", host, "-p", n.TLSPort, "--cafile", caFile, "-V", "5", "-i", "wfm-" + n.ID, "-u", n.ID, "-P", n.Password,
 	}, more...)
 }
 
-// publishTLS publishes an event, and returns what the client says and its exit code.
+// publishTLS publishes an event. It returns the output of the client and its exit code.
 func publishTLS(t *testing.T, n *apptest.Node, host, caFile string) (string, int) {
 	t.Helper()
 	return apptest.Run(t, "mosquitto_pub", secure(n, host, caFile, "-q", "1", "-t", n.Topic("event"), "-m", envelope(n, "event", "", `{"event":"x"}`))...)
 }
 
-// hold holds a session of the node over TLS that receives commands and answers nothing.
+// hold holds an MQTT session of the node over TLS that receives commands and never answers.
 func hold(t *testing.T, n *apptest.Node, host string) *apptest.Process {
 	t.Helper()
 	sub := apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"},
@@ -44,7 +44,7 @@ func hold(t *testing.T, n *apptest.Node, host string) *apptest.Process {
 	return sub
 }
 
-// stillHeld checks that what hold began is still the same connection: a command arrives on it.
+// stillHeld checks that the connection made by hold is still open: a command arrives on it.
 func stillHeld(t *testing.T, n *apptest.Node, sub *apptest.Process) {
 	t.Helper()
 	n.Must(t, "POST", n.Path("endpoint/control"), map[string]any{"action": "start"})
@@ -64,7 +64,7 @@ func wfmCerts(t *testing.T, a *apptest.Appliance, args ...string) string {
 	return out
 }
 
-// served is the chain with which the address answers a client that asks for the host, as it is.
+// served returns the chain that the address serves for the host, without verification.
 func served(t *testing.T, addr, host string) []*x509.Certificate {
 	t.Helper()
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, ServerName: host}}
@@ -76,7 +76,7 @@ func served(t *testing.T, addr, host string) []*x509.Certificate {
 	return c.(*tls.Conn).ConnectionState().PeerCertificates
 }
 
-// trust is for clients that trust the CA and no other.
+// trust returns a configuration for clients that trust only the CA.
 func trust(t *testing.T, ca string) *tls.Config {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -86,19 +86,19 @@ func trust(t *testing.T, ca string) *tls.Config {
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 }
 
-// tlsStatus is services.tls of the system status.
+// tlsStatus returns services.tls of the system status.
 func tlsStatus(t *testing.T, a *apptest.Appliance) map[string]any {
 	t.Helper()
 	return a.Must(t, "GET", "/api/v1/system/status", nil)["services"].(map[string]any)["tls"].(map[string]any)
 }
 
-// withTLS is an appliance that serves MQTT with TLS on a free port of all addresses.
+// withTLS starts an appliance that serves MQTT with TLS on a free port of all addresses.
 func withTLS(t *testing.T, env ...string) *apptest.Appliance {
 	t.Helper()
 	return apptest.Start(t, "", append([]string{"WFM_MQTT_TLS_ENABLED=true", "WFM_MQTT_TLS_ADDR=:" + apptest.FreePort(t)}, env...)...)
 }
 
-// testCA is a CA nobody knows, which signs with sign.
+// testCA is a CA unknown to the system, which signs with sign.
 type testCA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -127,7 +127,7 @@ func newTestCA(t *testing.T, name string) testCA {
 	return ca
 }
 
-// sign makes a server's certificate for the names and 127.0.0.1.
+// sign makes a server certificate for the names and 127.0.0.1.
 func (ca testCA) sign(t *testing.T, names ...string) (certPEM, keyPEM string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

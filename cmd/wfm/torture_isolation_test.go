@@ -19,11 +19,11 @@ var (
 	upstream   = []string{"config/push/ack", "control/ack", "detect/ack", "info/ack", "event", "heartbeat"}
 )
 
-// crossing is the mark in what the attacker sends: it must turn up nowhere.
+// crossing marks the attacker's messages: it must not appear anywhere.
 const crossing = "crossing the border"
 
-// topicShapes are topics and filters of the attacker's own node and of others, spelt in every way
-// that a broker might take for the topic of somebody.
+// topicShapes returns topics and filters of the attacker's own node and of others, in every
+// spelling that a broker might mistake for another node's topic.
 func topicShapes(nodes ...*apptest.Node) (shapes []string) {
 	seen := map[string]bool{}
 	add := func(all ...string) {
@@ -57,7 +57,7 @@ func topicShapes(nodes ...*apptest.Node) (shapes []string) {
 	return shapes
 }
 
-// attacker is a node that tries what it may not.
+// attacker is a node that tries forbidden operations.
 type attacker struct {
 	*testing.T
 	a       *apptest.Appliance
@@ -65,13 +65,14 @@ type attacker struct {
 	login   mqtttest.Login
 	version byte
 
-	c       *mqtttest.Client // nil without
+	c       *mqtttest.Client // nil if there is no connection
 	sent    int              // over c
 	granted int
 	tried   int
 }
 
-// connection is one of the node, which lasts as long as it was not closed or slowed down.
+// connection returns the node's connection. It makes a new one if the last was closed or slowed
+// down.
 func (x *attacker) connection() *mqtttest.Client {
 	x.Helper()
 	if x.c != nil && x.sent > 150 {
@@ -95,7 +96,7 @@ func (x *attacker) drop() {
 	}
 }
 
-// answer is the next packet of the kind; false if the connection was closed instead.
+// answer returns the next packet of the kind, or false if the connection was closed instead.
 func (x *attacker) answer(c *mqtttest.Client, kind byte) (packets.Packet, bool) {
 	for {
 		pk, err := c.Next()
@@ -113,7 +114,7 @@ func (x *attacker) answer(c *mqtttest.Client, kind byte) (packets.Packet, bool) 
 	}
 }
 
-// payload is right for the topic if that is one of a node's.
+// payload returns a valid payload for the topic if the topic is one of a node's.
 func (x *attacker) payload(topic string) []byte {
 	parts := strings.SplitN(topic+"///", "/", 4)
 	kind := strings.TrimRight(parts[3], "/")
@@ -121,7 +122,7 @@ func (x *attacker) payload(topic string) []byte {
 		kind, parts[1], parts[2], crossing, crossing))
 }
 
-// try makes one attempt and holds its outcome to what the node may do.
+// try makes one attempt and compares its outcome with the node's rights.
 func (x *attacker) try(way, topic string) {
 	x.Helper()
 	x.tried++
@@ -142,7 +143,7 @@ func (x *attacker) try(way, topic string) {
 		pk, ok := x.answer(c, packets.Puback)
 		done = ok && pk.ReasonCode < 0x80
 	case "will":
-		may = x.mine(topic, []string{"event"}) || topic == "" // which is how a test says: no will
+		may = x.mine(topic, []string{"event"}) || topic == "" // an empty topic means no will in this test
 		x.drop()
 		login := x.login
 		login.WillTopic, login.WillPayload, login.WillQos = topic, x.payload(topic), 1
@@ -150,7 +151,7 @@ func (x *attacker) try(way, topic string) {
 		c.SendConnect(login)
 		pk, ok := x.answer(c, packets.Connack)
 		done = ok && pk.ReasonCode == 0
-		_ = c.Close() // without a farewell
+		_ = c.Close() // without DISCONNECT
 	}
 	if done {
 		x.granted++
@@ -169,7 +170,8 @@ func (x *attacker) mine(topic string, suffixes []string) bool {
 	return false
 }
 
-// witness is a connection of another node, which notes what arrives there and answers commands.
+// witness is a connection of another node. It records everything that arrives there and answers
+// commands.
 func witness(t *testing.T, n *apptest.Node, login mqtttest.Login) (received func() []string) {
 	t.Helper()
 	c := mqtttest.Dial(t, mqttAddr(t, n.Appliance), 5)
@@ -224,14 +226,14 @@ func TestTortureANodeCrossesToNoOther(t *testing.T) {
 		for offset, way := range []string{"subscribe", "publish", "will"} {
 			x := &attacker{T: t, a: a, own: own, login: login, version: version}
 			for i := offset + 3*int(version); i < len(shapes); i += step {
-				if x.tried%50 == 0 { // while the attacker holds what it was granted
+				if x.tried%50 == 0 { // while the attacker keeps its granted subscriptions
 					for _, n := range []*apptest.Node{sibling, foreign} {
 						commands = append(commands, n.Control(t, "stop")["request_id"].(string))
 					}
 				}
 				x.try(way, shapes[i])
 			}
-			for _, s := range append(append([]string(nil), downstream...), upstream...) { // what it may, it can
+			for _, s := range append(append([]string(nil), downstream...), upstream...) { // permitted operations work
 				x.try(way, own.Topic(s))
 			}
 			x.drop()

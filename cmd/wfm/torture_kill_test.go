@@ -19,44 +19,44 @@ import (
 	"wfm/store"
 )
 
-// killRun is an appliance that is killed again and again, and what it has promised so far.
+// killRun is an appliance that is killed again and again, with the promises it has made so far.
 type killRun struct {
 	*testing.T
 	a       *apptest.Appliance
 	config  string
 	nodes   []*killNode
 	writers []*killWriter
-	// commands that were given, of the present round and the one before
+	// commands given in this round and in the previous one
 	commands, former map[string]*killCommand
 	dead             []deadLogin
 	tried            killCounts
 }
 
-// killCounts are how many promises were checked.
+// killCounts counts the checked promises.
 type killCounts struct{ kills, acknowledgements, events, commands, objects, logins int }
 
-// killNode is a node with a raw client, which records what it got a PUBACK for.
+// killNode is a node with a raw client that records its PUBACKs.
 type killNode struct {
 	id      string
 	login   mqtttest.Login
 	version byte
 	next    int          // number of its next event
-	acked   map[int]bool // numbers of the events that were acknowledged
+	acked   map[int]bool // numbers of the acknowledged events
 
 	mu      sync.Mutex
 	applied map[string]bool // commands whose ACK was acknowledged
-	revoked bool            // the reset was answered, in this round
-	unsure  bool            // a reset or bind was not answered, in this round
+	revoked bool            // the reset was answered in this round
+	unsure  bool            // a reset or bind was not answered in this round
 	unbound bool            // by a reset of this round
 }
 
-// deadLogin is a login that was taken away from its node.
+// deadLogin is a revoked login.
 type deadLogin struct {
 	login   mqtttest.Login
 	version byte
 }
 
-// killCommand is a command as the appliance told of it last.
+// killCommand is a command in the state that the appliance last reported.
 type killCommand struct {
 	node  *killNode
 	state string
@@ -64,7 +64,7 @@ type killCommand struct {
 
 // TestTortureKillsLoseNoPromise kills the appliance, like a power cut, in the middle of events,
 // heartbeats, commands, writes over the API, resets and binds. After each start everything it has
-// acknowledged must be there: by a PUBACK, or by the answer of an API call.
+// acknowledged, by a PUBACK or by the answer of an API call, must be there.
 func TestTortureKillsLoseNoPromise(t *testing.T) {
 	t.Parallel()
 	r := &killRun{T: t, a: apptest.Start(t, "", "WFM_LOG_LEVEL=error"), commands: map[string]*killCommand{}}
@@ -121,7 +121,7 @@ func (r *killRun) round() {
 	load.Wait()
 	r.tried.acknowledgements += wanted - fuse.left
 	check := apptest.Spawn(r.T, nil, apptest.Binary("wfm"), "check", "--data-dir", r.a.Dir)
-	if code := check.Wait(r.T, 2*time.Minute); code != 0 { // the file of a long form is large
+	if code := check.Wait(r.T, 2*time.Minute); code != 0 { // the file is large in the long form
 		r.Fatalf("the data file after the kill: %s", check.Output())
 	}
 	r.a.Respawn(r.T) // with the same login
@@ -136,7 +136,7 @@ func (r *killRun) round() {
 	r.former, r.commands = r.commands, map[string]*killCommand{}
 }
 
-// talk publishes, one message after the other, and answers commands, until the connection ends.
+// talk publishes one message after the other and answers commands until the connection ends.
 func (n *killNode) talk(r *killRun, c *mqtttest.Client, fuse *countdown) {
 	c.Send(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: 9, Filters: []packets.Subscription{
@@ -205,7 +205,7 @@ func requestID(message []byte) string {
 	return env.RequestID
 }
 
-// check looks for each event that was acknowledged, and at the node's login.
+// check checks each acknowledged event and the node's login.
 func (n *killNode) check(r *killRun) {
 	r.Helper()
 	numbers, whole := storedEvents(r.T, r.a, r.config, n.id)
@@ -235,7 +235,7 @@ func (n *killNode) check(r *killRun) {
 		}
 		return
 	}
-	// The answer was lost with the kill, and with it, perhaps, the new password.
+	// The answer was lost with the kill and, perhaps, the new password with it.
 	r.a.Must(r.T, "POST", n.path(r, "reset-client"), nil)
 	r.dead = append(r.dead, deadLogin{n.login, n.version})
 	login, ok := bindAgain(func(method, path string, body map[string]any) (int, map[string]any) {
@@ -281,7 +281,7 @@ func (r *killRun) revoke(api *apiCaller) {
 	}
 }
 
-// command gives commands to nodes that may be there or not.
+// command gives commands to nodes that may or may not be there.
 func (r *killRun) command(api *apiCaller) {
 	for range 60 {
 		n := r.nodes[rand.IntN(len(r.nodes))]
@@ -297,8 +297,8 @@ func (r *killRun) command(api *apiCaller) {
 	}
 }
 
-// checkCommands looks for each command that was given: whose ACK was acknowledged is applied, and
-// one that has ended is not open again.
+// checkCommands checks each given command: if its ACK was acknowledged, it is applied; if it has
+// ended, it is not open again.
 func (r *killRun) checkCommands() {
 	r.Helper()
 	all := maps.Clone(r.commands)
@@ -320,7 +320,7 @@ func (r *killRun) checkCommands() {
 	}
 }
 
-// checkDead tries up to most of the logins that were taken away, the newest and others at random.
+// checkDead tries up to most revoked logins, the newest and a random choice of the others.
 func (r *killRun) checkDead(most int) {
 	r.Helper()
 	newest := max(0, len(r.dead)-most/2)
@@ -336,7 +336,8 @@ func (r *killRun) checkDead(most int) {
 	}
 }
 
-// checkAudit holds the audit log to its chain, and looks in it for each node that was made.
+// checkAudit verifies the chain of the audit log, and that it has an entry for each node that was
+// made.
 func (r *killRun) checkAudit() {
 	r.Helper()
 	text := r.a.Call(r.T, "GET", "/api/v1/audit/export", nil).Body

@@ -13,7 +13,8 @@ import (
 	"wfm/internal/mqtttest"
 )
 
-// hammer is a node whose agent connects and publishes as fast as it can, in several places at once.
+// hammer is a node whose agent connects and publishes as fast as it can, from several clients at
+// once.
 type hammer struct {
 	*testing.T
 	a          *apptest.Appliance
@@ -21,28 +22,29 @@ type hammer struct {
 	number     atomic.Int64 // of the next event
 	stop       chan struct{}
 
-	// Held for reading during an attempt, and for writing while the login is exchanged.
+	// Locked for reading during an attempt, and for writing while the login is exchanged.
 	mu      sync.RWMutex
 	current *hammerLogin
-	bound   mqtttest.Login // the next, of a bind beside the hammering
+	bound   mqtttest.Login // the next login, of a bind during the hammering
 
 	admitted, published, refused atomic.Int64
 }
 
-// hammerLogin is a login while it may be used, and what was tried with it.
+// hammerLogin is a login during its validity, with counts of the attempts made with it.
 type hammerLogin struct {
 	mqtttest.Login
-	revoked atomic.Bool // the call that took it away was answered
-	came    *countdown  // events that were acknowledged
-	tried   *countdown  // attempts after that
+	revoked atomic.Bool // the revoking call was answered
+	came    *countdown  // acknowledged events
+	tried   *countdown  // attempts after the revocation
 }
 
-// hammers is how many clients hammer; more of them take each other's session over before any gets far.
+// hammers is the number of clients that hammer. With more, they take over each other's MQTT session
+// before any of them gets far.
 const hammers = 3
 
-// TestTortureRevokedLoginsGetNothingMore takes a node's right away in each way there is while clients
-// hammer with its login. What they send after the answer is neither admitted nor acknowledged, and no
-// event is stored any more.
+// TestTortureRevokedLoginsGetNothingMore revokes a node's right in every possible way while clients
+// hammer with its login. After the answer nothing they send is admitted or acknowledged, and no
+// event is stored.
 func TestTortureRevokedLoginsGetNothingMore(t *testing.T) {
 	t.Parallel()
 	a := apptest.Start(t, "", "WFM_LOG_LEVEL=error")
@@ -83,8 +85,8 @@ func (h *hammer) useLocked(l mqtttest.Login) {
 	h.current = &hammerLogin{Login: l, came: newCountdown(1), tried: newCountdown(3 * hammers)}
 }
 
-// attempt connects and publishes, without waiting in between [MQTT-3.1.4-5]: the others take its
-// session over soon enough.
+// attempt connects and publishes, without waiting in between [MQTT-3.1.4-5]: another client soon
+// takes over the MQTT session.
 func (h *hammer) attempt(version byte) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -159,8 +161,8 @@ func (h *hammer) round(way string) {
 	h.giveBack(way)
 }
 
-// giveBack makes the node usable again, with a login that it exchanges: none of the clients may be in
-// the middle of an attempt with the old one, which may be right again.
+// giveBack makes the node usable again, with a new login. No client may be in the middle of an
+// attempt with the old one, which may become valid again.
 func (h *hammer) giveBack(way string) {
 	h.Helper()
 	h.mu.Lock()

@@ -17,11 +17,11 @@ import (
 	"wfm/internal/mqtttest"
 )
 
-// tortureVariable multiplies the size of the tests called TestTorture…, whose short form takes
-// seconds. `make torture` runs their long form.
+// tortureVariable multiplies the size of the tests called TestTorture…. Their short form takes
+// seconds; `make torture` runs the long form.
 const tortureVariable = "WFM_TEST_TORTURE"
 
-// tortureFactor is how many times larger than the short form a torture is to be.
+// tortureFactor returns the size of a torture as a multiple of the short form.
 func tortureFactor(t *testing.T) int {
 	t.Helper()
 	v := os.Getenv(tortureVariable)
@@ -45,7 +45,7 @@ func newAPICaller(a *apptest.Appliance) *apiCaller {
 	return &apiCaller{a.URL, a.Token, http.Client{Transport: &http.Transport{}, Timeout: apptest.Patience}}
 }
 
-// call returns the status of the answer, 0 if the whole of it did not come, and its data.
+// call returns the status of the answer (0 if the answer is incomplete) and its data.
 func (c *apiCaller) call(method, path string, body map[string]any) (status int, data map[string]any) {
 	if body == nil {
 		body = map[string]any{}
@@ -77,7 +77,7 @@ func (c *apiCaller) call(method, path string, body map[string]any) (status int, 
 // countdown lets one goroutine wait until others have done something n times.
 type countdown struct {
 	mu   sync.Mutex
-	left int // below 0 when it went on
+	left int // negative when it has passed zero
 	done chan struct{}
 }
 
@@ -102,14 +102,14 @@ func (c *countdown) wait(t *testing.T, what string) {
 
 var numberedEvent = regexp.MustCompile(`"torture event (\d+)"`)
 
-// tortureEvent is the message of a node's event with the number, as [storedEvents] finds it.
+// tortureEvent returns a node's event with the number, in the form that [storedEvents] finds.
 func tortureEvent(configID, nodeID string, number int) []byte {
 	n := &apptest.Node{ConfigID: configID, ID: nodeID}
 	return []byte(envelope(n, "event", "", fmt.Sprintf(`{"level":"info","event":"torture","message":"torture event %d"}`, number)))
 }
 
-// storedEvents are the numbers of the node's events that the appliance has, newest first. whole is
-// false when it may have dropped older ones, of which it keeps 200.
+// storedEvents returns the numbers of the node's stored events, newest first. whole is false if the
+// appliance may have dropped older ones; it keeps 200.
 func storedEvents(t *testing.T, a *apptest.Appliance, configID, nodeID string) (numbers []int, whole bool) {
 	t.Helper()
 	ans := a.Call(t, "GET", "/api/v1/configs/"+configID+"/nodes/"+nodeID+"/endpoint/events?limit=200", nil)
@@ -127,7 +127,7 @@ func storedEvents(t *testing.T, a *apptest.Appliance, configID, nodeID string) (
 	return numbers, len(entries) < 200
 }
 
-// admitted reports whether the broker lets the login in.
+// admitted reports whether the broker admits the login.
 func admitted(t *testing.T, a *apptest.Appliance, login mqtttest.Login, version byte) bool {
 	t.Helper()
 	c := mqtttest.Dial(t, mqttAddr(t, a), version)
@@ -138,7 +138,7 @@ func admitted(t *testing.T, a *apptest.Appliance, login mqtttest.Login, version 
 	return ok
 }
 
-// bindAgain gives the node, whose agent was reset, a new login.
+// bindAgain gives a new login to a node whose agent was reset.
 func bindAgain(call func(method, path string, body map[string]any) (int, map[string]any), configID, nodeID string) (l mqtttest.Login, ok bool) {
 	status, data := call("POST", "/api/v1/configs/"+configID+"/nodes/"+nodeID+"/bind-command", map[string]any{})
 	if status >= 300 || data["token"] == nil {

@@ -16,10 +16,10 @@ type killWriter struct {
 	begun int // length of all when the round began
 }
 
-// killObject is a node as the API has acknowledged it. The call that was under way when the appliance
-// was killed may have been done or not: maybe is what the node is like if it was.
+// killObject is a node as the API has acknowledged it. A call in progress at the kill may or may
+// not have been executed: maybe is the node's state if it was.
 type killObject struct {
-	id string // empty: the making of it was not answered
+	id string // empty: its creation was not answered
 	objectState
 	maybe *objectState
 }
@@ -87,7 +87,7 @@ func (w *killWriter) change(r *killRun, api *apiCaller, o *killObject, fuse *cou
 	return true
 }
 
-// recent are the objects of this round, those whose state is not sure, and some older ones.
+// recent returns the objects of this round, those with an uncertain state, and some older ones.
 func (w *killWriter) recent() []*killObject {
 	some := w.all[w.begun:len(w.all):len(w.all)]
 	for _, o := range w.all[:w.begun] {
@@ -98,7 +98,7 @@ func (w *killWriter) recent() []*killObject {
 	return some
 }
 
-// check compares the objects with what the API tells of them.
+// check compares the objects with the API's answers.
 func (w *killWriter) check(r *killRun, objects []*killObject) {
 	r.Helper()
 	for _, o := range objects {
@@ -116,7 +116,7 @@ func (w *killWriter) check(r *killRun, objects []*killObject) {
 	}
 }
 
-// read is the object as the API tells of it; of one that is deleted the rest is as it was.
+// read returns the object as the API reports it. For a deleted object only that fact changes.
 func (o *killObject) read(r *killRun) objectState {
 	r.Helper()
 	ans := r.a.Call(r.T, "GET", "/api/v1/nodes/"+o.id, nil)

@@ -9,7 +9,7 @@ import (
 	"wfm/internal/apptest"
 )
 
-// The units in docs/systemd are what systemd takes, once the programs are where they say.
+// systemd accepts the units in docs/systemd once the programs are at the paths they name.
 func TestSystemdTakesTheUnits(t *testing.T) {
 	apptest.Need(t, "systemd-analyze")
 	for unit, program := range map[string]string{"wfm.service": "wfm", "wfm-agent.service": "wfm-agent"} {

@@ -38,7 +38,7 @@ func linkThere(t *testing.T, n *apptest.Node) bool {
 	return code == 0
 }
 
-// found are the wanted and the found state of the node's tunnel.
+// found returns the wanted and the actual state of the node's tunnel.
 func found(t *testing.T, n *apptest.Node) string {
 	t.Helper()
 	rt := n.Must(t, "GET", n.Path("endpoint/status"), nil)["runtime"].(map[string]any)
@@ -52,7 +52,7 @@ func awaitFound(t *testing.T, n *apptest.Node, want string) {
 		func() string { return fmt.Sprintf("wanted and found: %s, want %s", last, want) })
 }
 
-// events counts the node's events of that name.
+// events returns the number of the node's events with that name.
 func events(t *testing.T, n *apptest.Node, name string) int {
 	t.Helper()
 	list, _ := n.Call(t, "GET", n.Path("endpoint/events"), nil).Data.([]any)
@@ -74,7 +74,7 @@ func awaitEvents(t *testing.T, n *apptest.Node, name string, want int) {
 	}
 }
 
-// given are the node's commands, newest first.
+// given returns the node's commands, newest first.
 func given(t *testing.T, n *apptest.Node) (commands []map[string]any) {
 	t.Helper()
 	list, _ := n.Call(t, "GET", n.Path("endpoint/logs"), nil).Data.([]any)
@@ -86,7 +86,7 @@ func given(t *testing.T, n *apptest.Node) (commands []map[string]any) {
 	return commands
 }
 
-// powerCut ends the agent as it does the machine's tunnel.
+// powerCut ends the agent and the tunnel, like a power cut of the machine.
 func powerCut(t *testing.T, n *apptest.Node, agent *apptest.Process) {
 	t.Helper()
 	agent.Kill()
@@ -109,7 +109,8 @@ func TestTunnelRunsAgainAfterAPowerCutIfItIsWanted(t *testing.T) {
 		t.Errorf("link %v, %d commands, want %d", linkThere(t, n), len(given(t, n)), before)
 	}
 
-	// Stopped by the operator, it stays down. A command that changes the node waits for the first look.
+	// Stopped by the operator, the tunnel stays down. A command that changes the node waits for the
+	// first check.
 	n.Control(t, "stop")
 	powerCut(t, n, agent)
 	agent = n.StartAgent(t)
@@ -117,7 +118,7 @@ func TestTunnelRunsAgainAfterAPowerCutIfItIsWanted(t *testing.T) {
 		t.Errorf("%v, link %v, %s", got, linkThere(t, n), found(t, n))
 	}
 
-	// So does one whose start was taken back.
+	// A tunnel whose start was taken back stays down, too.
 	conf := filepath.Join(n.AgentDir, "tunnels", n.Interface+".conf")
 	good, err := os.ReadFile(conf)
 	if err != nil {
@@ -155,7 +156,7 @@ func TestTunnelThatEndsBehindTheAgentsBackIsToldAndRunsAgain(t *testing.T) {
 		func() { _, _ = apptest.Run(t, "wg-quick", "down", conf) },
 		func() { _, _ = apptest.Run(t, "ip", "link", "set", n.Interface, "down") },
 		func() {
-			if pid := daemonOf(n.Interface); pid > 0 { // otherwise the kernel's
+			if pid := daemonOf(n.Interface); pid > 0 { // otherwise it runs in the kernel
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			} else {
 				_, _ = apptest.Run(t, "ip", "link", "delete", "dev", n.Interface)
@@ -213,7 +214,7 @@ func TestInterfaceOfAnotherKindInTheWayIsLeftAloneAndTold(t *testing.T) {
 	awaitFound(t, n, "running running")
 }
 
-// daemonOf is the process id of the interface's userspace daemon, 0 without one.
+// daemonOf returns the process id of the interface's userspace daemon, or 0.
 func daemonOf(iface string) int {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range files {
@@ -242,7 +243,7 @@ func TestPowerCutsAtAnyMomentEndInTheWantedState(t *testing.T) {
 			n.Must(t, "POST", n.Path("sync"), nil)
 		}
 		id := n.Must(t, "POST", n.Path("endpoint/control"), body)["request_id"].(string)
-		<-time.After(rand.N(1500 * time.Millisecond)) // a moment of the cut, not a wait for anything
+		<-time.After(rand.N(1500 * time.Millisecond)) // the moment of the cut, not a wait for anything
 		powerCut(t, n, agent)
 		agent = n.StartAgent(t)
 		var state any
@@ -264,7 +265,7 @@ func TestPowerCutsAtAnyMomentEndInTheWantedState(t *testing.T) {
 	}
 }
 
-// fieldAgent is an agent as they are in the field: it does not know the wanted state.
+// fieldAgent is like a deployed agent: it does not know the wanted state.
 type fieldAgent struct {
 	*mqtttest.Client
 	n       *apptest.Node
@@ -281,7 +282,7 @@ func (d *fieldAgent) beat() {
 	d.say("heartbeat", "", fmt.Sprintf(`{"client_online":true,"wg_online":%v}`, d.runs))
 }
 
-// connectDeployed is the node's agent, come back with its tunnel as runs says.
+// connectDeployed connects the node's agent. runs says whether its tunnel runs.
 func connectDeployed(t *testing.T, n *apptest.Node, runs bool) *fieldAgent {
 	t.Helper()
 	addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(n.MQTTHost, n.Port))
@@ -354,7 +355,7 @@ func TestDeployedAgentThatComesBackStoppedIsStartedByTheAppliance(t *testing.T) 
 	t.Parallel()
 	a := apptest.Start(t, "")
 	n, d := startDeployed(t, a)
-	_ = d.Close() // the power goes
+	_ = d.Close() // a power cut
 	d = connectDeployed(t, n, false)
 	d.serve(t, 1)
 	awaitFound(t, n, "running running")
@@ -364,7 +365,8 @@ func TestDeployedAgentThatComesBackStoppedIsStartedByTheAppliance(t *testing.T) 
 	awaitEvents(t, n, "tunnel_down", 1)
 	awaitEvents(t, n, "tunnel_restored", 1)
 
-	// What is not wanted is not started: a heartbeat that says so sets off nothing.
+	// A tunnel that is not wanted is not started: a heartbeat that reports it down triggers
+	// nothing.
 	n.Must(t, "POST", n.Path("reset-client"), nil)
 	if got := found(t, n); !strings.HasPrefix(got, "none") {
 		t.Errorf("after the reset: %s", got)

@@ -19,7 +19,7 @@ const (
 	exitUsage   = 2
 )
 
-// errUsage marks a call that was not understood.
+// errUsage marks a command line that was not understood.
 var errUsage = errors.New("usage")
 
 // invocation is one call of the command line.
@@ -74,8 +74,8 @@ func subcommands() []subcommand {
 	}
 }
 
-// Run executes one command line. prog is how the user calls it, args what follows. It returns the
-// exit code of the process: 0 done, 1 failed, 2 not understood.
+// Run executes one command line. prog is the program as the user typed it, args are its arguments.
+// Run returns the exit code of the process: 0 done, 1 failed, 2 not understood.
 func Run(ctx context.Context, prog string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inv := &invocation{prog: prog, stdin: stdin, stdout: stdout, stderr: stderr}
 	inv.warnOfVariables(os.Environ())
@@ -103,9 +103,9 @@ func Run(ctx context.Context, prog string, args []string, stdin io.Reader, stdou
 	return exitUsage
 }
 
-// warnOfVariables names each variable that looks like one of the agent's and is none.
+// warnOfVariables names each variable that looks like a variable of the agent but is unknown.
 func (inv *invocation) warnOfVariables(environment []string) {
-	// The last one is what the agent gives its tools, whose hooks may call this program.
+	// The agent sets the last one for its tools, whose hooks may call this program.
 	known := []string{"WFM_AGENT_DIR", "WFM_AGENT_LOG_LEVEL", "WFM_AGENT_TOOL"}
 	for _, v := range environ.Unknown(environ.Set(environment, "WFM_AGENT"), known) {
 		advice := "see `" + inv.prog + " help`"
@@ -143,10 +143,10 @@ func (inv *invocation) help(w io.Writer) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// flags prepares the flag set of a subcommand, with the flag every subcommand has.
+// flags returns the flag set of a subcommand with the common flag.
 func (inv *invocation) flags(name string) (fs *flag.FlagSet, dir *string) {
 	fs = flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // errors are worded by exit, help is written by parse
+	fs.SetOutput(io.Discard) // exit words the errors, parse prints the help
 	dir = fs.String("dir", agentDir(), "`folder` of profiles, configs and state; also WFM_AGENT_DIR")
 	return fs, dir
 }

@@ -16,7 +16,7 @@ import (
 	"wfm/internal/buildinfo"
 )
 
-// defaultDir is where the agent keeps its files when nothing else is said.
+// defaultDir returns the default folder of the agent's files.
 func defaultDir() string {
 	if runtime.GOOS != "linux" {
 		if base, err := os.UserConfigDir(); err == nil {
@@ -55,13 +55,13 @@ func bind(ctx context.Context, inv *invocation, args []string) error {
 		_, _ = fmt.Fprintf(inv.stderr, "%s bind: warning: no tunnel can run here yet: %s\n", inv.prog, warning)
 	}
 	_, _ = fmt.Fprintf(inv.stdout, "A running agent picks it up by itself; otherwise start one with `%s run`.\n", inv.prog)
-	return err // the bind stands even when something beside it went wrong
+	return err // the bind is valid even if something else failed
 }
 
 // named makes a name from the server fit for a terminal.
 func named(s string) string { return fmt.Sprintf("%q", s) }
 
-// shownInterface is the interface's name, in quotes when it is one that no interface can have.
+// shownInterface returns the interface's name, in quotes if no interface can have that name.
 func shownInterface(p agent.Profile) string {
 	if p.Warning() != "" {
 		return named(p.Node.InterfaceName)

@@ -7,10 +7,10 @@ import (
 	"wfm/internal/editdistance"
 )
 
-// Variable is a variable that is set and that the program does not know.
+// Variable is a variable that is set but unknown to the program.
 type Variable struct {
 	Name string
-	// Nearest is the known name that Name is most likely a misspelling of; empty when none is near.
+	// Nearest is the known name closest to Name, or "" if none is close.
 	Nearest string
 }
 
@@ -37,7 +37,8 @@ func Unknown(names, known []string) (unknown []Variable) {
 	return unknown
 }
 
-// nearest is the known name fewest edits away, if those are few for a name of that length.
+// nearest returns the known name with the fewest edits from name, or "" if none is close enough for
+// a name of that length.
 func nearest(name string, known []string) (best string) {
 	limit := max(2, len(name)/5)
 	for _, k := range known {
