@@ -20,7 +20,7 @@ type recent struct {
 }
 
 // kept are decoded records of one kind by key, and keys known to have none.
-type kept[T any] map[string]keptRecord[T]
+type kept[T any] map[string]*keptRecord[T]
 
 type keptRecord[T any] struct {
 	value T
@@ -58,7 +58,7 @@ func (k kept[T]) add(key string, v T, ok bool) {
 			break
 		}
 	}
-	k[key] = keptRecord[T]{v, ok}
+	k[key] = &keptRecord[T]{v, ok}
 }
 
 // recall returns the record under the key from those of the writer, in which it is kept from then on; in
