@@ -173,7 +173,6 @@ func (k *kept) add(present []*x509.Certificate) error {
 // to clients (empty if there were none). Use it only while no Keeper uses the store.
 func Stored(db *store.DB) (certificates []Certificate, caCert string, err error) {
 	err = db.View(func(tx *store.Tx) error {
-		certificates, caCert = nil, ""
 		present, _, err := tx.File(keyPresent)
 		if err != nil {
 			return err

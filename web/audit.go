@@ -183,8 +183,8 @@ func (a *auditor) settle() error {
 }
 
 // hasSums reports whether there are sums to close; an error leaves that to the next look.
-func (a *auditor) hasSums() (has bool) {
-	_ = a.db.View(func(tx *store.Tx) error { has = tx.HasAuditSums(); return nil })
+func (a *auditor) hasSums() bool {
+	has, _ := store.Read(a.db, func(tx *store.Tx) (bool, error) { return tx.HasAuditSums(), nil })
 	return has
 }
 

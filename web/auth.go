@@ -254,10 +254,7 @@ func (s *Server) authPassword(c echo.Context) error {
 	})
 }
 
-func (s *Server) admin() (a store.Admin, err error) {
-	err = s.opts.Store.View(func(tx *store.Tx) error { a, err = tx.Admin(); return err })
-	return a, err
-}
+func (s *Server) admin() (store.Admin, error) { return store.Read(s.opts.Store, (*store.Tx).Admin) }
 
 // unchanged fails with otherwise when the password was changed since hash was checked.
 func unchanged(hash string, otherwise error) func(*store.Tx) error {

@@ -172,26 +172,28 @@ func shownPayload(c store.Command) json.RawMessage {
 }
 
 func (s *Server) getCommand(c echo.Context) error {
-	var cmd store.Command
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
-		cmd, err = tx.Command(c.Param("request_id"))
-		return err
-	}); err != nil {
+	cmd, err := s.command(c)
+	if err != nil {
 		return err
 	}
 	return s.respondCommand(c, cmd)
+}
+
+// command returns the command that the path names.
+func (s *Server) command(c echo.Context) (store.Command, error) {
+	return store.Read(s.opts.Store, func(tx *store.Tx) (store.Command, error) { return tx.Command(c.Param("request_id")) })
 }
 
 func (s *Server) cancelCommand(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
-	var cmd store.Command
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) { cmd, err = tx.Command(c.Param("request_id")); return err }); err != nil {
+	cmd, err := s.command(c)
+	if err != nil {
 		return err
 	}
 	noteID(c, "node_id", cmd.NodeID)
-	cmd, err := s.opts.Commands.Cancel(c.Request().Context(), c.Param("request_id"), loginOf(c).Username)
+	cmd, err = s.opts.Commands.Cancel(c.Request().Context(), c.Param("request_id"), loginOf(c).Username)
 	if err != nil {
 		return err
 	}

@@ -150,18 +150,18 @@ func (s *Server) createConfig(c echo.Context) error {
 		return err
 	}
 	id := protocol.NewID("cfg")
-	var cfg store.Config
-	if err := s.update(c, func(tx *store.Tx) error {
-		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+	cfg, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (store.Config, error) {
+		cfg := store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
-			return err
+			return cfg, err
 		}
 		if err := tx.PutConfig(&cfg); err != nil {
-			return err
+			return cfg, err
 		}
 		noteID(c, "config_id", id)
-		return nil
-	}); err != nil {
+		return cfg, nil
+	})
+	if err != nil {
 		return err
 	}
 	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
@@ -171,14 +171,14 @@ func (s *Server) createConfig(c echo.Context) error {
 }
 
 func (s *Server) getConfig(c echo.Context) error {
-	var v countedConfigView
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	v, err := store.Read(s.opts.Store, func(tx *store.Tx) (countedConfigView, error) {
 		cfg, err := tx.Config(c.Param("config_id"))
-		if err == nil {
-			v, err = s.countedConfig(tx, cfg)
+		if err != nil {
+			return countedConfigView{}, err
 		}
-		return err
-	}); err != nil {
+		return s.countedConfig(tx, cfg)
+	})
+	if err != nil {
 		return err
 	}
 	return respond(c, v)
@@ -193,28 +193,30 @@ func (s *Server) updateConfig(c echo.Context) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	var cfg store.Config
-	var cutOff []string
-	if err := s.update(c, func(tx *store.Tx) (err error) {
-		cutOff = nil
-		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
-			return err
+	type change struct {
+		store.Config
+		cutOff []string
+	}
+	cfg, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (done change, err error) {
+		if done.Config, err = tx.Config(c.Param("config_id")); err != nil {
+			return done, err
 		}
-		if err := patch.apply(&cfg); err != nil {
-			return err
+		if err := patch.apply(&done.Config); err != nil {
+			return done, err
 		}
-		if !cfg.Enabled {
-			if cutOff, err = dynamicNodes(tx, cfg.ID); err != nil {
-				return err
+		if !done.Enabled {
+			if done.cutOff, err = dynamicNodes(tx, done.ID); err != nil {
+				return done, err
 			}
 		}
-		return tx.PutConfig(&cfg)
-	}); err != nil {
+		return done, tx.PutConfig(&done.Config)
+	})
+	if err != nil {
 		return err
 	}
-	s.kick(cutOff...)
+	s.kick(cfg.cutOff...)
 	s.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
-	v := viewConfig(cfg)
+	v := viewConfig(cfg.Config)
 	v.Warnings = f.ignored(ignoredConfig)
 	return respond(c, v)
 }
@@ -226,13 +228,14 @@ type deletedConfig struct {
 
 func (s *Server) deleteConfig(c echo.Context) error {
 	id := c.Param("config_id")
-	var cutOff []string
-	if err := s.update(c, func(tx *store.Tx) (err error) {
-		if cutOff, err = dynamicNodes(tx, id); err != nil {
-			return err
+	cutOff, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) ([]string, error) {
+		nodes, err := dynamicNodes(tx, id)
+		if err != nil {
+			return nil, err
 		}
-		return tx.DeleteConfig(id)
-	}); err != nil {
+		return nodes, tx.DeleteConfig(id)
+	})
+	if err != nil {
 		return err
 	}
 	s.kick(cutOff...)

@@ -167,8 +167,8 @@ func (s *Server) await(c echo.Context, requestID string, wait time.Duration) (st
 	return s.opts.Commands.Wait(ctx, requestID)
 }
 
-func (s *Server) output(requestID string) (out []store.Output, err error) {
-	err = s.opts.Store.View(func(tx *store.Tx) error { out, err = tx.Output(requestID); return err })
+func (s *Server) output(requestID string) ([]store.Output, error) {
+	out, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Output, error) { return tx.Output(requestID) })
 	if out == nil {
 		out = []store.Output{}
 	}

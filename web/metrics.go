@@ -89,8 +89,8 @@ func (s *Server) metrics(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var open []store.Command
-	if err := s.opts.Store.View(func(tx *store.Tx) error { open, err = tx.OpenCommands(""); return err }); err != nil {
+	open, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Command, error) { return tx.OpenCommands("") })
+	if err != nil {
 		return err
 	}
 	x := &exposition{}

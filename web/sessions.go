@@ -18,11 +18,8 @@ type sessionView struct {
 }
 
 func (s *Server) listSessions(c echo.Context) error {
-	var views []sessionView
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
-		views, err = readSessions(tx, loginOf(c).ID)
-		return err
-	}); err != nil {
+	views, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]sessionView, error) { return readSessions(tx, loginOf(c).ID) })
+	if err != nil {
 		return err
 	}
 	return respond(c, views)

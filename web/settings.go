@@ -123,9 +123,8 @@ func (s *Server) mqttHost(host string) string {
 	return s.mqttInForce(stored, host).Host
 }
 
-func (s *Server) storedMQTT() (stored store.MQTTSettings, err error) {
-	err = s.opts.Store.View(func(tx *store.Tx) error { stored, err = tx.MQTTSettings(); return err })
-	return stored, err
+func (s *Server) storedMQTT() (store.MQTTSettings, error) {
+	return store.Read(s.opts.Store, (*store.Tx).MQTTSettings)
 }
 
 // readMQTTSettings reads overrides; what is absent, null or empty overrides nothing.

@@ -12,8 +12,8 @@ import (
 )
 
 func (s *Server) listTags(c echo.Context) error {
-	var tags []store.Tag
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) { tags, err = tx.Tags(c.Param("config_id")); return err }); err != nil {
+	tags, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Tag, error) { return tx.Tags(c.Param("config_id")) })
+	if err != nil {
 		return err
 	}
 	return respond(c, tags)

@@ -36,8 +36,8 @@ type newTokenView struct {
 }
 
 func (s *Server) listTokens(c echo.Context) error {
-	var views []tokenView
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) { views, err = readTokens(tx); return err }); err != nil {
+	views, err := store.Read(s.opts.Store, readTokens)
+	if err != nil {
 		return err
 	}
 	return respond(c, views)
@@ -84,11 +84,10 @@ func (s *Server) createToken(c echo.Context) error {
 }
 
 func (s *Server) deleteToken(c echo.Context) error {
-	var t store.Token
-	if err := s.update(c, func(tx *store.Tx) (err error) {
-		t, err = tx.DeleteToken(c.Param("id"))
-		return err
-	}); err != nil {
+	t, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (store.Token, error) {
+		return tx.DeleteToken(c.Param("id"))
+	})
+	if err != nil {
 		return err
 	}
 	s.uses.forget(t.ID)
