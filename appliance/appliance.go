@@ -112,9 +112,7 @@ type namedStop struct {
 // New opens the store and binds every port. Its errors are one sentence that names what is taken,
 // missing or wrong; everything opened so far is released then. ctx is for opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
-	defaults := presence.DefaultTimes()
-	o.Presence.TTL = cmp.Or(o.Presence.TTL, defaults.TTL)
-	o.Presence.Grace = cmp.Or(o.Presence.Grace, defaults.Grace)
+	o.Presence = o.Presence.OrDefault()
 	o.DetectInterval = cmp.Or(o.DetectInterval, 120*time.Second)
 	a := &Appliance{log: o.Logger, serving: make(chan error, 3), stopped: make(chan struct{})}
 	defer func() {
@@ -248,7 +246,7 @@ type mqttBroker interface {
 
 func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
-		Store: a.db, Logger: o.Logger, Presence: projection(o.Presence), History: history, Version: buildinfo.Version(),
+		Store: a.db, Logger: o.Logger, Presence: o.Presence, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
 		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins, TrustedProxies: o.TrustedProxies,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
@@ -301,27 +299,6 @@ func setUp(db *store.DB, password string, log *slog.Logger) (token string, err e
 		return "", fmt.Errorf("set up the admin account: %w", err)
 	}
 	return "", nil
-}
-
-// projection is presence's, for the API.
-func projection(times presence.Times) func(store.Node, bool, store.Evidence, time.Time) web.Presence {
-	return func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) web.Presence {
-		s := presence.Project(n, configEnabled, e, now, times)
-		return web.Presence{State: string(s.State), Reason: s.Reason, Tunnel: string(s.Tunnel), Conflict: presence.Conflict(e, now)}
-	}
-}
-
-// history puts a node's transitions in figures.
-func history(transitions []store.Transition, gaps []store.Gap, now time.Time) web.HistorySummary {
-	const day = 24 * time.Hour
-	s := web.HistorySummary{Flaps24h: presence.Flaps(transitions, day, now)}
-	if f, ok := presence.Uptime(transitions, gaps, day, now); ok {
-		s.Uptime24h = &f
-	}
-	if f, ok := presence.Uptime(transitions, gaps, 7*day, now); ok {
-		s.Uptime7d = &f
-	}
-	return s
 }
 
 func (a *Appliance) onStop(name string, fn func(context.Context) error) {

@@ -51,7 +51,7 @@ func openDoors(t *testing.T) *doors {
 	runner := rollout.New(rollout.Options{Store: db, Commands: d.ledger, Presence: presence.DefaultTimes(), Logger: log})
 	d.handler = web.New(web.Options{
 		Store: db, Logger: log, Commands: d.ledger, Rollouts: runner, Broker: nowhere{},
-		Presence: projection(presence.DefaultTimes()), MQTTEnabled: true, MQTTPort: 1883,
+		MQTTEnabled: true, MQTTPort: 1883,
 	}).Handler()
 	t.Cleanup(func() {
 		runner.Stop()

@@ -60,3 +60,26 @@ func Flaps(transitions []store.Transition, window time.Duration, now time.Time) 
 	}
 	return n
 }
+
+// Summary is a node's history in figures.
+type Summary struct {
+	// Uptime24h and Uptime7d are the parts, from 0 to 1, of that time in which the node was online;
+	// nil when not known.
+	Uptime24h *float64 `json:"uptime_24h"`
+	Uptime7d  *float64 `json:"uptime_7d"`
+	// Flaps24h counts how often the node went away in the last 24 hours.
+	Flaps24h int `json:"flaps_24h"`
+}
+
+// Summarize returns the figures of the node's transitions (newest first). gaps are the times in which
+// the appliance did not run.
+func Summarize(transitions []store.Transition, gaps []store.Gap, now time.Time) Summary {
+	const day = 24 * time.Hour
+	uptime := func(window time.Duration) *float64 {
+		if f, ok := Uptime(transitions, gaps, window, now); ok {
+			return &f
+		}
+		return nil
+	}
+	return Summary{Uptime24h: uptime(day), Uptime7d: uptime(7 * day), Flaps24h: Flaps(transitions, day, now)}
+}

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"time"
 
 	"wfm/internal/latest"
@@ -37,6 +38,12 @@ type Times struct {
 
 // DefaultTimes are for agents with a heartbeat of 30 minutes.
 func DefaultTimes() Times { return Times{TTL: 90 * time.Minute, Grace: 30 * time.Second} }
+
+// OrDefault returns t with the default for each duration that is zero.
+func (t Times) OrDefault() Times {
+	defaults := DefaultTimes()
+	return Times{TTL: cmp.Or(t.TTL, defaults.TTL), Grace: cmp.Or(t.Grace, defaults.Grace)}
+}
 
 // Status is the projection of a node's evidence.
 type Status struct {

@@ -119,7 +119,7 @@ func TestStrangersCannotFloodTheAuditLogAndAreCounted(t *testing.T) {
 
 func TestAPanicEndsItsAuditEntry(t *testing.T) {
 	a := newAPI(t, func(o *web.Options) {
-		o.Presence = func(store.Node, bool, store.Evidence, time.Time) web.Presence { panic("x") }
+		o.Evidence = func(store.Evidence) store.Evidence { panic("x") }
 	})
 	cfg := a.addConfig("office")
 	a.post("/api/v1/configs/"+cfg+"/nodes", object{"name": "n"}).fails(500, "INTERNAL_ERROR")

@@ -146,7 +146,7 @@ func TestWhatWasOnlyCountedIsWrittenWithTheNextEntryOfAnybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := openStore(t, 0)
 		token := adminSession(t, db, time.Hour)
-		handler := web.New(web.Options{Store: db, Presence: presence}).Handler()
+		handler := web.New(web.Options{Store: db}).Handler()
 		post := func(token string) {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/configs", strings.NewReader(`{"name":"office"}`))
 			r.Header.Set("Authorization", "Bearer "+token)

@@ -170,7 +170,7 @@ func TestCertificatesAreShownAndRenewed(t *testing.T) {
 
 func TestFailedHandshakesDoNotFloodTheLog(t *testing.T) {
 	var out lockedBuffer
-	s := web.New(web.Options{Store: openStore(t, 0), Presence: presence, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	s := web.New(web.Options{Store: openStore(t, 0), Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +251,7 @@ func TestHTTPLeadsToHTTPS(t *testing.T) {
 	// With TLS, it is served.
 	db := openStore(t, 0)
 	token := adminSession(t, db, time.Hour)
-	s := httptest.NewTLSServer(web.New(web.Options{Store: db, Presence: presence, HTTPSPort: 443}).Handler())
+	s := httptest.NewTLSServer(web.New(web.Options{Store: db, HTTPSPort: 443}).Handler())
 	defer s.Close()
 	s.Client().Transport.(*http.Transport).TLSClientConfig.MinVersion = tls.VersionTLS12
 	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/api/v1/configs", http.NoBody)
@@ -281,7 +281,7 @@ func TestBrowsersKeepToHTTPSWhereTheyTrustTheCertificateOnTheStandardPort(t *tes
 	} {
 		db := openStore(t, 0)
 		s := httptest.NewTLSServer(web.New(web.Options{
-			Store: db, Presence: presence, HTTPSPort: 443, Certificates: &certificates{trusted: tc.trusted},
+			Store: db, HTTPSPort: 443, Certificates: &certificates{trusted: tc.trusted},
 		}).Handler())
 		s.Client().Transport.(*http.Transport).TLSClientConfig.MinVersion = tls.VersionTLS12
 		req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/login", http.NoBody)

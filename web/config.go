@@ -5,6 +5,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -58,7 +59,7 @@ func (c *nodeCounts) add(f facts) {
 		return
 	}
 	c.DynamicNodeCount++
-	if f.presence.State == stateOnline {
+	if f.presence.State == presence.Online {
 		c.OnlineNodeCount++
 	} else {
 		c.OfflineNodeCount++
@@ -278,7 +279,7 @@ func (s *Server) overview(c echo.Context) error {
 		}
 		v = overviewView{
 			Config: viewConfig(cfg), NodeCount: len(nodes), Nodes: make([]nodeView, 0, len(nodes)),
-			Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0},
+			Presence: noPresence(),
 			Sync:     noSyncYet(),
 		}
 		for _, n := range nodes {
@@ -287,7 +288,7 @@ func (s *Server) overview(c echo.Context) error {
 				return err
 			}
 			v.Stats.add(facts)
-			v.Presence[facts.presence.State]++
+			v.Presence[string(facts.presence.State)]++
 			v.Sync[facts.sync()]++
 			v.Nodes = append(v.Nodes, facts.view())
 		}

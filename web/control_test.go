@@ -77,7 +77,7 @@ func TestAWaitEndsWithTheCommandStillOpen(t *testing.T) {
 
 func TestAWaitOutlastsTheTimeToReadARequest(t *testing.T) {
 	a, cfg, node := controlled(t)
-	s := httptest.NewUnstartedServer(web.New(web.Options{Store: a.db, Commands: a.commands, Presence: presence, MQTTEnabled: true}).Handler())
+	s := httptest.NewUnstartedServer(web.New(web.Options{Store: a.db, Commands: a.commands, MQTTEnabled: true}).Handler())
 	s.Config.ReadTimeout = 100 * time.Millisecond
 	s.Start()
 	defer s.Close()
@@ -95,7 +95,7 @@ func TestShutdownAnswersThoseThatWait(t *testing.T) {
 	a, cfg, node := controlled(t)
 	waiting := make(chan struct{})
 	a.commands.wait = func(ctx context.Context, _ string) { close(waiting); <-ctx.Done() }
-	s := web.New(web.Options{Store: a.db, Commands: a.commands, Presence: presence, MQTTEnabled: true})
+	s := web.New(web.Options{Store: a.db, Commands: a.commands, MQTTEnabled: true})
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestShutdownClosesHardWhenItsTimeIsOver(t *testing.T) {
 	a, cfg, node := controlled(t)
 	waiting, release := make(chan struct{}), make(chan struct{})
 	a.commands.wait = func(context.Context, string) { close(waiting); <-release }
-	s := web.New(web.Options{Store: a.db, Commands: a.commands, Presence: presence, MQTTEnabled: true})
+	s := web.New(web.Options{Store: a.db, Commands: a.commands, MQTTEnabled: true})
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

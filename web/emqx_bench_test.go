@@ -87,7 +87,7 @@ func askAuthz(b *testing.B) func(*testing.B, int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	o := web.Options{Store: db, Presence: presence}
+	o := web.Options{Store: db}
 	external()(&o)
 	server := web.New(o)
 	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")

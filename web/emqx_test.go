@@ -214,7 +214,7 @@ func TestCallbacksCanHaveAListenerOfTheirOwn(t *testing.T) {
 	a := newAPI(t, external(func(e *web.ExternalBroker) { e.Apart = true }))
 	a.call("POST", "/api/internal/emqx/authz", object{}, header("x-wfm-internal-key", sharedKey)).fails(404, "NOT_FOUND")
 
-	o := web.Options{Store: a.db, Presence: presence, MQTTEnabled: true}
+	o := web.Options{Store: a.db, MQTTEnabled: true}
 	external(func(e *web.ExternalBroker) { e.Apart = true })(&o)
 	server := web.New(o)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -56,7 +56,7 @@ func apiOver(t *testing.T, db *store.DB, adjust ...func(*web.Options)) *api {
 	a := &api{t: t, db: db, commands: &commands{db: db}, broker: &broker{}, log: &lockedBuffer{}}
 	o := web.Options{
 		Store: db, Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Commands: a.commands, Broker: a.broker, Presence: presence, Version: "1.2.3", MQTTEnabled: true,
+		Commands: a.commands, Broker: a.broker, Version: "1.2.3", MQTTEnabled: true,
 		MQTTPort: 1883, SetupToken: setupToken,
 	}
 	for _, f := range adjust {
@@ -91,21 +91,6 @@ func adminSession(t *testing.T, db *store.DB, ttl time.Duration) (token string) 
 		t.Fatal(err)
 	}
 	return token
-}
-
-// presence is a small projection: online while the newest signal is no offline one.
-func presence(n store.Node, configEnabled bool, e store.Evidence, _ time.Time) web.Presence {
-	switch {
-	case n.Client == nil:
-		return web.Presence{State: "offline", Reason: "no agent is bound", Tunnel: "unknown"}
-	case n.Enabled && configEnabled && e.ReachableAt.After(e.OfflineAt):
-		p := web.Presence{State: "online", Reason: "heartbeat", Tunnel: "unknown"}
-		if e.TunnelRunning != nil && *e.TunnelRunning {
-			p.Tunnel = "running"
-		}
-		return p
-	}
-	return web.Presence{State: "offline", Reason: "no signal", Tunnel: "unknown"}
 }
 
 // reply is an answer with the envelope taken apart.

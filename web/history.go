@@ -7,18 +7,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/store"
 )
-
-// HistorySummary is a node's history in figures.
-type HistorySummary struct {
-	// Uptime24h and Uptime7d are the parts, from 0 to 1, of that time in which the node was online;
-	// nil when not known.
-	Uptime24h *float64 `json:"uptime_24h"`
-	Uptime7d  *float64 `json:"uptime_7d"`
-	// Flaps24h counts how often the node went away and came back in the last 24 hours.
-	Flaps24h int `json:"flaps_24h"`
-}
 
 type transitionView struct {
 	ID     uint64     `json:"id"`
@@ -30,7 +21,7 @@ type transitionView struct {
 
 type historyView struct {
 	NodeID      string           `json:"node_id"`
-	Summary     HistorySummary   `json:"summary"`
+	Summary     presence.Summary `json:"summary"`
 	Transitions []transitionView `json:"transitions"`
 	// Gaps are the times in which the appliance did not run, oldest first: nothing is known of them.
 	Gaps []store.Gap `json:"gaps"`
@@ -50,13 +41,13 @@ func (s *Server) endpointHistory(c echo.Context) error {
 			return err
 		}
 		gaps, err := tx.Gaps()
-		if err != nil || s.opts.History == nil {
+		if err != nil {
 			return err
 		}
 		v.Gaps = append(v.Gaps, gaps...)
 		all, err := store.Collect(tx.EachTransition(f.node.ID))
 		if err == nil {
-			v.Summary = s.opts.History(all, gaps, tx.Now())
+			v.Summary = presence.Summarize(all, gaps, tx.Now())
 		}
 		return err
 	}); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -98,13 +99,13 @@ func (s *Server) metrics(c echo.Context) error {
 	x.value("wfm_build_info", 1, "version", s.opts.Version, "go_version", runtime.Version())
 	x.single("wfm_configs", "gauge", "Configs.", status.Summary.Configs)
 	x.family("wfm_nodes", "gauge", "Nodes by presence.")
-	for _, state := range []string{stateOnline, stateDropped, stateOffline} {
-		x.value("wfm_nodes", status.Summary.Presence[state], "presence", state)
+	for _, state := range []presence.State{presence.Online, presence.Dropped, presence.Offline} {
+		x.value("wfm_nodes", status.Summary.Presence[string(state)], "presence", string(state))
 	}
 	x.family("wfm_nodes_tunnel", "gauge", "Nodes by what is wanted of their tunnel and what was found, which is unknown while a node is not online.")
 	for _, wanted := range []protocol.WantedState{protocol.WantedRunning, protocol.WantedStopped, protocol.WantedNone} {
-		for _, found := range []string{tunnelRunning, tunnelStopped, tunnelUnknown} {
-			x.value("wfm_nodes_tunnel", status.Summary.tunnels[[2]string{string(wanted), found}], "wanted", string(wanted), "found", found)
+		for _, found := range []presence.Tunnel{presence.TunnelRunning, presence.TunnelStopped, presence.TunnelUnknown} {
+			x.value("wfm_nodes_tunnel", status.Summary.tunnels[[2]string{string(wanted), string(found)}], "wanted", string(wanted), "found", string(found))
 		}
 	}
 	x.single("wfm_identity_conflicts", "gauge", "Nodes whose identity two machines use.", status.Summary.IdentityConflicts)

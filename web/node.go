@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -42,7 +43,8 @@ type facts struct {
 	config   store.Config
 	node     store.Node
 	evidence store.Evidence
-	presence Presence
+	presence presence.Status
+	conflict *store.IdentityConflict // nil while there is none
 	conf     store.ConfState
 	wanted   protocol.WantedState
 }
@@ -60,15 +62,21 @@ func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, err
 		return facts{}, err
 	}
 	conf, err := tx.ConfState(n.ID)
-	return facts{cfg, n, e, s.opts.Presence(n, cfg.Enabled, e, tx.Now()), conf, w.State}, err
+	now := tx.Now()
+	return facts{cfg, n, e, presence.Project(n, cfg.Enabled, e, now, s.opts.Presence), presence.Conflict(e, now), conf, w.State}, err
+}
+
+// noPresence returns a count of nodes by state in which each state stands, with zero.
+func noPresence() map[string]int {
+	return map[string]int{string(presence.Online): 0, string(presence.Dropped): 0, string(presence.Offline): 0}
 }
 
 // unwanted says in words that the tunnel is found otherwise than wanted; empty when it is not, or not known.
 func (f facts) unwanted() string {
 	switch {
-	case f.wanted == protocol.WantedRunning && f.presence.Tunnel == tunnelStopped:
+	case f.wanted == protocol.WantedRunning && f.presence.Tunnel == presence.TunnelStopped:
 		return "is to run"
-	case f.wanted == protocol.WantedStopped && f.presence.Tunnel == tunnelRunning:
+	case f.wanted == protocol.WantedStopped && f.presence.Tunnel == presence.TunnelRunning:
 		return "is to be stopped"
 	}
 	return ""
@@ -83,8 +91,8 @@ func (f facts) view() nodeView {
 	return nodeView{
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
-		ClientPresenceState: f.presence.State, PresenceReason: f.presence.Reason, WGRuntimeState: f.presence.Tunnel, WantedState: f.wanted,
-		SyncStatus: string(f.sync()), IdentityConflict: f.presence.Conflict,
+		ClientPresenceState: string(f.presence.State), PresenceReason: f.presence.Reason, WGRuntimeState: string(f.presence.Tunnel), WantedState: f.wanted,
+		SyncStatus: string(f.sync()), IdentityConflict: f.conflict,
 		LastSeen: when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
 	}
 }

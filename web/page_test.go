@@ -261,7 +261,7 @@ func BenchmarkListOf10000Nodes(b *testing.B) {
 		b.Fatal(err)
 	}
 	manyNodes(b, db, cfg.ID, 10_000)
-	handler := web.New(web.Options{Store: db, Presence: presence}).Handler()
+	handler := web.New(web.Options{Store: db}).Handler()
 	for b.Loop() {
 		r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/configs/cfg_a?state=offline&q=node", http.NoBody)
 		r.Header.Set("Cookie", "wfm_session="+token)

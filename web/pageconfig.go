@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/store"
 	"wfm/web/ui"
 )
@@ -23,7 +24,7 @@ type nodeFilter struct {
 }
 
 func (w nodeFilter) fits(f facts) bool {
-	if w.State != "" && f.presence.State != w.State || w.Sync != "" && f.syncShown() != w.Sync ||
+	if w.State != "" && string(f.presence.State) != w.State || w.Sync != "" && f.syncShown() != w.Sync ||
 		w.Tag != "" && !slices.Contains(f.node.Tags, w.Tag) {
 		return false
 	}
@@ -85,7 +86,9 @@ type configBody struct {
 }
 
 // States and Syncs are choices of the filter.
-func (configBody) States() []string { return []string{stateOnline, stateDropped, stateOffline} }
+func (configBody) States() []presence.State {
+	return []presence.State{presence.Online, presence.Dropped, presence.Offline}
+}
 
 // Syncs is documented with States.
 func (configBody) Syncs() []store.SyncStatus {

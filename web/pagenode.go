@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel/wgshow"
@@ -110,7 +111,7 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	}
 	v.Config, v.Node, v.Stage = f.config, f.view(), f.stage()
 	v.API = "/api/v1" + v.Self
-	v.Client, v.Away = f.clientState(), f.presence.State != stateOnline
+	v.Client, v.Away = f.clientState(), f.presence.State != presence.Online
 	if f.node.Client != nil {
 		v.BoundAt = f.node.Client.BoundAt
 	}
@@ -152,10 +153,8 @@ func (s *Server) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
 	spans := spansOf(all, gaps, now)
 	v.Day = ui.Timeline(spans, now.Add(-day), now, "Presence over the last 24 hours; the table below has every change")
 	v.Week = ui.Timeline(spans, now.Add(-7*day), now, "Presence over the last 7 days; the table below has every change")
-	if s.opts.History != nil {
-		sum := s.opts.History(all, gaps, now)
-		v.Uptime24h, v.Uptime7d, v.Flaps = percent(sum.Uptime24h), percent(sum.Uptime7d), sum.Flaps24h
-	}
+	sum := presence.Summarize(all, gaps, now)
+	v.Uptime24h, v.Uptime7d, v.Flaps = percent(sum.Uptime24h), percent(sum.Uptime7d), sum.Flaps24h
 	for _, t := range all[:min(len(all), 100)] {
 		v.Transitions = append(v.Transitions, transitionView{t.ID, when(t.At), t.From, t.To, t.Reason})
 	}

@@ -23,7 +23,7 @@ type tally struct {
 
 func newTally() tally {
 	return tally{
-		Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0},
+		Presence: noPresence(),
 		Sync:     map[string]int{string(store.SyncLatest): 0, string(store.SyncPending): 0, string(store.SyncDrifted): 0},
 	}
 }
@@ -31,7 +31,7 @@ func newTally() tally {
 // add counts the node. One without a config is in no sync state.
 func (t *tally) add(f facts) {
 	t.Nodes++
-	t.Presence[f.presence.State]++
+	t.Presence[string(f.presence.State)]++
 	if f.wanted == protocol.WantedRunning {
 		t.Wanted++
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wfm/internal/floodlog"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -42,13 +43,10 @@ type Options struct {
 	Broker   Broker
 	// Rollouts is nil where nothing can be carried out, which answers MQTT_DISABLED.
 	Rollouts Rollouts
-	// Presence projects what is known of a node to its state; it must be pure. Required.
-	Presence func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) Presence
+	// Presence are the durations of the rules of presence; zero ones mean the defaults.
+	Presence presence.Times
 	// Evidence is what is known of a node where the store could not be told; default: what it has.
 	Evidence func(store.Evidence) store.Evidence
-	// History puts all transitions that are kept of a node, newest first, in figures, knowing the
-	// times in which the appliance did not run; it must be pure. Default: figures that say nothing.
-	History func(transitions []store.Transition, gaps []store.Gap, now time.Time) HistorySummary
 	// Watch is called for every event stream that is opened, and what it returns once at its end:
 	// somebody looks meanwhile. May be nil.
 	Watch func() (release func())
@@ -155,26 +153,6 @@ type UnservedClient struct {
 	Reason  string    `json:"reason"`  // in words
 }
 
-// Presence is whether a node is reachable, why, and whether its tunnel runs.
-type Presence struct {
-	State  string // online, dropped or offline
-	Reason string // in words
-	Tunnel string // unknown, running or stopped
-	// Conflict is set while two machines use the node's identity and throw each other out.
-	Conflict *store.IdentityConflict
-}
-
-// The states of [Presence].
-const (
-	stateOnline  = "online"
-	stateDropped = "dropped"
-	stateOffline = "offline"
-
-	tunnelRunning = "running"
-	tunnelStopped = "stopped"
-	tunnelUnknown = "unknown"
-)
-
 // Server answers HTTP requests. Its methods may be called concurrently.
 type Server struct {
 	opts       Options
@@ -220,6 +198,7 @@ func New(o Options) *Server {
 	if o.SessionTTL <= 0 {
 		o.SessionTTL = DefaultSessionTTL
 	}
+	o.Presence = o.Presence.OrDefault()
 	s := &Server{
 		opts:       o,
 		log:        o.Logger,

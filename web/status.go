@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -34,7 +35,7 @@ type clientStateView struct {
 func (f facts) clientState() clientStateView {
 	e := f.evidence
 	v := clientStateView{
-		ClientPresenceState: f.presence.State,
+		ClientPresenceState: string(f.presence.State),
 		BootID:              e.BootID, SessionID: e.SessionID,
 		LastHeartbeatAt: when(e.HeartbeatAt), LastDetectAckAt: when(e.DetectAckAt), LastReachableAt: when(e.ReachableAt),
 		LastOfflineAt: when(e.OfflineAt), LastWillAt: when(e.WillAt), LastEventAt: when(e.EventAt), LastEvent: e.LastEvent,
@@ -71,8 +72,8 @@ type runtimeView struct {
 func (f facts) runtime(probing bool) runtimeView {
 	e := f.evidence
 	return runtimeView{
-		Online: f.presence.State == stateOnline, ConnectivityState: f.connectivity(probing),
-		WGRunning: f.presence.Tunnel == tunnelRunning, WGRuntimeState: f.presence.Tunnel, WantedState: f.wanted,
+		Online: f.presence.State == presence.Online, ConnectivityState: f.connectivity(probing),
+		WGRunning: f.presence.Tunnel == presence.TunnelRunning, WGRuntimeState: string(f.presence.Tunnel), WantedState: f.wanted,
 		LastSeen: when(e.ReachableAt), LastProbeSentAt: when(e.ProbeSentAt), LastProbeAckAt: when(e.DetectAckAt),
 		LastConnectivityReason: f.presence.Reason, ConfigSyncState: f.sync(), LastControlChannelSeenAt: when(e.ReachableAt),
 	}
@@ -80,9 +81,9 @@ func (f facts) runtime(probing bool) runtimeView {
 
 func (f facts) connectivity(probing bool) string {
 	switch {
-	case probing && f.presence.State != stateOffline:
+	case probing && f.presence.State != presence.Offline:
 		return "probing"
-	case f.presence.State == stateOnline:
+	case f.presence.State == presence.Online:
 		return "online"
 	}
 	return "offline"
@@ -176,7 +177,7 @@ func (s *Server) viewStatus(tx *store.Tx, f facts, mqtt mqttServiceView) (endpoi
 	v := endpointStatusView{
 		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: mqtt,
 		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, orNull(f.config.AWGVersion), f.syncRefs(), f.sync(), f.sync()},
-		Evidence:    evidenceView{f.presence.State, f.presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
+		Evidence:    evidenceView{string(f.presence.State), f.presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
 		MQTTAccount: s.accountState(f.node.ID),
 	}
 	last, ok, err := tx.LastCommand(f.node.ID)
@@ -218,7 +219,7 @@ func (s *Server) runtimeSnapshot(c echo.Context) error {
 				return err
 			}
 			rows = append(rows, snapshotRow{
-				n.ID, n.Name, string(n.Type), n.Enabled, n.Client != nil, f.presence.State, f.runtime(probing[n.ID]),
+				n.ID, n.Name, string(n.Type), n.Enabled, n.Client != nil, string(f.presence.State), f.runtime(probing[n.ID]),
 			})
 		}
 		return nil

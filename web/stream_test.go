@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -291,7 +292,7 @@ func TestShutdownEndsStreamsAtOnceAndReleasesEachWatch(t *testing.T) {
 	db := openStore(t, 0)
 	token := adminSession(t, db, time.Hour)
 	var watching atomic.Int32
-	server := web.New(web.Options{Store: db, Presence: presence, Watch: func() func() {
+	server := web.New(web.Options{Store: db, Watch: func() func() {
 		watching.Add(1)
 		return func() { watching.Add(-1) }
 	}})
@@ -335,11 +336,7 @@ func TestShutdownEndsStreamsAtOnceAndReleasesEachWatch(t *testing.T) {
 }
 
 func TestHistoryAndSystemStatusAnswer(t *testing.T) {
-	a, cfg, node := controlled(t, func(o *web.Options) {
-		o.History = func(all []store.Transition, _ []store.Gap, _ time.Time) web.HistorySummary {
-			return web.HistorySummary{Flaps24h: len(all)}
-		}
-	})
+	a, cfg, node := controlled(t)
 	a.update(func(tx *store.Tx) error {
 		n, err := tx.Node(node)
 		if err != nil {
@@ -355,11 +352,11 @@ func TestHistoryAndSystemStatusAnswer(t *testing.T) {
 		})
 	})
 	var v struct {
-		Summary     web.HistorySummary
+		Summary     presence.Summary
 		Transitions []store.Transition
 	}
 	r := a.get(nodePath(cfg, node) + "/endpoint/history?limit=1").ok(&v)
-	if len(v.Transitions) != 1 || v.Transitions[0].To != "dropped" || v.Summary.Flaps24h != 2 || r.NextCursor == "" {
+	if len(v.Transitions) != 1 || v.Transitions[0].To != "dropped" || v.Summary.Flaps24h != 1 || r.NextCursor == "" {
 		t.Errorf("%s", r.body)
 	}
 	if why := a.status(cfg, node)["evidence"]["why"]; !strings.Contains(why.(string), "detect ACK 14 s ago, session s1") {

@@ -46,7 +46,7 @@ func timed(t *testing.T, ttl time.Duration, test func(t *testing.T, db *store.DB
 	synctest.Test(t, func(t *testing.T) {
 		db := openStore(t, 0)
 		token := adminSession(t, db, ttl)
-		server := web.New(web.Options{Store: db, Presence: presence})
+		server := web.New(web.Options{Store: db})
 		p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(p) }()

@@ -181,7 +181,7 @@ func (s *Server) storeService() storeServiceView {
 func (s *Server) computeStatus() (systemStatusView, error) {
 	v := systemStatusView{
 		Summary: systemSummary{
-			Presence: map[string]int{stateOnline: 0, stateDropped: 0, stateOffline: 0}, tunnels: map[[2]string]int{},
+			Presence: noPresence(), tunnels: map[[2]string]int{},
 		},
 		Sync: noSyncYet(),
 	}
@@ -206,12 +206,12 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 					return err
 				}
 				counts.add(f)
-				v.Summary.Presence[f.presence.State]++
-				if f.presence.Conflict != nil {
+				v.Summary.Presence[string(f.presence.State)]++
+				if f.conflict != nil {
 					v.Summary.IdentityConflicts++
 				}
 				v.Sync[f.sync()]++
-				v.Summary.tunnels[[2]string{string(f.wanted), f.presence.Tunnel}]++
+				v.Summary.tunnels[[2]string{string(f.wanted), string(f.presence.Tunnel)}]++
 				if f.unwanted() != "" {
 					v.Summary.TunnelsUnwanted++
 				}

@@ -126,7 +126,7 @@ func TestEveryAnswerHasItsSecurityHeaders(t *testing.T) {
 func TestAPanicAndAnUnknownErrorGiveNothingAway(t *testing.T) {
 	const secret = "the inside of the machine"
 	a := newAPI(t, func(o *web.Options) {
-		o.Presence = func(store.Node, bool, store.Evidence, time.Time) web.Presence { panic(secret) }
+		o.Evidence = func(store.Evidence) store.Evidence { panic(secret) }
 	})
 	cfg := a.addConfig("office")
 	a.update(func(tx *store.Tx) error {

@@ -11,7 +11,7 @@ import (
 // why says in one sentence what the node's state rests on: the reason, the newest signal and how
 // old it is, and the session it came from.
 func (f facts) why(now time.Time) string {
-	text := f.presence.State
+	text := string(f.presence.State)
 	if f.presence.Reason != "" {
 		text += " because " + f.presence.Reason
 	}

@@ -31,7 +31,7 @@ func diagnoseAt(t *testing.T, addr func(*emqxtest.Server) string, breakIt func(*
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	server := httptest.NewServer(web.New(web.Options{
-		Store: db, Presence: func(store.Node, bool, store.Evidence, time.Time) web.Presence { return web.Presence{} },
+		Store:    db,
 		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientIDs: ClientIDs(ownClientID)},
 	}).Handler())
 	t.Cleanup(server.Close)
