@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Version is what the client calls itself.
+// Version is the version that the client reports.
 const Version = "1.0.0-rc.1"
 
 // members is a JSON object that is read member by member.
@@ -33,7 +33,7 @@ func (m members) get(name string, v any) error {
 	return nil
 }
 
-// all reads several members, and names everything that is wrong.
+// all reads several members. Its error names every problem.
 func (m members) all(into map[string]any) error {
 	var wrong []error
 	for name, v := range into {
@@ -42,8 +42,8 @@ func (m members) all(into map[string]any) error {
 	return errors.Join(wrong...)
 }
 
-// Bind spends the token at the server, as `wfmctl bind` does. An error of the server is its message
-// alone.
+// Bind spends the token at the server, like `wfmctl bind`. For an error of the server it returns
+// only the server's message.
 func Bind(tb testing.TB, server, token string) (*Client, error) {
 	tb.Helper()
 	body, err := json.Marshal(map[string]string{"token": token, "hostname": "vm", "platform": "linux", "client_version": Version})

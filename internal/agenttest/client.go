@@ -34,9 +34,9 @@ type Client struct {
 	boot       string
 	conn       net.Conn
 	stored     map[string]string // by interface: the config on disk
-	running    map[string]string // by interface: the tools it was started with
+	running    map[string]string // by interface: the family of tools it was started with
 	violations []string
-	executed   []string // request ids, as often as they came
+	executed   []string // request ids, one entry for each execution
 	refused    int      // connections that the broker refused
 }
 
@@ -45,33 +45,34 @@ func newClient(tb testing.TB) *Client {
 	return &Client{t: tb, running: map[string]string{}, commands: make(chan *paho.Publish, 64)}
 }
 
-// Stored is the config on the client's disk for its own interface.
+// Stored returns the config on the client's disk for its own interface.
 func (c *Client) Stored() string { c.mu.Lock(); defer c.mu.Unlock(); return c.stored[c.Interface] }
 
-// Running is the tools its tunnel was started with, "wg" or "awg"; empty while it does not run.
+// Running returns the family of tools its tunnel was started with, "wg" or "awg". It returns ""
+// while the tunnel does not run.
 func (c *Client) Running() string { c.mu.Lock(); defer c.mu.Unlock(); return c.running[c.Interface] }
 
-// Violations are the faults of the messages that came.
+// Violations returns the faults of the received messages.
 func (c *Client) Violations() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.violations...)
 }
 
-// Executed are the request ids of the commands that were executed, in order.
+// Executed returns the request ids of the executed commands, in order.
 func (c *Client) Executed() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.executed...)
 }
 
-// Refused is how often the broker refused a connection.
+// Refused returns how often the broker refused a connection.
 func (c *Client) Refused() int { c.mu.Lock(); defer c.mu.Unlock(); return c.refused }
 
-// Reboot leaves the tunnel down, as after a loss of power; the config stays.
+// Reboot takes the tunnel down, like a loss of power. The config stays.
 func (c *Client) Reboot() { c.mu.Lock(); defer c.mu.Unlock(); clear(c.running) }
 
-// Drop breaks the open connection without a DISCONNECT. The client comes back by itself.
+// Drop breaks the open connection without a DISCONNECT. The client reconnects by itself.
 func (c *Client) Drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +81,7 @@ func (c *Client) Drop() {
 	}
 }
 
-// Run connects, and stays connected until the test ends or stop is called, which takes leave.
+// Run connects, and stays connected until the test ends or stop is called, which disconnects.
 func (c *Client) Run() (stop func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.t.Context()))
@@ -130,7 +131,7 @@ func (c *Client) Run() (stop func()) {
 	return stop
 }
 
-// dial trusts ca_cert alone, and checks the host's name.
+// dial trusts only ca_cert, and checks the host's name.
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: 15 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
 	if err == nil && c.tls {
@@ -152,7 +153,7 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// connect gives the connection its ids, and its will.
+// connect sets the ids and the will of the connection.
 func (c *Client) connect(p *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 	c.mu.Lock()
 	c.boot = strconv.FormatInt(time.Now().UnixNano(), 10)

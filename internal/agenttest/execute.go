@@ -86,7 +86,7 @@ func (c *Client) read(kind string, data []byte) (requestID string, payload membe
 	return requestID, payload, err
 }
 
-// command is what a command is about.
+// command is a command with its parameters.
 type command struct {
 	action, tools, former, iface, text string
 }
@@ -122,7 +122,8 @@ func (a *command) read(kind string, payload members) error {
 	return nil
 }
 
-// tools are those for a tunnel protocol: whatever is not known is taken for WireGuard.
+// tools returns the family of tools for a tunnel protocol. It treats every unknown one as
+// WireGuard.
 func tools(tunnel string) string {
 	if tunnel == "amneziawg_2" {
 		return "awg"
@@ -179,7 +180,7 @@ func (c *Client) show(ctx context.Context, cm *autopaho.ConnectionManager, reque
 	return err
 }
 
-// takeUp is what wg-quick and awg-quick do, with c.mu held.
+// takeUp does the work of wg-quick and awg-quick. c.mu must be held.
 func (c *Client) takeUp(tools, iface string) error {
 	fail := func(why string) error {
 		return fmt.Errorf("%s-quick up /etc/wg-free-mesh/%s.conf failed: exit status 1\n%s", tools, iface, why)

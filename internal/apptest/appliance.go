@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// Password is the admin's in every test.
+// Password is the admin's password in every test.
 const Password = "a password for tests"
 
 // Appliance is a running `wfm serve`.
@@ -29,14 +29,14 @@ type Appliance struct {
 	*Process
 	Dir, URL       string
 	MQTTHost, Port string
-	TLSPort        string // of MQTT with TLS, empty without
-	Token          string // of the admin's session
+	TLSPort        string // of MQTT with TLS, or empty
+	Token          string // of the admin's login session
 	Client         *http.Client
 	env            []string
 }
 
-// Start starts an appliance on free loopback ports with its data in dir (a fresh one when empty),
-// and logs in.
+// Start starts an appliance on free loopback ports and logs in. Its data is in dir, or in a new
+// directory if dir is empty.
 func Start(t *testing.T, dir string, env ...string) *Appliance {
 	t.Helper()
 	if dir == "" {
@@ -50,8 +50,8 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 	return a
 }
 
-// StartNew starts an appliance without an admin account, and returns the link that sets it up. Token
-// is empty.
+// StartNew starts an appliance without an admin account, and returns the link that sets the account
+// up. Token is empty.
 func StartNew(t *testing.T, env ...string) (a *Appliance, setupLink string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,15 +62,15 @@ func StartNew(t *testing.T, env ...string) (a *Appliance, setupLink string) {
 	return a, strings.Fields(a.Expect(t, "setup link"))[2]
 }
 
-// Restart starts the appliance again, on the same ports and data, after it has ended. env adds to
-// what it was started with.
+// Restart starts the appliance again, on the same ports and data, after it has ended. env is added
+// to the environment of the first start.
 func (a *Appliance) Restart(t *testing.T, env ...string) {
 	t.Helper()
 	a.spawn(t, env...)
 	a.Token = a.Must(t, "POST", "/api/v1/auth/login", map[string]any{"username": "admin", "password": Password})["access_token"].(string)
 }
 
-// Respawn is Restart without a login: Token stays.
+// Respawn is like Restart, without a login: Token stays.
 func (a *Appliance) Respawn(t *testing.T, env ...string) {
 	t.Helper()
 	a.spawn(t, env...)
@@ -95,7 +95,7 @@ func (a *Appliance) spawn(t *testing.T, env ...string) {
 	}
 }
 
-// PlainURL is the appliance's address without TLS.
+// PlainURL returns the appliance's address without TLS.
 func (a *Appliance) PlainURL() (address string) {
 	for _, v := range a.env { // the last one counts
 		if addr, ok := strings.CutPrefix(v, "WFM_HTTP_ADDR="); ok {
@@ -105,7 +105,7 @@ func (a *Appliance) PlainURL() (address string) {
 	return address
 }
 
-// trusting is a client that trusts the CA certificate at the address, and no other.
+// trusting returns a client that trusts only the CA certificate at the address.
 func trusting(t *testing.T, address string) *http.Client {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
@@ -125,7 +125,7 @@ func trusting(t *testing.T, address string) *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 }
 
-// Stop ends the appliance as an operator does.
+// Stop ends the appliance like an operator does.
 func (a *Appliance) Stop(t *testing.T) {
 	t.Helper()
 	a.Signal(t, syscall.SIGTERM)
@@ -157,7 +157,7 @@ func FreePort(t *testing.T) string {
 	}
 }
 
-// Answer is what the API answered.
+// Answer is an answer of the API.
 type Answer struct {
 	Status int
 	Code   string // error code, empty on success
@@ -203,7 +203,7 @@ func (a *Appliance) Call(t *testing.T, method, path string, body any) Answer {
 	return Answer{res.StatusCode, env.Error.Code, env.Data, string(text)}
 }
 
-// Must makes a call that has to succeed with an object.
+// Must makes a call that must succeed, and returns the object in the answer.
 func (a *Appliance) Must(t *testing.T, method, path string, body any) map[string]any {
 	t.Helper()
 	ans := a.Call(t, method, path, body)
@@ -214,7 +214,7 @@ func (a *Appliance) Must(t *testing.T, method, path string, body any) map[string
 	return data
 }
 
-// Refused makes a call that has to fail with the error code.
+// Refused makes a call that must fail with the error code.
 func (a *Appliance) Refused(t *testing.T, code, method, path string, body any) {
 	t.Helper()
 	if ans := a.Call(t, method, path, body); ans.Code != code {
@@ -222,17 +222,17 @@ func (a *Appliance) Refused(t *testing.T, code, method, path string, body any) {
 	}
 }
 
-// Node is a node of the test's one config.
+// Node is a node of the test's one mesh.
 type Node struct {
 	*Appliance
 	ConfigID, ID, Interface string
 	AgentDir                string
 	Password                string // MQTT
-	CAFile                  string // what bind said to trust, with TLS
+	CAFile                  string // CA certificates from bind, with TLS
 	address                 string // to bind at
 }
 
-// AddConfig makes a config and returns its id.
+// AddConfig makes a mesh and returns its id.
 func (a *Appliance) AddConfig(t *testing.T, name string) string {
 	t.Helper()
 	return a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": name})["config_id"].(string)
@@ -244,7 +244,7 @@ func (a *Appliance) AddNode(t *testing.T, configID, name, iface string) *Node {
 	return a.AddNodeOver(t, a.URL, configID, name, iface)
 }
 
-// AddNodeOver is AddNode with the address the agent binds at.
+// AddNodeOver is like AddNode, with the address at which the agent binds.
 func (a *Appliance) AddNodeOver(t *testing.T, address, configID, name, iface string) *Node {
 	t.Helper()
 	n := &Node{Appliance: a, ConfigID: configID, Interface: iface, AgentDir: t.TempDir(), address: address}
@@ -267,12 +267,12 @@ func (n *Node) Bind(t *testing.T) {
 	}
 }
 
-// ProfileFile is where the agent keeps its profile.
+// ProfileFile returns the path of the agent's profile.
 func (n *Node) ProfileFile() string {
 	return filepath.Join(n.AgentDir, "profiles", n.ConfigID+"-"+n.ID+".json")
 }
 
-// Profile is what the agent keeps of its binding.
+// Profile returns the agent's profile.
 func (n *Node) Profile(t *testing.T) (profile map[string]any) {
 	t.Helper()
 	raw, err := os.ReadFile(n.ProfileFile())
@@ -304,12 +304,12 @@ func (n *Node) StartAgent(t *testing.T, env ...string) *Process {
 	return p
 }
 
-// Path is the API path of something of the node.
+// Path returns an API path below the node's.
 func (n *Node) Path(of string) string {
 	return fmt.Sprintf("/api/v1/configs/%s/nodes/%s/%s", n.ConfigID, n.ID, of)
 }
 
-// Topic is a topic of the node.
+// Topic returns a topic of the node.
 func (n *Node) Topic(suffix string) string {
 	return fmt.Sprintf("wfm/%s/%s/%s", n.ConfigID, n.ID, suffix)
 }
@@ -332,7 +332,7 @@ func (n *Node) Await(t *testing.T, state string) {
 	}, func() string { return "node never became " + state + ": " + last.Body })
 }
 
-// Eventually asks again and again until ok, at most for Patience.
+// Eventually calls ok repeatedly until it returns true, for [Patience] at most.
 func Eventually(t *testing.T, ok func() bool, complain func() string) {
 	t.Helper()
 	ticks := time.NewTicker(20 * time.Millisecond)

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Patience bounds every wait for something that must happen; reaching it fails the test.
+// Patience is the limit of every wait for an event that must happen. Reaching it fails the test.
 const Patience = 20 * time.Second
 
 var binaries string // directory of the built programs
@@ -76,7 +76,8 @@ func runAtOnce(n int) error {
 // Binary is the path of a built program: wfm or wfm-agent.
 func Binary(name string) string { return filepath.Join(binaries, name) }
 
-// Need skips the test when a tool is missing, with a line that names it; in CI it fails instead.
+// Need skips the test if a tool is missing, with a line that names it. In CI it fails the test
+// instead.
 func Need(t *testing.T, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
@@ -90,7 +91,8 @@ func Need(t *testing.T, tools ...string) {
 	}
 }
 
-// NeedRoot skips the test unless it runs as root in its own namespaces; in CI it fails instead.
+// NeedRoot skips the test unless it runs as root in its own namespaces. In CI it fails the test
+// instead.
 func NeedRoot(t *testing.T) {
 	t.Helper()
 	switch {
@@ -141,7 +143,7 @@ func Spawn(t *testing.T, env []string, name string, args ...string) *Process {
 		Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), name, args...),
 		out: newLines(), exited: make(chan struct{}),
 	}
-	// The programs warn of variables that they do not know, like those of the tests.
+	// The programs warn of unknown variables, like those of the tests.
 	ours := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WFM_TEST_") || strings.HasPrefix(v, "WFM_CI=") })
 	p.Cmd.Env = append(ours, env...)
 	p.Cmd.Stdout, p.Cmd.Stderr = p.out, p.out
@@ -162,7 +164,7 @@ func Spawn(t *testing.T, env []string, name string, args ...string) *Process {
 	return p
 }
 
-// masked are the arguments without the passwords and tokens among them.
+// masked returns the arguments with passwords and tokens replaced.
 func masked(args []string) []string {
 	out := slices.Clone(args)
 	for i := 1; i < len(out); i++ {
@@ -173,10 +175,10 @@ func masked(args []string) []string {
 	return out
 }
 
-// Output is what the program has printed so far.
+// Output returns the program's output so far.
 func (p *Process) Output() string { return p.out.String() }
 
-// Kill ends the program as a power cut would.
+// Kill ends the program like a power cut would.
 func (p *Process) Kill() {
 	_ = p.Cmd.Process.Kill()
 	<-p.exited
@@ -190,7 +192,7 @@ func (p *Process) Signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// Wait returns the exit code, or fails the test when the program does not end within d.
+// Wait returns the exit code. It fails the test if the program does not end within d.
 func (p *Process) Wait(t *testing.T, d time.Duration) int {
 	t.Helper()
 	select {
@@ -233,7 +235,7 @@ func find(output, text string) string {
 	return ""
 }
 
-// lines collects output and tells when more has come.
+// lines collects output and signals when there is more.
 type lines struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
@@ -268,7 +270,7 @@ func Run(t *testing.T, name string, args ...string) (string, int) {
 	return RunEnv(t, nil, name, args...)
 }
 
-// RunEnv is Run with environment variables.
+// RunEnv is like Run, with environment variables.
 func RunEnv(t *testing.T, env []string, name string, args ...string) (string, int) {
 	t.Helper()
 	p := Spawn(t, env, name, args...)

@@ -9,13 +9,13 @@ import (
 	"runtime"
 )
 
-// Write replaces the content of the file at path with data and gives it the permissions perm,
-// whatever the umask. On an error the former file, if there was one, is unchanged; only an error
-// of the last step, making the new name durable, leaves the new content in place.
+// Write replaces the content of the file at path with data and gives it exactly the permissions
+// perm, independent of the umask. After an error the former file, if there was one, is unchanged;
+// only an error of the last step, making the new name durable, leaves the new content in place.
 func Write(path string, data []byte, perm fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
-	// The leading dot and the suffix keep a leftover of a killed process out of every listing
-	// by extension.
+	// The leading dot and the suffix keep a leftover of a killed process out of every listing by
+	// extension.
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

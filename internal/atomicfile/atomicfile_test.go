@@ -47,8 +47,8 @@ func TestWriteReplacesContentAndPermissions(t *testing.T) {
 
 func TestWriteThatCannotRenameLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
-	// A folder in the target's place makes the rename, the last fallible step before the new
-	// content shows, fail for root too.
+	// A folder at the target's path makes the rename, the last fallible step before the new content
+	// shows, fail even for root.
 	path := filepath.Join(dir, "taken")
 	if err := os.MkdirAll(filepath.Join(path, "inside"), 0o700); err != nil {
 		t.Fatal(err)

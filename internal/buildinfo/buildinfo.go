@@ -5,8 +5,8 @@ import "runtime/debug"
 // version is set by the linker (-X wfm/internal/buildinfo.version=…) in release builds.
 var version string
 
-// Version names this build: the release version when the linker set one, otherwise the VCS
-// revision the toolchain recorded, otherwise "dev". It is never empty.
+// Version returns the version of this build: the release version if the linker set one, otherwise
+// the VCS revision the toolchain recorded, otherwise "dev". It is never empty.
 func Version() string {
 	if version != "" {
 		return version

@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// strayTimeout is for writes outside of an answer, for which the server sets no deadline: they fit
-// the system's buffer, unless the client does not read.
+// strayTimeout is the limit of writes outside an answer, for which the server sets no deadline.
+// They fit the system's buffer, unless the client does not read.
 const strayTimeout = time.Second
 
-// Listener is a listener with limits. The writes of its connections are bounded as by [BoundWrites].
+// Listener is a listener with limits. The writes of its connections are limited as by
+// [BoundWrites].
 type Listener struct {
 	net.Listener
-	// Exempt, if set before the first Accept, are addresses without a limit of their own, as that of a
-	// proxy that speaks for many.
+	// Exempt reports whether an address has no limit of its own, like that of a proxy that speaks
+	// for many clients. It may be nil, and must be set before the first Accept.
 	Exempt            func(net.Addr) bool
 	total, perAddress int
 
@@ -26,20 +27,20 @@ type Listener struct {
 	addresses map[string]*address
 }
 
-// address is what one address has open.
+// address holds the open connections of one address.
 type address struct {
 	open    int
-	waiting []*conn // those that do nothing, which was longest first
+	waiting []*conn // idle connections, the longest idle first
 }
 
-// New wraps l: at most total connections at a time, and perAddress of one address. For one more, the
-// one that has waited longest makes room, if any waits; see [State].
+// New wraps l. It allows at most total connections at a time, and perAddress from one address. One
+// more connection replaces the connection that has waited longest, if any waits; see [State].
 func New(l net.Listener, total, perAddress int) *Listener {
 	return &Listener{Listener: l, total: total, perAddress: perAddress, addresses: make(map[string]*address)}
 }
 
-// Share is the part (one in parts) of the file descriptors this process may have, at most most and
-// at least 16. So limits hold also where the system allows few.
+// Share returns one part in parts of the file descriptors that this process may have, at least 16
+// and at most most. So limits also hold on systems that allow few.
 func Share(parts, most int) int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -67,7 +68,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts the connection in. The one that makes room for it is counted out already.
+// admit counts the connection. A connection evicted for it is not counted any more.
 func (l *Listener) admit(c *conn) (evicted *conn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,8 +95,8 @@ func (l *Listener) admit(c *conn) (evicted *conn, ok bool) {
 	return evicted, true
 }
 
-// mostWaitingLocked is the address of which most connections wait: whoever holds many keeps nobody
-// else out. There is one, since at least one is open.
+// mostWaitingLocked returns the address with the most waiting connections: an address that holds
+// many cannot keep others out. There is one, since at least one connection is open.
 func (l *Listener) mostWaitingLocked() (most *address) {
 	for _, a := range l.addresses {
 		if most == nil || len(a.waiting) > len(most.waiting) {
@@ -132,8 +133,8 @@ func (l *Listener) forgetLocked(c *conn) {
 	}
 }
 
-// State is for [http.Server.ConnState]. A connection waits before its first request, its handshake
-// and a request's header included, and between requests.
+// State is for [http.Server.ConnState]. A connection waits before its first request (including the
+// handshake and a request's header) and between requests.
 func State(c net.Conn, state http.ConnState) {
 	if encrypted, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = encrypted.NetConn()
@@ -156,7 +157,7 @@ type conn struct {
 	net.Conn
 	listener  *Listener
 	address   string
-	forgotten bool // counted out; under the listener's mu
+	forgotten bool // not counted any more; under the listener's mu
 }
 
 func (c *conn) Close() error {
@@ -166,8 +167,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Address is what a connection counts for: its IPv4 address, or the /64 of its IPv6 address, of
-// which one host usually has them all.
+// Address returns the address that a connection counts for: its IPv4 address, or the /64 of its
+// IPv6 address, since one host usually has all addresses of a /64.
 func Address(a net.Addr) string {
 	host, _, err := net.SplitHostPort(a.String())
 	if err != nil {

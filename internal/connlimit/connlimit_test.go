@@ -63,7 +63,7 @@ func TestOneAddressCannotTakeAllPlaces(t *testing.T) {
 	refused("127.0.0.1", "a third connection of the address")
 	serve("127.0.0.2")
 	refused("127.0.0.3", "a connection over the total")
-	_, _ = first.Close(), first.Close() // a second Close gives nothing back
+	_, _ = first.Close(), first.Close() // a second Close releases nothing
 	_ = second.Close()
 	serve("127.0.0.1")
 	serve("127.0.0.1")
@@ -149,7 +149,7 @@ func TestAServerTellsWhichConnectionsWait(t *testing.T) {
 	}
 	ask()
 	halfOpen := dial(t, l, "127.0.0.1")
-	ask() // the handshake that does not come makes room
+	ask() // the unfinished handshake makes room
 	closed(t, halfOpen)
 	end <- struct{}{}
 	end <- struct{}{}

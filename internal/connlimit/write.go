@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// BoundWrites wraps c so that every write has a deadline: the one that is set, or else timeout from
-// its beginning. TLS writes by itself whenever the other side asks for new keys, also from within a
-// read, when nobody has set one: a client that does not read would hold up the reader for good.
-// After a write that failed the connection is closed, because TLS keeps that error to itself.
+// BoundWrites wraps c so that every write has a deadline: the one that is set, or timeout after its
+// beginning. TLS writes by itself whenever the other side asks for new keys, even from within a
+// read, when no deadline is set: a client that does not read would block the reader for ever. After
+// a failed write the connection is closed, because TLS does not report that error.
 func BoundWrites(c net.Conn, timeout time.Duration) net.Conn {
 	return &boundedConn{Conn: c, timeout: timeout}
 }
@@ -40,8 +40,8 @@ func (c *boundedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// SetWriteDeadline sets the deadline of writes, also of one under way. Taking it away leaves that
-// one its deadline.
+// SetWriteDeadline sets the deadline of writes, including one in progress. Removing the deadline
+// does not affect a write in progress.
 func (c *boundedConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"wfm/internal/tlstest"
 )
 
-// A server's deadline for the header ends its reads, and not what TLS writes within them.
+// A server's deadline for the header ends its reads, but not the writes that TLS makes within them.
 func TestUnfinishedRequestOfAClientThatDoesNotReadIsClosed(t *testing.T) {
 	pipes := tlstest.Listen(t)
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -21,7 +21,7 @@ func TestUnfinishedRequestOfAClientThatDoesNotReadIsClosed(t *testing.T) {
 	t.Cleanup(s.Close)
 	server := http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(tls.NewListener(New(pipes, 10, 10), s.TLS)) }()
-	t.Cleanup(func() { _ = server.Close() }) // after the client's end: it waits for what hangs
+	t.Cleanup(func() { _ = server.Close() }) // after the end of the client: it waits for whatever hangs
 	cfg := s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	cfg.ServerName = "example.com"
 	c := tlstest.Over(t, pipes.Dial(), cfg)
@@ -32,7 +32,7 @@ func TestUnfinishedRequestOfAClientThatDoesNotReadIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-	if _, err := c.Write([]byte("a")); !errors.Is(err, io.ErrClosedPipe) { // nobody reads it
+	if _, err := c.Write([]byte("a")); !errors.Is(err, io.ErrClosedPipe) { // the other end does not read
 		t.Errorf("the connection was not closed: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
-// Package editdistance counts how far two words are apart, to suggest the one that was meant.
+// Package editdistance computes the distance between two words, to suggest the intended word.
 //
-// It owns the count alone: which distance is near enough, and which words are known, is the caller's.
+// It owns only the computation: the caller knows the words and decides which distance is near
+// enough.
 //
 // Enter at [Of].
 package editdistance

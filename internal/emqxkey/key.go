@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// CheckConfigID is the config id in the topics of a check's account. It is no config's: those
-	// begin with cfg_.
+	// CheckConfigID is the config id in the topics of a check's account. It is not the id of a
+	// mesh: those begin with cfg_.
 	CheckConfigID = "check"
 	checkPrefix   = "check_"
 	// checkLife is how long a check's account works.
@@ -24,7 +24,7 @@ const (
 // Key is the hash of the shared secret. The zero Key fits no secret.
 type Key [sha256.Size]byte
 
-// New makes the key of a secret.
+// New returns the key of a secret.
 func New(secret string) Key { return sha256.Sum256([]byte(secret)) }
 
 // Parse reads the hex of a key.
@@ -36,21 +36,21 @@ func Parse(text string) (k Key, err error) {
 	return Key(raw), nil
 }
 
-// Fits reports whether secret is the key's.
+// Fits reports whether secret belongs to the key.
 func (k Key) Fits(secret string) bool {
 	given := New(secret)
 	return subtle.ConstantTimeCompare(k[:], given[:]) == 1
 }
 
-// Check makes the account of a check that begins now: a user name in the form of a node id, and its
-// password.
+// Check returns the account of a check that begins now: a user name in the form of a node id, and
+// its password.
 func (k Key) Check(now time.Time) (nodeID, password string) {
 	stamp := strconv.FormatInt(now.Unix(), 36)
 	nodeID = checkPrefix + stamp + "_" + k.mac("account", stamp)
 	return nodeID, k.mac("password", nodeID)
 }
 
-// IsCheck reports whether the user name is one that [Key.Check] made not long ago.
+// IsCheck reports whether [Key.Check] returned the user name recently.
 func (k Key) IsCheck(nodeID string, now time.Time) bool {
 	stamp, mac, ok := cutCheck(nodeID)
 	if !ok || k == (Key{}) || !hmac.Equal([]byte(mac), []byte(k.mac("account", stamp))) {
@@ -61,12 +61,12 @@ func (k Key) IsCheck(nodeID string, now time.Time) bool {
 	return err == nil && age > -checkLife && age < checkLife
 }
 
-// CheckPassword reports whether the password is that of the check's account.
+// CheckPassword reports whether the password belongs to the check's account.
 func (k Key) CheckPassword(nodeID, password string) bool {
 	return hmac.Equal([]byte(password), []byte(k.mac("password", nodeID)))
 }
 
-// LeftOver reports whether the user name has the form of a check's account, and is none that works.
+// LeftOver reports whether the user name has the form of a check's account but is not valid.
 func (k Key) LeftOver(user string, now time.Time) bool {
 	_, _, ok := cutCheck(user)
 	return ok && !k.IsCheck(user, now)
@@ -83,7 +83,7 @@ func cutCheck(user string) (stamp, mac string, ok bool) {
 
 const macLength = 26
 
-// mac is 128 bits in lower-case base32, which an id may consist of.
+// mac returns 128 bits in lower-case base32, the alphabet of ids.
 func (k Key) mac(what, text string) string {
 	h := hmac.New(sha256.New, k[:])
 	_, _ = h.Write([]byte(what + "\x00" + text))

@@ -1,7 +1,7 @@
-// Package floodlog cuts floods of log messages, for loggers of which strangers decide how often
-// they speak.
+// Package floodlog limits floods of log messages, for loggers whose messages outsiders can trigger
+// at any rate.
 //
-// It owns counting per message text. It does not own what is logged. Enter at [New]. Invariant: a
-// message text is let through a bounded number of times a minute, and how many were left out is
-// told with the next one.
+// It owns counting per message text. It does not own the messages themselves. Enter at [New].
+// Invariant: a message text passes a limited number of times a minute, and the next one that passes
+// reports how many were dropped.
 package floodlog

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// PerMinute is how often each message text is let through a minute.
+// PerMinute is how often each message text passes per minute.
 const PerMinute = 30
 
-// maxTexts bounds the texts that are told apart; they are constants of the program, so it is never
-// reached unless one is not.
+// maxTexts limits the number of distinct texts. Texts are constants of the program, so the limit is
+// only reached if one is not.
 const maxTexts = 1000
 
 // New wraps next. Only the message text counts, not its attributes.
@@ -59,7 +59,7 @@ type count struct {
 	leftOut int
 }
 
-// take reports whether the message passes, and how many like it were left out before.
+// take reports whether the message passes, and how many with the same text were dropped before.
 func (c *counter) take(text string, at time.Time) (leftOut int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

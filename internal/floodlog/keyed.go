@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// maxKeys bounds the keys that are remembered; strangers choose some of them.
+// maxKeys limits the number of remembered keys; outsiders choose some of them.
 const maxKeys = 4096
 
-// Keyed says which repetitions of an event are worth a log line, where the same sender may repeat it
+// Keyed decides which repetitions of an event deserve a log line, since one sender may repeat it
 // for ever: the first, and then one in every interval, with the number of those in between.
 type Keyed struct {
 	every time.Duration
@@ -22,13 +22,13 @@ type repeated struct {
 	leftOut int
 }
 
-// NewKeyed lets each key through once in every interval.
+// NewKeyed returns a Keyed that lets each key pass once in every interval.
 func NewKeyed(every time.Duration) *Keyed {
 	return &Keyed{every: every, seen: make(map[string]*repeated)}
 }
 
-// Take reports whether the event is to be logged, and how many like it were left out since the last
-// one that was.
+// Take reports whether to log the event, and how many of its kind were dropped since the last
+// logged one.
 func (k *Keyed) Take(key string, now time.Time) (leftOut int, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -48,7 +48,7 @@ func (k *Keyed) Take(key string, now time.Time) (leftOut int, ok bool) {
 	return leftOut, true
 }
 
-// forgetLocked makes room for a quarter of the keys: those that have been quiet first.
+// forgetLocked removes a quarter of the keys, the longest quiet first.
 func (k *Keyed) forgetLocked(now time.Time) {
 	for key, r := range k.seen {
 		if now.Sub(r.logged) >= k.every {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The mesh and node that all messages and the bind are of.
+// The mesh and node of all messages and of the bind.
 const (
 	ConfigID  = "cfg_4f1d2a6b9c3e"
 	NodeID    = "node_8a7b6c5d4e3f"
@@ -23,7 +23,7 @@ var messages string
 //go:embed testdata/bind.json
 var bind []byte
 
-// Message is one that was seen on the broker.
+// Message is a message seen on the broker.
 type Message struct {
 	FromNode bool
 	Topic    string
@@ -61,7 +61,7 @@ func Messages(t *testing.T) []Message {
 	return all
 }
 
-// Bind is one exchange over HTTP.
+// Bind is an exchange over HTTP.
 type Bind struct {
 	Path    string
 	Request json.RawMessage // the body that was posted
@@ -84,9 +84,9 @@ func ReadBind(t *testing.T) Bind {
 	return Bind{Path: file.Request[0].Path, Request: file.Request[0].Body, Answer: file.Answer}
 }
 
-// Differs compares the JSON texts as a deployed reader would: every member of theirs must be in ours,
-// at the same place and of the same type; ours may have more. Values may differ. It returns what is
-// wrong, a line for each.
+// Differs compares the JSON texts like a deployed reader would: every member of theirs must be in
+// ours, at the same place and of the same type. Values may differ, and ours may have more members.
+// It returns one line for each difference.
 func Differs(ours, theirs []byte) []string {
 	var a, b any
 	if err := json.Unmarshal(ours, &a); err != nil {

@@ -1,4 +1,4 @@
-// Package latest picks the last of several moments.
+// Package latest returns the latest of several moments.
 package latest
 
 import "time"

@@ -13,7 +13,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// patience bounds every read of a test; reaching it is a failure.
+// patience is the limit of every read of a test. Reaching it fails the test.
 const patience = 10 * time.Second
 
 // Client is one connection.
@@ -34,19 +34,19 @@ func Dial(tb testing.TB, addr net.Addr, version byte) *Client {
 	return Over(tb, c, version)
 }
 
-// Over speaks MQTT over a connection that is there already, and closes it when the test ends.
+// Over speaks MQTT over an existing connection, and closes it when the test ends.
 func Over(tb testing.TB, c net.Conn, version byte) *Client {
 	tb.Helper()
 	tb.Cleanup(func() { _ = c.Close() })
 	return &Client{Conn: c, Version: version, tb: tb, r: bufio.NewReader(c)}
 }
 
-// Login is what a CONNECT carries.
+// Login holds the contents of a CONNECT.
 type Login struct {
 	ClientID, Username, Password string
 	Keepalive                    uint16
 	NotClean                     bool
-	WillTopic                    string // no will when empty
+	WillTopic                    string // no will if empty
 	WillPayload                  []byte
 	WillQos                      byte
 	WillRetain                   bool
@@ -61,7 +61,7 @@ func (c *Client) Connect(l Login) packets.Packet {
 	return c.Expect(packets.Connack)
 }
 
-// SendConnect sends CONNECT and waits for nothing.
+// SendConnect sends CONNECT and does not wait for the answer.
 func (c *Client) SendConnect(l Login) {
 	c.tb.Helper()
 	protocolName := "MQTT"
@@ -104,7 +104,7 @@ func (c *Client) Subscribe(id uint16, filters ...string) []byte {
 	return c.Expect(packets.Suback).ReasonCodes
 }
 
-// Ping sends PINGREQ and waits for the PINGRESP: whatever was sent before has been handled then.
+// Ping sends PINGREQ and waits for the PINGRESP. Every earlier packet has been handled then.
 func (c *Client) Ping() {
 	c.tb.Helper()
 	c.Send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
@@ -145,8 +145,8 @@ func (c *Client) Send(pk packets.Packet) {
 	c.SendRaw(b.Bytes())
 }
 
-// SendRaw writes bytes. That the other side has closed already is not an error: tests look at
-// what they read.
+// SendRaw writes bytes. It is not an error if the other side has already closed: tests check the
+// packets they read.
 func (c *Client) SendRaw(b []byte) {
 	c.tb.Helper()
 	_ = c.SetWriteDeadline(time.Now().Add(patience))
@@ -190,7 +190,7 @@ func (c *Client) Next() (packets.Packet, error) {
 	return pk, err
 }
 
-// Expect reads until a packet of the type comes, and fails the test when none does.
+// Expect reads until a packet of the type arrives. It fails the test if none does.
 func (c *Client) Expect(kind byte) packets.Packet {
 	c.tb.Helper()
 	for {
@@ -204,7 +204,7 @@ func (c *Client) Expect(kind byte) packets.Packet {
 	}
 }
 
-// Rest reads until the other side closes, and returns what came before.
+// Rest reads until the other side closes, and returns the packets up to then.
 func (c *Client) Rest() []packets.Packet {
 	c.tb.Helper()
 	var all []packets.Packet

@@ -1,8 +1,8 @@
-// Package plaintext makes text from elsewhere, such as what a node says of itself, fit to be shown
-// among our own: nothing in it breaks a line, turns the writing direction or cannot be seen.
+// Package plaintext makes text from outside, such as a node's description of itself, fit to be
+// shown among our own: nothing in it breaks a line, turns the writing direction or is invisible.
 //
-// It owns which characters those are. It does not own what is too long for whom, nor the escaping
-// that HTML, JSON or a terminal need besides.
+// It owns the set of those characters. It does not own length limits, nor the escaping that HTML,
+// JSON or a terminal need in addition.
 //
 // Enter at [Line] and [Unseen].
 package plaintext

@@ -6,15 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// Unseen reports whether people cannot see the character, so that two texts with and without it
-// look the same: controls, line breaks among them, format characters such as those that turn the
-// writing direction, and what stands for bytes that were no character.
+// Unseen reports whether the character is invisible, so that a text looks the same with and without
+// it: controls (including line breaks), format characters such as those that turn the writing
+// direction, and the replacement for invalid bytes.
 func Unseen(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError || r == '\u2028' || r == '\u2029'
 }
 
-// Line is s as one line of at most limit bytes, with an ellipsis where it was cut: what cannot be seen
-// becomes a space.
+// Line returns s as one line of at most limit bytes. It marks a cut with an ellipsis and replaces
+// invisible characters by spaces.
 func Line(s string, limit int) string {
 	end := ""
 	if len(s) > limit {

@@ -1,9 +1,9 @@
-// Package tlstest is a TLS client for tests that does what the standard library's never does: it
-// asks the server for new keys.
+// Package tlstest is a TLS client for tests that can do something the standard library's client
+// never does: ask the server for new keys.
 //
-// It owns what such a client sends after the handshake, in TLS 1.3. What it reads, the standard
-// library's connection reads. Enter at [Over], with a connection of [Listen] where a test wants to
-// see at once that nobody reads.
+// It owns the records that such a client sends after the handshake, in TLS 1.3. The standard
+// library's connection does the reading. Enter at [Over], with a connection of [Listen] if a test
+// must notice at once that the client does not read.
 package tlstest
 
 import (
@@ -40,7 +40,7 @@ type Client struct {
 	seq     uint64
 }
 
-// Over shakes hands over raw, and closes it when the test ends.
+// Over makes a TLS handshake over raw, and closes the connection when the test ends.
 func Over(tb testing.TB, raw net.Conn, cfg *tls.Config) *Client {
 	tb.Helper()
 	tb.Cleanup(func() { _ = raw.Close() })
@@ -76,7 +76,7 @@ func Over(tb testing.TB, raw net.Conn, cfg *tls.Config) *Client {
 // Write sends p, at most 16 KiB.
 func (c *Client) Write(p []byte) (int, error) { return len(p), c.send(applicationRecord, p) }
 
-// AskForNewKeys sends a KeyUpdate that the server has to answer with one.
+// AskForNewKeys sends a KeyUpdate that the server must answer with one of its own.
 func (c *Client) AskForNewKeys() error {
 	if err := c.send(handshakeRecord, []byte{24, 0, 0, 1, 1}); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (c *Client) AskForNewKeys() error {
 	return nil
 }
 
-// Close closes the connection below, without a word.
+// Close closes the underlying connection without an alert.
 func (c *Client) Close() error { return c.raw.Close() }
 
 func (c *Client) send(kind byte, p []byte) error {
@@ -107,7 +107,7 @@ func (c *Client) send(kind byte, p []byte) error {
 	return err
 }
 
-// derive is HKDF-Expand-Label (RFC 8446, 7.1).
+// derive computes HKDF-Expand-Label (RFC 8446, 7.1).
 func (c *Client) derive(label string, size int) []byte {
 	c.tb.Helper()
 	label = "tls13 " + label
@@ -119,15 +119,15 @@ func (c *Client) derive(label string, size int) []byte {
 	return out
 }
 
-// Pipes is a listener without a network. What one side of a connection writes waits until the other
-// reads it: a client that does not read is noticed at once.
+// Pipes is a listener without a network. A write on one side of a connection waits until the other
+// side reads: a client that does not read is noticed at once.
 type Pipes struct {
 	incoming chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 }
 
-// Listen is closed when the test ends.
+// Listen returns a listener that is closed when the test ends.
 func Listen(tb testing.TB) *Pipes {
 	tb.Helper()
 	p := &Pipes{incoming: make(chan net.Conn), closed: make(chan struct{})}
@@ -151,10 +151,10 @@ func (p *Pipes) Close() error {
 	return nil
 }
 
-// Addr is none.
+// Addr returns an empty address.
 func (p *Pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Dial is the client's side of a new connection.
+// Dial returns the client's side of a new connection.
 func (p *Pipes) Dial() net.Conn {
 	near, far := net.Pipe()
 	select {
