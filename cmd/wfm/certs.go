@@ -81,11 +81,11 @@ Usage:
   wfm certs renew      [flags]   replace them now, without ending a connection
   wfm certs export-ca  [flags]   print the CA certificates that clients need to trust, PEM
 
-An appliance that runs is asked over its API: name it with --server, and have the access token of a login in WFM_TOKEN
-(export-ca needs none). One that is stopped is looked at in its data directory.
+For a running appliance, name its address with --server and put the access token of a login into WFM_TOKEN (export-ca
+needs none). For a stopped appliance, name its data directory.
 
 Flags:
-  --server URL     the running appliance, as in http://localhost:8000; where WFM_PUBLIC_ORIGIN is set, that
+  --server URL     the running appliance, as in http://localhost:8000; if WFM_PUBLIC_ORIGIN is set, use that
   --ca-file FILE   PEM of the CA to trust when that is https:// (default: the system's)
   --data-dir DIR   of the stopped appliance (variable WFM_DATA_DIR, default ./data)
   --new-ca         renew: make a new local CA too; the old one is handed out beside it until it ends
@@ -110,7 +110,7 @@ func (c *certsCall) list(ctx context.Context) error {
 
 func (c *certsCall) renew(ctx context.Context) error {
 	if c.server == "" {
-		return fmt.Errorf("%w: name the running appliance with --server; one that is stopped renews what is due when it starts", errCertsUsage)
+		return fmt.Errorf("%w: name the running appliance with --server; a stopped one renews due certificates when it starts", errCertsUsage)
 	}
 	body, err := json.Marshal(map[string]bool{"new_ca": c.newCA})
 	if err != nil {
@@ -185,7 +185,7 @@ func (c *certsCall) call(ctx context.Context, method, path string, body []byte) 
 		return text, nil
 	}
 	if to := resp.Header.Get("Location"); to != "" {
-		return nil, fmt.Errorf("the appliance serves this at %s only: name that with --server, and if the system does not trust its CA, put what `wfm certs export-ca --server %s` prints into a file and name that with --ca-file",
+		return nil, fmt.Errorf("the appliance serves this at %s only: use that address with --server, and if the system does not trust its CA, write the output of `wfm certs export-ca --server %s` into a file and name the file with --ca-file",
 			strings.TrimSuffix(to, path), c.server)
 	}
 	var refused struct {
@@ -193,7 +193,7 @@ func (c *certsCall) call(ctx context.Context, method, path string, body []byte) 
 	}
 	switch _ = json.Unmarshal(text, &refused); {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, errors.New("the appliance wants the access token of a login: put it into WFM_TOKEN")
+		return nil, errors.New("the appliance needs the access token of a login: put it into WFM_TOKEN")
 	case refused.Error.Message == "":
 		return nil, fmt.Errorf("%s does not answer as an appliance does: %s", c.server, resp.Status)
 	}

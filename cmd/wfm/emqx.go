@@ -22,7 +22,7 @@ func emqxSettings() []setting {
 		return func(s *settings, v string) error { *at(s) = v; return nil }
 	}
 	return []setting{
-		{"mqtt-url", "WFM_MQTT_URL", "", "an EMQX in the place of the embedded broker, as in mqtt://127.0.0.1:11883 or mqtts://emqx:11883", func(s *settings, v string) (err error) {
+		{"mqtt-url", "WFM_MQTT_URL", "", "EMQX to use instead of the embedded broker, as in mqtt://127.0.0.1:11883 or mqtts://emqx:11883", func(s *settings, v string) (err error) {
 			if v == "" {
 				return nil
 			}
@@ -42,11 +42,11 @@ func emqxSettings() []setting {
 			_, err := emqx.NewAPI(v, "", "", nil)
 			return err
 		}},
-		{"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API; without key and secret, username and password serve", text(func(s *settings) *string { return &s.emqx.APIKey })},
+		{"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API; without key and secret, username and password are used", text(func(s *settings) *string { return &s.emqx.APIKey })},
 		{"emqx-api-secret", "WFM_EMQX_API_SECRET", "", "its secret (better by variable)", text(func(s *settings) *string { return &s.emqx.APISecret })},
 		{"emqx-username", "WFM_EMQX_USERNAME", emqx.DefaultUsername, "the appliance's own account at EMQX; it is made there", text(func(s *settings) *string { return &s.emqx.Username })},
 		{"emqx-password", "WFM_EMQX_PASSWORD", "", "its password; default: a new one at every start", text(func(s *settings) *string { return &s.emqx.Password })},
-		{"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "", "what EMQX shows when it asks, also beside the embedded broker; default: made and shown at the first start with an EMQX", func(s *settings, v string) error {
+		{"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "", "secret that EMQX presents when it asks, also beside the embedded broker; default: made and shown at the first start with an EMQX", func(s *settings, v string) error {
 			s.emqx.SharedKey = v
 			if v != "" && len(v) < 16 {
 				return errors.New("want at least 16 characters, or nothing to have one made")
@@ -109,11 +109,11 @@ func emqxCommand(ctx context.Context, args []string, getenv func(string) string,
 }
 
 func emqxUsage(w io.Writer) {
-	fmt.Fprint(w, `Set up and check an EMQX that is the broker in the place of the embedded one.
+	fmt.Fprint(w, `Set up and check an EMQX that replaces the embedded broker.
 
 Usage:
   wfm emqx config [flags]   print an EMQX configuration that fits; it holds secrets, and says where it belongs
-  wfm emqx doctor [flags]   look whether EMQX is set up right, log in as a throwaway node, and say what to change
+  wfm emqx doctor [flags]   check that EMQX is set up right, log in as a throwaway node, and list what to change
 
 Examples:
   wfm emqx config --version 5.8.9 > base.hocon

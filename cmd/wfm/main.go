@@ -65,7 +65,7 @@ func usage(w io.Writer) {
 Usage:
   wfm serve [flags]   run the appliance: MQTT broker, API and admin page
   wfm certs …         list, renew and export TLS certificates, see `+"`wfm certs help`"+`
-  wfm emqx …          set up and check an EMQX in the place of the broker, see `+"`wfm emqx help`"+`
+  wfm emqx …          set up and check an EMQX instead of the embedded broker, see `+"`wfm emqx help`"+`
   wfm agent …         the agent that runs on a node, see `+"`wfm agent help`"+`
   wfm check           check every page of the data file, see `+"`wfm check --help`"+`
   wfm audit verify    check an exported audit log, see `+"`wfm audit help`"+`

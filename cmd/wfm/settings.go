@@ -69,7 +69,7 @@ func serverSettings() []setting {
 			s.TrustedProxies, err = web.ParseProxies(v)
 			return err
 		}},
-		{"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: flags are seen by all)", func(s *settings, v string) error {
+		{"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: all users of the machine see flags)", func(s *settings, v string) error {
 			s.AdminPassword = v
 			return nil
 		}},
@@ -132,12 +132,12 @@ func serverSettings() []setting {
 			s.Presence.Grace = time.Duration(n) * time.Second
 			return err
 		}},
-		{"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", "120", "how often each node is asked while somebody watches", func(s *settings, v string) error {
+		{"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", "120", "how often each node is checked while a user watches", func(s *settings, v string) error {
 			n, err := number(v, 10, 86_400)
 			s.DetectInterval = time.Duration(n) * time.Second
 			return err
 		}},
-		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", "10", "how long a node may take to answer that", func(s *settings, v string) error {
+		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", "10", "how long a node may take to answer such a check", func(s *settings, v string) error {
 			n, err := number(v, 1, 300)
 			s.DetectTimeout = time.Duration(n) * time.Second
 			return err
@@ -217,7 +217,7 @@ func parseTable(command string, table []setting, help func(io.Writer, []setting)
 func checkTogether(s settings) error {
 	embedded := s.MQTTEnabled && s.EMQX == nil
 	if embedded && s.MQTTAddr == "" && !s.MQTTTLSEnabled {
-		return errors.New("--mqtt-addr is off and --mqtt-tls-enabled is not true: nobody could connect; set one of them, or --enable-mqtt-services=false")
+		return errors.New("--mqtt-addr is off and --mqtt-tls-enabled is not true: no client could connect; set one of them, or --enable-mqtt-services=false")
 	}
 	ways := "--mqtt-tls-enabled=true or --https-addr"
 	if !embedded {

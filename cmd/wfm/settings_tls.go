@@ -31,7 +31,7 @@ func tlsSettings() []setting {
 			}
 			return nil
 		}},
-		{"acme-email", "WFM_ACME_EMAIL", "", "where the issuer writes to", keep(func(s *settings) *string { return &s.ACME.Email })},
+		{"acme-email", "WFM_ACME_EMAIL", "", "mail address for the issuer", keep(func(s *settings) *string { return &s.ACME.Email })},
 		{"acme-directory", "WFM_ACME_DIRECTORY", "", "URL of the issuer; default: Let's Encrypt", func(s *settings, v string) error {
 			s.ACME.Directory = v
 			if u, err := url.Parse(v); v != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
@@ -41,7 +41,7 @@ func tlsSettings() []setting {
 		}},
 		{"acme-ca-file", "WFM_ACME_CA_FILE", "", "PEM file with the roots of an issuer that this system does not trust", keep(func(s *settings) *string { return &s.ACME.CAFile })},
 		{"acme-eab-key-id", "WFM_ACME_EAB_KEY_ID", "", "account at the issuer to bind to", keep(func(s *settings) *string { return &s.ACME.EABKeyID })},
-		{"acme-eab-hmac", "WFM_ACME_EAB_HMAC", "", "its key, base64url (better by variable: flags are seen by all)", func(s *settings, v string) error {
+		{"acme-eab-hmac", "WFM_ACME_EAB_HMAC", "", "its key, base64url (better by variable: all users of the machine see flags)", func(s *settings, v string) error {
 			s.ACME.EABHMAC = v
 			if _, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(v, "=")); err != nil {
 				return errors.New("want base64url, as the issuer gave it")

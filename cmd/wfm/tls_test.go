@@ -327,7 +327,7 @@ func TestBadTLSSettingsAreSaidInOneSentence(t *testing.T) {
 		args []string
 		want string
 	}{
-		"nobody could connect":  {[]string{"--mqtt-addr", "off", "--mqtt-tls-enabled", "false"}, "nobody could connect"},
+		"no listener at all":    {[]string{"--mqtt-addr", "off", "--mqtt-tls-enabled", "false"}, "no client could connect"},
 		"issuer for nothing":    {[]string{"--mqtt-tls-enabled", "false", "--tls-issuer", "acme"}, "nothing is served with TLS"},
 		"domains for nothing":   {[]string{"--acme-domains", "a.test"}, "--tls-issuer is not acme"},
 		"files for nothing":     {[]string{"--tls-cert-file", certFile}, "--tls-issuer is not files"},

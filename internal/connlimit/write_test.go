@@ -21,7 +21,7 @@ func TestUnfinishedRequestOfAClientThatDoesNotReadIsClosed(t *testing.T) {
 	t.Cleanup(s.Close)
 	server := http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(tls.NewListener(New(pipes, 10, 10), s.TLS)) }()
-	t.Cleanup(func() { _ = server.Close() }) // after the end of the client: it waits for whatever hangs
+	t.Cleanup(func() { _ = server.Close() }) // after the end of the client: it waits for hanging connections
 	cfg := s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	cfg.ServerName = "example.com"
 	c := tlstest.Over(t, pipes.Dial(), cfg)

@@ -63,7 +63,7 @@ func subcommands() []subcommand {
 		},
 		{
 			name: "restore", args: "PROFILE|NODE on|off", run: restore,
-			summary:  "choose whether a tunnel that is to run is started again when it went down (on unless turned off)",
+			summary:  "choose whether the agent restarts a wanted tunnel that went down (default: on)",
 			examples: []string{"restore node_b off", "restore node_b on"},
 		},
 		{
@@ -136,7 +136,7 @@ func (inv *invocation) help(w io.Writer) {
 	for _, c := range subcommands() {
 		fmt.Fprintf(&b, "  %-50s %s\n", strings.TrimSpace(inv.prog+" "+c.name+" "+c.args), c.summary)
 	}
-	fmt.Fprintf(&b, "  %-50s %s\n", inv.prog+" help COMMAND", "tell more about one command")
+	fmt.Fprintf(&b, "  %-50s %s\n", inv.prog+" help COMMAND", "show the help of one command")
 	fmt.Fprintf(&b, "\nEnvironment:\n"+
 		"  WFM_AGENT_DIR        folder of profiles, configs and state (default %s)\n"+
 		"  WFM_AGENT_LOG_LEVEL  debug, info, warn or error (default info)\n", defaultDir())
