@@ -38,18 +38,18 @@ const (
 	flagUsername   = 1 << 7
 )
 
-// Refusal is why a CONNECT is refused. It implements error.
+// Refusal is the reason for refusing a CONNECT. It implements error.
 type Refusal struct {
 	Reason string // in words
-	Answer []byte // a CONNACK, or nil where the standard wants the connection closed without one
+	Answer []byte // a CONNACK, or nil if the standard wants the connection closed without one
 }
 
 func (r *Refusal) Error() string { return r.Reason }
 
-// CheckConnect holds a CONNECT, without its fixed header, to its standard and to what we serve. The
-// broker's own checks answer MQTT 3.1.1 clients as if a fault would pass, and others not at all.
-// It returns the protocol level, and nil if the broker may have the packet. In a packet of MQTT 3.1
-// it clears the flags that this version ignores.
+// CheckConnect checks a CONNECT, without its fixed header, against its standard and our limits. The
+// broker's own checks answer MQTT 3.1.1 clients as if a fault were temporary, and do not answer
+// other clients at all. CheckConnect returns the protocol level, and nil if the broker may have the
+// packet. In a packet of MQTT 3.1 it clears the flags that this version ignores.
 func CheckConnect(body []byte) (level byte, refusal *Refusal) {
 	name, rest, ok := cutString(body)
 	if !ok || len(rest) < 2 || (string(name) != "MQTT" && string(name) != "MQIsdp") {
@@ -75,7 +75,7 @@ func CheckConnect(body []byte) (level byte, refusal *Refusal) {
 	return level, checkDecoded(level, &pk)
 }
 
-// flagFault names what is wrong with the flags of CONNECT, "" when nothing is.
+// flagFault describes a fault in the flags of CONNECT. It returns "" if there is none.
 func flagFault(level, flags byte) string {
 	switch {
 	case flags&flagReserved != 0:
@@ -107,7 +107,7 @@ func checkDecoded(level byte, pk *packets.Packet) *Refusal {
 	case level == level31 && id == "", level == level311 && id == "" && !c.Clean: // [MQTT-3.1.3-8]
 		return refuse(level, returnBadClientID, "the client id is empty")
 	case level == level31 && len(id) > longestClientID31 && id != protocol.ClientID(string(c.Username)):
-		// Our own may be longer: whoever was given one must be able to use it.
+		// Our own client ids may be longer: a node must be able to use the one it was given.
 		return refuse(level, returnBadClientID, "the client id is longer than MQTT 3.1 allows")
 	case c.PasswordFlag && len(c.Password) == 0:
 		return forbidden(packets.ErrBadUsernameOrPassword, "the password is empty")
@@ -121,7 +121,7 @@ func checkDecoded(level byte, pk *packets.Packet) *Refusal {
 	return nil
 }
 
-// malformed refuses a packet that breaks the rules of its form. MQTT 3.1.1 has no return code for it.
+// malformed refuses a packet of a wrong form. MQTT 3.1.1 has no return code for that.
 func malformed(level byte, reason string) *Refusal {
 	if level == level5 {
 		return refuse(level, packets.ErrMalformedPacket.Code, reason)
@@ -129,7 +129,7 @@ func malformed(level byte, reason string) *Refusal {
 	return &Refusal{Reason: reason}
 }
 
-// TooLarge refuses a CONNECT of which only the beginning is known.
+// TooLarge refuses a CONNECT that was only read in part.
 func TooLarge(beginning []byte) *Refusal {
 	const reason = "CONNECT is too large"
 	name, rest, ok := cutString(beginning)
@@ -147,7 +147,8 @@ func refuse(level, code byte, reason string) *Refusal {
 	return &Refusal{Reason: reason, Answer: withReason(packets.Connack, []byte{0, code}, reason)}
 }
 
-// withReason is a packet of MQTT 5: its variable header, and a Reason String of at most 100 bytes.
+// withReason returns a packet of MQTT 5: its variable header, and a Reason String of at most 100
+// bytes.
 func withReason(kind byte, header []byte, reason string) []byte {
 	const reasonString = 0x1F
 	n := byte(len(reason))                                               //nolint:gosec // our own short words

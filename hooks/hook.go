@@ -18,15 +18,16 @@ import (
 	"wfm/store"
 )
 
-// MaxKeepAlive is the longest keep-alive a client may have, in seconds. One that asks for more, or
-// for none at all (0), is held to it.
+// MaxKeepAlive is the longest keep-alive of a client, in seconds. It also applies to a client that
+// asks for more, or for none at all (0).
 const MaxKeepAlive = 300
 
-// MaxPacketSize is the largest packet a client may send, in bytes, and is announced to it. The
-// broker's own limit must be above, since it closes the connection without a word.
+// MaxPacketSize is the largest packet that a client may send, in bytes. It is announced to the
+// client. The broker's own limit must be larger, since the broker closes the connection without an
+// answer.
 const MaxPacketSize = protocol.MaxMessageSize + 1024
 
-// Grants says what a node may do now. [store.DB] is one.
+// Grants looks up the current rights of a node. [store.DB] implements it.
 type Grants interface {
 	Grant(nodeID string) (store.Grant, bool)
 }
@@ -43,11 +44,12 @@ type Hook struct {
 	refused  atomic.Uint64
 
 	keepAlive uint16          // seconds
-	told      *floodlog.Keyed // what was refused
+	told      *floodlog.Keyed // logged refusals
 }
 
-// New makes the hook for server; it is to be added to it before it serves. keepAlive, in seconds up
-// to [MaxKeepAlive], is the longest that an MQTT 5 client may have, which can be told.
+// New returns the hook for server. It must be added to the server before that serves. keepAlive, in
+// seconds up to [MaxKeepAlive], is the longest keep-alive of an MQTT 5 client, which can be
+// informed of it.
 func New(server *mqtt.Server, grants Grants, in ingress.Port, keepAlive uint16, log *slog.Logger) *Hook {
 	return &Hook{
 		server: server, grants: grants, ingress: in, log: log,
@@ -56,17 +58,17 @@ func New(server *mqtt.Server, grants Grants, in ingress.Port, keepAlive uint16, 
 	}
 }
 
-// Registry is the registry of live sessions.
+// Registry returns the registry of live MQTT sessions.
 func (h *Hook) Registry() *Registry { return h.registry }
 
-// Messages counts what nodes have published since the start: messages that were stored, and those
-// that were not, for whatever reason.
+// Messages returns how many messages of nodes were stored since the start, and how many were not,
+// for any reason.
 func (h *Hook) Messages() (taken, refused uint64) { return h.taken.Load(), h.refused.Load() }
 
 // ID names the hook.
 func (h *Hook) ID() string { return "wfm" }
 
-// Provides lists the events the hook wants.
+// Provides reports whether the hook handles the event.
 func (h *Hook) Provides(event byte) bool {
 	return slices.Contains([]byte{
 		mqtt.OnPacketRead, mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck,
@@ -75,7 +77,7 @@ func (h *Hook) Provides(event byte) bool {
 	}, event)
 }
 
-// OnPacketRead holds packets to our rules before the broker looks at them.
+// OnPacketRead applies our rules to packets before the broker sees them.
 func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if s := h.registry.session(cl); s != nil {
 		if s.limiter.Tokens() > packetBurst/2 {
@@ -94,11 +96,12 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	}
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
-		// The store is the queue: every session is a clean one. The broker copies this to the client.
+		// The store is the queue: every session is a clean one. The broker copies this to the
+		// client.
 		pk.Connect.Clean = true
 		pk.Connect.WillProperties.WillDelayInterval = 0
 		if pk.Connect.WillFlag && len(pk.Connect.WillPayload) == 0 {
-			pk.Connect.WillPayload = []byte("{}") // the broker refuses an empty one, which the standard allows
+			pk.Connect.WillPayload = []byte("{}") // the broker refuses an empty payload, which the standard allows
 		}
 	case packets.Publish:
 		if pk.FixedHeader.Qos > 1 {
@@ -107,11 +110,12 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 			return pk, packets.ErrRejectPacket
 		}
 		if len(pk.TopicName) >= len(mqtt.SysPrefix) && strings.EqualFold(pk.TopicName[:len(mqtt.SysPrefix)], mqtt.SysPrefix) {
-			// The broker would drop it without an answer; so it is refused as any other foreign topic.
+			// The broker would drop it without an answer, so it is refused like any other foreign
+			// topic.
 			pk.TopicName = "/" + pk.TopicName
 		}
 	case packets.Disconnect:
-		// A session that ends with its connection cannot be made to last at its end.
+		// A session that ends with its connection cannot be extended at its end.
 		pk.Properties.SessionExpiryIntervalFlag = false
 		if s := h.registry.session(cl); s != nil {
 			s.parted.Store(true)
@@ -120,7 +124,7 @@ func (h *Hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	return pk, nil
 }
 
-// refuse ends a connection, telling a client that can be told (MQTT 5) why.
+// refuse ends a connection. An MQTT 5 client gets the reason.
 func (h *Hook) refuse(cl *mqtt.Client, code packets.Code) {
 	if s := h.registry.session(cl); s != nil {
 		s.end(code)
@@ -128,16 +132,16 @@ func (h *Hook) refuse(cl *mqtt.Client, code packets.Code) {
 	cl.Stop(code)
 }
 
-// OnConnect takes from a client every wish that leads the broker into trouble.
+// OnConnect clears every option of a client that causes trouble in the broker.
 func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
-	// A Receive Maximum deadlocks the broker's publisher, and its quota leaks; our delivery does
-	// not rest on the broker's inflight messages, see OnQosPublish.
+	// A Receive Maximum deadlocks the broker's publisher, and its quota leaks. Our delivery does
+	// not depend on the broker's inflight messages, see OnQosPublish.
 	cl.Properties.Props.ReceiveMaximum = 0
 	cl.State.Inflight.ResetSendQuota(0)
 	cl.Properties.Props.TopicAliasMaximum = 0
 	longest := h.keepAlive
 	if cl.Properties.ProtocolVersion < level5 {
-		longest = MaxKeepAlive // it goes by its own, and would be cut off between two pings
+		longest = MaxKeepAlive // an older client uses its own keep-alive, and would be cut off between two pings
 	}
 	if cl.State.Keepalive == 0 || cl.State.Keepalive > longest {
 		cl.State.Keepalive = longest
@@ -146,7 +150,7 @@ func (h *Hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	return nil
 }
 
-// OnConnectAuthenticate lets in the agent of an enabled node, under its own client id only.
+// OnConnectAuthenticate admits the agent of an enabled node, under its own client id only.
 func (h *Hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	code, reason := h.admit(cl, pk)
 	if code == packets.CodeSuccess {
@@ -157,11 +161,12 @@ func (h *Hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	return false
 }
 
-// admit decides whether the client may log in. If not, it says why: by a code, and in words.
+// admit decides whether the client may log in. If not, it returns the reason as a code and in
+// words.
 func (h *Hook) admit(cl *mqtt.Client, pk packets.Packet) (code packets.Code, reason string) {
 	nodeID := string(pk.Connect.Username)
 	grant, ok := h.grants.Grant(nodeID)
-	// Also for an unknown user, so that the time taken tells nothing.
+	// Check it for an unknown user as well, so that the time taken reveals nothing.
 	password := grant.CheckPassword(pk.Connect.Password)
 	switch {
 	case !ok || !password:
@@ -175,7 +180,7 @@ func (h *Hook) admit(cl *mqtt.Client, pk packets.Packet) (code packets.Code, rea
 	return packets.CodeSuccess, ""
 }
 
-// instance is the name of the running agent in CONNECT, "" when there is none.
+// instance returns the name of the agent's process in CONNECT, or "".
 func instance(pk packets.Packet) string {
 	for _, p := range pk.Properties.User {
 		if p.Key == protocol.PropertyInstance && protocol.ValidID(p.Val) {
@@ -185,8 +190,8 @@ func instance(pk packets.Packet) string {
 	return ""
 }
 
-// tellRefused logs a refused login, once an hour for each user, address and reason: a client that was
-// reset tries again every few seconds for ever.
+// tellRefused logs a refused login, once an hour for each user, address and reason: a client that
+// was reset tries again every few seconds for ever.
 func (h *Hook) tellRefused(cl *mqtt.Client, user, reason string) {
 	host, _, _ := net.SplitHostPort(cl.Net.Remote)
 	if repeated, ok := h.told.Take(clip(user)+" "+host+" "+reason, time.Now()); ok {
@@ -202,13 +207,13 @@ func (h *Hook) tellForbidden(s *session, topic string) {
 	}
 }
 
-// willAllowed holds the will to what the node might publish itself: the broker checks nothing.
+// willAllowed reports whether the node may publish the will itself: the broker checks nothing.
 func willAllowed(g store.Grant, pk packets.Packet) bool {
 	own := protocol.Topic{ConfigID: g.ConfigID, NodeID: g.NodeID, Kind: protocol.KindEvent}
 	return pk.Connect.WillTopic == own.String() && !pk.Connect.WillRetain && pk.Connect.WillQos <= 1
 }
 
-// clip bounds what a stranger can write into our log.
+// clip shortens a string that an outsider can write into our log.
 func clip(s string) string {
 	if len(s) > 80 {
 		return s[:80] + "…"
@@ -240,7 +245,7 @@ func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 // OnSessionEstablish makes the session the only one of its client id.
 func (h *Hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) { h.registry.establish(cl) }
 
-// OnSessionEstablished tells of the session.
+// OnSessionEstablished reports the session.
 func (h *Hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	if s := h.registry.session(cl); s != nil && !cl.Closed() {
 		s.established.Store(true)
@@ -251,9 +256,9 @@ func (h *Hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	}
 }
 
-// OnPacketEncode mends CONNACK: the broker announces less than it refuses, and sends MQTT 3.1.1
-// clients codes that their standard does not know. It also keeps DISCONNECT from them, which goes
-// from client to server only (MQTT 3.1.1, 3.14).
+// OnPacketEncode corrects CONNACK: the broker announces less than it refuses, and sends MQTT 3.1.1
+// clients codes that their standard does not know. It also keeps DISCONNECT from such clients,
+// where it goes from client to server only (MQTT 3.1.1, 3.14).
 func (h *Hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	if pk.FixedHeader.Type == packets.Disconnect {
 		if s := h.registry.session(cl); s != nil {
@@ -284,8 +289,8 @@ func (h *Hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	return pk
 }
 
-// connackV3 gives the CONNACK return code of MQTT 3.1.1 (table 3.1), which has 0 to 5 only. 3, which
-// libraries call "server unavailable", is for what passes by itself, and for nothing else.
+// connackV3 returns the CONNACK return code of MQTT 3.1.1 (table 3.1), which only has 0 to 5. Code
+// 3, which libraries call "server unavailable", stands only for temporary conditions.
 func connackV3(code byte) byte {
 	switch code {
 	case packets.ErrUnsupportedProtocolVersion.Code:
@@ -302,7 +307,7 @@ func connackV3(code byte) byte {
 	return code
 }
 
-// OnPacketSent tells of a subscription once its SUBACK is on its way, so that no command can
+// OnPacketSent reports a subscription once its SUBACK is being sent, so that no command can
 // overtake it.
 func (h *Hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
 	if pk.FixedHeader.Type != packets.Suback {
@@ -313,8 +318,8 @@ func (h *Hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
 	}
 }
 
-// OnPublish stores what a node publishes. What it returns decides whether the broker sends a
-// PUBACK, so every path is deliberate.
+// OnPublish stores a message of a node. Its result decides whether the broker sends a PUBACK, so
+// every path is deliberate.
 func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if cl.Net.Inline {
 		return pk, nil // our own commands
@@ -334,11 +339,11 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	tellable := cl.Properties.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0
 	switch {
 	case err == nil:
-		return pk, packets.CodeSuccessIgnore // acknowledged, and for nobody else
+		return pk, packets.CodeSuccessIgnore // acknowledged, but not distributed
 	case errors.Is(err, ingress.ErrRefused) && tellable:
 		return pk, packets.ErrPayloadFormatInvalid
 	case errors.Is(err, ingress.ErrRefused):
-		// It is recorded; an MQTT 3.1.1 client would only send the same again.
+		// The refusal is recorded; an MQTT 3.1.1 client would only send the same again.
 		return pk, packets.CodeSuccessIgnore
 	case tellable:
 		return pk, packets.ErrQuotaExceeded
@@ -348,9 +353,9 @@ func (h *Hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	}
 }
 
-// OnQosPublish forgets an outbound message as soon as it is handed over. The broker's inflight
-// table would let a client's packet id collide with ours, and a command is done by its ACK, not by
-// a PUBACK.
+// OnQosPublish forgets an outbound message as soon as it is handed over. With the broker's inflight
+// table, a client's packet id could collide with ours. A command is done when its ACK arrives, not
+// its PUBACK.
 func (h *Hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
 	if pk.FixedHeader.Type == packets.Publish && cl.State.Inflight.Delete(pk.PacketID) {
 		h.registry.uncountInflight()

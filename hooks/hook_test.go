@@ -12,8 +12,8 @@ import (
 	"wfm/store"
 )
 
-// The broker's tests show the hooks at work on real connections; here is what cannot be seen from
-// there because another measure covers it.
+// The broker's tests show the hooks at work on real connections. The tests here check behaviour
+// that those cannot observe because another measure covers it.
 
 func TestConnectIsMadeCleanBeforeTheBrokerReadsIt(t *testing.T) {
 	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// The broker's own messages are let through at most messagesLogged times a minute each: strangers
-// decide how many there are.
+// Each of the broker's own messages passes at most messagesLogged times a minute: outsiders decide
+// how many there are.
 const messagesLogged = 10
 
-// BrokerLog wraps a handler for the broker's own logger. The broker logs whole packets, passwords
-// and payloads included; here only plain facts pass, and a flood is cut.
+// BrokerLog wraps a handler for the broker's own logger. The broker logs whole packets, including
+// passwords and payloads; BrokerLog passes only plain facts, and limits floods.
 func BrokerLog(next slog.Handler) slog.Handler {
 	return &brokerLog{next: next, flood: &flood{}}
 }
@@ -22,7 +22,7 @@ type brokerLog struct {
 	flood *flood
 }
 
-// allowed are the attributes of the broker's messages that hold no content of a packet.
+// allowed are the attributes of the broker's messages that contain nothing of a packet.
 var allowed = map[string]bool{
 	"error": true, "client": true, "listener": true, "remote": true, "hook": true,
 	"version": true, "keepalive": true, "recommended": true, "address": true, "protocol": true,
@@ -32,7 +32,7 @@ func (h *brokerLog) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.next.Enabled(ctx, ours(level))
 }
 
-// ours demotes what the broker calls information: it is about its insides.
+// ours demotes the broker's information messages, which are about its internals.
 func ours(level slog.Level) slog.Level {
 	if level == slog.LevelInfo {
 		return slog.LevelDebug
@@ -40,7 +40,7 @@ func ours(level slog.Level) slog.Level {
 	return level
 }
 
-// saidBetter are messages of the broker about what the hook logs itself, with the node's id.
+// saidBetter are messages of the broker about events that the hook logs itself, with the node's id.
 var saidBetter = map[string]bool{"publish packet error": true}
 
 func (h *brokerLog) Handle(ctx context.Context, rec slog.Record) error {
@@ -72,8 +72,8 @@ func (h *brokerLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h *brokerLog) WithGroup(string) slog.Handler { return h }
 
-// flood counts messages per text and minute. The texts are the broker's own constants, so the map
-// is bounded.
+// flood counts messages per text and minute. The texts are constants of the broker, so the map is
+// bounded.
 type flood struct {
 	mu     sync.Mutex
 	minute time.Time

@@ -21,36 +21,37 @@ import (
 )
 
 const (
-	// endWait bounds the wait for a session that was told to stop. Writes have a deadline of 5 s,
-	// so only a store that hangs can take longer.
+	// endWait limits the wait for the end of a session. Writes have a deadline of 5 s, so only a
+	// hanging store can take longer.
 	endWait = 10 * time.Second
-	// A session may send packetsPerSecond in the long run and packetBurst at once; beyond that its
-	// own connection is slowed down, nobody else.
+	// A session may send packetsPerSecond in the long run and packetBurst at once. Beyond that only
+	// its own connection is slowed down.
 	packetsPerSecond = 50
 	packetBurst      = 200
-	// longestThrottle is how long a session may be slowed down without being quiet in between. What it has sent
-	// stands in the system's buffers meanwhile, and so does the end of its connection: the longer,
-	// the less does a message tell of the node as it is.
+	// longestThrottle is how long a session may be slowed down without a pause in between.
+	// Meanwhile its packets, and the end of its connection, wait in the system's buffers: the
+	// longer they wait, the less a message says about the node's current state.
 	longestThrottle = 10 * time.Second
 )
 
-// Conn is a connection that says when the broker has let go of it for good.
+// Conn is a connection that reports when the broker has finished with it.
 type Conn interface {
 	net.Conn
-	// Done is closed after the broker's goroutine for the connection returned and
-	// [Registry.Ended] ran.
+	// Done is closed after the broker's goroutine for the connection has returned and
+	// [Registry.Ended] has run.
 	Done() <-chan struct{}
-	// Silent reports whether reading or writing has ended because the link gave no sign any more,
+	// Silent reports whether reading or writing has ended because the link was silent for too long,
 	// and not because the other side closed the connection.
 	Silent() bool
-	// Refused is why the connection itself has ended the stream of packets, if it has.
+	// Refused returns the reason why the connection itself has ended the stream of packets, and
+	// reports whether it has.
 	Refused() (packets.Code, bool)
-	// Farewell has Close write what compose returns first, unless the other side is gone or does not
-	// read. compose may return nil.
+	// Farewell makes Close first write the result of compose, unless the other side is gone or does
+	// not read. compose may return nil.
 	Farewell(compose func() []byte)
 }
 
-// session is a live session, from authentication to the end of its connection.
+// session is a live MQTT session, from authentication to the end of its connection.
 type session struct {
 	ingress.Session
 	client      *mqtt.Client
@@ -58,10 +59,10 @@ type session struct {
 	established atomic.Bool
 	superseded  atomic.Bool // taken over, kicked or refused
 	parted      atomic.Bool // one side has sent DISCONNECT
-	// ending is why we end it; nil while we do not.
+	// ending is the reason why we end the session; nil while we do not.
 	ending atomic.Pointer[packets.Code]
-	// throttledSince is when it began to be slowed down, zero once it has been quiet for a while. It
-	// is the connection's own goroutine's.
+	// throttledSince is when the session began to be slowed down; zero once it has paused for a
+	// while. Only the connection's own goroutine uses it.
 	throttledSince time.Time
 }
 
@@ -87,13 +88,13 @@ func (s *session) end(reason packets.Code) {
 	s.client.Stop(reason)
 }
 
-// farewell composes the DISCONNECT for a connection that is about to be closed; nil if there is to be
-// none: MQTT 3.1.1 has none from the server, and after one there is no other [MQTT-3.14.4-2].
+// farewell composes the DISCONNECT for a connection that is about to be closed. It returns nil if
+// none may be sent: MQTT 3.1.1 has none from the server, and only one may be sent [MQTT-3.14.4-2].
 func (r *Registry) farewell(s *session) []byte {
 	if s.client.Properties.ProtocolVersion < level5 || s.parted.Swap(true) {
 		return nil
 	}
-	code := packets.ErrMalformedPacket // the broker's decoder ends a connection without a word
+	code := packets.ErrMalformedPacket // the broker's decoder ends a connection without an answer
 	conn, _ := s.client.Net.Conn.(Conn)
 	refused, wasRefused := conn.Refused()
 	switch reason := s.ending.Load(); {
@@ -116,12 +117,12 @@ func (r *Registry) farewell(s *session) []byte {
 	return withReason(packets.Disconnect, []byte{code.Code}, words)
 }
 
-// takenOver tells a client that can be told (MQTT 5) why it was thrown out.
+// takenOver explains to an MQTT 5 client why its session was ended.
 const takenOver = "another machine has logged in as this node: if that was not you, bind one of them anew"
 
-// Registry knows the live sessions and lets at most one per client id live. The broker's own
-// takeover loses subscriptions and leaves ghosts when a client reconnects quickly; here a new
-// session waits until the old one is gone entirely.
+// Registry holds the live sessions, at most one per client id. The broker's own takeover loses
+// subscriptions and leaves stale sessions when a client reconnects quickly; with the registry, a
+// new session waits until the old one is gone entirely.
 type Registry struct {
 	server  *mqtt.Server
 	grants  Grants
@@ -131,12 +132,12 @@ type Registry struct {
 
 	mu      sync.RWMutex
 	byConn  map[net.Conn]*session
-	refused map[net.Conn]packets.Code // logins that are refused, until their connection has ended
+	refused map[net.Conn]packets.Code // refused logins, until their connection has ended
 	slots   map[string]*slot          // by client id
 	closing bool
 }
 
-// slot is the place one client id's sessions take turns in.
+// slot serialises the sessions of one client id.
 type slot struct {
 	turn    sync.Mutex
 	waiting int      // under Registry.mu
@@ -187,7 +188,7 @@ func (r *Registry) refusal(cl *mqtt.Client) (packets.Code, bool) {
 	return code, ok
 }
 
-// lock takes the client id's turn; the returned function gives it back.
+// lock waits for the client id's turn. The returned function ends the turn.
 func (r *Registry) lock(clientID string) (unlock func()) {
 	r.mu.Lock()
 	sl := r.slots[clientID]
@@ -223,9 +224,8 @@ func (r *Registry) current(clientID string) *session {
 }
 
 // establish ends the old session of the client id, waits until it is gone, and makes the new one
-// current if its grant still is the present one: a reset may have come between its
-// authentication and now. A client that it refuses here has its CONNACK; the broker cannot write
-// another.
+// current if its grant is still valid: a reset may have come between its authentication and now. A
+// client refused here has already received its CONNACK; the broker cannot write another.
 func (r *Registry) establish(cl *mqtt.Client) {
 	s := r.session(cl)
 	if s == nil {
@@ -239,7 +239,8 @@ func (r *Registry) establish(cl *mqtt.Client) {
 	}
 }
 
-// establishLocked makes s current, or says why it may not be. The caller has the turn.
+// establishLocked makes s current, or returns the reason why it may not be. The caller has the
+// turn.
 func (r *Registry) establishLocked(s *session) packets.Code {
 	id := s.client.ID
 	if old := r.current(id); old != nil && !old.client.Closed() {
@@ -263,8 +264,8 @@ func (r *Registry) establishLocked(s *session) packets.Code {
 	return packets.CodeSuccess
 }
 
-// endCurrent stops the client id's session and waits until nothing of it is left. The caller has
-// the turn.
+// endCurrent ends the client id's session and waits until nothing of it is left. The caller has the
+// turn.
 func (r *Registry) endCurrent(clientID string, cause packets.Code) bool {
 	old := r.current(clientID)
 	if old == nil {
@@ -285,17 +286,18 @@ func (r *Registry) endCurrent(clientID string, cause packets.Code) bool {
 	}
 }
 
-// Kick ends the node's session, if there is one, and returns when nothing of it is left (or after
-// a bounded time, saying false). The caller has committed before why it may not come back.
+// Kick ends the node's session, if there is one, and returns when nothing of it is left. It returns
+// false if that takes too long. The caller must already have committed the change that keeps the
+// session from coming back.
 func (r *Registry) Kick(nodeID string) bool {
 	clientID := protocol.ClientID(nodeID)
 	defer r.lock(clientID)()
 	return r.endCurrent(clientID, packets.ErrAdministrativeAction)
 }
 
-// Ended cleans up after a connection, however it ended; the broker itself forgets some of it
+// Ended cleans up after a connection, for every kind of end; the broker itself forgets part of it
 // after a failed CONNACK or a panic. It must run after the broker's goroutine for the connection
-// returned and before [Conn.Done] is closed.
+// has returned and before [Conn.Done] is closed.
 func (r *Registry) Ended(conn net.Conn) {
 	r.mu.Lock()
 	s := r.byConn[conn]
@@ -322,7 +324,7 @@ func (r *Registry) Ended(conn net.Conn) {
 	}
 }
 
-// endReason puts into words why a session ended.
+// endReason describes why a session ended.
 func endReason(cause error) string {
 	var code packets.Code
 	switch {
@@ -338,8 +340,8 @@ func endReason(cause error) string {
 	return "connection lost"
 }
 
-// Deliver calls publish if the node's session is subscribed to topic, and reports whether the
-// session has taken what was published.
+// Deliver calls publish if the node's session is subscribed to topic. It reports whether the
+// session has accepted the message.
 func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, error) {
 	s := r.subscriber(topic)
 	if s == nil {
@@ -349,12 +351,12 @@ func (r *Registry) Deliver(topic protocol.Topic, publish func() error) (bool, er
 	return err == nil && !s.client.Closed(), err
 }
 
-// Connected reports whether the node has a live session, be it that it has not subscribed yet.
+// Connected reports whether the node has a live session, subscribed or not.
 func (r *Registry) Connected(nodeID string) bool {
 	return r.SessionID(nodeID) != 0
 }
 
-// SessionID is the id of the node's established session, 0 when it has none.
+// SessionID returns the id of the node's established session, or 0.
 func (r *Registry) SessionID(nodeID string) uint64 {
 	if s := r.current(protocol.ClientID(nodeID)); s != nil && s.established.Load() && !s.client.Closed() {
 		return s.ID
@@ -365,7 +367,7 @@ func (r *Registry) SessionID(nodeID string) uint64 {
 // Ready reports whether the node's session is subscribed to topic.
 func (r *Registry) Ready(topic protocol.Topic) bool { return r.subscriber(topic) != nil }
 
-// subscriber is the live session that is subscribed to the topic, or nil.
+// subscriber returns the live session that is subscribed to the topic, or nil.
 func (r *Registry) subscriber(topic protocol.Topic) *session {
 	s := r.current(protocol.ClientID(topic.NodeID))
 	if s == nil || s.client.Closed() {
@@ -377,14 +379,15 @@ func (r *Registry) subscriber(topic protocol.Topic) *session {
 	return s
 }
 
-// Sessions is the number of live sessions.
+// Sessions returns the number of live sessions.
 func (r *Registry) Sessions() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return len(r.byConn)
 }
 
-// Close says that the process stops: what ends from now on says nothing about the nodes.
+// Close records that the process stops: sessions that end from now on say nothing about their
+// nodes.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,18 +11,18 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// maxTries bounds how often a check is made again because what it looked at has changed.
+// maxTries limits how often a check is repeated because its input has changed.
 const maxTries = 5
 
-// ErrUnsettled is returned when the node's config or mesh changed each time it was checked.
+// ErrUnsettled is returned if the node's config or mesh changed during every check.
 var ErrUnsettled = errors.New("the config or its mesh is being changed at this moment")
 
-// ErrVersionBehind is returned for a version older than the one that is staged.
+// ErrVersionBehind is returned for a version older than the staged one.
 var ErrVersionBehind = errors.New("the version is older than the one that is staged")
 
-// CutOffError is a config that would keep the node from reaching the appliance.
+// CutOffError reports a config that would keep the node from reaching the appliance.
 type CutOffError struct {
-	Undone   string // what was not done with it therefore: saved, staged or pushed
+	Undone   string // the operation that was not done: saved, staged or pushed
 	Warnings []wgconf.Warning
 }
 
@@ -37,23 +37,24 @@ func (e *CutOffError) Error() string {
 		" Change the config, or send force: true to do it anyway."
 }
 
-// ConflictError is a text that was made from a version which is not the desired one any more.
+// ConflictError reports a text that was made from a version that is no longer the desired one.
 type ConflictError struct{ Desired int }
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("The config was changed meanwhile: version %d is the desired one now. Read it, then save again with base_version %d.", e.Desired, e.Desired)
 }
 
-// UpToDateError is a push that was skipped: the node has the version already (see [Has]).
+// UpToDateError reports a push that was skipped because the node already has the version (see
+// [Has]).
 type UpToDateError struct {
 	Version      int
-	ConfirmedSeq uint64 // of the push that the node confirmed it by
+	ConfirmedSeq uint64 // of the push by which the node confirmed it
 }
 
 func (e *UpToDateError) Error() string { return fmt.Sprintf("already has version %d", e.Version) }
 
-// Refusal reports whether the error is one of [Door]'s about the config: written for people, without
-// secrets.
+// Refusal reports whether err is one of [Door]'s errors about the config. Their texts are written
+// for people and contain no secrets.
 func Refusal(err error) bool {
 	for _, e := range []error{
 		ErrUnsettled, ErrVersionBehind, store.ErrConfVersionNotFound, store.ErrNoDesiredConfig,
@@ -75,38 +76,38 @@ type Wish struct {
 	Author string
 	Source string // see store.ConfVersion
 	Note   string
-	Base   *int // the version it was made from; nil: whichever is desired
+	Base   *int // the version it was made from; nil: any
 }
 
-// Order says which version is taken to the node. The zero value takes what is desired.
+// Order says which version is taken to the node. The zero value takes the desired one.
 type Order struct {
-	Wish    *Wish  // saved in the same transaction, and then taken; goes with neither Staged nor Version
-	Staged  bool   // what is staged, as it is
-	Version int    // this version and no other; with Staged, the one that must be staged; 0: any
-	Force   bool   // also if it cuts the node off, and if the node has it already
-	Host    string // of the broker, for a node whose bind did not say; may be empty
+	Wish    *Wish  // saved in the same transaction, and then taken; excludes Staged and Version
+	Staged  bool   // the staged version, unchanged
+	Version int    // only this version; with Staged, the one that must be staged; 0: any
+	Force   bool   // even if it cuts the node off, and if the node already has it
+	Host    string // of the broker, for a node whose bind did not name it; may be empty
 }
 
-// Taken is what came of an [Order].
+// Taken is the result of an [Order].
 type Taken struct {
 	Config   store.Config
 	Node     store.Node
 	Ref      store.ConfRef   // the version that was taken
 	State    store.ConfState // afterwards
-	Staged   bool            // it was staged by this
+	Staged   bool            // this order staged it
 	Warnings []wgconf.Warning
 }
 
-// Door is the one way for a tunnel config to be saved, staged and pushed. Its methods do all or
-// nothing, in one transaction. Their errors are *[wgconf.Error], *[CutOffError], *[ConflictError],
-// [ErrVersionBehind], [ErrUnsettled], store.ErrNodeNotFound, ErrConfVersionNotFound, ErrNoStagedConfig,
-// ErrStagedChanged, ErrStagedOutdated, and those of writing.
+// Door is the only way to save, stage and push a tunnel config. Its methods do all or nothing, in
+// one transaction. Their errors are *[wgconf.Error], *[CutOffError], *[ConflictError],
+// [ErrVersionBehind], [ErrUnsettled], store.ErrNodeNotFound, ErrConfVersionNotFound,
+// ErrNoStagedConfig, ErrStagedChanged, ErrStagedOutdated, and those of writing.
 type Door struct {
 	Store    *store.DB
-	Resolver *net.Resolver // finds the broker's addresses; nil: the system's
+	Resolver *net.Resolver // resolves the broker's addresses; nil: the system's
 }
 
-// Save makes the order's wish the node's desired config, and stages it if so asked.
+// Save makes the order's wish the node's desired config. With stage, it also stages it.
 func (d Door) Save(ctx context.Context, nodeID string, o Order, stage bool) (Taken, error) {
 	return d.through(ctx, nodeID, o, "saved", func(tx *store.Tx, t *Taken) error {
 		if !stage {
@@ -117,7 +118,7 @@ func (d Door) Save(ctx context.Context, nodeID string, o Order, stage bool) (Tak
 }
 
 // Stage freezes a version for delivery. With force, the version is marked as wanted although it may
-// cut the node off. Error besides those of [Door]: store.ErrNoDesiredConfig.
+// cut the node off. Additional error: store.ErrNoDesiredConfig.
 func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) {
 	t, err := d.through(ctx, nodeID, o, "staged", func(tx *store.Tx, t *Taken) error {
 		if o.Force {
@@ -133,9 +134,9 @@ func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) 
 	return t, err
 }
 
-// Push stages a version and has queue write the command that takes it to the node. If the node has
-// the version already, the rest is done and queue is not called, unless the order is forced. Error
-// besides those of [Door] and queue: *[UpToDateError], with which Taken is valid.
+// Push stages a version and makes queue write the command that takes it to the node. If the node
+// already has the version, Push does the rest without calling queue, unless the order is forced.
+// Additional errors: those of queue, and *[UpToDateError], with which Taken is valid.
 func (d Door) Push(ctx context.Context, nodeID string, o Order, queue func(*store.Tx, Taken) error) (Taken, error) {
 	var has bool
 	t, err := d.through(ctx, nodeID, o, "pushed", func(tx *store.Tx, t *Taken) (err error) {
@@ -156,7 +157,7 @@ func (d Door) Push(ctx context.Context, nodeID string, o Order, queue func(*stor
 	return t, err
 }
 
-// stage stages what was taken. It may be what is staged already.
+// stage stages the version in t, which may be staged already.
 func (t *Taken) stage(tx *store.Tx) error {
 	was, wasFor := t.State.Staged, t.State.StagedFor
 	s, err := tx.Stage(t.Node.ID, t.Ref, Family(t.Config))
@@ -164,8 +165,8 @@ func (t *Taken) stage(tx *store.Tx) error {
 	return err
 }
 
-// through checks what the order takes, and then lets act go on in a transaction in which everything
-// the check rests on is as it was.
+// through checks the order's version, then calls act in a transaction in which nothing that the
+// check rests on has changed.
 func (d Door) through(ctx context.Context, nodeID string, o Order, undone string, act func(*store.Tx, *Taken) error) (Taken, error) {
 	for range maxTries {
 		seen, err := d.check(nodeID, o, undone, func(host string) wgconf.Reach { return Reach(ctx, d.Resolver, host) })
@@ -190,13 +191,14 @@ func (d Door) through(ctx context.Context, nodeID string, o Order, undone string
 	return Taken{}, ErrUnsettled
 }
 
-// checked is what a check has looked at, and what it found.
+// checked holds the input and the result of a check.
 type checked struct {
 	basis
 	warnings []wgconf.Warning
 }
 
-// check looks at what the order takes and refuses what may not be done. undone is for the refusal.
+// check checks the order's version and refuses forbidden operations. undone is the word for the
+// operation in the refusal.
 func (d Door) check(nodeID string, o Order, undone string, reach func(host string) wgconf.Reach) (checked, error) {
 	seen, err := store.Read(d.Store, func(tx *store.Tx) (look, error) { return o.look(tx, nodeID) })
 	if err != nil {
@@ -213,7 +215,8 @@ func (d Door) check(nodeID string, o Order, undone string, reach func(host strin
 	return checked{seen.basis, warnings}, nil
 }
 
-// take is what was checked, with the order's wish saved, unless anything the check rests on has changed.
+// take saves the order's wish and returns the checked version. changed is set if anything that the
+// check rests on has changed.
 func (o Order) take(tx *store.Tx, nodeID string, seen checked) (t Taken, changed bool, err error) {
 	now, err := o.look(tx, nodeID)
 	if err != nil || now.basis != seen.basis {
@@ -234,7 +237,7 @@ func (t *Taken) save(tx *store.Tx, w Wish, forced bool) (err error) {
 	return err
 }
 
-// look is what an order takes, as the store is at that moment.
+// look is the version of an order, as the store has it at that moment.
 type look struct {
 	basis
 	config store.Config
@@ -243,13 +246,13 @@ type look struct {
 	text   string
 }
 
-// basis is all that the check of a look depends on but the text, which the hash stands for.
+// basis is the input of the check of a look. The hash stands for the text.
 type basis struct {
 	ref    store.ConfRef // zero for a wish
-	forced bool          // the version was forced once
+	forced bool          // the version was forced before
 	family string
 	kind   store.NodeType
-	host   string // where the agent finds the broker
+	host   string // at which the agent reaches the broker
 }
 
 func (o Order) look(tx *store.Tx, nodeID string) (l look, err error) {
@@ -288,7 +291,7 @@ func (o Order) look(tx *store.Tx, nodeID string) (l look, err error) {
 	return l, err
 }
 
-// version is the version that the order takes.
+// version returns the version that the order takes.
 func (o Order) version(tx *store.Tx, nodeID string, s store.ConfState, family string) (store.ConfVersion, error) {
 	switch {
 	case o.Staged && s.Staged.Version == 0:

@@ -12,8 +12,9 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// meanwhile is a door whose check is held up by the look-up of the broker's name, during which change
-// is made. A look-up asks for both kinds of addresses at once, so one of them waits.
+// meanwhile returns a door whose check is delayed by the lookup of the broker's name. During the
+// lookup, change is called. A lookup asks for both kinds of addresses at once, so one of them
+// waits.
 func (d *desk) meanwhile(change func()) Door {
 	var mu sync.Mutex
 	return Door{Store: d.db, Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -24,7 +25,7 @@ func (d *desk) meanwhile(change func()) Door {
 	}}}
 }
 
-// once makes the change at the first call only.
+// once calls change at the first call only.
 func once(change func()) func() {
 	done := false
 	return func() {
@@ -52,7 +53,7 @@ func (d *desk) mesh(tunnelProtocol string) {
 	})
 }
 
-// push returns the version that was queued.
+// push returns the queued version.
 func push(t *testing.T, door Door, o Order) (queued int, err error) {
 	t.Helper()
 	o.Host = "broker.test"
@@ -136,7 +137,7 @@ func TestATextIsSavedAndStagedOrNeither(t *testing.T) {
 	if taken, err := door.Save(t.Context(), "node_a", wish(text(1)), false); err != nil || taken.State.Desired.Version != 1 || taken.State.Staged.Version != 0 {
 		t.Errorf("saved: %+v, %v", taken.State, err)
 	}
-	// Somebody else saves while the text is checked.
+	// Another user saves while the text is checked.
 	base = 1
 	var conflict *ConflictError
 	_, err := d.meanwhile(once(func() { d.desire(text(2), false) })).Save(t.Context(), "node_a", wish(text(3)), true)
@@ -149,7 +150,7 @@ func TestATextIsSavedAndStagedOrNeither(t *testing.T) {
 	}
 }
 
-// A command that cannot be written leaves nothing staged, and nothing saved.
+// If the command cannot be written, nothing is staged or saved.
 func TestWhatCannotBeQueuedIsNotStaged(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

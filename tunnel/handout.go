@@ -7,14 +7,15 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// HandOut picks what an agent is given at bind: what is staged, else what the node confirmed, else
-// what is desired. s is the node's state before the bind, which forgets what was confirmed; r is how
-// the agent will reach the broker, resolved beforehand (see [Reach]).
+// HandOut returns the config for an agent at bind: the staged one, otherwise the one the node
+// confirmed, otherwise the desired one. s is the node's state before the bind, which clears the
+// confirmation. r describes how the agent will reach the broker, resolved beforehand (see [Reach]).
 //
-// A text that does not fit the mesh's tools, or would cut the node off and was not forced, is passed
-// over for the next. If none is without fault, the first is handed out all the same: a deployed agent
-// writes what it gets over what it has, so an empty text would lose the node's config. An agent does
-// not start what it is handed, and a push is checked again. The zero ref and "" mean there is no text.
+// A text that does not fit the mesh's tools, or would cut the node off and was not forced, is
+// passed over for the next. If every text has a fault, HandOut returns the first one: a deployed
+// agent overwrites its config with the answer, so an empty text would lose the node's config. An
+// agent does not start the config from the bind, and a push is checked again. The zero ref and ""
+// mean that there is no text.
 func HandOut(tx *store.Tx, cfg store.Config, n store.Node, s store.ConfState, r wgconf.Reach) (store.ConfRef, string, error) {
 	var first store.ConfRef
 	var firstText string
@@ -23,7 +24,7 @@ func HandOut(tx *store.Tx, cfg store.Config, n store.Node, s store.ConfState, r 
 			continue
 		}
 		text, err := tx.ConfText(n.ID, ref.SHA256)
-		if errors.Is(err, store.ErrConfVersionNotFound) { // a late answer confirmed what had made room
+		if errors.Is(err, store.ErrConfVersionNotFound) { // removed by the version limit, then confirmed by a late answer
 			continue
 		}
 		if err != nil {

@@ -11,18 +11,18 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// text is a config that differs by port.
+// text returns a config for the port.
 func text(port int) string {
 	return fmt.Sprintf("[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\nListenPort = %d\n\n"+
 		"[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.99.0.2/32\n", port)
 }
 
-// amnezia is such a config for the AmneziaWG tools alone.
+// amnezia returns a config for the port that only the AmneziaWG tools accept.
 func amnezia(port int) string {
 	return strings.Replace(text(port), "\n\n", "\nJc = 4\nJmin = 40\nJmax = 70\n\n", 1)
 }
 
-// swallows is such a config that routes everything into the tunnel.
+// swallows returns a config for the port that routes everything into the tunnel.
 func swallows(port int) string { return strings.Replace(text(port), "10.99.0.2/32", "0.0.0.0/0", 1) }
 
 // desk is a store with one WireGuard mesh and one node.

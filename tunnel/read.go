@@ -16,11 +16,11 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// resolveTimeout bounds how long a check waits to learn the broker's addresses.
+// resolveTimeout limits how long a check waits for the broker's addresses.
 const resolveTimeout = 2 * time.Second
 
-// Read reads the text with the grammar of the mesh's tools, and checks that a push of it fits into a
-// message. The error is a *wgconf.Error.
+// Read parses the text with the grammar of the mesh's tools, and checks that a push of it fits into
+// a message. The error is a *wgconf.Error.
 func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
 	if over := pushSize(cfg.ID, nodeID, text) - protocol.MaxMessageSize; over > 0 {
 		return wgconf.Config{}, wgconf.NewError(fmt.Sprintf("the config is %d bytes too large for a message to the node, of %d bytes in all: "+
@@ -29,7 +29,8 @@ func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
 	return wgconf.Parse(text, Family(cfg))
 }
 
-// commentSize is how many bytes comments take in the text, with the lines that have nothing else.
+// commentSize returns how many bytes of the text are comments, including lines that contain nothing
+// else.
 func commentSize(text string) int {
 	size := 0
 	for line := range strings.Lines(text) {
@@ -44,7 +45,7 @@ func commentSize(text string) int {
 	return size
 }
 
-// pushSize is the size in bytes that a push of the text has at most.
+// pushSize returns the largest size, in bytes, that a push of the text can have.
 func pushSize(configID, nodeID, text string) int {
 	topic := protocol.Topic{ConfigID: configID, NodeID: nodeID, Kind: protocol.KindPush}
 	longest := protocol.Push{
@@ -63,8 +64,8 @@ func pushSize(configID, nodeID, text string) int {
 	return len(raw)
 }
 
-// Warnings says what the operator should know before the config is given to the node, whose agent
-// finds the broker as r says.
+// Warnings returns the warnings for the operator before the config is given to the node, whose
+// agent reaches the broker as r describes.
 func Warnings(conf wgconf.Config, n store.Node, r wgconf.Reach) []wgconf.Warning {
 	all := conf.Warnings(r)
 	if n.Type == store.NodeStatic { // it has no agent to be cut off
@@ -73,12 +74,12 @@ func Warnings(conf wgconf.Config, n store.Node, r wgconf.Reach) []wgconf.Warning
 	return all
 }
 
-// CutsOff reports whether one of the warnings is that the node may lose the appliance.
+// CutsOff reports whether one of the warnings says that the node may lose the appliance.
 func CutsOff(warnings []wgconf.Warning) bool {
 	return slices.ContainsFunc(warnings, func(w wgconf.Warning) bool { return w.CutsOff })
 }
 
-// BrokerHost is the host under which the node's agent finds the broker: as it was told at bind, or
+// BrokerHost returns the host at which the node's agent reaches the broker: the one from bind, or
 // fallback.
 func BrokerHost(n store.Node, fallback string) string {
 	if n.Client != nil && n.Client.MQTTHost != "" {
@@ -87,8 +88,8 @@ func BrokerHost(n store.Node, fallback string) string {
 	return fallback
 }
 
-// Reach resolves the broker's host, which takes up to two seconds. A nil resolver is the system's. The
-// node may resolve a name to something else, so nothing but warnings may rest on it; a name that
+// Reach resolves the broker's host, which takes up to two seconds. A nil resolver is the system's.
+// The node may resolve a name differently, so only warnings may rest on the result. A name that
 // cannot be resolved has no addresses.
 func Reach(ctx context.Context, resolver *net.Resolver, host string) wgconf.Reach {
 	r := wgconf.Reach{Host: host}

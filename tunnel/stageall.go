@@ -8,15 +8,15 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// Staging is what [Door.StageAll] did with one node.
+// Staging is the result of [Door.StageAll] for one node.
 type Staging struct {
 	Taken
 	Err error // one of those of Door.Stage; Taken is zero then
 }
 
-// StageAll does with each of the nodes what [Door.Stage] does without force, in one transaction: what one
-// of them is refused for keeps no other from being staged. host is that of [Order]. The outcomes have the
-// order of the ids. Errors: those of writing, after which nothing is staged.
+// StageAll does for each of the nodes the same as [Door.Stage] without force, in one transaction.
+// The refusal of one node does not keep others from being staged. host is that of [Order]. The
+// results are in the order of the ids. Errors: those of writing, after which nothing is staged.
 func (d Door) StageAll(ctx context.Context, nodeIDs []string, host string) ([]Staging, error) {
 	all := make([]Staging, len(nodeIDs))
 	todo := make([]int, len(nodeIDs))
@@ -54,7 +54,8 @@ func (d Door) StageAll(ctx context.Context, nodeIDs []string, host string) ([]St
 	return all, nil
 }
 
-// stageSeen stages what was seen of todo, and returns what has changed meanwhile.
+// stageSeen stages the nodes of todo as checked in seen. It returns those that have changed
+// meanwhile.
 func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int]checked, all []Staging) (again []int, err error) {
 	for _, i := range todo {
 		c, ok := seen[i]
@@ -66,7 +67,7 @@ func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int
 		case changed:
 			again = append(again, i)
 			continue
-		case err != nil: // nothing is written of this node yet
+		case err != nil: // nothing of this node is written yet
 			all[i] = Staging{Err: noneDesired(err)}
 			continue
 		}
@@ -78,7 +79,7 @@ func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int
 	return again, nil
 }
 
-// noneDesired words the error of an order of what is desired.
+// noneDesired words the error of an order for the desired config.
 func noneDesired(err error) error {
 	if errors.Is(err, store.ErrNoStagedConfig) {
 		return store.ErrNoDesiredConfig
@@ -86,7 +87,7 @@ func noneDesired(err error) error {
 	return err
 }
 
-// reachOnce is [Reach] that resolves each host once.
+// reachOnce returns a [Reach] that resolves each host once.
 func (d Door) reachOnce(ctx context.Context) func(host string) wgconf.Reach {
 	known := make(map[string]wgconf.Reach)
 	return func(host string) wgconf.Reach {

@@ -10,33 +10,33 @@ import (
 // confirmingScanned is how far back [Confirming] looks. A node has at most 64 open commands.
 const confirmingScanned = 64
 
-// Family is the tool family (see [protocol.ToolFamily]) of the mesh.
+// Family returns the tool family of the mesh (see [protocol.ToolFamily]).
 func Family(cfg store.Config) string { return protocol.ToolFamily(cfg.TunnelProtocol) }
 
-// StagedFits reports whether a version is staged that was read for the tool family.
+// StagedFits reports whether the staged version was read for the tool family.
 func StagedFits(s store.ConfState, family string) bool {
 	return s.Staged.Version != 0 && s.StagedFor == family
 }
 
-// StagedNow reports whether what is desired is what is staged, for the tool family.
+// StagedNow reports whether the desired version is staged for the tool family.
 func StagedNow(s store.ConfState, family string) bool {
 	return StagedFits(s, family) && s.Staged.SHA256 == s.Desired.SHA256
 }
 
 // Confirmed reports whether the node confirmed the text of ref, for the tool family.
 func Confirmed(s store.ConfState, ref store.ConfRef, family string) bool {
-	// Records of early versions do not say what the config was pushed for.
+	// Records of early versions do not contain the family that the config was pushed for.
 	return s.Confirmed.Version != 0 && s.Confirmed.SHA256 == ref.SHA256 && (s.ConfirmedFor == family || s.ConfirmedFor == "")
 }
 
-// Drifted reports whether the node said last that it has another text on its disk than the one it
+// Drifted reports whether the node last reported another text on its disk than the one it
 // confirmed.
 func Drifted(s store.ConfState) bool {
 	return s.Confirmed.Version != 0 && !s.ReportedAt.IsZero() && s.Reported.SHA256 != s.Confirmed.SHA256
 }
 
-// Sync puts s in one word; family is that of the node's mesh now. A static node confirms nothing:
-// its config is carried there by hand once it is staged.
+// Sync summarises s. family is that of the node's mesh now. A static node confirms nothing: an
+// operator carries its config there by hand once it is staged.
 func Sync(s store.ConfState, t store.NodeType, family string) store.SyncStatus {
 	switch {
 	case s.Desired.Version == 0:
@@ -55,8 +55,8 @@ func Sync(s store.ConfState, t store.NodeType, family string) store.SyncStatus {
 }
 
 // Has reports whether the node certainly has the text of ref, so that pushing it would only restart
-// its tunnel: it confirmed the text, has not drifted, and no other push was sent to it since. What
-// became of such a push may not be known, unless the node reported the text afterwards.
+// its tunnel: it confirmed the text, has not drifted, and no other push was sent to it since. The
+// outcome of such a push may be unknown, unless the node reported the text afterwards.
 func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, family string) (bool, error) {
 	if !Confirmed(s, ref, family) || Drifted(s) {
 		return false, nil
@@ -75,7 +75,8 @@ func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, fami
 	return true, nil
 }
 
-// PushedVersion is the config version that the command takes to its node; 0 if it is no push.
+// PushedVersion returns the config version that the command takes to its node, or 0 if it is not a
+// push.
 func PushedVersion(cmd store.Command) int {
 	var p protocol.Push
 	if cmd.Action != protocol.ActionPush || json.Unmarshal(cmd.Payload, &p) != nil {
@@ -84,15 +85,15 @@ func PushedVersion(cmd store.Command) int {
 	return p.ConfigVersion
 }
 
-// Fits reports whether a push that waited is still for the node's interface and tools.
+// Fits reports whether a push that waited still matches the node's interface and tools.
 func Fits(p protocol.Push, cfg store.Config, n store.Node) bool {
 	return p.InterfaceName == n.InterfaceName && string(p.AWGVersion) == cfg.AWGVersion &&
 		protocol.WireTunnel(p.TunnelProtocol) == protocol.WireTunnel(cfg.TunnelProtocol)
 }
 
-// Confirming returns the newest change (a push or a start) before the command with the counter seq that
-// the node may still be at: it was sent, and no final answer came. A push that a newer one superseded is
-// one of them, since the node finishes it first. The zero value means there is none.
+// Confirming returns the newest change (a push or a start) before the command with the counter seq
+// that the node may still be executing: it was sent and has no final answer. A push superseded by a
+// newer one counts, since the node finishes it first. The zero value means that there is none.
 func Confirming(tx *store.Tx, nodeID string, before uint64) (store.Command, error) {
 	s, err := tx.ConfState(nodeID)
 	if err != nil {

@@ -2,13 +2,14 @@ package wgshow
 
 import "strings"
 
-// Bounds of what is taken from one output.
+// Limits for one output.
 const (
 	maxInterfaces = 64
 	maxPeers      = 2048 // of all interfaces together
 )
 
-// Interface is one tunnel interface. Its values stand as they were printed; empty is not printed.
+// Interface is a tunnel interface. Its values are as printed; a value that was not printed is
+// empty.
 type Interface struct {
 	Name       string
 	PublicKey  string
@@ -16,8 +17,8 @@ type Interface struct {
 	Peers      []Peer
 }
 
-// Peer is one peer of an interface, in the words of the tool: "1 minute, 32 seconds ago",
-// "1.25 KiB". A value that was not printed is empty, as is the "(none)" the tool prints for it.
+// Peer is a peer of an interface, in the words of the tool: "1 minute, 32 seconds ago", "1.25 KiB".
+// A value that was not printed is empty, and so is one that the tool prints as "(none)".
 type Peer struct {
 	PublicKey  string
 	Endpoint   string
@@ -28,7 +29,7 @@ type Peer struct {
 	Keepalive  string
 }
 
-// Parse returns the interfaces that text describes, in its order; none when it is no such output.
+// Parse returns the interfaces that text describes, in order. It returns none for any other text.
 func Parse(text string) []Interface {
 	var all []Interface
 	var peer *Peer

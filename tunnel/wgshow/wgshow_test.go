@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The files hold what wireguard-tools v1.0.20210914 printed of real interfaces.
+// The files contain output of wireguard-tools v1.0.20210914 for real interfaces.
 func read(t *testing.T, name string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", name))
