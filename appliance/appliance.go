@@ -71,7 +71,7 @@ type Options struct {
 	SessionTTL    time.Duration
 	// Presence are the durations of the rules of presence; zero ones mean presence.DefaultTimes.
 	Presence presence.Times
-	// DetectInterval is how often each node is asked how it is while somebody watches; 0 means 120 s.
+	// DetectInterval is how often each node is asked how it is while somebody watches; 0 means tracker.DefaultInterval.
 	DetectInterval time.Duration
 	// DetectTimeout is how long a node may take to answer that; 0 means 10 s.
 	DetectTimeout time.Duration
@@ -113,7 +113,7 @@ type namedStop struct {
 // missing or wrong; everything opened so far is released then. ctx is for opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence = o.Presence.OrDefault()
-	o.DetectInterval = cmp.Or(o.DetectInterval, 120*time.Second)
+	o.DetectInterval = cmp.Or(o.DetectInterval, tracker.DefaultInterval)
 	a := &Appliance{log: o.Logger, serving: make(chan error, 3), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {

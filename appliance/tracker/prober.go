@@ -20,6 +20,9 @@ const (
 	probesInFlight = 64
 )
 
+// DefaultInterval is how often each node is asked how it is while somebody watches.
+const DefaultInterval = 120 * time.Second
+
 // Issuer gives commands and waits for their end.
 type Issuer interface {
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)

@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"wfm/appliance"
+	"wfm/appliance/command"
 	"wfm/appliance/emqx"
+	"wfm/appliance/tracker"
+	"wfm/presence"
 	"wfm/web"
 )
 
@@ -122,22 +125,22 @@ func serverSettings() []setting {
 			s.MQTTKeepAlive = time.Duration(n) * time.Second
 			return err
 		}},
-		{"presence-ttl-minutes", "WFM_PRESENCE_TTL_MINUTES", "90", "how long a message proves a node without connection online", func(s *settings, v string) error {
+		{"presence-ttl-minutes", "WFM_PRESENCE_TTL_MINUTES", in(presence.DefaultTimes().TTL, time.Minute), "how long a message proves a node without connection online", func(s *settings, v string) error {
 			n, err := number(v, 1, 10_080)
 			s.Presence.TTL = time.Duration(n) * time.Minute
 			return err
 		}},
-		{"presence-grace-seconds", "WFM_PRESENCE_GRACE_SECONDS", "30", "how long a broken connection may take to come back", func(s *settings, v string) error {
+		{"presence-grace-seconds", "WFM_PRESENCE_GRACE_SECONDS", in(presence.DefaultTimes().Grace, time.Second), "how long a broken connection may take to come back", func(s *settings, v string) error {
 			n, err := number(v, 1, 3600)
 			s.Presence.Grace = time.Duration(n) * time.Second
 			return err
 		}},
-		{"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", "120", "how often each node is checked while a user watches", func(s *settings, v string) error {
+		{"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", in(tracker.DefaultInterval, time.Second), "how often each node is checked while a user watches", func(s *settings, v string) error {
 			n, err := number(v, 10, 86_400)
 			s.DetectInterval = time.Duration(n) * time.Second
 			return err
 		}},
-		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", "10", "how long a node may take to answer such a check", func(s *settings, v string) error {
+		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", in(command.DefaultDetectLimit, time.Second), "how long a node may take to answer such a check", func(s *settings, v string) error {
 			n, err := number(v, 1, 300)
 			s.DetectTimeout = time.Duration(n) * time.Second
 			return err
@@ -320,3 +323,6 @@ func checkOrigins(origins ...string) error {
 	}
 	return nil
 }
+
+// in returns d in whole units, as the value of a flag.
+func in(d, unit time.Duration) string { return strconv.Itoa(int(d / unit)) }
