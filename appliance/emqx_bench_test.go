@@ -17,18 +17,24 @@ import (
 
 // BenchmarkStoredBehindEMQX stores heartbeats of 200 nodes that wait at the stand-in: over one session,
 // with the window of an EMQX as it comes and with that of the appliance's own zone, and over the
-// sessions that share them.
+// sessions that share them. Then the same from nodes that have left meanwhile: the appliance waits
+// for the event about a connection that is gone.
 func BenchmarkStoredBehindEMQX(b *testing.B) {
-	for name, zone := range map[string]emqxtest.Zone{
-		"one_session_window_32":  {MaxInflight: 32, MaxMQueue: 1_000_000, NoShared: true},
-		"one_session_window_512": {MaxInflight: 512, MaxMQueue: 1_000_000, NoShared: true},
-		"shared_sessions":        {MaxInflight: 512, MaxMQueue: 1_000_000},
+	for _, c := range []struct {
+		name string
+		zone emqxtest.Zone
+		left bool
+	}{
+		{name: "one_session_window_32", zone: emqxtest.Zone{MaxInflight: 32, MaxMQueue: 1_000_000, NoShared: true}},
+		{name: "one_session_window_512", zone: emqxtest.Zone{MaxInflight: 512, MaxMQueue: 1_000_000, NoShared: true}},
+		{name: "shared_sessions", zone: emqxtest.Zone{MaxInflight: 512, MaxMQueue: 1_000_000}},
+		{name: "shared_sessions_nodes_left", zone: emqxtest.Zone{MaxInflight: 512, MaxMQueue: 1_000_000}, left: true},
 	} {
-		b.Run(name, func(b *testing.B) { benchStored(b, zone) })
+		b.Run(c.name, func(b *testing.B) { benchStored(b, c.zone, c.left) })
 	}
 }
 
-func benchStored(b *testing.B, zone emqxtest.Zone) {
+func benchStored(b *testing.B, zone emqxtest.Zone, left bool) {
 	b.Helper()
 	settings := emqxtest.Accounts("", testSharedKey)
 	settings.AuthzURL, settings.NoMatch, settings.OwnZone = "", "allow", zone
@@ -70,12 +76,19 @@ func benchStored(b *testing.B, zone emqxtest.Zone) {
 	line.Cut()
 	until(func() bool { return !status().Connected })
 	each := max(1, b.N/len(nodes))
-	var all sync.WaitGroup
+	stored := make(chan struct{})
+	var acked, ended sync.WaitGroup
+	acked.Add(len(nodes))
 	for _, n := range nodes {
-		all.Go(func() {
+		ended.Go(func() {
 			s := emqxtest.Sender{
 				Addr: e.MQTTAddr(), ClientID: protocol.ClientID(n.Node.ID), Username: n.Node.ID, Password: n.Password, Pause: time.Second,
-				Topic: topic(n, protocol.KindHeartbeat),
+				Topic: topic(n, protocol.KindHeartbeat), Linger: func() {
+					acked.Done()
+					if !left {
+						<-stored
+					}
+				},
 			}
 			payloads := make([][]byte, each)
 			for i := range payloads {
@@ -86,7 +99,10 @@ func benchStored(b *testing.B, zone emqxtest.Zone) {
 			}
 		})
 	}
-	all.Wait()
+	acked.Wait()
+	if left {
+		ended.Wait()
+	}
 	before := status().Stored
 	sent := before + uint64(each*len(nodes))
 	line.Mend()
@@ -96,6 +112,8 @@ func benchStored(b *testing.B, zone emqxtest.Zone) {
 	commits := a.db.Commits()
 	until(func() bool { return status().Stored >= sent })
 	b.StopTimer()
+	close(stored)
+	ended.Wait()
 	b.ReportMetric(float64(sent-before)/b.Elapsed().Seconds(), "stored/s")
 	b.ReportMetric(float64(sent-before)/float64(max(1, a.db.Commits()-commits)), "stored/commit")
 	b.ReportMetric(0, "ns/op")

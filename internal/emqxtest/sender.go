@@ -23,6 +23,8 @@ type Sender struct {
 	Topic                              string
 	// Pause is how long it waits before it tries again.
 	Pause time.Duration
+	// Linger is called once every payload is acknowledged; the connection stays open until it returns.
+	Linger func()
 	// Retries counts what was sent again, Reconnects the connections after the first.
 	Retries, Reconnects int
 }
@@ -87,6 +89,9 @@ func (s *Sender) connection(ctx context.Context, open map[uint16][]byte) error {
 		if err := s.round(c, r, open); err != nil {
 			return err
 		}
+	}
+	if s.Linger != nil {
+		s.Linger()
 	}
 	return nil
 }
