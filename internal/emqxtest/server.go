@@ -311,6 +311,19 @@ func (e *Server) StopMQTT() {
 	}
 }
 
+// KillMQTT ends the broker as a kill does: with what waits in the appliance's sessions. It returns how many
+// messages that were; those in flight may have arrived.
+func (e *Server) KillMQTT() (waiting int) {
+	b := e.running()
+	e.StopMQTT()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, i := range b.inboxes {
+		waiting += i.size()
+	}
+	return waiting
+}
+
 // StartMQTT listens again where it did.
 func (e *Server) StartMQTT() { e.serveMQTT(e.listen(e.address), e.listen(e.own)) }
 
