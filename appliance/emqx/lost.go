@@ -127,8 +127,26 @@ func (b *Broker) askAll() {
 }
 
 // forgetDenials has EMQX forget what it answered while it could not ask the appliance: it remembers
-// such a denial like any other.
+// such a denial like any other. It does so once more a little later, and again when EMQX has looked once
+// more whether it reaches the appliance: the first questions after an outage may still fail, over
+// connections of EMQX's to the appliance as it was.
 func (b *Broker) forgetDenials(ctx context.Context) {
+	b.forgetDenialsOnce(ctx)
+	for _, pause := range clearAgain {
+		select {
+		case <-time.After(pause):
+			b.forgetDenialsOnce(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// clearAgain are the pauses before the caches are cleared again.
+var clearAgain = []time.Duration{3 * time.Second, 16 * time.Second}
+
+// forgetDenialsOnce waits until EMQX can ask the appliance, and clears its caches.
+func (b *Broker) forgetDenialsOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
 	defer cancel()
 	ticks := time.NewTicker(sourcePause)

@@ -293,7 +293,10 @@ func (e *Server) Asked() int {
 }
 
 // StopMQTT ends every MQTT connection and session, and listens no more.
-func (e *Server) StopMQTT() {
+func (e *Server) StopMQTT() { e.stopMQTT(func(*broker) {}) }
+
+// stopMQTT is StopMQTT with something done first.
+func (e *Server) stopMQTT(first func(*broker)) {
 	e.mu.Lock()
 	b := e.broker
 	e.broker = nil
@@ -301,6 +304,7 @@ func (e *Server) StopMQTT() {
 	if b == nil {
 		return
 	}
+	first(b)
 	done := make(chan struct{})
 	close(b.done)
 	go func() { defer close(done); _ = b.server.Close() }()
@@ -314,11 +318,11 @@ func (e *Server) StopMQTT() {
 // KillMQTT ends the broker as a kill does: with what waits in the appliance's sessions. It returns how many
 // messages that were; those in flight may have arrived.
 func (e *Server) KillMQTT() (waiting int) {
-	b := e.running()
-	e.StopMQTT()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, i := range b.inboxes {
+	var killed *broker
+	e.stopMQTT(func(b *broker) { killed = b; b.socket.cut() })
+	killed.mu.Lock()
+	defer killed.mu.Unlock()
+	for _, i := range killed.inboxes {
 		waiting += i.size()
 	}
 	return waiting

@@ -65,9 +65,14 @@ func (s *socket) Serve(establish listeners.EstablishFn) {
 func (s *socket) Close(closeClients listeners.CloseFn) {
 	_ = s.l.Close()
 	closeClients(s.ID())
-	s.mu.Lock() // those that have not logged in
+	s.cut() // those that have not logged in
+}
+
+// cut closes every connection.
+func (s *conns) cut() {
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns.conns {
+	for c := range s.conns {
 		_ = c.Close()
 	}
 }
