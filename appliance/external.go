@@ -65,7 +65,7 @@ func moment(t time.Time) *time.Time {
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
 		Key: x.Key, Username: x.Settings.Username, Password: x.Settings.Password, ClientIDs: emqx.ClientIDs(x.ClientID),
-		Apart: x.Callbacks != nil, CACert: x.CACert, Account: x.account, Settled: x.Settled,
+		Apart: x.Callbacks != nil, CACert: x.CACert, Account: x.account, Settled: x.Settled, Ready: x.Up,
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {
 				return fmt.Errorf("%w: %w", store.ErrMQTTUnavailable, err)

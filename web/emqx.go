@@ -39,9 +39,15 @@ type ExternalBroker struct {
 	// Settled reports whether EMQX knows the node's account as it is now. Until it does, a session
 	// may be one of the former agent, and is denied everything. It must be quick; nil: it always does.
 	Settled func(nodeID string) bool
+	// Ready reports whether the appliance takes what nodes publish. Until then nodes may not log in: after a
+	// restart, EMQX acknowledges messages before the appliance has subscribed again. It must be quick; nil:
+	// always.
+	Ready func() bool
 	// Reconcile compares all accounts with EMQX's and repairs what differs. Required.
 	Reconcile func(ctx context.Context) error
 }
+
+func (b *ExternalBroker) ready() bool { return b.Ready == nil || b.Ready() }
 
 // AccountState is how far an external broker knows a node's account.
 type AccountState struct {
@@ -193,6 +199,7 @@ func (s *Server) authz(q question) verdict {
 func (s *Server) authn(q question) verdict {
 	own := s.asked()
 	grant, ok := s.opts.Store.Grant(q.Username)
+	ready := !ok || own.ready()
 	password := grant.CheckPassword([]byte(q.Password)) // also for an unknown user, so that the time tells nothing
 	if !ok && own.Key.IsCheck(q.Username, time.Now()) {
 		ok, password = true, own.Key.CheckPassword(q.Username, q.Password)
@@ -203,7 +210,7 @@ func (s *Server) authn(q question) verdict {
 			return deny
 		}
 		return verdict{Result: "allow", IsSuperuser: true}
-	case ok && password && q.ClientID == protocol.ClientID(q.Username):
+	case ok && password && ready && q.ClientID == protocol.ClientID(q.Username):
 		// Not all at once: each after between half and once the time.
 		life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
 		return verdict{Result: "allow", ExpireAt: time.Now().Add(life).Unix()}

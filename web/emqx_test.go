@@ -125,6 +125,20 @@ func TestNodeWhoseAccountEMQXDoesNotKnowYetMayDoNothing(t *testing.T) {
 	}
 }
 
+// A message that EMQX takes before the appliance has subscribed is acknowledged, and lost.
+func TestNodeLogsInToEMQXOnlyWhileTheApplianceTakesWhatItSends(t *testing.T) {
+	ready := false
+	a := newAPI(t, external(func(e *web.ExternalBroker) { e.Ready = func() bool { return ready } }))
+	_, bound := a.boundNode()
+	id := bound.Node.ID
+	for _, want := range []string{"deny", "allow"} {
+		if got := a.asked("auth", object{"username": id, "clientid": "wfm-" + id, "password": bound.Password}); got != want {
+			t.Errorf("ready %v: %s", ready, got)
+		}
+		ready = true
+	}
+}
+
 func TestAppliancesOwnAccountMayUseItsTopicsAndReadSYS(t *testing.T) {
 	a := newAPI(t, external())
 	for _, c := range []struct{ want, action, topic, clientID string }{

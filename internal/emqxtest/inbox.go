@@ -1,6 +1,7 @@
 package emqxtest
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -152,17 +153,10 @@ func (i *inbox) acknowledged(id uint16) {
 func (i *inbox) attach(cl *mqtt.Client, zone Zone) {
 	i.mu.Lock()
 	i.zone = zone
-	var again []packets.Packet
-	seen := make(map[uint16]bool)
-	for _, id := range i.sent {
-		if pk, ok := i.inflight[id]; ok && !seen[id] {
-			seen[id] = true
-			pk.FixedHeader.Dup = true
-			again = append(again, pk)
-		}
-	}
+	again := i.unacknowledged()
 	i.mu.Unlock()
 	for _, pk := range again {
+		pk.FixedHeader.Dup = true
 		_ = cl.WritePacket(pk)
 	}
 	i.mu.Lock()
@@ -183,4 +177,23 @@ func (i *inbox) size() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return len(i.mailbox) + len(i.queue) + len(i.inflight)
+}
+
+// all returns what waits, the oldest first.
+func (i *inbox) all() []packets.Packet {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Concat(i.unacknowledged(), i.queue, i.mailbox)
+}
+
+// unacknowledged returns what is in flight, the oldest first; i.mu is held.
+func (i *inbox) unacknowledged() (out []packets.Packet) {
+	seen := make(map[uint16]bool)
+	for _, id := range i.sent {
+		if pk, ok := i.inflight[id]; ok && !seen[id] {
+			seen[id] = true
+			out = append(out, pk)
+		}
+	}
+	return out
 }

@@ -315,15 +315,20 @@ func (e *Server) stopMQTT(first func(*broker)) {
 	}
 }
 
-// KillMQTT ends the broker as a kill does: with what waits in the appliance's sessions. It returns how many
-// messages that were; those in flight may have arrived.
-func (e *Server) KillMQTT() (waiting int) {
+// Waiting is a message that EMQX had for the appliance.
+type Waiting struct{ Topic, Payload string }
+
+// KillMQTT ends the broker as a kill does: with what waits in the appliance's sessions, which it returns.
+// What was in flight may have arrived.
+func (e *Server) KillMQTT() (waiting []Waiting) {
 	var killed *broker
 	e.stopMQTT(func(b *broker) { killed = b; b.socket.cut() })
 	killed.mu.Lock()
 	defer killed.mu.Unlock()
 	for _, i := range killed.inboxes {
-		waiting += i.size()
+		for _, pk := range i.all() {
+			waiting = append(waiting, Waiting{pk.TopicName, string(pk.Payload)})
+		}
 	}
 	return waiting
 }

@@ -13,6 +13,7 @@ import (
 type conns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]chan struct{}
+	over  bool // no more
 }
 
 func newConns() *conns { return &conns{conns: make(map[net.Conn]chan struct{})} }
@@ -49,6 +50,9 @@ func (s *socket) Serve(establish listeners.EstablishFn) {
 		}
 		done := make(chan struct{})
 		s.mu.Lock()
+		if s.over {
+			_ = c.Close()
+		}
 		s.conns.conns[c] = done
 		s.mu.Unlock()
 		go func() {
@@ -68,10 +72,11 @@ func (s *socket) Close(closeClients listeners.CloseFn) {
 	s.cut() // those that have not logged in
 }
 
-// cut closes every connection.
+// cut closes every connection, also those that are yet to come.
 func (s *conns) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.over = true
 	for c := range s.conns {
 		_ = c.Close()
 	}
