@@ -27,7 +27,10 @@ type Evidence struct {
 	DetectAckAt time.Time `json:"detect_ack_at,omitzero"`
 	EventAt     time.Time `json:"event_at,omitzero"`
 	WillAt      time.Time `json:"will_at,omitzero"`
-	ReachableAt time.Time `json:"reachable_at,omitzero"` // heartbeat, any ACK, any event but offline
+	// WillUndecided is set while an external broker has delivered a will that is either of the open
+	// connection, which has sent nothing yet, or of an older one.
+	WillUndecided bool      `json:"will_undecided,omitempty"`
+	ReachableAt   time.Time `json:"reachable_at,omitzero"` // heartbeat, any ACK, any event but offline
 
 	// LastEvent is the name of the last event, and LastEventMessage what it said.
 	LastEvent        string `json:"last_event,omitempty"`

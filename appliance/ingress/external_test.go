@@ -71,6 +71,37 @@ func TestWillThroughAnExternalBrokerIsOfItsOwnSessionOnly(t *testing.T) {
 	})
 }
 
+func TestWillOfAConnectionThatSaidNothingCountsOnceItHasEnded(t *testing.T) {
+	for name, test := range map[string]struct {
+		replaced *Replaced
+		beats    bool
+		want     presence.State
+	}{
+		"its own will":            {want: presence.Offline},
+		"that of the one before":  {replaced: &Replaced{}, want: presence.Online}, // until its grace is over
+		"of one that spoke since": {beats: true, want: presence.Online},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ingressTest(t, func(t *testing.T, f *fixture) {
+				f.opened(1000)
+				f.takes(protocol.KindEvent, f.through(), from("x", offline))
+				if s := f.presence(); s != presence.Online {
+					t.Errorf("%s while the connection is open", s)
+				}
+				if test.beats {
+					f.takes(protocol.KindHeartbeat, f.through(), from("y", beats))
+				}
+				s := f.session(1000)
+				s.Replaced = test.replaced
+				f.Disconnected(s, "connection lost")
+				if s := f.presence(); s != test.want {
+					t.Errorf("%s, want %s", s, test.want)
+				}
+			})
+		})
+	}
+}
+
 func TestWillThatComesAfterTheEndOfTheConnectionCounts(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *fixture) {
 		f.opened(1000)

@@ -273,6 +273,7 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 			if superseded(e, s, env) {
 				message += " (of a session that another one may have replaced; it says nothing about the node)"
 				e.WillAt = tx.Now().UTC()
+				e.WillUndecided = e.ReachableAt.Before(e.ConnectedAt)
 				return
 			}
 			record(e)
@@ -345,7 +346,7 @@ func (g *Ingress) Connected(s Session) {
 	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if s.ID != e.LostConnectionID { // else it was there all the time
 			e.ConnectedAt = now
-			e.BootID, e.SessionID = "", ""
+			e.BootID, e.SessionID, e.WillUndecided = "", "", false
 		}
 		e.ConnectionID, e.LostConnectionID = s.ID, 0
 		return mark(e, now)
@@ -363,6 +364,11 @@ func (g *Ingress) Disconnected(s Session, reason string) {
 			return nil
 		}
 		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, now, reason
+		// The will of a connection that took no other's place can only be its own.
+		if e.WillUndecided && e.ReachableAt.Before(e.ConnectedAt) && s.Replaced == nil {
+			e.OfflineAt, e.OfflineReason = now, "its connection was lost (last will)"
+		}
+		e.WillUndecided = false
 		return &store.JournalEntry{Event: "disconnected", Message: "MQTT connection ended: " + reason}
 	})
 }
