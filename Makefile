@@ -9,13 +9,21 @@ GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X wfm/internal/buildinfo.
 LINT     = go tool -modfile=golangci-lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: run test race fuzz bench torture lint check build assets help
+.PHONY: run test quick race fuzz bench torture lint vuln check build assets help
 
 run: build ## build and start the appliance: MQTT on :1883, HTTP on :8000, data in ./data
 	bin/wfm serve
 
 test: ## run all tests
 	go test ./...
+
+# The rooms that need no other program.
+QUICK = ./protocol ./presence ./tunnel/... ./hooks ./appliance/command ./appliance/ingress ./appliance/rollout ./appliance/tracker ./appliance/wanted ./cmd/internal/...
+
+quick: ## build and vet everything, and test what needs no other program: for after each edit
+	go build ./...
+	go vet ./...
+	go test $(QUICK)
 
 race: ## run all tests under the race detector (needs a C compiler)
 	go test -race ./...
@@ -41,6 +49,9 @@ lint: ## lint the Go code (the first run builds the linter) and the shell script
 	elif command -v shellcheck >/dev/null; then echo shellcheck $$scripts; shellcheck $$scripts; \
 	elif [ -n "$$WFM_CI" ]; then echo 'shellcheck is not installed' >&2; exit 1; \
 	else echo 'shellcheck is not installed: the shell scripts are not linted'; fi
+
+vuln: ## look for known faults of the libraries that are used (needs the internet)
+	go run golang.org/x/vuln/cmd/govulncheck@latest ./...
 
 check: build lint test race ## everything that must pass before a change goes in
 
