@@ -97,7 +97,7 @@ func (n *lane) run(early func(item) time.Duration) []item {
 	next := n.queue[:min(len(n.queue), laneRun)]
 	n.mu.Unlock()
 	count := 1
-	for next[0].event == nil && count < len(next) && next[count].event == nil && next[count].epoch == next[0].epoch && early(next[count]) == 0 {
+	for next[0].event == nil && count < len(next) && next[count].event == nil && next[count].epoch == next[0].epoch && early(next[count]) <= 0 {
 		count++
 	}
 	n.mu.Lock()
