@@ -257,6 +257,23 @@ func TestMessageIsTriedAgainUntilItCanBeStored(t *testing.T) {
 	f.eventually("the third time it is taken", func() bool { return f.ingress.count("precious") == 3 })
 }
 
+func TestMessageThatCannotBeStoredDoesNotStopThoseOfOtherNodes(t *testing.T) {
+	f := newFixture(t)
+	f.ingress.fail(func(payload string) error {
+		if payload == "never" {
+			return store.ErrFull
+		}
+		return nil
+	})
+	f.login(f.nodes[0]).Publish(event(f.nodes[0]), []byte("never"), 1, 1)
+	f.eventually("the first try", func() bool { return f.ingress.count("never") > 0 })
+	if err := f.broker.Reconcile(t.Context()); err != nil { // which looks at who is connected
+		t.Fatal(err)
+	}
+	f.login(f.nodes[1]).Publish(event(f.nodes[1]), []byte("other"), 1, 1)
+	f.eventually("the other node's", func() bool { return f.ingress.count("other") == 1 })
+}
+
 func TestOneMessageThatCannotBeDealtWithHoldsUpNobody(t *testing.T) {
 	f := newFixture(t)
 	f.ingress.fail(func(payload string) error {

@@ -175,12 +175,22 @@ func (b *Broker) take(e *epoch, items []item) {
 			return
 		}
 		if !slices.ContainsFunc(items, func(it item) bool { return !b.rightful(it) }) {
-			select {
-			case <-time.After(storeRetry):
-			case <-e.ctx.Done():
+			b.pause(e)
+			if e.ctx.Err() != nil {
 				return
 			}
 		}
+	}
+}
+
+// pause waits before a message is stored again. It releases the gate meanwhile: one message that cannot be
+// stored must not stop all.
+func (b *Broker) pause(e *epoch) {
+	b.gate.RUnlock()
+	defer b.gate.RLock()
+	select {
+	case <-time.After(storeRetry):
+	case <-e.ctx.Done():
 	}
 }
 

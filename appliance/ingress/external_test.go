@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -228,4 +229,39 @@ func TestNothingOfASessionIsInheritedThroughAnExternalBroker(t *testing.T) {
 		}
 		f.takes(protocol.KindHeartbeat, f.through(), from("y", beats))
 	})
+}
+
+func TestMessageThatFailsHoldsBackTheLaterOnesOfItsNodeOnly(t *testing.T) {
+	boom := errors.New("boom")
+	for name, first := range map[string]error{"fails": boom, "is refused": ErrRefused, "has no right": errRevoked, "is taken": nil} {
+		t.Run(name, func(t *testing.T) {
+			var taken []int
+			db, err := store.Open(t.TempDir(), store.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			messages := make([]Message, 4)
+			takes := make([]func(*store.Tx) error, len(messages))
+			for i := range messages {
+				messages[i].Topic.NodeID = []string{"node_a", "node_a", "node_b", "node_a"}[i]
+				takes[i] = func(*store.Tx) error {
+					if i == 0 {
+						return first
+					}
+					taken = append(taken, i)
+					return nil
+				}
+			}
+			inOrder(messages, takes)
+			errs := db.UpdateAll(takes)
+			want := []int{1, 2, 3}
+			if errors.Is(first, boom) {
+				want = []int{2}
+			}
+			if !slices.Equal(taken, want) || !errors.Is(errs[0], first) || errs[2] != nil || (errs[3] == nil) != (len(want) == 3) {
+				t.Errorf("took %v, want %v: %v", taken, want, errs)
+			}
+		})
+	}
 }

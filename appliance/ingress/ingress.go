@@ -63,11 +63,37 @@ func (g *Ingress) ReceiveAll(messages []Message) []error {
 	for i, m := range messages {
 		takes[i], refused[i] = g.prepare(m.Session, m.Topic, m.Payload)
 	}
+	inOrder(messages, takes)
 	errs := g.db.UpdateAll(takes)
 	for i, m := range messages {
 		errs[i] = g.outcome(m.Session, m.Topic, refused[i], errs[i])
 	}
 	return errs
+}
+
+// errEarlier is returned for a message that waits for an earlier one of its node.
+var errEarlier = errors.New("an earlier message of the node could not be stored")
+
+// inOrder has a node's message fail after one of its earlier messages that has to be stored again, so that
+// an older message never follows a newer one. The store may run the functions more than once.
+func inOrder(messages []Message, takes []func(*store.Tx) error) {
+	failed := make(map[string]int) // by node: the first message that failed
+	for i, take := range takes {
+		id := messages[i].Topic.NodeID
+		takes[i] = func(tx *store.Tx) error {
+			first, some := failed[id]
+			if some && first < i {
+				return errEarlier
+			}
+			err := take(tx)
+			if err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, errRevoked) {
+				failed[id] = i
+			} else if some {
+				delete(failed, id)
+			}
+			return err
+		}
+	}
 }
 
 // prepare returns the function that stores the message. For a malformed message the function records
@@ -115,7 +141,7 @@ func (g *Ingress) outcome(s Session, topic protocol.Topic, refused, err error) e
 	switch {
 	case err == nil:
 		return refused
-	case refused == nil && !errors.Is(err, errRevoked) && !errors.Is(err, errRetired):
+	case refused == nil && !errors.Is(err, errRevoked) && !errors.Is(err, errRetired) && !errors.Is(err, errEarlier):
 		g.log.Error("a node's message could not be stored", "node_id", s.NodeID, "kind", string(topic.Kind), "err", err)
 	}
 	return err
