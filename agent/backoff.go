@@ -18,13 +18,10 @@ type backoff struct {
 	stable time.Duration
 	now    func() time.Time
 
-	mu     sync.Mutex
-	begun  bool // the first attempt is made at once
-	streak int  // attempts since the last stable connection
-	denied bool
-	// accepted is set once the broker has accepted these credentials. A later refusal may be
-	// temporary: right after both have started, the broker may not be able to ask its server yet.
-	accepted    bool
+	mu          sync.Mutex
+	begun       bool // the first attempt is made at once
+	streak      int  // attempts since the last stable connection
+	denied      bool
 	deniedSince time.Time
 	denials     int  // in a row
 	lasting     bool // the lasting refusal was reported
@@ -73,8 +70,8 @@ func (b *backoff) Next() time.Duration {
 	return wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter is no secret
 }
 
-// After an acceptance, a refusal is no reason to bind again until it has lasted for softFor. The
-// first wait is firstDenied times the minimum, and each further wait is twice as long.
+// A refusal is no reason to bind again until it has lasted for softFor: after a power cut, the broker may
+// not be able to ask its server yet, and the agent may never have been connected. The first wait is firstDenied times the minimum, and each further wait is twice as long.
 const (
 	softFor     = 2 * time.Minute
 	firstDenied = 5
@@ -95,7 +92,7 @@ func (b *backoff) afterDenialLocked() time.Duration {
 }
 
 // softLocked reports whether the refusal may pass by itself.
-func (b *backoff) softLocked() bool { return b.accepted && b.now().Sub(b.deniedSince) < softFor }
+func (b *backoff) softLocked() bool { return b.now().Sub(b.deniedSince) < softFor }
 
 // firstTaken is the wait after the first takeover, in multiples of the minimum wait.
 const firstTaken = 5
@@ -163,7 +160,7 @@ func (b *backoff) Failed() {
 func (b *backoff) Up() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.denied, b.accepted, b.upSince = false, true, b.now()
+	b.denied, b.upSince = false, b.now()
 }
 
 // Down records the end of a connection.
