@@ -32,7 +32,7 @@ func Check(path string) (c Checked, err error) {
 	if err != nil {
 		return c, err
 	}
-	defer f.Close()
+	defer closeLocked(f)
 	metas, err := intactMetas(f, size)
 	if err != nil {
 		return c, err

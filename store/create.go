@@ -65,7 +65,14 @@ func lock(dir string) (unlock func(), err error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return func() { _ = f.Close() }, nil
+	return func() { _ = closeLocked(f) }, nil
+}
+
+// closeLocked gives up the lock and closes the file. Closing alone does not do: a child that this
+// process is just starting has the file open until it runs its own program, and keeps the lock as long.
+func closeLocked(f *os.File) error {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // what cannot be locked was not
+	return f.Close()
 }
 
 func flock(f *os.File, how int) error {
@@ -76,7 +83,7 @@ func flock(f *os.File, how int) error {
 	return err
 }
 
-// openForReading opens a data file and makes sure that no other process writes it. Errors:
+// openForReading opens a data file and makes sure that no other process writes it, until [closeLocked]. Errors:
 // [ErrDamaged] for what cannot be one, [ErrInUse], and those of the disk.
 func openForReading(path string) (f *os.File, size int64, err error) {
 	info, err := os.Stat(path)
@@ -107,7 +114,7 @@ func inspect(path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer closeLocked(f)
 	metas, err := intactMetas(f, size)
 	if err != nil {
 		return err
