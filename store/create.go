@@ -65,14 +65,14 @@ func lock(dir string) (unlock func(), err error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return func() { _ = closeLocked(f) }, nil
+	return func() { closeLocked(f) }, nil
 }
 
 // closeLocked gives up the lock and closes the file. Closing alone does not do: a child that this
 // process is just starting has the file open until it runs its own program, and keeps the lock as long.
-func closeLocked(f *os.File) error {
-	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // what cannot be locked was not
-	return f.Close()
+func closeLocked(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails only where locks are not supported
+	_ = f.Close()                                   // it was only read
 }
 
 func flock(f *os.File, how int) error {
