@@ -9,7 +9,7 @@ import (
 
 	"wfm/appliance/emqx"
 	"wfm/appliance/mqttcheck"
-	"wfm/store"
+	"wfm/internal/refusal"
 	"wfm/web"
 )
 
@@ -68,7 +68,7 @@ func (x *external) web() *web.ExternalBroker {
 		Apart: x.Callbacks != nil, CACert: x.CACert, Account: x.account, Settled: x.Settled, Ready: x.Up,
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {
-				return fmt.Errorf("%w: %w", store.ErrMQTTUnavailable, err)
+				return fmt.Errorf("%w: %w", refusal.ErrMQTTUnavailable, err)
 			}
 			return nil
 		},

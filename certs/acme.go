@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 
-	"wfm/store"
+	"wfm/internal/tlsproblem"
 )
 
 // ACME configures the ACME issuer and the certificates to request.
@@ -180,17 +180,17 @@ func (a *acmeSource) roots() ([]*x509.Certificate, error) {
 	for _, chain := range a.inUse() {
 		roots := rootsOf(chain, given, a.keeper.o.now())
 		if roots == nil && unread != nil {
-			return nil, &store.TLSError{Err: store.ErrTLSNotReady, Problem: unread.Error()}
+			return nil, &tlsproblem.Error{Err: tlsproblem.ErrNotReady, Problem: unread.Error()}
 		}
 		if roots == nil {
-			return nil, &store.TLSError{Err: store.ErrTLSNotReady, Problem: fmt.Sprintf(
+			return nil, &tlsproblem.Error{Err: tlsproblem.ErrNotReady, Problem: fmt.Sprintf(
 				"the root of the certificate for %s, issued by %q, is not known; put it into WFM_ACME_CA_FILE",
 				nameOf(chain[0]), chain[len(chain)-1].Issuer.CommonName)}
 		}
 		all = merge(all, roots)
 	}
 	if all == nil {
-		return nil, store.ErrTLSNotReady
+		return nil, tlsproblem.ErrNotReady
 	}
 	return all, nil
 }

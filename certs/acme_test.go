@@ -10,7 +10,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"wfm/store"
+	"wfm/internal/tlsproblem"
 )
 
 func TestIssuerThatHasHadEnoughIsLeftAlone(t *testing.T) {
@@ -52,7 +52,7 @@ func TestCAFileThatIsGoneTakesNothingFromWhatWasHandedOut(t *testing.T) {
 	if err := os.Remove(s.certFile); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.CACert(""); !errors.Is(err, store.ErrTLSNotReady) {
+	if _, err := k.CACert(""); !errors.Is(err, tlsproblem.ErrNotReady) {
 		t.Errorf("before any root was handed out: %v", err)
 	}
 	put(t, s.certFile, encodeCertificates(s.root))

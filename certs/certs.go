@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"wfm/internal/floodlog"
+	"wfm/internal/tlsproblem"
 	"wfm/store"
 )
 
@@ -60,7 +61,7 @@ type source interface {
 	getCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// inUse returns the chains that are served, each leaf first.
 	inUse() [][]*x509.Certificate
-	// roots returns roots that verify every served chain. Error: store.ErrTLSNotReady.
+	// roots returns roots that verify every served chain. Error: tlsproblem.ErrNotReady.
 	roots() ([]*x509.Certificate, error)
 	// renew replaces every certificate now, with newCA under a new root.
 	renew(ctx context.Context, newCA bool) error
@@ -191,11 +192,11 @@ func (k *Keeper) HTTPChallenge(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // CACert returns, in PEM, the roots that a client at host needs to trust, and no others. Errors:
-// store.ErrTLSNotReady, store.ErrTLSHost.
+// tlsproblem.ErrNotReady, tlsproblem.ErrHost.
 func (k *Keeper) CACert(host string) (string, error) {
 	chains := k.source.inUse()
 	if len(chains) == 0 {
-		return "", store.ErrTLSNotReady
+		return "", tlsproblem.ErrNotReady
 	}
 	if f, ok := k.source.(*files); ok {
 		if err := f.problem(host); err != nil {
@@ -203,7 +204,7 @@ func (k *Keeper) CACert(host string) (string, error) {
 		}
 	}
 	if host != "" && !covered(chains, host) {
-		return "", store.ErrTLSHost
+		return "", tlsproblem.ErrHost
 	}
 	if !k.isVerified(chains) {
 		if err := k.changed(); err != nil {
@@ -214,10 +215,10 @@ func (k *Keeper) CACert(host string) (string, error) {
 }
 
 // Cover makes the own CA's certificate cover host too, from now on. With other issuers it changes
-// nothing. Errors: store.ErrTLSNotReady, store.ErrTLSHost, store.ErrTLSHosts.
+// nothing. Errors: tlsproblem.ErrNotReady, tlsproblem.ErrHost, tlsproblem.ErrTooManyHosts.
 func (k *Keeper) Cover(host string) error {
 	_, err := k.CACert(host)
-	if l, ok := k.source.(*local); ok && errors.Is(err, store.ErrTLSHost) {
+	if l, ok := k.source.(*local); ok && errors.Is(err, tlsproblem.ErrHost) {
 		if err := l.learn(k.ctx, host); err != nil {
 			return err
 		}
@@ -284,7 +285,7 @@ func (k *Keeper) changed() error {
 
 // tell logs, once, a problem that keeps agents from being bound until an operator acts.
 func (k *Keeper) tell(err error) {
-	problem, ok := errors.AsType[*store.TLSError](err)
+	problem, ok := errors.AsType[*tlsproblem.Error](err)
 	if !ok {
 		return
 	}

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"wfm/store"
+	"wfm/internal/tlsproblem"
 )
 
 // issued is a test certificate and its key.
@@ -231,7 +231,7 @@ func TestWhatIsMissingOfAChainIsNamedAtTheStartAndToWhoeverBinds(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = k.CACert(fieldHost)
-			problem, ok := errors.AsType[*store.TLSError](err)
+			problem, ok := errors.AsType[*tlsproblem.Error](err)
 			if !ok {
 				t.Fatalf("bind is told: %v", err)
 			}

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"wfm/store"
+	"wfm/internal/tlsproblem"
 )
 
 // filesCheck is the interval at which the files are read: cheap, and soon enough after a change.
@@ -127,7 +127,7 @@ func (f *files) getCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if p := f.served.Load(); p != nil {
 		return &p.certificate, nil
 	}
-	return nil, store.ErrTLSNotReady
+	return nil, tlsproblem.ErrNotReady
 }
 
 func (f *files) inUse() [][]*x509.Certificate {
@@ -140,12 +140,12 @@ func (f *files) inUse() [][]*x509.Certificate {
 func (f *files) roots() ([]*x509.Certificate, error) {
 	p := f.served.Load()
 	if p == nil {
-		return nil, store.ErrTLSNotReady
+		return nil, tlsproblem.ErrNotReady
 	}
 	now := f.keeper.o.now()
 	roots := rootsOf(p.chain, f.keeper.kept.all(), now)
 	if roots == nil {
-		return nil, &store.TLSError{Err: store.ErrTLSNotReady, Problem: p.unverified(now)}
+		return nil, &tlsproblem.Error{Err: tlsproblem.ErrNotReady, Problem: p.unverified(now)}
 	}
 	return roots, nil
 }
@@ -155,19 +155,19 @@ func (f *files) roots() ([]*x509.Certificate, error) {
 func (f *files) problem(host string) error {
 	p := f.served.Load()
 	if p == nil {
-		return store.ErrTLSNotReady
+		return tlsproblem.ErrNotReady
 	}
 	if host == "" {
 		return nil
 	}
 	if text := p.noNames(); text != "" {
-		return &store.TLSError{Err: store.ErrTLSHost, Problem: text}
+		return &tlsproblem.Error{Err: tlsproblem.ErrHost, Problem: text}
 	}
 	if err := wrongTime(p.chain[0], f.keeper.o.now()); err != nil {
-		return &store.TLSError{Err: store.ErrTLSNotReady, Problem: err.Error()}
+		return &tlsproblem.Error{Err: tlsproblem.ErrNotReady, Problem: err.Error()}
 	}
 	if leaf := p.chain[0]; leaf.VerifyHostname(host) != nil {
-		return &store.TLSError{Err: store.ErrTLSHost, Problem: fmt.Sprintf(
+		return &tlsproblem.Error{Err: tlsproblem.ErrHost, Problem: fmt.Sprintf(
 			"the certificate is for %s, and not for %s, which agents are told: get one that is, or set WFM_MQTT_PUBLIC_HOST to a name it is for",
 			strings.Join(namesOf(leaf), ", "), host)}
 	}

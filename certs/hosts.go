@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"wfm/internal/tlsproblem"
 	"wfm/store"
 )
 
@@ -84,10 +85,10 @@ func (l *local) note(host string) error {
 		return nil
 	}
 	if !isHost(host) {
-		return store.ErrTLSHost
+		return tlsproblem.ErrHost
 	}
 	if len(l.learned) >= maxLearned {
-		return store.ErrTLSHosts
+		return tlsproblem.ErrTooManyHosts
 	}
 	learned := append(slices.Clone(l.learned), host)
 	text, err := json.Marshal(learned)

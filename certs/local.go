@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
+	"wfm/internal/tlsproblem"
 	"wfm/store"
 )
 
@@ -265,7 +266,7 @@ func (g *generation) ensure(ctx context.Context, hosts []string, now time.Time) 
 	}
 	chain := g.chain(firstName)
 	if chain == nil {
-		return store.ErrTLSNotReady
+		return tlsproblem.ErrNotReady
 	}
 	if now.Before(chain[0].NotBefore) && now.After(epoch) { // the clock was ahead
 		return g.renew(ctx, firstName)
@@ -297,7 +298,7 @@ func (l *local) pick(host string) *generation {
 func (l *local) getCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	g := l.pick(hello.ServerName)
 	if g == nil {
-		return nil, store.ErrTLSNotReady
+		return nil, tlsproblem.ErrNotReady
 	}
 	c, err := g.getCertificate(hello)
 	if err != nil {
@@ -323,7 +324,7 @@ func (l *local) roots() ([]*x509.Certificate, error) {
 		roots = append(roots, g.root)
 	}
 	if roots == nil {
-		return nil, store.ErrTLSNotReady
+		return nil, tlsproblem.ErrNotReady
 	}
 	return roots, nil
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/internal/tlsproblem"
 	"wfm/store"
 )
 
@@ -101,7 +102,7 @@ func TestLocalCertificateIsForThisMachineAndThePublicHost(t *testing.T) {
 	if _, err := connect(t, k, ca, "other.example.org"); err == nil {
 		t.Error("it is for another host, too")
 	}
-	if _, err := k.CACert("other.example.org"); !errors.Is(err, store.ErrTLSHost) {
+	if _, err := k.CACert("other.example.org"); !errors.Is(err, tlsproblem.ErrHost) {
 		t.Errorf("CACert for another host: %v", err)
 	}
 	root := k.source.(*local).pick("").root
@@ -187,7 +188,7 @@ func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"a b", "a/b", "*.example.org", strings.Repeat("a", 64) + ".org"} {
-		if err := k.Cover(bad); !errors.Is(err, store.ErrTLSHost) {
+		if err := k.Cover(bad); !errors.Is(err, tlsproblem.ErrHost) {
 			t.Errorf("Cover %q: %v", bad, err)
 		}
 	}
@@ -201,7 +202,7 @@ func TestHostThatIsLearntIsForGoodAndTheyAreLimited(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := k.Cover("one.more.lan"); !errors.Is(err, store.ErrTLSHosts) {
+	if err := k.Cover("one.more.lan"); !errors.Is(err, tlsproblem.ErrTooManyHosts) {
 		t.Errorf("one more than the limit: %v", err)
 	}
 }

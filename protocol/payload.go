@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 )
 
@@ -20,6 +21,9 @@ func (s AckStatus) Valid() bool { return s == AckAccepted || s == AckApplied || 
 
 // Action is the operation that a command asks for.
 type Action string
+
+// ErrInvalidAction is returned for an action that this protocol does not have.
+var ErrInvalidAction = errors.New("unknown action")
 
 // The actions on the wire. ActionDetect has no wire field: the topic implies it.
 const (

@@ -48,13 +48,8 @@ var (
 	ErrNodeNameExists = errors.New("a node with this name exists in this config")
 	// ErrCommandNotFound is returned when no command has the request id.
 	ErrCommandNotFound = errors.New("command not found")
-	// ErrCannotDescribe is returned for a describe to an agent that does not know it.
-	ErrCannotDescribe = errors.New("the node's agent cannot describe itself")
-	// ErrNothingToStart is returned for a start of a node that has no config as far as is known, and
-	// whose agent would not say so.
-	ErrNothingToStart = errors.New("no config was ever confirmed for this node")
-	// ErrNoDesiredConfig is returned for what needs a desired config while the node has none.
-	ErrNoDesiredConfig = errors.New("no config is desired for this node")
+	// ErrCommandEnded is returned for a change of a command that is over.
+	ErrCommandEnded = errors.New("command has ended")
 	// ErrConfVersionNotFound is returned when the node's config never had the version, or it made
 	// room for newer ones.
 	ErrConfVersionNotFound = errors.New("config version not found")
@@ -85,31 +80,6 @@ var (
 	ErrTooManyTokens = errors.New("too many API tokens")
 )
 
-// Errors about commands. They stand here because both who gives commands and who runs them need them.
-var (
-	// ErrInvalidAction is returned for an action nobody knows.
-	ErrInvalidAction = errors.New("unknown action")
-	// ErrNotInitialized is returned for a command to a node that no agent was bound to.
-	ErrNotInitialized = errors.New("no agent is bound to this node yet")
-	// ErrNodeOffline is returned for a command that is not to be queued while the node is away.
-	ErrNodeOffline = errors.New("node is not connected")
-	// ErrNoStagedConfig is returned for a push while nothing is staged.
-	ErrNoStagedConfig = errors.New("no config is staged for this node")
-	// ErrStagedOutdated is returned for a push of a config that was staged for tools of another
-	// tunnel protocol.
-	ErrStagedOutdated = errors.New("the staged config was checked for another tunnel protocol")
-	// ErrStagedChanged is returned for a push of a version that is not the staged one any more.
-	ErrStagedChanged = errors.New("another version is staged by now")
-	// ErrTooManyCommands is returned when the node has too many open commands.
-	ErrTooManyCommands = errors.New("too many commands of this node are open")
-	// ErrCommandEnded is returned for a change of a command that is over.
-	ErrCommandEnded = errors.New("command has ended")
-	// ErrMQTTDisabled is returned when the appliance runs without a broker.
-	ErrMQTTDisabled = errors.New("MQTT services are switched off")
-	// ErrMQTTUnavailable is returned while the broker cannot take anything.
-	ErrMQTTUnavailable = errors.New("the MQTT broker is not available")
-)
-
 // Errors about tags.
 var (
 	// ErrTagNotFound is returned when neither the config nor one of its nodes has the tag.
@@ -124,39 +94,14 @@ var (
 var (
 	// ErrRolloutNotFound is returned when no rollout has the id.
 	ErrRolloutNotFound = errors.New("rollout not found")
-	// ErrRolloutEnded is returned for a change of a rollout that is over.
-	ErrRolloutEnded = errors.New("rollout has ended")
 	// ErrRolloutNodeDecided is returned for a change of a node whose outcome is final.
 	ErrRolloutNodeDecided = errors.New("the node's outcome is final")
-)
-
-// Errors about TLS certificates. They stand here because both who keeps them and who hands out what
-// verifies them need them.
-var (
-	// ErrTLSNotReady is returned while there is no certificate, or no root that verifies it.
-	ErrTLSNotReady = errors.New("there is no TLS certificate yet")
-	// ErrTLSHost is returned for a host that no certificate is for.
-	ErrTLSHost = errors.New("the TLS certificate is not for this host")
-	// ErrTLSHosts is returned for one host more than a certificate may be for.
-	ErrTLSHosts = errors.New("the TLS certificate is for too many hosts already")
 )
 
 // Unwritable reports whether err says that the disk took a write no more, which may pass.
 func Unwritable(err error) bool {
 	return errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrDisk)
 }
-
-// TLSError says what keeps agents from being told to use TLS where waiting does not help: the operator
-// has to act on Problem.
-type TLSError struct {
-	Err     error  // ErrTLSNotReady or ErrTLSHost
-	Problem string // what is wrong and what to do, without a full stop; no secret
-}
-
-func (e *TLSError) Error() string { return e.Problem }
-
-// Unwrap returns the sentinel.
-func (e *TLSError) Unwrap() error { return e.Err }
 
 // diskError gives the errors of bbolt and the system that an operator can act on one of our
 // sentinels, and keeps the rest.

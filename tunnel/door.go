@@ -14,12 +14,6 @@ import (
 // maxTries limits how often a check is repeated because its input has changed.
 const maxTries = 5
 
-// ErrUnsettled is returned if the node's config or mesh changed during every check.
-var ErrUnsettled = errors.New("the config or its mesh is being changed at this moment")
-
-// ErrVersionBehind is returned for a version older than the staged one.
-var ErrVersionBehind = errors.New("the version is older than the one that is staged")
-
 // CutOffError reports a config that would keep the node from reaching the appliance.
 type CutOffError struct {
 	Undone   string // the operation that was not done: saved, staged or pushed
@@ -57,8 +51,8 @@ func (e *UpToDateError) Error() string { return fmt.Sprintf("already has version
 // for people and contain no secrets.
 func Refusal(err error) bool {
 	for _, e := range []error{
-		ErrUnsettled, ErrVersionBehind, store.ErrConfVersionNotFound, store.ErrNoDesiredConfig,
-		store.ErrNoStagedConfig, store.ErrStagedChanged, store.ErrStagedOutdated,
+		ErrUnsettled, ErrVersionBehind, store.ErrConfVersionNotFound, ErrNoDesiredConfig,
+		ErrNoStagedConfig, ErrStagedChanged, ErrStagedOutdated,
 	} {
 		if errors.Is(err, e) {
 			return true
@@ -100,8 +94,8 @@ type Taken struct {
 
 // Door is the only way to save, stage and push a tunnel config. Its methods do all or nothing, in
 // one transaction. Their errors are *[wgconf.Error], *[CutOffError], *[ConflictError],
-// [ErrVersionBehind], [ErrUnsettled], store.ErrNodeNotFound, ErrConfVersionNotFound,
-// ErrNoStagedConfig, ErrStagedChanged, ErrStagedOutdated, and those of writing.
+// [ErrVersionBehind], [ErrUnsettled], [ErrNoStagedConfig], [ErrStagedChanged], [ErrStagedOutdated],
+// store.ErrNodeNotFound, store.ErrConfVersionNotFound, and those of writing.
 type Door struct {
 	Store    *store.DB
 	Resolver *net.Resolver // resolves the broker's addresses; nil: the system's
@@ -118,7 +112,7 @@ func (d Door) Save(ctx context.Context, nodeID string, o Order, stage bool) (Tak
 }
 
 // Stage freezes a version for delivery. With force, the version is marked as wanted although it may
-// cut the node off. Additional error: store.ErrNoDesiredConfig.
+// cut the node off. Additional error: [ErrNoDesiredConfig].
 func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) {
 	t, err := d.through(ctx, nodeID, o, "staged", func(tx *store.Tx, t *Taken) error {
 		if o.Force {
@@ -295,11 +289,11 @@ func (o Order) look(tx *store.Tx, nodeID string) (l look, err error) {
 func (o Order) version(tx *store.Tx, nodeID string, s store.ConfState, family string) (store.ConfVersion, error) {
 	switch {
 	case o.Staged && s.Staged.Version == 0:
-		return store.ConfVersion{}, store.ErrNoStagedConfig
+		return store.ConfVersion{}, ErrNoStagedConfig
 	case o.Staged && o.Version != 0 && o.Version != s.Staged.Version:
-		return store.ConfVersion{}, store.ErrStagedChanged
+		return store.ConfVersion{}, ErrStagedChanged
 	case o.Staged && !StagedFits(s, family):
-		return store.ConfVersion{}, store.ErrStagedOutdated
+		return store.ConfVersion{}, ErrStagedOutdated
 	case o.Staged:
 		return tx.ConfVersion(nodeID, s.Staged.Version)
 	case o.Version != 0 && o.Version < s.Staged.Version:
@@ -307,7 +301,7 @@ func (o Order) version(tx *store.Tx, nodeID string, s store.ConfState, family st
 	case o.Version != 0:
 		return tx.ConfVersion(nodeID, o.Version)
 	case s.Desired.Version == 0:
-		return store.ConfVersion{}, store.ErrNoStagedConfig
+		return store.ConfVersion{}, ErrNoStagedConfig
 	}
 	return tx.ConfVersion(nodeID, s.Desired.Version)
 }

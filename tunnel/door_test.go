@@ -98,7 +98,7 @@ func TestAVersionStagedWhileThePushOfAnotherIsCheckedIsNotPushed(t *testing.T) {
 	first := d.desire(text(1), false)
 	d.stage(first)
 	door := d.meanwhile(once(func() { d.stage(d.desire(text(2), false)) }))
-	if queued, err := push(t, door, Order{Staged: true, Version: 1}); queued != 0 || !errors.Is(err, store.ErrStagedChanged) {
+	if queued, err := push(t, door, Order{Staged: true, Version: 1}); queued != 0 || !errors.Is(err, ErrStagedChanged) {
 		t.Errorf("version %d was queued (%v)", queued, err)
 	}
 }

@@ -81,8 +81,8 @@ func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int
 
 // noneDesired words the error of an order for the desired config.
 func noneDesired(err error) error {
-	if errors.Is(err, store.ErrNoStagedConfig) {
-		return store.ErrNoDesiredConfig
+	if errors.Is(err, ErrNoStagedConfig) {
+		return ErrNoDesiredConfig
 	}
 	return err
 }

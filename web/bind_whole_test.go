@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"wfm/internal/tlsproblem"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -56,7 +57,7 @@ func TestABindThatCannotSucceedSpendsNothing(t *testing.T) {
 			t.Errorf("%s: kicked %v", what, kicked)
 		}
 	}
-	ca.err = store.ErrTLSNotReady
+	ca.err = tlsproblem.ErrNotReady
 	refused("no CA yet", "linux", 409, "MQTT_TLS_CA_NOT_READY", "try again soon")
 	ca.err = nil
 	ca.length = protocol.MaxBindAnswer

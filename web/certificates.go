@@ -13,16 +13,16 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/store"
+	"wfm/internal/tlsproblem"
 )
 
 // Certificates is what the server needs of the TLS certificates.
 type Certificates interface {
 	// CACert is the PEM of all that a client at host (empty: any) needs to trust. Errors:
-	// store.ErrTLSNotReady, store.ErrTLSHost.
+	// tlsproblem.ErrNotReady, tlsproblem.ErrHost.
 	CACert(host string) (string, error)
 	// Cover has the certificate cover host, if that is ours to decide. Errors: as CACert, and
-	// store.ErrTLSHosts.
+	// tlsproblem.ErrTooManyHosts.
 	Cover(host string) error
 	// Fingerprint is the SHA-256, hex, of the root that verifies what is served for host, if it is one
 	// that machines do not trust by themselves, and served too; empty otherwise.
@@ -199,7 +199,7 @@ func (s *Server) coverBroker(c echo.Context, host string) error {
 	if !s.ownTLS() {
 		return nil
 	}
-	if _, err := s.opts.Certificates.CACert(host); !errors.Is(err, store.ErrTLSHost) {
+	if _, err := s.opts.Certificates.CACert(host); !errors.Is(err, tlsproblem.ErrHost) {
 		return err
 	}
 	if err := s.begin(c); err != nil {

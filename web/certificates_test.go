@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wfm/internal/floodlog"
+	"wfm/internal/tlsproblem"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -32,7 +33,7 @@ type certificates struct {
 
 func (c *certificates) CACert(host string) (string, error) {
 	if c.err == nil && host != "" && !c.hosts[host] {
-		return "", store.ErrTLSHost
+		return "", tlsproblem.ErrHost
 	}
 	return "the CA", c.err
 }
@@ -87,7 +88,7 @@ func TestBindHandsOutTLSAndWhatToTrust(t *testing.T) {
 	if want := "127.0.0.1 2001:db8::1"; strings.Join(c.covered, " ") != want {
 		t.Errorf("covered %v, want %s", c.covered, want)
 	}
-	c.err = store.ErrTLSNotReady
+	c.err = tlsproblem.ErrNotReady
 	a.post(nodePath(cfg, node)+"/bind-command", nil).fails(409, "MQTT_TLS_CA_NOT_READY")
 	a.post("/api/client/bind", bindBody("x")).fails(409, "MQTT_TLS_CA_NOT_READY")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -46,7 +47,7 @@ func (s *Server) control(c echo.Context) error {
 		return err
 	}
 	if action.Kind() == "" {
-		return store.ErrInvalidAction
+		return protocol.ErrInvalidAction
 	}
 	if err := s.mqtt(); err != nil {
 		return err
@@ -102,8 +103,8 @@ func readOrder(f *fields) tunnel.Order {
 
 func (s *Server) issue(c echo.Context, nodeID string, action protocol.Action, queue bool) (controlView, error) {
 	cmd, err := s.opts.Commands.Issue(c.Request().Context(), nodeID, action, loginOf(c).Username, queue)
-	if errors.Is(err, store.ErrNodeOffline) && s.brokerStatus().away() {
-		err = store.ErrMQTTUnavailable // whether the node is there cannot be seen
+	if errors.Is(err, refusal.ErrNodeOffline) && s.brokerStatus().away() {
+		err = refusal.ErrMQTTUnavailable // whether the node is there cannot be seen
 	}
 	if err != nil {
 		return controlView{}, err
@@ -220,7 +221,7 @@ func (s *Server) probeBatch(c echo.Context) error {
 		switch {
 		case err == nil:
 			dispatched = append(dispatched, probed{id, requestID})
-		case errors.Is(err, store.ErrMQTTUnavailable) && len(dispatched) == 0:
+		case errors.Is(err, refusal.ErrMQTTUnavailable) && len(dispatched) == 0:
 			return err // as good as certain for all the others
 		default:
 			a := translate(err)

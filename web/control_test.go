@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 	"wfm/web"
 )
 
@@ -166,10 +168,10 @@ func TestEveryRefusalOfACommandHasItsCode(t *testing.T) {
 	a, cfg, node := controlled(t)
 	for err, want := range map[error]string{
 		store.ErrNodeNotFound: "404 NODE_NOT_FOUND", store.ErrNodeDisabled: "409 NODE_DISABLED",
-		store.ErrNodeStatic: "400 CLIENT_BIND_STATIC_NODE", store.ErrNotInitialized: "409 CLIENT_NOT_INITIALIZED",
-		store.ErrNodeOffline: "409 NODE_OFFLINE", store.ErrNoStagedConfig: "409 NO_STAGED_CONFIG",
-		store.ErrInvalidAction: "400 INVALID_ACTION", store.ErrTooManyCommands: "409 TOO_MANY_COMMANDS",
-		store.ErrMQTTDisabled: "409 MQTT_DISABLED", store.ErrMQTTUnavailable: "503 MQTT_CONTROL_UNAVAILABLE",
+		store.ErrNodeStatic: "400 CLIENT_BIND_STATIC_NODE", refusal.ErrNotInitialized: "409 CLIENT_NOT_INITIALIZED",
+		refusal.ErrNodeOffline: "409 NODE_OFFLINE", tunnel.ErrNoStagedConfig: "409 NO_STAGED_CONFIG",
+		protocol.ErrInvalidAction: "400 INVALID_ACTION", refusal.ErrTooManyCommands: "409 TOO_MANY_COMMANDS",
+		refusal.ErrMQTTDisabled: "409 MQTT_DISABLED", refusal.ErrMQTTUnavailable: "503 MQTT_CONTROL_UNAVAILABLE",
 		store.ErrFull: "507 STORE_FULL", store.ErrReadOnly: "503 STORE_READ_ONLY", errors.New("odd"): "500 INTERNAL_ERROR",
 	} {
 		a.commands.fail(fmt.Errorf("issue start to %s: %w", node, err))
@@ -296,7 +298,7 @@ func TestAProbeBatchReachesAllThatHaveAnAgent(t *testing.T) {
 	away, unbound := a.addNode(cfg, "away"), a.addNode(cfg, "unbound")
 	a.bind(away)
 	foreign := a.addNode(a.addConfig("other"), "foreign")
-	a.commands.errs = map[string]error{away: store.ErrNodeOffline, unbound: store.ErrNotInitialized}
+	a.commands.errs = map[string]error{away: refusal.ErrNodeOffline, unbound: refusal.ErrNotInitialized}
 	path := "/api/v1/configs/" + cfg + "/endpoint/probe-batch"
 	for _, body := range []any{nil, object{}, object{"node_ids": []string{}}, object{"node_ids": nil}} {
 		var v probeJSON
@@ -319,7 +321,7 @@ func TestAProbeBatchReachesAllThatHaveAnAgent(t *testing.T) {
 	a.post(path, object{"node_ids": "all"}).invalid("node_ids")
 	a.post("/api/v1/configs/none/endpoint/probe-batch", nil).fails(404, "CONFIG_NOT_FOUND")
 	a.commands.errs = nil
-	a.commands.fail(store.ErrMQTTUnavailable)
+	a.commands.fail(refusal.ErrMQTTUnavailable)
 	a.post(path, nil).fails(503, "MQTT_CONTROL_UNAVAILABLE")
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 	"wfm/web"
 )
 
@@ -445,7 +446,7 @@ func TestSyncAllStagesWhatDiffersAndSparesNobodyForTheOthers(t *testing.T) {
 	if v.SyncedCount != 2 || v.FailedCount != 1 || v.Failed[0].NodeID != names["awg"] || v.Failed[0].Code != "INVALID_TUNNEL_CONFIG" || !strings.Contains(v.Failed[0].Message, "line") {
 		t.Errorf("after the change: %+v", v)
 	}
-	a.commands.fail(store.ErrStagedOutdated)
+	a.commands.fail(tunnel.ErrStagedOutdated)
 	a.post(nodePath(cfg, names["awg"])+"/endpoint/control", object{"action": "push_config"}).fails(409, "STAGED_CONFIG_OUTDATED")
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wfm/internal/emqxkey"
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -252,7 +253,7 @@ func TestCallbacksCanHaveAListenerOfTheirOwn(t *testing.T) {
 func TestReconcileAndAccountsAreShown(t *testing.T) {
 	calls := 0
 	a := newAPI(t, external(func(e *web.ExternalBroker) {
-		e.Reconcile = func(context.Context) error { calls++; return store.ErrMQTTUnavailable }
+		e.Reconcile = func(context.Context) error { calls++; return refusal.ErrMQTTUnavailable }
 	}))
 	a.broker.status = web.BrokerStatus{Enabled: true, Mode: "external", Status: "error", Accounts: &web.AccountsStatus{Pending: 1, LastError: "EMQX is away"}}
 	a.post("/api/v1/system/mqtt/reconcile", nil).fails(503, "MQTT_CONTROL_UNAVAILABLE")
@@ -277,7 +278,7 @@ func TestReconcileAndAccountsAreShown(t *testing.T) {
 func TestWhileEMQXIsAwayACommandIsNotBlamedOnTheNode(t *testing.T) {
 	a := newAPI(t, external())
 	cfg, bound := a.boundNode()
-	a.commands.fail(store.ErrNodeOffline)
+	a.commands.fail(refusal.ErrNodeOffline)
 	a.broker.status = web.BrokerStatus{Enabled: true, Status: "error", Mode: "external"}
 	a.post(nodePath(cfg, bound.Node.ID)+"/endpoint/control", object{"action": "start"}).fails(503, "MQTT_CONTROL_UNAVAILABLE")
 }

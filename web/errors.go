@@ -14,6 +14,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/internal/refusal"
+	"wfm/internal/tlsproblem"
+	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/tunnel/wgconf"
@@ -127,35 +130,35 @@ var answers = []struct {
 
 	{store.ErrNodeDisabled, answer{409, "NODE_DISABLED", "The node or its config is disabled; enable it first.", nil}},
 	{store.ErrNodeStatic, answer{400, "CLIENT_BIND_STATIC_NODE", "The node is static and has no agent; make it dynamic to control it.", nil}},
-	{store.ErrNotInitialized, answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
-	{store.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
-	{store.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
-	{store.ErrCannotDescribe, answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
-	{store.ErrNothingToStart, answer{409, "NO_CONFIRMED_CONFIG", "Nothing was started: the node never confirmed a config, and its agent would start an empty tunnel. Push a config first.", nil}},
+	{refusal.ErrNotInitialized, answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
+	{refusal.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
+	{protocol.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
+	{refusal.ErrCannotDescribe, answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
+	{tunnel.ErrNothingToStart, answer{409, "NO_CONFIRMED_CONFIG", "Nothing was started: the node never confirmed a config, and its agent would start an empty tunnel. Push a config first.", nil}},
 	{errRolloutAction, answer{400, "INVALID_ACTION", "A rollout can start, stop or push_config; give other actions to each node.", nil}},
 	{store.ErrTagNotFound, answer{404, "TAG_NOT_FOUND", "Neither the config nor one of its nodes has this tag; it may have been deleted.", nil}},
 	{store.ErrTooManyTags, answer{409, "TOO_MANY_TAGS", "The config keeps as many tags as it may; delete those that no node has.", nil}},
 	{store.ErrNodeTags, answer{409, "TOO_MANY_TAGS", fmt.Sprintf("A node may have at most %d tags; take another from it first.", store.MaxNodeTags), nil}},
 	{store.ErrRolloutNotFound, answer{404, "ROLLOUT_NOT_FOUND", "There is no rollout with this id; it may have made room for newer ones.", nil}},
-	{store.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
-	{store.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "There is no config to push to this node; save one first with PUT applied-conf.", nil}},
-	{store.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged. Push what is desired, or sync the node again: both check it for the new one.", nil}},
+	{refusal.ErrRolloutEnded, answer{409, "ROLLOUT_ENDED", "The rollout is over; begin a new one.", nil}},
+	{tunnel.ErrNoStagedConfig, answer{409, "NO_STAGED_CONFIG", "There is no config to push to this node; save one first with PUT applied-conf.", nil}},
+	{tunnel.ErrStagedOutdated, answer{409, "STAGED_CONFIG_OUTDATED", "The tunnel protocol was changed since the config was staged. Push what is desired, or sync the node again: both check it for the new one.", nil}},
 	{tunnel.ErrVersionBehind, answer{409, "CONFIG_CONFLICT", "Nothing was pushed: a newer version is staged. To go back to an older one, restore it, which makes it the newest.", nil}},
 	{tunnel.ErrUnsettled, answer{409, "CONFIG_CONFLICT", "Nothing was done: the config, or the mesh's settings, changed each time it was checked. Try again.", nil}},
-	{store.ErrStagedChanged, answer{409, "CONFIG_CONFLICT", "Nothing was pushed: another version was staged meanwhile. Look at it, then push it.", nil}},
-	{store.ErrNoDesiredConfig, answer{409, "NO_DESIRED_CONFIG", "No config is saved for this node; save one first with PUT applied-conf.", nil}},
+	{tunnel.ErrStagedChanged, answer{409, "CONFIG_CONFLICT", "Nothing was pushed: another version was staged meanwhile. Look at it, then push it.", nil}},
+	{tunnel.ErrNoDesiredConfig, answer{409, "NO_DESIRED_CONFIG", "No config is saved for this node; save one first with PUT applied-conf.", nil}},
 	{store.ErrConfVersionNotFound, answer{404, "CONFIG_VERSION_NOT_FOUND", "The node's config has no such version; it may have made room for newer ones.", nil}},
-	{store.ErrTooManyCommands, answer{409, "TOO_MANY_COMMANDS", "Too many commands of this node are open; wait for them to end, or cancel some.", nil}},
+	{refusal.ErrTooManyCommands, answer{409, "TOO_MANY_COMMANDS", "Too many commands of this node are open; wait for them to end, or cancel some.", nil}},
 	{store.ErrCommandNotFound, answer{404, "CONTROL_LOG_NOT_FOUND", "There is no command with this request_id; it may have made room for newer ones.", nil}},
 	{store.ErrCommandEnded, answer{409, "COMMAND_ENDED", "The command has ended already.", nil}},
-	{store.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
-	{store.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
+	{refusal.ErrMQTTDisabled, answer{409, "MQTT_DISABLED", "MQTT services are switched off on this appliance; start it with WFM_ENABLE_MQTT_SERVICES=true.", nil}},
+	{refusal.ErrMQTTUnavailable, answer{503, "MQTT_CONTROL_UNAVAILABLE", "The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.", nil}},
 	{errNoHost, answer{422, "VALIDATION_ERROR", "The request names no host under which an agent could find the broker: use the appliance's address, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
 	{errNoCA, answer{409, "MQTT_TLS_CA_NOT_READY", "Agents are to use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.", nil}},
 
-	{store.ErrTLSNotReady, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.", nil}},
-	{store.ErrTLSHost, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is not for the host name this was sent to. Use a name it is for: ask for the bind command at the address agents use, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
-	{store.ErrTLSHosts, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is for 64 learnt hosts already, and for no more: ask for the bind command at one of those, or have WFM_MQTT_PUBLIC_HOST set, which is always among them.", nil}},
+	{tlsproblem.ErrNotReady, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.", nil}},
+	{tlsproblem.ErrHost, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is not for the host name this was sent to. Use a name it is for: ask for the bind command at the address agents use, or have WFM_MQTT_PUBLIC_HOST set.", nil}},
+	{tlsproblem.ErrTooManyHosts, answer{409, "MQTT_TLS_CA_NOT_READY", "The appliance's TLS certificate is for 64 learnt hosts already, and for no more: ask for the bind command at one of those, or have WFM_MQTT_PUBLIC_HOST set, which is always among them.", nil}},
 	{errTLSOff, answer{409, "TLS_DISABLED", "Nothing is served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true or WFM_HTTPS_ADDR.", nil}},
 	{errHTTPSRequired, answer{403, "HTTPS_REQUIRED", "This appliance takes no changes without TLS; send the request to its https:// address. If it held a password or token, that was seen by all on the way: change it.", nil}},
 
@@ -226,7 +229,7 @@ func translate(err error) answer {
 	if a, ok := asDesiredAnswer(err); ok {
 		return a
 	}
-	if unusable, ok := errors.AsType[*store.TLSError](err); ok {
+	if unusable, ok := errors.AsType[*tlsproblem.Error](err); ok {
 		return answer{http.StatusConflict, "MQTT_TLS_CA_NOT_READY", "No agent could connect with the appliance's TLS certificate: " + sentence(unusable.Problem), nil}
 	}
 	for _, known := range answers {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -31,7 +32,7 @@ type Rollouts interface {
 	// and begins with it. Errors: store.ErrConfigNotFound, ErrNodeNotFound, *store.RolloutActiveError.
 	Begin(ctx context.Context, r store.Rollout, nodeIDs []string) (store.Rollout, error)
 	// Pause, Resume and Cancel change an active rollout. Errors: store.ErrRolloutNotFound,
-	// ErrRolloutEnded.
+	// refusal.ErrRolloutEnded.
 	Pause(ctx context.Context, id, by string) (store.Rollout, error)
 	Resume(ctx context.Context, id, by string) (store.Rollout, error)
 	Cancel(ctx context.Context, id, by string) (store.Rollout, error)
@@ -226,10 +227,10 @@ func (v selection) nodes(tx *store.Tx, configID string, f *fields) ([]string, er
 	return v.ids, f.err()
 }
 
-// rollouts returns [store.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
+// rollouts returns [refusal.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
 func (s *Server) rollouts() error {
 	if s.opts.Rollouts == nil {
-		return store.ErrMQTTDisabled
+		return refusal.ErrMQTTDisabled
 	}
 	return s.mqtt()
 }

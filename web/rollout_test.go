@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
@@ -38,7 +39,7 @@ func (r *rollouts) turn(ctx context.Context, id string, state store.RolloutState
 			return err
 		}
 		if !ro.State.Active() {
-			return store.ErrRolloutEnded
+			return refusal.ErrRolloutEnded
 		}
 		ro.State, ro.Reason = state, "by "+by
 		return tx.PutRollout(ro)

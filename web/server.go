@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wfm/internal/floodlog"
+	"wfm/internal/refusal"
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
@@ -93,9 +94,8 @@ type Options struct {
 // Commands gives commands to nodes and follows them.
 type Commands interface {
 	// Issue writes the command and sends it; with queue it may wait for a node that is away.
-	// Errors: store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic, ErrNotInitialized,
-	// ErrNodeOffline, ErrInvalidAction, ErrTooManyCommands, ErrMQTTDisabled,
-	// ErrMQTTUnavailable.
+	// Errors: protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic;
+	// those of package refusal about commands; tunnel.ErrNothingToStart.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
 	// Push takes a version of the node's config to it; see tunnel.Order for which. Errors: those of
 	// tunnel.Door.Push, of which *tunnel.UpToDateError comes with what was taken, and those of Issue.
@@ -283,10 +283,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// mqtt returns [store.ErrMQTTDisabled] while there is nothing to reach an agent with.
+// mqtt returns [refusal.ErrMQTTDisabled] while there is nothing to reach an agent with.
 func (s *Server) mqtt() error {
 	if !s.opts.MQTTEnabled || s.opts.Commands == nil {
-		return store.ErrMQTTDisabled
+		return refusal.ErrMQTTDisabled
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"wfm/store"
+	"wfm/internal/tlsproblem"
 	"wfm/web"
 )
 
@@ -96,7 +96,7 @@ func TestMQTTSettingsThatCannotWorkAreRefused(t *testing.T) {
 	secured := newAPI(t, withTLS(&certificates{hosts: map[string]bool{}})...)
 	secured.put("/api/v1/settings/mqtt", object{"tls": false}).invalid("port")
 	secured.put("/api/v1/settings/mqtt", object{"tls": false, "port": 1883}).ok(nil)
-	uncovered := newAPI(t, withTLS(&certificates{err: store.ErrTLSHost})...)
+	uncovered := newAPI(t, withTLS(&certificates{err: tlsproblem.ErrHost})...)
 	uncovered.put("/api/v1/settings/mqtt", object{"host": "mqtt.example.org"}).fails(409, "MQTT_TLS_CA_NOT_READY")
 }
 

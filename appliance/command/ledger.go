@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -127,9 +128,9 @@ func (c *Ledger) Stop() {
 }
 
 // Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
-// that is away; otherwise they are refused. A push is [Ledger.Push] of what is desired. Errors:
-// store.ErrInvalidAction, ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled, ErrNotInitialized,
-// ErrTooManyCommands, ErrNodeOffline, ErrCannotDescribe, ErrNothingToStart, and those of writing. It
+// that is away; otherwise they are refused. A push is [Ledger.Push] of the desired config. Errors:
+// protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled; those of package
+// refusal about commands; tunnel.ErrNothingToStart; and those of writing. It
 // returns the command as it is after the attempt to send.
 func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
 	if action == protocol.ActionPush {
@@ -148,14 +149,14 @@ func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Actio
 // writeIn puts a command that is no push into the ledger.
 func (c *Ledger) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
 	if action.Kind() == "" {
-		return cmd, fmt.Errorf("%q: %w", string(action), store.ErrInvalidAction)
+		return cmd, fmt.Errorf("%q: %w", string(action), protocol.ErrInvalidAction)
 	}
 	node, cfg, err := addressee(tx, nodeID)
 	if err != nil {
 		return cmd, err
 	}
 	if !c.publisher.Connected(node.ID) && (!queue || repeatable(action)) {
-		return cmd, store.ErrNodeOffline
+		return cmd, refusal.ErrNodeOffline
 	}
 	if err := able(tx, node, action); err != nil {
 		return cmd, err
@@ -178,7 +179,7 @@ func (c *Ledger) add(tx *store.Tx, cmd *store.Command, payload any) (err error) 
 		return err
 	}
 	if len(open) >= maxOpen {
-		return store.ErrTooManyCommands
+		return refusal.ErrTooManyCommands
 	}
 	cmd.Kind, cmd.State = cmd.Action.Kind(), store.CommandQueued
 	if !c.publisher.Connected(cmd.NodeID) {
@@ -214,18 +215,18 @@ func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	case !node.Enabled || !cfg.Enabled:
 		return node, cfg, store.ErrNodeDisabled
 	case node.Client == nil:
-		return node, cfg, store.ErrNotInitialized
+		return node, cfg, refusal.ErrNotInitialized
 	}
 	return node, cfg, nil
 }
 
 // able refuses what the node's agent would answer with something else than was asked for. Deployed
 // agents take describe for wg_show, and start an empty config as if it were one. Errors:
-// store.ErrCannotDescribe, ErrNothingToStart.
+// refusal.ErrCannotDescribe, tunnel.ErrNothingToStart.
 func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 	switch {
 	case a == protocol.ActionDescribe && !n.Can(protocol.CapabilityDescribe):
-		return store.ErrCannotDescribe
+		return refusal.ErrCannotDescribe
 	case a != protocol.ActionStart || ours(n):
 		return nil
 	}
@@ -235,7 +236,7 @@ func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 	}
 	open, err := tx.OpenCommands(n.ID)
 	if err == nil && !slices.ContainsFunc(open, func(c store.Command) bool { return c.Action == protocol.ActionPush }) {
-		err = store.ErrNothingToStart
+		err = tunnel.ErrNothingToStart
 	}
 	return err
 }

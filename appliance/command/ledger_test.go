@@ -10,8 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 var limits = map[protocol.Action]time.Duration{
@@ -189,20 +191,20 @@ func TestCommandsThatCannotBeGivenAreRefusedAndNothingIsWritten(t *testing.T) {
 			queue  bool
 			want   error
 		}{
-			"unknown action":     {"node_old", "explode", false, store.ErrInvalidAction},
-			"no action":          {"node_old", "", false, store.ErrInvalidAction},
-			"push, none staged":  {"node_old", protocol.ActionPush, true, store.ErrNoStagedConfig},
+			"unknown action":     {"node_old", "explode", false, protocol.ErrInvalidAction},
+			"no action":          {"node_old", "", false, protocol.ErrInvalidAction},
+			"push, none staged":  {"node_old", protocol.ActionPush, true, tunnel.ErrNoStagedConfig},
 			"no such node":       {"node_none", protocol.ActionStart, true, store.ErrNodeNotFound},
 			"deleted node":       {"node_b", protocol.ActionStart, true, store.ErrNodeNotFound},
 			"static node":        {"node_static", protocol.ActionStart, true, store.ErrNodeStatic},
-			"unbound node":       {"node_new", protocol.ActionStart, true, store.ErrNotInitialized},
+			"unbound node":       {"node_new", protocol.ActionStart, true, refusal.ErrNotInitialized},
 			"disabled node":      {"node_off", protocol.ActionStart, true, store.ErrNodeDisabled},
 			"disabled config":    {"node_cfg", protocol.ActionStart, true, store.ErrNodeDisabled},
-			"away, not queued":   {"node_a", protocol.ActionStart, false, store.ErrNodeOffline},
-			"away, a detect":     {"node_a", protocol.ActionDetect, true, store.ErrNodeOffline},
-			"away, a wg_show":    {"node_a", protocol.ActionWGShow, true, store.ErrNodeOffline},
-			"away, a describe":   {"node_a", protocol.ActionDescribe, true, store.ErrNodeOffline},
-			"away, a plain stop": {"node_a", protocol.ActionStop, false, store.ErrNodeOffline},
+			"away, not queued":   {"node_a", protocol.ActionStart, false, refusal.ErrNodeOffline},
+			"away, a detect":     {"node_a", protocol.ActionDetect, true, refusal.ErrNodeOffline},
+			"away, a wg_show":    {"node_a", protocol.ActionWGShow, true, refusal.ErrNodeOffline},
+			"away, a describe":   {"node_a", protocol.ActionDescribe, true, refusal.ErrNodeOffline},
+			"away, a plain stop": {"node_a", protocol.ActionStop, false, refusal.ErrNodeOffline},
 		} {
 			if cmd, err := f.Issue(t.Context(), tc.node, tc.action, "admin", tc.queue); !errors.Is(err, tc.want) || cmd.RequestID != "" {
 				t.Errorf("%s: %v (%+v), want %v", name, err, cmd, tc.want)
@@ -236,15 +238,15 @@ func TestADeployedAgentIsNotAskedForWhatItWouldAnswerWithSomethingElse(t *testin
 			}
 		}
 		bare("node_bare")
-		refused("node_bare", protocol.ActionDescribe, store.ErrCannotDescribe)
-		refused("node_bare", protocol.ActionStart, store.ErrNothingToStart)
+		refused("node_bare", protocol.ActionDescribe, refusal.ErrCannotDescribe)
+		refused("node_bare", protocol.ActionStart, tunnel.ErrNothingToStart)
 		stop := f.issue("node_bare", protocol.ActionStop, false) // takes nothing up
 		f.answer(stop, protocol.AckApplied)
 		push, _ := f.pushed("node_bare", "text")
 		start := f.issue("node_bare", protocol.ActionStart, false) // a push goes before it
 		f.answer(push, protocol.AckFailed)
 		f.answer(start, protocol.AckFailed)
-		refused("node_bare", protocol.ActionStart, store.ErrNothingToStart)
+		refused("node_bare", protocol.ActionStart, tunnel.ErrNothingToStart)
 		push, _ = f.pushed("node_bare", "text")
 		f.answer(push, protocol.AckApplied)
 		f.issue("node_bare", protocol.ActionStart, false)
@@ -338,7 +340,7 @@ func TestANodeHasAtMost64OpenCommands(t *testing.T) {
 		for range 63 {
 			f.issue("node_a", protocol.ActionStart, true)
 		}
-		if _, err := f.Issue(t.Context(), "node_a", protocol.ActionStart, "admin", true); !errors.Is(err, store.ErrTooManyCommands) {
+		if _, err := f.Issue(t.Context(), "node_a", protocol.ActionStart, "admin", true); !errors.Is(err, refusal.ErrTooManyCommands) {
 			t.Fatalf("the 65th: %v", err)
 		}
 		f.issue("node_b", protocol.ActionStart, true) // another node has its own

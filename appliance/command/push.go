@@ -150,7 +150,7 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 		return "the node's interface was changed while it waited; it was never sent: give the command again", nil
 	}
 	err := able(tx, n, cmd.Action)
-	if errors.Is(err, store.ErrNothingToStart) {
+	if errors.Is(err, tunnel.ErrNothingToStart) {
 		return "the push that it waited for came to nothing, so the node has no config to start; it was never sent: push, then start again", nil
 	}
 	return "", err

@@ -113,7 +113,7 @@ func TestAPushNeedsAConfigStagedForTheTunnelProtocol(t *testing.T) {
 			_, _, err := f.Push(t.Context(), node, tunnel.Order{Staged: true}, "admin")
 			return err
 		}
-		if err := push("node_a"); !errors.Is(err, store.ErrNoStagedConfig) {
+		if err := push("node_a"); !errors.Is(err, tunnel.ErrNoStagedConfig) {
 			t.Errorf("nothing staged: %v", err)
 		}
 		f.stage("node_a", "text")
@@ -121,7 +121,7 @@ func TestAPushNeedsAConfigStagedForTheTunnelProtocol(t *testing.T) {
 		f.update(func(tx *store.Tx) error {
 			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelAmneziaWG})
 		})
-		if err := push("node_a"); !errors.Is(err, store.ErrStagedOutdated) {
+		if err := push("node_a"); !errors.Is(err, tunnel.ErrStagedOutdated) {
 			t.Errorf("staged for the other tools: %v", err)
 		}
 		f.want(waits.RequestID, store.CommandQueued, "") // a push that is refused supersedes nothing
@@ -233,7 +233,7 @@ func TestAPushOfAVersionThatIsNotStagedAnyMoreIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.stage("node_a", "text 2")
-		if _, err := push(1); !errors.Is(err, store.ErrStagedChanged) {
+		if _, err := push(1); !errors.Is(err, tunnel.ErrStagedChanged) {
 			t.Errorf("a push of version 1 while version 2 is staged: %v", err)
 		}
 		f.want(open.RequestID, store.CommandQueued, "") // what is refused supersedes nothing

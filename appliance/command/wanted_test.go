@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -40,7 +41,7 @@ func TestStartAndStopAreTheOperatorsWord(t *testing.T) {
 		f.answer(f.issue("node_a", protocol.ActionStart, false), protocol.AckFailed)
 		f.wantWanted("a start that failed", protocol.WantedNone)
 		f.disconnect("node_a")
-		if _, err := f.Issue(f.t.Context(), "node_a", protocol.ActionStart, "admin", false); !errors.Is(err, store.ErrNodeOffline) {
+		if _, err := f.Issue(f.t.Context(), "node_a", protocol.ActionStart, "admin", false); !errors.Is(err, refusal.ErrNodeOffline) {
 			f.t.Error(err)
 		}
 		f.wantWanted("a start that was refused", protocol.WantedNone)

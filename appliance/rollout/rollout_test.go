@@ -8,8 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 func TestWaveBeginsWhenTheOneBeforeIsDecided(t *testing.T) {
@@ -67,10 +69,10 @@ func TestRolloutStopsWhenAsManyFailedAsMayAndFollowsWhatIsUnderWay(t *testing.T)
 
 func TestNoCommandIsGivenAfterTheLastFailureEvenWithinAWave(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
-		f.ledger.tell(func(l *ledger) { l.refuse["b"] = store.ErrNoStagedConfig })
+		f.ledger.tell(func(l *ledger) { l.refuse["b"] = tunnel.ErrNoStagedConfig })
 		id := f.begin(6, 1, nodes...)
 		f.want(id, "stopped", "sent failed cancelled cancelled cancelled cancelled")
-		f.wantDetail(id, 2, store.ErrNoStagedConfig.Error())
+		f.wantDetail(id, 2, tunnel.ErrNoStagedConfig.Error())
 		f.wantOrder("a")
 	})
 }
@@ -128,7 +130,7 @@ func TestNodeWhoseConnectionJustBrokeIsWaitedFor(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
 		for _, n := range []string{"a", "b"} {
 			f.connect(n, false) // online by the grace of presence
-			f.ledger.tell(func(l *ledger) { l.refuse[n] = store.ErrNodeOffline })
+			f.ledger.tell(func(l *ledger) { l.refuse[n] = refusal.ErrNodeOffline })
 		}
 		id := f.begin(3, 1, "a", "b", "c")
 		f.want(id, "running", "waiting waiting sent")
@@ -145,7 +147,7 @@ func TestNodeWhoseConnectionJustBrokeIsWaitedFor(t *testing.T) {
 
 func TestNodeThatSeemsOnlineButCannotBeReachedIsSkippedInTheEnd(t *testing.T) {
 	bubble(t, func(_ *testing.T, f *fixture) {
-		f.ledger.tell(func(l *ledger) { l.refuse["a"] = store.ErrNodeOffline })
+		f.ledger.tell(func(l *ledger) { l.refuse["a"] = refusal.ErrNodeOffline })
 		id := f.begin(1, 1, "a", "b")
 		pass(comeBack - time.Second)
 		f.want(id, "running", "waiting waiting")
@@ -157,7 +159,7 @@ func TestNodeThatSeemsOnlineButCannotBeReachedIsSkippedInTheEnd(t *testing.T) {
 
 func TestTimeInAPauseCountsForNoNode(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
-		f.ledger.tell(func(l *ledger) { l.refuse["a"] = store.ErrNodeOffline })
+		f.ledger.tell(func(l *ledger) { l.refuse["a"] = refusal.ErrNodeOffline })
 		id := f.begin(1, 1, "a")
 		if _, err := f.Pause(t.Context(), id, "admin"); err != nil {
 			t.Fatal(err)
@@ -247,7 +249,7 @@ func TestPausedRolloutStopsAtItsFailuresToo(t *testing.T) {
 		}
 		f.end(store.CommandFailed, "a")
 		f.want(id, "stopped", "failed cancelled")
-		if _, err := f.Resume(t.Context(), id, "admin"); !errors.Is(err, store.ErrRolloutEnded) {
+		if _, err := f.Resume(t.Context(), id, "admin"); !errors.Is(err, refusal.ErrRolloutEnded) {
 			t.Errorf("resuming it: %v", err)
 		}
 	})
@@ -269,7 +271,7 @@ func TestCancelTakesBackWhatIsNotSentAndFollowsTheRest(t *testing.T) {
 			"pause": func() (store.Rollout, error) { return f.Pause(t.Context(), id, "admin") },
 			"none":  func() (store.Rollout, error) { return f.Cancel(t.Context(), "rol_none", "admin") },
 		} {
-			want := map[string]error{"pause": store.ErrRolloutEnded, "none": store.ErrRolloutNotFound}[what]
+			want := map[string]error{"pause": refusal.ErrRolloutEnded, "none": store.ErrRolloutNotFound}[what]
 			if _, err := call(); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", what, err, want)
 			}

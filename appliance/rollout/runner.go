@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
@@ -118,18 +119,18 @@ func (r *Runner) Begin(ctx context.Context, ro store.Rollout, nodeIDs []string) 
 }
 
 // Pause has the rollout give no further command until it is resumed. Errors:
-// store.ErrRolloutNotFound, ErrRolloutEnded.
+// store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
 func (r *Runner) Pause(ctx context.Context, id, by string) (store.Rollout, error) {
 	return r.turnTo(ctx, id, store.RolloutPaused, "paused by "+by)
 }
 
-// Resume has a paused rollout go on. Errors: store.ErrRolloutNotFound, ErrRolloutEnded.
+// Resume has a paused rollout go on. Errors: store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
 func (r *Runner) Resume(ctx context.Context, id, by string) (store.Rollout, error) {
 	return r.turnTo(ctx, id, store.RolloutRunning, "resumed by "+by)
 }
 
 // Cancel ends the rollout. What was sent is followed to its end; what was not is cancelled.
-// Errors: store.ErrRolloutNotFound, ErrRolloutEnded.
+// Errors: store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
 func (r *Runner) Cancel(ctx context.Context, id, by string) (store.Rollout, error) {
 	return r.turnTo(ctx, id, store.RolloutCancelled, "cancelled by "+by)
 }
@@ -154,7 +155,7 @@ func (r *Runner) turnTo(ctx context.Context, id string, state store.RolloutState
 			return ro, err
 		}
 		if !ro.State.Active() {
-			return ro, store.ErrRolloutEnded
+			return ro, refusal.ErrRolloutEnded
 		}
 		ro.State, ro.Reason = state, reason
 		if err := tx.PutRollout(ro); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -40,17 +41,17 @@ type worker struct {
 	// adopt is set while commands may have been given that are not noted.
 	adopt bool
 	// refused are the nodes that seemed to be online but were not connected.
-	refused map[string]refusal
+	refused map[string]span
 
 	underWay map[string]struct{} // undecided nodes of the wave; of the goroutine alone
 }
 
-type refusal struct{ first, last time.Time }
+type span struct{ first, last time.Time }
 
 func newWorker(r *Runner, ro store.Rollout, now time.Time) *worker {
 	return &worker{
 		Runner: r, id: ro.ID, order: tunnel.Order{Staged: ro.Staged, Version: ro.Version, Force: ro.Force, Host: ro.BrokerHost}, by: author(ro.ID), action: ro.Action, began: now,
-		turn: make(chan struct{}, 1), refused: make(map[string]refusal),
+		turn: make(chan struct{}, 1), refused: make(map[string]span),
 	}
 }
 
@@ -168,7 +169,7 @@ func (w *worker) command(nodeID string) (store.Command, error) {
 // again.
 func (w *worker) issue(n store.RolloutNode) error {
 	cmd, refused := w.command(n.NodeID)
-	if errors.Is(refused, store.ErrNodeOffline) {
+	if errors.Is(refused, refusal.ErrNodeOffline) {
 		now := time.Now()
 		r, ok := w.refused[n.NodeID]
 		if r.last = now; !ok {
@@ -235,7 +236,7 @@ func refusedAs(err error) (store.RolloutOutcome, string) {
 		return store.RolloutNodeSkipped, has.Error()
 	}
 	// It was online a moment ago, and changed between the look and the command.
-	for _, e := range []error{store.ErrNodeNotFound, store.ErrNodeStatic, store.ErrNodeDisabled, store.ErrNotInitialized} {
+	for _, e := range []error{store.ErrNodeNotFound, store.ErrNodeStatic, store.ErrNodeDisabled, refusal.ErrNotInitialized} {
 		if errors.Is(err, e) {
 			return store.RolloutNodeSkipped, e.Error()
 		}
@@ -243,7 +244,7 @@ func refusedAs(err error) (store.RolloutOutcome, string) {
 	if tunnel.Refusal(err) {
 		return store.RolloutNodeFailed, "its command was refused: " + err.Error()
 	}
-	for _, e := range []error{store.ErrNothingToStart, store.ErrTooManyCommands, store.ErrMQTTUnavailable, store.ErrMQTTDisabled} {
+	for _, e := range []error{tunnel.ErrNothingToStart, refusal.ErrTooManyCommands, refusal.ErrMQTTUnavailable, refusal.ErrMQTTDisabled} {
 		if errors.Is(err, e) {
 			return store.RolloutNodeFailed, "its command was refused: " + e.Error()
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -187,8 +188,8 @@ func (p *Prober) probe(ctx context.Context, nodeID string) {
 	switch {
 	case err == nil:
 		_, _ = p.issuer.Wait(ctx, cmd.RequestID)
-	case errors.Is(err, store.ErrNodeOffline), errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrNodeDisabled),
-		errors.Is(err, store.ErrNotInitialized), errors.Is(err, store.ErrNodeStatic), errors.Is(err, store.ErrClosed):
+	case errors.Is(err, refusal.ErrNodeOffline), errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrNodeDisabled),
+		errors.Is(err, refusal.ErrNotInitialized), errors.Is(err, store.ErrNodeStatic), errors.Is(err, store.ErrClosed):
 	default:
 		p.log.Warn("cannot probe a node", "node_id", nodeID, "err", err)
 	}

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"wfm/appliance/command"
+	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 const (
@@ -148,8 +150,8 @@ func (k *Keeper) look(nodeID string) {
 	}
 	// What keeps the node from being commanded is a state of it, whose end is a change.
 	for _, e := range []error{
-		nil, errNotNow, store.ErrNodeNotFound, store.ErrNodeOffline, store.ErrNodeDisabled, store.ErrNodeStatic, store.ErrNotInitialized,
-		store.ErrNothingToStart, store.ErrClosed,
+		nil, errNotNow, store.ErrNodeNotFound, refusal.ErrNodeOffline, store.ErrNodeDisabled, store.ErrNodeStatic, refusal.ErrNotInitialized,
+		tunnel.ErrNothingToStart, store.ErrClosed,
 	} {
 		if errors.Is(err, e) {
 			return
