@@ -8,8 +8,16 @@ import (
 	"time"
 )
 
-// checkPatience is how long a start waits for the check of all pages. A test shortens it.
-var checkPatience = 50 * time.Millisecond
+// checkPatience returns how long a start waits for the check of a file of this size. A small file is
+// always checked before anything is written: it takes milliseconds, except on a machine that is busy
+// while it boots. A test shortens it.
+var checkPatience = func(size int64) time.Duration {
+	const small = 4 << 20
+	if size <= small {
+		return 5 * time.Second
+	}
+	return 50 * time.Millisecond
+}
 
 // checker checks every page and record of the file as it was at the start. It reads the file and not
 // the mapped memory, where a page that cannot be read is a fault. Its transaction keeps writers from
@@ -40,7 +48,7 @@ func (db *DB) startCheck() error {
 			_ = db.noteBroken(c.err)
 		}
 	}()
-	patience := time.NewTimer(checkPatience)
+	patience := time.NewTimer(checkPatience(db.Size()))
 	defer patience.Stop()
 	select {
 	case <-c.done:

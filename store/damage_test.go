@@ -389,8 +389,8 @@ func TestOtherPanicsAreNoDamage(t *testing.T) {
 
 // TestACheckThatTakesLongGoesOnInTheBackground has the start wait for nothing.
 func TestACheckThatTakesLongGoesOnInTheBackground(t *testing.T) {
-	defer func(d time.Duration) { checkPatience = d }(checkPatience)
-	checkPatience = 0
+	defer func(f func(int64) time.Duration) { checkPatience = f }(checkPatience)
+	checkPatience = func(int64) time.Duration { return 0 }
 	raw := sampleFile(t)
 	for i, name := range []string{"node_7", "node_11", "node_19"} { // what is free has copies, so change them all
 		// The start itself reads the nodes, so it is the journal that is spoilt.

@@ -69,7 +69,7 @@ type DB struct {
 // brings its schema up to date. A file that is there is never taken for a new one, even if it is
 // empty. On a disk that takes no writes, it opens for reading: see Options.First.
 //
-// Every page is checked. What takes more than 50 ms of that goes on in the background: see
+// Every page is checked. In a file above 4 MiB, the check goes on in the background after 50 ms: see
 // [DB.WriteError].
 //
 // Errors: [ErrInUse] at once when another process holds the file, [ErrNewer], [ErrDamaged],
