@@ -26,6 +26,8 @@ type Config struct {
 	AWGVersion             string    `json:"awg_version,omitempty"`
 	CreatedAt              time.Time `json:"created_at"`
 	UpdatedAt              time.Time `json:"updated_at"`
+
+	MeshSettings
 }
 
 // Config returns the config, or [ErrConfigNotFound].

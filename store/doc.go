@@ -29,6 +29,7 @@
 //   - The writer keeps records decoded that it has read, which always agree with its transaction. All
 //     writes go through putRaw and deleteRaw, which drop what they replace.
 //   - Of the passwords and tokens that others log in with, only hashes are kept. In the clear are the
-//     texts of tunnel configs, with their private keys, and the files of package certs, with the keys of
-//     the CA, of TLS certificates and of ACME accounts: whoever can read the data file can use them.
+//     texts of tunnel configs, with their private keys, the keys of meshes, nodes and links, and the
+//     files of package certs, with the keys of the CA, of TLS certificates and of ACME accounts:
+//     whoever can read the data file can use them.
 package store

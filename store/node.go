@@ -37,6 +37,8 @@ type Node struct {
 	UpdatedAt     time.Time `json:"updated_at"`
 	// Client is what the bound agent told about itself; nil while the node is not initialized.
 	Client *Client `json:"client,omitempty"`
+
+	NodeSettings
 }
 
 // Client is the agent a node is bound to.

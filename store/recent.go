@@ -86,7 +86,7 @@ func recentWanted(r *recent) kept[Wanted]     { return r.wanted }
 
 // clone returns a node that shares nothing with n.
 func (n Node) clone() Node {
-	n.Tags = slices.Clone(n.Tags)
+	n.Tags, n.NodeSettings = slices.Clone(n.Tags), n.NodeSettings.clone()
 	if n.Client != nil {
 		c := *n.Client
 		c.Capabilities = slices.Clone(c.Capabilities)
