@@ -78,7 +78,7 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 	case !n.Enabled:
 		return Status{State: Offline, Reason: "the node is disabled", Since: e.OfflineAt}
 	case !configEnabled:
-		return Status{State: Offline, Reason: "the config is disabled", Since: e.OfflineAt}
+		return Status{State: Offline, Reason: "the mesh is disabled", Since: e.OfflineAt}
 	}
 	signal := latest.Of(e.ReachableAt, e.ConnectedAt)
 	// Of the same moment as another signal, offline wins: what is stored together shares its time,
@@ -112,7 +112,7 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 	switch {
 	case e.ProbeFailedAt.After(signal):
 		// While the connection was open, the failed probe did not count.
-		return Status{State: Dropped, Reason: "it did not answer the last detect", Since: latest.Of(e.ProbeFailedAt, e.DisconnectedAt)}
+		return Status{State: Dropped, Reason: "it did not answer the last check", Since: latest.Of(e.ProbeFailedAt, e.DisconnectedAt)}
 	case !now.Before(expires):
 		return Status{State: Dropped, Reason: lapsed, Since: expires}
 	}

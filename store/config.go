@@ -91,7 +91,7 @@ func (tx *Tx) PutConfig(c *Config) error {
 			if c.Enabled {
 				return nil
 			}
-			return tx.cutOff(n, "the config was disabled")
+			return tx.cutOff(n, "the mesh was disabled")
 		})
 	}
 	return nil

@@ -27,15 +27,15 @@ func (e *CutOffError) Error() string {
 			words = append(words, w.Message)
 		}
 	}
-	return "Nothing was " + e.Undone + ", since this config may cut the node off: " + strings.Join(words, " ") +
-		" Change the config, or send force: true to do it anyway."
+	return "Nothing was " + e.Undone + ", since this tunnel config may cut the node off: " + strings.Join(words, " ") +
+		" Change it, or send force: true to do it anyway."
 }
 
 // ConflictError reports a text that was made from a version that is no longer the desired one.
 type ConflictError struct{ Desired int }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("The config was changed meanwhile: version %d is the desired one now. Read it, then save again with base_version %d.", e.Desired, e.Desired)
+	return fmt.Sprintf("The tunnel config was changed meanwhile: version %d is the latest now. Read it, then save again with base_version %d.", e.Desired, e.Desired)
 }
 
 // UpToDateError reports a push that was skipped because the node already has the version (see

@@ -86,7 +86,7 @@ func nodesToBind(tx *store.Tx, configID string, ids []string, after string, limi
 			case n.Type == store.NodeStatic:
 				faults.reject(at, "is a static node, which has no agent")
 			case !n.Enabled || !cfg.Enabled:
-				faults.reject(at, "is disabled, or its config is")
+				faults.reject(at, "is disabled, or its mesh is")
 			}
 		}
 		return nodes, faults.err()

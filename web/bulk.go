@@ -112,7 +112,7 @@ func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *fields)
 			continue
 		}
 		if name := row.patch.name; name != nil && tx.NodeNamed(cfg.ID, *name) != "" {
-			all.reject(indexed("nodes", i)+".name", "is that of another node of this config")
+			all.reject(indexed("nodes", i)+".name", "is that of another node of this mesh")
 		}
 		var invalid *invalidError
 		if err := row.patch.fits(store.Node{}); errors.As(err, &invalid) {

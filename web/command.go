@@ -13,6 +13,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/web/ui"
 )
 
 // cmdStatus is the coarse status that lists and scripts know, of the finer state.
@@ -35,15 +36,15 @@ func cmdSummary(c store.Command) string {
 	words := map[store.CommandState]string{
 		store.CommandQueued:     "waits to be sent",
 		store.CommandSent:       "sent; the node has not answered yet",
-		store.CommandAccepted:   "the node works on it",
+		store.CommandAccepted:   "the node is working on it",
 		store.CommandApplied:    "done",
 		store.CommandFailed:     "the node could not do it",
-		store.CommandExpired:    "never sent: the node was away too long",
-		store.CommandSuperseded: "a newer command took its place",
+		store.CommandExpired:    "never sent: the node was offline for too long",
+		store.CommandSuperseded: "replaced by a newer command",
 		store.CommandCancelled:  "cancelled",
-		store.CommandUnknown:    "sent, but no answer came: the outcome is not known",
+		store.CommandUnknown:    "sent, but the node did not answer: the outcome is unknown",
 	}
-	what := string(c.Action)
+	what := ui.Action(c.Action)
 	if v := tunnel.PushedVersion(c); v != 0 {
 		what += fmt.Sprintf(" of version %d", v)
 	}

@@ -241,7 +241,7 @@ func (s *Server) deleteConfig(c echo.Context) error {
 	}
 	s.kick(cutOff...)
 	s.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
-	return respond(c, deletedConfig{"The config and its nodes were deleted.", id})
+	return respond(c, deletedConfig{"The mesh and its nodes were deleted.", id})
 }
 
 // dynamicNodes are the nodes of the config that may have a live session.

@@ -142,7 +142,7 @@ func viewControl(cmd store.Command) controlView {
 // viewSkipped answers a push of what the node has already.
 func (s *Server) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView, error) {
 	v := controlView{
-		Message: fmt.Sprintf("The node already has version %d: nothing was sent. Push with force: true to have it applied again.", has.Version),
+		Message: fmt.Sprintf("The node already has version %d, so nothing was sent. To apply it again, push with force: true.", has.Version),
 		Status:  cmdStatus(store.CommandApplied), State: store.CommandApplied, ConfigVersion: has.Version, Skipped: true,
 	}
 	err := s.opts.Store.View(func(tx *store.Tx) error {

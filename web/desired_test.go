@@ -295,7 +295,7 @@ func TestAStaticNodeHasNoAgentToBeCutOffAndIsSyncedByHand(t *testing.T) {
 		Status  string `json:"sync_status"`
 	}
 	a.post(path+"/sync", nil).ok(&synced)
-	if synced.Status != "latest" || !strings.Contains(synced.Message, "carry") {
+	if synced.Status != "latest" || !strings.Contains(synced.Message, "copy it to the device") {
 		t.Errorf("%+v", synced)
 	}
 	a.commands.fail(store.ErrNodeStatic)

@@ -9,6 +9,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/ui"
 )
 
 // actionEvent is the action of a row of a node's log that is no command: an event, or what a command
@@ -112,7 +113,7 @@ func logOfCommand(tx *store.Tx, c store.Command) (rows []logView, err error) {
 	for i, o := range slices.Backward(output) {
 		row := eventRow(c.ConfigID, c.NodeID, o.At)
 		row.ID, row.RequestID, row.RequestedBy = fmt.Sprintf("%s-%d", c.RequestID, i+1), c.RequestID, c.RequestedBy
-		row.Summary = string(c.Action) + ": " + o.Stream
+		row.Summary = ui.Action(c.Action) + ": " + o.Stream
 		if row.Detail = o.Output; row.Detail == "" {
 			row.Detail = o.Message
 		}

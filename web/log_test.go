@@ -81,11 +81,11 @@ func TestALogHasCommandsTheirOutputAndTheNodesEventsInOrder(t *testing.T) {
 		}
 	}
 	want := []string{
-		"describe/acked/describe: done/tools: wg 1.0, wg-quick 1.0.20210914",
+		"describe/acked/node details: done/tools: wg 1.0, wg-quick 1.0.20210914",
 		"event/failed/tunnel_down/it fell over",
-		"event/acked/wg_show: stderr/done",
-		"event/acked/wg_show: stdout/interface: wg0",
-		"wg_show/pending/wg_show: waits to be sent/",
+		"event/acked/tunnel status: stderr/done",
+		"event/acked/tunnel status: stdout/interface: wg0",
+		"wg_show/pending/tunnel status: waits to be sent/",
 		"event/acked/bound/agent bound on host-1",
 	}
 	if !slices.Equal(got, want) {

@@ -22,7 +22,7 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 const maxPageQuery = 200
 
 // queryTooLong is what a page says of a longer one.
-var queryTooLong = fmt.Sprintf("What is searched for is longer than %d bytes; it was left out. Shorten it.", maxPageQuery)
+var queryTooLong = fmt.Sprintf("The search text is longer than %d bytes, so it was ignored. Shorten it.", maxPageQuery)
 
 const pathStatic = "/static/:name"
 
@@ -148,7 +148,7 @@ func (s *Server) scriptNeeded(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderAllow, "")
 	return s.render(c, http.StatusMethodNotAllowed, show{template: "error", Page: ui.Page{Title: "JavaScript is needed", Body: map[string]string{
 		"Title":   "Nothing was changed",
-		"Message": "JavaScript is needed to change something here, and the page's script did not run. Allow it, go back, reload the page and try again.",
+		"Message": "Changing something here needs JavaScript, and the page's script did not run. Allow JavaScript, go back, reload the page and try again.",
 	}}})
 }
 

@@ -256,7 +256,7 @@ func (s *Server) commandPage(c echo.Context) (show, error) {
 		return show{}, err
 	}
 	return show{template: "command", Page: ui.Page{
-		Title: string(v.Command.Action) + " on " + v.Node.Name, Nav: "Overview",
+		Title: ui.Capital(ui.Action(v.Command.Action)) + " on " + v.Node.Name, Nav: "Overview",
 		LiveConfig: v.Config.ID, LiveNode: v.Node.ID, Body: v,
 	}}, nil
 }

@@ -59,13 +59,13 @@ func (f facts) syncDetail() string {
 	case s.Desired.Version == 0 || f.sync() == store.SyncLatest:
 		return ""
 	case f.sync() == store.SyncDrifted:
-		return "its disk has another text"
+		return "the node has another text"
 	case f.node.Type != store.NodeStatic && tunnel.StagedNow(s, tunnel.Family(f.config)):
-		return fmt.Sprintf("v%d is not confirmed", s.Desired.Version)
+		return fmt.Sprintf("version %d is not applied yet", s.Desired.Version)
 	case s.Staged.SHA256 == s.Desired.SHA256:
-		return fmt.Sprintf("v%d was staged for the former tunnel protocol", s.Staged.Version)
+		return fmt.Sprintf("version %d was staged for the former tunnel protocol", s.Staged.Version)
 	}
-	return fmt.Sprintf("v%d is not staged", s.Desired.Version)
+	return fmt.Sprintf("version %d is not staged", s.Desired.Version)
 }
 
 // toStage reports whether there is a desired config that is not staged for the mesh's tools.

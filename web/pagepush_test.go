@@ -18,12 +18,12 @@ func TestAPageOffersToStageWhatWasStagedForTheFormerTunnelProtocol(t *testing.T)
 			t.Errorf("%s offers to stage what is staged", page)
 		}
 	}
-	a.browse("/configs/" + cfg).shows("v1 is not confirmed")
+	a.browse("/configs/" + cfg).shows("version 1 is not applied yet")
 	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "amneziawg"}).ok(nil)
 	for _, page := range []string{path, path + "/conf"} {
 		a.browse(page).shows(offer)
 	}
-	a.browse("/configs/" + cfg).shows("v1 was staged for the former tunnel protocol")
+	a.browse("/configs/" + cfg).shows("version 1 was staged for the former tunnel protocol")
 	a.post(nodePath(cfg, node)+"/sync", nil).ok(nil)
 	if r := a.browse(path); strings.Contains(r.body, offer) {
 		t.Error("the page offers to stage what is staged anew")

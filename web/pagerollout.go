@@ -87,9 +87,9 @@ func (s *Server) rolloutPage(c echo.Context) (show, error) {
 		{Name: "failed", N: n.Failed},
 		{Name: "open", N: v.Open},
 		{Name: "skipped", N: n.Skipped + n.Cancelled},
-	}, n.Total, fmt.Sprintf("%d of %d nodes are decided", n.Done+n.Failed+n.Skipped+n.Cancelled, n.Total))
+	}, n.Total, fmt.Sprintf("%d of %d nodes are finished", n.Done+n.Failed+n.Skipped+n.Cancelled, n.Total))
 	return show{template: "rollout", Page: ui.Page{
-		Title: "Rollout of " + string(v.Rollout.Action), Nav: "Rollouts", LiveConfig: v.Rollout.ConfigID, Body: v,
+		Title: "Rollout: " + ui.Action(v.Rollout.Action), Nav: "Rollouts", LiveConfig: v.Rollout.ConfigID, Body: v,
 	}}, nil
 }
 
@@ -132,5 +132,5 @@ func (s *Server) newRolloutPage(c echo.Context) (show, error) {
 	if len(names) > sample {
 		v.Sample += fmt.Sprintf(" and %d more", len(names)-sample)
 	}
-	return show{template: "newrollout", Page: ui.Page{Title: "Roll out", Nav: "Overview", Body: v}}, nil
+	return show{template: "newrollout", Page: ui.Page{Title: "New rollout", Nav: "Overview", Body: v}}, nil
 }

@@ -209,7 +209,7 @@ func (v selection) nodes(tx *store.Tx, configID string, f *fields) ([]string, er
 	if v.tag != nil {
 		switch {
 		case len(tagged) == 0:
-			f.reject("tag", "is on no node of this config")
+			f.reject("tag", "is on no node of this mesh")
 		case len(tagged) > maxRolloutNodes:
 			f.reject("tag", fmt.Sprintf("is on more than %d nodes", maxRolloutNodes))
 		}
@@ -218,7 +218,7 @@ func (v selection) nodes(tx *store.Tx, configID string, f *fields) ([]string, er
 	for i, id := range v.ids {
 		switch free, ok := known[id]; {
 		case !ok:
-			f.reject("node_ids", fmt.Sprintf("must name nodes of this config; entry %d is none", i+1))
+			f.reject("node_ids", fmt.Sprintf("must name nodes of this mesh; entry %d is none", i+1))
 		case !free:
 			f.reject("node_ids", fmt.Sprintf("must name each node once; entry %d is named before", i+1))
 		}

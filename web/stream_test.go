@@ -359,7 +359,7 @@ func TestHistoryAndSystemStatusAnswer(t *testing.T) {
 	if len(v.Transitions) != 1 || v.Transitions[0].To != "dropped" || v.Summary.Flaps24h != 1 || r.NextCursor == "" {
 		t.Errorf("%s", r.body)
 	}
-	if why := a.status(cfg, node)["evidence"]["why"]; !strings.Contains(why.(string), "detect ACK 14 s ago, session s1") {
+	if why := a.status(cfg, node)["evidence"]["why"]; !strings.Contains(why.(string), "answer to a check 14 s ago, session s1") {
 		t.Error(why)
 	}
 	if r := a.get("/api/v1/system/status").ok(nil); !strings.Contains(r.body, `"nodes":1`) {

@@ -127,7 +127,7 @@ func (s *Server) syncNode(c echo.Context) error {
 	message := fmt.Sprintf("Version %d is staged; push it to the node.", t.Ref.Version)
 	switch {
 	case f.node.Type == store.NodeStatic:
-		message = fmt.Sprintf("Version %d is staged; carry it to the device, which has no agent.", t.Ref.Version)
+		message = fmt.Sprintf("Version %d is staged; copy it to the device, which has no agent.", t.Ref.Version)
 	case !t.Staged:
 		message = fmt.Sprintf("Version %d was staged already.", t.Ref.Version)
 	}
@@ -209,7 +209,7 @@ func (s *Server) syncAll(c echo.Context) error {
 		}
 	}
 	v.SyncedCount, v.FailedCount = len(v.Synced), len(v.Failed)
-	v.Message = fmt.Sprintf("%d staged, %d failed; all others were staged already or have no config.", v.SyncedCount, v.FailedCount)
+	v.Message = fmt.Sprintf("%d staged, %d failed; all others were staged already or have no tunnel config.", v.SyncedCount, v.FailedCount)
 	s.log.Info("configs staged", "config_id", c.Param("config_id"), "synced", v.SyncedCount, "failed", v.FailedCount, "by", loginOf(c).Username)
 	return respond(c, v)
 }

@@ -104,7 +104,7 @@ func namedNodes(tx *store.Tx, configID string, ids []string) (nodes []store.Node
 		case err == nil && n.ConfigID == configID:
 			nodes = append(nodes, n)
 		case err == nil || errors.Is(err, store.ErrNodeNotFound):
-			faults.reject(indexed("node_ids", i), "is no node of this config")
+			faults.reject(indexed("node_ids", i), "is no node of this mesh")
 		default:
 			return nil, cfg, err
 		}

@@ -41,15 +41,15 @@ func (f facts) newestSignal() (what string, at time.Time) {
 		at   time.Time
 	}{
 		{"heartbeat", e.HeartbeatAt},
-		{"failed detect ACK", failedAck(e)},
-		{"detect ACK", e.DetectAckAt},
-		{"will", e.WillAt},
+		{"failed check", failedAck(e)},
+		{"answer to a check", e.DetectAckAt},
+		{"last will", e.WillAt},
 		{event, e.EventAt},
-		{"ACK", e.ReachableAt}, // nothing else makes a node reachable
+		{"answer to a command", e.ReachableAt}, // nothing else makes a node reachable
 		{offline, e.OfflineAt},
 		{"connection opened", e.ConnectedAt},
 		{"connection closed", e.DisconnectedAt},
-		{"detect without an answer", e.ProbeFailedAt},
+		{"check without an answer", e.ProbeFailedAt},
 	} {
 		if s.at.After(at) {
 			what, at = s.what, s.at

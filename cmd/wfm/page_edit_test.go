@@ -256,7 +256,7 @@ func TestWithoutItsScriptAPagePutsNothingIntoAnAddress(t *testing.T) {
 	b.open("/login")
 	b.fill("#login [name=password]", apptest.Password)
 	b.click("#login button")
-	b.see("JavaScript is needed to change something here")
+	b.see("Changing something here needs JavaScript")
 	if got := b.eval("location.href"); got != a.URL+"/ui/form" {
 		t.Errorf("the browser went to %v", got)
 	}

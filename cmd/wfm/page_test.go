@@ -151,7 +151,7 @@ func writeConfig(t *testing.T, b *browser) {
 	b.fill("#conf-form textarea", text+"\n[Peer]\nPublicKey = "+strings.TrimSpace(public)+"\nAllowedIPs = 10.98.0.2/32\n")
 	b.fill("#conf-form [name=note]", "the first peer")
 	b.click("#save-push")
-	b.until("document.querySelector('[data-outcome=ok]')?.textContent === 'Saved as version 2. Push_config of version 2: done.'")
+	b.until("document.querySelector('[data-outcome=ok]')?.textContent === 'Saved as version 2. Push of version 2: done.'")
 	b.see("the first peer")
 	b.click("#v-2 a")
 	b.see("What it changed against version 1", "+AllowedIPs = 10.98.0.2/32")

@@ -188,7 +188,7 @@ func TestAnOnlineNodeThatLosesItsRightIsOfflineAtOnceAndItsConnectionEnds(t *tes
 	}
 	a.Must(t, "PUT", "/api/v1/configs/"+cfg, map[string]any{"enabled": false})
 	for _, o := range all {
-		want(o, "offline", "the config is disabled")
+		want(o, "offline", "the mesh is disabled")
 		o.ended()
 	}
 	a.Must(t, "PUT", "/api/v1/configs/"+cfg, map[string]any{"enabled": true})

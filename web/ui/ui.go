@@ -12,7 +12,6 @@ import (
 	"path"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 //go:embed static templates
@@ -146,11 +145,6 @@ var funcs = template.FuncMap{
 		}
 		return id
 	},
-	"capital": func(s string) string {
-		if s == "" {
-			return ""
-		}
-		first, size := utf8.DecodeRuneInString(s)
-		return strings.ToUpper(string(first)) + s[size:]
-	},
+	"capital": Capital,
+	"action":  Action,
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"rsc.io/qr"
+
+	"wfm/protocol"
 )
 
 var now = time.Date(2026, 4, 23, 12, 0, 0, 0, time.UTC)
@@ -176,5 +178,32 @@ func TestEveryPageHasATemplateAndNothingElseRenders(t *testing.T) {
 	}
 	if _, ok := Static("../ui.go"); ok {
 		t.Error("a file outside is served")
+	}
+}
+
+func TestEveryActionHasWordsOfItsOwn(t *testing.T) {
+	seen := map[string]bool{}
+	for _, a := range []protocol.Action{
+		protocol.ActionStart, protocol.ActionStop, protocol.ActionPush,
+		protocol.ActionDetect, protocol.ActionWGShow, protocol.ActionDescribe,
+	} {
+		words := Action(a)
+		if words == "" || seen[words] || strings.Contains(words, "_") {
+			t.Errorf("%s is called %q", a, words)
+		}
+		seen[words] = true
+	}
+	if got := Action("from a later version"); got != "from a later version" {
+		t.Errorf("an unknown action is called %q", got)
+	}
+}
+
+func TestCountsHaveTheirPlural(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 nodes": count(0, "node"), "1 mesh": count(1, "mesh"), "2 meshes": count(2, "mesh"), "2 failed nodes": count(2, "failed node"),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"wfm/protocol"
 )
 
 // Ago is how long ago t was, in its largest unit: "5 s ago". wfm.js words it the same way, so that
@@ -86,12 +89,41 @@ func Size(n int64) string {
 	return fmt.Sprintf("%.1f TiB", v/unit)
 }
 
-// count is a number with its noun: "1 node", "2 nodes".
+// count is a number with its noun: "1 node", "2 nodes", "2 meshes".
 func count(n int, noun string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + noun
+	case strings.HasSuffix(noun, "sh"):
+		return strconv.Itoa(n) + " " + noun + "es"
 	}
 	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// Action names the action of a command in words. An unknown one is returned unchanged.
+func Action(a protocol.Action) string {
+	switch a {
+	case protocol.ActionPush:
+		return "push"
+	case protocol.ActionDetect:
+		return "check"
+	case protocol.ActionWGShow:
+		return "tunnel status"
+	case protocol.ActionDescribe:
+		return "node details"
+	case protocol.ActionStart, protocol.ActionStop:
+		return string(a)
+	}
+	return string(a)
+}
+
+// Capital returns s with its first letter in upper case.
+func Capital(s string) string {
+	if s == "" {
+		return ""
+	}
+	first, size := utf8.DecodeRuneInString(s)
+	return strings.ToUpper(string(first)) + s[size:]
 }
 
 // short is the beginning of a long key or hash.
