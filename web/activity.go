@@ -1,12 +1,23 @@
 package web
 
 import (
+	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 )
+
+func (s *Server) activityRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/system/activity", access: accessSession, handle: s.systemActivity,
+			summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.",
+			data:    activityView{},
+		},
+	}
+}
 
 // What is kept of the recent past, in memory alone: an hour.
 const (

@@ -38,48 +38,6 @@ func (t *auditTrail) admits(b *auditBudget, e *store.AuditEntry) bool {
 	return t.admitted
 }
 
-// inOneWrite are the audited routes of those who are logged in whose handlers change something in one
-// transaction for the request's context, or in one call of [Server.update], and nowhere else. Any other
-// handler has its beginning written before it runs.
-var inOneWrite = map[string]bool{
-	"POST /api/v1/auth/logout":                            true,
-	"POST /api/v1/auth/password":                          true,
-	"POST /api/v1/settings/password":                      true,
-	"DELETE /api/v1/auth/sessions":                        true,
-	"DELETE /api/v1/auth/sessions/:id":                    true,
-	"POST /api/v1/auth/tokens":                            true,
-	"DELETE /api/v1/auth/tokens/:id":                      true,
-	"POST /api/v1/configs":                                true,
-	"PUT " + pathConfig:                                   true,
-	"DELETE " + pathConfig:                                true,
-	"POST " + pathConfig + "/nodes":                       true,
-	"POST " + pathConfig + "/nodes/bulk":                  true,
-	"POST " + pathConfig + "/bind-commands":               true,
-	"POST " + pathConfig + "/tags":                        true,
-	"POST " + pathConfig + "/tags/apply":                  true,
-	"DELETE " + pathConfig + "/tags/:tag":                 true,
-	"POST " + pathConfig + "/sync-all":                    true,
-	"POST " + pathConfig + "/endpoint/control-batch":      true,
-	"PUT /api/v1/nodes/:node_id":                          true,
-	"DELETE /api/v1/nodes/:node_id":                       true,
-	"PUT /api/v1/nodes/:node_id/tags":                     true,
-	"DELETE /api/v1/nodes/:node_id/tags/:tag":             true,
-	"PUT " + pathNode:                                     true,
-	"DELETE " + pathNode:                                  true,
-	"PUT " + pathNode + "/applied-conf":                   true,
-	"POST " + pathNode + "/conf-history/:version/restore": true,
-	"POST " + pathNode + "/sync":                          true,
-	"POST " + pathNode + "/bind-command":                  true,
-	"POST " + pathNode + "/reset-client":                  true,
-	"POST " + pathNode + "/endpoint/control":              true,
-	"PUT /api/v1/settings/mqtt":                           true,
-	"POST /api/v1/settings/mqtt/reset":                    true,
-	"POST /api/v1/rollouts/:rollout_id/pause":             true,
-	"POST /api/v1/rollouts/:rollout_id/resume":            true,
-	"POST /api/v1/rollouts/:rollout_id/cancel":            true,
-	"POST /api/v1/commands/:request_id/cancel":            true,
-}
-
 // update runs fn in a transaction, with the end of the request's audit entry where that is the request's
 // one write. fn notes the ids of what it makes, but those of commands and rollouts, which are noted here.
 func (s *Server) update(c echo.Context, fn func(*store.Tx) error) error {

@@ -13,6 +13,48 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) authRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/auth/state", access: accessGuarded, handle: s.authState,
+			summary: "Whether set-up is needed, and who asks.",
+			data:    authStateView{},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/auth/setup", access: accessGuarded, handle: s.authSetup,
+			summary: "Makes the admin account with the token printed at the start.",
+			body:    "password!, setup_token!", data: startedSession{}, codes: "AUTH_ALREADY_INITIALIZED INVALID_TOKEN RATE_LIMITED",
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/auth/login", access: accessGuarded, handle: s.authLogin,
+			summary: "Starts a session.",
+			body:    "username!, password!", data: startedSession{}, codes: "AUTH_SETUP_REQUIRED AUTH_FAILED RATE_LIMITED",
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/auth/logout", access: accessAdmin, handle: s.authLogout, oneWrite: true,
+			summary: "Ends the session that asks.",
+			data:    message{},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/auth/session", access: accessSession, handle: s.authSession,
+			summary: "Who asks.",
+			data:    authStateView{},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/auth/password", access: accessAdmin, handle: s.authPassword, oneWrite: true,
+			summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
+			body:    "current_password!, new_password!", data: startedSession{},
+			codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
+		},
+		{ // as WG Free Mesh has it
+			method: http.MethodPost, path: "/api/v1/settings/password", access: accessAdmin, handle: s.authPassword, oneWrite: true,
+			summary: "The same as POST /api/v1/auth/password.",
+			body:    "current_password!, new_password!", data: startedSession{},
+			codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
+		},
+	}
+}
+
 const (
 	cookieName  = "wfm_session"
 	sessionKey  = "wfm.session"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -15,6 +16,33 @@ import (
 	"wfm/tunnel"
 	"wfm/tunnel/wgconf"
 )
+
+// What the bodies and errors of the calls have in common.
+const (
+	bindMembers = "token!, hostname, platform, client_version, capabilities strings"
+	binding     = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
+		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE"
+)
+
+func (s *Server) bindRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: "/api/client/bind", access: accessOpen, handle: s.clientBind,
+			summary: "An agent spends its bind token for credentials, which are shown once.",
+			body:    bindMembers, data: protocol.BindResponse{}, codes: binding,
+		},
+		{ // older agents
+			method: http.MethodPost, path: "/api/client/v1/bind", access: accessOpen, handle: s.clientBind,
+			summary: "The same, where older agents look for it.",
+			body:    bindMembers, data: protocol.BindResponse{}, codes: binding,
+		},
+		{
+			method: http.MethodPost, path: pathNode + "/reset-client", access: accessSession, handle: s.resetClient, oneWrite: true,
+			summary: "Takes the node's access away and ends its session.",
+			data:    resetView{}, codes: "CLIENT_BIND_STATIC_NODE",
+		},
+	}
+}
 
 type resetView struct {
 	ClientState clientStateView `json:"client_state"`

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/labstack/echo/v4"
@@ -9,6 +10,17 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 )
+
+func (s *Server) bindbulkRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: pathConfig + "/bind-commands", access: accessSession, handle: s.bindCommands, oneWrite: true,
+			summary: "Bind commands for up to 1,000 nodes, all or none; without node_ids page by page for those that have no agent yet.",
+			body:    "? node_ids strings, server_url", data: []nodeBindCommand{}, paged: true,
+			codes: "NODE_DISABLED MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+		},
+	}
+}
 
 type nodeBindCommand struct {
 	NodeID   string `json:"node_id"`

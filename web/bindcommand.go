@@ -13,6 +13,17 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) bindcommandRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: pathNode + "/bind-command", access: accessSession, handle: s.bindCommand, oneWrite: true,
+			summary: "A command that binds an agent to the node, once and within five minutes.",
+			body:    "? server_url", data: bindCommandView{},
+			codes: "NODE_DISABLED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+		},
+	}
+}
+
 // bindTokenTTL is how long a bind command can be run.
 const bindTokenTTL = 5 * time.Minute
 

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -10,6 +11,16 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 )
+
+func (s *Server) bulkRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: pathConfig + "/nodes/bulk", access: accessSession, handle: s.createNodes, oneWrite: true,
+			summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
+			body:    "nodes! objects", items: "name!, " + nodeMembers, data: createdNodes{},
+		},
+	}
+}
 
 // Bounds of a call about many nodes.
 const (

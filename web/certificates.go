@@ -16,6 +16,29 @@ import (
 	"wfm/internal/tlsproblem"
 )
 
+func (s *Server) certificatesRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/.well-known/acme-challenge/:token", access: accessOpen, handle: s.acmeChallenge,
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/system/certificates", access: accessSession, handle: s.listCertificates,
+			summary: "The TLS certificates, and how their renewal goes.",
+			data:    certificatesView{},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/system/certificates/renew", access: accessSession, handle: s.renewCertificates,
+			summary: "Renews them now; with new_ca under a new root of the appliance's own CA.",
+			body:    "? new_ca bool", data: certificatesView{}, codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY CERTIFICATE_RENEWAL_FAILED/502",
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/system/ca.pem", access: accessOpen, handle: s.caCertificate,
+			summary: "What a client needs to trust to reach what the appliance serves with TLS.",
+			bare:    "application/x-pem-file", codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
+		},
+	}
+}
+
 // Certificates is what the server needs of the TLS certificates.
 type Certificates interface {
 	// CACert is the PEM of all that a client at host (empty: any) needs to trust. Errors:

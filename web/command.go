@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,21 @@ import (
 	"wfm/tunnel"
 	"wfm/web/ui"
 )
+
+func (s *Server) commandRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/commands/:request_id", access: accessSession, handle: s.getCommand,
+			summary: "A command's whole life.",
+			data:    commandView{}, codes: "CONTROL_LOG_NOT_FOUND",
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/commands/:request_id/cancel", access: accessSession, handle: s.cancelCommand, oneWrite: true,
+			summary: "Cancels a command that has not ended.",
+			data:    commandView{}, codes: "CONTROL_LOG_NOT_FOUND COMMAND_ENDED MQTT_DISABLED",
+		},
+	}
+}
 
 // cmdStatus is the coarse status that lists and scripts know, of the finer state.
 func cmdStatus(state store.CommandState) string {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -10,6 +11,26 @@ import (
 
 	"wfm/store"
 )
+
+func (s *Server) confhistoryRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathNode + "/conf-history", access: accessSession, handle: s.confHistory,
+			summary: "The versions of a node's config, newest first.",
+			data:    []confVersionView{}, paged: true,
+		},
+		{
+			method: http.MethodGet, path: pathNode + "/conf-history/:version", access: accessSession, handle: s.confVersion,
+			summary: "A version, and how it differs from the one before or from against.",
+			query:   "against", data: confTextView{}, codes: "CONFIG_VERSION_NOT_FOUND VALIDATION_ERROR",
+		},
+		{
+			method: http.MethodPost, path: pathNode + "/conf-history/:version/restore", access: accessSession, handle: s.restoreConf, oneWrite: true,
+			summary: "Saves a former version as a new one.",
+			body:    "? " + wishMembers, data: savedView{}, codes: wishing + " CONFIG_VERSION_NOT_FOUND",
+		},
+	}
+}
 
 type confVersionView struct {
 	Version   int        `json:"version"`

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -9,6 +10,46 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 )
+
+// What the bodies of the calls have in common.
+const (
+	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
+)
+
+func (s *Server) configRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/configs", access: accessSession, handle: s.listConfigs,
+			summary: "The configs, by name.",
+			data:    []countedConfigView{}, paged: true,
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/configs", access: accessSession, handle: s.createConfig, oneWrite: true,
+			summary: "Makes a config.",
+			body:    "name!, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS",
+		},
+		{
+			method: http.MethodGet, path: pathConfig, access: accessSession, handle: s.getConfig,
+			summary: "A config.",
+			data:    countedConfigView{},
+		},
+		{
+			method: http.MethodPut, path: pathConfig, access: accessSession, handle: s.updateConfig, oneWrite: true,
+			summary: "Changes a config; what is absent stays.",
+			body:    "name, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS",
+		},
+		{
+			method: http.MethodDelete, path: pathConfig, access: accessSession, handle: s.deleteConfig, oneWrite: true,
+			summary: "Deletes a config and its nodes.",
+			data:    deletedConfig{},
+		},
+		{
+			method: http.MethodGet, path: pathConfig + "/overview", access: accessSession, handle: s.overview,
+			summary: "A config, its nodes, and their number by state.",
+			data:    overviewView{},
+		},
+	}
+}
 
 type configView struct {
 	ID             string     `json:"id"`

@@ -17,6 +17,29 @@ import (
 	"wfm/tunnel"
 )
 
+// What the bodies and errors of commands have in common.
+const (
+	choosing    = "staged bool, staged_version 1..2147483647, version 1..2147483647, force bool" // the version that a push takes
+	controlling = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
+	pushing     = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND TOO_MANY_COMMANDS"
+)
+
+func (s *Server) controlRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: pathConfig + "/endpoint/probe-batch", access: accessSession, handle: s.probeBatch,
+			summary: "Asks nodes how they are; without node_ids every one that has an agent.",
+			body:    "? node_ids strings", data: probeBatchView{}, codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
+		},
+		{
+			method: http.MethodPost, path: pathNode + "/endpoint/control", access: accessSession, handle: s.control, oneWrite: true,
+			summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
+			body:    "action!, queue bool, wait 0..60, " + choosing, data: controlView{},
+			codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
+		},
+	}
+}
+
 // maxWait bounds, in seconds, how long a request waits for its command; writeTimeout is longer.
 const maxWait = 60
 

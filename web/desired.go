@@ -2,6 +2,7 @@ package web
 
 import (
 	"math"
+	"net/http"
 
 	"github.com/labstack/echo/v4"
 
@@ -9,6 +10,29 @@ import (
 	"wfm/tunnel"
 	"wfm/tunnel/wgconf"
 )
+
+// What the bodies and errors of the calls have in common.
+const (
+	wishMembers = "note, force bool, base_version 0..2147483647"
+	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT"
+)
+
+func (s *Server) desiredRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathNode + "/applied-conf", access: accessSession, handle: s.appliedConf,
+			summary: "The config that is desired, whose text only those see who may write.",
+			data:    appliedConfView{},
+		},
+		{
+			method: http.MethodPut, path: pathNode + "/applied-conf", access: accessSession, handle: s.putAppliedConf, oneWrite: true,
+			summary: "Saves another config as desired, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
+				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
+			body: "content!, stage bool, push bool, " + wishMembers, data: savedView{},
+			codes: wishing + " " + controlling + " TOO_MANY_COMMANDS",
+		},
+	}
+}
 
 // confBodyLimit has room for the longest text there may be, however a client escapes it.
 const confBodyLimit = 1 << 20

@@ -10,7 +10,7 @@
 // The page's handlers (page*.go) only read; package ui shows what they find, and the browser makes
 // the API's calls for whatever changes something.
 //
-// Enter at [New]; routes.go lists every path of the API and openapi_routes.go describes them,
+// Enter at [New]; a route of the API stands, with what the description says of it, in the file of its handler;
 // page.go lists those of the page. [SetUpAdmin] makes the account without a request.
 //
 // Invariants:

@@ -21,6 +21,16 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) emqxRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: "/api/v1/system/mqtt/reconcile", access: accessSession, handle: s.reconcileAccounts,
+			summary: "Compares all accounts with those that an external EMQX has now, and repairs what differs.",
+			data:    AccountsStatus{}, codes: "MQTT_DISABLED MQTT_EMBEDDED MQTT_CONTROL_UNAVAILABLE",
+		},
+	}
+}
+
 // ExternalBroker is what the server needs where the broker is an external EMQX.
 type ExternalBroker struct {
 	// Key is what EMQX has to show when it asks. Required.
@@ -102,8 +112,8 @@ func (s *Server) callbackTable() []route {
 func (s *Server) callbackRoutes() []route {
 	log := slog.New(floodlog.New(s.log.Handler()))
 	return []route{
-		{http.MethodPost, "/api/internal/emqx/authz", accessOpen, s.callback(log, s.authz)},
-		{http.MethodPost, "/api/internal/emqx/auth", accessOpen, s.callback(log, s.authn)},
+		{method: http.MethodPost, path: "/api/internal/emqx/authz", access: accessOpen, handle: s.callback(log, s.authz)},
+		{method: http.MethodPost, path: "/api/internal/emqx/auth", access: accessOpen, handle: s.callback(log, s.authn)},
 	}
 }
 

@@ -2,8 +2,7 @@ package web
 
 import (
 	"fmt"
-	"maps"
-	"slices"
+	"strings"
 	"time"
 
 	"wfm/store"
@@ -14,9 +13,9 @@ func RecordAsks(fn func(route, name, what string)) { onAsk = fn }
 
 // DescribedAsks is what the description of each route says that its handler asks, in the words of
 // onAsk.
-func DescribedAsks() map[string]map[string]bool {
+func DescribedAsks(s *Server) map[string]map[string]bool {
 	all := make(map[string]map[string]bool)
-	for key, d := range descriptions {
+	for _, d := range s.table() {
 		if d.body == "" {
 			continue
 		}
@@ -37,7 +36,7 @@ func DescribedAsks() map[string]map[string]bool {
 				asks[m.name+" "+askRequired] = true
 			}
 		}
-		all[key] = asks
+		all[d.key()] = asks
 	}
 	return all
 }
@@ -46,25 +45,17 @@ func DescribedAsks() map[string]map[string]bool {
 func Routes(s *Server) map[string]bool {
 	all := make(map[string]bool)
 	for _, r := range s.table() {
-		if r.described() {
-			_, all[r.key()] = descriptions[r.key()]
+		if !strings.HasPrefix(r.path, "/.well-known/") {
+			all[r.key()] = r.described()
 		}
 	}
 	return all
 }
 
-// Descriptions are the methods and paths that are described.
-func Descriptions() (keys []string) {
-	for key := range descriptions {
-		keys = append(keys, key)
-	}
-	return keys
-}
-
 // UnknownCodes are the codes of the description that no error has.
 func UnknownCodes(s *Server) (codes []string) {
 	for _, r := range s.table() {
-		for _, code := range codesOf(r, descriptions[r.key()]) {
+		for _, code := range codesOf(r) {
 			if statusOf(code) == 0 {
 				codes = append(codes, code)
 			}
@@ -77,7 +68,7 @@ func UnknownCodes(s *Server) (codes []string) {
 func UndescribedCodes(s *Server) (codes []string) {
 	said := map[string]bool{"NOT_FOUND": true, "METHOD_NOT_ALLOWED": true} // of no route
 	for _, r := range s.table() {
-		for _, code := range codesOf(r, descriptions[r.key()]) {
+		for _, code := range codesOf(r) {
 			said[code] = true
 		}
 	}
@@ -115,4 +106,11 @@ func AuditedRoutes(s *Server) map[string]bool {
 }
 
 // RoutesInOneWrite are the routes of which the audit entry is in the transaction of the handler.
-func RoutesInOneWrite() []string { return slices.Collect(maps.Keys(inOneWrite)) }
+func RoutesInOneWrite(s *Server) (keys []string) {
+	for _, r := range s.table() {
+		if r.oneWrite {
+			keys = append(keys, r.key())
+		}
+	}
+	return keys
+}

@@ -11,6 +11,16 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) historyRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathNode + "/endpoint/history", access: accessSession, handle: s.endpointHistory,
+			summary: "When and why a node's presence changed, newest first, and in figures.",
+			data:    historyView{}, paged: true,
+		},
+	}
+}
+
 type transitionView struct {
 	ID     uint64     `json:"id"`
 	At     *time.Time `json:"at"`

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -11,6 +12,16 @@ import (
 	"wfm/store"
 	"wfm/web/ui"
 )
+
+func (s *Server) logRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathNode + "/endpoint/logs", access: accessSession, handle: s.endpointLogs,
+			summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.",
+			data:    []logView{}, paged: true,
+		},
+	}
+}
 
 // actionEvent is the action of a row of a node's log that is no command: an event, or what a command
 // printed.

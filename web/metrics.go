@@ -16,6 +16,16 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) metricsRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/metrics", access: accessSession, handle: s.metrics,
+			summary: "Metrics in the text format of Prometheus.",
+			bare:    "text/plain",
+		},
+	}
+}
+
 // The classes of routes that requests are counted by.
 const (
 	classAPI = iota

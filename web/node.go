@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,56 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 )
+
+// What the bodies of the calls have in common.
+const (
+	nodeMembers = "enabled bool, node_type, interface_name, client_platform, tags strings"
+)
+
+func (s *Server) nodeRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathConfig + "/nodes", access: accessSession, handle: s.listNodes,
+			summary: "The nodes of a config, by name.",
+			data:    []nodeView{}, paged: true,
+		},
+		{
+			method: http.MethodPost, path: pathConfig + "/nodes", access: accessSession, handle: s.createNode, oneWrite: true,
+			summary: "Makes a node.",
+			body:    "name!, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS",
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/nodes/:node_id", access: accessSession, handle: s.getNode,
+			summary: "A node.",
+			data:    nodeView{},
+		},
+		{
+			method: http.MethodPut, path: "/api/v1/nodes/:node_id", access: accessSession, handle: s.updateNode, oneWrite: true,
+			summary: "Changes a node; what is absent stays.",
+			body:    "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
+		},
+		{
+			method: http.MethodDelete, path: "/api/v1/nodes/:node_id", access: accessSession, handle: s.deleteNode, oneWrite: true,
+			summary: "Deletes a node.",
+			data:    deletedNode{},
+		},
+		{
+			method: http.MethodGet, path: pathNode, access: accessSession, handle: s.getNode,
+			summary: "A node.",
+			data:    nodeView{},
+		},
+		{
+			method: http.MethodPut, path: pathNode, access: accessSession, handle: s.updateNode, oneWrite: true,
+			summary: "Changes a node; what is absent stays.",
+			body:    "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
+		},
+		{
+			method: http.MethodDelete, path: pathNode, access: accessSession, handle: s.deleteNode, oneWrite: true,
+			summary: "Deletes a node.",
+			data:    deletedNode{},
+		},
+	}
+}
 
 type nodeView struct {
 	ID                  string   `json:"id"`

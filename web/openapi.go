@@ -12,32 +12,21 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
+func (s *Server) openapiRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/openapi.json", access: accessGuarded, handle: s.openAPI,
+			summary: "This description.",
+			bare:    "application/json",
+		},
+	}
+}
+
 // object is a JSON object of the API's description.
 type object = map[string]any
 
-// description is what the table of routes cannot tell of one: see descriptions. What follows from
-// the route itself stands nowhere: the parameters in its path, the errors of its access, of its
-// path and of its body.
-type description struct {
-	summary string
-	// query are the names of query parameters, separated by spaces; paged adds limit and cursor.
-	query string
-	// body are the members of the request's object, as in "name!, enabled bool, tags strings, wait
-	// 0..60": the name, an exclamation mark for one that is required, and the type unless it is a
-	// string. A question mark before all says that the request may come without a body.
-	body  string
-	data  any    // a zero value of the type of the answer's data
-	paged bool   // the answer may have a next_cursor
-	bare  string // media type of an answer that is no JSON in the envelope
-	// codes are those of errors that only this route answers, separated by spaces; with a slash and
-	// the status where the code is not in answers.
-	codes string
-}
-
-// described reports whether the route is part of the API.
-func (r route) described() bool {
-	return strings.HasPrefix(r.path, "/api/") || classOf(r.path) == classProbe
-}
+// described reports whether the route is part of the API's description.
+func (r route) described() bool { return r.summary != "" }
 
 func (r route) key() string { return r.method + " " + r.path }
 
@@ -50,21 +39,20 @@ func (s *Server) openAPI(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, raw)
 }
 
-// describe builds the description from the table, the descriptions, and the types they name.
+// describe builds the description from the table and the types it names.
 func describe(table []route, version string) ([]byte, error) {
 	known := &schemas{named: map[string]any{}, types: map[string]reflect.Type{}}
 	known.named["Error"] = errorSchema()
 	paths := map[string]object{}
 	for _, r := range table {
-		d, ok := descriptions[r.key()]
-		if !ok || !r.described() {
+		if !r.described() {
 			continue
 		}
 		path := pathTemplate(r.path)
 		if paths[path] == nil {
 			paths[path] = object{}
 		}
-		paths[path][strings.ToLower(r.method)] = operation(r, d, known)
+		paths[path][strings.ToLower(r.method)] = operation(r, known)
 	}
 	raw, err := json.Marshal(object{
 		"openapi": "3.0.3",
@@ -103,11 +91,11 @@ func errorSchema() object {
 	}
 }
 
-func operation(r route, d description, known *schemas) object {
+func operation(r route, known *schemas) object {
 	o := object{
 		"operationId": strings.ToLower(r.method) + strings.NewReplacer("/", "_", ":", "", "-", "_", ".", "_").Replace(r.path),
-		"summary":     d.summary,
-		"responses":   responses(r, d, known),
+		"summary":     r.summary,
+		"responses":   responses(r, known),
 		"security":    []any{},
 	}
 	if rest, ok := strings.CutPrefix(r.path, "/api/v1/"); ok {
@@ -117,26 +105,26 @@ func operation(r route, d description, known *schemas) object {
 	if r.access >= accessSession {
 		o["security"] = []any{object{"token": []string{}}, object{"cookie": []string{}}}
 	}
-	if p := parameters(r, d); len(p) > 0 {
+	if p := parameters(r); len(p) > 0 {
 		o["parameters"] = p
 	}
-	if d.body != "" {
-		schema, optional := bodySchema(d.body)
+	if r.body != "" {
+		schema, optional := bodySchema(r.body, r.items)
 		o["requestBody"] = object{"required": !optional, "content": object{"application/json": object{"schema": schema}}}
 	}
 	return o
 }
 
-func parameters(r route, d description) (all []any) {
+func parameters(r route) (all []any) {
 	for part := range strings.SplitSeq(r.path, "/") {
 		if name, ok := strings.CutPrefix(part, ":"); ok {
 			all = append(all, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}})
 		}
 	}
-	for name := range strings.FieldsSeq(d.query) {
+	for name := range strings.FieldsSeq(r.query) {
 		all = append(all, object{"name": name, "in": "query", "schema": object{"type": "string"}})
 	}
-	if d.paged {
+	if r.paged {
 		all = append(all,
 			object{"name": "limit", "in": "query", "schema": object{"type": "integer", "minimum": 1, "maximum": maxPage, "default": defaultPage}},
 			object{"name": "cursor", "in": "query", "schema": object{"type": "string"}, "description": "The next_cursor of the page before."})
@@ -148,10 +136,10 @@ func parameters(r route, d description) (all []any) {
 type bodyMember struct {
 	name     string
 	required bool
-	kind     string // string, bool, strings, objects (new nodes), or the range of a whole number
+	kind     string // string, bool, strings, objects, or the range of a whole number
 }
 
-// bodyMembers reads the body of a description.
+// bodyMembers reads the body of a route.
 func bodyMembers(body string) (all []bodyMember, optional bool) {
 	body, optional = strings.CutPrefix(body, "?")
 	for text := range strings.SplitSeq(body, ",") {
@@ -169,7 +157,7 @@ func bodyMembers(body string) (all []bodyMember, optional bool) {
 	return all, optional
 }
 
-func bodySchema(body string) (schema object, optional bool) {
+func bodySchema(body, items string) (schema object, optional bool) {
 	all, optional := bodyMembers(body)
 	properties := object{}
 	var required []string
@@ -183,7 +171,7 @@ func bodySchema(body string) (schema object, optional bool) {
 		case "bool":
 			properties[m.name] = object{"type": "boolean"}
 		case "objects":
-			item, _ := bodySchema("name!, " + nodeMembers)
+			item, _ := bodySchema(items, "")
 			properties[m.name] = object{"type": "array", "items": item}
 		case "strings":
 			properties[m.name] = object{"type": "array", "items": object{"type": "string"}}
@@ -202,10 +190,10 @@ func bodySchema(body string) (schema object, optional bool) {
 	return schema, optional
 }
 
-func responses(r route, d description, known *schemas) object {
-	out := object{"200": object{"description": "Success.", "content": successContent(d, known)}}
+func responses(r route, known *schemas) object {
+	out := object{"200": object{"description": "Success.", "content": successContent(r, known)}}
 	byStatus := map[int][]string{}
-	for _, code := range codesOf(r, d) {
+	for _, code := range codesOf(r) {
 		status := statusOf(code)
 		name, _, _ := strings.Cut(code, "/")
 		byStatus[status] = append(byStatus[status], name)
@@ -229,20 +217,20 @@ func responses(r route, d description, known *schemas) object {
 		out["308"] = object{"description": "The same with HTTPS, where that is served."}
 	}
 	if r.path == "/readyz" {
-		out["503"] = object{"description": "Not ready; the text says why.", "content": object{d.bare: object{}}}
+		out["503"] = object{"description": "Not ready; the text says why.", "content": object{r.bare: object{}}}
 	}
 	return out
 }
 
-func successContent(d description, known *schemas) object {
-	if d.bare != "" {
-		return object{d.bare: object{}}
+func successContent(r route, known *schemas) object {
+	if r.bare != "" {
+		return object{r.bare: object{}}
 	}
 	properties := object{
 		"success": object{"type": "boolean", "enum": []bool{true}},
-		"data":    known.of(reflect.TypeOf(d.data)),
+		"data":    known.of(reflect.TypeOf(r.data)),
 	}
-	if d.paged {
+	if r.paged {
 		properties["next_cursor"] = object{"type": "string", "description": "Asks for the rest; absent at the end."}
 	}
 	return object{"application/json": object{"schema": object{
@@ -251,8 +239,8 @@ func successContent(d description, known *schemas) object {
 }
 
 // codesOf are the errors the route may answer.
-func codesOf(r route, d description) []string {
-	codes := strings.Fields(d.codes)
+func codesOf(r route) []string {
+	codes := strings.Fields(r.codes)
 	add := func(when bool, more string) {
 		if when {
 			codes = append(codes, strings.Fields(more)...)
@@ -266,8 +254,8 @@ func codesOf(r route, d description) []string {
 	add(loggedIn, "AUTH_REQUIRED AUTH_SETUP_REQUIRED INVALID_TOKEN TOKEN_EXPIRED")
 	add(loggedIn && (writes || r.access > accessSession), "FORBIDDEN")
 	add(writes || r.audited(), "STORE_FULL STORE_READ_ONLY STORE_DISK_ERROR")
-	add(d.body != "" || d.paged, "VALIDATION_ERROR")
-	add(d.body != "", "BAD_REQUEST PAYLOAD_TOO_LARGE/413")
+	add(r.body != "" || r.paged, "VALIDATION_ERROR")
+	add(r.body != "", "BAD_REQUEST PAYLOAD_TOO_LARGE/413")
 	add(strings.Contains(r.path, ":config_id"), "CONFIG_NOT_FOUND")
 	add(strings.Contains(r.path, ":node_id"), "NODE_NOT_FOUND")
 	add(strings.HasPrefix(r.path, pathNode), "NODE_CONFIG_MISMATCH")

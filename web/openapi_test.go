@@ -22,9 +22,10 @@ import (
 // description, and remembers which of it was seen.
 var contract struct {
 	mu       sync.Mutex
-	doc      *openapi3.T
-	answered map[string]bool            // operations that have succeeded, by method and path
-	asked    map[string]map[string]bool // by route
+	doc       *openapi3.T
+	described map[string]map[string]bool // what doc says that handlers read, by route
+	answered  map[string]bool            // operations that have succeeded, by method and path
+	asked     map[string]map[string]bool // by route
 }
 
 func TestMain(m *testing.M) {
@@ -60,7 +61,7 @@ func allTestsRan() bool {
 func unseen() (problems []string) {
 	contract.mu.Lock()
 	defer contract.mu.Unlock()
-	described := web.DescribedAsks()
+	described := contract.described
 	for route, asks := range contract.asked {
 		for what := range asks {
 			if strings.Contains(route, " /api/") && !described[route][what] { // pages are no part of it
@@ -98,7 +99,9 @@ func (a *api) document() *openapi3.T {
 		return contract.doc
 	}
 	// Another server, for this one may be set up so that nobody gets anything.
-	raw, err := web.Description(web.New(web.Options{Store: a.db, Version: "1.2.3"}))
+	server := web.New(web.Options{Store: a.db, Version: "1.2.3"})
+	contract.described = web.DescribedAsks(server)
+	raw, err := web.Description(server)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -168,17 +171,11 @@ func (a *api) conforms(r *reply, method, path string) {
 	}
 }
 
-func TestTheDescriptionHasEveryRouteOfTheAPIAndNoOther(t *testing.T) {
+func TestTheDescriptionHasEveryRouteOfTheAPI(t *testing.T) {
 	s := web.New(web.Options{Store: openStore(t, 0)})
-	routes := web.Routes(s)
-	for key, described := range routes {
+	for key, described := range web.Routes(s) {
 		if !described {
-			t.Errorf("%s is not described: add it to descriptions", key)
-		}
-	}
-	for _, key := range web.Descriptions() {
-		if _, ok := routes[key]; !ok {
-			t.Errorf("%s is described and no route of the API", key)
+			t.Errorf("%s is not described: say what it does beside its handler", key)
 		}
 	}
 	if codes := web.UnknownCodes(s); codes != nil {

@@ -29,24 +29,27 @@ const pathStatic = "/static/:name"
 // pages are the routes of the admin page. They only read: whatever a page changes, it changes by
 // the calls of table.
 func (s *Server) pages() []route {
-	const get = http.MethodGet
+	open := func(path string, build func(echo.Context) (show, error)) route {
+		return route{method: http.MethodGet, path: path, access: accessGuarded, handle: s.page(build)}
+	}
+	known := func(path string, build func(echo.Context) (show, error)) route { return open(path, s.known(build)) }
 	return []route{
-		{get, pathStatic, accessGuarded, s.static},
-		{http.MethodPost, pathQR, accessSession, s.qr},
-		{http.MethodPost, pathDiff, accessSession, s.confDiff},
-		{http.MethodPost, pathForm, accessOpen, s.scriptNeeded}, // reads nothing, whoever asks
-		{get, "/setup", accessGuarded, s.page(s.setupPage)},
-		{get, "/login", accessGuarded, s.page(s.loginPage)},
-		{get, "/", accessGuarded, s.page(s.known(s.overviewPage))},
-		{get, "/configs/:config_id", accessGuarded, s.page(s.known(s.configPage))},
-		{get, "/configs/:config_id/nodes/:node_id", accessGuarded, s.page(s.known(s.nodePage))},
-		{get, "/configs/:config_id/nodes/:node_id/conf", accessGuarded, s.page(s.known(s.confPage))},
-		{get, "/configs/:config_id/rollout", accessGuarded, s.page(s.known(s.newRolloutPage))},
-		{get, "/settings", accessGuarded, s.page(s.known(s.settingsPage))},
-		{get, "/audit", accessGuarded, s.page(s.known(s.auditPage))},
-		{get, "/rollouts", accessGuarded, s.page(s.known(s.rolloutsPage))},
-		{get, "/rollouts/:rollout_id", accessGuarded, s.page(s.known(s.rolloutPage))},
-		{get, "/commands/:request_id", accessGuarded, s.page(s.known(s.commandPage))},
+		{method: http.MethodGet, path: pathStatic, access: accessGuarded, handle: s.static},
+		{method: http.MethodPost, path: "/ui/qr", access: accessSession, harmless: true, handle: s.qr},
+		{method: http.MethodPost, path: "/ui/configs/:config_id/nodes/:node_id/diff", access: accessSession, harmless: true, handle: s.confDiff},
+		{method: http.MethodPost, path: "/ui/form", access: accessOpen, handle: s.scriptNeeded}, // reads nothing, whoever asks
+		open("/setup", s.setupPage),
+		open("/login", s.loginPage),
+		known("/", s.overviewPage),
+		known("/configs/:config_id", s.configPage),
+		known("/configs/:config_id/nodes/:node_id", s.nodePage),
+		known("/configs/:config_id/nodes/:node_id/conf", s.confPage),
+		known("/configs/:config_id/rollout", s.newRolloutPage),
+		known("/settings", s.settingsPage),
+		known("/audit", s.auditPage),
+		known("/rollouts", s.rolloutsPage),
+		known("/rollouts/:rollout_id", s.rolloutPage),
+		known("/commands/:request_id", s.commandPage),
 	}
 }
 

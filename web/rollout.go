@@ -15,6 +15,48 @@ import (
 	"wfm/store"
 )
 
+// What the errors of the calls have in common.
+const (
+	rolling = "MQTT_DISABLED ROLLOUT_NOT_FOUND ROLLOUT_ENDED ROLLOUT_ACTIVE/409"
+)
+
+func (s *Server) rolloutRoutes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: pathConfig + "/endpoint/control-batch", access: accessSession, handle: s.controlBatch, oneWrite: true,
+			summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
+				"desired at each node's turn, unless staged or version names another, and skips a node that has it already unless forced.",
+			body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + choosing, data: rolloutDetail{},
+			paged: true, codes: controlling + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
+		},
+		{
+			method: http.MethodGet, path: pathConfig + "/rollouts", access: accessSession, handle: s.listRollouts,
+			summary: "The rollouts of a config, newest first.",
+			data:    []rolloutView{}, paged: true,
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/rollouts/:rollout_id", access: accessSession, handle: s.getRollout,
+			summary: "A rollout, and page by page its nodes.",
+			data:    rolloutDetail{}, paged: true, codes: "ROLLOUT_NOT_FOUND",
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/rollouts/:rollout_id/pause", access: accessSession, handle: s.pauseRollout, oneWrite: true,
+			summary: "Holds a rollout before its next wave.",
+			data:    rolloutDetail{}, paged: true, codes: rolling,
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/rollouts/:rollout_id/resume", access: accessSession, handle: s.resumeRollout, oneWrite: true,
+			summary: "Lets a rollout go on.",
+			data:    rolloutDetail{}, paged: true, codes: rolling,
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/rollouts/:rollout_id/cancel", access: accessSession, handle: s.cancelRollout, oneWrite: true,
+			summary: "Ends a rollout.",
+			data:    rolloutDetail{}, paged: true, codes: rolling,
+		},
+	}
+}
+
 // Bounds of a rollout.
 const (
 	maxRolloutNodes  = 10_000

@@ -1,12 +1,33 @@
 package web
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
 )
+
+func (s *Server) sessionsRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/auth/sessions", access: accessAdmin, handle: s.listSessions,
+			summary: "The sessions that are valid, newest first.",
+			data:    []sessionView{},
+		},
+		{
+			method: http.MethodDelete, path: "/api/v1/auth/sessions", access: accessAdmin, handle: s.endOtherSessions, oneWrite: true,
+			summary: "Ends all sessions but the one that asks.",
+			data:    endedSessions{},
+		},
+		{
+			method: http.MethodDelete, path: "/api/v1/auth/sessions/:id", access: accessAdmin, handle: s.endSession, oneWrite: true,
+			summary: "Ends a session.",
+			data:    message{}, codes: "SESSION_NOT_FOUND",
+		},
+	}
+}
 
 type sessionView struct {
 	ID         string     `json:"id"`

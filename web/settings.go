@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -9,6 +10,36 @@ import (
 
 	"wfm/store"
 )
+
+// What the bodies of the calls have in common.
+const (
+	mqttMembers = "host, port 1..65535, tls bool"
+)
+
+func (s *Server) settingsRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/settings/mqtt", access: accessSession, handle: s.getMQTTSettings,
+			summary: "Where agents are sent, and which part was set where.",
+			data:    mqttSettingsView{},
+		},
+		{
+			method: http.MethodPut, path: "/api/v1/settings/mqtt", access: accessSession, handle: s.putMQTTSettings, oneWrite: true,
+			summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.",
+			body:    mqttMembers, data: mqttSettingsView{}, codes: "MQTT_TLS_CA_NOT_READY",
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/settings/mqtt/reset", access: accessSession, handle: s.resetMQTTSettings, oneWrite: true,
+			summary: "Sends agents where the flags of the start say.",
+			data:    mqttSettingsView{},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/settings/mqtt/test", access: accessSession, handle: s.testMQTTSettings,
+			summary: "Does there what an agent does; with what is sent along in place of what is set.",
+			body:    "? " + mqttMembers, data: mqttTestView{}, codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
+		},
+	}
+}
 
 // MQTTTarget is where agents are sent to reach the broker.
 type MQTTTarget struct {

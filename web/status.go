@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
@@ -10,6 +11,26 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 )
+
+func (s *Server) statusRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathConfig + "/endpoint/runtime-snapshot", access: accessSession, handle: s.runtimeSnapshot,
+			summary: "How each node of a config is, a row a node.",
+			data:    []snapshotRow{},
+		},
+		{
+			method: http.MethodGet, path: pathNode + "/endpoint/status", access: accessSession, handle: s.endpointStatus,
+			summary: "All that is known of how a node is, and on what it rests.",
+			data:    endpointStatusView{},
+		},
+		{
+			method: http.MethodGet, path: pathNode + "/endpoint/events", access: accessSession, handle: s.endpointEvents,
+			summary: "What happened with a node, newest first.",
+			data:    []store.JournalEntry{}, paged: true,
+		},
+	}
+}
 
 // clientStateView is the agent's side of a node. It is empty while no agent is bound.
 type clientStateView struct {

@@ -12,6 +12,16 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) streamRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/events/stream", access: accessSession, handle: s.eventStream,
+			summary: "Server-sent events: hints to read something anew. Last-Event-ID, or last_event_id, resumes.",
+			query:   "last_event_id", bare: "text/event-stream", codes: "RATE_LIMITED",
+		},
+	}
+}
+
 // Times of a stream.
 const (
 	// clockInterval is how often a stream tells the time, and how long at most the end of its

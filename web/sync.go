@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -10,6 +11,31 @@ import (
 	"wfm/store"
 	"wfm/tunnel"
 )
+
+func (s *Server) syncRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathConfig + "/sync-status", access: accessSession, handle: s.configSyncStatus,
+			summary: "Whether each node of a config has the config that is desired.",
+			data:    []syncView{},
+		},
+		{
+			method: http.MethodPost, path: pathConfig + "/sync-all", access: accessSession, handle: s.syncAll, oneWrite: true,
+			summary: "Stages what is desired on every node of the config that has something else staged.",
+			data:    syncAllView{},
+		},
+		{
+			method: http.MethodGet, path: pathNode + "/sync-status", access: accessSession, handle: s.syncStatus,
+			summary: "Whether a node has the config that is desired.",
+			data:    syncView{},
+		},
+		{
+			method: http.MethodPost, path: pathNode + "/sync", access: accessSession, handle: s.syncNode, oneWrite: true,
+			summary: "Stages what is desired, to be pushed.",
+			body:    "? force bool", data: stagedView{}, codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409",
+		},
+	}
+}
 
 // syncRefs are the versions on their way to the node. A version of 0 is none. With
 // reported_local_at null, what is on the node's disk is not known; with an empty hash, nothing is.

@@ -12,6 +12,36 @@ import (
 	"wfm/store"
 )
 
+func (s *Server) systemRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/healthz", access: accessOpen, handle: s.healthz,
+			summary: "Whether the process answers.",
+			bare:    "text/plain",
+		},
+		{
+			method: http.MethodGet, path: "/readyz", access: accessOpen, handle: s.readyz,
+			summary: "Whether the appliance can write its data and serve its agents; says why not.",
+			bare:    "text/plain",
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/system/health", access: accessOpen, handle: s.health,
+			summary: "The process and its version.",
+			data:    healthView{},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/system/status", access: accessSession, handle: s.systemStatus,
+			summary: "Counts of configs and nodes, and how the services are.",
+			data:    systemStatusView{},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/system/timezone", access: accessSession, handle: s.systemTimezone,
+			summary: "The zone of every time that is answered.",
+			data:    timezoneView{},
+		},
+	}
+}
+
 type healthView struct {
 	Status    string     `json:"status"`
 	Service   string     `json:"service"`

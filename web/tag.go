@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"slices"
 
@@ -10,6 +11,41 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 )
+
+func (s *Server) tagRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: pathConfig + "/tags", access: accessSession, handle: s.listTags,
+			summary: "The tags of a config, by name, and how many nodes have each.",
+			data:    []store.Tag{},
+		},
+		{
+			method: http.MethodPost, path: pathConfig + "/tags", access: accessSession, handle: s.createTag, oneWrite: true,
+			summary: "Keeps a tag, also while no node has it.",
+			body:    "name!", data: store.Tag{}, codes: "TOO_MANY_TAGS",
+		},
+		{
+			method: http.MethodPost, path: pathConfig + "/tags/apply", access: accessSession, handle: s.applyTag, oneWrite: true,
+			summary: "Gives nodes the tag beside those they have; the answer is those nodes.",
+			body:    "tag!, node_ids! strings", data: []nodeView{}, codes: "TOO_MANY_TAGS",
+		},
+		{
+			method: http.MethodDelete, path: pathConfig + "/tags/:tag", access: accessSession, handle: s.deleteTag, oneWrite: true,
+			summary: "Takes a tag from a config and all its nodes.",
+			data:    deletedTag{}, codes: "TAG_NOT_FOUND",
+		},
+		{
+			method: http.MethodPut, path: "/api/v1/nodes/:node_id/tags", access: accessSession, handle: s.putNodeTags, oneWrite: true,
+			summary: "Replaces the tags of a node.",
+			body:    "tags! strings", data: nodeView{},
+		},
+		{
+			method: http.MethodDelete, path: "/api/v1/nodes/:node_id/tags/:tag", access: accessSession, handle: s.deleteNodeTag, oneWrite: true,
+			summary: "Takes a tag from a node.",
+			data:    nodeView{}, codes: "TAG_NOT_FOUND",
+		},
+	}
+}
 
 func (s *Server) listTags(c echo.Context) error {
 	tags, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Tag, error) { return tx.Tags(c.Param("config_id")) })

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"sync"
 	"time"
 
@@ -8,6 +9,26 @@ import (
 
 	"wfm/store"
 )
+
+func (s *Server) tokensRoutes() []route {
+	return []route{
+		{
+			method: http.MethodGet, path: "/api/v1/auth/tokens", access: accessAdmin, handle: s.listTokens,
+			summary: "The API tokens, by name, without their secrets.",
+			data:    []tokenView{},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/auth/tokens", access: accessAdmin, handle: s.createToken, oneWrite: true,
+			summary: "Makes an API token of scope read or write; its secret is shown this once. Without expires_in_days it does not expire.",
+			body:    "name!, scope!, expires_in_days 1..3650", data: newTokenView{}, codes: "TOKEN_NAME_EXISTS TOO_MANY_TOKENS",
+		},
+		{
+			method: http.MethodDelete, path: "/api/v1/auth/tokens/:id", access: accessAdmin, handle: s.deleteToken, oneWrite: true,
+			summary: "Ends an API token and its event streams.",
+			data:    message{}, codes: "TOKEN_NOT_FOUND",
+		},
+	}
+}
 
 // tokenUseNoted is how exact the last use of an API token is: one write of the store in that time.
 const tokenUseNoted = 5 * time.Minute
