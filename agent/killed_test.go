@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"os"
 	"os/exec"
@@ -22,6 +23,14 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("WFM_TEST_WHOLE_AGENT_DIR"); dir != "" {
 		_ = Run(context.Background(), Options{Dir: dir})
 		return
+	}
+	flag.Parse()
+	atOnce := true
+	flag.Visit(func(f *flag.Flag) { atOnce = atOnce && f.Name != "test.parallel" })
+	if atOnce { // the parallel tests wait for other processes most of the time
+		if err := flag.Set("test.parallel", "6"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -54,6 +54,7 @@ func inOwnNetwork(t *testing.T) bool {
 		}
 		return true
 	}
+	t.Parallel() // it waits for its own namespaces only
 	probe := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", "true")
 	needTool(t, probe.Run() == nil, "the right to make a network namespace")
 	cmd := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")

@@ -4,14 +4,19 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,13 +158,34 @@ func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
 	return e
 }
 
+// lastPort is the newest port that listen took for an address without one. The ports lie below those that
+// the system gives to clients: a client that tries to reach a stopped listener would otherwise get its port,
+// and would then be connected to itself. Each process of tests begins elsewhere.
+var lastPort atomic.Int32
+
+func init() { lastPort.Store(10_000 + int32(os.Getpid()%400)*20) } //nolint:gosec // below 18,000
+
+// listen listens on the address. Port 0 means one that it can listen on again later.
 func listen(tb testing.TB, addr string) net.Listener {
 	tb.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return l
+	for range 1000 {
+		if port == "0" {
+			addr = net.JoinHostPort(host, strconv.Itoa(int(lastPort.Add(1))))
+		}
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+		if err == nil {
+			return l
+		}
+		if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+			tb.Fatal(err)
+		}
+	}
+	tb.Fatal("no port is free")
+	return nil
 }
 
 func (e *Server) listen(addr string) net.Listener {
