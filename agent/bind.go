@@ -103,11 +103,6 @@ func bindRequest(o BindOptions) protocol.BindRequest {
 	}
 }
 
-// capabilities returns this agent's capabilities beyond those of the deployed agents.
-func capabilities() []string {
-	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm, protocol.CapabilityWantedState}
-}
-
 func parseServerURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {

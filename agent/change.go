@@ -126,7 +126,7 @@ func loadChange(dir, profileID string) (*change, error) {
 		// The decoder's error may quote the file, which contains a config.
 		return nil, fmt.Errorf("open change of %q is damaged", profileID)
 	}
-	if _, err := c.target(); err != nil || c.ProfileID != profileID || !changesNode(c.Kind) {
+	if _, err := c.target(); err != nil || c.ProfileID != profileID || !c.Kind.ChangesNode() {
 		return nil, fmt.Errorf("open change of %q is not one of this agent's", profileID)
 	}
 	return &c, nil

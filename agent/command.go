@@ -16,6 +16,11 @@ import (
 // limit minus room for the envelope.
 const maxOutput = protocol.MaxMessageSize - 8<<10
 
+// capabilities returns this agent's capabilities beyond those of the deployed agents.
+func capabilities() []string {
+	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm, protocol.CapabilityWantedState}
+}
+
 // target returns the target of a command. Not every backend fills in all fields: a missing
 // interface means the profile's own, a missing protocol means WireGuard.
 func (x *executor) target(tunnelProtocol, previous, iface string, awg protocol.AWGVersion) (target, error) {
@@ -35,7 +40,13 @@ func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol
 		return failed(protocol.Ack{}, err), nil
 	}
 	ack := protocol.Ack{Action: c.Action}
-	if c.Action != protocol.ActionStart && c.Action != protocol.ActionStop {
+	var run func(context.Context, string, target) (outcome, error)
+	switch c.Action {
+	case protocol.ActionStart:
+		run = x.tunnels.Start
+	case protocol.ActionStop:
+		run = x.tunnels.Stop
+	default:
 		ack.Action = protocol.Action(cut(string(c.Action)))
 		return failed(ack, fmt.Errorf("action %q is not known on control", cut(string(c.Action)))), nil
 	}
@@ -45,10 +56,6 @@ func (x *executor) control(ctx context.Context, env protocol.Envelope) (protocol
 	}
 	if err := x.leave(ctx, g); err != nil {
 		return failed(ack, err), nil
-	}
-	run := x.tunnels.Stop
-	if c.Action == protocol.ActionStart {
-		run = x.tunnels.Start
 	}
 	out, err := run(ctx, env.RequestID, g)
 	ack.Status, ack.Message, ack.RolledBack = protocol.AckApplied, out.message, out.rolledBack

@@ -180,7 +180,7 @@ func (x *executor) resume(ctx context.Context, c change) {
 		cause = fmt.Errorf("%s went down before this change was confirmed", c.Interface)
 	}
 	if ack, ended := x.settle(ctx, c, cause); ended {
-		if c.Action == protocol.ActionStart {
+		if c.Action.Starts() {
 			x.concluded(protocol.Control{
 				Action: c.Action, TunnelProtocol: c.TunnelProtocol, PreviousTunnelProtocol: c.PreviousTunnelProtocol, InterfaceName: c.Interface,
 			}, c.RequestID, &ack)

@@ -158,7 +158,7 @@ func (x *executor) Receive(topicName string, data []byte) {
 func (x *executor) accept(env protocol.Envelope) {
 	key := entryKey{env.Type, env.RequestID}
 	lane := x.probes
-	if changesNode(env.Type) {
+	if env.Type.ChangesNode() {
 		lane = x.changes
 	}
 	x.mu.Lock()
@@ -183,10 +183,6 @@ func (x *executor) accept(env protocol.Envelope) {
 		x.answer(env.Type, env.RequestID, failed(protocol.Ack{}, errors.New("busy: too many commands are waiting on this node")))
 	}
 }
-
-// changesNode reports whether a command of the kind changes the node. Such a command must not run
-// twice, so it is journaled on disk.
-func changesNode(k protocol.Kind) bool { return k == protocol.KindControl || k == protocol.KindPush }
 
 func (x *executor) workProbes(ctx context.Context) {
 	for !x.stopping() {
@@ -240,7 +236,7 @@ func (x *executor) stopping() bool {
 
 func (x *executor) execute(ctx context.Context, env protocol.Envelope) {
 	log := x.log.With("type", env.Type, "request_id", env.RequestID)
-	durable := changesNode(env.Type)
+	durable := env.Type.ChangesNode() // must not run twice, so it is journaled on disk
 	if durable {
 		var about protocol.Control
 		_ = env.DecodePayload(&about) // the command itself reports unreadable fields
@@ -300,7 +296,7 @@ func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack
 func (x *executor) conclude(kind protocol.Kind, requestID string, ack protocol.Ack) {
 	x.log.Info("command executed", "type", kind, "request_id", requestID, "status", ack.Status)
 	x.answer(kind, requestID, ack)
-	if changesNode(kind) && ack.Status == protocol.AckFailed {
+	if kind.ChangesNode() && ack.Status == protocol.AckFailed {
 		x.beat() // the ACK of a failure does not say whether the tunnel still runs
 	}
 	// This comes last: before it, a repetition finds the command running; after it, the journal.
@@ -328,7 +324,7 @@ func (x *executor) dispatch(ctx context.Context, env protocol.Envelope) (protoco
 func (x *executor) answer(command protocol.Kind, requestID string, ack protocol.Ack) {
 	m := message(command.Ack(), ack)
 	m.requestID = requestID
-	if changesNode(command) {
+	if command.ChangesNode() {
 		m.taken = func() {
 			// If this cannot be written, the next agent repeats the answer.
 			_ = x.journal.Sent(command, requestID)

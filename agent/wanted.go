@@ -112,7 +112,7 @@ func (w *wanted) Set(to wish) error {
 // finishes it.
 func (x *executor) wanting(env protocol.Envelope) {
 	var c protocol.Control
-	if env.Type != protocol.KindControl || env.DecodePayload(&c) != nil || c.Action != protocol.ActionStop {
+	if env.Type != protocol.KindControl || env.DecodePayload(&c) != nil || c.Action.Leaves() != protocol.WantedStopped {
 		return
 	}
 	if g, err := x.target(c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName, c.AWGVersion); err == nil {
@@ -126,15 +126,15 @@ func (x *executor) wanting(env protocol.Envelope) {
 // says so.
 func (x *executor) concluded(c protocol.Control, requestID string, ack *protocol.Ack) {
 	g, err := x.target(c.TunnelProtocol, c.PreviousTunnelProtocol, c.InterfaceName, c.AWGVersion)
-	if err != nil || protocol.WantedBy(c.Action) == protocol.WantedNone {
+	if err != nil || c.Action.Leaves() == protocol.WantedNone {
 		return // it was refused
 	}
 	to := x.wishOf(g, c, requestID, false)
-	x.guard = guard{looked: true, up: c.Action == protocol.ActionStart} // as the ACK reports
+	x.guard = guard{looked: true, up: c.Action.Starts()} // as the ACK reports
 	if ack.Status != protocol.AckApplied {
 		x.guard.up = x.tunnels.Up(g.profileID, g.iface)
 	}
-	if c.Action == protocol.ActionStart && ack.Status != protocol.AckApplied {
+	if c.Action.Starts() && ack.Status != protocol.AckApplied {
 		up := x.guard.up
 		ack.WGOnline = &up
 		if to = x.wanted.Get(); to.State != "" && !up {
@@ -147,7 +147,7 @@ func (x *executor) concluded(c protocol.Control, requestID string, ack *protocol
 func (x *executor) wishOf(g target, c protocol.Control, requestID string, open bool) wish {
 	state := c.WantedState
 	if state == "" { // the server does not know wanted states
-		state = protocol.WantedBy(c.Action)
+		state = c.Action.Leaves()
 	}
 	return wish{
 		State: state, Interface: g.iface, TunnelProtocol: g.protocol, RequestID: requestID,

@@ -1,10 +1,12 @@
 // Package protocol is the wire language between the appliance and the agents on the nodes:
-// identities, topics, the JSON envelope, every payload, and the HTTP bind exchange.
+// identities, topics, the JSON envelope, every payload, the table of actions, and the HTTP bind
+// exchange.
 //
 // It owns the form of messages and decides which message is well formed. It does not own the effect
 // of a message on a node or a command; that belongs to the appliance.
 //
-// Enter at [ParseTopic] and [Decode] to read a message, at [Envelope.Encode] to write one.
+// Enter at [ParseTopic] and [Decode] to read a message, at [Envelope.Encode] to write one, at
+// [ActionSpec] to add an action.
 //
 // Invariants:
 //   - It imports the standard library only, so that both ends can share it.

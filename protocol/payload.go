@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
 )
 
@@ -18,37 +17,6 @@ const (
 
 // Valid reports whether s is one of the three statuses.
 func (s AckStatus) Valid() bool { return s == AckAccepted || s == AckApplied || s == AckFailed }
-
-// Action is the operation that a command asks for.
-type Action string
-
-// ErrInvalidAction is returned for an action that this protocol does not have.
-var ErrInvalidAction = errors.New("unknown action")
-
-// The actions on the wire. ActionDetect has no wire field: the topic implies it.
-const (
-	ActionStart    Action = "start"
-	ActionStop     Action = "stop"
-	ActionPush     Action = "push_config"
-	ActionWGShow   Action = "wg_show"
-	ActionDescribe Action = "describe" // extension
-	ActionDetect   Action = "detect"
-)
-
-// Kind returns the kind of topic that a command for a travels on, or "" for an unknown action.
-func (a Action) Kind() Kind {
-	switch a {
-	case ActionStart, ActionStop:
-		return KindControl
-	case ActionPush:
-		return KindPush
-	case ActionWGShow, ActionDescribe:
-		return KindInfo
-	case ActionDetect:
-		return KindDetect
-	}
-	return ""
-}
 
 // Tunnel protocols. AmneziaWG has two spellings with one meaning.
 const (
@@ -228,19 +196,3 @@ type Heartbeat struct {
 	// Extension: the wanted state that the agent holds.
 	WantedState WantedState `json:"wanted_state,omitempty"`
 }
-
-// Capabilities that an agent can report at bind and in describe (extension).
-const (
-	// CapabilityDedupe: the agent executes each request_id once and repeats its ACK, so a command
-	// with an unknown outcome may simply be sent again.
-	CapabilityDedupe = "dedupe"
-	// CapabilityDescribe: the agent answers info with action describe.
-	CapabilityDescribe = "describe"
-	// CapabilityCommitConfirm: after a start, or a push to a running interface, the agent proves
-	// that it still reaches the server, and otherwise takes the change back. In between it answers
-	// accepted. An applied detect or describe without config_sha256 means that nothing is stored.
-	CapabilityCommitConfirm = "commit_confirm"
-	// CapabilityWantedState: the agent keeps the last wanted state it received, restores a tunnel
-	// that should run and does not, and reports the state it holds.
-	CapabilityWantedState = "wanted_state"
-)

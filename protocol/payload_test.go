@@ -6,31 +6,6 @@ import (
 	"wfm/protocol"
 )
 
-func TestActionTravelsOnItsTopic(t *testing.T) {
-	tests := []struct {
-		action protocol.Action
-		want   protocol.Kind
-	}{
-		{"start", "control"},
-		{"stop", "control"},
-		{"push_config", "config/push"},
-		{"wg_show", "info"},
-		{"describe", "info"},
-		{"detect", "detect"},
-		{"", ""},
-		{"START", ""},
-		{"restart", ""},
-		{"config/push", ""},
-	}
-	for _, tt := range tests {
-		t.Run(string(tt.action), func(t *testing.T) {
-			if got := tt.action.Kind(); got != tt.want {
-				t.Errorf("Kind = %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestOnlyThreeAckStatusesAreValid(t *testing.T) {
 	tests := map[protocol.AckStatus]bool{
 		"accepted": true, "applied": true, "failed": true,

@@ -36,6 +36,10 @@ func UpstreamKinds() []Kind {
 	return []Kind{KindPushAck, KindControlAck, KindDetectAck, KindInfoAck, KindEvent, KindHeartbeat}
 }
 
+// ChangesNode reports whether a command of kind k may change the node, unlike one that only asks.
+// Only such a command may start or stop the tunnel.
+func (k Kind) ChangesNode() bool { return k == KindPush || k == KindControl }
+
 // IsCommand reports whether k goes to a node and expects an ACK.
 func (k Kind) IsCommand() bool {
 	return k == KindPush || k == KindControl || k == KindDetect || k == KindInfo

@@ -27,15 +27,3 @@ func (w *WantedState) UnmarshalJSON(data []byte) error {
 	*w = WantedState(s)
 	return nil
 }
-
-// WantedBy returns the wanted state that a start or stop sets, and WantedNone for every other
-// action.
-func WantedBy(a Action) WantedState {
-	switch a { //nolint:exhaustive // the others say nothing of it
-	case ActionStart:
-		return WantedRunning
-	case ActionStop:
-		return WantedStopped
-	}
-	return WantedNone
-}

@@ -55,7 +55,7 @@ func (tx *Tx) SetWanted(cmd Command) error {
 	if err != nil {
 		return err
 	}
-	word := Word{State: protocol.WantedBy(cmd.Action), At: tx.now.UTC(), RequestID: cmd.RequestID}
+	word := Word{State: cmd.Action.Leaves(), At: tx.now.UTC(), RequestID: cmd.RequestID}
 	return tx.putWanted(cmd.NodeID, Wanted{Word: word, Former: old.Word})
 }
 

@@ -101,7 +101,7 @@ func Confirming(tx *store.Tx, nodeID string, before uint64) (store.Command, erro
 	}
 	newest, err := tx.Commands(nodeID, before, confirmingScanned)
 	for _, cmd := range newest {
-		change := cmd.Action == protocol.ActionPush || cmd.Action == protocol.ActionStart
+		change := cmd.Action.Spec().ConfirmTime != 0
 		switch {
 		case !change, cmd.Attempts == 0, cmd.Seq <= s.ConfirmedSeq:
 		case cmd.State == store.CommandSent, cmd.State == store.CommandAccepted,

@@ -132,10 +132,10 @@ var answers = []struct {
 	{store.ErrNodeStatic, answer{400, "CLIENT_BIND_STATIC_NODE", "The node is static and has no agent; make it dynamic to control it.", nil}},
 	{refusal.ErrNotInitialized, answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
 	{refusal.ErrNodeOffline, answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
-	{protocol.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use start, stop, push_config, wg_show, detect or describe.", nil}},
-	{refusal.ErrCannotDescribe, answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
+	{protocol.ErrInvalidAction, answer{400, "INVALID_ACTION", "The action is unknown; use " + actionNames(protocol.Actions(nil)) + ".", nil}},
+	{protocol.ErrCannotDescribe, answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
 	{tunnel.ErrNothingToStart, answer{409, "NO_CONFIRMED_CONFIG", "Nothing was started: the node never confirmed a tunnel config, and its agent would start an empty tunnel. Push one first.", nil}},
-	{errRolloutAction, answer{400, "INVALID_ACTION", "A rollout can start, stop or push_config; give other actions to each node.", nil}},
+	{errRolloutAction, answer{400, "INVALID_ACTION", "A rollout can " + actionNames(protocol.Actions(inRollouts)) + "; give other actions to each node.", nil}},
 	{store.ErrTagNotFound, answer{404, "TAG_NOT_FOUND", "Neither the mesh nor any of its nodes has this tag; it may have been deleted.", nil}},
 	{store.ErrTooManyTags, answer{409, "TOO_MANY_TAGS", "The mesh has the most tags it may have; delete tags that no node uses.", nil}},
 	{store.ErrNodeTags, answer{409, "TOO_MANY_TAGS", fmt.Sprintf("A node may have at most %d tags; take another from it first.", store.MaxNodeTags), nil}},
@@ -265,6 +265,18 @@ func asDesiredAnswer(err error) (answer, bool) {
 	}
 	return answer{}, false
 }
+
+// actionNames names the actions as alternatives: "start, stop or detect".
+func actionNames(specs []protocol.ActionSpec) string {
+	names := make([]string, len(specs))
+	for i, s := range specs {
+		names[i] = string(s.Action)
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+func inRollouts(s protocol.ActionSpec) bool { return s.InRollouts }
 
 // sentence ends text with a full stop, unless it ends like one.
 func sentence(text string) string {

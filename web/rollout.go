@@ -181,9 +181,7 @@ func (s *Server) controlBatch(c echo.Context) error {
 	if err := body.err(); err != nil {
 		return err
 	}
-	switch r.Action {
-	case protocol.ActionStart, protocol.ActionStop, protocol.ActionPush:
-	default:
+	if !r.Action.Spec().InRollouts {
 		return errRolloutAction
 	}
 	if err := s.rollouts(); err != nil {

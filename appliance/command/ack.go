@@ -84,7 +84,7 @@ func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, 
 // followUp asks an agent that does not tell by itself how its tunnel is after a start, stop or push
 // that failed: what ran before may still run, or not.
 func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
-	if cmd.Kind != protocol.KindControl && cmd.Kind != protocol.KindPush {
+	if !cmd.Kind.ChangesNode() {
 		return nil
 	}
 	n, err := tx.Node(cmd.NodeID)
@@ -152,7 +152,7 @@ func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) e
 		switch {
 		case later:
 			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
-		case !push && *ack.WGOnline == (cmd.Action == protocol.ActionStart):
+		case !push && *ack.WGOnline == cmd.Action.Starts():
 			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
 			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer; a detect afterwards says that the tunnel "+state+", as asked")
 		default:

@@ -50,7 +50,7 @@ func TestCommandTheNodeDoesNotListenForHoldsUpNoOther(t *testing.T) {
 		if err != nil || stop.State != store.CommandSent {
 			t.Errorf("the command it listens for is %s (%v)", stop.State, err)
 		}
-		time.Sleep(DefaultDetectLimit) //nolint:forbidigo // the bubble's clock
+		time.Sleep(protocol.ActionDetect.Spec().AnswerTime) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
 		got, err := f.read(detect.RequestID)
 		if err != nil || got.State != store.CommandExpired || !strings.Contains(got.Detail, "does not listen for detect") {

@@ -32,20 +32,12 @@ const (
 	maxOpen = 64
 	// maxAttempts bounds how often one command is sent.
 	maxAttempts = 10
-	// queueExpiry is how long start and stop wait for a node that is away, when asked to.
-	queueExpiry = time.Hour
 	// restartGrace is how long, after a start of the appliance, an answer that was due earlier is
 	// still waited for: agents need a moment to reconnect.
 	restartGrace = 60 * time.Second
 	// retryWrite is when a change that could not be stored is tried again.
 	retryWrite = 5 * time.Second
 )
-
-// repeatable reports whether carrying the action out twice is the same as once, even for an agent
-// that does not know request ids.
-func repeatable(a protocol.Action) bool {
-	return a == protocol.ActionDetect || a == protocol.ActionWGShow || a == protocol.ActionDescribe
-}
 
 // Ledger runs the commands of all nodes.
 type Ledger struct {
@@ -66,14 +58,11 @@ type Ledger struct {
 	ready   map[string]*readyTurn  // by node id, while one is dealt with
 }
 
-// DefaultDetectLimit is how long a node may take to answer a detect.
-const DefaultDetectLimit = 10 * time.Second
-
-// New makes the ledger over db, with a time limit for detects (zero: [DefaultDetectLimit]). Nothing
+// New makes the ledger over db, with a time limit for detects (zero: that of the table of actions). Nothing
 // happens before [Ledger.Start].
 func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog.Logger) *Ledger {
 	return &Ledger{
-		db: db, door: tunnel.Door{Store: db}, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, DefaultDetectLimit),
+		db: db, door: tunnel.Door{Store: db}, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, protocol.ActionDetect.Spec().AnswerTime),
 		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 		ready: make(map[string]*readyTurn),
 	}
@@ -129,7 +118,7 @@ func (c *Ledger) Stop() {
 
 // Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
 // that is away; otherwise they are refused. A push is [Ledger.Push] of the desired config. Errors:
-// protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled; those of package
+// protocol.ErrInvalidAction, ErrCannotDescribe; store.ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled; those of package
 // refusal about commands; tunnel.ErrNothingToStart; and those of writing. It
 // returns the command as it is after the attempt to send.
 func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
@@ -139,7 +128,7 @@ func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Actio
 	}
 	return c.give(ctx, nodeID, func(tx *store.Tx) (store.Command, error) {
 		cmd, err := c.writeIn(tx, nodeID, action, requestedBy, queue)
-		if err == nil && cmd.Kind == protocol.KindControl { // the operator's word that the tunnel is to run or not
+		if err == nil && action.Leaves() != protocol.WantedNone { // the operator's word that the tunnel is to run or not
 			err = tx.SetWanted(cmd)
 		}
 		return cmd, err
@@ -155,7 +144,7 @@ func (c *Ledger) writeIn(tx *store.Tx, nodeID string, action protocol.Action, re
 	if err != nil {
 		return cmd, err
 	}
-	if !c.publisher.Connected(node.ID) && (!queue || repeatable(action)) {
+	if !c.publisher.Connected(node.ID) && (!queue || action.Spec().QueueTime == 0) {
 		return cmd, refusal.ErrNodeOffline
 	}
 	if err := able(tx, node, action); err != nil {
@@ -195,7 +184,7 @@ func (c *Ledger) add(tx *store.Tx, cmd *store.Command, payload any) (err error) 
 // patience is how long a command that is no push waits to be sent for the first time.
 func (c *Ledger) patience(a protocol.Action, queue bool) time.Duration {
 	if queue {
-		return queueExpiry
+		return a.Spec().QueueTime
 	}
 	return c.timeLimit(a, false)
 }
@@ -220,14 +209,14 @@ func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	return node, cfg, nil
 }
 
-// able refuses what the node's agent would answer with something else than was asked for. Deployed
-// agents take describe for wg_show, and start an empty config as if it were one. Errors:
-// refusal.ErrCannotDescribe, tunnel.ErrNothingToStart.
+// able refuses a command that the node's agent would answer with something else than was asked for.
+// Deployed agents start an empty config as if it were one. Errors: protocol.ActionSpec.Lacking,
+// tunnel.ErrNothingToStart.
 func able(tx *store.Tx, n store.Node, a protocol.Action) error {
-	switch {
-	case a == protocol.ActionDescribe && !n.Can(protocol.CapabilityDescribe):
-		return refusal.ErrCannotDescribe
-	case a != protocol.ActionStart || ours(n):
+	if spec := a.Spec(); spec.Needs != "" && !n.Can(spec.Needs) {
+		return spec.Lacking
+	}
+	if !a.Starts() || ours(n) {
 		return nil
 	}
 	s, err := tx.ConfState(n.ID)
@@ -253,7 +242,7 @@ func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
 			InterfaceName: n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
 		}
 		if n.Can(protocol.CapabilityWantedState) { // others get what they always got
-			body.WantedState = protocol.WantedBy(a)
+			body.WantedState = a.Leaves()
 		}
 		return body
 	case protocol.KindInfo:

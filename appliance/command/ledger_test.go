@@ -238,7 +238,7 @@ func TestADeployedAgentIsNotAskedForWhatItWouldAnswerWithSomethingElse(t *testin
 			}
 		}
 		bare("node_bare")
-		refused("node_bare", protocol.ActionDescribe, refusal.ErrCannotDescribe)
+		refused("node_bare", protocol.ActionDescribe, protocol.ErrCannotDescribe)
 		refused("node_bare", protocol.ActionStart, tunnel.ErrNothingToStart)
 		stop := f.issue("node_bare", protocol.ActionStop, false) // takes nothing up
 		f.answer(stop, protocol.AckApplied)

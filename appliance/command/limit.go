@@ -11,29 +11,24 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// timeLimit is how long a node may take to answer, from sending. An agent that confirms answers a
-// push or a start only when it knows that it was not cut off: it looks for its server for 60 s,
-// may take the change back then, and has to reconnect to tell. Its true outcome is worth the wait.
+// timeLimit returns how long a node may take to answer, from sending. confirms says whether its agent
+// confirms changes.
 func (c *Ledger) timeLimit(a protocol.Action, confirms bool) time.Duration {
+	spec := a.Spec()
 	switch {
 	case a == protocol.ActionDetect:
 		return c.detectLimit
-	case a == protocol.ActionPush && confirms:
-		return 180 * time.Second
-	case a == protocol.ActionStart && confirms:
-		return 120 * time.Second
-	case a == protocol.ActionPush:
-		return 60 * time.Second
-	default:
-		return 30 * time.Second
+	case confirms && spec.ConfirmTime != 0:
+		return spec.ConfirmTime
 	}
+	return spec.AnswerTime
 }
 
-// switches reports whether the start is to change the protocol of a tunnel that may run: for the node
-// that is as much work as a push.
+// switches reports whether the command is a start with another protocol than that of the tunnel that may
+// run: for the node that is as much work as a push.
 func switches(cmd store.Command) bool {
 	var p protocol.Control
-	return cmd.Action == protocol.ActionStart && json.Unmarshal(cmd.Payload, &p) == nil &&
+	return cmd.Action.Starts() && json.Unmarshal(cmd.Payload, &p) == nil &&
 		p.PreviousTunnelProtocol != "" && protocol.ToolFamily(p.PreviousTunnelProtocol) != protocol.ToolFamily(p.TunnelProtocol)
 }
 
@@ -56,8 +51,7 @@ func (c *Ledger) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error)
 		}
 		limit += extra
 	}
-	changes := cmd.Kind == protocol.KindControl || cmd.Kind == protocol.KindPush
-	if !confirms || !changes || cmd.Ack != nil {
+	if !confirms || !cmd.Kind.ChangesNode() || cmd.Ack != nil {
 		return limit, nil
 	}
 	// The node makes one change after the other, so this one may have to wait until another is
@@ -70,9 +64,8 @@ func (c *Ledger) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error)
 	return limit + c.timeLimit(older.Action, true) + extra, err
 }
 
-// extraTime is how much longer than usual the node may work on the command, since its texts are long. An
-// agent gives its tools that much more, each time one takes a tunnel up or down: a push takes the former
-// down and the new one up, and both back if it fails.
+// extraTime returns how much longer than usual the node may work on the command, since its texts are
+// long. An agent gives its tools that much more time, each time one takes a tunnel up or down.
 func extraTime(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	state, err := tx.ConfState(cmd.NodeID)
 	if err != nil {
@@ -85,6 +78,7 @@ func extraTime(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	runs := time.Duration(cmd.Action.Spec().ToolRuns)
 	switch {
 	case cmd.Action == protocol.ActionPush:
 		p, err := pushOf(cmd)
@@ -92,15 +86,11 @@ func extraTime(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 			return 0, err
 		}
 		pushed, err := extraOf(tx, cmd.NodeID, p.ConfigSHA256)
-		return 2 * (former + pushed), err
+		return runs / 2 * (former + pushed), err // half of the runs are for either text
 	case switches(cmd):
-		return 4 * former, nil
-	case cmd.Action == protocol.ActionStart:
-		return 2 * former, nil
-	case cmd.Action == protocol.ActionStop:
-		return former, nil
+		runs = time.Duration(protocol.ActionPush.Spec().ToolRuns)
 	}
-	return 0, nil
+	return runs * former, nil
 }
 
 // extraOf is [wgconf.ExtraTime] of a text of the node; 0 if the text is not kept.

@@ -8,17 +8,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 )
-
-// pushExpiry is how long a push waits for a node that is away: longer than a site is dark for
-// holidays or a repair, so that whoever pushed need not come back and try again. It ends all the
-// same, since after that long nobody remembers what was meant.
-const pushExpiry = 30 * 24 * time.Hour
 
 // pushPayload is a push as the ledger keeps it: without the text, which holds the node's private
 // key. The text is kept once, in the store's history, and joins the payload on its way out.
@@ -64,7 +58,7 @@ func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, reque
 	}
 	cmd = store.Command{
 		RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: requestedBy,
-		ExpiresAt: tx.Now().Add(pushExpiry).UTC(),
+		ExpiresAt: tx.Now().Add(protocol.ActionPush.Spec().QueueTime).UTC(),
 	}
 	if err := c.supersede(tx, nodeID, cmd.RequestID); err != nil {
 		return cmd, err
@@ -118,7 +112,7 @@ func (c *Ledger) supersede(tx *store.Tx, nodeID, by string) error {
 
 // outdated says why a command that waited is not for the node any more, or "".
 func outdated(tx *store.Tx, cmd store.Command) (string, error) {
-	if cmd.Kind != protocol.KindPush && cmd.Kind != protocol.KindControl {
+	if !cmd.Kind.ChangesNode() {
 		return "", nil
 	}
 	n, err := tx.Node(cmd.NodeID)
@@ -259,9 +253,7 @@ func report(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 // tellsStored reports whether the ACK says what is on the node's disk. Of an agent that confirms,
 // an applied detect or describe without a hash says that nothing is; of any other, it says nothing.
 func tellsStored(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
-	switch cmd.Action {
-	case protocol.ActionPush, protocol.ActionDetect, protocol.ActionDescribe:
-	default:
+	if !cmd.Action.Spec().ReportsStored {
 		return false, nil
 	}
 	if ack.ConfigSHA256 != "" {

@@ -348,7 +348,7 @@ func TestWhateverHappensAnEndIsForGoodAndEveryCommandEnds(t *testing.T) {
 					t.Fatalf("seed %d, step %d", seed, step)
 				}
 			}
-			pass(pushExpiry + 2*time.Hour)
+			pass(protocol.ActionPush.Spec().QueueTime + 2*time.Hour)
 			f.endsAreForGood(ended)
 			if err := f.db.View(func(tx *store.Tx) error {
 				if open, err := tx.OpenCommands(""); err != nil || len(open) != 0 {

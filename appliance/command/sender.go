@@ -41,10 +41,9 @@ func (c *Ledger) sendLocked(nodeID string) {
 // pushBeforeStart moves a push that waits before the starts that wait: it may have superseded one
 // that was queued before them, without which the node has nothing to start.
 func pushBeforeStart(open []store.Command) []store.Command {
-	waits := func(a protocol.Action) func(store.Command) bool {
-		return func(c store.Command) bool { return c.Action == a && c.State == store.CommandQueued && c.Attempts == 0 }
-	}
-	start, push := slices.IndexFunc(open, waits(protocol.ActionStart)), slices.IndexFunc(open, waits(protocol.ActionPush))
+	waits := func(c store.Command) bool { return c.State == store.CommandQueued && c.Attempts == 0 }
+	start := slices.IndexFunc(open, func(c store.Command) bool { return waits(c) && c.Action.Starts() })
+	push := slices.IndexFunc(open, func(c store.Command) bool { return waits(c) && c.Action == protocol.ActionPush })
 	if start < 0 || push < start {
 		return open
 	}
@@ -175,7 +174,7 @@ func (c *Ledger) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe boo
 		switch {
 		case !leftOver(cmd, since):
 			continue
-		case !node.Can(protocol.CapabilityDedupe) && !repeatable(cmd.Action):
+		case !node.Can(protocol.CapabilityDedupe) && !cmd.Action.Spec().Repeatable:
 			probe = probe || cmd.ResolveBy == ""
 			continue
 		}
@@ -219,7 +218,7 @@ func (c *Ledger) probe(nodeID string, since time.Time) {
 			return err
 		}
 		for _, cmd := range open {
-			if !leftOver(cmd, since) || repeatable(cmd.Action) || cmd.ResolveBy != "" {
+			if !leftOver(cmd, since) || cmd.Action.Spec().Repeatable || cmd.ResolveBy != "" {
 				continue
 			}
 			limit, err := c.limitOf(tx, cmd)

@@ -28,7 +28,7 @@ func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.
 // of what runs already, and take nothing back: if it was last known to run, it runs as asked. A stop that
 // failed is wanted still.
 func refusedStart(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
-	if cmd.Action != protocol.ActionStart {
+	if !cmd.Action.Starts() {
 		return nil
 	}
 	n, err := tx.Node(cmd.NodeID)

@@ -49,7 +49,7 @@ func TestStartAndStopAreTheOperatorsWord(t *testing.T) {
 		f.wantWanted("a start that is queued", protocol.WantedRunning)
 		f.restart(time.Second, true)
 		f.wantWanted("after a restart", protocol.WantedRunning)
-		pass(2 * queueExpiry)
+		pass(2 * protocol.ActionStart.Spec().QueueTime)
 		f.wantWanted("a start that has expired", protocol.WantedRunning)
 	})
 }

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"slices"
 	"time"
 
 	"wfm/protocol"
@@ -68,10 +69,5 @@ func foundEntry(n store.Node, w store.Wanted, runs bool) *store.JournalEntry {
 
 // changing reports whether a command is open that may start or stop the tunnel.
 func changing(open []store.Command) bool {
-	for _, cmd := range open {
-		if cmd.Kind == protocol.KindControl || cmd.Kind == protocol.KindPush {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(open, func(cmd store.Command) bool { return cmd.Kind.ChangesNode() })
 }

@@ -249,8 +249,8 @@ func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protoco
 			return // it says nothing of the tunnel as it is now
 		}
 		setTunnel(tx, e, ack.WGOnline)
-		if before.Kind == protocol.KindControl {
-			setTunnel(tx, e, new(before.Action == protocol.ActionStart))
+		if before.Action.Leaves() != protocol.WantedNone {
+			setTunnel(tx, e, new(before.Action.Starts()))
 		}
 	})
 	if err != nil {
@@ -259,7 +259,7 @@ func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protoco
 	if err := g.ledger.Ack(tx, topic, env, ack); err != nil { // it looks at how the tunnel was
 		return err
 	}
-	if fits && ack.Status == protocol.AckFailed && (before.Kind == protocol.KindPush || before.Kind == protocol.KindControl) {
+	if fits && ack.Status == protocol.AckFailed && before.Kind.ChangesNode() {
 		// Whether it runs now, the next heartbeat or detect will tell.
 		if err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) { e.TunnelRunning = nil }); err != nil {
 			return err

@@ -56,7 +56,7 @@ func (k *Keeper) decide(tx *store.Tx, nodeID string) (verdict, error) {
 		return verdict{}, err
 	}
 	for _, cmd := range open {
-		if cmd.Kind == protocol.KindControl || cmd.Kind == protocol.KindPush {
+		if cmd.Kind.ChangesNode() {
 			return verdict{}, nil // its end is a change
 		}
 	}

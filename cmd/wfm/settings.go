@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"wfm/appliance"
-	"wfm/appliance/command"
 	"wfm/appliance/emqx"
 	"wfm/appliance/tracker"
 	"wfm/presence"
+	"wfm/protocol"
 	"wfm/web"
 )
 
@@ -140,7 +140,7 @@ func serverSettings() []setting {
 			s.DetectInterval = time.Duration(n) * time.Second
 			return err
 		}},
-		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", in(command.DefaultDetectLimit, time.Second), "how long a node may take to answer such a check", func(s *settings, v string) error {
+		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", in(protocol.ActionDetect.Spec().AnswerTime, time.Second), "how long a node may take to answer such a check", func(s *settings, v string) error {
 			n, err := number(v, 1, 300)
 			s.DetectTimeout = time.Duration(n) * time.Second
 			return err

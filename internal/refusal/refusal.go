@@ -7,8 +7,6 @@ var (
 	ErrNotInitialized = errors.New("no agent is bound to this node yet")
 	// ErrNodeOffline is returned if the node is not connected and the command must not be queued.
 	ErrNodeOffline = errors.New("node is not connected")
-	// ErrCannotDescribe is returned for a describe command to an agent without that capability.
-	ErrCannotDescribe = errors.New("the node's agent cannot describe itself")
 	// ErrTooManyCommands is returned if the node has as many open commands as it may have.
 	ErrTooManyCommands = errors.New("too many commands of this node are open")
 	// ErrRolloutEnded is returned for a change of a rollout that has ended.

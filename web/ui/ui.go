@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"wfm/protocol"
 )
 
 //go:embed static templates
@@ -126,6 +128,7 @@ func navigation() []entry {
 
 var funcs = template.FuncMap{
 	"navigation": navigation,
+	"actions":    func() []protocol.ActionSpec { return protocol.Actions(nil) },
 	"protocols":  func() []string { return []string{"wireguard", "amneziawg", "amneziawg_2"} },
 	"versions":   func() []string { return []string{"", "1.5", "2.0", "3.1"} },
 	"when":       whenHTML,
