@@ -6,9 +6,9 @@ import (
 	"wfm/store"
 )
 
-// Uptime is the fraction, from 0 to 1, of the last window that the node was online, according to
-// its transitions (newest first). Where the history is shorter than the window, or the appliance did
-// not run (gaps), it is the fraction of what is known; ok is false when nothing is.
+// Uptime returns the fraction, from 0 to 1, of the last window in which the node was online,
+// according to its transitions (newest first). Times before the history begins, and gaps, in which
+// the appliance did not run, do not count; ok is false if no time is left.
 func Uptime(transitions []store.Transition, gaps []store.Gap, window time.Duration, now time.Time) (fraction float64, ok bool) {
 	begin, end := now.Add(-window), now
 	var online, all time.Duration
@@ -35,7 +35,7 @@ func Uptime(transitions []store.Transition, gaps []store.Gap, window time.Durati
 	return float64(online) / float64(all), true
 }
 
-// within is how much of the time between from and to the gaps take.
+// within returns how much of the time between from and to lies in gaps.
 func within(gaps []store.Gap, from, to time.Time) (sum time.Duration) {
 	for _, g := range gaps {
 		begin, end := g.From, g.To
@@ -50,7 +50,7 @@ func within(gaps []store.Gap, from, to time.Time) (sum time.Duration) {
 	return sum
 }
 
-// Flaps is how often, in the last window, the node went from online to another state.
+// Flaps returns how often, within the last window, the node went from online to another state.
 func Flaps(transitions []store.Transition, window time.Duration, now time.Time) int {
 	n := 0
 	for _, t := range transitions {
@@ -61,18 +61,18 @@ func Flaps(transitions []store.Transition, window time.Duration, now time.Time) 
 	return n
 }
 
-// Summary is a node's history in figures.
+// Summary has the figures that sum up a node's history.
 type Summary struct {
-	// Uptime24h and Uptime7d are the parts, from 0 to 1, of that time in which the node was online;
-	// nil when not known.
+	// Uptime24h and Uptime7d are the fractions, from 0 to 1, of that time in which the node was
+	// online; nil if unknown.
 	Uptime24h *float64 `json:"uptime_24h"`
 	Uptime7d  *float64 `json:"uptime_7d"`
-	// Flaps24h counts how often the node went away in the last 24 hours.
+	// Flaps24h counts how often the node went from online to another state in the last 24 hours.
 	Flaps24h int `json:"flaps_24h"`
 }
 
-// Summarize returns the figures of the node's transitions (newest first). gaps are the times in which
-// the appliance did not run.
+// Summarize returns the figures of the node's transitions (newest first). In gaps, the appliance
+// did not run.
 func Summarize(transitions []store.Transition, gaps []store.Gap, now time.Time) Summary {
 	const day = 24 * time.Hour
 	uptime := func(window time.Duration) *float64 {

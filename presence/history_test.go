@@ -19,7 +19,7 @@ func TestHistoryInFigures(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		history []store.Transition // newest first
-		uptime  float64            // of 24 h; negative: not known
+		uptime  float64            // of 24 h; negative: unknown
 		flaps   int
 		gaps    []store.Gap
 	}{
@@ -30,7 +30,7 @@ func TestHistoryInFigures(t *testing.T) {
 		"away once":          {[]store.Transition{step(6, Dropped, Online), step(12, Online, Dropped), step(48, Offline, Online)}, 0.75, 1, nil},
 		"shorter history":    {[]store.Transition{step(6, Offline, Online), step(12, "", Offline)}, 0.5, 0, nil},
 		"before the window":  {[]store.Transition{step(30, Dropped, Online), step(40, Online, Dropped)}, 1, 0, nil},
-		// 24 h of which the appliance ran 12: 6 h online, 6 h dropped.
+		// The appliance ran for 12 of 24 h: 6 h online, 6 h dropped.
 		"gaps do not count": {[]store.Transition{step(8, Online, Dropped), step(48, Offline, Online)}, 0.5, 1, []store.Gap{gap(30, 22), gap(18, 10), gap(4, 2)}},
 		"nothing but a gap": {[]store.Transition{step(48, Offline, Online)}, -1, 0, []store.Gap{gap(30, 0)}},
 	} {

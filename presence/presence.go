@@ -8,20 +8,20 @@ import (
 	"wfm/store"
 )
 
-// State is whether a node is online.
+// State says whether a node is online.
 type State string
 
 // The states.
 const (
 	Online  State = "online"
-	Dropped State = "dropped" // was there, and every sign of it has lapsed
-	Offline State = "offline" // said so itself, or may not be there
+	Dropped State = "dropped" // was online, and every sign of it has expired
+	Offline State = "offline" // said so itself, or must not be online
 )
 
 // Tunnel is the state of the node's tunnel as last reported.
 type Tunnel string
 
-// The tunnel states. Unknown whenever the node is not online.
+// The tunnel states. A node that is not online has an unknown tunnel.
 const (
 	TunnelUnknown Tunnel = "unknown"
 	TunnelRunning Tunnel = "running"
@@ -32,31 +32,31 @@ const (
 type Times struct {
 	// TTL is how long a message proves that its sender is online.
 	TTL time.Duration
-	// Grace is how long a broken connection may take to come back.
+	// Grace is how long a node may take to restore a broken connection.
 	Grace time.Duration
 }
 
 // DefaultTimes are for agents with a heartbeat of 30 minutes.
 func DefaultTimes() Times { return Times{TTL: 90 * time.Minute, Grace: 30 * time.Second} }
 
-// OrDefault returns t with the default for each duration that is zero.
+// OrDefault returns t with defaults for durations that are zero.
 func (t Times) OrDefault() Times {
 	defaults := DefaultTimes()
 	return Times{TTL: cmp.Or(t.TTL, defaults.TTL), Grace: cmp.Or(t.Grace, defaults.Grace)}
 }
 
-// Status is the projection of a node's evidence.
+// Status is the result for a node's evidence.
 type Status struct {
 	State  State
-	Reason string // in words
+	Reason string // for people
 	Tunnel Tunnel
-	// Since is when it became so by the evidence; zero where that does not say.
+	// Since is when the state began according to the evidence; zero if it does not say.
 	Since time.Time
-	// NextChange is when time alone changes the state; zero for never.
+	// NextChange is when the state changes without new evidence; zero for never.
 	NextChange time.Time
 }
 
-// Project gives the status at now. configEnabled is of the node's config.
+// Project returns the node's status at now. configEnabled says whether its config is enabled.
 func Project(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t Times) Status {
 	s := state(n, configEnabled, e, now, t)
 	s.Tunnel = TunnelUnknown
@@ -81,27 +81,27 @@ func state(n store.Node, configEnabled bool, e store.Evidence, now time.Time, t 
 		return Status{State: Offline, Reason: "the mesh is disabled", Since: e.OfflineAt}
 	}
 	signal := latest.Of(e.ReachableAt, e.ConnectedAt)
-	// Of the same moment as another signal, offline wins: what is stored together shares its time,
-	// and an agent says it last. But a connection opened then and still open came after it, since
-	// the store records the end of an older one with it.
+	// Of two signals with the same time, offline wins: signals stored together share their time,
+	// and an agent reports offline last. But a connection opened at that time and still open came
+	// after it, since the store records the end of an older one with it.
 	reopened := e.ConnectionOpen() && e.ConnectedAt.Equal(e.OfflineAt)
 	if !e.OfflineAt.IsZero() && !signal.After(e.OfflineAt) && !reopened {
 		return Status{State: Offline, Reason: e.OfflineReason, Since: e.OfflineAt}
 	}
 	if e.ConnectionOpen() {
 		since := e.ConnectedAt
-		if since.Before(e.OfflineAt) { // a message over the same connection took that back
+		if since.Before(e.OfflineAt) { // a message over the same connection withdrew the offline signal
 			since = e.ReachableAt
 		}
 		return Status{State: Online, Reason: "its MQTT connection is open", Since: since}
 	}
 	if signal.IsZero() {
-		return Status{State: Offline, Reason: "nothing was heard of it since it was bound"}
+		return Status{State: Offline, Reason: "it sent nothing since it was bound"}
 	}
 	expires, lives, lapsed := signal.Add(t.TTL), "it was heard of lately", "nothing was heard for too long"
-	// What came after the break outweighs it: a message by another path, or a connection of which
-	// nobody knows whether it is open still, since an external broker is out of sight. Until the
-	// break the open connection was proof enough, however long ago the last message was.
+	// A signal after the break outweighs it: a message by another path, or a connection that may or
+	// may not still be open, since an external broker is out of sight. Until the break, the open
+	// connection was proof enough, however old the last message was.
 	if !e.DisconnectedAt.IsZero() && !e.DisconnectedAt.Before(signal) {
 		ended := "its MQTT connection ended"
 		if e.DisconnectReason != "" {

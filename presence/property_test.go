@@ -10,7 +10,7 @@ import (
 	"wfm/store"
 )
 
-// The rules' properties, each over many random evidences. Their moments lie on a coarse grid around
+// The rules' properties, each over many random evidences. Their times lie on a coarse grid around
 // now, so that ties and the edges of TTL and grace are common.
 
 const rounds = 20_000
@@ -20,7 +20,7 @@ var (
 	allowed     = store.Node{Type: store.NodeDynamic, Enabled: true, Client: &store.Client{}}
 )
 
-// moment is random: never, or up to two hours ago.
+// moment returns a random time: never, or up to two hours ago.
 func moment(r *rand.Rand) time.Time {
 	switch r.IntN(3) {
 	case 0:
@@ -31,8 +31,8 @@ func moment(r *rand.Rand) time.Time {
 	return propertyNow.Add(-time.Duration(r.IntN(13)) * 10 * time.Minute)
 }
 
-// evidence is random but such as the store can hold: every moment is past, and a connection that is
-// open was opened.
+// evidence returns random evidence that the store could hold: every time is past, and an open
+// connection was opened.
 func evidence(r *rand.Rand) store.Evidence {
 	e := store.Evidence{
 		ReachableAt: moment(r), OfflineAt: moment(r), ConnectedAt: moment(r), DisconnectedAt: moment(r),
@@ -51,7 +51,7 @@ func evidence(r *rand.Rand) store.Evidence {
 	return e
 }
 
-// everyEvidence calls test with random evidence, and names what it failed with.
+// everyEvidence calls test with random evidence, and names the evidence that failed.
 func everyEvidence(t *testing.T, test func(r *rand.Rand, e store.Evidence) error) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -134,7 +134,7 @@ func TestAStateIsNeverSinceTheFutureAndTheTunnelIsKnownOnlyOnline(t *testing.T) 
 	})
 }
 
-// Evidence keeps the newest of each sort of signal, so that signals may be taken in any order.
+// Evidence keeps the newest signal of each sort, so that signals may be recorded in any order.
 func TestTheOrderInWhichTheSameSignalsArriveDoesNotMatter(t *testing.T) {
 	keepNewest := func(at *time.Time) func(time.Time) { return func(t time.Time) { *at = latest.Of(*at, t) } }
 	everyEvidence(t, func(r *rand.Rand, _ store.Evidence) error {

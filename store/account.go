@@ -9,26 +9,26 @@ import (
 
 var bucketAccounts = []byte("accounts") // node id → Account
 
-// Account is what an external broker is known to hold of a node's MQTT account. That the broker
-// must be told something is not written down anywhere: it is the difference between this record
-// and the node's grant. So it is in the same transaction as whatever changed the grant, cannot be
-// lost, and costs nothing where the broker is the embedded one.
+// Account holds the parts of a node's MQTT account that an external broker is known to have. There
+// is no queue of changes that the broker has yet to learn: they are the differences between this
+// record and the node's grant. So each one is recorded in the transaction that changed the grant,
+// cannot be lost, and costs nothing with the embedded broker.
 type Account struct {
 	NodeID string `json:"node_id"`
-	// Generation is that of the grant the broker was told.
+	// Generation is the generation of the grant that the broker holds.
 	Generation uint64    `json:"generation"`
 	SyncedAt   time.Time `json:"synced_at"`
 }
 
-// AccountChange is an account that an external broker must be told of.
+// AccountChange is a change of an account that an external broker does not know yet.
 type AccountChange struct {
 	NodeID string
-	// Grant is the right as it is now; without one (Granted false) the account must go.
+	// Grant is the node's present right. If Granted is false, the account must be deleted.
 	Grant   Grant
 	Granted bool
 }
 
-// Accounts returns what an external broker is known to hold, by node id.
+// Accounts returns the accounts that an external broker is known to hold, by node id.
 func (tx *Tx) Accounts() (map[string]Account, error) {
 	out := make(map[string]Account)
 	c := tx.cursor(bucketAccounts)
@@ -42,8 +42,8 @@ func (tx *Tx) Accounts() (map[string]Account, error) {
 	return out, nil
 }
 
-// AccountsTold records that an external broker has been told the changes. Whatever changed again
-// meanwhile still differs afterwards, and is told again.
+// AccountsTold records that an external broker has made the changes. An account that changed again
+// meanwhile still differs afterwards, so AccountChanges returns it again.
 func (tx *Tx) AccountsTold(told []AccountChange) error {
 	for _, c := range told {
 		var err error
@@ -59,8 +59,8 @@ func (tx *Tx) AccountsTold(told []AccountChange) error {
 	return nil
 }
 
-// AccountChanges compares the grants with what an external broker is known to hold, in no
-// particular order. It costs no I/O.
+// AccountChanges compares the grants with the accounts that an external broker is known to hold, in
+// no particular order. It costs no I/O.
 func (db *DB) AccountChanges(known map[string]Account) []AccountChange {
 	var out []AccountChange
 	grants := db.Grants()
@@ -86,10 +86,10 @@ func (db *DB) Grants() map[string]Grant {
 
 var bucketSecrets = []byte("secrets") // name → hex sha256
 
-// ErrSecretExists is returned by KeepSecret when there is one of the name already.
+// ErrSecretExists is returned by KeepSecret if a secret of that name exists.
 var ErrSecretExists = errors.New("a secret of this name exists already")
 
-// SecretHash returns the hash that is kept under the name: hex of the SHA-256; empty for none.
+// SecretHash returns the hash kept under the name, as hex SHA-256; empty if there is none.
 func (tx *Tx) SecretHash(name string) string { return string(tx.getRaw(bucketSecrets, []byte(name))) }
 
 // KeepSecret keeps the hash of a secret of 256 random bits under the name. Error:
@@ -103,27 +103,29 @@ func (tx *Tx) KeepSecret(name, secret string) error {
 
 const keyBrokerClientID = "broker_client_id" // in bucketSettings
 
-// BrokerClientID returns the appliance's own client id at an external broker; empty for none yet.
+// BrokerClientID returns the appliance's own client id at an external broker; empty if there is
+// none yet.
 func (tx *Tx) BrokerClientID() (string, error) {
 	id, _, err := get[string](tx, bucketSettings, keyBrokerClientID)
 	return id, err
 }
 
-// SetBrokerClientID keeps the client id: with another one, what the broker holds for us is lost.
+// SetBrokerClientID keeps the client id. Under another id, the messages that the broker holds for
+// the appliance are lost.
 func (tx *Tx) SetBrokerClientID(id string) error {
 	return put(tx, bucketSettings, keyBrokerClientID, id)
 }
 
 const keyBrokerSessions = "broker_sessions" // in bucketSettings
 
-// BrokerSession reports whether the appliance's session with the number has taken messages at an
-// external broker, so that one that is missing was lost.
+// BrokerSession reports whether the appliance's session of that number has received messages at an
+// external broker. If so and the broker no longer has the session, messages were lost.
 func (tx *Tx) BrokerSession(number int) (bool, error) {
 	numbers, _, err := get[[]int](tx, bucketSettings, keyBrokerSessions)
 	return slices.Contains(numbers, number), err
 }
 
-// SetBrokerSession records that the session with the number takes messages, or does not any more.
+// SetBrokerSession records whether the session of that number receives messages.
 func (tx *Tx) SetBrokerSession(number int, takes bool) error {
 	numbers, _, err := get[[]int](tx, bucketSettings, keyBrokerSessions)
 	if err != nil || slices.Contains(numbers, number) == takes {

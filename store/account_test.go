@@ -52,7 +52,7 @@ func (h *accountsHarness) want(what string, told, gone int) {
 	}
 }
 
-// Whatever changes a right is to be told, and nothing that does not.
+// Every change of a right must reach the broker, and no other change.
 func TestEveryChangeOfARightIsToBeToldToAnExternalBroker(t *testing.T) {
 	h := &accountsHarness{t, open(t)}
 	enable := func(enabled bool) func(*Tx) error {

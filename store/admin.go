@@ -22,18 +22,18 @@ type Admin struct {
 
 // Session is one login.
 type Session struct {
-	// ID names the session where its token may not stand. It is the beginning of the token's hash,
-	// and not kept.
+	// ID names the session in places that must not show its token. It is the beginning of the
+	// token's hash, and not stored.
 	ID       string `json:"-"`
 	Username string `json:"username"`
-	// RemoteAddr is where the login came from; empty in a session of an older version.
+	// RemoteAddr is the address that logged in; empty in a session from an older version.
 	RemoteAddr string    `json:"remote_addr,omitempty"`
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
-// ValidAt reports whether the session has not ended at now. One that was made while the clock was ahead
-// has.
+// ValidAt reports whether the session is valid at now. A session made while the clock was ahead is
+// not.
 func (s Session) ValidAt(now time.Time) bool { return within(now, s.CreatedAt, s.ExpiresAt) }
 
 // Admin returns the account, or [ErrNoAdmin].
@@ -45,7 +45,7 @@ func (tx *Tx) Admin() (Admin, error) {
 	return a, err
 }
 
-// CreateAdmin makes the account. Error: [ErrAdminExists].
+// CreateAdmin creates the account. Error: [ErrAdminExists].
 func (tx *Tx) CreateAdmin(username, passwordHash string) error {
 	if _, ok, err := get[Admin](tx, bucketAdmin, keyAdmin); err != nil || ok {
 		if err == nil {
@@ -70,14 +70,14 @@ func (tx *Tx) SetAdminPassword(passwordHash string) error {
 	return tx.deleteUnder(bucketSessions, nil)
 }
 
-// maxSessions bounds the logins that are valid at a time; the oldest makes room.
+// maxSessions bounds the number of valid logins. A new one replaces the oldest.
 const maxSessions = 1000
 
-// sessionIDLength is the part of a token's hash that names its session.
+// sessionIDLength is the length of the part of a token's hash that names its session.
 const sessionIDLength = 16
 
-// CreateSession starts a session under the token, of which only a hash is kept, and removes
-// expired ones. remoteAddr is where it comes from.
+// CreateSession starts a session for the token and removes expired ones. It keeps only a hash of
+// the token. remoteAddr is the client's address.
 func (tx *Tx) CreateSession(token, username, remoteAddr string, ttl time.Duration) (Session, error) {
 	if err := tx.pruneSessions(); err != nil {
 		return Session{}, err
@@ -125,7 +125,7 @@ func (tx *Tx) eachSession(fn func(key string, s Session)) error {
 	return nil
 }
 
-// Session returns the session of the token, expired or not; ok is false when there is none.
+// Session returns the session of the token, expired or not; ok is false if there is none.
 func (tx *Tx) Session(token string) (s Session, ok bool, err error) {
 	key := hashToken(token)
 	s, ok, err = get[Session](tx, bucketSessions, key)
@@ -133,7 +133,7 @@ func (tx *Tx) Session(token string) (s Session, ok bool, err error) {
 	return s, ok, err
 }
 
-// Sessions returns the sessions that are valid, newest first.
+// Sessions returns the valid sessions, newest first.
 func (tx *Tx) Sessions() ([]Session, error) {
 	var all []Session
 	err := tx.eachSession(func(_ string, s Session) {
@@ -159,7 +159,7 @@ func (tx *Tx) EndSession(id string) error {
 	return err
 }
 
-// EndOtherSessions ends every session but the one with the id, and says how many there were.
+// EndOtherSessions ends every session except the one with the id, and returns how many it ended.
 func (tx *Tx) EndOtherSessions(id string) (ended int, err error) {
 	return tx.endSessions(func(s Session) bool { return s.ID != id })
 }

@@ -16,52 +16,53 @@ import (
 
 var (
 	bucketAudit     = []byte("audit")      // big-endian seq → the entry's line
-	bucketAuditOpen = []byte("audit_open") // request id → AuditEntry whose result is not known yet
+	bucketAuditOpen = []byte("audit_open") // request id → AuditEntry whose result is still unknown
 )
 
-// Bounds of the audit log: the oldest entries beyond AuditMost make room, and those beyond auditKept
-// when they are older than AuditTime. Package web bounds how fast entries are added, so that at most
-// AuditMost come in AuditTime and no real entry is pushed out.
+// Bounds of the audit log. The oldest entries beyond AuditMost are removed, and those beyond
+// auditKept if they are older than AuditTime. Package web limits how fast entries are added, so
+// that at most AuditMost are added within AuditTime and no real entry is pushed out.
 const (
 	auditKept = 20_000
 	AuditMost = 100_000
 	AuditTime = 30 * 24 * time.Hour
 )
 
-// AuditInterrupted is the code of an entry whose request was under way when the process ended: what
-// it did may or may not have been done.
+// AuditInterrupted is the code of an entry whose request was running when the process ended. Its
+// effects may or may not have happened.
 const AuditInterrupted = "INTERRUPTED"
 
-// AuditEntry is one thing somebody did or tried: who, what, from where and how it ended. It never
-// holds a body or a secret.
+// AuditEntry records one thing that somebody did or tried: the actor, the action, the address and
+// the result. It never holds a body or a secret.
 //
-// Entries form a chain. An entry's line is its JSON object with the hash as last member; the hash
+// Entries form a chain. An entry's line is its JSON object with the hash as last member. The hash
 // is the SHA-256 of that line without the member, and so covers Previous, the hash of the entry
-// before. The oldest entry that is kept still names the one before it, which was pruned.
+// before. The oldest entry kept still names the one before it, which was removed.
 type AuditEntry struct {
-	Seq   uint64    `json:"seq"` // from 1, in the order in which things ended
+	Seq   uint64    `json:"seq"` // from 1, in the order in which the requests ended
 	At    time.Time `json:"at"`  // when it began
 	Actor string    `json:"actor"`
-	// ActorID is that of the session or API token, if there was one: a name may be given again.
+	// ActorID is the id of the session or API token, if there was one: names can be reused.
 	ActorID string `json:"actor_id,omitempty"`
 	Action  string `json:"action"` // method and route
-	// IDs are those of the path, and of what was made.
+	// IDs are the ids in the path, and those of the objects that were created.
 	IDs        map[string]string `json:"ids,omitempty"`
 	RemoteAddr string            `json:"remote_addr"`
 	RequestID  string            `json:"request_id"`
-	Status     int               `json:"status"`         // HTTP status; 0 when interrupted
-	Code       string            `json:"code,omitempty"` // of an error
-	// Repeats counts what else like it (of the same actor, with the same code, or the same action when
-	// there is none) came since the last such entry and was not written down.
+	Status     int               `json:"status"`         // HTTP status; 0 if interrupted
+	Code       string            `json:"code,omitempty"` // error code
+	// Repeats counts the requests like this one since the last such entry that got no entry of
+	// their own. Two are alike if they have the same actor and the same code, or, without a code,
+	// the same action.
 	Repeats int `json:"repeats,omitempty"`
-	// Sum is set in an entry that stands for several requests of the login.
+	// Sum is set in an entry that stands for several requests of a login.
 	Sum      *AuditSum `json:"sum,omitempty"`
 	Previous string    `json:"previous"` // empty for the first
 	Hash     string    `json:"hash,omitempty"`
 }
 
-// OpenAudit writes down that e begins, before anything is done. An entry that is not closed by
-// [Tx.CloseAudit] or [Tx.SumAudit] shows what the end of the process interrupted.
+// OpenAudit records that e begins, before anything else is done. An entry that is not closed by
+// [Tx.CloseAudit] or [Tx.SumAudit] shows which request the end of the process interrupted.
 func (tx *Tx) OpenAudit(e AuditEntry) error { return put(tx, bucketAuditOpen, e.RequestID, e) }
 
 // CloseAudit appends e, which has ended, to the log.
@@ -89,8 +90,8 @@ func (tx *Tx) CloseAudit(e AuditEntry) error {
 	return tx.pruneAudit(e.Seq)
 }
 
-// pruneAudit makes room after the entry last was added. Two at a time are enough to shrink the log
-// again, once what a flood left has become old.
+// pruneAudit makes room after the entry last was added. Removing two at a time is enough to shrink
+// the log again after a flood, once its entries have become old.
 func (tx *Tx) pruneAudit(last uint64) error {
 	for range 2 {
 		first, line := tx.cursor(bucketAudit).First()
@@ -112,7 +113,8 @@ func (tx *Tx) pruneAudit(last uint64) error {
 	return nil
 }
 
-// SettleAudit closes what the last run left open: sums as they are, other entries as interrupted.
+// SettleAudit closes the entries that the last run left open: sums as they are, other entries as
+// interrupted.
 func (tx *Tx) SettleAudit() error {
 	for _, k := range tx.keysUnder(bucketAuditOpen, nil, 0) {
 		e, _, err := get[AuditEntry](tx, bucketAuditOpen, string(k))
@@ -121,7 +123,7 @@ func (tx *Tx) SettleAudit() error {
 		}
 		if e.Sum == nil {
 			e.Status, e.Code = 0, AuditInterrupted
-		} else if err := tx.deleteRaw(bucketAuditOpen, k); err != nil { // a sum is not there by its request id
+		} else if err := tx.deleteRaw(bucketAuditOpen, k); err != nil { // sums have other keys
 			return err
 		}
 		if err := tx.CloseAudit(e); err != nil {
@@ -131,8 +133,8 @@ func (tx *Tx) SettleAudit() error {
 	return nil
 }
 
-// Audit returns up to limit entries that match, newest first, older than the seq before (0: from
-// the newest).
+// Audit returns up to limit entries that match, newest first, with a seq below before (0: from the
+// newest).
 func (tx *Tx) Audit(before uint64, limit int, match func(AuditEntry) bool) ([]AuditEntry, error) {
 	var out []AuditEntry
 	c := tx.cursor(bucketAudit)
@@ -165,7 +167,7 @@ func (tx *Tx) AuditLines(after uint64, limit int) (lines [][]byte, last uint64) 
 	return lines, last
 }
 
-// auditResult is how the entry's request ended, for the kinds of a sum.
+// auditResult describes how the entry's request ended, for the kinds of a sum.
 func auditResult(e AuditEntry) string {
 	if e.Code != "" {
 		return strconv.Itoa(e.Status) + " " + e.Code
@@ -182,7 +184,7 @@ func readAudit(line []byte) (e AuditEntry, err error) {
 	return e, nil
 }
 
-// sealed is the line of e, with its hash.
+// sealed returns the line of e, with its hash.
 func sealed(e AuditEntry) ([]byte, error) {
 	content, err := json.Marshal(e)
 	if err != nil {
@@ -191,17 +193,17 @@ func sealed(e AuditEntry) ([]byte, error) {
 	return append(content[:len(content)-1], hashMember(content)...), nil
 }
 
-// hashMember is the end of the line whose content without it is given.
+// hashMember returns the end of a line whose content up to the hash is given.
 func hashMember(content []byte) string {
 	sum := sha256.Sum256(content)
 	return `,"hash":"` + hex.EncodeToString(sum[:]) + `"}`
 }
 
-// AuditEnd is the last line of an export. Without it nobody could tell an export that broke off
-// between two lines, or that never began, from a whole one.
+// AuditEnd is the last line of an export. Without it, an export that broke off between two lines,
+// or before the first, would look like a whole one.
 type AuditEnd struct {
 	Entries int    `json:"entries"`
-	Head    string `json:"head"` // hash of the last; empty when there is none
+	Head    string `json:"head"` // hash of the last entry; empty if there is none
 }
 
 // Add counts the line of the next entry.
@@ -214,37 +216,36 @@ func (e *AuditEnd) Add(line []byte) error {
 	return nil
 }
 
-// Line is what ends the export, without a line feed.
+// Line returns the closing line of the export, without a line feed.
 func (e AuditEnd) Line() []byte {
-	line, _ := json.Marshal(map[string]AuditEnd{"end": e}) // of a number and a string
+	line, _ := json.Marshal(map[string]AuditEnd{"end": e}) // cannot fail: a number and a string
 	return line
 }
 
-// What VerifyAudit finds.
+// The errors of VerifyAudit.
 var (
-	// ErrAuditBroken is for a log in which a line was changed, left out or put in.
+	// ErrAuditBroken is returned for a log in which a line was changed, removed or added.
 	ErrAuditBroken = errors.New("the audit log was changed")
-	// ErrNoAudit is for something else than an exported log: its first line is no entry.
-	ErrNoAudit = errors.New("this does not begin as an exported audit log does")
-	// ErrAuditCutOff is for an export without its closing line.
-	ErrAuditCutOff = errors.New("the export is not whole: its closing line is missing")
+	// ErrNoAudit is returned for text that is not an exported log: its first line is not an entry.
+	ErrNoAudit = errors.New("not an exported audit log: its first line is not an entry")
+	// ErrAuditCutOff is returned for an export without its closing line.
+	ErrAuditCutOff = errors.New("the export is incomplete: its closing line is missing")
 )
 
-// AuditProof is what an intact log says of itself. Whoever kept the Head of a former export finds
-// it as the hash of the same entry in a later one; only so can the loss of the newest entries, or a
-// chain that was made anew, be noticed.
+// AuditProof sums up an intact log. To notice that the newest entries were lost or that the whole
+// chain was replaced, keep the Head of an export: a later export must have it as the hash of the
+// same entry.
 type AuditProof struct {
 	Entries     int
-	Sums        int    // of these, those that stand for several requests
+	Sums        int    // entries among them that stand for several requests
 	Summed      int    // requests that the sums stand for
 	First, Last uint64 // seq
-	Previous    string // hash of the entry before the first; empty when that is the very first
+	Previous    string // hash of the entry before the first; empty if the first is the very first
 	Head        string // hash of the last
 }
 
-// VerifyAudit reads an exported log, a line an entry and a closing one, and checks every hash and
-// that nothing is missing. Errors: [ErrAuditBroken], with the line, also [ErrNoAudit], and
-// [ErrAuditCutOff].
+// VerifyAudit reads an exported log, one entry a line and a closing line, and checks every hash and
+// that nothing is missing. Errors: [ErrAuditBroken], with the line; [ErrNoAudit]; [ErrAuditCutOff].
 func VerifyAudit(r io.Reader) (AuditProof, error) {
 	var p AuditProof
 	ended, whole := false, true
@@ -256,7 +257,7 @@ func VerifyAudit(r io.Reader) (AuditProof, error) {
 	for n := 1; lines.Scan(); n++ {
 		line := lines.Bytes()
 		if ended {
-			return p, fmt.Errorf("line %d stands after the closing line: %w", n, ErrAuditBroken)
+			return p, fmt.Errorf("line %d follows the closing line: %w", n, ErrAuditBroken)
 		}
 		if ended = bytes.Equal(line, AuditEnd{p.Entries, p.Head}.Line()); ended {
 			continue

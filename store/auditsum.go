@@ -7,29 +7,31 @@ import (
 	"time"
 )
 
-// Bounds of an [AuditSum], so that a sum stays a small record however much it stands for.
+// Bounds of an [AuditSum], so that it stays a small record however many requests it stands for.
 const (
 	auditSumIDs   = 200
 	auditSumKinds = 100
 )
 
-// auditSumOther counts the kinds for which an [AuditSum] has no room.
+// auditSumOther counts the kinds that an [AuditSum] has no room for.
 const auditSumOther = "other"
 
-// auditSumPrefix precedes the login's id in the keys of sums among the open entries. Request ids,
-// which are the other keys, begin differently.
+// auditSumPrefix precedes the login's id in the keys of sums among the open entries. The other
+// keys, request ids, begin differently.
 const auditSumPrefix = "sum/"
 
-// AuditSum makes an entry stand for several requests of one login. The entry's own members are those
-// of the first request, except Status and Code, which are the last one's; Repeats is Requests less one.
+// AuditSum makes an entry stand for several requests of one login. The entry's own members are
+// those of the first request, except Status and Code, which are those of the last one. Repeats is
+// Requests less one.
 type AuditSum struct {
 	Requests int       `json:"requests"`
 	Until    time.Time `json:"until"` // when the last one began
-	// Kinds has how often each came: method, route, HTTP status and code, as in "DELETE /api/v1/nodes/{node_id} 404 NODE_NOT_FOUND".
-	// Beyond 100 kinds the rest are counted as "other".
+	// Kinds counts each kind of request: method, route, HTTP status and code, as in "DELETE
+	// /api/v1/nodes/{node_id} 404 NODE_NOT_FOUND". Beyond 100 kinds, the rest are counted as
+	// "other".
 	Kinds map[string]int `json:"kinds"`
-	IDs   []string       `json:"ids"` // what they concerned, each once, in order; at most 200
-	// IDsLeftOut counts, with repetition, the ids that came after these 200.
+	IDs   []string       `json:"ids"` // the objects concerned, each once, in order; at most 200
+	// IDsLeftOut counts, with repetition, the ids beyond those 200.
 	IDsLeftOut int `json:"ids_left_out,omitempty"`
 }
 
@@ -45,7 +47,7 @@ func (s *AuditSum) add(e AuditEntry) {
 	}
 	s.Kinds[kind]++
 	for _, name := range slices.Sorted(maps.Keys(e.IDs)) {
-		for id := range strings.FieldsSeq(e.IDs[name]) { // node_ids has many
+		for id := range strings.FieldsSeq(e.IDs[name]) { // node_ids holds many
 			switch {
 			case slices.Contains(s.IDs, id):
 			case s.Full():
@@ -57,16 +59,16 @@ func (s *AuditSum) add(e AuditEntry) {
 	}
 }
 
-// Concerns reports whether the entry, or one that it sums up, names the id as what the member name
-// of IDs says; node_ids are many with spaces between. A sum does not tell the names apart: ids are of
-// one kind each.
+// Concerns reports whether the entry, or a request that it sums up, names the id in the member name
+// of IDs. The member node_ids holds many ids, separated by spaces. A sum does not keep the names
+// apart: no two kinds of object share an id.
 func (e *AuditEntry) Concerns(name, id string) bool {
 	return e.IDs[name] == id || slices.Contains(strings.Fields(e.IDs[name+"s"]), id) || (e.Sum != nil && slices.Contains(e.Sum.IDs, id))
 }
 
 // SumAudit ends e like [Tx.CloseAudit], but adds it to the sum of its login's requests instead of
-// appending it. The sum is as durable as an entry: [Tx.CloseAuditSums] appends it, and so does
-// [Tx.SettleAudit] after a crash.
+// appending it. The sum is as durable as an entry: [Tx.CloseAuditSums] appends it, or, after a
+// crash, [Tx.SettleAudit].
 func (tx *Tx) SumAudit(e AuditEntry) error {
 	if err := tx.deleteRaw(bucketAuditOpen, []byte(e.RequestID)); err != nil {
 		return err
@@ -85,13 +87,13 @@ func (tx *Tx) SumAudit(e AuditEntry) error {
 	return put(tx, bucketAuditOpen, key, sum)
 }
 
-// HasAuditSums reports whether there are sums to close.
+// HasAuditSums reports whether there are open sums.
 func (tx *Tx) HasAuditSums() bool {
 	return len(tx.keysUnder(bucketAuditOpen, []byte(auditSumPrefix), 1)) > 0
 }
 
-// CloseAuditSums appends every sum to the log that due reports true for. The next request of that
-// login that is summed up begins another.
+// CloseAuditSums appends every sum for which due returns true to the log. The login's next request
+// that is summed up begins another sum.
 func (tx *Tx) CloseAuditSums(due func(AuditEntry) bool) error {
 	for _, k := range tx.keysUnder(bucketAuditOpen, []byte(auditSumPrefix), 0) {
 		e, _, err := get[AuditEntry](tx, bucketAuditOpen, string(k))

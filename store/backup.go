@@ -9,17 +9,17 @@ import (
 	"syscall"
 )
 
-// Backup is a copy of the data file. It is gone with Close.
+// Backup is a copy of the data file. Close deletes it.
 type Backup struct {
 	*os.File
 	Size int64 // bytes
 }
 
-// Backup copies the data file as it is now, in one transaction, into a file beside it that has no
-// name any more. That takes as long as the disk does, whoever reads the copy and however slowly: a
-// read transaction that lasts keeps the data file growing, and may hold up a write that grows it.
-// Each page of the copy is checked. Errors: [ErrFull], also when the copy would leave less room than
-// it takes; [ErrDamaged], [ErrReadOnly], [ErrDisk], [ErrClosed].
+// Backup copies the data file as it is now, in one transaction, into an unlinked file in the same
+// directory. So it takes as long as the disk does, however slowly the copy is read afterwards: a
+// long read transaction keeps the data file growing, and can block a write that has to enlarge it.
+// Each page of the copy is checked. Errors: [ErrFull], also if the copy would leave less free space
+// than it takes; [ErrDamaged], [ErrReadOnly], [ErrDisk], [ErrClosed].
 func (db *DB) Backup() (*Backup, error) {
 	f, err := os.CreateTemp(filepath.Dir(db.path), "backup-*.tmp")
 	if err != nil {
@@ -49,12 +49,12 @@ func (db *DB) Backup() (*Backup, error) {
 	return b, nil
 }
 
-// roomFor makes sure that a copy of the size leaves as much again: the writers must not run out of
-// room because of it.
+// roomFor checks that a copy of the size leaves as much space again, so that writers do not run out
+// of space because of it.
 func roomFor(f *os.File, size int64) error {
 	var fs syscall.Statfs_t
 	if err := syscall.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return fmt.Errorf("find out how much room is left: %w", err)
+		return fmt.Errorf("read the free space: %w", err)
 	}
 	if free := int64(fs.Bavail) * int64(fs.Bsize); free < 2*size { //nolint:gosec,unconvert // the types differ between systems
 		return fmt.Errorf("a backup takes %d bytes, %d are free: %w", size, free, ErrFull)

@@ -14,18 +14,18 @@ var (
 	bucketOpenTokens = []byte("bind_tokens_of_node") // node id → key of its unspent token
 )
 
-// usedTokenKept is how long a spent or expired token is remembered, so that a second use gets
-// the true reason.
+// usedTokenKept is how long a spent or expired token is remembered, so that a second use gets the
+// right error.
 const usedTokenKept = 24 * time.Hour
 
 type bindToken struct {
 	NodeID    string    `json:"node_id"`
-	IssuedAt  time.Time `json:"issued_at,omitzero"` // zero in a token of an older version
+	IssuedAt  time.Time `json:"issued_at,omitzero"` // zero in a token from an older version
 	ExpiresAt time.Time `json:"expires_at"`
 	UsedAt    time.Time `json:"used_at,omitzero"`
 }
 
-// longestTTL is more than any bind token of an older version had to live.
+// longestTTL is longer than the lifetime of any bind token from an older version.
 const longestTTL = time.Hour
 
 func (t bindToken) validAt(now time.Time) bool {
@@ -36,14 +36,14 @@ func (t bindToken) validAt(now time.Time) bool {
 	return within(now, issued, t.ExpiresAt)
 }
 
-// hashToken is for tokens of 256 random bits, which need no salt and no slow hash. Looking a
-// token up by its hash leaks nothing about it through timing.
+// hashToken hashes tokens of 256 random bits, which need no salt and no slow hash. Looking up a
+// token by its hash leaks nothing about it through timing.
 func hashToken(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
 }
 
-// IssueBindToken makes a one-time token for the node, valid for ttl, and invalidates the node's
+// IssueBindToken creates a one-time token for the node, valid for ttl, and invalidates the node's
 // older ones. Errors: [ErrNodeNotFound], [ErrNodeStatic], [ErrNodeDisabled].
 func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, expiresAt time.Time, err error) {
 	_, n, err := tx.bindable(nodeID)
@@ -61,12 +61,12 @@ func (tx *Tx) IssueBindToken(nodeID string, ttl time.Duration) (token string, ex
 	if err := tx.pruneBindTokens(hashToken(token)); err != nil {
 		return "", time.Time{}, err
 	}
-	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID}) // whoever shows an older token
+	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID}) // pages that show an older token
 	return token, expiresAt, put(tx, bucketBindTokens, hashToken(token), bindToken{NodeID: nodeID, IssuedAt: tx.now.UTC(), ExpiresAt: expiresAt})
 }
 
-// OpenBindToken is when the node's unspent token expires, or has expired; the zero time when it has
-// none.
+// OpenBindToken returns the expiry of the node's unspent token, which may be in the past; the zero
+// time if there is none.
 func (tx *Tx) OpenBindToken(nodeID string) (expiresAt time.Time, err error) {
 	key := tx.getRaw(bucketOpenTokens, []byte(nodeID))
 	if key == nil {
@@ -83,8 +83,8 @@ type Bound struct {
 	Password string // the node's new MQTT password, shown once
 }
 
-// BindTarget returns the node that a bind with the token would be of, as it is before. Errors:
-// [ErrTokenInvalid], [ErrTokenUsed], [ErrTokenExpired], [ErrNodeStatic], [ErrNodeDisabled].
+// BindTarget returns the node that the token would bind, unchanged. Errors: [ErrTokenInvalid],
+// [ErrTokenUsed], [ErrTokenExpired], [ErrNodeStatic], [ErrNodeDisabled].
 func (tx *Tx) BindTarget(token string) (Config, Node, error) {
 	t, ok, err := get[bindToken](tx, bucketBindTokens, hashToken(token))
 	switch {
@@ -100,8 +100,8 @@ func (tx *Tx) BindTarget(token string) (Config, Node, error) {
 	return tx.bindable(t.NodeID)
 }
 
-// Bind spends the token: rotates the node's credentials and marks it initialized with client.
-// Errors: those of [Tx.BindTarget].
+// Bind spends the token: it rotates the node's credentials and sets its agent to client. Errors:
+// those of [Tx.BindTarget].
 func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 	cfg, n, err := tx.BindTarget(token)
 	if err != nil {
@@ -119,7 +119,7 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 	if err := tx.deleteRaw(bucketOpenTokens, []byte(t.NodeID)); err != nil {
 		return Bound{}, err
 	}
-	// What another agent was told and what it said must not pass to this one.
+	// The new agent must not inherit the former agent's texts and reports.
 	retired, err := tx.retiredSession(n.ID)
 	if err != nil {
 		return Bound{}, err
@@ -147,7 +147,7 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 		tx.Note(n.ID, JournalEntry{Event: "bound", Message: "agent bound on " + client.Hostname})
 }
 
-// bindable returns the node if an agent may be bound to it.
+// bindable returns the node if an agent can be bound to it.
 func (tx *Tx) bindable(nodeID string) (Config, Node, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -177,12 +177,12 @@ func (tx *Tx) invalidateBindTokens(nodeID string) error {
 	return tx.deleteRaw(bucketOpenTokens, []byte(nodeID))
 }
 
-// tokensLookedAt is how many tokens are looked at, when a new one is issued, for old ones to remove:
-// more than come, and never all.
+// tokensLookedAt is how many tokens are searched for old ones whenever a token is issued: more than
+// are added, so that they do not pile up, and never all of them.
 const tokensLookedAt = 16
 
-// pruneBindTokens removes old tokens from behind the key on. Keys are hashes, so each time it is
-// somewhere else.
+// pruneBindTokens removes old tokens, searching from the key on. Keys are hashes, so each call
+// begins at another place.
 func (tx *Tx) pruneBindTokens(from string) error {
 	var gone []string
 	c := tx.cursor(bucketBindTokens)

@@ -2,17 +2,17 @@ package store
 
 import "sync"
 
-// ChangeKind says what changed.
+// ChangeKind is the kind of object that changed.
 type ChangeKind string
 
-// The kinds of change. They are hints to read anew, not deltas.
+// The kinds of change. They are hints to read the object again, not deltas.
 const (
 	ChangeConfig   ChangeKind = "config"   // created, changed or deleted
 	ChangeNode     ChangeKind = "node"     // created, changed, bound, reset or deleted
-	ChangeEvidence ChangeKind = "evidence" // what presence rests on
-	ChangePresence ChangeKind = "presence" // a node's state or its tunnel's changed, not only its evidence
+	ChangeEvidence ChangeKind = "evidence" // the evidence that presence is computed from
+	ChangePresence ChangeKind = "presence" // a node's state or its tunnel's changed, not just its evidence
 	ChangeCommand  ChangeKind = "command"  // created or changed
-	ChangeApply    ChangeKind = "apply"    // what is desired, staged, confirmed or reported of a node's config
+	ChangeApply    ChangeKind = "apply"    // a node's desired, staged, confirmed or reported config
 	ChangeJournal  ChangeKind = "journal"  // a line was added
 	ChangeRollout  ChangeKind = "rollout"  // created or changed, or one of its nodes
 	ChangeSettings ChangeKind = "settings" // changed
@@ -24,15 +24,15 @@ type Change struct {
 	ConfigID  string
 	NodeID    string
 	RequestID string
-	State     string // of ChangePresence: the state the node is in now
+	State     string // of ChangePresence: the node's state now
 	RolloutID string
 	Created   bool
 }
 
-// Subscription receives committed changes in order until it is closed or too slow.
+// Subscription delivers committed changes in order until it is closed or falls behind.
 type Subscription struct {
-	// C is closed when the subscription ends: by Close, by the store closing, or because the
-	// subscriber lagged and must read everything anew.
+	// C is closed when the subscription ends: through Close, when the store closes, or because the
+	// subscriber fell behind and has to read everything again.
 	C <-chan Change
 
 	c    chan Change
@@ -42,14 +42,14 @@ type Subscription struct {
 // Close ends the subscription. It may be called more than once.
 func (s *Subscription) Close() { s.feed.remove(s) }
 
-// feed fans changes out. It never waits for a subscriber: one whose buffer is full is dropped.
+// feed distributes changes. It never waits for a subscriber: one with a full buffer is dropped.
 type feed struct {
 	mu     sync.Mutex
 	subs   map[*Subscription]struct{}
 	closed bool
 }
 
-// Subscribe starts to deliver changes committed from now on, buffering up to buffer of them.
+// Subscribe delivers the changes committed from now on, buffering up to buffer of them.
 func (db *DB) Subscribe(buffer int) *Subscription {
 	c := make(chan Change, buffer)
 	s := &Subscription{C: c, c: c, feed: &db.feed}

@@ -11,22 +11,22 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// faultsTold bounds what Check tells: one fault of a disk often shows in many records.
+// faultsTold bounds the faults that Check reports: one fault of a disk often shows in many records.
 const faultsTold = 20
 
-// Checked is what [Check] saw.
+// Checked is the result of [Check].
 type Checked struct {
 	Bytes   int64 // in use
 	Pages   uint64
 	Records int
-	// Faults are what is wrong, in words, up to twenty; More says that there are others.
+	// Faults describes up to twenty faults. More is set if there are others.
 	Faults []string
 	More   bool
 }
 
-// Check reads every page and record of the data file at path, which no process may be using, and what
-// records say of each other. It changes nothing. Errors: [ErrDamaged], with Faults; [ErrInUse], [ErrNewer],
-// and those of the system.
+// Check reads every page and record of the data file at path, and checks that the records agree. No
+// process may be using the file. Check changes nothing. Errors: [ErrDamaged], with Faults;
+// [ErrInUse], [ErrNewer], and those of the system.
 func Check(path string) (c Checked, err error) {
 	f, size, err := openForReading(path)
 	if err != nil {
@@ -38,7 +38,7 @@ func Check(path string) (c Checked, err error) {
 		return c, err
 	}
 	if len(metas) == 1 {
-		c.tell(fmt.Errorf("%w %d: it is one of two heads, and the other one is used; the last write may be missing",
+		c.tell(fmt.Errorf("%w %d: it is one of two meta pages, and the other one is used; the last write may be missing",
 			errPages, 1-metas[0].off/metas[0].pageSize))
 	}
 	c.Bytes, c.Pages = int64(metas[0].pages)*metas[0].pageSize, metas[0].pages //nolint:gosec // the size of a file
@@ -67,8 +67,8 @@ func (c *Checked) tell(err error) bool {
 	return true
 }
 
-// relations checks what records say of each other, in a file of which each page is sound. Those of an
-// older version are checked once it was brought up to date.
+// relations checks that the records of a file whose pages are sound agree. A file of an older
+// version is migrated in a copy first.
 func (c *Checked) relations(path string) error {
 	return guarded(func() error {
 		bolt, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond, OpenFile: os.OpenFile})
@@ -97,7 +97,7 @@ func (c *Checked) relations(path string) error {
 	})
 }
 
-// each calls fn for the records of a bucket until tell has heard enough.
+// each calls fn for the records of a bucket until tell returns false.
 func (tx *Tx) each(bucket []byte, tell func(error) bool, fn func(key, value []byte) error) error {
 	c := tx.cursor(bucket)
 	for k, v := c.First(); k != nil; k, v = c.Next() {
@@ -108,11 +108,11 @@ func (tx *Tx) each(bucket []byte, tell func(error) bool, fn func(key, value []by
 	return nil
 }
 
-// checkNames makes sure that names lead to the configs and nodes that have them, and the other way round.
+// checkNames checks that the indexes of names and the configs and nodes with those names agree.
 func checkNames(tx *Tx, tell func(error) bool) error {
 	if err := tx.each(bucketConfigNames, tell, func(name, id []byte) error {
 		if c, err := tx.Config(string(id)); err != nil || c.Name != string(name) {
-			return fmt.Errorf("the name %q leads to no config that has it", name)
+			return fmt.Errorf("the name %q leads to no config of that name", name)
 		}
 		return nil
 	}); err != nil {
@@ -120,7 +120,7 @@ func checkNames(tx *Tx, tell func(error) bool) error {
 	}
 	if err := tx.each(bucketConfigs, tell, func(id, _ []byte) error {
 		if c, err := tx.Config(string(id)); err != nil || string(tx.getRaw(bucketConfigNames, []byte(c.Name))) != string(id) {
-			return fmt.Errorf("config %s is not found by its name", id)
+			return fmt.Errorf("the index of names lacks config %s", id)
 		}
 		return nil
 	}); err != nil {
@@ -128,7 +128,7 @@ func checkNames(tx *Tx, tell func(error) bool) error {
 	}
 	if err := tx.each(bucketNodeNames, tell, func(key, id []byte) error {
 		if n, err := tx.Node(string(id)); err != nil || !bytes.Equal(nodeNameKey(n.ConfigID, n.Name), key) {
-			return fmt.Errorf("the name %q leads to no node that has it", key)
+			return fmt.Errorf("the name %q leads to no node of that name", key)
 		}
 		return nil
 	}); err != nil {
@@ -137,16 +137,16 @@ func checkNames(tx *Tx, tell func(error) bool) error {
 	return tx.each(bucketNodes, tell, func(id, _ []byte) error {
 		n, err := tx.Node(string(id))
 		if err != nil || string(tx.getRaw(bucketNodeNames, nodeNameKey(n.ConfigID, n.Name))) != string(id) {
-			return fmt.Errorf("node %s is not found by its name", id)
+			return fmt.Errorf("the index of names lacks node %s", id)
 		}
 		if _, err := tx.Config(n.ConfigID); err != nil {
-			return fmt.Errorf("node %s is of a config that is not there", id)
+			return fmt.Errorf("the config of node %s does not exist", id)
 		}
 		return nil
 	})
 }
 
-// checkIndexes makes sure that indexes name records that are there.
+// checkIndexes checks that the records named by indexes exist.
 func checkIndexes(tx *Tx, tell func(error) bool) error {
 	for _, index := range []struct{ bucket, records []byte }{
 		{bucketCommandsByNode, bucketCommands}, {bucketCommandsOpen, bucketCommands}, {bucketRolloutsByConfig, bucketRollouts},
@@ -163,8 +163,8 @@ func checkIndexes(tx *Tx, tell func(error) bool) error {
 	return nil
 }
 
-// checkTexts makes sure that the text of each tunnel config that is kept is there, and that what is
-// desired and staged is kept. What is confirmed may have made room before a late answer confirmed it.
+// checkTexts checks that the text of each kept tunnel config exists, and that desired and staged
+// configs are kept. A confirmed version may have been removed before a late answer confirmed it.
 func checkTexts(tx *Tx, tell func(error) bool) error {
 	if err := tx.each(bucketConfVersions, tell, func(key, raw []byte) error {
 		var v ConfVersion
@@ -173,7 +173,7 @@ func checkTexts(tx *Tx, tell func(error) bool) error {
 		}
 		nodeID, _, _ := bytes.Cut(key, []byte{0})
 		if tx.getRaw(bucketConfTexts, confTextKey(string(nodeID), v.SHA256)) == nil {
-			return fmt.Errorf("the text of version %d of node %s is not there", v.Version, nodeID)
+			return fmt.Errorf("the text of version %d of node %s is missing", v.Version, nodeID)
 		}
 		return nil
 	}); err != nil {
@@ -189,14 +189,14 @@ func checkTexts(tx *Tx, tell func(error) bool) error {
 				continue
 			}
 			if v, err := tx.ConfVersion(string(id), ref.Version); err != nil || v.ConfRef != ref {
-				return fmt.Errorf("version %d of node %s, which is desired or staged, is not there, or is another", ref.Version, id)
+				return fmt.Errorf("version %d of node %s, which is desired or staged, is missing or has another text", ref.Version, id)
 			}
 		}
 		return nil
 	})
 }
 
-// checkChain makes sure that the audit log is whole.
+// checkChain checks that the audit log is intact.
 func checkChain(tx *Tx, tell func(error) bool) error {
 	var last uint64
 	var head string

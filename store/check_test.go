@@ -16,8 +16,8 @@ func TestCheckFindsWhatRecordsSayOfEachOther(t *testing.T) {
 		want  string
 	}{
 		"a name without its node":   {func(tx *Tx) error { return tx.deleteRaw(bucketNodes, []byte("node_3")) }, "leads to no node"},
-		"a node without its name":   {func(tx *Tx) error { return tx.deleteRaw(bucketNodeNames, nodeNameKey("cfg_a", "node_3")) }, "not found by its name"},
-		"a config without its name": {func(tx *Tx) error { return tx.deleteRaw(bucketConfigNames, []byte("a")) }, "not found by its name"},
+		"a node without its name":   {func(tx *Tx) error { return tx.deleteRaw(bucketNodeNames, nodeNameKey("cfg_a", "node_3")) }, "lacks node node_3"},
+		"a config without its name": {func(tx *Tx) error { return tx.deleteRaw(bucketConfigNames, []byte("a")) }, "lacks config cfg_a"},
 		"an open command that is not there": {func(tx *Tx) error {
 			return tx.putRaw(bucketCommandsOpen, seqKey("node_3", 1), []byte("req_x"))
 		}, "not in commands"},
@@ -66,7 +66,7 @@ func TestCheckTellsOfALostHead(t *testing.T) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := Check(path); !errors.Is(err, ErrDamaged) || len(c.Faults) == 0 || !strings.Contains(c.Faults[0], "two heads") {
+		if c, err := Check(path); !errors.Is(err, ErrDamaged) || len(c.Faults) == 0 || !strings.Contains(c.Faults[0], "two meta pages") {
 			t.Errorf("page %d: %v %q", page, err, c.Faults)
 		}
 	}
@@ -109,7 +109,7 @@ func TestAFileThatIsCutUnderAReaderIsNoFault(t *testing.T) {
 	}
 }
 
-// otherHash has the first version of node_3 name a text that nobody saved.
+// otherHash makes the first version of node_3 name a text that was never saved.
 func otherHash(tx *Tx) error {
 	v, err := tx.ConfVersion("node_3", 1)
 	if err != nil {
@@ -119,8 +119,8 @@ func otherHash(tx *Tx) error {
 	return tx.putConfVersion("node_3", v)
 }
 
-// TestAConfigThatIsGoneIsDamage has what a state or the history names missing: that is no version
-// which made room.
+// TestAConfigThatIsGoneIsDamage removes versions and texts that a state or the history names. Those
+// are never removed to make room.
 func TestAConfigThatIsGoneIsDamage(t *testing.T) {
 	t.Parallel()
 	raw := sampleFile(t)

@@ -19,17 +19,17 @@ var checkPatience = func(size int64) time.Duration {
 	return 50 * time.Millisecond
 }
 
-// checker checks every page and record of the file as it was at the start. It reads the file and not
-// the mapped memory, where a page that cannot be read is a fault. Its transaction keeps writers from
-// using the pages it has yet to read; it ends with the check.
+// checker checks every page and record of the file as it was at the start. It reads the file, not
+// the mapped memory, where reading a bad page would fault. Its transaction keeps writers from
+// reusing the pages it has yet to read, and ends with the check.
 type checker struct {
 	stopping atomic.Bool
 	done     chan struct{} // closed at the end; nil if there is no check
 	err      error         // set before done is closed
 }
 
-// startCheck begins to check the file, and returns what is wrong if that is known soon. Otherwise
-// the store is noted as broken when it is.
+// startCheck begins to check the file. It returns the result if that is known soon. A fault found
+// later marks the store as broken.
 func (db *DB) startCheck() error {
 	tx, err := db.begin(false)
 	if err != nil {
@@ -39,7 +39,7 @@ func (db *DB) startCheck() error {
 	c.done = make(chan struct{})
 	w := pageWalk{r: interruptible{db.file.file, &c.stopping}, meta: db.file.meta, record: checkRecord}
 	w.fault = func(err error) bool { c.err = damaged(err); return false }
-	decided := new(atomic.Bool) // whether the check is part of the start, or goes on in the background
+	decided := new(atomic.Bool) // whether the check belongs to the start, or continues in the background
 	go func() {
 		defer close(c.done)
 		w.run()
@@ -62,7 +62,7 @@ func (db *DB) startCheck() error {
 	return c.err
 }
 
-// checkAll checks every page and record of a file that nobody writes. Error: [ErrDamaged].
+// checkAll checks every page and record of a file that no process writes. Error: [ErrDamaged].
 func checkAll(f *os.File, size int64) (err error) {
 	metas, err := intactMetas(f, size)
 	if err != nil {
@@ -73,7 +73,7 @@ func checkAll(f *os.File, size int64) (err error) {
 	return err
 }
 
-// stop ends the check and waits for that.
+// stop ends the check and waits for its goroutine.
 func (c *checker) stop() {
 	c.stopping.Store(true)
 	c.wait()
@@ -87,7 +87,7 @@ func (c *checker) wait() {
 
 var errInterrupted = errors.New("the check was interrupted")
 
-// interruptible is a file that cannot be read any more once the check is to stop.
+// interruptible is a file whose reads fail once the check is to stop.
 type interruptible struct {
 	io.ReaderAt
 	stopping *atomic.Bool

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// clock tells the time of transactions. The order of signals decides who is online, so it never goes
-// back while the process runs, although the system's clock may be set back: it then goes on steadily
-// from where it was, until the system's has caught up. It follows every leap forward, such as that of
-// a device without a battery clock which has just learned the time.
+// clock tells the time of transactions. The order of signals decides whether a node is online, so
+// it never goes back while the process runs. If the system's clock is set back, clock continues
+// steadily from where it was, until the system's clock has caught up. It follows every leap
+// forward, for instance when a device without a battery clock learns the time.
 type clock struct {
-	// system is the system's clock, and one that runs steadily and nobody sets.
+	// system returns the time of the system's clock, and that of a steady clock that cannot be set.
 	system func() (wall time.Time, steady time.Duration)
 
 	mu   sync.Mutex
@@ -37,14 +37,14 @@ func (c *clock) now() time.Time {
 	return wall
 }
 
-// clockSlack is how much the clock may be set back without ending what was begun before that.
+// clockSlack is how far the clock may be set back without ending objects created before that.
 const clockSlack = time.Minute
 
-// within reports whether now lies in the life of what was made at made and ends at end (zero: never).
-// What was made while the clock was ahead would else live on for as long as the clock was ahead.
+// within reports whether now lies between made and end (zero: never ends). Without the check of
+// made, an object created while the clock was ahead would live longer by that much.
 func within(now, made, end time.Time) bool {
 	return end.IsZero() || now.Before(end) && !made.After(now.Add(clockSlack))
 }
 
-// Now is the time by the clock of transactions, which what they have stored is to be compared with.
+// Now returns the time of the clock of transactions, the one to compare with stored times.
 func (db *DB) Now() time.Time { return db.clock.now() }

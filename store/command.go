@@ -18,37 +18,37 @@ var (
 	bucketOutput         = []byte("command_output")   // seqKey(request id, n) → Output
 )
 
-// Bounds of what is kept per node and command.
+// Bounds of the records kept per node and command.
 const (
-	commandsKept    = 200     // closed commands of a node but detects; older ones make room
-	detectsKept     = 40      // closed detects, of which a watched node gets one every two minutes
+	commandsKept    = 200     // a node's closed commands, except detects; older ones are removed
+	detectsKept     = 40      // closed detects; a watched node gets one every two minutes
 	notesKept       = 20      // of a command
 	outputsKept     = 16      // pieces of output of a command
 	outputBytesKept = 1 << 20 // of all pieces of a command together
 )
 
-// CommandState is where a command is in its life.
+// CommandState is a stage in the life of a command.
 type CommandState string
 
-// The states. A command starts queued and ends in one of the last six, for good.
+// The states. A command starts queued and ends in one of the last six, which are final.
 const (
 	CommandQueued     CommandState = "queued"     // written, not sent yet
-	CommandSent       CommandState = "sent"       // handed to the broker
-	CommandAccepted   CommandState = "accepted"   // the node has it and works on it
-	CommandApplied    CommandState = "applied"    // the node has done it
+	CommandSent       CommandState = "sent"       // given to the broker
+	CommandAccepted   CommandState = "accepted"   // the node has received it and works on it
+	CommandApplied    CommandState = "applied"    // done
 	CommandFailed     CommandState = "failed"     // the node could not do it
 	CommandExpired    CommandState = "expired"    // the node was away too long; never sent
-	CommandSuperseded CommandState = "superseded" // a newer one took its place
-	CommandCancelled  CommandState = "cancelled"  // by an admin, or because the node may no longer have it
-	CommandUnknown    CommandState = "unknown"    // sent, and no answer came: the outcome is not known
+	CommandSuperseded CommandState = "superseded" // replaced by a newer one
+	CommandCancelled  CommandState = "cancelled"  // by an admin, or because the node must no longer get it
+	CommandUnknown    CommandState = "unknown"    // sent and not answered: the outcome is unknown
 )
 
-// Ended reports whether the command is over. Nothing changes an ended command's state.
+// Ended reports whether the command has ended. The state of an ended command never changes.
 func (s CommandState) Ended() bool {
 	return s != CommandQueued && s != CommandSent && s != CommandAccepted
 }
 
-// Command is one command to one node, from the wish to its end.
+// Command is one command to one node, from the order to its end.
 type Command struct {
 	RequestID   string          `json:"request_id"`
 	Seq         uint64          `json:"seq"` // counts the node's commands
@@ -61,31 +61,31 @@ type Command struct {
 	RequestedBy string          `json:"requested_by"`
 	CreatedAt   time.Time       `json:"created_at"`
 	UpdatedAt   time.Time       `json:"updated_at"`
-	// ExpiresAt ends a command that is still queued then.
+	// ExpiresAt is when the command ends if it is still queued then.
 	ExpiresAt time.Time `json:"expires_at"`
-	// SentAt is when it was last handed to the broker, Attempts how often.
+	// SentAt is when it was last given to the broker, Attempts how often it was.
 	SentAt   time.Time `json:"sent_at,omitzero"`
 	Attempts int       `json:"attempts"`
-	// DeadlineAt ends a command that was sent and is not answered then.
+	// DeadlineAt is when the command ends if it was sent and is not answered by then.
 	DeadlineAt time.Time     `json:"deadline_at,omitzero"`
 	AckAt      time.Time     `json:"ack_at,omitzero"`
 	Ack        *protocol.Ack `json:"ack,omitempty"`
-	// ResolveBy is the detect that is to tell what became of the command, whose agent cannot be
-	// asked to do it again; empty otherwise.
+	// ResolveBy is the detect that is to find out the outcome of a command that cannot be repeated;
+	// empty if there is none.
 	ResolveBy string `json:"resolve_by,omitempty"`
-	// Detail says in words how the command ended or what it waits for.
+	// Detail says, for people, how the command ended or which event it waits for.
 	Detail string        `json:"detail"`
 	Notes  []CommandNote `json:"notes,omitempty"`
 }
 
-// CommandNote is something that happened to a command without changing its state: a late, foreign
-// or duplicate ACK, a repetition.
+// CommandNote records an event that did not change a command's state: a late, foreign or duplicate
+// ACK, or a repetition.
 type CommandNote struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
 }
 
-// Output is one piece of what a command printed on the node.
+// Output is one piece of a command's output on the node.
 type Output struct {
 	At      time.Time `json:"at"`
 	Stream  string    `json:"stream"` // stdout or stderr
@@ -93,7 +93,7 @@ type Output struct {
 	Output  string    `json:"output"`
 }
 
-// AddCommand writes a new command: counts and stamps it, and makes room for it.
+// AddCommand writes a new command: it sets Seq and the times, and removes old commands.
 func (tx *Tx) AddCommand(c *Command) error {
 	c.Seq = tx.lastSeq(bucketCommandsByNode, c.NodeID) + 1
 	c.CreatedAt, c.UpdatedAt = tx.now.UTC(), tx.now.UTC()
@@ -112,8 +112,8 @@ func (tx *Tx) AddCommand(c *Command) error {
 	return tx.pruneCommands(c.NodeID)
 }
 
-// indexed is the command's entry in the index of its node: it tells detects apart without a look
-// at the command.
+// indexed returns the command's entry in the index of its node. It marks detects, so that pruning
+// need not read the command.
 func indexed(c Command) []byte {
 	if c.Action == protocol.ActionDetect {
 		return []byte(c.RequestID + detectMark)
@@ -121,13 +121,13 @@ func indexed(c Command) []byte {
 	return []byte(c.RequestID)
 }
 
-// detectMark follows the request id of a detect; no id contains a zero byte.
+// detectMark follows the request id of a detect. No id contains a zero byte.
 const detectMark = "\x00detect"
 
 func requestIDOf(entry []byte) string { return strings.TrimSuffix(string(entry), detectMark) }
 
-// pruneCommands makes room, for detects and other commands apart: probes must not push out what
-// people did.
+// pruneCommands removes old commands, counting detects separately: probes must not push out
+// people's commands.
 func (tx *Tx) pruneCommands(nodeID string) error {
 	var detects, others [][]byte // keys, oldest first
 	prefix := seqPrefix(nodeID)
@@ -152,7 +152,7 @@ func (tx *Tx) pruneOldest(keys [][]byte, kept int) error {
 			break
 		}
 		if tx.getRaw(bucketCommandsOpen, k) != nil {
-			continue // an open command is never forgotten
+			continue // an open command is never removed
 		}
 		if err := tx.deleteCommand(k); err != nil {
 			return err
@@ -162,7 +162,7 @@ func (tx *Tx) pruneOldest(keys [][]byte, kept int) error {
 	return nil
 }
 
-// deleteCommand removes everything about the command under the index key.
+// deleteCommand removes the command under the index key, with its output.
 func (tx *Tx) deleteCommand(key []byte) error {
 	id := requestIDOf(tx.getRaw(bucketCommandsByNode, key))
 	if err := tx.deleteUnder(bucketOutput, seqPrefix(id)); err != nil {
@@ -195,7 +195,7 @@ func (tx *Tx) Command(requestID string) (Command, error) {
 	return c, err
 }
 
-// PutCommand writes back a command that was changed, and stamps it. Errors: [ErrCommandNotFound];
+// PutCommand writes a changed command and stamps it. Errors: [ErrCommandNotFound];
 // [ErrCommandEnded] for a change of state after the end.
 func (tx *Tx) PutCommand(c Command) error {
 	old, err := tx.Command(c.RequestID)
@@ -231,12 +231,13 @@ func (tx *Tx) AddNote(requestID, text string) error {
 	return tx.PutCommand(c)
 }
 
-// Commands returns up to limit commands of the node, newest first, older than the counter before (0: from the newest).
+// Commands returns up to limit commands of the node, newest first, with a counter below before (0:
+// from the newest).
 func (tx *Tx) Commands(nodeID string, before uint64, limit int) ([]Command, error) {
 	return page(tx.eachCommand(nodeID, before), limit)
 }
 
-// EachCommand walks through the node's commands, newest first. None must be added meanwhile.
+// EachCommand yields the node's commands, newest first. Do not add any meanwhile.
 func (tx *Tx) EachCommand(nodeID string) iter.Seq2[Command, error] { return tx.eachCommand(nodeID, 0) }
 
 func (tx *Tx) eachCommand(nodeID string, before uint64) iter.Seq2[Command, error] {
@@ -246,7 +247,7 @@ func (tx *Tx) eachCommand(nodeID string, before uint64) iter.Seq2[Command, error
 	})
 }
 
-// LastCommand returns the node's newest command that is no detect; ok is false when there is none.
+// LastCommand returns the node's newest command other than a detect; ok is false if there is none.
 func (tx *Tx) LastCommand(nodeID string) (c Command, ok bool, err error) {
 	for _, entry := range tx.newestFirst(bucketCommandsByNode, nodeID, 0) {
 		if !bytes.HasSuffix(entry, []byte(detectMark)) {
@@ -257,8 +258,8 @@ func (tx *Tx) LastCommand(nodeID string) (c Command, ok bool, err error) {
 	return c, false, nil
 }
 
-// OpenCommands returns the node's commands that have not ended, oldest first; those of all nodes
-// when nodeID is empty.
+// OpenCommands returns the node's open commands, oldest first; those of all nodes if nodeID is
+// empty.
 func (tx *Tx) OpenCommands(nodeID string) ([]Command, error) {
 	var prefix []byte
 	if nodeID != "" {
@@ -276,8 +277,8 @@ func (tx *Tx) OpenCommands(nodeID string) ([]Command, error) {
 	return out, nil
 }
 
-// cancelOpenCommands ends the node's open commands. One that was sent may still have been carried
-// out; its detail says so.
+// cancelOpenCommands ends the node's open commands. A command that was already sent may still be
+// carried out; its detail says so.
 func (tx *Tx) cancelOpenCommands(nodeID, reason string) error {
 	open, err := tx.OpenCommands(nodeID)
 	if err != nil {
@@ -296,8 +297,8 @@ func (tx *Tx) cancelOpenCommands(nodeID, reason string) error {
 	return nil
 }
 
-// AddOutput keeps a piece of the command's output. What goes beyond the bounds is dropped and the
-// command's notes say so, once. Error: [ErrCommandNotFound].
+// AddOutput keeps a piece of the command's output. Output beyond the bounds is dropped, which a
+// note records once. Error: [ErrCommandNotFound].
 func (tx *Tx) AddOutput(requestID string, o Output) error {
 	c, err := tx.Command(requestID)
 	if err != nil {
@@ -327,7 +328,7 @@ func (tx *Tx) AddOutput(requestID string, o Output) error {
 	return tx.putRaw(bucketOutput, seqKey(requestID, tx.lastSeq(bucketOutput, requestID)+1), raw)
 }
 
-// Output returns what the command printed, in the order it came.
+// Output returns the pieces of the command's output, in the order they arrived.
 func (tx *Tx) Output(requestID string) ([]Output, error) {
 	var out []Output
 	prefix := seqPrefix(requestID)

@@ -19,9 +19,9 @@ type Config struct {
 	Description    string `json:"description"`
 	Enabled        bool   `json:"enabled"`
 	TunnelProtocol string `json:"tunnel_protocol"`
-	// PreviousTunnelProtocol is what TunnelProtocol was before it last changed, other spellings of the
-	// same apart; empty when it never did. An agent needs it to take the old tunnel down. PutConfig
-	// keeps it.
+	// PreviousTunnelProtocol is the value of TunnelProtocol before its last change, not counting
+	// other spellings of the same protocol; empty if it never changed. An agent needs it to take
+	// the old tunnel down. PutConfig sets it.
 	PreviousTunnelProtocol string    `json:"previous_tunnel_protocol,omitempty"`
 	AWGVersion             string    `json:"awg_version,omitempty"`
 	CreatedAt              time.Time `json:"created_at"`
@@ -39,7 +39,7 @@ func (tx *Tx) Config(id string) (Config, error) {
 	return c, err
 }
 
-// Configs returns up to limit configs (0: all) by name, from after the name given.
+// Configs returns up to limit configs (0: all), by name, beginning after the given name.
 func (tx *Tx) Configs(after string, limit int) ([]Config, error) {
 	var out []Config
 	c := tx.cursor(bucketConfigNames)
@@ -56,9 +56,9 @@ func (tx *Tx) Configs(after string, limit int) ([]Config, error) {
 	return out, nil
 }
 
-// PutConfig creates or changes the config and stamps it. A config that is now disabled takes its
-// nodes offline: open commands are cancelled and bind tokens invalidated, and their grants end
-// with the commit. Error: [ErrConfigNameExists].
+// PutConfig creates or changes the config and stamps it. Disabling a config takes its nodes
+// offline: open commands are cancelled, bind tokens invalidated, and grants end with the commit.
+// Error: [ErrConfigNameExists].
 func (tx *Tx) PutConfig(c *Config) error {
 	if id := tx.getRaw(bucketConfigNames, []byte(c.Name)); id != nil && string(id) != c.ID {
 		return ErrConfigNameExists

@@ -14,11 +14,12 @@ import (
 	"wfm/internal/atomicfile"
 )
 
-// newSuffix ends the name of a data file that is being made.
+// newSuffix ends the name of an unfinished data file.
 const newSuffix = ".new"
 
-// create makes the data file if there is none. It gets its name only when it is whole and on disk,
-// so that a start that is killed, or finds no room, leaves nothing that looks like one.
+// create creates the data file if there is none. The file gets its name only once it is complete
+// and on disk, so that a start that is killed or runs out of space leaves nothing that looks like
+// one.
 func create(dir, path string, maxSize int) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return diskError(err)
@@ -54,8 +55,8 @@ func fill(path string, maxSize int) error {
 	})
 }
 
-// lock keeps other processes from making a data file in dir. Where directories cannot be locked, it
-// does nothing. Error: [ErrInUse].
+// lock keeps other processes from creating a data file in dir. It does nothing where directories
+// cannot be locked. Error: [ErrInUse].
 func lock(dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -68,8 +69,8 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { closeLocked(f) }, nil
 }
 
-// closeLocked gives up the lock and closes the file. Closing alone does not do: a child that this
-// process is just starting has the file open until it runs its own program, and keeps the lock as long.
+// closeLocked gives up the lock and closes the file. Closing is not enough: a child process that is
+// just being started holds the file open until it executes its own program, and with it the lock.
 func closeLocked(f *os.File) {
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails only where locks are not supported
 	_ = f.Close()                                   // it was only read
@@ -83,8 +84,8 @@ func flock(f *os.File, how int) error {
 	return err
 }
 
-// openForReading opens a data file and makes sure that no other process writes it, until [closeLocked]. Errors:
-// [ErrDamaged] for what cannot be one, [ErrInUse], and those of the disk.
+// openForReading opens a data file and locks out other writers until [closeLocked]. Errors:
+// [ErrDamaged] for a file that cannot be one, [ErrInUse], and those of the disk.
 func openForReading(path string) (f *os.File, size int64, err error) {
 	info, err := os.Stat(path)
 	switch {
@@ -107,8 +108,8 @@ func openForReading(path string) (f *os.File, size int64, err error) {
 	return f, info.Size(), nil
 }
 
-// inspect makes sure that bbolt can open the file: a damaged free list, or a file that is shorter
-// than it says, has bbolt ask for any amount of memory, or read where no file is.
+// inspect checks that bbolt can open the file safely. A damaged free list, or a file shorter than
+// its meta page says, makes bbolt allocate any amount of memory or read beyond the end of the file.
 func inspect(path string, log *slog.Logger) error {
 	f, size, err := openForReading(path)
 	if err != nil {
@@ -120,7 +121,7 @@ func inspect(path string, log *slog.Logger) error {
 		return err
 	}
 	if len(metas) == 1 {
-		log.Warn("a page at the head of the data file is damaged, as a power cut may leave it; the state before the last write may be what is used",
+		log.Warn("one of the two meta pages of the data file is damaged, perhaps by a power cut; the last write may be missing",
 			"path", path)
 	}
 	var fault error
@@ -131,18 +132,18 @@ func inspect(path string, log *slog.Logger) error {
 	return nil
 }
 
-// intactMetas returns the sound meta pages, the newest first and at least one, and makes sure that
-// the file is as long as that says. Errors: [ErrDamaged], and those of the disk.
+// intactMetas returns the sound meta pages, newest first and at least one, and checks that the file
+// is as long as they say. Errors: [ErrDamaged], and those of the disk.
 func intactMetas(f *os.File, size int64) ([]pageMeta, error) {
 	metas, err := readMetas(f)
 	switch {
 	case err != nil:
 		return nil, diskError(err)
 	case len(metas) == 0:
-		return nil, damaged("it does not begin like one")
+		return nil, damaged("it has no valid meta page")
 	}
 	if m := metas[0]; m.pages < 4 || m.pages > uint64(size/m.pageSize) { //nolint:gosec // a size is positive
-		return nil, damaged(fmt.Sprintf("it was cut off: %d of %d bytes are there", size, m.pages*uint64(m.pageSize))) //nolint:gosec // a size is positive
+		return nil, damaged(fmt.Sprintf("it was cut off: %d of %d bytes are left", size, m.pages*uint64(m.pageSize))) //nolint:gosec // a size is positive
 	}
 	return metas, nil
 }

@@ -11,10 +11,10 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// guarded runs fn and turns what bbolt does about a damaged file into ErrDamaged: it panics, or
-// follows a page's word to where no file is, which is a fault. Any other panic goes on.
+// guarded runs fn and turns bbolt's reactions to a damaged file into ErrDamaged: bbolt panics, or
+// follows a page number beyond the end of the file, which faults. Any other panic goes on.
 //
-// fn must not leave its goroutine: the runtime turns faults into panics for one goroutine at a time.
+// fn must stay on its goroutine: the runtime turns faults into panics per goroutine.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -36,10 +36,11 @@ func damaged(cause any) error {
 	return fmt.Errorf("%w (%v)", ErrDamaged, cause)
 }
 
-// indexError is the error of reading a record that an index names: if it is missing, the file is damaged.
+// indexError returns the error of reading a record that an index names: if it is missing, the file
+// is damaged.
 func indexError(err error) error {
 	if isNotFound(err) {
-		return damaged("an index names a record that is not there")
+		return damaged("an index names a missing record")
 	}
 	return err
 }
@@ -49,10 +50,10 @@ func isNotFound(err error) bool {
 		errors.Is(err, ErrRolloutNotFound)
 }
 
-// fromDamage reports whether p, which was just recovered, is of bbolt, or of a fault in the mapped
-// file. It looks at the stack, which is still there while deferred functions run.
+// fromDamage reports whether p, which was just recovered, comes from bbolt or from a fault in the
+// mapped file. It looks at the stack, which still exists while deferred functions run.
 func fromDamage(p any) bool {
-	if _, fault := p.(interface{ Addr() uintptr }); fault { // of Go code only the mapped file can fault
+	if _, fault := p.(interface{ Addr() uintptr }); fault { // in Go code, only the mapped file can fault
 		return true
 	}
 	pcs := make([]uintptr, 64)
@@ -72,8 +73,8 @@ func fromDamage(p any) bool {
 	}
 }
 
-// broken is why nothing is written any more until the next start: ErrDamaged or ErrMoved; nil while
-// the file is sound.
+// broken returns the reason why nothing is written until the next start, ErrDamaged or ErrMoved;
+// nil while the file is sound.
 func (db *DB) broken() error {
 	if err := db.fault.Load(); err != nil {
 		return *err
@@ -81,20 +82,20 @@ func (db *DB) broken() error {
 	return nil
 }
 
-// noteBroken has nothing written any more if err says that the file is not what it was, and returns
-// err. The first such error is the one that is logged and told from then on.
+// noteBroken stops all writing if err says that the file was damaged or moved, and returns err. The
+// first such error is logged, and returned from then on.
 func (db *DB) noteBroken(err error) error {
 	if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrMoved) {
 		return err
 	}
 	if db.fault.CompareAndSwap(nil, &err) {
-		db.log.Error("nothing is written any more", "path", db.path, "err", err)
+		db.log.Error("the data file is unusable; nothing is written until the next start", "path", db.path, "err", err)
 	}
 	return err
 }
 
-// begin starts a transaction. A panic there leaves bbolt's locks held, so that no other call may
-// wait for them.
+// begin starts a transaction. If bbolt panics here, its locks stay held, so no other call may wait
+// for them.
 func (db *DB) begin(writable bool) (tx *bbolt.Tx, err error) {
 	if db.stuck.Load() {
 		return nil, db.broken()

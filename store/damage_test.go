@@ -140,7 +140,7 @@ func TestALostPageIsDamageWhicheverItIs(t *testing.T) {
 			clear(damagedFile[page*4096 : (page+1)*4096])
 			db, err := openCopy(t, damagedFile)
 			switch {
-			case page < 2 || free(page): // the other head is used; what is free is written before it is read
+			case page < 2 || free(page): // the other head is used; free pages are written before they are read
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -227,8 +227,8 @@ func TestChangedBytesNeverEndTheProcess(t *testing.T) {
 	}
 }
 
-// TestDamageIsFoundWithoutTheCheckToo has the pages damaged behind the check's back, as when a disk
-// loses them later.
+// TestDamageIsFoundWithoutTheCheckToo damages pages after the check, as when a disk loses them
+// later.
 func TestDamageIsFoundWithoutTheCheckToo(t *testing.T) {
 	t.Parallel()
 	raw := sampleFile(t)
@@ -257,7 +257,7 @@ func TestDamageIsFoundWithoutTheCheckToo(t *testing.T) {
 			if err := db.Update(func(*Tx) error { return nil }); !errors.Is(err, ErrDamaged) {
 				t.Errorf("page %d: Update after damage was found: %v", page, err)
 			}
-			if n := strings.Count(log.String(), "nothing is written any more"); n != 1 {
+			if n := strings.Count(log.String(), "the data file is unusable; nothing is written until the next start"); n != 1 {
 				t.Errorf("page %d: it is logged %d times:\n%s", page, n, &log)
 			}
 		}
@@ -392,7 +392,7 @@ func TestACheckThatTakesLongGoesOnInTheBackground(t *testing.T) {
 	defer func(f func(int64) time.Duration) { checkPatience = f }(checkPatience)
 	checkPatience = func(int64) time.Duration { return 0 }
 	raw := sampleFile(t)
-	for i, name := range []string{"node_7", "node_11", "node_19"} { // what is free has copies, so change them all
+	for i, name := range []string{"node_7", "node_11", "node_19"} { // free pages hold copies, so change them all
 		// The start itself reads the nodes, so it is the journal that is spoilt.
 		spoilt := bytes.ReplaceAll(raw, []byte(`"message":"agent bound on `+name+`"`), []byte(`"message":"agent bound on `+name+"\x00"))
 		if bytes.Equal(spoilt, raw) {
@@ -421,7 +421,7 @@ func TestACheckThatTakesLongGoesOnInTheBackground(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
-		if n := strings.Count(log.String(), "nothing is written any more"); n != 1 {
+		if n := strings.Count(log.String(), "the data file is unusable; nothing is written until the next start"); n != 1 {
 			t.Errorf("it is logged %d times:\n%s", n, &log)
 		}
 	}

@@ -18,24 +18,25 @@ import (
 // FileName is the name of the data file in the data directory.
 const FileName = "wfm.db"
 
-// Options are what Open may be given. The zero value is fine.
+// Options configures Open. The zero value is valid.
 type Options struct {
-	// Logger gets what no caller is told. Default: discard.
+	// Logger gets the problems that no caller learns of. Default: discard.
 	Logger *slog.Logger
-	// Witness is called at the end of each Update, in its transaction, once for each node of which the
-	// function changed the record or the evidence, unless it is gone. Its error fails the Update. It must
-	// not change what n points to.
+	// Witness is called at the end of each Update, in its transaction, once for each node whose
+	// record or evidence the function changed, unless the node was deleted. Its error fails the
+	// Update. It must not change anything that n points to.
 	Witness func(tx *Tx, n Node) error
-	// First runs in a transaction before every Update. While the disk takes no writes, Open succeeds
-	// all the same, and First is tried again before each Update. May be nil.
+	// First runs in a transaction before every Update until it succeeds. If the disk takes no
+	// writes, Open succeeds nevertheless, and First is tried before the next Update. May be nil.
 	First func(tx *Tx) error
-	// OwnBroker is set when every connection of a node is one to this process, so that none of the former
-	// run is open any more. That is recorded after First, and what is read before that says so already.
+	// OwnBroker says that every connection of a node is one to this process, so that the
+	// connections of the former run have ended. That is recorded after First; reads before that
+	// already reflect it.
 	OwnBroker bool
-	// Revoked is told of nodes whose grant changed although the Update that changed it failed. It must
-	// not wait for the store. May be nil.
+	// Revoked is called with the nodes whose grant changed although the Update that changed it
+	// failed. It must not wait for the store. May be nil.
 	Revoked func(nodeIDs []string)
-	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it are ErrFull.
+	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it return ErrFull.
 	MaxSize int
 }
 
@@ -54,25 +55,26 @@ type DB struct {
 	checker checker
 
 	fault atomic.Pointer[error] // see broken
-	stuck atomic.Bool           // bbolt's locks are held for ever
-	// reopening is held while bolt is replaced, and read-locked while it is used by any but the writer.
+	stuck atomic.Bool           // bbolt's locks will never be released
+	// reopening is held while bolt is replaced, and read-locked while any goroutine but the writer
+	// uses it.
 	reopening sync.RWMutex
 
 	opened  time.Time   // by the store's clock
-	settled atomic.Bool // what a start writes is written
+	settled atomic.Bool // the writes of a start are done
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// Open opens or creates the data file in dir, which is created too (0700) when it is missing, and
-// brings its schema up to date. A file that is there is never taken for a new one, even if it is
-// empty. On a disk that takes no writes, it opens for reading: see Options.First.
+// Open opens or creates the data file in dir, creates dir (0700) if it is missing, and migrates the
+// schema. An existing file is never taken for a new one, even if it is empty. On a disk that takes
+// no writes, Open opens the file for reading: see Options.First.
 //
-// Every page is checked. In a file above 4 MiB, the check goes on in the background after 50 ms: see
-// [DB.WriteError].
+// Every page is checked. In a file above 4 MiB, the check continues in the background after 50 ms:
+// see [DB.WriteError].
 //
-// Errors: [ErrInUse] at once when another process holds the file, [ErrNewer], [ErrDamaged],
+// Errors: [ErrInUse] at once if another process holds the file, [ErrNewer], [ErrDamaged],
 // [ErrReadOnly], [ErrFull], [ErrDisk]; all name the path.
 func Open(dir string, o Options) (*DB, error) {
 	if o.Logger == nil {
@@ -126,12 +128,12 @@ func (db *DB) open(dir string) error {
 	return nil
 }
 
-// openBolt opens the file, for reading only when it cannot be written.
+// openBolt opens the file, read-only if it cannot be written.
 func (db *DB) openBolt(readOnly bool) error {
 	file := identity{path: db.path}
 	return guarded(func() error {
 		bolt, err := bbolt.Open(db.path, 0o600, &bbolt.Options{
-			// The shortest time-out there is: the lock is tried once and never waited for.
+			// The shortest timeout there is: the lock is tried once, without waiting.
 			Timeout:      time.Nanosecond,
 			FreelistType: bbolt.FreelistMapType,
 			MaxSize:      db.opts.MaxSize,
@@ -150,7 +152,7 @@ func (db *DB) openBolt(readOnly bool) error {
 	})
 }
 
-// reopen makes a store writable that was opened while its file could not be written.
+// reopen makes a store writable that was opened read-only.
 func (db *DB) reopen() error {
 	if f, err := os.OpenFile(db.path, os.O_RDWR, 0); err != nil {
 		return diskError(err)
@@ -193,8 +195,8 @@ func (db *DB) closeBolt() error {
 	return guarded(db.bolt.Close)
 }
 
-// View runs fn on a consistent snapshot. Values read may be kept: records are copies. Errors of its
-// own: [ErrDamaged], when fn met what makes no sense; [ErrMoved], [ErrClosed].
+// View runs fn on a consistent snapshot. Values read may be kept: records are copies. Its own
+// errors are [ErrDamaged], if fn read something that makes no sense, [ErrMoved] and [ErrClosed].
 func (db *DB) View(fn func(*Tx) error) error {
 	db.reopening.RLock()
 	defer db.reopening.RUnlock()
@@ -213,20 +215,22 @@ func (db *DB) View(fn func(*Tx) error) error {
 	return db.noteBroken(guarded(func() error { return fn(tx) }))
 }
 
-// Update runs fn in a read-write transaction and returns when it is on disk. An error of fn is
-// returned as it is and changes nothing. fn may run more than once and shares the disk write with
-// other Updates (see the package's invariants). Errors of its own: [ErrFull], [ErrReadOnly],
-// [ErrDisk], after which it may work again; [ErrDamaged], [ErrMoved], after which nothing is written
-// until the next start; [ErrClosed], [ErrPanic].
+// Update runs fn in a read-write transaction and returns once it is on disk. An error of fn is
+// returned unchanged and nothing is written. fn may run more than once and shares the disk write
+// with other Updates (see the package's invariants). Its own errors are [ErrFull], [ErrReadOnly]
+// and [ErrDisk], after which a later Update may succeed; [ErrDamaged] and [ErrMoved], after which
+// nothing is written until the next start; [ErrClosed] and [ErrPanic].
 func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }
 
-// UpdateAll runs each function as an Update of its own, in order, all in one commit. It returns their errors in the same order.
+// UpdateAll runs each function as an Update of its own, in order, all in one commit. It returns
+// their errors in the same order.
 func (db *DB) UpdateAll(fns []func(*Tx) error) []error { return db.writer.doAll(fns) }
 
-// Size is how much of the data file is in use, in bytes.
+// Size returns how many bytes of the data file are in use.
 func (db *DB) Size() int64 { return db.file.need.Load() }
 
-// Commits counts the writes to the data file since it was made: what many Updates share counts once.
+// Commits returns the number of writes since the data file was created. Updates that share a write
+// count once.
 func (db *DB) Commits() uint64 { return db.file.txid.Load() }
 
 var (
@@ -234,7 +238,7 @@ var (
 	keySchema  = []byte("schema_version")
 )
 
-// migrations bring a file from schema version i to i+1. Append only.
+// migrations[i] brings a file from schema version i to i+1. Append only.
 var migrations = []func(*bbolt.Tx) error{
 	createBuckets( // 1: the first schema
 		bucketAdmin, bucketSessions,
@@ -247,7 +251,7 @@ var migrations = []func(*bbolt.Tx) error{
 	createBuckets(bucketConfStates, bucketConfVersions, bucketConfTexts),      // 4: desired configs
 	createBuckets(bucketRollouts, bucketRolloutsByConfig, bucketRolloutNodes), // 5: rollouts
 	createBuckets(bucketTokens, bucketAudit, bucketAuditOpen, bucketSettings), // 6: API tokens, the audit log, settings
-	func(tx *bbolt.Tx) error { // 7: bind tokens by node; those of before, of five minutes, are forgotten
+	func(tx *bbolt.Tx) error { // 7: bind tokens by node; drops older tokens, which live five minutes
 		if err := tx.DeleteBucket(bucketBindTokens); err != nil {
 			return fmt.Errorf("forget bind tokens: %w", err)
 		}
@@ -269,7 +273,7 @@ func createBuckets(names ...[]byte) func(*bbolt.Tx) error {
 	}
 }
 
-// indexInterfaces makes the index of interface names that nodes have, and the bucket of tags.
+// indexInterfaces creates the index of the nodes' interface names, and the bucket of tags.
 func indexInterfaces(tx *bbolt.Tx) error {
 	if err := createBuckets(bucketTags, bucketInterfaces)(tx); err != nil {
 		return err
@@ -284,7 +288,7 @@ func indexInterfaces(tx *bbolt.Tx) error {
 	})
 }
 
-// schemaOf returns the file's schema version: 0 for one without any bucket. Error: [ErrDamaged].
+// schemaOf returns the file's schema version; 0 if it has no bucket. Error: [ErrDamaged].
 func schemaOf(bolt *bbolt.DB) (have uint64, err error) {
 	err = bolt.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
@@ -304,7 +308,7 @@ func schemaOf(bolt *bbolt.DB) (have uint64, err error) {
 	return have, err
 }
 
-// migrate runs what is missing of steps in one transaction: all or nothing.
+// migrate runs the steps that the file lacks in one transaction: all or none.
 func migrate(bolt *bbolt.DB, steps []func(*bbolt.Tx) error) error {
 	have, err := schemaOf(bolt)
 	switch want := uint64(len(steps)); {

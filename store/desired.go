@@ -19,40 +19,42 @@ var (
 	bucketConfTexts    = []byte("conf_texts")    // node id, zero byte, hex sha256 → the text, once per hash
 )
 
-// confVersionsKept bounds a node's history of configs. Older versions make room, except those that
-// are desired, staged, confirmed or under way.
+// confVersionsKept bounds a node's history of configs. Older versions are removed, except those
+// that are desired, staged, confirmed or being pushed.
 const confVersionsKept = 100
 
-// ConfRef names a version of a node's tunnel config, and its text by the hash. The zero value is none.
+// ConfRef names a version of a node's tunnel config, and its text by the hash. The zero value means
+// none.
 type ConfRef struct {
 	Version int    `json:"version"`
 	SHA256  string `json:"sha256"` // hex
 }
 
-// ConfState is how far a node's tunnel config has come: what the operator wants, what was frozen
-// for delivery, and what the node said.
+// ConfState says how far a node's tunnel config has come: the version that the operator wants, the
+// one frozen for delivery, and those that the node reported.
 type ConfState struct {
 	Desired ConfRef `json:"desired"`
 	Staged  ConfRef `json:"staged"`
-	// StagedFor is the tool family (see [protocol.ToolFamily]) the staged text was checked for.
+	// StagedFor is the tool family (see [protocol.ToolFamily]) that the staged text was checked
+	// for.
 	StagedFor string `json:"staged_for,omitempty"`
-	// Confirmed is what the node reported applied, and ConfirmedSeq the Seq of the push that it
-	// answered so. Pushes up to that Seq confirm nothing any more.
+	// Confirmed is the config that the node reported applied, and ConfirmedSeq the Seq of the push
+	// that it answered. A push up to that Seq confirms nothing any more.
 	Confirmed    ConfRef   `json:"confirmed"`
 	ConfirmedFor string    `json:"confirmed_for,omitempty"` // the tool family it was pushed for
 	ConfirmedAt  time.Time `json:"confirmed_at,omitzero"`
 	ConfirmedSeq uint64    `json:"confirmed_seq,omitempty"`
-	// Reported is what the node last said is on its disk. With a zero ReportedAt that is not known;
-	// with an empty hash, nothing is on its disk.
+	// Reported is the config that the node last said is on its disk. If ReportedAt is zero, it
+	// never said; if the hash is empty, there is none on its disk.
 	Reported   ConfRef   `json:"reported"`
 	ReportedAt time.Time `json:"reported_at,omitzero"`
-	// HandedOut is what the node's agent was given when it was bound. Deployed agents store it, agents
-	// of ours unless they have a config.
+	// HandedOut is the config in the answer to the agent's bind. Deployed agents store it; agents
+	// of ours store it unless they have a config.
 	HandedOut ConfRef `json:"handed_out,omitzero"`
 }
 
-// MayHold reports whether the node may have a config stored, for an agent that does not say: it
-// confirmed one, or was given one when it was bound.
+// MayHold reports whether the node may have stored a config, for an agent that does not report it:
+// it confirmed one, or got one when it was bound.
 func (s ConfState) MayHold() bool {
 	return s.Confirmed.Version != 0 || s.HandedOut.Version != 0 || s.Reported.SHA256 != ""
 }
@@ -62,9 +64,9 @@ type SyncStatus string
 
 // The sync states.
 const (
-	SyncLatest  SyncStatus = "latest"  // the node has what is desired, or nothing is
-	SyncPending SyncStatus = "pending" // it has not confirmed yet what is desired
-	SyncDrifted SyncStatus = "drifted" // it said that it has another text than the one it confirmed
+	SyncLatest  SyncStatus = "latest"  // the node has the desired config, or none is desired
+	SyncPending SyncStatus = "pending" // it has not confirmed the desired config yet
+	SyncDrifted SyncStatus = "drifted" // it reported another text than the one it confirmed
 )
 
 // ConfVersion is one version in the history of a node's config, without its text.
@@ -72,20 +74,20 @@ type ConfVersion struct {
 	ConfRef
 	Author string    `json:"author"`
 	At     time.Time `json:"at"`
-	Source string    `json:"source"` // how it came about: see [ConfEdited] and [ConfRestored]
-	Size   int       `json:"size"`   // of the text in bytes
+	Source string    `json:"source"` // its origin: see [ConfEdited] and [ConfRestored]
+	Size   int       `json:"size"`   // of the text, in bytes
 	Note   string    `json:"note,omitempty"`
-	// Forced: an operator knows that it may cut the node off, and wants it all the same.
+	// Forced is set if an operator wants the version although it may cut the node off.
 	Forced bool `json:"forced,omitempty"`
 }
 
-// ConfEdited is the Source of a version that somebody wrote.
+// ConfEdited is the Source of a version that a person wrote.
 const ConfEdited = "edited"
 
 // ConfRestored is the Source of a version with the text of an older one.
 func ConfRestored(version int) string { return fmt.Sprintf("restored from %d", version) }
 
-// ConfState returns how far the node's config has come; the zero value when there is none.
+// ConfState returns the state of the node's config; the zero value if there is none.
 func (tx *Tx) ConfState(nodeID string) (ConfState, error) {
 	s, _, err := get[ConfState](tx, bucketConfStates, nodeID)
 	return s, err
@@ -93,16 +95,15 @@ func (tx *Tx) ConfState(nodeID string) (ConfState, error) {
 
 func (tx *Tx) putConfState(n Node, s ConfState) error {
 	change := Change{Kind: ChangeApply, ConfigID: n.ConfigID, NodeID: n.ID}
-	if !slices.Contains(tx.changes, change) { // what is saved and staged at once is one change
+	if !slices.Contains(tx.changes, change) { // saving and staging at once is one change
 		tx.Emit(change)
 	}
 	return put(tx, bucketConfStates, n.ID, s)
 }
 
-// SetDesired makes text the node's desired config, as a new version by v's Author, Source and Note;
-// the rest of v is filled in here. Text equal to what is desired already makes no new version, though
-// it may make it a forced one.
-// Error: [ErrNodeNotFound].
+// SetDesired makes text the node's desired config, as a new version with v's Author, Source and
+// Note; SetDesired sets the rest of v. A text equal to the desired one makes no new version, but
+// can make it a forced one. Error: [ErrNodeNotFound].
 func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -141,7 +142,7 @@ func (tx *Tx) putConfVersion(nodeID string, v ConfVersion) error {
 	return tx.putRaw(bucketConfVersions, confVersionKey(nodeID, v.Version), raw)
 }
 
-// ForceConf marks the version as one that is wanted although it may cut the node off. Error:
+// ForceConf marks the version as wanted although it may cut the node off. Error:
 // [ErrConfVersionNotFound].
 func (tx *Tx) ForceConf(nodeID string, version int) error {
 	v, err := tx.ConfVersion(nodeID, version)
@@ -152,8 +153,8 @@ func (tx *Tx) ForceConf(nodeID string, version int) error {
 	return tx.putConfVersion(nodeID, v)
 }
 
-// Stage freezes a version of the node's config for delivery; family is the tool family its text was
-// checked for. It never goes back behind a version that is staged already. Errors:
+// Stage freezes a version of the node's config for delivery. family is the tool family that its
+// text was checked for. Stage never goes back behind a version that is already staged. Errors:
 // [ErrNodeNotFound], [ErrConfVersionNotFound].
 func (tx *Tx) Stage(nodeID string, ref ConfRef, family string) (ConfState, error) {
 	n, err := tx.Node(nodeID)
@@ -172,8 +173,8 @@ func (tx *Tx) Stage(nodeID string, ref ConfRef, family string) (ConfState, error
 }
 
 // ConfirmApplied records that the node reported the config of the push with the command counter
-// seq, for the tool family, applied. It reports false, and changes nothing, when that of a later push is confirmed
-// already. Error: [ErrNodeNotFound].
+// seq, for the tool family, as applied. If a later push is already confirmed, it changes nothing
+// and returns false. Error: [ErrNodeNotFound].
 func (tx *Tx) ConfirmApplied(nodeID string, ref ConfRef, family string, seq uint64) (bool, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -184,13 +185,14 @@ func (tx *Tx) ConfirmApplied(nodeID string, ref ConfRef, family string, seq uint
 		return false, err
 	}
 	s.Confirmed, s.ConfirmedFor, s.ConfirmedAt, s.ConfirmedSeq = ref, family, tx.now.UTC(), seq
-	// What the node said before is no longer so. An agent that says more says it with the answer.
+	// The node's earlier report is out of date. An agent that reports its config does so with the
+	// answer.
 	s.Reported, s.ReportedAt = ConfRef{}, time.Time{}
 	return true, tx.putConfState(n, s)
 }
 
-// ReportStored records what the node says is on its disk; an empty hash is nothing. A node that
-// names no version gets the one of ours with that text. Error: [ErrNodeNotFound].
+// ReportStored records the config that the node says is on its disk; an empty hash means none. If
+// the node names no version, the version of ours with that text is used. Error: [ErrNodeNotFound].
 func (tx *Tx) ReportStored(nodeID string, ref ConfRef) error {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -207,13 +209,13 @@ func (tx *Tx) ReportStored(nodeID string, ref ConfRef) error {
 	}
 	known := s.Reported == ref && !s.ReportedAt.IsZero()
 	s.Reported, s.ReportedAt = ref, tx.now.UTC()
-	if known { // nobody sees a change
+	if known { // not a visible change
 		return put(tx, bucketConfStates, nodeID, s)
 	}
 	return tx.putConfState(n, s)
 }
 
-// NoteHandedOut records what the node's agent was given when it was bound; the zero ref is nothing.
+// NoteHandedOut records the config in the answer to the agent's bind; the zero ref means none.
 // Error: [ErrNodeNotFound].
 func (tx *Tx) NoteHandedOut(nodeID string, ref ConfRef) error {
 	n, err := tx.Node(nodeID)
@@ -228,8 +230,8 @@ func (tx *Tx) NoteHandedOut(nodeID string, ref ConfRef) error {
 	return tx.putConfState(n, s)
 }
 
-// forgetConfirmed is for a node whose agent went: the next one has confirmed and reported nothing,
-// and a late answer to what the former one was sent counts no more.
+// forgetConfirmed is called when a node loses its agent: the next agent has confirmed and reported
+// nothing, and late answers of the former one no longer count.
 func (tx *Tx) forgetConfirmed(n Node) error {
 	s, ok, err := get[ConfState](tx, bucketConfStates, n.ID)
 	if err != nil || !ok {
@@ -256,8 +258,8 @@ func (tx *Tx) ConfVersion(nodeID string, version int) (ConfVersion, error) {
 	return v, nil
 }
 
-// ConfVersions returns up to limit versions of the node's config, newest first, older than before
-// (0: from the newest).
+// ConfVersions returns up to limit versions of the node's config, newest first, below before (0:
+// from the newest).
 func (tx *Tx) ConfVersions(nodeID string, before uint64, limit int) ([]ConfVersion, error) {
 	return page(tx.eachConfVersion(nodeID, before), limit)
 }
@@ -271,8 +273,9 @@ func (tx *Tx) eachConfVersion(nodeID string, before uint64) iter.Seq2[ConfVersio
 	})
 }
 
-// ConfText returns the text with the hash, which holds the node's private key: it goes to the node
-// and to whoever may write, and into no log, event or error. Error: [ErrConfVersionNotFound].
+// ConfText returns the text with the hash. It contains the node's private key, so it may go to the
+// node and to holders of the write scope, and into no log, event or error. Error:
+// [ErrConfVersionNotFound].
 func (tx *Tx) ConfText(nodeID, sha string) (string, error) {
 	raw := tx.getRaw(bucketConfTexts, confTextKey(nodeID, sha))
 	if raw == nil {
@@ -281,8 +284,9 @@ func (tx *Tx) ConfText(nodeID, sha string) (string, error) {
 	return string(raw), nil
 }
 
-// confMissing is the error of a version or text that is not there. What is desired, staged or in the
-// history never makes room by itself: if it is gone, the file is damaged.
+// confMissing returns the error for a version or text that does not exist. Desired and staged
+// configs and those in the history are never removed on their own: if one is missing, the file is
+// damaged.
 func (tx *Tx) confMissing(nodeID string, is func(ConfRef) bool) error {
 	s, err := tx.ConfState(nodeID)
 	if err != nil {
@@ -297,13 +301,13 @@ func (tx *Tx) confMissing(nodeID string, is func(ConfRef) bool) error {
 	}
 	for _, ref := range refs {
 		if ref.Version != 0 && is(ref) {
-			return damaged(fmt.Sprintf("version %d of node %s is not there", ref.Version, nodeID))
+			return damaged(fmt.Sprintf("version %d of node %s is missing", ref.Version, nodeID))
 		}
 	}
 	return ErrConfVersionNotFound
 }
 
-// pruneConfVersions makes room in the history, and drops the texts that no version has any more.
+// pruneConfVersions removes old versions from the history, and the texts that no version uses.
 func (tx *Tx) pruneConfVersions(nodeID string, s ConfState) error {
 	all, err := Collect(tx.eachConfVersion(nodeID, 0))
 	excess := len(all) - confVersionsKept
@@ -340,7 +344,7 @@ func (tx *Tx) pruneConfVersions(nodeID string, s ConfState) error {
 	return nil
 }
 
-// versionsUnderWay are those of the node's open pushes.
+// versionsUnderWay returns the versions of the node's open pushes.
 func (tx *Tx) versionsUnderWay(nodeID string) (map[int]bool, error) {
 	open, err := tx.OpenCommands(nodeID)
 	out := make(map[int]bool)

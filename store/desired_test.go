@@ -39,8 +39,8 @@ func confState(tb testing.TB, db *DB) (s ConfState) {
 	return s
 }
 
-// wantWhole checks that every version and every reference has its text, and no text is there twice
-// or for nobody.
+// wantWhole checks that every version and every reference has its text, and that no text exists
+// twice or without a version.
 func wantWhole(tb testing.TB, db *DB) (versions []ConfVersion, texts int) {
 	tb.Helper()
 	err := db.View(func(tx *Tx) (err error) {
@@ -91,7 +91,7 @@ func TestVersionsCountUpAndTextsAreKeptOncePerHash(t *testing.T) {
 	if v := versions[0]; v.Author != "admin" || v.Source != ConfEdited || v.At.IsZero() || v.Size != 1 {
 		t.Errorf("%+v", v)
 	}
-	if n := len(sub.C); n != 3 { // saving what is desired already changes nothing
+	if n := len(sub.C); n != 3 { // saving the desired config again changes nothing
 		t.Errorf("%d changes were told", n)
 	}
 	if c := <-sub.C; c.Kind != ChangeApply || c.ConfigID != "cfg_a" || c.NodeID != "node_1" {
@@ -344,8 +344,8 @@ func TestAReportWithoutAVersionGetsThatOfTheSameTextAndOnlyAChangeIsTold(t *test
 	}
 }
 
-// TestAConfigIsWholeAfterAKill runs itself as a child that saves and stages, kills it hard in the
-// middle, and looks whether what was told as saved is there with its text.
+// TestAConfigIsWholeAfterAKill runs itself as a child that saves and stages, kills it, and checks
+// that every config acknowledged as saved is there with its text.
 func TestAConfigIsWholeAfterAKill(t *testing.T) {
 	text := func(i int) string { return fmt.Sprint("text ", i%60) } // some come again
 	if dir := os.Getenv("WFM_STORE_CHILD"); dir != "" {

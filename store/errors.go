@@ -12,99 +12,103 @@ import (
 
 // Errors about the file.
 var (
-	// ErrInUse is returned by Open when another process holds the file.
+	// ErrInUse is returned by Open if another process holds the file.
 	ErrInUse = errors.New("another process is using the data file; stop it, or choose another data directory")
-	// ErrNewer is returned by Open when a newer version of the program wrote the file.
+	// ErrNewer is returned by Open if a newer version of the program wrote the file.
 	ErrNewer = errors.New("the data file was written by a newer version; run that version, or restore a backup")
-	// ErrDamaged is returned by Open when the file is no data file of ours, and by View and Update as
-	// soon as they, or the check of all pages, meet what makes no sense. Nothing is written any more then.
-	ErrDamaged = errors.New("the data file is damaged or not a WFM data file; restore a backup, or move it away to start anew")
-	// ErrFull is returned by Update when the disk or the file's size limit has no room. Nothing was changed.
+	// ErrDamaged is returned by Open if the file is not one of ours, and by View and Update once
+	// they, or the check of all pages, find data that makes no sense. Nothing is written after
+	// that.
+	ErrDamaged = errors.New("the data file is damaged or not a WFM data file; restore a backup, or move it away to start with an empty one")
+	// ErrFull is returned by Update if the disk is full or the file has reached its size limit.
+	// Nothing was changed.
 	ErrFull = errors.New("no space left for the data file; free some space on its disk")
-	// ErrReadOnly is returned by Open and Update when the file cannot be written. Nothing was changed.
+	// ErrReadOnly is returned by Open and Update if the file cannot be written. Nothing was
+	// changed.
 	ErrReadOnly = errors.New("the data file cannot be written; check the directory's permissions and that its disk is not mounted read-only")
-	// ErrDisk is returned by Open, Update and Backup when the disk reports an error. Nothing was acknowledged.
+	// ErrDisk is returned by Open, Update and Backup if the disk reports an error. Nothing was
+	// acknowledged.
 	ErrDisk = errors.New("the disk of the data file reports an error; look at the system's log, and save a backup to another disk")
 	// ErrHangs is returned by [DB.WriteError] while one write takes longer than 10 s.
 	ErrHangs = errors.New("the disk of the data file does not answer; look at the system's log")
-	// ErrMoved is returned by View and Update once the data file was moved, removed, replaced, overwritten
-	// or cut while it was open. Nothing is written any more then.
-	ErrMoved = errors.New("the data file was moved, replaced or cut while the appliance runs; put it, or a backup, in its place and start the appliance anew")
-	// ErrClosed is returned once Close was called.
+	// ErrMoved is returned by View and Update once the data file was moved, removed, replaced,
+	// overwritten or cut while it was open. Nothing is written after that.
+	ErrMoved = errors.New("the data file was moved, replaced or cut while the appliance runs; put it, or a backup, in its place and restart the appliance")
+	// ErrClosed is returned after Close was called.
 	ErrClosed = errors.New("the store is closed")
-	// ErrPanic is returned by Update when the function panicked. Nothing was changed.
+	// ErrPanic is returned by Update if the function panicked. Nothing was changed.
 	ErrPanic = errors.New("internal error in a transaction")
 )
 
 // Errors about records.
 var (
-	// ErrConfigNotFound is returned when no config has the id.
+	// ErrConfigNotFound is returned if no config has the id.
 	ErrConfigNotFound = errors.New("config not found")
-	// ErrNodeNotFound is returned when no node has the id.
+	// ErrNodeNotFound is returned if no node has the id.
 	ErrNodeNotFound = errors.New("node not found")
-	// ErrConfigNameExists is returned when another config has the name.
+	// ErrConfigNameExists is returned if another config has the name.
 	ErrConfigNameExists = errors.New("a config with this name exists")
-	// ErrNodeNameExists is returned when another node of the config has the name.
+	// ErrNodeNameExists is returned if another node of the config has the name.
 	ErrNodeNameExists = errors.New("a node with this name exists in this config")
-	// ErrCommandNotFound is returned when no command has the request id.
+	// ErrCommandNotFound is returned if no command has the request id.
 	ErrCommandNotFound = errors.New("command not found")
-	// ErrCommandEnded is returned for a change of a command that is over.
+	// ErrCommandEnded is returned for a change of a command that has ended.
 	ErrCommandEnded = errors.New("command has ended")
-	// ErrConfVersionNotFound is returned when the node's config never had the version, or it made
-	// room for newer ones.
+	// ErrConfVersionNotFound is returned if the node's config never had the version, or the version
+	// was removed to make room for newer ones.
 	ErrConfVersionNotFound = errors.New("config version not found")
 	// ErrTokenInvalid is returned for a bind token that was never issued or was invalidated.
 	ErrTokenInvalid = errors.New("bind token is not valid")
-	// ErrTokenUsed is returned for a bind token that was spent.
+	// ErrTokenUsed is returned for a bind token that was already spent.
 	ErrTokenUsed = errors.New("bind token was used already")
-	// ErrTokenExpired is returned for a bind token past its time.
+	// ErrTokenExpired is returned for a bind token that has expired.
 	ErrTokenExpired = errors.New("bind token has expired")
-	// ErrNodeStatic is returned when a static node is asked for what only an agent can do.
+	// ErrNodeStatic is returned if an operation that needs an agent is asked of a static node.
 	ErrNodeStatic = errors.New("node is static: it has no agent")
-	// ErrNodeDisabled is returned when the node or its config is disabled.
+	// ErrNodeDisabled is returned if the node or its config is disabled.
 	ErrNodeDisabled = errors.New("node or its config is disabled")
-	// ErrTunnelRuns is returned by PutNode for another interface name while the tunnel was said to run:
-	// nobody could stop it under its old name afterwards.
+	// ErrTunnelRuns is returned by PutNode for another interface name while the node's last report
+	// says that the tunnel runs: afterwards it could not be stopped under its old name.
 	ErrTunnelRuns = errors.New("the tunnel runs under its present interface name")
-	// ErrAdminExists is returned by CreateAdmin when there is one already.
+	// ErrAdminExists is returned by CreateAdmin if the account exists.
 	ErrAdminExists = errors.New("the admin account exists already")
-	// ErrNoAdmin is returned when the admin account was not set up yet.
+	// ErrNoAdmin is returned if the admin account is not set up yet.
 	ErrNoAdmin = errors.New("the admin account is not set up")
-	// ErrSessionNotFound is returned when no session of an admin has the id.
+	// ErrSessionNotFound is returned if no admin session has the id.
 	ErrSessionNotFound = errors.New("session not found")
-	// ErrTokenNotFound is returned when no API token has the id.
+	// ErrTokenNotFound is returned if no API token has the id.
 	ErrTokenNotFound = errors.New("API token not found")
-	// ErrTokenNameExists is returned when another API token has the name.
+	// ErrTokenNameExists is returned if another API token has the name.
 	ErrTokenNameExists = errors.New("an API token with this name exists")
-	// ErrTooManyTokens is returned when there are as many API tokens as there may be.
+	// ErrTooManyTokens is returned if the maximum number of API tokens exists.
 	ErrTooManyTokens = errors.New("too many API tokens")
 )
 
 // Errors about tags.
 var (
-	// ErrTagNotFound is returned when neither the config nor one of its nodes has the tag.
+	// ErrTagNotFound is returned if neither the config nor any of its nodes has the tag.
 	ErrTagNotFound = errors.New("tag not found")
-	// ErrTooManyTags is returned for one tag more than a config keeps.
+	// ErrTooManyTags is returned for a tag beyond those that a config keeps.
 	ErrTooManyTags = errors.New("the config keeps too many tags")
-	// ErrNodeTags is returned for one tag more than a node may have.
+	// ErrNodeTags is returned for a tag beyond those that a node can have.
 	ErrNodeTags = errors.New("the node has too many tags")
 )
 
 // Errors about rollouts.
 var (
-	// ErrRolloutNotFound is returned when no rollout has the id.
+	// ErrRolloutNotFound is returned if no rollout has the id.
 	ErrRolloutNotFound = errors.New("rollout not found")
 	// ErrRolloutNodeDecided is returned for a change of a node whose outcome is final.
 	ErrRolloutNodeDecided = errors.New("the node's outcome is final")
 )
 
-// Unwritable reports whether err says that the disk took a write no more, which may pass.
+// Unwritable reports whether err says that the disk currently takes no writes, which may pass.
 func Unwritable(err error) bool {
 	return errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrDisk)
 }
 
-// diskError gives the errors of bbolt and the system that an operator can act on one of our
-// sentinels, and keeps the rest.
+// diskError maps the errors of bbolt and the system that an operator can act on to our sentinels,
+// and returns others unchanged.
 func diskError(err error) error {
 	switch {
 	case err == nil:
@@ -126,7 +130,7 @@ func diskError(err error) error {
 	return err
 }
 
-// isAny reports whether err is one of the system's errors. bbolt hands some on as text alone.
+// isAny reports whether err is one of the system's errors. bbolt passes some on as text only.
 func isAny(err error, errnos ...syscall.Errno) bool {
 	for _, errno := range errnos {
 		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), ": "+errno.Error()) {

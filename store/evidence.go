@@ -10,16 +10,16 @@ import (
 
 var bucketEvidence = []byte("evidence") // node id → Evidence
 
-// Evidence is all that is known about whether a node is online: signals and when they came. It is
-// only ever added to; whether the node is online is computed from it, never stored.
+// Evidence holds everything known about whether a node is online: signals and when they came.
+// Signals are only added; whether the node is online is computed from them, never stored.
 type Evidence struct {
 	NodeID string `json:"node_id"`
-	// BootID and SessionID are of the last message. Deployed agents change both on every
+	// BootID and SessionID are those of the last message. Deployed agents change both with every
 	// connection.
 	BootID    string `json:"boot_id,omitempty"`
 	SessionID string `json:"session_id,omitempty"`
-	// RetiredSessionID is the session that was heard last before the last bind or reset. What an
-	// external broker still delivers of it says nothing about the agent that is bound now.
+	// RetiredSessionID is the last session before the last bind or reset. Its messages that an
+	// external broker delivers late say nothing about the agent bound now.
 	RetiredSessionID string `json:"retired_session_id,omitempty"`
 
 	// The newest signal of each sort, by the appliance's clock.
@@ -27,53 +27,55 @@ type Evidence struct {
 	DetectAckAt time.Time `json:"detect_ack_at,omitzero"`
 	EventAt     time.Time `json:"event_at,omitzero"`
 	WillAt      time.Time `json:"will_at,omitzero"`
-	// WillUndecided is set while an external broker has delivered a will that is either of the open
-	// connection, which has sent nothing yet, or of an older one.
+	// WillUndecided is set if an external broker delivered a will that belongs either to the open
+	// connection, which has sent nothing yet, or to an older one.
 	WillUndecided bool      `json:"will_undecided,omitempty"`
 	ReachableAt   time.Time `json:"reachable_at,omitzero"` // heartbeat, any ACK, any event but offline
 
-	// LastEvent is the name of the last event, and LastEventMessage what it said.
+	// LastEvent is the name of the last event, and LastEventMessage its message.
 	LastEvent        string `json:"last_event,omitempty"`
 	LastEventMessage string `json:"last_event_message,omitempty"`
 
-	// The newest explicit offline signal: will, offline event, reset, disabled, turned static.
+	// The newest explicit offline signal: a will, an offline event, a reset, or that the node was
+	// disabled or turned static.
 	OfflineAt     time.Time `json:"offline_at,omitzero"`
 	OfflineReason string    `json:"offline_reason,omitempty"`
 
-	// ConnectionID names the MQTT connection the broker has open now, 0 when there is none. It
-	// fences: the end of an older connection says nothing about this one.
+	// ConnectionID names the node's open MQTT connection; 0 if there is none. It is a fence: the
+	// end of an older connection says nothing about this one.
 	ConnectionID uint64 `json:"connection_id,omitempty"`
-	// LostConnectionID is the connection that was open when the broker went out of sight, 0 when
-	// what became of it is known.
+	// LostConnectionID is the connection that was open when the appliance lost sight of an external
+	// broker; 0 once its fate is known.
 	LostConnectionID uint64 `json:"lost_connection_id,omitempty"`
 
 	ConnectedAt    time.Time `json:"connected_at,omitzero"`
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"`
-	// DisconnectReason is, in words, why the last connection ended.
+	// DisconnectReason says, for people, why the last connection ended.
 	DisconnectReason string `json:"disconnect_reason,omitempty"`
 
-	// The newest detect, and the newest that failed or was not answered in time.
+	// The newest detect, and the newest one that failed or was not answered in time.
 	ProbeSentAt   time.Time `json:"probe_sent_at,omitzero"`
 	ProbeFailedAt time.Time `json:"probe_failed_at,omitzero"`
 
-	// TunnelRunning is the tunnel's state as last reported at TunnelAt; nil when never.
+	// TunnelRunning is the tunnel's state last reported, at TunnelAt; nil if it never was.
 	TunnelRunning *bool     `json:"tunnel_running,omitempty"`
 	TunnelAt      time.Time `json:"tunnel_at,omitzero"`
-	// AgentWanted is the wanted state that the agent said it holds; empty when it never did.
+	// AgentWanted is the wanted state that the agent reported to hold; empty if it never did.
 	AgentWanted protocol.WantedState `json:"agent_wanted,omitempty"`
 
-	// IdentityConflict is the last time that two machines used the node's identity; nil when never.
+	// IdentityConflict describes the last conflict of two machines over the node's identity; nil if
+	// there was none.
 	IdentityConflict *IdentityConflict `json:"identity_conflict,omitempty"`
 }
 
-// IdentityConflict is that two machines log in as one node and throw each other out.
+// IdentityConflict says that two machines log in as one node and end each other's sessions.
 type IdentityConflict struct {
-	Since       time.Time `json:"since"`         // when it was noticed
+	Since       time.Time `json:"since"`         // when it was detected
 	TakenOverAt time.Time `json:"taken_over_at"` // the last takeover
-	Addresses   []string  `json:"addresses"`     // that the sessions came from, the newest last
+	Addresses   []string  `json:"addresses"`     // of the sessions, the newest last
 }
 
-// stamps are all its moments.
+// stamps returns pointers to all times of the evidence.
 func (e *Evidence) stamps() []*time.Time {
 	all := []*time.Time{
 		&e.HeartbeatAt, &e.DetectAckAt, &e.EventAt, &e.WillAt, &e.ReachableAt, &e.OfflineAt,
@@ -85,9 +87,9 @@ func (e *Evidence) stamps() []*time.Time {
 	return all
 }
 
-// settleClock is for a clock that was set back while the appliance did not run: evidence of the
-// future would outweigh everything new until that future comes. All evidence is moved back together,
-// so that its order and its distances stay, and its newest moment is now.
+// settleClock handles a clock that was set back while the appliance did not run: evidence from the
+// future would outweigh all new evidence until that future comes. All evidence is moved back
+// together, so that its order and distances stay, and its newest time is now.
 func (tx *Tx) settleClock(log *slog.Logger) error {
 	var newest time.Time
 	var all []Evidence
@@ -108,7 +110,7 @@ func (tx *Tx) settleClock(log *slog.Logger) error {
 	if newest.IsZero() || ahead <= 0 {
 		return nil
 	}
-	log.Warn("the clock was set back since the appliance last ran; what is known of the nodes is moved back with it", "by", ahead)
+	log.Warn("the clock was set back since the appliance last ran; the times of the nodes' signals are moved back with it", "by", ahead)
 	for _, e := range all {
 		for _, at := range e.stamps() {
 			if !at.IsZero() {
@@ -125,7 +127,7 @@ func (tx *Tx) settleClock(log *slog.Logger) error {
 // ConnectionOpen reports whether the broker has an open connection of the node.
 func (e Evidence) ConnectionOpen() bool { return e.ConnectionID != 0 }
 
-// Evidence returns what is known of the node; the zero value with its id when nothing is.
+// Evidence returns the node's evidence; if there is none, the zero value with the node's id.
 func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
 	if tx.recent == nil {
 		return tx.readEvidence(nodeID)
@@ -136,7 +138,7 @@ func (tx *Tx) Evidence(nodeID string) (Evidence, error) {
 	return e, err
 }
 
-// readEvidence is Evidence, but keeps nothing of what it read: for walks through a whole fleet.
+// readEvidence is like Evidence but does not keep the record in memory: for walks over all nodes.
 func (tx *Tx) readEvidence(nodeID string) (Evidence, error) {
 	e, _, err := get[Evidence](tx, bucketEvidence, nodeID)
 	e.NodeID = nodeID
@@ -176,7 +178,7 @@ func (tx *Tx) putEvidence(n Node, e Evidence) error {
 	return nil
 }
 
-// retiredSession is the session id that the node's next agent must not be taken for.
+// retiredSession returns the session id that must not be taken for that of the node's next agent.
 func (tx *Tx) retiredSession(nodeID string) (string, error) {
 	e, err := tx.Evidence(nodeID)
 	if e.SessionID != "" {
@@ -185,28 +187,29 @@ func (tx *Tx) retiredSession(nodeID string) (string, error) {
 	return e.RetiredSessionID, err
 }
 
-// ForgetConnections records that nobody can tell any more which connections are open, which is not
-// to say that they ended: an external broker is out of sight.
+// ForgetConnections records that an external broker is out of sight: it is unknown which
+// connections are open. That does not mean that they ended.
 func (tx *Tx) ForgetConnections() error {
 	return tx.eachEvidence(Evidence.ConnectionOpen, func(e *Evidence) {
 		e.LostConnectionID, e.ConnectionID = e.ConnectionID, 0
 	})
 }
 
-// EndLostConnections records that only the nodes given may have a connection: of those that were
-// open when the broker went out of sight, and of any of which that, or the end, could not be stored.
+// EndLostConnections records that only the given nodes may still have a connection. It ends the
+// connections that were open when the broker went out of sight, and those whose loss or end could
+// not be stored.
 func (tx *Tx) EndLostConnections(except map[string]bool) error {
 	lost := func(e Evidence) bool { return e.mayBeConnected() && !except[e.NodeID] }
 	return tx.eachEvidence(lost, func(e *Evidence) { e.end(tx.now, "ended while EMQX was out of sight") })
 }
 
-// CloseAllConnections records that no connection of the former run is open any more since the
-// appliance was started. See [Options.OwnBroker].
+// CloseAllConnections records that all connections of the former run ended, now that the appliance
+// has started. See [Options.OwnBroker].
 func (tx *Tx) CloseAllConnections(start time.Time) error {
 	return tx.eachEvidence(Evidence.mayBeConnected, func(e *Evidence) { e.endWith(start) })
 }
 
-// endWith ends the connection of the former run with the start, but not before what was heard over it.
+// endWith ends the connection of the former run at the start, but not before its last signal.
 func (e *Evidence) endWith(start time.Time) {
 	for _, heard := range []time.Time{e.ReachableAt, e.ConnectedAt} {
 		if heard.After(start) { // the clock was set back
@@ -223,7 +226,7 @@ func (e *Evidence) end(now time.Time, reason string) {
 	e.DisconnectedAt, e.DisconnectReason = now.UTC(), reason
 }
 
-// eachEvidence changes the evidence of the nodes that match.
+// eachEvidence changes the evidence of all nodes that match.
 func (tx *Tx) eachEvidence(matches func(Evidence) bool, change func(*Evidence)) error {
 	var all []Evidence
 	c := tx.cursor(bucketEvidence)

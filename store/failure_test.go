@@ -12,8 +12,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// TestMemoryAndFileAgreeAfterACommitThatFailedAtItsEnd has the last sync of a commit fail: what was
-// written is in the file, although its caller hears otherwise.
+// TestMemoryAndFileAgreeAfterACommitThatFailedAtItsEnd makes the last sync of a commit fail: the
+// writes are in the file although their caller gets an error.
 func TestMemoryAndFileAgreeAfterACommitThatFailedAtItsEnd(t *testing.T) {
 	t.Parallel()
 	var revoked []string

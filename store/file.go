@@ -8,14 +8,14 @@ import (
 
 var bucketFiles = []byte("files") // key, components separated by slashes → File
 
-// File is a small value under a path, such as a certificate or its key. Keys are kept as they
-// are: who can read the data file can use them.
+// File is a small value under a path, such as a certificate or its key. Values are stored in the
+// clear: the data file must be readable by its owner only.
 type File struct {
 	Value      []byte    `json:"value"`
 	ModifiedAt time.Time `json:"modified_at"`
 }
 
-// File returns the file under the key; ok is false when there is none.
+// File returns the file under the key; ok is false if there is none.
 func (tx *Tx) File(key string) (f File, ok bool, err error) {
 	return get[File](tx, bucketFiles, key)
 }
@@ -33,8 +33,8 @@ func (tx *Tx) DeleteFiles(key string) error {
 	return tx.deleteUnder(bucketFiles, []byte(key+"/"))
 }
 
-// Files returns the keys below the path (empty: all): every file with recursive, otherwise what is
-// directly below, files and directories.
+// Files returns the keys below the path (empty: all). With recursive it returns every file,
+// otherwise the files and directories directly below.
 func (tx *Tx) Files(path string, recursive bool) []string {
 	prefix := ""
 	if path != "" {

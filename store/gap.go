@@ -7,21 +7,21 @@ import (
 )
 
 var (
-	keyAlive = []byte("alive") // when the appliance last said that it runs
+	keyAlive = []byte("alive") // when the appliance was last known to run
 	keyGaps  = []byte("gaps")  // []Gap, oldest first
 )
 
-// gapsKept bounds the gaps that are remembered; older ones make room.
+// gapsKept bounds the gaps kept; older ones are removed.
 const gapsKept = 200
 
-// Gap is a time in which the appliance did not run, so that nothing is known of any node.
+// Gap is a period in which the appliance did not run, so that nothing is known about any node.
 type Gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 }
 
-// MarkAlive says that the appliance runs. What lies between the last mark and the next start is a
-// gap, so it is to be called now and then, and at the end.
+// MarkAlive records that the appliance runs. The time between the last mark and the next start is a
+// gap, so call it regularly and at the end.
 func (tx *Tx) MarkAlive() error {
 	raw, err := tx.now.UTC().MarshalBinary()
 	if err != nil {
@@ -30,7 +30,7 @@ func (tx *Tx) MarkAlive() error {
 	return tx.putRaw(bucketMeta, keyAlive, raw)
 }
 
-// NoteStart remembers, when the appliance starts, the gap since the last mark.
+// NoteStart records, at a start, the gap since the last mark.
 func (tx *Tx) NoteStart() error {
 	var last time.Time
 	if raw := tx.getRaw(bucketMeta, keyAlive); raw != nil {
@@ -55,7 +55,7 @@ func (tx *Tx) NoteStart() error {
 	return tx.MarkAlive()
 }
 
-// Gaps returns the gaps that are remembered, oldest first.
+// Gaps returns the recorded gaps, oldest first.
 func (tx *Tx) Gaps() (gaps []Gap, err error) {
 	raw := tx.getRaw(bucketMeta, keyGaps)
 	if raw == nil {

@@ -14,8 +14,8 @@ import (
 
 var bucketCredentials = []byte("credentials") // node id → credential
 
-// credential is a node's MQTT account. The hash form is the one EMQX imports (sha256, salt as
-// prefix); the password has 256 random bits, so a slow hash would add nothing.
+// credential is a node's MQTT account. The hash has the form that EMQX imports (sha256, salt as
+// prefix). The password has 256 random bits, so a slow hash would add nothing.
 type credential struct {
 	Salt       string `json:"salt"`
 	Hash       string `json:"hash"` // hex of sha256(salt + password)
@@ -27,13 +27,13 @@ func hashPassword(salt, password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Grant is the right of one node's agent to use the broker. It exists exactly while the node is
+// Grant is the right of a node's agent to use the broker. It exists exactly while the node is
 // dynamic, bound and enabled in an enabled config.
 type Grant struct {
 	NodeID   string
 	ConfigID string
-	// Generation changes with every bind, and whenever the right ends for a while: a session of an
-	// older one has no right to exist.
+	// Generation changes with every bind, and whenever the right ends for a while. A session of an
+	// older generation must end.
 	Generation uint64
 	salt, hash string
 }
@@ -57,8 +57,8 @@ func (g Grant) MaySubscribe(filter string) bool {
 	return protocol.MaySubscribe(g.ConfigID, g.NodeID, filter)
 }
 
-// grants is the in-memory copy the hooks ask: no I/O, never older than the last commit that
-// anybody was told of.
+// grants is the copy in memory that the hooks ask: without I/O, and never older than the last
+// commit that anyone knows of.
 type grants struct {
 	mu sync.RWMutex
 	m  map[string]Grant
@@ -93,8 +93,8 @@ func (db *DB) Grant(nodeID string) (Grant, bool) {
 	return g, ok
 }
 
-// Grant returns the node's right as this transaction sees it. In an Update it costs no I/O, unless the
-// Update itself has changed it.
+// Grant returns the node's right as seen by this transaction. In an Update it costs no I/O unless
+// the Update itself has changed the right.
 func (tx *Tx) Grant(nodeID string) (Grant, bool, error) {
 	if _, touched := tx.touched[nodeID]; tx.batch != nil && !touched {
 		g, ok := tx.batch.grant(nodeID)
@@ -130,7 +130,7 @@ func (tx *Tx) touchGrant(nodeID string) {
 	tx.touched[nodeID] = struct{}{}
 }
 
-// settleGrants computes, at the end of a transaction, what its grants will be once it commits.
+// settleGrants computes, at the end of a transaction, the grants that its commit will make valid.
 func (tx *Tx) settleGrants() error {
 	for id := range tx.touched {
 		g, ok, err := tx.readGrant(id)
@@ -159,9 +159,8 @@ func (db *DB) loadGrants() error {
 	})
 }
 
-// renewGeneration ends the right of whatever session the node has, and keeps its password. Without
-// it a right that ended and came back while an external broker was away would look as if nothing
-// had been.
+// renewGeneration ends the right of the node's present session and keeps the password. Otherwise a
+// right that ended and came back while an external broker was away would look unchanged.
 func (tx *Tx) renewGeneration(nodeID string) error {
 	c, ok, err := get[credential](tx, bucketCredentials, nodeID)
 	if err != nil || !ok {
@@ -172,7 +171,7 @@ func (tx *Tx) renewGeneration(nodeID string) error {
 	return put(tx, bucketCredentials, nodeID, c)
 }
 
-// rotateCredential gives the node a new password and returns it. It is kept nowhere else.
+// rotateCredential gives the node a new password and returns it. The password itself is not stored.
 func (tx *Tx) rotateCredential(nodeID string) (password string, err error) {
 	password = protocol.NewSecret()
 	salt := rand.Text()
@@ -182,14 +181,15 @@ func (tx *Tx) rotateCredential(nodeID string) (password string, err error) {
 	})
 }
 
-// newGeneration is random, not counted: a reset forgets the last one.
+// newGeneration returns a random number, not a counter: a reset forgets the last one.
 func newGeneration() uint64 {
 	var gen [8]byte
 	_, _ = rand.Read(gen[:])
 	return binary.BigEndian.Uint64(gen[:])
 }
 
-// NewGrant makes a right that no record stands for: whoever decides grants may give it for a while.
+// NewGrant returns a right without a record, for a temporary login such as that of a test of the
+// MQTT settings.
 func NewGrant(nodeID, configID, password string) Grant {
 	salt, generation := rand.Text(), newGeneration()
 	return Grant{NodeID: nodeID, ConfigID: configID, Generation: generation, salt: salt, hash: hashPassword(salt, password)}

@@ -8,7 +8,7 @@ import (
 	"wfm/protocol"
 )
 
-// benchWitness reads what the appliance's witness reads, and appends to the history.
+// benchWitness does the same reads as the appliance's witness, and appends to the history.
 func benchWitness(tx *Tx, n Node) error {
 	if _, err := tx.Config(n.ConfigID); err != nil {
 		return err
@@ -20,7 +20,7 @@ func benchWitness(tx *Tx, n Node) error {
 	return tx.AddTransition(n, Transition{At: e.ReachableAt, To: "online", Reason: "its MQTT connection is open"})
 }
 
-// benchHeartbeat does in a transaction what the appliance does for a heartbeat.
+// benchHeartbeat does the same work in a transaction as the appliance does for a heartbeat.
 func benchHeartbeat(tx *Tx, grant Grant) error {
 	if g, ok, err := tx.Grant(grant.NodeID); err != nil || !ok || g.Generation != grant.Generation {
 		return fmt.Errorf("no grant: %w", err)
@@ -85,8 +85,9 @@ func boundNodes(tb testing.TB, count int, o Options) (*DB, []Grant) {
 	return db, grants
 }
 
-// BenchmarkHeartbeat is the writer's serial work for a heartbeat, its share of the commit included, in
-// batches of nodes that take turns; the goroutine of the benchmark takes the idle writer's place. Only with disk=true is what was written synced.
+// BenchmarkHeartbeat measures the writer's serial work for a heartbeat, with its share of the
+// commit, in batches of nodes that take turns. The benchmark's goroutine replaces the idle writer.
+// Writes are synced only with disk=true.
 func BenchmarkHeartbeat(b *testing.B) {
 	const batchSize = 256
 	for _, disk := range []bool{false, true} {

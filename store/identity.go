@@ -9,30 +9,30 @@ import (
 	"syscall"
 )
 
-// identity is the data file as the writer left it. Somebody with the right to the directory can
-// move, remove, replace, overwrite or cut it while it is open: writing would go on into a file that
-// no start finds again.
+// identity is the state in which the writer left the data file. Anyone with access to the directory
+// can move, remove, replace, overwrite or cut the file while it is open. Writing would then
+// continue into a file that the next start does not find.
 type identity struct {
 	path string
-	file *os.File // bbolt's own
+	file *os.File // bbolt's file
 	info os.FileInfo
 	need atomic.Int64 // bytes in use
 	txid atomic.Uint64
 
-	meta pageMeta // after the last commit; of the writer alone
+	meta pageMeta // after the last commit; used by the writer only
 }
 
-// adopt takes over what was found out about the file that is used from now on.
+// adopt takes over the state of the file that is used from now on.
 func (i *identity) adopt(o *identity) {
 	i.path, i.file, i.info, i.meta = o.path, o.file, o.info, o.meta
 	i.need.Store(o.need.Load())
 	i.txid.Store(o.txid.Load())
 }
 
-// reachable makes sure that the path leads to the open file, and that what is in use is there. It
-// may be called by anyone. Errors: [ErrMoved], and those of the disk.
+// reachable checks that the path leads to the open file, and that the file has all pages in use. It
+// may be called on any goroutine. Errors: [ErrMoved], and those of the disk.
 func (i *identity) reachable() error {
-	need := i.need.Load() // first, since a commit makes the file grow, and then asks for more
+	need := i.need.Load() // first, since a commit first enlarges the file and then need
 	now, err := os.Stat(i.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -45,7 +45,7 @@ func (i *identity) reachable() error {
 	return whole(now, need)
 }
 
-// uncut makes sure that what is in use is there, whatever the path leads to.
+// uncut checks that the open file has all pages in use, wherever the path leads.
 func (i *identity) uncut() error {
 	need := i.need.Load()
 	now, err := i.file.Stat()
@@ -62,7 +62,7 @@ func whole(now os.FileInfo, need int64) error {
 	return nil
 }
 
-// unchanged is reachable, and that nobody but the writer has committed since.
+// unchanged checks reachable, and that only the writer has committed since.
 func (i *identity) unchanged() error {
 	if err := i.reachable(); err != nil {
 		return err
@@ -77,8 +77,8 @@ func (i *identity) unchanged() error {
 	return nil
 }
 
-// update remembers how the writer left the file. A commit that failed may have left the new state or
-// the one before.
+// update records how the writer left the file. After a failed commit, that can be the new state or
+// the former one.
 func (i *identity) update() error {
 	metas, err := readMetas(i.file)
 	if err != nil {
@@ -93,8 +93,8 @@ func (i *identity) update() error {
 	return nil
 }
 
-// committed is update after a commit of the transaction, and makes sure that it went into the file
-// that the next start will find.
+// committed is update after the commit of the transaction. It checks that the commit went into the
+// file that the next start will find.
 func (i *identity) committed(txid uint64) error {
 	if err := i.update(); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (i *identity) committed(txid uint64) error {
 	return i.reachable()
 }
 
-// openFile returns what bbolt opens files with, and keeps the file for itself.
+// openFile opens the file for bbolt and keeps it.
 func (i *identity) openFile(path string, flag int, mode os.FileMode) (f *os.File, err error) {
 	if f, err = os.OpenFile(path, flag, mode); err != nil {
 		return nil, err

@@ -2,7 +2,7 @@ package store
 
 import "testing"
 
-// BenchmarkIdentity is what each commit pays for the certainty that its file will be found again.
+// BenchmarkIdentity measures the cost per commit of checking that its file will be found again.
 func BenchmarkIdentity(b *testing.B) {
 	db := open(b)
 	update(b, db, func(tx *Tx) error { return tx.Note("n", JournalEntry{}) })

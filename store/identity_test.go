@@ -75,7 +75,7 @@ func TestNothingIsAcknowledgedIntoAFileThatNoStartFindsAgain(t *testing.T) {
 	}
 }
 
-// TestAMovedFileIsNoticedWithoutAWrite is what /readyz asks.
+// TestAMovedFileIsNoticedWithoutAWrite tests the check behind /readyz.
 func TestAMovedFileIsNoticedWithoutAWrite(t *testing.T) {
 	t.Parallel()
 	db, err := openCopy(t, sampleFile(t))
@@ -99,7 +99,7 @@ func TestTheCheckOfABackupFindsWhatIsDamagedInIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw := sampleFile(t) // which has it several times: what is free is not cleared
+	raw := sampleFile(t) // which has it several times: free pages are not cleared
 	overwrite(t, db.path, 0, bytes.ReplaceAll(raw, []byte(`"node_id":"node_7"`), []byte("\"node\x00id\":\"node_7\"")))
 	if b, err := db.Backup(); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Backup: %v, want ErrDamaged", err)

@@ -8,11 +8,11 @@ import (
 
 var bucketJournal = []byte("journal") // seqKey(node id, n) → JournalEntry
 
-// journalKept bounds a node's journal; older entries make room.
+// journalKept bounds a node's journal; older entries are removed.
 const journalKept = 200
 
-// JournalEntry is one thing that happened with a node: an event it sent, a message that was
-// refused, an ACK that matched nothing, a reset. It never holds a payload.
+// JournalEntry records something that happened to a node: an event it sent, a refused message, an
+// ACK that matched no command, a reset. It never holds a payload.
 type JournalEntry struct {
 	ID        uint64    `json:"id"`
 	At        time.Time `json:"at"`
@@ -23,8 +23,8 @@ type JournalEntry struct {
 	SessionID string    `json:"session_id,omitempty"`
 }
 
-// Note appends e to the node's journal, stamped with the transaction's time. It does not check
-// that the node exists.
+// Note appends e to the node's journal, stamped with the transaction's time. It does not check that
+// the node exists.
 func (tx *Tx) Note(nodeID string, e JournalEntry) error {
 	e.ID, e.At = tx.lastSeq(bucketJournal, nodeID)+1, tx.now.UTC()
 	if e.Level == "" {
@@ -48,7 +48,8 @@ func (tx *Tx) Note(nodeID string, e JournalEntry) error {
 	return nil
 }
 
-// Journal returns up to limit entries of the node, newest first, older than the id before (0: from the newest).
+// Journal returns up to limit entries of the node, newest first, with an id below before (0: from
+// the newest).
 func (tx *Tx) Journal(nodeID string, before uint64, limit int) ([]JournalEntry, error) {
 	return page(walk(tx, bucketJournal, nodeID, before, func(_, raw []byte) (e JournalEntry, err error) {
 		if err := decode(raw, &e); err != nil {

@@ -35,20 +35,20 @@ type Node struct {
 	Tags          []string  `json:"tags"`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
-	// Client is what the bound agent told about itself; nil while the node is not initialized.
+	// Client is the node's bound agent; nil if the node is not initialized.
 	Client *Client `json:"client,omitempty"`
 
 	NodeSettings
 }
 
-// Client is the agent a node is bound to.
+// Client is the agent that a node is bound to.
 type Client struct {
 	Hostname     string    `json:"hostname"`
 	Platform     string    `json:"platform"`
 	Version      string    `json:"version"`
 	Capabilities []string  `json:"capabilities,omitempty"`
 	BoundAt      time.Time `json:"bound_at"`
-	// MQTTHost is the name or address under which the agent was told to find the broker.
+	// MQTTHost is the broker's host name or address in the answer to the agent's bind.
 	MQTTHost string `json:"mqtt_host,omitempty"`
 }
 
@@ -73,7 +73,7 @@ func (tx *Tx) Node(id string) (Node, error) {
 	return n.clone(), err
 }
 
-// readNode is Node, but keeps nothing of what it read: for walks through a whole fleet.
+// readNode is like Node but does not keep the record in memory: for walks over all nodes.
 func (tx *Tx) readNode(id string) (Node, error) {
 	n, ok, err := get[Node](tx, bucketNodes, id)
 	if err == nil && !ok {
@@ -82,7 +82,7 @@ func (tx *Tx) readNode(id string) (Node, error) {
 	return n, err
 }
 
-// node is Node, but what it returns is shared and must not be changed.
+// node is like Node, but the record it returns is shared and must not be changed.
 func (tx *Tx) node(id string) (Node, error) {
 	n, ok, err := recall(tx, recentNodes, bucketNodes, id)
 	if err == nil && !ok {
@@ -91,7 +91,7 @@ func (tx *Tx) node(id string) (Node, error) {
 	return n, err
 }
 
-// Nodes returns up to limit nodes (0: all) of the config by name, from after the name given.
+// Nodes returns up to limit nodes (0: all) of the config, by name, beginning after the given name.
 func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 	var out []Node
 	prefix := nodeNameKey(configID, "")
@@ -110,14 +110,14 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 	return out, nil
 }
 
-// NodeNamed returns the id of the config's node of that name; empty when there is none.
+// NodeNamed returns the id of the config's node with the name; empty if there is none.
 func (tx *Tx) NodeNamed(configID, name string) (id string) {
 	return string(tx.getRaw(bucketNodeNames, nodeNameKey(configID, name)))
 }
 
-// PutNode creates or changes the node and stamps it. Client is kept as stored: only binding and
-// reset change it. A node that is now disabled or static loses its session's right to exist, see
-// [Tx.ResetClient]. Under another interface name it has confirmed and reported nothing. Errors:
+// PutNode creates or changes the node and stamps it. It ignores n.Client: only binding and reset
+// change the agent. Disabling a node or turning it static ends its session's right, see
+// [Tx.ResetClient]. Changing the interface name clears the confirmed and reported config. Errors:
 // [ErrConfigNotFound], [ErrNodeNameExists], [ErrTunnelRuns].
 func (tx *Tx) PutNode(n *Node) error {
 	if _, err := tx.Config(n.ConfigID); err != nil {
@@ -171,7 +171,7 @@ func (tx *Tx) PutNode(n *Node) error {
 	return err
 }
 
-// forgetInterface is for a node whose interface is to have another name.
+// forgetInterface clears the state that belonged to the node's former interface name.
 func (tx *Tx) forgetInterface(n Node) error {
 	e, err := tx.Evidence(n.ID)
 	if err != nil {
@@ -195,7 +195,7 @@ func (tx *Tx) writeNode(n Node) error {
 	return put(tx, bucketNodes, n.ID, n)
 }
 
-// DeleteNode removes the node and everything kept under it. Error: [ErrNodeNotFound].
+// DeleteNode removes the node and all its records. Error: [ErrNodeNotFound].
 func (tx *Tx) DeleteNode(id string) error {
 	n, err := tx.Node(id)
 	if err != nil {
@@ -228,9 +228,9 @@ func (tx *Tx) DeleteNode(id string) error {
 	return tx.deleteRaw(bucketNodes, []byte(id))
 }
 
-// ResetClient takes the node back to the state before binding: credentials, bind tokens and
-// runtime state go, open commands are cancelled, the node is explicitly offline. Whoever calls it
-// kicks the live session after the commit. Error: [ErrNodeNotFound].
+// ResetClient takes the node back to the state before binding: credentials, bind tokens and runtime
+// state are removed, open commands are cancelled, and the node is explicitly offline. Its live
+// session has to be ended after the commit. Error: [ErrNodeNotFound].
 func (tx *Tx) ResetClient(nodeID string) error {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -260,8 +260,8 @@ func (tx *Tx) resetClient(n Node, reason string) error {
 	return tx.endWork(n, reason)
 }
 
-// cutOff ends what runs with a node that is no longer allowed, but keeps its binding: enabling it
-// again lets the same agent back in.
+// cutOff ends everything in progress for a node that is no longer allowed, but keeps its binding:
+// once enabled again, the same agent may return.
 func (tx *Tx) cutOff(n Node, reason string) error {
 	if err := tx.renewGeneration(n.ID); err != nil {
 		return err
@@ -291,9 +291,10 @@ func (tx *Tx) endWork(n Node, reason string) error {
 	return tx.Note(n.ID, JournalEntry{Event: "offline", Message: reason})
 }
 
-// DeriveInterfaceName makes a Linux interface name (at most 15 bytes of [a-z0-9-]) from the names
-// of a config and a node. Of a long node name it keeps the beginning and the number at the end, which
-// tells it from others. It is a proposal: neither unique nor stable against renaming.
+// DeriveInterfaceName derives a Linux interface name (at most 15 bytes of [a-z0-9-]) from the names
+// of a config and a node. It keeps the beginning of a long node name and the number at its end,
+// which distinguishes it from others. The result is a proposal: neither unique nor stable across
+// renames.
 func DeriveInterfaceName(configName, nodeName string) string {
 	c := plain(configName, 7)
 	n := shortened(plain(nodeName, len(nodeName)), max(7, 14-max(len(c), 3)))
@@ -310,7 +311,7 @@ func DeriveInterfaceName(configName, nodeName string) string {
 	return name
 }
 
-// shortened cuts name to limit characters, out of its middle if it ends with a number.
+// shortened cuts name to limit characters; if it ends with a number, the cut is before that number.
 func shortened(name string, limit int) string {
 	if len(name) <= limit {
 		return name
@@ -323,7 +324,7 @@ func shortened(name string, limit int) string {
 // withSuffix ends name with suffix, cutting it to the 15 bytes that Linux allows.
 func withSuffix(name, suffix string) string { return name[:min(len(name), 15-len(suffix))] + suffix }
 
-// plain keeps lower-case letters and digits, at most limit of them.
+// plain returns the lower-case letters and digits of s, at most limit of them.
 func plain(s string, limit int) string {
 	out := make([]byte, 0, limit)
 	for _, c := range []byte(s) {
@@ -340,7 +341,7 @@ func plain(s string, limit int) string {
 	return string(out)
 }
 
-// UpdateClient changes what is known of the node's agent. A node without one is left alone. Error:
+// UpdateClient changes the record of the node's agent. It does nothing if the node has none. Error:
 // [ErrNodeNotFound].
 func (tx *Tx) UpdateClient(nodeID string, change func(*Client)) error {
 	n, err := tx.Node(nodeID)

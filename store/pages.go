@@ -9,9 +9,9 @@ import (
 	"io"
 )
 
-// The layout of a bbolt file, version 2, in the machine's byte order. It is read here with bounds
-// checks and plain reads: bbolt's own check follows what a damaged page says through the mapped
-// file, in a goroutine of its own, and a fault there ends the process.
+// The layout of a bbolt file, version 2, in the machine's byte order. The file is read here with
+// bounds checks and plain reads. bbolt's own check follows page numbers of a damaged page through
+// the mapped file, on a goroutine of its own, where a fault ends the process.
 const (
 	pageHeader   = 16 // id 8, flags 2, count 2, overflow 4
 	pageElement  = 16 // branch: pos 4, ksize 4, page 8; leaf: flags 4, pos 4, ksize 4, vsize 4
@@ -25,7 +25,7 @@ const (
 	leafBucket = 1 // flag of a leaf element that holds a bucket
 )
 
-// errPages wraps what is wrong with a page.
+// errPages wraps faults of pages.
 var errPages = errors.New("damaged page")
 
 func pageError(page uint64, format string, args ...any) error {
@@ -35,7 +35,7 @@ func pageError(page uint64, format string, args ...any) error {
 // pageMeta is a meta page: where a transaction's pages begin.
 type pageMeta struct {
 	raw      [metaLength]byte
-	off      int64 // where it is
+	off      int64 // its place in the file
 	pageSize int64
 	root     uint64
 	freelist uint64
@@ -43,7 +43,7 @@ type pageMeta struct {
 	txid     uint64
 }
 
-// readMeta reads the meta page at off; ok is false if it is none or its checksum is wrong.
+// readMeta reads the meta page at off; ok is false if there is none or its checksum is wrong.
 func readMeta(r io.ReaderAt, off int64) (m pageMeta, ok bool, err error) {
 	m.off = off
 	if _, err := r.ReadAt(m.raw[:], off+pageHeader); err != nil {
@@ -62,7 +62,7 @@ func readMeta(r io.ReaderAt, off int64) (m pageMeta, ok bool, err error) {
 	return m, sound, nil
 }
 
-// readMetas returns the meta pages that are sound, the newest first: two in an intact file.
+// readMetas returns the sound meta pages, newest first; an intact file has two.
 func readMetas(r io.ReaderAt) (metas []pageMeta, err error) {
 	first, ok, err := readMeta(r, 0)
 	if err != nil {
@@ -72,7 +72,7 @@ func readMetas(r io.ReaderAt) (metas []pageMeta, err error) {
 	if ok {
 		metas = append(metas, first)
 	} else {
-		for size := int64(1 << 10); size <= 16<<20; size *= 2 { // the first says nothing of where the second is
+		for size := int64(1 << 10); size <= 16<<20; size *= 2 { // the first does not say where the second is
 			sizes = append(sizes, size)
 		}
 		sizes = sizes[1:]
@@ -93,19 +93,19 @@ func readMetas(r io.ReaderAt) (metas []pageMeta, err error) {
 	return metas, nil
 }
 
-// pageWalk checks the pages of one transaction. What it reads must not change meanwhile.
+// pageWalk checks the pages of one transaction. The pages must not change meanwhile.
 type pageWalk struct {
 	r    io.ReaderAt
 	meta pageMeta
-	// record is called for each key of each bucket. Its error is a fault of the file.
+	// record is called for each key of each bucket. Its error is reported as a fault of the file.
 	record func(bucket string, key, value []byte) error
-	// fault is told of each fault; it returns false to end the walk.
+	// fault is called for each fault; it returns false to end the walk.
 	fault func(error) bool
 
 	used, free []uint64 // bit sets of pages
 }
 
-// errWalkEnded ends a walk of which no more is wanted.
+// errWalkEnded ends a walk early.
 var errWalkEnded = errors.New("walk ended")
 
 func (w *pageWalk) tell(err error) error {
@@ -143,7 +143,7 @@ func (w *pageWalk) begin() error {
 		return w.tell(err)
 	}
 	ids := raw[pageHeader:]
-	if count == 0xFFFF { // the number did not fit the header
+	if count == 0xFFFF { // the header has no room for the number
 		count = int(min(binary.NativeEndian.Uint64(ids), w.meta.pages)) //nolint:gosec // bounded by the file's size
 		ids = ids[8:]
 	}
@@ -160,7 +160,7 @@ func (w *pageWalk) begin() error {
 	return nil
 }
 
-// page reads a page that must have one of the flags, and marks it as used.
+// page reads a page that must have one of the flags, and marks it used.
 func (w *pageWalk) page(id uint64, flags ...uint16) (raw []byte, count int, err error) {
 	if id < 2 || id >= w.meta.pages {
 		return nil, 0, pageError(id, "a reference leads out of the file")
@@ -200,7 +200,8 @@ func (w *pageWalk) read(b []byte, page uint64) error {
 // maxDepth is more than the tree of any file that fits a disk.
 const maxDepth = 64
 
-// tree walks a bucket's pages from one on. Its keys lie in [from, to); nil is unbounded.
+// tree walks a bucket's pages, beginning at page id. Its keys must lie in [from, to); nil is
+// unbounded.
 func (w *pageWalk) tree(id uint64, bucket string, from, to []byte, depth int) error {
 	raw, count, err := w.page(id, flagBranch, flagLeaf)
 	if err == nil && depth > maxDepth {
@@ -266,7 +267,7 @@ func (w *pageWalk) leaf(id uint64, raw []byte, count int, bucket string, from, t
 	return nil
 }
 
-// entry is one entry of a leaf: at the top a bucket, in a bucket a record.
+// entry checks one entry of a leaf: a bucket at the top level, a record in a bucket.
 func (w *pageWalk) entry(id uint64, bucket string, flags uint32, key, value []byte) error {
 	switch {
 	case (flags == leafBucket) != (bucket == ""):
@@ -289,7 +290,7 @@ func (w *pageWalk) entry(id uint64, bucket string, flags uint32, key, value []by
 	return w.leaf(id, inline, int(binary.NativeEndian.Uint16(inline[10:])), string(key), nil, nil)
 }
 
-// part is what lies pos bytes behind at; nil if that is not within raw.
+// part returns the bytes that begin pos bytes after at; nil if they are not within raw.
 func part(raw []byte, at int, pos, length uint32) []byte {
 	from := int64(at) + int64(pos)
 	if end := from + int64(length); end <= int64(len(raw)) {
@@ -298,7 +299,7 @@ func part(raw []byte, at int, pos, length uint32) []byte {
 	return nil
 }
 
-// ordered reports whether key i lies behind the one before and in [from, to).
+// ordered reports whether key i follows the one before it and lies in [from, to).
 func ordered(keys [][]byte, i int, from, to []byte) bool {
 	if i > 0 && bytes.Compare(keys[i-1], keys[i]) >= 0 {
 		return false

@@ -12,9 +12,9 @@ const (
 	probePatience = 2 * time.Second
 )
 
-// WriteError is why the store cannot be relied on to write, nil while it can. After a write that
-// failed it tries again, so that a health check sees the recovery: with a record large enough that
-// it does not just fit where a smaller one was freed. It never waits long.
+// WriteError returns the reason why the store cannot be relied on to write, or nil. After a failed
+// write it tries again, so that a health check sees the recovery. The record it writes is so large
+// that it does not fit where a smaller one was freed. WriteError never waits long.
 //
 // Errors: those of [DB.Update], and [ErrHangs].
 func (db *DB) WriteError() error {
@@ -33,7 +33,7 @@ func (db *DB) WriteError() error {
 	return db.writer.probe()
 }
 
-// hangs is ErrHangs while one write takes too long.
+// hangs returns ErrHangs while one write takes too long.
 func (w *writer) hangs() error {
 	since := w.since.Load()
 	if since == 0 {
@@ -54,7 +54,7 @@ func (w *writer) running() bool {
 	}
 }
 
-// probe returns the error of the last write that failed, after it has tried again.
+// probe writes again after a failed write, and returns the resulting error.
 func (w *writer) probe() error {
 	w.mu.Lock()
 	err := w.err
@@ -78,7 +78,7 @@ func (w *writer) probe() error {
 	return w.lastError()
 }
 
-// tryWrite forgets the last error if writing works again. It closes done at its end.
+// tryWrite clears the last error if writing works again. It closes done at its end.
 func (w *writer) tryWrite(done chan struct{}) {
 	key := []byte("probe")
 	err := w.do(func(tx *Tx) error { return tx.putRaw(bucketMeta, key, make([]byte, 64<<10)) })

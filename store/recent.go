@@ -2,13 +2,13 @@ package store
 
 import "slices"
 
-// recentKept bounds how many records of a kind are kept decoded.
+// recentKept bounds the records of a kind that are kept decoded.
 const recentKept = 1 << 14
 
-// recent keeps records decoded that the writer has read, so that the next message of a node decodes
-// none of them. It belongs to the writer's goroutine and always agrees with the writer's transaction:
-// a write drops what it replaces, and a rollback drops everything. What it hands out is shared and must
-// not be changed.
+// recent keeps the records that the writer has read in decoded form, so that a node's next message
+// decodes none of them. It belongs to the writer's goroutine and always agrees with the writer's
+// transaction: a write drops the record it replaces, and a rollback drops all. Its records are
+// shared and must not be changed.
 type recent struct {
 	configs     kept[Config]     // by id
 	nodes       kept[Node]       // by id
@@ -16,10 +16,10 @@ type recent struct {
 	wanted      kept[Wanted]     // by node id
 	transitions kept[Transition] // the last one, by node id
 
-	decoded int // records, for a test
+	decoded int // number of records, for a test
 }
 
-// kept are decoded records of one kind by key, and keys known to have none.
+// kept holds decoded records of one kind by key, and keys known to have no record.
 type kept[T any] map[string]*keptRecord[T]
 
 type keptRecord[T any] struct {
@@ -50,7 +50,7 @@ func (r *recent) drop(bucket, key []byte) {
 	}
 }
 
-// add keeps the record, at the cost of any other one when there are too many.
+// add keeps the record. If there are too many, another one makes room.
 func (k kept[T]) add(key string, v T, ok bool) {
 	if len(k) >= recentKept {
 		for other := range k {
@@ -61,8 +61,8 @@ func (k kept[T]) add(key string, v T, ok bool) {
 	k[key] = &keptRecord[T]{v, ok}
 }
 
-// recall returns the record under the key from those of the writer, in which it is kept from then on; in
-// a View it is read. The value is shared and must not be changed.
+// recall returns the record under the key. In an Update it takes it from the writer's decoded
+// records or adds it to them; in a View it reads it. The value is shared and must not be changed.
 func recall[T any](tx *Tx, of func(*recent) kept[T], bucket []byte, key string) (v T, ok bool, err error) {
 	if tx.recent == nil {
 		return get[T](tx, bucket, key)

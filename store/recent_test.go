@@ -13,7 +13,7 @@ import (
 func TestAHeartbeatDecodesEachRecordOnceAndTheNextOneNone(t *testing.T) {
 	db, grants := boundNodes(t, 1, Options{Witness: benchWitness})
 	beat := func() (decoded int) {
-		before := db.writer.recent.decoded // nobody writes now
+		before := db.writer.recent.decoded // from here on the writer is idle
 		update(t, db, func(tx *Tx) error { return benchHeartbeat(tx, grants[0]) })
 		return db.writer.recent.decoded - before
 	}
@@ -29,7 +29,7 @@ func TestAHeartbeatDecodesEachRecordOnceAndTheNextOneNone(t *testing.T) {
 	}
 }
 
-// agrees compares what the writer keeps decoded with the file.
+// agrees compares the records that the writer keeps decoded with the file.
 func agrees(t *testing.T, db *DB) {
 	t.Helper()
 	r := db.writer.recent
@@ -162,7 +162,7 @@ func TestWhatAnUpdateReadsIsItsOwn(t *testing.T) {
 		})
 	})
 	var conflict *IdentityConflict
-	update(t, db, func(tx *Tx) error { // which changes what it has read, and writes nothing
+	update(t, db, func(tx *Tx) error { // reads a record, changes its copy, and writes nothing
 		n, err := tx.Node(id)
 		if err != nil {
 			return err
@@ -207,7 +207,7 @@ func TestAnUpdateSeesTheGrantsOfThoseBeforeItInItsBatch(t *testing.T) {
 		for _, fn := range fns {
 			requests = append(requests, &writeRequest{fn: fn, reply: make(chan error, 1)})
 		}
-		db.writer.commit(requests) // nobody else writes
+		db.writer.commit(requests) // the writer is idle
 	}
 	look := func(tx *Tx) error {
 		seen = append(seen, had(tx, 0), had(tx, 1))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// recordChecks reads the records of each bucket as the rest of this package does.
+// recordChecks reads the records of each bucket as the rest of the package does.
 var recordChecks = map[string]func(key, value []byte) error{
 	string(bucketMeta):             checkMeta,
 	string(bucketAdmin):            reads[Admin],
@@ -46,8 +46,8 @@ var recordChecks = map[string]func(key, value []byte) error{
 	string(bucketAudit):            checkAuditLine,
 }
 
-// checkRecord reads one record. Its error names the bucket and says what is wrong, without the
-// record's content or its key: both may be secrets.
+// checkRecord reads one record. Its error names the bucket and the fault, but neither the record's
+// content nor its key, which may be secrets.
 func checkRecord(bucket string, key, value []byte) error {
 	check := recordChecks[bucket]
 	if check == nil {
@@ -61,14 +61,14 @@ func checkRecord(bucket string, key, value []byte) error {
 
 var (
 	errRecordEmpty = errors.New("it is empty")
-	errRecordJSON  = errors.New("it is not what was written")
-	errRecordKey   = errors.New("its key is not what was written")
+	errRecordJSON  = errors.New("it is not valid JSON of that record")
+	errRecordKey   = errors.New("its key is not valid")
 )
 
 func reads[T any](_, value []byte) error {
 	var v T
 	if err := json.Unmarshal(value, &v); err != nil {
-		return errRecordJSON // its own words quote the content
+		return errRecordJSON // the decoder's error quotes the content
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func isText(_, value []byte) error {
 	return nil
 }
 
-// hashed is for records under the hex SHA-256 of a secret.
+// hashed checks records whose key is the hex SHA-256 of a secret.
 func hashed(check func(key, value []byte) error) func(key, value []byte) error {
 	return func(key, value []byte) error {
 		if len(key) != len(hashToken("")) {
@@ -90,7 +90,7 @@ func hashed(check func(key, value []byte) error) func(key, value []byte) error {
 	}
 }
 
-// counted is for records under a seqKey.
+// counted checks records whose key is a seqKey.
 func counted(check func(key, value []byte) error) func(key, value []byte) error {
 	return func(key, value []byte) error {
 		if len(key) < 10 || key[len(key)-9] != 0 {

@@ -15,35 +15,35 @@ var (
 	bucketRolloutNodes     = []byte("rollout_nodes")      // seqKey(rollout id, position) → RolloutNode
 )
 
-// rolloutsKept bounds the finished rollouts of a config; older ones make room.
+// rolloutsKept bounds the finished rollouts of a config; older ones are removed.
 const rolloutsKept = 50
 
-// RolloutState is where a rollout is in its life.
+// RolloutState is a stage in the life of a rollout.
 type RolloutState string
 
-// The states. The last three are for good.
+// The states. The last three are final.
 const (
 	RolloutRunning   RolloutState = "running"
-	RolloutPaused    RolloutState = "paused"    // issues nothing until it is resumed
-	RolloutStopped   RolloutState = "stopped"   // by itself: as many nodes failed as it may have fail
+	RolloutPaused    RolloutState = "paused"    // sends nothing until it is resumed
+	RolloutStopped   RolloutState = "stopped"   // by itself: max_failures nodes failed
 	RolloutCancelled RolloutState = "cancelled" // by an admin
 	RolloutDone      RolloutState = "done"      // every node had its turn
 )
 
-// Active reports whether the rollout may still issue commands, be it after it is resumed.
+// Active reports whether the rollout may still send commands, possibly only after it is resumed.
 func (s RolloutState) Active() bool { return s == RolloutRunning || s == RolloutPaused }
 
-// RolloutOutcome is what has become of one node of a rollout.
+// RolloutOutcome is the result of one node of a rollout.
 type RolloutOutcome string
 
-// The outcomes. The last four are for good.
+// The outcomes. The last four are final.
 const (
 	RolloutNodeWaiting    RolloutOutcome = "waiting"    // for its turn
-	RolloutNodeSent       RolloutOutcome = "sent"       // its command is given and has not ended
-	RolloutNodeConfirming RolloutOutcome = "confirming" // its command is applied; whether it is online is to be seen
+	RolloutNodeSent       RolloutOutcome = "sent"       // its command was given and has not ended
+	RolloutNodeConfirming RolloutOutcome = "confirming" // its command is applied; it has yet to be seen online
 	RolloutNodeDone       RolloutOutcome = "done"       // applied, and online since
 	RolloutNodeFailed     RolloutOutcome = "failed"
-	RolloutNodeSkipped    RolloutOutcome = "skipped"   // it was away at its turn, or has the config already; nothing was done to it
+	RolloutNodeSkipped    RolloutOutcome = "skipped"   // at its turn it was away or had the config already; nothing was done to it
 	RolloutNodeCancelled  RolloutOutcome = "cancelled" // the rollout ended before its turn
 )
 
@@ -59,28 +59,29 @@ type Rollout struct {
 	ConfigID    string          `json:"config_id"`
 	Action      protocol.Action `json:"action"`
 	RequestedBy string          `json:"requested_by"`
-	// What a push takes to each node: the version that is desired at its turn, unless Staged or Version
-	// (0: none) says otherwise. Force pushes also what may cut the node off, or what it has already.
+	// Staged and Version say which version a push takes to each node: by default the one desired at
+	// its turn; with Staged the staged one; with Version (not 0) that one. Force pushes even a
+	// version that may cut the node off or that the node already has.
 	Staged  bool `json:"staged,omitempty"`
 	Version int  `json:"version,omitempty"`
 	Force   bool `json:"force,omitempty"`
-	// BrokerHost is where a node finds the broker whose bind did not say; may be empty.
+	// BrokerHost is the broker's host for nodes whose bind recorded none; may be empty.
 	BrokerHost string `json:"broker_host,omitempty"`
-	// WaveSize is how many nodes have their turn at the same time, MaxFailures how many failed
-	// nodes stop the rollout; both at least 1.
+	// WaveSize is the number of nodes that have their turn at the same time. MaxFailures is the
+	// number of failed nodes that stops the rollout. Both are at least 1.
 	WaveSize    int          `json:"wave_size"`
 	MaxFailures int          `json:"max_failures"`
 	State       RolloutState `json:"state"`
-	Reason      string       `json:"reason"` // why it is in this state, in words; may be empty
-	// Wave is the wave under way, of Waves; both count from 1.
+	Reason      string       `json:"reason"` // why it is in this state, for people; may be empty
+	// Wave is the current wave, Waves their number; both count from 1.
 	Wave  int `json:"wave"`
 	Waves int `json:"waves"`
-	// Counts says how many nodes have each outcome; see [Tx.PutRolloutNode].
+	// Counts is the number of nodes with each outcome; see [Tx.PutRolloutNode].
 	Counts    map[RolloutOutcome]int `json:"counts"`
 	CreatedAt time.Time              `json:"created_at"`
 	UpdatedAt time.Time              `json:"updated_at"`
-	// FinishedAt is when the last of its nodes was decided. Of a rollout that was stopped or
-	// cancelled that can be later than the end of its active life: what was sent is followed.
+	// FinishedAt is when the last of its nodes was decided. For a stopped or cancelled rollout,
+	// that can be later than its end, because commands already sent are still followed.
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 }
 
@@ -91,27 +92,28 @@ type RolloutNode struct {
 	NodeID   string         `json:"node_id"`
 	Name     string         `json:"name"` // of the node when the rollout was made
 	Outcome  RolloutOutcome `json:"outcome"`
-	// RequestID names its command once that is given.
+	// RequestID names the node's command; empty before it is given.
 	RequestID string `json:"request_id,omitempty"`
-	// ConfigVersion is the version that a push took, or that the node had already; 0 before its turn.
+	// ConfigVersion is the version that was pushed, or that the node already had; 0 before its
+	// turn.
 	ConfigVersion int    `json:"config_version,omitempty"`
-	Detail        string `json:"detail,omitempty"` // in words
-	// Withdrawn is set before the rollout has its own command cancelled.
+	Detail        string `json:"detail,omitempty"` // for people
+	// Withdrawn is set before the rollout cancels its own command.
 	Withdrawn bool      `json:"withdrawn,omitempty"`
 	SentAt    time.Time `json:"sent_at,omitzero"`    // when its command was given
-	AppliedAt time.Time `json:"applied_at,omitzero"` // when the node said that it is carried out
+	AppliedAt time.Time `json:"applied_at,omitzero"` // when the node reported it done
 	DecidedAt time.Time `json:"decided_at,omitzero"`
 }
 
-// RolloutActiveError is returned by [Tx.AddRollout] when another rollout of the config is not over.
+// RolloutActiveError is returned by [Tx.AddRollout] if another rollout of the config has not ended.
 type RolloutActiveError struct{ ID string }
 
 func (e *RolloutActiveError) Error() string { return "rollout " + e.ID + " of this config is not over" }
 
-// AddRollout writes a new rollout over the nodes, in this order, waiting and in waves; and makes
-// room for it. It sets all of r but its id, config, action, author and bounds. A config has one
+// AddRollout writes a new rollout over the nodes, in this order, in waves, all waiting. It removes
+// old rollouts. It sets all of r except its id, config, action, author and bounds. A config has one
 // active rollout at a time, so that no two work on the same node. Errors: [ErrConfigNotFound],
-// [ErrNodeNotFound] for a node that is not of the config, *[RolloutActiveError].
+// [ErrNodeNotFound] for a node of another config, *[RolloutActiveError].
 func (tx *Tx) AddRollout(r *Rollout, nodeIDs []string) error {
 	if _, err := tx.Config(r.ConfigID); err != nil {
 		return err
@@ -120,7 +122,8 @@ func (tx *Tx) AddRollout(r *Rollout, nodeIDs []string) error {
 	if err != nil {
 		return err
 	}
-	// None is made while one is active, and none becomes active again: only the newest can be.
+	// No rollout is added while one is active, and none becomes active again, so only the newest
+	// can be.
 	if len(newest) == 1 && newest[0].State.Active() {
 		return &RolloutActiveError{newest[0].ID}
 	}
@@ -164,7 +167,7 @@ func (tx *Tx) pruneRollouts(configID string) error {
 			return err
 		}
 		if r.FinishedAt.IsZero() {
-			continue // what is under way is never forgotten
+			continue // an unfinished rollout is never removed
 		}
 		if err := tx.deleteRollout(k); err != nil {
 			return err
@@ -204,7 +207,8 @@ func (tx *Tx) Rollout(id string) (Rollout, error) {
 	return r, err
 }
 
-// Rollouts returns up to limit rollouts of the config, newest first, older than the counter before (0: from the newest).
+// Rollouts returns up to limit rollouts of the config, newest first, with a counter below before
+// (0: from the newest).
 func (tx *Tx) Rollouts(configID string, before uint64, limit int) ([]Rollout, error) {
 	return page(walk(tx, bucketRolloutsByConfig, configID, before, func(_, id []byte) (Rollout, error) {
 		r, err := tx.Rollout(string(id))
@@ -212,7 +216,7 @@ func (tx *Tx) Rollouts(configID string, before uint64, limit int) ([]Rollout, er
 	}), limit)
 }
 
-// UnfinishedRollouts returns the rollouts of which a node is not decided yet.
+// UnfinishedRollouts returns the rollouts with a node that is not decided yet.
 func (tx *Tx) UnfinishedRollouts() ([]Rollout, error) {
 	var out []Rollout
 	c := tx.cursor(bucketRollouts)
@@ -228,7 +232,7 @@ func (tx *Tx) UnfinishedRollouts() ([]Rollout, error) {
 	return out, nil
 }
 
-// PutRollout writes back a rollout that was changed, and stamps it. Error: [ErrRolloutNotFound].
+// PutRollout writes a changed rollout and stamps it. Error: [ErrRolloutNotFound].
 func (tx *Tx) PutRollout(r Rollout) error {
 	if tx.getRaw(bucketRollouts, []byte(r.ID)) == nil {
 		return ErrRolloutNotFound
@@ -238,8 +242,8 @@ func (tx *Tx) PutRollout(r Rollout) error {
 	return put(tx, bucketRollouts, r.ID, r)
 }
 
-// RolloutNodes returns up to limit nodes (0: all) of the rollout, by position, from after the
-// position given.
+// RolloutNodes returns up to limit nodes (0: all) of the rollout, by position, beginning after the
+// given position.
 func (tx *Tx) RolloutNodes(id string, after uint64, limit int) ([]RolloutNode, error) {
 	var out []RolloutNode
 	c, prefix := tx.cursor(bucketRolloutNodes), seqPrefix(id)
@@ -270,9 +274,9 @@ func readRolloutNode(id string, key, raw []byte) (n RolloutNode, err error) {
 	return n, nil
 }
 
-// PutRolloutNode writes back a node's part that was changed, and counts it in r, which the caller
-// writes with [Tx.PutRollout] in the same transaction. An outcome that is final is stamped and
-// stays. Errors: [ErrRolloutNotFound], [ErrRolloutNodeDecided].
+// PutRolloutNode writes a changed node of a rollout and counts it in r, which the caller writes
+// with [Tx.PutRollout] in the same transaction. A final outcome is stamped and cannot change any
+// more. Errors: [ErrRolloutNotFound], [ErrRolloutNodeDecided].
 func (tx *Tx) PutRolloutNode(r *Rollout, n *RolloutNode) error {
 	old, err := tx.RolloutNode(r.ID, n.Position)
 	if err != nil {
@@ -297,7 +301,7 @@ func (tx *Tx) writeRolloutNode(id string, n RolloutNode) error {
 	return tx.putRaw(bucketRolloutNodes, seqKey(id, n.Position), raw)
 }
 
-// CommandRequestedBy returns the newest command to the node that by asked for, or
+// CommandRequestedBy returns the newest command to the node whose author is by, or
 // [ErrCommandNotFound].
 func (tx *Tx) CommandRequestedBy(nodeID, by string) (Command, error) {
 	for c, err := range tx.EachCommand(nodeID) {

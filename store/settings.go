@@ -4,15 +4,15 @@ var bucketSettings = []byte("settings") // name → JSON
 
 const keyMQTTSettings = "mqtt"
 
-// MQTTSettings are what an operator wants agents to be told at bind instead of what the appliance
-// was started with. What is nil is not overridden.
+// MQTTSettings are an operator's overrides of the broker address that agents get at bind. A nil
+// field overrides nothing.
 type MQTTSettings struct {
 	Host *string `json:"host,omitempty"`
 	Port *int    `json:"port,omitempty"`
 	TLS  *bool   `json:"tls,omitempty"`
 }
 
-// MQTTSettings returns the overrides; none when nothing was ever set.
+// MQTTSettings returns the overrides; the zero value if there are none.
 func (tx *Tx) MQTTSettings() (MQTTSettings, error) {
 	s, _, err := get[MQTTSettings](tx, bucketSettings, keyMQTTSettings)
 	return s, err

@@ -6,17 +6,18 @@ import (
 	"slices"
 )
 
-// bucketTags has the tags that a config keeps whether a node has them or not: config id, zero byte,
-// name → nothing.
+// bucketTags has the tags that a config keeps even if no node has them: config id, zero byte, name
+// → nothing.
 var bucketTags = []byte("tags")
 
-// Bounds of tags: how many a node may have, and how many a config keeps that no node needs to have.
+// Bounds of tags: the number that a node can have, and the number that a config keeps without a
+// node.
 const (
 	MaxNodeTags   = 16
 	MaxConfigTags = 1000
 )
 
-// Tag is a tag of a config, and how many of its nodes have it.
+// Tag is a tag of a config, with the number of its nodes that have it.
 type Tag struct {
 	Name  string `json:"name"`
 	Count int    `json:"count"`
@@ -55,7 +56,7 @@ func (tx *Tx) keptTags(configID string) (names []string) {
 	return names
 }
 
-// KeepTag has the config keep the tag also while no node has it. Errors: [ErrConfigNotFound],
+// KeepTag makes the config keep the tag even while no node has it. Errors: [ErrConfigNotFound],
 // [ErrTooManyTags].
 func (tx *Tx) KeepTag(configID, name string) error {
 	if _, err := tx.Config(configID); err != nil {
@@ -72,7 +73,8 @@ func (tx *Tx) KeepTag(configID, name string) error {
 	return tx.putRaw(bucketTags, key, []byte{1})
 }
 
-// SetTags replaces the node's tags; doubles count once. Errors: [ErrNodeNotFound], [ErrNodeTags].
+// SetTags replaces the node's tags. Duplicates count once. Errors: [ErrNodeNotFound],
+// [ErrNodeTags].
 func (tx *Tx) SetTags(nodeID string, tags []string) (Node, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -95,8 +97,8 @@ func (tx *Tx) SetTags(nodeID string, tags []string) (Node, error) {
 	return n, put(tx, bucketNodes, n.ID, n)
 }
 
-// DeleteTag takes the tag from the config and from all its nodes, and returns how many of them had
-// it. Errors: [ErrConfigNotFound], [ErrTagNotFound].
+// DeleteTag removes the tag from the config and all its nodes, and returns how many of them had it.
+// Errors: [ErrConfigNotFound], [ErrTagNotFound].
 func (tx *Tx) DeleteTag(configID, name string) (removed int, err error) {
 	if _, err := tx.Config(configID); err != nil {
 		return 0, err
@@ -122,7 +124,7 @@ func (tx *Tx) DeleteTag(configID, name string) (removed int, err error) {
 }
 
 // bucketInterfaces finds an interface name in use: config id, zero byte, name, zero byte, node id →
-// nothing. Several nodes may have one name, since each is another machine.
+// nothing. Several nodes may have the same name, since each is another machine.
 var bucketInterfaces = []byte("interface_names")
 
 func interfaceKey(n Node) []byte {
@@ -142,16 +144,16 @@ func (tx *Tx) interfaceTaken(configID, name, nodeID string) bool {
 	return false
 }
 
-// FreeInterfaceName derives an interface name for the node from the names of its config and its
-// own, see [DeriveInterfaceName]: one that no other node of the config has.
+// FreeInterfaceName derives an interface name for the node from its name and its config's, see
+// [DeriveInterfaceName]. No other node of the config has that name.
 func (tx *Tx) FreeInterfaceName(cfg Config, n Node) string {
 	base := DeriveInterfaceName(cfg.Name, n.Name)
 	free := func(name string) bool { return !tx.interfaceTaken(n.ConfigID, name, n.ID) }
 	if free(base) {
 		return base
 	}
-	// A few nodes of similar names are numbered. Counting through thousands takes long, so what
-	// follows is four characters that the node's id decides on.
+	// A few nodes with similar names are numbered. Counting through thousands takes long, so the
+	// next attempts append four characters of the node's id.
 	for i := byte('2'); i <= '9'; i++ {
 		if name := withSuffix(base, string(i)); free(name) {
 			return name

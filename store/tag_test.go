@@ -73,7 +73,12 @@ func TestANameIsFreeAgainWithItsNode(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if n.InterfaceName = "wg7"; tx.PutNode(&n) != nil || tx.interfaceTaken(n.ConfigID, "wg0", "x") || !tx.interfaceTaken(n.ConfigID, "wg7", "x") || tx.interfaceTaken(n.ConfigID, "wg7", n.ID) {
+		n.InterfaceName = "wg7"
+		if err := tx.PutNode(&n); err != nil {
+			return err
+		}
+		taken := func(name, nodeID string) bool { return tx.interfaceTaken(n.ConfigID, name, nodeID) }
+		if taken("wg0", "x") || !taken("wg7", "x") || taken("wg7", n.ID) {
 			t.Error("a renamed interface is not found under its name alone")
 		}
 		if tx.interfaceTaken(n.ConfigID, "wg", "x") {

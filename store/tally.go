@@ -11,7 +11,7 @@ type CommandCounts struct {
 	Ended map[CommandState]uint64
 }
 
-// tally counts what is committed.
+// tally counts committed commands.
 type tally struct {
 	mu    sync.Mutex
 	added uint64
@@ -33,7 +33,7 @@ func (t *tally) take(tx *Tx) {
 	}
 }
 
-// CommandCounts returns how many commands were added, and how many ended in each state.
+// CommandCounts returns the number of commands added, and the number that ended in each state.
 func (db *DB) CommandCounts() CommandCounts {
 	db.tally.mu.Lock()
 	defer db.tally.mu.Unlock()

@@ -10,20 +10,20 @@ import (
 
 var bucketTokens = []byte("api_tokens") // hex sha256 of the token → Token
 
-// maxTokens bounds the API tokens there may be, expired ones included.
+// maxTokens bounds the number of API tokens, expired ones included.
 const maxTokens = 100
 
-// TokenPrefix begins every API token, so that one can be told from a session's token, and found
-// where it was leaked.
+// TokenPrefix begins every API token, so that it can be told from a session's token, and found
+// where it leaked.
 const TokenPrefix = "wfm_"
 
-// TokenScope is what an API token may do.
+// TokenScope is the set of operations that an API token allows.
 type TokenScope string
 
 // The scopes.
 const (
-	ScopeRead  TokenScope = "read"  // look at everything but private keys
-	ScopeWrite TokenScope = "write" // that, and change things
+	ScopeRead  TokenScope = "read"  // read everything but private keys
+	ScopeWrite TokenScope = "write" // read and change everything
 )
 
 // Token is an API token, without its secret.
@@ -37,12 +37,12 @@ type Token struct {
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 }
 
-// ValidAt reports whether the token may be used at now. One with an end that was made while the clock was
-// ahead may not.
+// ValidAt reports whether the token is valid at now. A token that expires and was made while the
+// clock was ahead is not.
 func (t Token) ValidAt(now time.Time) bool { return within(now, t.CreatedAt, t.ExpiresAt) }
 
-// CreateToken makes an API token, which ends at expires (zero: never), and returns its secret,
-// which is kept nowhere. Errors: [ErrTokenNameExists], [ErrTooManyTokens].
+// CreateToken creates an API token that ends at expires (zero: never), and returns its secret,
+// which is not stored. Errors: [ErrTokenNameExists], [ErrTooManyTokens].
 func (tx *Tx) CreateToken(name string, scope TokenScope, expires time.Time) (t Token, secret string, err error) {
 	all, err := tx.Tokens()
 	switch {
@@ -61,12 +61,12 @@ func (tx *Tx) CreateToken(name string, scope TokenScope, expires time.Time) (t T
 	return t, secret, put(tx, bucketTokens, hashToken(secret), t)
 }
 
-// Token returns the API token with the secret, expired or not; ok is false when there is none.
+// Token returns the API token with the secret, expired or not; ok is false if there is none.
 func (tx *Tx) Token(secret string) (t Token, ok bool, err error) {
 	return get[Token](tx, bucketTokens, hashToken(secret))
 }
 
-// TokenUsed notes that the token with the secret is used now. Who calls it decides how often that
+// TokenUsed records that the token with the secret was used now. The caller decides how often that
 // is worth a write.
 func (tx *Tx) TokenUsed(secret string) error {
 	t, ok, err := tx.Token(secret)

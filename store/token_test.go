@@ -37,7 +37,7 @@ func TestAnAPITokenIsFoundByItsSecretUntilItIsDeleted(t *testing.T) {
 	if err := db.Update(func(tx *Tx) error { _, err := tx.DeleteToken(made.ID); return err }); !errors.Is(err, ErrTokenNotFound) {
 		t.Errorf("deleted twice: %v", err)
 	}
-	// What is used at the moment it is deleted does not come back.
+	// A token used at the moment it is deleted does not come back.
 	update(t, db, func(tx *Tx) error { return tx.TokenUsed(secret) })
 	_ = db.View(func(tx *Tx) error {
 		if _, ok, _ := tx.Token(secret); ok {

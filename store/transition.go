@@ -9,7 +9,7 @@ import (
 
 var bucketTransitions = []byte("transitions") // seqKey(node id, n) → Transition
 
-// transitionsKept bounds a node's history; older ones make room.
+// transitionsKept bounds a node's history; older entries are removed.
 const transitionsKept = 500
 
 // Transition is one change of a node's presence.
@@ -21,8 +21,8 @@ type Transition struct {
 	Reason string    `json:"reason"`
 }
 
-// AddTransition appends to the node's history, unless its last entry says the same state already.
-// At is the caller's: when it became so, which may be before it was noticed, but not before the last
+// AddTransition appends to the node's history, unless its last entry has the same state. The caller
+// sets At to when the state began. That may be before it was noticed, but not before the last
 // entry.
 func (tx *Tx) AddTransition(n Node, t Transition) error {
 	last, ok, err := tx.lastTransition(n.ID)
@@ -57,7 +57,7 @@ func (tx *Tx) AddTransition(n Node, t Transition) error {
 	return nil
 }
 
-// lastTransition returns the newest entry of the node's history; ok is false when there is none.
+// lastTransition returns the newest entry of the node's history; ok is false if there is none.
 func (tx *Tx) lastTransition(nodeID string) (t Transition, ok bool, err error) {
 	if tx.recent != nil {
 		if k, known := tx.recent.transitions[nodeID]; known {
@@ -78,12 +78,13 @@ func (tx *Tx) lastTransition(nodeID string) (t Transition, ok bool, err error) {
 	return t, ok, nil
 }
 
-// Transitions returns up to limit entries of the node's history, newest first, older than the id before (0: from the newest).
+// Transitions returns up to limit entries of the node's history, newest first, with an id below
+// before (0: from the newest).
 func (tx *Tx) Transitions(nodeID string, before uint64, limit int) ([]Transition, error) {
 	return page(tx.eachTransition(nodeID, before), limit)
 }
 
-// EachTransition walks through the node's history, newest first. It must not be added to meanwhile.
+// EachTransition yields the node's history, newest first. Do not add to it meanwhile.
 func (tx *Tx) EachTransition(nodeID string) iter.Seq2[Transition, error] {
 	return tx.eachTransition(nodeID, 0)
 }

@@ -11,13 +11,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Tx is one transaction. It is valid only inside the function it was given to.
+// Tx is one transaction. It is valid only inside the function that receives it.
 type Tx struct {
 	bolt     *bbolt.Tx
 	now      time.Time
 	writable bool
 	wrote    bool
-	err      error // result of a function that failed without having written
+	err      error // error of a function that failed without having written
 
 	added uint64         // commands
 	ended []CommandState // of commands
@@ -25,26 +25,26 @@ type Tx struct {
 	changes  []Change
 	onCommit []func()
 	grants   []grantChange
-	endedAt  time.Time           // of the connections of the former run, while that is not written; else zero
-	touched  map[string]struct{} // nodes whose grant must be computed anew
-	recent   *recent             // of the writer; nil in a View
-	batch    *batch              // that the transaction is one of; nil in a View
+	endedAt  time.Time           // of the former run's connections, while that is not written; else zero
+	touched  map[string]struct{} // nodes whose grant must be computed again
+	recent   *recent             // the writer's; nil in a View
+	batch    *batch              // the batch of this transaction; nil in a View
 }
 
 // errReadOnlyTx is a programming error: a write in a View.
 var errReadOnlyTx = errors.New("write in a read-only transaction")
 
-// Now is the time of the transaction, the same for everything in it.
+// Now returns the transaction's time, the same for everything in it.
 func (tx *Tx) Now() time.Time { return tx.now }
 
-// Emit tells subscribers of the change feed c, once and only if the transaction commits.
+// Emit sends c to the subscribers of the change feed, once, if the transaction commits.
 func (tx *Tx) Emit(c Change) { tx.changes = append(tx.changes, c) }
 
-// Changes are the changes that the transaction has told of so far, in order.
+// Changes returns the changes emitted so far, in order.
 func (tx *Tx) Changes() []Change { return tx.changes }
 
-// callWitness calls witness for each node that the transaction has changed so far, but not for what the
-// witness itself changes.
+// callWitness calls witness for each node that the transaction has changed so far, but not for
+// changes that witness itself makes.
 func (tx *Tx) callWitness(witness func(*Tx, Node) error) error {
 	var told map[string]struct{} // but the last one
 	last := ""
@@ -76,8 +76,8 @@ func (tx *Tx) callWitness(witness func(*Tx, Node) error) error {
 	return nil
 }
 
-// OnCommit runs fn once, after the commit and before Update returns. fn must be quick and must
-// not call Update.
+// OnCommit runs fn once, after the commit and before Update returns. fn must be quick and must not
+// call Update.
 func (tx *Tx) OnCommit(fn func()) { tx.onCommit = append(tx.onCommit, fn) }
 
 func (tx *Tx) cursor(name []byte) *bbolt.Cursor { return tx.bolt.Bucket(name).Cursor() }
@@ -91,7 +91,7 @@ func (tx *Tx) putRaw(bucket, key, value []byte) error {
 	tx.wrote = true
 	tx.recent.drop(bucket, key)
 	b := tx.bolt.Bucket(bucket)
-	if string(bucket) == string(bucketAudit) { // only ever grows at its end, where a page that is split leaves no gap to fill
+	if string(bucket) == string(bucketAudit) { // grows only at its end, so a page split there needs no free space
 		b.FillPercent = 0.95
 	}
 	if err := b.Put(key, value); err != nil {
@@ -112,7 +112,7 @@ func (tx *Tx) deleteRaw(bucket, key []byte) error {
 	return nil
 }
 
-// get reads the JSON record under key into a T; ok is false when there is none.
+// get reads the JSON record under key into a T; ok is false if there is none.
 func get[T any](tx *Tx, bucket []byte, key string) (v T, ok bool, err error) {
 	raw := tx.getRaw(bucket, []byte(key))
 	if raw == nil {
@@ -124,10 +124,10 @@ func get[T any](tx *Tx, bucket []byte, key string) (v T, ok bool, err error) {
 	return v, true, nil
 }
 
-// decode reads a record. What cannot be read is not what was written.
+// decode reads a record. A record that cannot be read is damaged.
 func decode(raw []byte, v any) error {
 	if err := json.Unmarshal(raw, v); err != nil {
-		return damaged("a record cannot be read") // the decoder's own words quote the record
+		return damaged("a record cannot be read") // the decoder's error quotes the record
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func seqPrefix(nodeID string) []byte { return append([]byte(nodeID), 0) }
 
 func seqOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
 
-// lastSeq is the highest counter in use under the node's prefix, 0 when there is none.
+// lastSeq returns the highest counter under the node's prefix, or 0.
 func (tx *Tx) lastSeq(bucket []byte, nodeID string) uint64 {
 	c := tx.cursor(bucket)
 	// Seek past every counter of this node, then step back.

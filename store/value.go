@@ -2,22 +2,22 @@ package store
 
 import "context"
 
-// Read returns the value that fn returns from a [DB.View]; the zero value with an error.
+// Read returns the value that fn returns from a [DB.View]; with an error, the zero value.
 func Read[T any](db *DB, fn func(*Tx) (T, error)) (T, error) { return valueOf(db.View, fn) }
 
-// Write returns the value that fn returns from a [DB.Update], of the run that was committed; the zero value
-// with an error.
+// Write returns the value that fn returns from a [DB.Update], from the run that was committed; with
+// an error, the zero value.
 func Write[T any](db *DB, fn func(*Tx) (T, error)) (T, error) { return valueOf(db.Update, fn) }
 
-// WriteFor is [Write] by way of [DB.UpdateFor].
+// WriteFor is [Write] through [DB.UpdateFor].
 func WriteFor[T any](ctx context.Context, db *DB, fn func(*Tx) (T, error)) (T, error) {
 	return valueOf(func(fn func(*Tx) error) error { return db.UpdateFor(ctx, fn) }, fn)
 }
 
-// valueOf returns what fn returns in the transaction that run runs it in.
+// valueOf returns the value of fn in the transaction that run makes.
 func valueOf[T any](run func(func(*Tx) error) error, fn func(*Tx) (T, error)) (v T, err error) {
 	err = run(func(tx *Tx) (err error) {
-		v, err = fn(tx) // of the last run
+		v, err = fn(tx) // the last run's value counts
 		return err
 	})
 	if err != nil {

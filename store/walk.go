@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// newestFirst walks through a node's counted records downwards, from below the counter before (0: the end).
-// The bucket must not change meanwhile, and what it yields is valid until it does.
+// newestFirst yields a node's counted records downwards, from below the counter before (0: from the
+// end). The bucket must not change meanwhile. The yielded slices are valid until it does.
 func (tx *Tx) newestFirst(bucket []byte, nodeID string, before uint64) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
 		c := tx.cursor(bucket)
@@ -27,7 +27,7 @@ func (tx *Tx) newestFirst(bucket []byte, nodeID string, before uint64) iter.Seq2
 	}
 }
 
-// walk is newestFirst with each record read when it is reached. It ends with the first error.
+// walk is newestFirst with each record decoded as it is reached. It ends with the first error.
 func walk[T any](tx *Tx, bucket []byte, nodeID string, before uint64, read func(k, v []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for k, v := range tx.newestFirst(bucket, nodeID, before) {
@@ -38,7 +38,7 @@ func walk[T any](tx *Tx, bucket []byte, nodeID string, before uint64, read func(
 	}
 }
 
-// Collect returns all that the walk yields.
+// Collect returns all values of the walk.
 func Collect[T any](walk iter.Seq2[T, error]) ([]T, error) {
 	var all []T
 	for v, err := range walk {
@@ -58,7 +58,7 @@ func page[T any](walk iter.Seq2[T, error], limit int) ([]T, error) {
 	return Collect(func(yield func(T, error) bool) {
 		n := 0
 		for v, err := range walk {
-			if n++; !yield(v, err) || n == limit { // and reads none beyond
+			if n++; !yield(v, err) || n == limit { // and decodes none beyond
 				return
 			}
 		}

@@ -21,7 +21,7 @@ func TestAWalkReadsOnlyWhatItReaches(t *testing.T) {
 				}
 			}
 		}
-		return tx.putRaw(bucketCommands, []byte("node_1_1"), []byte("{")) // whoever reads it has gone too far
+		return tx.putRaw(bucketCommands, []byte("node_1_1"), []byte("{")) // a walk that decodes it has gone too far
 	})
 	if err := db.View(func(tx *Tx) error {
 		if c, err := tx.CommandRequestedBy("node_1", "3"); err != nil || c.RequestID != "node_1_3" {

@@ -8,30 +8,32 @@ import (
 
 var bucketWanted = []byte("wanted") // node id → Wanted
 
-// Wanted is the operator's word on whether the node's tunnel should run, and what the appliance has
-// done to make it so. It is never evidence: what the node reports does not change it.
+// Wanted records whether the operator wants the node's tunnel to run, and the appliance's attempts
+// to achieve that. It is not evidence: reports of the node do not change it.
 type Wanted struct {
 	Word
-	// Former is the word before, while the command that gave the newer one may still be taken back.
+	// Former is the word before, while the command of the newer one can still be withdrawn.
 	Former Word `json:"former,omitzero"`
-	// Told is set once the journal says that the tunnel was found otherwise, until it is as wanted again.
+	// Told is set once the journal says that the tunnel differs from the wanted state, until it
+	// agrees again.
 	Told bool `json:"told,omitempty"`
-	// Attempts counts the starts in a row that the appliance has sent by itself, LastAttemptAt is
-	// when it sent the last one.
+	// Attempts counts the starts in a row that the appliance sent on its own. LastAttemptAt is when
+	// it sent the last one.
 	Attempts      int       `json:"attempts,omitempty"`
 	LastAttemptAt time.Time `json:"last_attempt_at,omitzero"`
 }
 
-// Word is one word of the operator.
+// Word is one order of the operator about a tunnel.
 type Word struct {
-	// State is protocol.WantedRunning, WantedStopped, or WantedNone when there is no word.
+	// State is protocol.WantedRunning or WantedStopped, or WantedNone if there is no word.
 	State protocol.WantedState `json:"state"`
 	At    time.Time            `json:"at,omitzero"`
-	// RequestID is the start or stop that gave the word.
+	// RequestID is the start or stop that set the word.
 	RequestID string `json:"request_id,omitempty"`
 }
 
-// Wanted returns the operator's word on the node's tunnel; State is protocol.WantedNone without one.
+// Wanted returns the operator's word on the node's tunnel. Without one, State is
+// protocol.WantedNone.
 func (tx *Tx) Wanted(nodeID string) (Wanted, error) {
 	w, ok, err := recall(tx, recentWanted, bucketWanted, nodeID)
 	if !ok {
@@ -49,7 +51,7 @@ func (tx *Tx) WantedNodes() (ids []string) {
 	return ids
 }
 
-// SetWanted records the word that a start or stop gives, in the transaction that writes the command.
+// SetWanted records the word of a start or stop, in the transaction that writes the command.
 func (tx *Tx) SetWanted(cmd Command) error {
 	old, err := tx.Wanted(cmd.NodeID)
 	if err != nil {
@@ -59,14 +61,14 @@ func (tx *Tx) SetWanted(cmd Command) error {
 	return tx.putWanted(cmd.NodeID, Wanted{Word: word, Former: old.Word})
 }
 
-// WithdrawWanted takes back the word that a command gave, unless a later command has given another:
-// the one before counts again, or, with forget, none.
+// WithdrawWanted takes back the word that a command set, unless a later command has set another.
+// The word before is valid again; with forget, none is.
 func (tx *Tx) WithdrawWanted(cmd Command, forget bool) error {
 	w, err := tx.Wanted(cmd.NodeID)
 	switch {
 	case err != nil:
 		return err
-	case w.Former.RequestID == cmd.RequestID: // it must not come back should the newer word be withdrawn
+	case w.Former.RequestID == cmd.RequestID: // it must not return if the newer word is withdrawn
 		w.Former = Word{State: protocol.WantedNone}
 		return tx.putWanted(cmd.NodeID, w)
 	case w.RequestID != cmd.RequestID || w.RequestID == "":
@@ -77,7 +79,7 @@ func (tx *Tx) WithdrawWanted(cmd Command, forget bool) error {
 	return tx.putWanted(cmd.NodeID, Wanted{Word: w.Former})
 }
 
-// UpdateWanted changes what is kept beside the word. Without a word it does nothing.
+// UpdateWanted changes the record of the node's word. It does nothing if there is no word.
 func (tx *Tx) UpdateWanted(nodeID string, change func(*Wanted)) error {
 	w, err := tx.Wanted(nodeID)
 	if err != nil || w.State == protocol.WantedNone {
@@ -96,6 +98,6 @@ func (tx *Tx) putWanted(nodeID string, w Wanted) error {
 	return put(tx, bucketWanted, nodeID, w)
 }
 
-// forgetWanted is for a node whose tunnel is nobody's wish any more: a start that was taken back, a
-// reset, a node that was disabled, turned static or deleted, an interface that has another name.
+// forgetWanted removes the word if it no longer applies: a start was taken back, the node was
+// reset, disabled, turned static or deleted, or its interface has another name.
 func (tx *Tx) forgetWanted(nodeID string) error { return tx.deleteRaw(bucketWanted, []byte(nodeID)) }

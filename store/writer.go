@@ -11,30 +11,32 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// maxBatch bounds how many Updates share one transaction, and with it the memory of one commit.
+// maxBatch bounds the number of Updates that share a transaction, and with it the memory of a
+// commit.
 const maxBatch = 512
 
-// writer is the one goroutine that writes: group commit. It never waits for company: it takes
-// what is queued, commits it with one fdatasync, and meanwhile the next ones queue up. So a lone
-// Update pays one disk write, and a thousand concurrent ones pay a few.
+// writer is the one goroutine that writes, with group commit. It never waits for more Updates to
+// arrive: it takes those in the queue and commits them with one fdatasync, while the next ones
+// queue up. So a lone Update costs one disk write, and a thousand concurrent ones cost a few.
 type writer struct {
 	db       *DB
 	requests chan []*writeRequest
 	stopping chan struct{}
 	done     chan struct{}
 
-	// recent is used by the goroutine alone.
+	// recent is used by the goroutine only.
 	recent *recent
-	// first runs before everything else; nil once that is done.
+	// first runs before everything else; nil once it has succeeded.
 	first func(*Tx) error
-	// commitTx is [bbolt.Tx.Commit], but for a test.
+	// commitTx is [bbolt.Tx.Commit], which a test can replace.
 	commitTx func(*bbolt.Tx) error
-	// since is when the transaction under way began, in nanoseconds of the process; 0 between them.
+	// since is when the current transaction began, in nanoseconds of the process; 0 between
+	// transactions.
 	since atomic.Int64
-	began time.Time // of the process
+	began time.Time // when the process began
 
 	mu      sync.Mutex
-	err     error // of the last write that failed, until forgiven
+	err     error // of the last failed write, until a probe succeeds
 	probing chan struct{}
 }
 
@@ -69,7 +71,8 @@ func newWriter(db *DB) *writer {
 
 func (w *writer) do(fn func(*Tx) error) error { return w.doAll([]func(*Tx) error{fn})[0] }
 
-// doAll queues the functions in one place of the queue, so that they run in order and share one commit.
+// doAll puts the functions in the queue as one entry, so that they run in order and share one
+// commit.
 func (w *writer) doAll(fns []func(*Tx) error) []error {
 	errs := make([]error, len(fns))
 	fail := func(err error) []error {
@@ -135,8 +138,8 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes what waits already, and nothing else. A group stays together, so that a batch may
-// exceed maxBatch by one group.
+// gather takes the requests that are already queued, without waiting. A group stays together, so a
+// batch may exceed maxBatch by one group.
 func (w *writer) gather(first []*writeRequest) []*writeRequest {
 	batch := first
 	for len(batch) < maxBatch {
@@ -150,7 +153,7 @@ func (w *writer) gather(first []*writeRequest) []*writeRequest {
 	return batch
 }
 
-// handle commits the batch, and before it what is to be written first.
+// handle commits the batch, after running first if it has not succeeded yet.
 func (w *writer) handle(batch []*writeRequest) {
 	if w.first != nil {
 		r := &writeRequest{fn: w.first, reply: make(chan error, 1)}
@@ -167,9 +170,9 @@ func (w *writer) handle(batch []*writeRequest) {
 	w.commit(batch)
 }
 
-// commit runs the batch in one transaction. A function that fails without having written simply
-// gets its error. One that fails after it wrote costs a rollback, after which the others run
-// again without it: each Update succeeds or fails on its own.
+// commit runs the batch in one transaction. A function that fails without having written just gets
+// its error. One that fails after it wrote causes a rollback, after which the others run again
+// without it: each Update succeeds or fails on its own.
 func (w *writer) commit(batch []*writeRequest) {
 	for len(batch) > 0 {
 		txs, culprit, err := w.attempt(batch)
@@ -205,10 +208,10 @@ func (w *writer) commit(batch []*writeRequest) {
 	}
 }
 
-// batch is what Updates share that are written in one transaction.
+// batch is shared by the Updates that are written in one transaction.
 type batch struct {
 	db     *DB
-	grants map[string]grantChange // that those before have changed, and that count with the commit
+	grants map[string]grantChange // changed by earlier Updates; valid with the commit
 }
 
 func (b *batch) take(changes []grantChange) {
@@ -220,7 +223,7 @@ func (b *batch) take(changes []grantChange) {
 	}
 }
 
-// grant returns the node's right as the Updates before have left it.
+// grant returns the node's right after the earlier Updates.
 func (b *batch) grant(nodeID string) (Grant, bool) {
 	if c, ok := b.grants[nodeID]; ok {
 		return c.grant, c.ok
@@ -267,7 +270,7 @@ func (w *writer) attempt(requests []*writeRequest) (txs []*Tx, culprit int, err 
 	return txs, -1, err
 }
 
-// ready makes sure that what is written will be found again.
+// ready checks that the next start will find the file that is written.
 func (w *writer) ready() error {
 	if err := w.db.broken(); err != nil {
 		return err
@@ -281,7 +284,8 @@ func (w *writer) ready() error {
 	return w.note(w.db.file.unchanged())
 }
 
-// finish commits b. Only what went into the file that the next start will find counts as written.
+// finish commits b. A commit counts as written only if it went into the file that the next start
+// will find.
 func (w *writer) finish(b *bbolt.Tx) error {
 	id := uint64(b.ID()) //nolint:gosec // counts from 0
 	err := guarded(func() error { return w.commitTx(b) })
@@ -294,10 +298,10 @@ func (w *writer) finish(b *bbolt.Tx) error {
 	return w.note(diskError(err))
 }
 
-// afterFailure brings what is kept in memory in line with the file. A commit that failed at its very
-// end may be in the file all the same.
+// afterFailure makes the state in memory agree with the file. A commit that failed at its very end
+// may be in the file nevertheless.
 func (w *writer) afterFailure(txs []*Tx) {
-	if w.db.broken() != nil { // until the next start, which reads everything anew
+	if w.db.broken() != nil { // until the next start, which reads everything again
 		return
 	}
 	if err := w.db.file.update(); err != nil {
@@ -325,7 +329,7 @@ func (w *writer) afterFailure(txs []*Tx) {
 	if err != nil {
 		_ = w.note(err)
 	}
-	w.db.feed.publish(changes) // hints to read anew: harmless where nothing changed
+	w.db.feed.publish(changes) // hints to read again: harmless if nothing changed
 	if len(revoked) > 0 && w.db.opts.Revoked != nil {
 		w.db.opts.Revoked(revoked)
 	}
@@ -346,13 +350,13 @@ func (w *writer) rollback(b *bbolt.Tx, cause error) error {
 	return cause
 }
 
-// note keeps an error. A success does not take it back: on a full disk small writes still succeed
-// now and then.
+// note keeps an error. A success does not clear it: on a full disk, small writes still succeed now
+// and then.
 func (w *writer) note(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _ = w.db.noteBroken(err); w.db.broken() != nil { // which tells for itself
+	if _ = w.db.noteBroken(err); w.db.broken() != nil { // logged by noteBroken itself
 		return err
 	}
 	w.mu.Lock()
@@ -365,8 +369,8 @@ func (w *writer) note(err error) error {
 	return err
 }
 
-// call turns a panic of fn into an error: one faulty request must not end the writer, on which
-// everything else depends.
+// call turns a panic of fn into an error: one faulty request must not end the writer, which
+// everything depends on.
 func (w *writer) call(fn func(*Tx) error, tx *Tx) (err error) {
 	defer func() {
 		p := recover()

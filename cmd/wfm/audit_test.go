@@ -115,8 +115,8 @@ func TestAuditVerifyTellsAnIntactExportFromAForgedOne(t *testing.T) {
 	for short, says := range map[string]string{
 		"": "nothing came in",
 		`{"success":false,"error":{"code":"AUTH_REQUIRED"}}`: "Was the export refused?",
-		text[:len(text)-9]:                       "not whole",
-		text[:strings.LastIndex(text, `{"end"`)]: "not whole",
+		text[:len(text)-9]:                       "incomplete",
+		text[:strings.LastIndex(text, `{"end"`)]: "incomplete",
 	} {
 		if code, out := verify(short); code != exitFailure || !strings.Contains(out, says) {
 			t.Errorf("%q: %d %s", short, code, out)

@@ -12,7 +12,7 @@ import (
 	"wfm/store"
 )
 
-const damagedSentence = "the data file is damaged or not a WFM data file; restore a backup, or move it away to start anew"
+const damagedSentence = "the data file is damaged or not a WFM data file; restore a backup, or move it away to start with an empty one"
 
 // TestADamagedDataFileIsOneSentence cuts and damages the file of a real appliance.
 func TestADamagedDataFileIsOneSentence(t *testing.T) {
@@ -100,7 +100,7 @@ func TestAFileThatIsMovedWhileItIsInUseTakesNothingMore(t *testing.T) {
 	if ans := a.Call(t, "GET", "/api/v1/configs", nil); ans.Status != 200 {
 		t.Errorf("a read: %d %s", ans.Status, ans.Body)
 	}
-	if n := strings.Count(a.Output(), "nothing is written any more"); n != 1 {
+	if n := strings.Count(a.Output(), "the data file is unusable; nothing is written until the next start"); n != 1 {
 		t.Errorf("it is logged %d times", n)
 	}
 	if err := os.Rename(path+".aside", path); err != nil {
