@@ -31,7 +31,8 @@ type broker struct {
 	members  map[string][]string // of shared filters, in the order in which they came
 	stuck    map[string]string
 	turn     int
-	refusals map[*mqtt.Client]byte // CONNACK codes
+	refusals map[*mqtt.Client]byte    // CONNACK codes
+	kicks    map[string]chan struct{} // of clients that are being kicked; closed when the session is gone
 
 	done chan struct{} // closed when the broker has stopped
 }
@@ -55,7 +56,7 @@ func newBroker(e *Server, server *mqtt.Server, s *conns) *broker {
 	return &broker{
 		emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64),
 		inboxes: make(map[string]*inbox), members: make(map[string][]string), stuck: make(map[string]string),
-		refusals: make(map[*mqtt.Client]byte), done: make(chan struct{}),
+		refusals: make(map[*mqtt.Client]byte), kicks: make(map[string]chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -285,6 +286,12 @@ func (b *broker) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	if old, ok := b.server.Clients.Get(cl.ID); ok && old != cl && old.Closed() {
 		<-b.socket.done(old.Net.Conn)
 	}
+	b.mu.Lock()
+	kicked := b.kicks[cl.ID]
+	b.mu.Unlock()
+	if kicked != nil {
+		<-kicked
+	}
 	if s := b.session(cl); s != nil && s.superuser {
 		b.inboxOf(cl, s, pk.Connect.Clean)
 	}
@@ -414,9 +421,24 @@ func (b *broker) kick(id string) bool {
 	if s == nil {
 		return false
 	}
+	gone := make(chan struct{})
 	b.mu.Lock()
-	s.kicked = true
+	if s.kicked {
+		other := b.kicks[id]
+		b.mu.Unlock()
+		if other != nil {
+			<-other
+		}
+		return true
+	}
+	s.kicked, b.kicks[id] = true, gone
 	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.kicks, id)
+		b.mu.Unlock()
+		close(gone)
+	}()
 	_ = b.server.DisconnectClient(cl, packets.ErrAdministrativeAction)
 	cl.Stop(packets.ErrAdministrativeAction)
 	<-b.socket.done(cl.Net.Conn)
