@@ -20,41 +20,41 @@ import (
 )
 
 const (
-	// auditEvery is how often everything is compared although nothing went wrong.
+	// auditEvery is the time between full comparisons while nothing goes wrong.
 	auditEvery = 15 * time.Minute
 	// retryMost is the longest pause between attempts.
 	retryMost = 30 * time.Second
-	// kickWait bounds how long whoever took a right waits until EMQX knows.
+	// kickWait bounds how long the caller that took a right waits until EMQX knows.
 	kickWait = 3 * time.Second
 )
 
-// accounts keeps EMQX's accounts what the store says they should be.
+// accounts keeps EMQX's accounts in agreement with the store.
 type accounts struct {
 	db  *store.DB
 	api *API
 	own account
 	key emqxkey.Key
 	log *slog.Logger
-	// sessions names the connections of nodes that are about to be kicked, and told is called with
-	// them once EMQX knows the accounts.
+	// sessions returns the connections of nodes that are about to be kicked, and told is called
+	// with them once EMQX knows the accounts.
 	sessions func(nodeIDs []string) map[string]moment
 	told     func(nodeIDs []string, kicked map[string]moment)
-	// listed is called with the open connections of nodes, as they were at began.
+	// listed is called with the open connections of nodes, as of began.
 	listed func(rows []clientRow, began time.Time)
 
-	recover chan struct{}   // EMQX is back: compare everything
-	demand  chan chan error // somebody wants everything compared
+	recover chan struct{}   // EMQX is back: compare all accounts
+	demand  chan chan error // requests for a full comparison
 	retry   func(attempt int) time.Duration
 
 	mu         sync.Mutex
 	known      map[string]store.Account
 	changed    chan struct{} // closed and replaced after every attempt
 	err        error         // of the last attempt
-	attempts   int           // failed ones in a row
+	attempts   int           // failures in a row
 	reconciled time.Time
 }
 
-// account is the appliance's own at EMQX.
+// account is the appliance's own account at EMQX.
 type account struct {
 	username, password string
 	clientIDs          []string
@@ -73,13 +73,13 @@ func newAccounts(db *store.DB, api *API, own account, key emqxkey.Key, log *slog
 	}, nil
 }
 
-// backoff doubles from half a second.
+// backoff returns a pause that doubles from half a second.
 func backoff(attempt int) time.Duration {
 	return min(retryMost, 250*time.Millisecond<<min(attempt, 10))
 }
 
-// run tells EMQX of every change as it happens, and compares everything at the start, after
-// whatever went wrong, when asked to and now and then.
+// run passes every change on to EMQX as it happens. It compares all accounts at the start, after
+// failures, on request and at intervals.
 func (s *accounts) run(ctx context.Context) {
 	changes := s.db.Subscribe(4096)
 	defer func() { changes.Close() }()
@@ -93,12 +93,12 @@ func (s *accounts) run(ctx context.Context) {
 			return
 		case c, ok := <-changes.C:
 			if !ok {
-				changes = s.db.Subscribe(4096) // it lagged, and the comparison misses nothing
+				changes = s.db.Subscribe(4096) // it fell behind, and the comparison misses nothing
 			} else if !concerns(c, changes.C) {
 				continue
 			}
 			if s.failing() {
-				continue // its turn comes with the next attempt
+				continue // it is done with the next attempt
 			}
 		case <-s.recover:
 			full = true
@@ -121,7 +121,7 @@ func (s *accounts) run(ctx context.Context) {
 	}
 }
 
-// pause is how long to wait after a failed attempt.
+// pause returns how long to wait after a failed attempt.
 func (s *accounts) pause(err error) time.Duration {
 	wait := s.retry(s.failures())
 	if refused, ok := errors.AsType[*APIError](err); ok {
@@ -130,7 +130,7 @@ func (s *accounts) pause(err error) time.Duration {
 	return wait
 }
 
-// concerns takes what waits already, and reports whether any of it can have changed a grant.
+// concerns drains the waiting changes, and reports whether any of them can have changed a grant.
 func concerns(c store.Change, more <-chan store.Change) bool {
 	for yes := false; ; {
 		yes = yes || c.Kind == store.ChangeNode || c.Kind == store.ChangeConfig
@@ -177,7 +177,7 @@ func (s *accounts) attempt(ctx context.Context, full bool) error {
 	return err
 }
 
-// catchUp tells EMQX what has changed since it was last told.
+// catchUp passes the pending changes on to EMQX.
 func (s *accounts) catchUp(ctx context.Context) error {
 	for {
 		differ := s.pending()
@@ -198,19 +198,20 @@ func (s *accounts) catchUp(ctx context.Context) error {
 	}
 }
 
-// pending is what EMQX has to be told.
+// pending returns the changes that EMQX does not know yet.
 func (s *accounts) pending() []store.AccountChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.db.AccountChanges(s.known)
 }
 
-// kinds says which of the two ways EMQX uses to check who logs in.
+// kinds says which of its two ways of checking logins EMQX uses.
 type kinds struct{ database, http bool }
 
 var (
 	errNobodyChecks = errors.New("EMQX does not check who logs in, or asks neither its built-in database nor the appliance: set it up as `wfm emqx config` prints")
-	errHash         = errors.New("EMQX's built-in database does not take users by name with sha256 hashes and the salt as prefix, so no node could log in: set it up as `wfm emqx config` prints")
+	errHash         = errors.New("EMQX's built-in database does not take users by name with sha256 hashes and the salt as prefix, so no node could log " +
+		"in: set it up as `wfm emqx config` prints")
 )
 
 func (s *accounts) kinds(ctx context.Context) (kinds, error) {
@@ -240,15 +241,15 @@ func kindsOf(all []authenticator) (k kinds, err error) {
 	return k, nil
 }
 
-// reconcile compares all accounts with EMQX's, repairs what differs, ends sessions that have no
-// right to exist, and looks who is connected.
+// reconcile compares all accounts with EMQX's, repairs differences, ends sessions without a right,
+// and reads which nodes are connected.
 func (s *accounts) reconcile(ctx context.Context) error {
 	kinds, err := s.kinds(ctx)
 	if err != nil {
 		return err
 	}
 	there := map[string]bool{}
-	var own error // its failure must not keep anybody in
+	var own error // a failure here must not keep other sessions alive
 	if kinds.database {
 		own = s.api.importUsers(ctx, []userRow{s.ownRow()})
 		if there, err = s.api.users(ctx); err != nil {
@@ -260,7 +261,8 @@ func (s *accounts) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// EMQX does not tell hashes, so every account is told again: what is right already is skipped.
+	// EMQX does not return hashes, so every account is imported again; EMQX skips those that are
+	// equal.
 	grants := s.db.Grants()
 	s.mu.Lock()
 	known := s.known
@@ -292,12 +294,12 @@ func (s *accounts) reconcile(ctx context.Context) error {
 	return cmp.Or(own, err)
 }
 
-// ours reports whether the user is a node's, or was made by a check that did not come to its end.
+// ours reports whether the user is a node's, or was left by a check that did not finish.
 func (s *accounts) ours(user string) bool {
 	return protocol.IsNewID("node", user) || s.key.LeftOver(user, time.Now())
 }
 
-// sortClients tells the connections of nodes from those of strangers.
+// sortClients separates the connections of nodes from those of strangers.
 func (s *accounts) sortClients(clients []clientRow, grants map[string]store.Grant) (nodes []clientRow, strangers []string) {
 	for _, c := range clients {
 		_, granted := grants[c.Username]
@@ -311,13 +313,13 @@ func (s *accounts) sortClients(clients []clientRow, grants map[string]store.Gran
 	return nodes, strangers
 }
 
-// stranger reports whether the client has logged in as a node that it is not or may no longer be, or
-// has a node's client id and is somebody else.
+// stranger reports whether the client must be kicked: its user is a node without a grant, or its
+// client id belongs to another user.
 func (s *accounts) stranger(clientID, username string) bool {
 	fits := clientID == protocol.ClientID(username)
 	_, granted := s.db.Grant(username)
 	switch {
-	case slices.Contains(s.own.clientIDs, clientID): // kicking it would throw away our own session
+	case slices.Contains(s.own.clientIDs, clientID): // kicking it would end our own session
 		return false
 	case granted:
 		return !fits
@@ -333,7 +335,7 @@ func (s *accounts) ownRow() userRow {
 	return userRow{UserID: s.own.username, Salt: salt, PasswordHash: hex.EncodeToString(sum[:]), Superuser: true}
 }
 
-// settled reports whether EMQX knows the account as it is now, and whether there is one.
+// settled reports whether EMQX knows the account's present state, and whether the account exists.
 func (s *accounts) settled(nodeID string) (settled, granted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,7 +344,8 @@ func (s *accounts) settled(nodeID string) (settled, granted bool) {
 	return ok == granted && known.Generation == grant.Generation, granted
 }
 
-// generation is that of the node's right if EMQX knows it as it is now, and else zero.
+// generation returns the generation of the node's right if EMQX knows its present state, otherwise
+// 0.
 func (s *accounts) generation(nodeID string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -361,7 +364,7 @@ func (s *accounts) failures() int {
 	return s.attempts
 }
 
-// await waits until EMQX knows the account, but neither long nor for an EMQX that is away.
+// await waits until EMQX knows the account, but only briefly, and not for an EMQX that is away.
 func (s *accounts) await(nodeID string) {
 	timeout := time.NewTimer(kickWait)
 	defer timeout.Stop()
@@ -380,10 +383,10 @@ func (s *accounts) await(nodeID string) {
 	}
 }
 
-// recovered has everything compared, since EMQX has come back.
+// recovered requests a full comparison, since EMQX has come back.
 func (s *accounts) recovered() {
 	select {
 	case s.recover <- struct{}{}:
-	default: // it will be
+	default: // a request is pending
 	}
 }

@@ -22,28 +22,28 @@ const (
 	requestLimit = 10 * time.Second
 	// answerLimit bounds an answer in bytes.
 	answerLimit = 32 << 20
-	// pageSize is how many users or clients are asked for at once.
+	// pageSize is the number of users or clients per page.
 	pageSize = 1000
-	// pagesMost bounds the pages of a list, pagesSpare how many more than it says it may have, and
+	// pagesMost bounds the pages of a list, pagesSpare the pages beyond its own count, and
 	// listLimit the time for all of them.
 	pagesMost  = 1000
 	pagesSpare = 8
 	listLimit  = 2 * time.Minute
-	// importSize and kickSize are how many are sent at once.
+	// importSize and kickSize are the numbers sent in one request.
 	importSize = 500
 	kickSize   = 200
 
 	authenticatorPath = "/authentication/password_based%3Abuilt_in_database"
 )
 
-// API is the management API of an EMQX.
+// API is a client of EMQX's management API.
 type API struct {
 	base        string // ends in /api/v5
 	key, secret string
 	http        *http.Client
 }
 
-// NewAPI makes the client of the API at base, as in http://emqx:18083. roots may be nil: the
+// NewAPI returns a client of the API at base, as in http://emqx:18083. roots may be nil: the
 // system's certificate authorities.
 func NewAPI(base, key, secret string, tlsConfig *tls.Config) (*API, error) {
 	u, err := url.Parse(base)
@@ -54,24 +54,25 @@ func NewAPI(base, key, secret string, tlsConfig *tls.Config) (*API, error) {
 	if strings.Trim(u.Path, "/") == "" {
 		base += "/api/v5"
 	}
-	// Not the default transport: a proxy of the environment is not meant for this.
+	// Not the default transport: a proxy in the environment is not meant for this.
 	transport := &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
 	return &API{base: base, key: key, secret: secret, http: &http.Client{Transport: transport, Timeout: requestLimit}}, nil
 }
 
-// APIError is an answer of EMQX that is no success.
+// APIError is an error answer of EMQX.
 type APIError struct {
 	Request string // method and path
 	Status  int
 	Code    string // EMQX's own, such as BAD_API_KEY_OR_SECRET
-	// RetryAfter is how long EMQX wants to be left alone; zero when it does not say.
+	// RetryAfter is how long EMQX asks to wait; zero if it does not say.
 	RetryAfter time.Duration
 }
 
 func (e *APIError) Error() string {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Sprintf("EMQX refuses the API key (%d %s): check WFM_EMQX_API_KEY and WFM_EMQX_API_SECRET, and that the key's role is administrator", e.Status, e.Code)
+		return fmt.Sprintf("EMQX refuses the API key (%d %s): check WFM_EMQX_API_KEY and WFM_EMQX_API_SECRET, and that the key's role is administrator", e.Status,
+			e.Code)
 	case http.StatusTooManyRequests:
 		return "EMQX has too many requests at the moment (429)"
 	}
@@ -83,7 +84,7 @@ func isStatus(err error, status ...int) bool {
 	return ok && slices.Contains(status, e.Status)
 }
 
-// call makes a request; in is sent as JSON unless nil, out is read unless nil.
+// call makes a request. It sends in as JSON unless nil, and decodes the answer into out unless nil.
 func (a *API) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -98,14 +99,14 @@ func (a *API) call(ctx context.Context, method, path string, in, out any) error 
 		return fmt.Errorf("EMQX's API: %w", err)
 	}
 	req.SetBasicAuth(a.key, a.secret)
-	req.Header.Set("Accept", "application/json") // its configuration comes as HOCON else
+	req.Header.Set("Accept", "application/json") // otherwise its configuration comes as HOCON
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := a.http.Do(req)
 	if err != nil {
 		if inner, ok := errors.AsType[*url.Error](err); ok {
-			err = inner.Err // its address may be long, and is said once
+			err = inner.Err // the address can be long, and is already in the text
 		}
 		return fmt.Errorf("EMQX's API at %s cannot be reached: %w", a.base, err)
 	}
@@ -135,23 +136,23 @@ func (a *API) call(ctx context.Context, method, path string, in, out any) error 
 	return nil
 }
 
-// errEndless is returned for a list that does not come to its end.
+// errEndless is returned for a list that does not end.
 var errEndless = errors.New("EMQX's list does not come to its end; is WFM_EMQX_API_BASE_URL that of an EMQX 5?")
 
-// pages reads every page of a list: as many as it says it has, and some more, since it may grow
+// pages reads every page of a list: as many as EMQX counts and some more, since the list may grow
 // meanwhile.
 func pages[T comparable](ctx context.Context, a *API, path string, query url.Values, each func(T)) error {
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
 	query.Set("limit", strconv.Itoa(pageSize))
-	var before T // the first row of the last page
+	var before T // the last page's first row
 	for page := 1; page <= pagesMost; page++ {
 		query.Set("page", strconv.Itoa(page))
 		var answer struct {
 			Data []T
 			Meta struct {
 				HasNext bool `json:"hasnext"`
-				Count   int  // of all pages; 0 where EMQX does not count
+				Count   int  // of all pages; 0 if EMQX does not count
 			}
 		}
 		if err := a.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &answer); err != nil {
@@ -176,7 +177,7 @@ func pages[T comparable](ctx context.Context, a *API, path string, query url.Val
 	return errEndless
 }
 
-// users returns the users of the built-in database, and whether each is a superuser.
+// users returns the users of the built-in database, and for each whether it is a superuser.
 func (a *API) users(ctx context.Context) (map[string]bool, error) {
 	out := make(map[string]bool)
 	type user struct {
@@ -195,7 +196,7 @@ type userRow struct {
 	Superuser    bool   `json:"is_superuser"`
 }
 
-// importUsers makes the users, or makes them what they should be.
+// importUsers creates or updates the users.
 func (a *API) importUsers(ctx context.Context, rows []userRow) error {
 	for len(rows) > 0 {
 		n := min(importSize, len(rows))
@@ -224,12 +225,12 @@ func (a *API) deleteUser(ctx context.Context, id string) error {
 type clientRow struct {
 	ClientID    string `json:"clientid"`
 	Username    string `json:"username"`
-	Connected   bool   `json:"connected"` // durable sessions without a connection are listed too
+	Connected   bool   `json:"connected"` // durable sessions without a connection are listed, too
 	ConnectedAt moment `json:"connected_at"`
 	IPAddress   string `json:"ip_address"`
 }
 
-// moment is a time in milliseconds, which EMQX writes as a number in events and in words in lists.
+// moment is a time in milliseconds. EMQX writes it as a number in events and as text in lists.
 type moment uint64
 
 func (m *moment) UnmarshalJSON(raw []byte) error {
@@ -255,7 +256,7 @@ func (a *API) clients(ctx context.Context) ([]clientRow, error) {
 	return out, err
 }
 
-// kick ends the clients' sessions, as far as there are any.
+// kick ends those of the clients' sessions that exist.
 func (a *API) kick(ctx context.Context, ids []string) error {
 	for len(ids) > 0 {
 		n := min(kickSize, len(ids))
@@ -281,7 +282,8 @@ func (a *API) kickEach(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// clearCaches makes EMQX forget what it was told the clients may do: of a few each, of many all.
+// clearCaches makes EMQX forget the clients' cached permissions: client by client if they are few,
+// otherwise for all clients.
 func (a *API) clearCaches(ctx context.Context, ids []string) error {
 	const few = 20
 	if len(ids) > few {
@@ -301,14 +303,14 @@ func (a *API) clearAllCaches(ctx context.Context) error {
 }
 
 // canAsk reports whether EMQX reaches the appliance with its questions about authorization. An EMQX
-// that could not looks again every 15 s, and does not ask in between.
+// that failed to tries again every 15 s, and does not ask in between.
 func (a *API) canAsk(ctx context.Context) (bool, error) {
 	var out struct{ Status string }
 	err := a.call(ctx, http.MethodGet, "/authorization/sources/http/status", nil, &out)
 	return out.Status == "connected" || out.Status == "", err
 }
 
-// authenticator is one of the ways EMQX checks who logs in.
+// authenticator is one of EMQX's checks of logins.
 type authenticator struct {
 	Mechanism string
 	Backend   string
@@ -321,7 +323,7 @@ type authenticator struct {
 	request
 }
 
-// request is how EMQX asks over HTTP.
+// request describes how EMQX asks over HTTP.
 type request struct {
 	Method  string
 	URL     string
@@ -337,17 +339,18 @@ func (a *API) authenticators(ctx context.Context) ([]authenticator, error) {
 	return out, err
 }
 
-// authzSettings is what EMQX does with the answers of its authorization sources.
+// authzSettings says how EMQX treats the answers of its authorization sources.
 type authzSettings struct {
 	NoMatch    string `json:"no_match"`
 	DenyAction string `json:"deny_action"`
 	Cache      struct {
 		Enable *bool
-		TTL    any // a duration in words, or milliseconds
+		TTL    any // a duration as text, or milliseconds
 	}
 }
 
-// remembers is how long EMQX goes by an answer; what cannot be read counts as for ever.
+// remembers returns how long EMQX caches an answer. A setting that cannot be read counts as for
+// ever.
 func (s authzSettings) remembers() time.Duration {
 	const forever = math.MaxInt64
 	if s.Cache.Enable != nil && !*s.Cache.Enable {
@@ -375,12 +378,12 @@ func (a *API) authzSettings(ctx context.Context) (s authzSettings, err error) {
 	return s, a.call(ctx, http.MethodGet, "/authorization/settings", nil, &s)
 }
 
-// authzSource is one of the sources of authorization, which EMQX asks in turn.
+// authzSource is one of the sources of authorization. EMQX asks them in order.
 type authzSource struct {
 	Type   string
 	Enable *bool
 	request
-	Rules string // of a file
+	Rules string // of a file source
 }
 
 func (s authzSource) enabled() bool { return s.Enable == nil || *s.Enable }

@@ -14,17 +14,17 @@ import (
 	"wfm/store"
 )
 
-// applySize bounds how many accounts are made in one go.
+// applySize bounds the accounts per batch.
 const applySize = 1000
 
-// change is an account to bring to EMQX, and whether a session of it must go.
+// change is an account to bring to EMQX, and whether its session must be ended.
 type change struct {
 	store.AccountChange
 	kick bool
 }
 
-// apply brings the changes to EMQX, and kicks the strangers besides. First comes what takes a right
-// away, so that nothing that fails to be given keeps it.
+// apply brings the changes to EMQX and kicks the strangers. It takes rights away first, so that a
+// failure to give one does not prevent that.
 func (s *accounts) apply(ctx context.Context, kinds kinds, changes []change, strangers []string) error {
 	var gone, given []change
 	for _, c := range changes {
@@ -45,7 +45,7 @@ func (s *accounts) apply(ctx context.Context, kinds kinds, changes []change, str
 	return err
 }
 
-// revoke deletes accounts and kicks.
+// revoke deletes accounts and kicks their sessions.
 func (s *accounts) revoke(ctx context.Context, kinds kinds, gone []change, strangers []string) error {
 	var deleted error
 	if kinds.database {
@@ -57,7 +57,7 @@ func (s *accounts) revoke(ctx context.Context, kinds kinds, gone []change, stran
 	return deleted
 }
 
-// give makes accounts, or makes them what they should be, and kicks whose account was another.
+// give creates or updates accounts, and kicks the sessions of accounts that were replaced.
 func (s *accounts) give(ctx context.Context, kinds kinds, batch []change) error {
 	var failed error
 	if kinds.database {
@@ -74,8 +74,8 @@ func (s *accounts) give(ctx context.Context, kinds kinds, batch []change) error 
 	return failed
 }
 
-// end kicks. Only then it is on record that EMQX was told, if it was. What EMQX remembers of rights is
-// cleared last: until the record, who has come back is denied.
+// end kicks sessions. Only then does it record that EMQX has the account. It clears EMQX's cached
+// permissions last: until the record, a client that has come back is denied.
 func (s *accounts) end(ctx context.Context, batch []change, strangers []string, wasTold bool) error {
 	kicks := slices.Clone(strangers)
 	var nodes []string
@@ -86,7 +86,7 @@ func (s *accounts) end(ctx context.Context, batch []change, strangers []string, 
 			kicks, nodes = append(kicks, protocol.ClientID(c.NodeID)), append(nodes, c.NodeID)
 		}
 	}
-	kicked := s.sessions(nodes) // one that is newer is of an agent that logged in with the new account
+	kicked := s.sessions(nodes) // a newer session belongs to an agent that logged in with the new account
 	if err := s.api.kick(ctx, kicks); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *accounts) end(ctx context.Context, batch []change, strangers []string, 
 	return s.api.clearCaches(ctx, kicks)
 }
 
-// deleteAll tries each, whatever becomes of the others, unless EMQX is away.
+// deleteAll tries to delete each account even if others fail, unless EMQX is away.
 func (s *accounts) deleteAll(ctx context.Context, gone []change) error {
 	g := &errgroup.Group{}
 	g.SetLimit(8)
@@ -117,7 +117,7 @@ func (s *accounts) deleteAll(ctx context.Context, gone []change) error {
 	return g.Wait()
 }
 
-// record notes what EMQX was told, as far as that is news.
+// record stores which accounts EMQX has, unless nothing changed.
 func (s *accounts) record(changes []store.AccountChange) error {
 	s.mu.Lock()
 	var news []store.AccountChange

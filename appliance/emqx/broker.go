@@ -25,19 +25,19 @@ import (
 var (
 	// ErrAway is returned while there is no connection to EMQX.
 	ErrAway = errors.New("EMQX is not connected")
-	// ErrNotConnected is returned when nobody is subscribed to the topic.
+	// ErrNotConnected is returned if no client is subscribed to the topic.
 	ErrNotConnected = errors.New("node is not connected to EMQX, or has not subscribed")
 )
 
 const (
-	// ClientIDPrefix begins the appliance's own client id, see Options.
+	// ClientIDPrefix begins the appliance's own client id; see Options.
 	ClientIDPrefix = "wfm-backend-"
 	// DefaultUsername is the appliance's own account at EMQX.
 	DefaultUsername = "wfm-backend"
 
 	publishLimit         = 5 * time.Second
 	reasonNoSubscribers  = 0x10 // MQTT 5, 3.4.2.1
-	reasonRefused        = 0x80 // and all above
+	reasonRefused        = 0x80 // and all greater ones
 	reasonBadPassword    = 0x86
 	reasonNotAuthorized  = 0x87
 	reasonBusy           = 0x89
@@ -45,28 +45,28 @@ const (
 	waitForFirstAccounts = 5 * time.Second
 )
 
-// Ingress takes what comes from EMQX.
+// Ingress takes the messages and events from EMQX.
 type Ingress interface {
 	ingress.Port
-	// ReceiveAll does as Receive with several messages, in order and with one disk write. It returns
-	// the result of each.
+	// ReceiveAll is Receive for several messages, in order and with one disk write. It returns the
+	// result of each.
 	ReceiveAll(messages []ingress.Message) []error
 }
 
-// Options are what New needs.
+// Options configures New.
 type Options struct {
 	URL *url.URL // mqtt:// or mqtts://
-	// TLS is for mqtts; its ServerName is the URL's host unless set.
+	// TLS is for mqtts. Its ServerName defaults to the URL's host.
 	TLS *tls.Config
-	// Username and Password are the appliance's own account. It is made, or repaired, in EMQX's
-	// built-in database where there is one.
+	// Username and Password are the appliance's own account. It is created or repaired in EMQX's
+	// built-in database, if EMQX uses it.
 	Username, Password string
-	// ClientID is the appliance's own, and the same at every start: EMQX keeps under it, and under
-	// those that [ClientIDs] derives from it, what nodes send meanwhile. A client that may log in and
-	// knows one can take that session over, so it is a secret.
+	// ClientID is the appliance's own, the same at every start. EMQX keeps the nodes' messages for
+	// it, and for the ids that [ClientIDs] derives from it, while the appliance is away. A client
+	// that may log in and knows such an id can take over the session, so it is a secret.
 	ClientID string
-	// Ask has a connected node asked for its state. It is called after EMQX has lost messages; nil: nodes
-	// are not asked.
+	// Ask asks a connected node for its state. It is called after EMQX has lost messages. May be
+	// nil.
 	Ask     func(ctx context.Context, nodeID string) error
 	API     *API
 	Key     emqxkey.Key
@@ -79,46 +79,47 @@ type Options struct {
 type Broker struct {
 	o   Options
 	log *slog.Logger
-	// strangers is the log for what anybody with an account can cause at will.
+	// strangers logs messages that anyone with an account can cause at any rate.
 	strangers *slog.Logger
 	accounts  *accounts
 	lanes     *lanes
-	life      context.Context // ends with Stop
+	life      context.Context // until Stop
 	end       context.CancelFunc
 	running   sync.WaitGroup
-	ready     chan struct{} // closed when connecting has begun, or never will
+	ready     chan struct{} // closed once connecting has begun, or never will
 
-	// gate is held for reading while a message is dealt with, and for writing while what is known of
-	// all connections changes.
+	// gate is read-locked while a message is processed, and locked while the knowledge of all
+	// connections changes.
 	gate sync.RWMutex
 
 	main   *link   // events about connections, and commands; set by connect
 	shares []*link // messages of nodes
-	// sharing is held while a session subscribes: EMQX lists the members of each filter in the order
-	// in which they came, and picks by place. One order for all filters keeps a node in one session.
+	// sharing is held while a session subscribes: EMQX lists the members of each filter in order of
+	// subscription, and picks by position. The same order for all filters keeps a node in one
+	// session.
 	sharing sync.Mutex
 	repair  chan struct{} // a session was lost
 
 	mu       sync.Mutex
 	cm       *autopaho.ConnectionManager
-	epoch    *epoch        // of the main connection; nil while there is none, or it is not subscribed yet
-	waiting  []*epoch      // of shares, until the list of who is connected is there
-	moved    chan struct{} // closed and replaced when a share came up, went down or was refused
-	lostAt   time.Time     // when a session was last missed
+	epoch    *epoch        // of the main connection; nil while there is none or it has not subscribed
+	waiting  []*epoch      // of shares, until the list of connected clients is known
+	moved    chan struct{} // closed and replaced whenever a share comes up, goes down or is refused
+	lostAt   time.Time     // when a session was last found missing
 	missed   uint64        // sessions
 	sessions map[string]*nodeSession
-	gone     map[string]time.Time // by node: when a message of it had waited for its connection in vain
-	ended    map[string]ending    // by node: the newest connection that is known to have ended
+	gone     map[string]time.Time // by node: when one of its messages had waited for its connection in vain
+	ended    map[string]ending    // by node: the newest connection known to have ended
 	lastErr  error
 	lastUp   time.Time
-	relistAt time.Time   // not before
+	relistAt time.Time   // the earliest time
 	evicted  chan string // client ids to kick
 	started  bool
 
 	stored, published, refused atomic.Uint64 // messages
 }
 
-// New makes the broker; nothing runs before [Broker.Start].
+// New returns a broker that does nothing before [Broker.Start].
 func New(o Options) (*Broker, error) {
 	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, ClientIDs(o.ClientID)}, o.Key, o.Logger)
 	if err != nil {
@@ -139,7 +140,7 @@ func New(o Options) (*Broker, error) {
 	return b, nil
 }
 
-// Start begins to connect. That EMQX is away is no error: it goes on trying.
+// Start begins to connect. If EMQX is away, that is not an error: Start keeps trying.
 func (b *Broker) Start() error {
 	if err := b.o.Store.Update((*store.Tx).ForgetConnections); err != nil {
 		return fmt.Errorf("forget the connections of the last run: %w", err)
@@ -150,7 +151,7 @@ func (b *Broker) Start() error {
 	b.running.Go(b.runRepairs)
 	go func() {
 		defer close(b.ready)
-		// The appliance's own account may be among what EMQX has to be told first.
+		// The appliance's own account may be one that EMQX has yet to get.
 		select {
 		case <-first:
 		case <-time.After(waitForFirstAccounts):
@@ -163,8 +164,8 @@ func (b *Broker) Start() error {
 	return nil
 }
 
-// Stop disconnects and returns when all is over or ctx ends. It may be called again. What nodes
-// send meanwhile waits at EMQX.
+// Stop disconnects, and returns when everything has ended or ctx ends. It may be called again. EMQX
+// keeps the messages that nodes send meanwhile.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.end()
 	done := make(chan struct{})
@@ -191,9 +192,9 @@ func (b *Broker) Stop(ctx context.Context) error {
 	}
 }
 
-// Publish hands a command to EMQX for the node; it expires after expiry if the node has not got it
-// by then. A nil error means that EMQX passed it on to a session of the node, not that it arrived.
-// Errors: [ErrAway], [ErrNotConnected].
+// Publish gives EMQX a command for the node. It expires after expiry if the node has not received
+// it by then. A nil error means that EMQX passed it on to a session of the node, not that it
+// arrived. Errors: [ErrAway], [ErrNotConnected].
 func (b *Broker) Publish(topic protocol.Topic, message []byte, expiry time.Duration) error {
 	b.mu.Lock()
 	cm, epoch := b.cm, b.epoch
@@ -218,22 +219,23 @@ func (b *Broker) Publish(topic protocol.Topic, message []byte, expiry time.Durat
 	return nil
 }
 
-// Connected reports whether the node has a connection, be it that it has not subscribed yet.
+// Connected reports whether the node has a connection, even if it has not subscribed yet.
 func (b *Broker) Connected(nodeID string) bool { return b.SessionID(nodeID) != 0 }
 
-// Up reports whether there is a connection to EMQX.
+// Up reports whether the appliance is connected to EMQX.
 func (b *Broker) Up() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.epoch != nil
 }
 
-// Ready reports whether a command may be published to the node now. Whether it has subscribed,
-// EMQX says to the publish.
+// Ready reports whether a command may be published to the node now. Whether the node has subscribed
+// is only known from EMQX's answer to the publish.
 func (b *Broker) Ready(topic protocol.Topic) bool { return b.Connected(topic.NodeID) }
 
-// SessionID names the node's connection, 0 when it has none, EMQX is away, or EMQX does not know
-// the account yet that the node is bound with: a session now would be one of the former agent.
+// SessionID returns the number of the node's connection. It is 0 if there is none, if EMQX is away,
+// or if EMQX does not know the node's present account yet: a session would then be the former
+// agent's.
 func (b *Broker) SessionID(nodeID string) uint64 {
 	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
 		return 0
@@ -246,11 +248,11 @@ func (b *Broker) SessionID(nodeID string) uint64 {
 	return 0
 }
 
-// Kick has the node's session ended and returns when EMQX knows that it may not come back, but does
-// not wait for an EMQX that is away. The caller has committed before why.
+// Kick ends the node's session, and returns once EMQX knows that it may not come back. It does not
+// wait for an EMQX that is away. The caller commits the reason before the call.
 func (b *Broker) Kick(nodeID string) { b.accounts.await(nodeID) }
 
-// Reconcile compares all accounts with EMQX's and repairs what differs. Its error is one for an
+// Reconcile compares all accounts with EMQX's and repairs differences. Its error is for an
 // operator.
 func (b *Broker) Reconcile(ctx context.Context) error {
 	reply := make(chan error, 1)
@@ -271,29 +273,32 @@ func (b *Broker) Reconcile(ctx context.Context) error {
 	}
 }
 
-// Status is how the connection to EMQX is.
+// Status describes the connection to EMQX.
 type Status struct {
 	Connected bool
 	LastError string // empty while there is none
 	LastUp    time.Time
-	Sessions  int // connections of nodes that are known
-	// Shares counts the appliance's sessions that take nodes' messages and are up, of SharesMost. With
-	// Plain, EMQX refuses shared subscriptions, and the main session takes all messages alone.
+	Sessions  int // known connections of nodes
+	// Shares is the number of the appliance's sessions for nodes' messages that are up, of
+	// SharesMost. With Plain, EMQX refuses shared subscriptions, and the main session takes all
+	// messages alone.
 	Shares, SharesMost int
 	Plain              bool
-	// SessionsLost counts the appliance's sessions that EMQX has dropped since the start, with what
-	// waited in them; LastSessionLost is when that was last noticed.
+	// SessionsLost counts the appliance's sessions that EMQX has dropped since the start, with the
+	// messages waiting in them. LastSessionLost is when the last loss was noticed.
 	SessionsLost    uint64
 	LastSessionLost time.Time
-	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not taken.
+	// Messages since the start: stored ones of nodes, published ones to nodes, refused ones of
+	// nodes.
 	Stored, Published, Refused uint64
-	// Synced and Pending count the nodes whose account EMQX knows, and those it has to be told of.
+	// Synced counts the nodes whose account EMQX knows, Pending those with changes it does not
+	// know.
 	Synced, Pending int
-	AccountError    string // of the last attempt; empty when it did not fail
+	AccountError    string // of the last attempt; empty if it succeeded
 	ReconciledAt    time.Time
 }
 
-// Status says how the connection is; it does not wait for anything.
+// Status returns the present status without waiting.
 func (b *Broker) Status() Status {
 	var s Status
 	b.mu.Lock()
@@ -321,8 +326,8 @@ func (b *Broker) Status() Status {
 	return s
 }
 
-// Account says whether EMQX knows the node's account as it is now, whether there is one, and since
-// when (zero: never).
+// Account reports whether EMQX knows the account's present state, whether the account exists, and
+// since when EMQX has known it (zero: never).
 func (b *Broker) Account(nodeID string) (settled, granted bool, at time.Time) {
 	settled, granted = b.accounts.settled(nodeID)
 	b.accounts.mu.Lock()

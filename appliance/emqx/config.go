@@ -10,34 +10,35 @@ import (
 	"text/template"
 )
 
-// OwnPort is the port of the listener that the printed configuration makes for the appliance alone.
+// OwnPort is the port of the listener for the appliance alone in the printed configuration.
 const OwnPort = "11883"
 
-// The limits of the appliance's own session that the printed configuration sets. EMQX's defaults, 32
-// and 1000, are those of one node; the appliance gets what all nodes send.
+// The limits of the appliance's own session in the printed configuration. EMQX's defaults, 32 and
+// 1000, suit one node; the appliance gets the messages of all nodes.
 const (
 	ownInflight = receiveMaximum
 	ownQueue    = 100_000
 )
 
-// ConfigOptions are what Config puts into EMQX's configuration.
+// ConfigOptions are the values for EMQX's configuration.
 type ConfigOptions struct {
-	// Version is the EMQX that reads it.
+	// Version is the release that reads the configuration.
 	Version Version
 	// ApplianceURL is where EMQX reaches the appliance, as in http://wfm:8000.
 	ApplianceURL string
-	// Listener is where EMQX listens for the appliance, as in mqtt://127.0.0.1:11883 or mqtts://; its
-	// host is an address of EMQX's machine. Nil: the former.
+	// Listener is where EMQX listens for the appliance, as in mqtt://127.0.0.1:11883 or mqtts://.
+	// Its host is an address of EMQX's machine. The default is the former.
 	Listener  *url.URL
 	SharedKey string
-	// APIKey and APISecret are for the appliance to use EMQX's management API with.
+	// APIKey and APISecret let the appliance use EMQX's management API.
 	APIKey, APISecret string
-	// DatabaseLogins has EMQX check logins against its built-in database, without the appliance. It
-	// does not look at the client id then: a node can take the session of another whose id it knows.
+	// DatabaseLogins makes EMQX check logins against its built-in database, without the appliance.
+	// EMQX then does not check the client id: a node that knows another node's id can take its
+	// session.
 	DatabaseLogins bool
 }
 
-// File is the file of EMQX's that the text belongs in.
+// File returns the name of the EMQX file that the text belongs in.
 func (o ConfigOptions) File() string {
 	if o.Version.BaseFile() {
 		return "etc/base.hocon"
@@ -48,7 +49,7 @@ func (o ConfigOptions) File() string {
 // Secure reports whether the appliance's listener uses TLS.
 func (o ConfigOptions) Secure() bool { return o.Listener.Scheme == "mqtts" }
 
-// Host is how the appliance finds EMQX.
+// Host returns the host under which the appliance finds EMQX.
 func (o ConfigOptions) Host() string {
 	if ip := net.ParseIP(o.Listener.Hostname()); ip == nil || ip.IsUnspecified() {
 		return "emqx"
@@ -56,21 +57,21 @@ func (o ConfigOptions) Host() string {
 	return o.Listener.Hostname()
 }
 
-// URL is the appliance's WFM_MQTT_URL.
+// URL returns the value for the appliance's WFM_MQTT_URL.
 func (o ConfigOptions) URL() string {
 	return o.Listener.Scheme + "://" + net.JoinHostPort(o.Host(), o.Listener.Port())
 }
 
-// APIURL is the appliance's WFM_EMQX_API_BASE_URL.
+// APIURL returns the value for the appliance's WFM_EMQX_API_BASE_URL.
 func (o ConfigOptions) APIURL() string { return "http://" + net.JoinHostPort(o.Host(), "18083") }
 
-// Inflight and Queue are the limits of the appliance's own session.
+// Inflight returns the limit of unacknowledged messages of the appliance's own session.
 func (ConfigOptions) Inflight() int { return ownInflight }
 
-// Queue is the length of the queue of messages that wait for the appliance.
+// Queue returns the length of the queue of messages for the appliance.
 func (ConfigOptions) Queue() int { return ownQueue }
 
-// configText is a configuration of EMQX. Text in quotes is literal to EMQX.
+// configText is the template of EMQX's configuration. EMQX takes text in quotes literally.
 var configText = template.Must(template.New("base.hocon").Funcs(template.FuncMap{"quoted": quoted}).Parse(
 	`## EMQX {{.Version}} for the WFM Appliance.
 {{- if .Version.BaseFile}}
@@ -213,12 +214,12 @@ authorization {
 }
 `))
 
-// quoted makes a HOCON string of the parts.
+// quoted joins the parts into a HOCON string.
 func quoted(parts ...string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(strings.Join(parts, "")) + `"`
 }
 
-// Config writes a configuration for an EMQX that the appliance works with. It holds secrets.
+// Config writes a configuration for an EMQX that works with the appliance. It contains secrets.
 func Config(w io.Writer, o ConfigOptions) error {
 	o.ApplianceURL = strings.TrimRight(o.ApplianceURL, "/")
 	if o.Listener == nil {
@@ -233,7 +234,7 @@ func Config(w io.Writer, o ConfigOptions) error {
 	return nil
 }
 
-// ParseListener reads where EMQX listens for the appliance.
+// ParseListener parses the address where EMQX listens for the appliance.
 func ParseListener(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "mqtt" && u.Scheme != "mqtts") || u.User != nil || u.Path != "" || u.RawQuery != "" || net.ParseIP(u.Hostname()) == nil {

@@ -14,7 +14,7 @@ import (
 	"wfm/internal/emqxkey"
 )
 
-// Level is how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
 // The levels.
@@ -24,44 +24,44 @@ const (
 	Problem Level = "problem" // it does not work, or is not safe
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Level  Level
 	Text   string
-	Advice string // what to change; empty when nothing is to
+	Advice string // what to change; empty if nothing
 }
 
-// DoctorOptions are what Diagnose needs.
+// DoctorOptions configures Diagnose.
 type DoctorOptions struct {
 	URL *url.URL
 	TLS *tls.Config // for mqtts
 	API *API
-	// SharedKey is needed to log in as a throwaway node: the appliance knows such a node by it. The
-	// appliance must run. Empty: no login is tried.
+	// SharedKey is needed to log in as a temporary node, because the appliance recognizes such a
+	// node by it. The appliance must be running. If empty, no login is tried.
 	SharedKey string
-	// Patience is how long an EMQX that could not ask the appliance is waited for; it looks again every
-	// 15 s, and until then every trial would fail. Zero: not.
+	// Patience is how long to wait for an EMQX that failed to reach the appliance. EMQX tries again
+	// every 15 s; until then every trial would fail. Zero: do not wait.
 	Patience time.Duration
 }
 
-// aspect is what a finding is about. A trial that confirms a finding is added to it, so that one thing
-// that is wrong is one line.
+// aspect is the subject of a finding. A trial that confirms a finding is added to it, so that each
+// fault gets one line.
 type aspect int
 
 const (
-	other       aspect = iota // no trial belongs to it
+	other       aspect = iota // without a trial
 	aboutLogin                // who may log in
-	aboutID                   // whose client id a login may use
-	aboutTopics               // what is allowed to anybody
-	aboutAsking               // EMQX cannot ask the appliance, or is not answered
+	aboutID                   // which client id a login may use
+	aboutTopics               // permissions that anyone has
+	aboutAsking               // EMQX cannot ask the appliance, or gets no answer
 	aboutDelayed
 )
 
-// doctor gathers findings.
+// doctor collects findings.
 type doctor struct {
 	DoctorOptions
 	found []Finding
-	about map[aspect]int // place in found
+	about map[aspect]int // index in found
 	kinds kinds
 }
 
@@ -69,7 +69,7 @@ func (d *doctor) ok(text string, args ...any) {
 	d.found = append(d.found, Finding{Level: OK, Text: fmt.Sprintf(text, args...)})
 }
 
-// problemAbout is problem for what a trial may confirm.
+// problemAbout adds a problem that a trial may confirm.
 func (d *doctor) problemAbout(a aspect, text, advice string) { d.foundAbout(a, Problem, text, advice) }
 
 func (d *doctor) foundAbout(a aspect, level Level, text, advice string) {
@@ -79,8 +79,8 @@ func (d *doctor) foundAbout(a aspect, level Level, text, advice string) {
 	d.found = append(d.found, Finding{level, text, advice})
 }
 
-// tried notes that a trial showed a fault: as part of the first finding about one of the aspects, or
-// as a problem.
+// tried records that a trial showed a fault: as part of the first finding about one of the aspects,
+// or as a problem of its own.
 func (d *doctor) tried(text, advice string, about ...aspect) {
 	for _, a := range about {
 		if i, ok := d.about[a]; ok {
@@ -99,8 +99,8 @@ func (d *doctor) problem(text, advice string) {
 	d.found = append(d.found, Finding{Problem, text, advice})
 }
 
-// Diagnose looks whether EMQX is set up as the appliance needs it, then logs in as a throwaway node
-// and tries what a node may do and what it may not.
+// Diagnose checks whether EMQX is set up as the appliance needs it. Then it logs in as a temporary
+// node and tries operations that a node may and may not do.
 func Diagnose(ctx context.Context, o DoctorOptions) []Finding {
 	d := &doctor{DoctorOptions: o, about: make(map[aspect]int)}
 	api := d.reachable(ctx)
@@ -130,17 +130,19 @@ func (d *doctor) reachable(ctx context.Context) bool {
 		d.problem(err.Error(), "make an API key with the role administrator, as `wfm emqx config` shows")
 		return false
 	}
-	// To forget what a client that is not there may do changes nothing, and wants the right to change.
+	// Clearing the permissions of a client that does not exist changes nothing, but requires the
+	// right to change things.
 	err := d.API.call(ctx, "DELETE", "/clients/"+emqxkey.CheckConfigID+"/authorization/cache", nil, nil)
 	if isStatus(err, 401, 403) {
-		d.problem("the API key may read but change nothing: accounts cannot be made, nor sessions ended", "give the key the role administrator, as `wfm emqx config` shows")
+		d.problem("the API key may read but change nothing: accounts cannot be made, nor sessions ended",
+			"give the key the role administrator, as `wfm emqx config` shows")
 		return true
 	}
 	d.ok("the management API answers, and takes the key")
 	return true
 }
 
-// apiAdvice is for a management API that does not answer.
+// apiAdvice returns the advice for a management API that does not answer.
 func (d *doctor) apiAdvice(ctx context.Context) string {
 	advice := "check WFM_EMQX_API_BASE_URL, and that EMQX runs"
 	if conn, err := d.dial(ctx); err == nil {
@@ -164,10 +166,12 @@ func (d *doctor) authentication(ctx context.Context) {
 		d.problemAbout(aboutLogin, "nobody checks who logs in, or nobody who knows the nodes",
 			"set up the authenticator that `wfm emqx config` prints; without one anybody may log in")
 	case d.kinds.database && d.kinds.http && databaseFirst(all):
-		d.problemAbout(aboutID, "logins are checked against the built-in database, which does not look at the client id, before the appliance is asked: a node can take another's session",
+		d.problemAbout(aboutID, "logins are checked against the built-in database, which does not look at the client id, before the appliance is asked: a "+
+			"node can take another's session",
 			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
 	case d.kinds.database && d.kinds.http:
-		d.problemAbout(aboutID, "behind the question at logins stands the built-in database, which does not look at the client id: while the appliance is away, a node can take another's session",
+		d.problemAbout(aboutID, "behind the question at logins stands the built-in database, which does not look at the client id: while the appliance is "+
+			"away, a node can take another's session",
 			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
 	case d.kinds.database:
 		d.foundAbout(aboutID, Warning, "logins are checked against the built-in database (sha256, salt as prefix), which does not look at the client id", askAtLogins)
@@ -195,16 +199,17 @@ func databaseFirst(all []authenticator) bool {
 	return backend("built_in_database") < backend("http")
 }
 
-// reachPause is the time between two looks at whether EMQX reaches the appliance.
+// reachPause is the time between two checks whether EMQX reaches the appliance.
 const reachPause = time.Second
 
-// reaches reports whether EMQX reaches the appliance with its questions, and waits for it a while.
+// reaches reports whether EMQX reaches the appliance with its questions, and waits for that a
+// while.
 func (d *doctor) reaches(ctx context.Context, status, address string) bool {
 	limit := time.Now().Add(d.Patience)
 	for {
 		var out struct{ Status string }
 		if err := d.API.call(ctx, "GET", status, nil, &out); err != nil || out.Status == "" || out.Status == "connected" {
-			return true // what cannot be asked is tried below
+			return true // the trials below show it
 		}
 		if time.Now().After(limit) {
 			break
@@ -224,7 +229,7 @@ func (d *doctor) reaches(ctx context.Context, status, address string) bool {
 
 const askAtLogins = "have EMQX ask the appliance at logins, and nobody else, as `wfm emqx config` prints"
 
-// place is the URL without what may be a secret in it.
+// place returns the URL without the parts that may be secret.
 func place(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -233,7 +238,7 @@ func place(raw string) string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
-// cacheMost is how long EMQX may remember an answer without a warning.
+// cacheMost is how long EMQX may cache an answer without a warning.
 const cacheMost = 5 * time.Minute
 
 func (d *doctor) settings(ctx context.Context) {
@@ -245,14 +250,17 @@ func (d *doctor) settings(ctx context.Context) {
 	if s.NoMatch == "deny" {
 		d.ok("what no source decides is denied")
 	} else {
-		d.problemAbout(aboutTopics, "no_match is "+s.NoMatch+": whenever the appliance does not answer, every node may do everything", "set authorization.no_match = deny")
+		d.problemAbout(aboutTopics, "no_match is "+s.NoMatch+": whenever the appliance does not answer, every node may do everything",
+			"set authorization.no_match = deny")
 	}
 	ttl := s.remembers()
 	if ttl == 0 {
-		d.found = append(d.found, Finding{OK, "the cache is off, so EMQX asks the appliance about every message", `authorization.cache { enable = true, ttl = "1m" } would spare both that`})
+		d.found = append(d.found, Finding{OK, "the cache is off, so EMQX asks the appliance about every message",
+			`authorization.cache { enable = true, ttl = "1m" } would spare both that`})
 	}
 	if ttl > cacheMost {
-		d.warn(fmt.Sprintf("EMQX remembers for %s what a node may do; whom it cannot be made to forget keeps a lost right as long", ttl), `set authorization.cache.ttl = "1m"`)
+		d.warn(fmt.Sprintf("EMQX remembers for %s what a node may do; whom it cannot be made to forget keeps a lost right as long", ttl),
+			`set authorization.cache.ttl = "1m"`)
 	}
 	if d.nodeCache(ctx) {
 		d.problem("authorization.node_cache is on: a kick does not clear it, so a lost right lives on in it", "set authorization.node_cache.enable = false")
@@ -262,7 +270,7 @@ func (d *doctor) settings(ctx context.Context) {
 	}
 }
 
-// allowsAll finds a rule of a file source that lets everybody do everything.
+// allowsAll finds a rule in a file source that allows everything to everyone.
 var allowsAll = regexp.MustCompile(`(?m)^\s*\{\s*allow\s*,\s*all\s*(,\s*(all|publish|subscribe)\s*,\s*\[\s*"#"\s*\]\s*)?\}`)
 
 func (d *doctor) sources(ctx context.Context) {
@@ -295,13 +303,13 @@ func (d *doctor) sources(ctx context.Context) {
 	}
 }
 
-// asks reports whether EMQX asks as the appliance wants it, with these fields.
+// asks reports whether EMQX asks as the appliance expects, with these fields.
 func (d *doctor) asks(s request, fields ...string) bool {
 	faults := 0
 	fault := func(text, advice string) {
 		faults++
 		for _, f := range d.found {
-			if f.Text == text { // of the question at logins, too
+			if f.Text == text { // about the question at logins, too
 				return
 			}
 		}

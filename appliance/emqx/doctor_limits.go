@@ -20,11 +20,11 @@ import (
 	"wfm/protocol"
 )
 
-// version looks at the releases of EMQX's nodes.
+// version checks the releases of EMQX's nodes.
 func (d *doctor) version(ctx context.Context) {
 	var nodes []struct{ Version string }
 	if err := d.API.call(ctx, http.MethodGet, "/nodes", nil, &nodes); err != nil {
-		return // an old one may not tell
+		return // an old one may not say
 	}
 	for _, n := range nodes {
 		parts := versionForm.FindStringSubmatch(n.Version)
@@ -46,7 +46,7 @@ func (d *doctor) version(ctx context.Context) {
 	}
 }
 
-// nodeCache reports whether EMQX remembers permissions beside its clients.
+// nodeCache reports whether EMQX caches permissions outside its clients.
 func (d *doctor) nodeCache(ctx context.Context) bool {
 	var cache struct{ Enable bool }
 	return d.API.call(ctx, http.MethodGet, "/authorization/node_cache", nil, &cache) == nil && cache.Enable
@@ -55,8 +55,9 @@ func (d *doctor) nodeCache(ctx context.Context) bool {
 // answerLimitOfTrial bounds the appliance's answer to a trial question in bytes.
 const answerLimitOfTrial = 1 << 10
 
-// answers asks the appliance as EMQX does about a topic that is denied, and reports whether that is
-// said as EMQX understands it. An appliance that is out of reach from here may not be from EMQX.
+// answers asks the appliance, as EMQX does, about a topic that is denied, and reports whether EMQX
+// would understand the answer. An appliance that cannot be reached from here may be reachable from
+// EMQX.
 func (d *doctor) answers(ctx context.Context, address string) bool {
 	if d.SharedKey == "" {
 		return true
@@ -83,7 +84,8 @@ func (d *doctor) answers(ctx context.Context, address string) bool {
 	case res.StatusCode == http.StatusOK && told.Result == "deny":
 		return true
 	case res.StatusCode == http.StatusUnauthorized:
-		d.problemAbout(aboutAsking, "the appliance at "+place(address)+" does not take WFM_EMQX_AUTHZ_SHARED_KEY", "start the appliance with the same key, or give this command the appliance's")
+		d.problemAbout(aboutAsking, "the appliance at "+place(address)+" does not take WFM_EMQX_AUTHZ_SHARED_KEY",
+			"start the appliance with the same key, or give this command the appliance's")
 	case res.StatusCode == http.StatusNoContent || told.Result == "allow":
 		d.problemAbout(aboutTopics, place(address)+" allows what the appliance denies", "have EMQX ask the appliance, and no other program")
 	default:
@@ -93,7 +95,7 @@ func (d *doctor) answers(ctx context.Context, address string) bool {
 	return false
 }
 
-// broker looks at settings that hold for all clients.
+// broker checks settings for all clients.
 func (d *doctor) broker(ctx context.Context) {
 	var zone struct {
 		MQTT struct {
@@ -117,8 +119,10 @@ func (d *doctor) broker(ctx context.Context) {
 		} `json:"sys_event_messages"`
 	}
 	off := func(b *bool) bool { return b != nil && !*b }
-	if err := d.API.call(ctx, http.MethodGet, "/configs/sys_topics", nil, &topics); err == nil && (off(topics.Events.Connected) || off(topics.Events.Disconnected)) {
-		d.problem("EMQX does not tell who connects and disconnects, so the appliance does not see it", "set sys_topics.sys_event_messages { client_connected = true, client_disconnected = true }")
+	if err := d.API.call(ctx, http.MethodGet, "/configs/sys_topics", nil, &topics); err == nil &&
+		(off(topics.Events.Connected) || off(topics.Events.Disconnected)) {
+		d.problem("EMQX does not tell who connects and disconnects, so the appliance does not see it",
+			"set sys_topics.sys_event_messages { client_connected = true, client_disconnected = true }")
 	}
 	var shared struct {
 		Groups map[string]struct{ Strategy string } `json:"shared_subscription_group"`
@@ -138,7 +142,7 @@ func orNone(s string) string {
 	return s
 }
 
-// sizeOf reads a number of bytes, which EMQX writes as in 1MB.
+// sizeOf parses a number of bytes, which EMQX writes as in 1MB.
 func sizeOf(v any) (int, bool) {
 	switch v := v.(type) {
 	case float64:
@@ -156,7 +160,7 @@ func sizeOf(v any) (int, bool) {
 	return 0, false
 }
 
-// session looks at the limits of a session that came in where the appliance's do.
+// session checks the limits of a session on the appliance's listener.
 func (d *doctor) session(ctx context.Context, clientID string) {
 	var client struct {
 		Listener string
@@ -189,9 +193,11 @@ func (d *doctor) session(ctx context.Context, clientID string) {
 		d.problem(where+", which has a node's limits: "+strings.Join(faults, "; "),
 			"give the appliance the listener and zone of its own that `wfm emqx config` prints, and have WFM_MQTT_URL lead there")
 	case len(faults) > 0:
-		d.problem(where+", where "+strings.Join(faults, "; "), fmt.Sprintf("set zones.%s { force_shutdown { enable = false }, mqtt { max_inflight = %d, max_mqueue_len = %d } }", listener.Zone, ownInflight, ownQueue))
+		d.problem(where+", where "+strings.Join(faults, "; "),
+			fmt.Sprintf("set zones.%s { force_shutdown { enable = false }, mqtt { max_inflight = %d, max_mqueue_len = %d } }", listener.Zone, ownInflight, ownQueue))
 	case listener.Zone == "default":
-		d.warn(where+", so what it needs holds for every node too: one can fill EMQX's memory", "give the appliance the listener and zone of its own that `wfm emqx config` prints")
+		d.warn(where+", so what it needs holds for every node too: one can fill EMQX's memory",
+			"give the appliance the listener and zone of its own that `wfm emqx config` prints")
 	case !known:
 		d.ok("%s; EMQX does not show whether force_shutdown is off there, so keep that as printed", where)
 	default:
@@ -199,7 +205,7 @@ func (d *doctor) session(ctx context.Context, clientID string) {
 	}
 }
 
-// forceShutdown reports whether EMQX ends sessions of the zone that are behind, as far as it tells.
+// forceShutdown reports whether EMQX ends sessions of the zone that fall behind, if it says so.
 func (d *doctor) forceShutdown(ctx context.Context, zone string) (on, known bool) {
 	type settings struct {
 		Shutdown struct{ Enable *bool } `json:"force_shutdown"`
@@ -218,7 +224,7 @@ func (d *doctor) forceShutdown(ctx context.Context, zone string) (on, known bool
 	return *all.Zones[zone].Shutdown.Enable, true
 }
 
-// limitOf reads a limit, which may be "infinity", or 0 where that means the same.
+// limitOf parses a limit, which may be "infinity", or 0 if that means the same.
 func limitOf(v any) int {
 	if n, ok := v.(float64); ok && n > 0 {
 		return int(min(n, math.MaxInt32))
@@ -226,12 +232,13 @@ func limitOf(v any) int {
 	return math.MaxInt32
 }
 
-// trialDelay is for how many seconds a trial has EMQX hold a message back.
+// trialDelay is the number of seconds by which a trial asks EMQX to delay a message.
 const trialDelay = 60
 
-// delayed tries whether EMQX holds messages back.
+// delayed tests whether EMQX delays messages.
 func (d *doctor) delayed(ctx context.Context, client *paho.Client, id string) {
-	const text, advice = "EMQX holds messages of $delayed back for up to 49 days, and delivers them whatever became of their sender's right", "set delayed.enable = false"
+	const text, advice = "EMQX holds messages of $delayed back for up to 49 days, and delivers them whatever became of their sender's " +
+		"right", "set delayed.enable = false"
 	var module struct{ Enable bool }
 	if err := d.API.call(ctx, http.MethodGet, "/mqtt/delayed", nil, &module); err == nil && module.Enable {
 		d.problemAbout(aboutDelayed, text, advice)

@@ -16,7 +16,7 @@ import (
 	"wfm/protocol"
 )
 
-// transport reports whether a connection to MQTT can be had.
+// transport reports whether an MQTT connection can be opened.
 func (d *doctor) transport(ctx context.Context) bool {
 	conn, err := d.dial(ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func (d *doctor) dial(ctx context.Context) (net.Conn, error) {
 	return (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", hostPort(d.URL))
 }
 
-// hostPort is the host of the URL with MQTT's port unless it names one.
+// hostPort returns the URL's host with its port, by default MQTT's.
 func hostPort(u *url.URL) string {
 	if u.Port() != "" {
 		return u.Host
@@ -74,7 +74,7 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), "1883")
 }
 
-// login logs in as a node that is there for this only.
+// login logs in as a temporary node.
 func (d *doctor) login(ctx context.Context, api bool) {
 	if d.SharedKey == "" {
 		d.warn("no login was tried", "set WFM_EMQX_AUTHZ_SHARED_KEY to the key that EMQX shows the appliance")
@@ -90,7 +90,8 @@ func (d *doctor) login(ctx context.Context, api bool) {
 			d.warn("the throwaway user could not be deleted: "+err.Error(), "delete "+id+" from EMQX's users")
 		}
 	}()
-	d.refuses(ctx, protocol.ClientID(id), id, "wrong", "a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints", aboutLogin)
+	d.refuses(ctx, protocol.ClientID(id), id, "wrong", "a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints",
+		aboutLogin)
 	d.refuses(ctx, protocol.ClientID(id)+"_other", id, password,
 		"a node can log in with another's client id, and so take its session and the commands that wait in it", askAtLogins, aboutID, aboutLogin)
 	client, ctx, err := d.connect(ctx, protocol.ClientID(id), id, password)
@@ -107,7 +108,7 @@ func (d *doctor) login(ctx context.Context, api bool) {
 	_ = client.Disconnect(&paho.Disconnect{})
 }
 
-// refuses tries a login that must fail; text and advice are the problem if it does not.
+// refuses tries a login that must fail. If it succeeds, text and advice are the problem.
 func (d *doctor) refuses(ctx context.Context, clientID, username, password, text, advice string, about ...aspect) {
 	client, _, err := d.connect(ctx, clientID, username, password)
 	if err == nil {
@@ -116,7 +117,7 @@ func (d *doctor) refuses(ctx context.Context, clientID, username, password, text
 	}
 }
 
-// connect logs in. The context it returns ends with the connection.
+// connect logs in. The returned context ends with the connection.
 func (d *doctor) connect(ctx context.Context, clientID, username, password string) (*paho.Client, context.Context, error) {
 	conn, err := d.dial(ctx)
 	if err != nil {
@@ -141,7 +142,7 @@ func (d *doctor) connect(ctx context.Context, clientID, username, password strin
 	return client, open, nil
 }
 
-// topics tries what a node may do, and what it may not.
+// topics tries operations that a node may and may not do.
 func (d *doctor) topics(ctx context.Context, client *paho.Client, id string) {
 	own := func(k protocol.Kind) string {
 		return protocol.Topic{ConfigID: emqxkey.CheckConfigID, NodeID: id, Kind: k}.String()

@@ -23,7 +23,8 @@ func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*Do
 }
 
 // diagnoseAt is diagnose at the listener with the address.
-func diagnoseAt(t *testing.T, addr func(*emqxtest.Server) string, breakIt func(*emqxtest.Settings), adjust ...func(*DoctorOptions)) (*emqxtest.Server, []Finding) {
+func diagnoseAt(t *testing.T, addr func(*emqxtest.Server) string, breakIt func(*emqxtest.Settings),
+	adjust ...func(*DoctorOptions)) (*emqxtest.Server, []Finding) {
 	t.Helper()
 	db, err := store.Open(t.TempDir(), store.Options{})
 	if err != nil {
@@ -125,7 +126,8 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 func TestDoctorSaysThatTheApplianceHasANodesLimits(t *testing.T) {
 	for want, breakIt := range map[string]func(*emqxtest.Settings){
 		"problem the appliance connects to EMQX's listener tcp:default in the zone default, which has a node's limits: force_shutdown ends": nil,
-		"warning the appliance connects to EMQX's listener tcp:default in the zone default, so what it needs holds for every node too":      func(s *emqxtest.Settings) { s.Zone = s.OwnZone },
+		"warning the appliance connects to EMQX's listener tcp:default in the zone default, so what it needs holds for every node " +
+			"too": func(s *emqxtest.Settings) { s.Zone = s.OwnZone },
 	} {
 		_, found := diagnoseAt(t, (*emqxtest.Server).MQTTAddr, breakIt)
 		level, line, _ := strings.Cut(want, " ")

@@ -21,23 +21,24 @@ import (
 	"wfm/store"
 )
 
-// Settings are what an operator sets about EMQX.
+// Settings are an operator's settings of EMQX.
 type Settings struct {
 	URL *url.URL // mqtt:// or mqtts://
-	// CAFile is the certificate authority of EMQX's certificates, MQTT and API; empty: the system's.
+	// CAFile has the certificate authority of EMQX's certificates, for MQTT and the API. If empty,
+	// the system's authorities are used.
 	CAFile string
-	// Username and Password are the appliance's own account. Empty: DefaultUsername, and one
-	// that is made at every start.
+	// Username and Password are the appliance's own account. If empty, DefaultUsername and a new
+	// password at every start are used.
 	Username, Password string
-	// APIBaseURL, APIKey and APISecret are of the management API. Required.
+	// APIBaseURL, APIKey and APISecret belong to the management API. Required.
 	APIBaseURL, APIKey, APISecret string
-	// SharedKey is what EMQX shows when it asks. Empty: the one that was made at the first start.
+	// SharedKey identifies EMQX when it asks. If empty, the one made at the first start is used.
 	SharedKey string
-	// CallbackAddr is where EMQX asks; empty: where the API is.
+	// CallbackAddr is the address where EMQX asks; if empty, it asks at the API's address.
 	CallbackAddr string
 }
 
-// TLSConfig trusts the certificate authority in the file, or the system's when there is no file.
+// TLSConfig trusts the certificate authority in the file, or the system's if there is no file.
 func TLSConfig(caFile string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile == "" {
@@ -52,7 +53,7 @@ func TLSConfig(caFile string) (*tls.Config, error) {
 	return c, nil
 }
 
-// readCA is the certificates in the file, PEM, and nothing else of it.
+// readCA returns the certificates in the PEM file, and nothing else in it.
 func readCA(file string) (string, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -74,7 +75,8 @@ func readCA(file string) (string, error) {
 	return ca.String(), nil
 }
 
-// ErrAgentsTrustNobody is returned by [Open] when bind would have to hand out TLS without what to trust.
+// ErrAgentsTrustNobody is returned by [Open] if bind would tell agents to use TLS without a
+// certificate authority to trust.
 var ErrAgentsTrustNobody = errors.New("WFM_MQTT_TLS_ENABLED is true, and agents trust only the certificate authority they are told: " +
 	"set WFM_EMQX_CA_FILE to that of EMQX's certificate (with a public one, its issuer's root), or leave TLS off")
 
@@ -82,19 +84,20 @@ var ErrAgentsTrustNobody = errors.New("WFM_MQTT_TLS_ENABLED is true, and agents 
 type External struct {
 	*Broker
 	Settings  Settings
-	CACert    string // PEM, for agents; empty: they are not told to use TLS
+	CACert    string // PEM, for agents; if empty, they are not told to use TLS
 	Key       emqxkey.Key
 	ClientID  string       // our own at EMQX; a secret
-	NewKey    string       // the shared key if it was made just now: shown once, and kept only as a hash
-	Callbacks net.Listener // where EMQX asks apart from the API; nil if it asks there
+	NewKey    string       // the shared key if it is new: shown once, and stored only as a hash
+	Callbacks net.Listener // where EMQX asks, apart from the API; nil if it asks there
 }
 
-// secretSharedKey is the name under which the store keeps the hash of the shared key.
+// secretSharedKey is the name of the shared key's hash in the store.
 const secretSharedKey = "emqx_shared_key" //nolint:gosec // its name
 
-// Open makes the broker from the operator's settings. It reads or makes the shared key and our client ID,
-// and listens for EMQX's questions if they have an address of their own. agentsUseTLS says that bind
-// tells agents to use TLS. o has the parts of the appliance; Open fills in the rest. ctx is for opening only.
+// Open creates the broker from the operator's settings. It reads or makes the shared key and our
+// client id, and listens for EMQX's questions if they have an address of their own. agentsUseTLS
+// says that bind tells agents to use TLS. o has the parts of the appliance; Open sets the rest. ctx
+// is for opening only.
 func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*External, error) {
 	s.Username = cmp.Or(s.Username, DefaultUsername)
 	s.Password = cmp.Or(s.Password, protocol.NewSecret())
@@ -132,7 +135,8 @@ func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*Exter
 	return x, err
 }
 
-// loadKey takes the shared key from the options, or the one whose hash is kept, or makes one.
+// loadKey takes the shared key from the options, or uses the one whose hash is stored, or makes
+// one.
 func (x *External) loadKey(db *store.DB) error {
 	if x.Settings.SharedKey != "" {
 		x.Key = emqxkey.New(x.Settings.SharedKey)
@@ -154,7 +158,7 @@ func (x *External) loadKey(db *store.DB) error {
 	return nil
 }
 
-// loadClientID takes our client id from the store, or makes one that nobody can guess.
+// loadClientID reads our client id from the store, or makes a random one.
 func loadClientID(db *store.DB) (string, error) {
 	id, err := store.Read(db, (*store.Tx).BrokerClientID)
 	if err != nil || id != "" {
@@ -164,7 +168,7 @@ func loadClientID(db *store.DB) (string, error) {
 	return id, db.Update(func(tx *store.Tx) error { return tx.SetBrokerClientID(id) })
 }
 
-// Stop closes what EMQX asks at, too.
+// Stop also closes the socket for EMQX's questions.
 func (x *External) Stop(ctx context.Context) error {
 	if x.Callbacks != nil {
 		_ = x.Callbacks.Close()
@@ -172,8 +176,8 @@ func (x *External) Stop(ctx context.Context) error {
 	return x.Broker.Stop(ctx)
 }
 
-// Port is the port of EMQX that agents are told. It is ours, if we connect in the same way and not to
-// the listener that is ours alone, and the standard's otherwise.
+// Port returns EMQX's port for agents. It is the port we use, if we connect in the same way and not
+// to the listener for us alone; otherwise the standard port.
 func (x *External) Port(tls bool) int {
 	if p, err := strconv.Atoi(x.Settings.URL.Port()); err == nil && x.Settings.URL.Port() != OwnPort && tls == (x.Settings.URL.Scheme == "mqtts") {
 		return p
@@ -184,7 +188,7 @@ func (x *External) Port(tls bool) int {
 	return 1883
 }
 
-// Test checks where agents are sent, as an agent with an account that is there for this only.
+// Test checks the broker at the agents' address, as an agent with a temporary account.
 func (x *External) Test(ctx context.Context, t mqttcheck.Target) error {
 	id, password, leave, err := x.Admit(ctx)
 	if err != nil {
@@ -194,13 +198,14 @@ func (x *External) Test(ctx context.Context, t mqttcheck.Target) error {
 	return mqttcheck.Run(ctx, t, mqttcheck.Account{ConfigID: emqxkey.CheckConfigID, NodeID: id, Password: password})
 }
 
-// Settled reports whether EMQX knows what the node may do now.
+// Settled reports whether EMQX knows the node's present right.
 func (x *External) Settled(nodeID string) bool {
 	settled, _, _ := x.Account(nodeID)
 	return settled
 }
 
-// ListenForQuestions listens where EMQX asks apart from the API, and returns nil if it asks there.
+// ListenForQuestions listens for EMQX's questions apart from the API. It returns nil if EMQX asks
+// at the API's address.
 func ListenForQuestions(ctx context.Context, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil //nolint:nilnil // no listener is wanted

@@ -10,8 +10,8 @@ import (
 	"wfm/internal/emqxkey"
 )
 
-// admit makes the account of a check, which the appliance knows by the shared key, and EMQX's
-// database, where it has one, until leave is called.
+// admit creates the account of a check, in the appliance, which recognizes it by the shared key,
+// and in EMQX's database if EMQX uses it. The account exists until leave is called.
 func admit(ctx context.Context, api *API, kinds kinds, key emqxkey.Key) (nodeID, password string, leave func() error, err error) {
 	nodeID, password = key.Check(time.Now())
 	if !kinds.database {
@@ -30,8 +30,8 @@ func admit(ctx context.Context, api *API, kinds kinds, key emqxkey.Key) (nodeID,
 	}, nil
 }
 
-// Admit lets somebody who checks EMQX log in as a node that is there for this only, until leave is
-// called. No record knows that node, so nothing it does leaves a trace. Its error is one for an
+// Admit creates an account of a temporary node for a check of EMQX. It exists until leave is
+// called. No record knows that node, so nothing it does leaves a trace. The error is for an
 // operator.
 func (b *Broker) Admit(ctx context.Context) (nodeID, password string, leave func(), err error) {
 	all, err := b.o.API.authenticators(ctx)

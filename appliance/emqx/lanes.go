@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// laneCount is how many messages are stored at the same time; they share disk writes.
+	// laneCount is the number of messages stored at the same time; they share disk writes.
 	laneCount = 512
-	// laneRun is how many messages of a lane are stored with one disk write. A lane's next messages
-	// wait for it, so a node with many messages would else pay one each.
+	// laneRun is the number of messages of a lane that are stored with one disk write. A lane's
+	// next messages wait for it, so otherwise a node with many messages would pay one write each.
 	laneRun = 64
-	// laneMost bounds what waits in a lane. Messages of QoS 1 are bounded by the receive maximum
-	// already; events about connections are not.
+	// laneMost bounds the queue of a lane. Messages of QoS 1 are already bounded by the receive
+	// maximum; events about connections are not.
 	laneMost = 4096
 )
 
-// lanes deal with what comes from EMQX: in order for each node, at the same time for many, and
-// without ever holding up the connection's reader.
+// lanes process the messages and events from EMQX: in order for each node, at the same time for
+// many nodes, and without ever blocking the connection's reader.
 type lanes struct {
 	deal func([]item)
-	// early is how long an item may still have to wait for an event about its node's connection: the
-	// two come over different sessions.
+	// early returns how long an item may still have to wait for an event about its node's
+	// connection, since the two come over different sessions.
 	early   func(item) time.Duration
 	seed    maphash.Seed
 	running sync.WaitGroup
@@ -34,7 +34,7 @@ type lane struct {
 	mu    sync.Mutex
 	queue []item
 	busy  bool          // a goroutine empties it
-	more  chan struct{} // something was put while that waits
+	more  chan struct{} // signals that an item was put while the goroutine waits
 }
 
 func newLanes(deal func([]item), early func(item) time.Duration) *lanes {
@@ -45,7 +45,7 @@ func newLanes(deal func([]item), early func(item) time.Duration) *lanes {
 	return l
 }
 
-// put queues the item. What need not be kept is refused when too much waits.
+// put queues the item. If the queue is full, items that may be dropped are refused.
 func (l *lanes) put(nodeID string, it item) bool {
 	n := &l.lane[maphash.String(l.seed, nodeID)%laneCount]
 	n.mu.Lock()
@@ -90,8 +90,8 @@ func (l *lanes) empty(n *lane) {
 	}
 }
 
-// run takes the first item out of the queue and, if that is a message, the messages behind it that
-// need not wait either, at most laneRun of them.
+// run takes the first item out of the queue. If that is a message, it also takes the messages
+// behind it that need not wait either, at most laneRun of them.
 func (n *lane) run(early func(item) time.Duration) []item {
 	n.mu.Lock()
 	next := n.queue[:min(len(n.queue), laneRun)]
@@ -106,7 +106,7 @@ func (n *lane) run(early func(item) time.Duration) []item {
 	return next[:count:count]
 }
 
-// event finds the first event about the node's connection; -1 for none.
+// event returns the index of the first event about the node's connection, or -1.
 func (n *lane) event(nodeID string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -137,5 +137,5 @@ func (n *lane) await(it item, limit time.Duration) {
 	}
 }
 
-// stop waits until nothing is dealt with any more. Nothing is put any more then.
+// stop waits until all items are processed. None may be put any more.
 func (l *lanes) stop() { l.running.Wait() }

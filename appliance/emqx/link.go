@@ -24,13 +24,14 @@ const (
 	keepAlive      = 30 // seconds
 	connectLimit   = 10 * time.Second
 	subscribeLimit = 10 * time.Second
-	// sessionExpiry is how long EMQX keeps for us what nodes send while we are away, in seconds.
+	// sessionExpiry is how long EMQX keeps the nodes' messages for us while we are away, in
+	// seconds.
 	sessionExpiry = 24 * 60 * 60
-	// receiveMaximum bounds the messages that are in our hands and not acknowledged.
+	// receiveMaximum bounds the messages that we have received and not acknowledged.
 	receiveMaximum = 512
-	// ackEvery is how often what was stored is acknowledged.
+	// ackEvery is the time between acknowledgements of stored messages.
 	ackEvery = 5 * time.Millisecond
-	// settleLimit is how long messages of a new connection wait for the list of who is connected.
+	// settleLimit is how long messages of a new connection wait for the list of connected clients.
 	settleLimit = 5 * time.Second
 
 	sysConnected    = "$SYS/brokers/+/clients/+/connected"
@@ -42,12 +43,13 @@ type epoch struct {
 	ctx  context.Context
 	end  context.CancelFunc
 	once sync.Once
-	// settled is closed when it is known which nodes are connected. What was sent long before then
-	// must not count as a sign of life, and waits.
+	// settled is closed once it is known which nodes are connected. Until then messages wait: one
+	// that was sent long ago must not count as a sign of life.
 	settled chan struct{}
-	listed  bool // it is; under Broker.mu
-	share   bool // of a session that takes messages only
-	// plain reports whether the main session takes all that nodes send, once plainKnown; up's alone.
+	listed  bool // the list is known; under Broker.mu
+	share   bool // of a session for messages only
+	// plain reports whether the main session takes all messages of nodes, once plainKnown. Used by
+	// up only.
 	plain, plainKnown bool
 }
 
@@ -59,7 +61,7 @@ func newEpoch(life context.Context) *epoch {
 
 func (e *epoch) settle() { e.once.Do(func() { close(e.settled) }) }
 
-// link is one session of the appliance at EMQX, and the connections that it has had.
+// link is one session of the appliance at EMQX, with its successive connections.
 type link struct {
 	b        *Broker
 	clientID string
@@ -69,8 +71,8 @@ type link struct {
 	state linkState // of a share; under Broker.mu
 
 	mu      sync.Mutex
-	current *epoch // of the connection that is coming up or open
-	soon    bool   // the last login was refused for a reason that passes by itself
+	current *epoch // of the connection that is open or being opened
+	soon    bool   // the last login was refused for a temporary reason
 }
 
 type linkState int
@@ -78,10 +80,10 @@ type linkState int
 const (
 	linkDown linkState = iota
 	linkUp
-	linkRefused // EMQX takes no shared subscriptions
+	linkRefused // EMQX accepts no shared subscriptions
 )
 
-// connect starts to connect every session, again and again until life ends.
+// connect connects every session, again and again until life ends.
 func (b *Broker) connect() {
 	ids := ClientIDs(b.o.ClientID)
 	b.mu.Lock()
@@ -150,7 +152,8 @@ func (l *link) connect() (err error) {
 	return err
 }
 
-// begin makes the epoch of a connection that is coming up: messages may come before it counts as up.
+// begin makes the epoch of a connection that is being opened: messages may arrive before it counts
+// as up.
 func (l *link) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +170,7 @@ func (l *link) epoch() *epoch {
 	return l.current
 }
 
-// pause is how long to wait before the next attempt to connect.
+// pause returns how long to wait before the next attempt to connect.
 func (l *link) pause(attempt int) time.Duration {
 	l.mu.Lock()
 	soon := l.soon
@@ -187,7 +190,7 @@ func reconnectPause(attempt int) time.Duration {
 	return pause/2 + rand.N(pause) //nolint:gosec // no secret
 }
 
-// up makes a new connection useful.
+// up prepares a new connection for use.
 func (l *link) up(cm *autopaho.ConnectionManager, e *epoch) {
 	if l.number == 0 {
 		l.b.up(cm, e)
@@ -196,7 +199,7 @@ func (l *link) up(cm *autopaho.ConnectionManager, e *epoch) {
 	l.share(cm, e)
 }
 
-// down takes note that the connection has ended.
+// down records that the connection has ended.
 func (l *link) down() {
 	if l.number == 0 {
 		l.b.lost()
@@ -205,7 +208,8 @@ func (l *link) down() {
 	l.move(linkDown)
 }
 
-// up makes the main connection useful: it subscribes, and has the accounts and connections compared.
+// up prepares the main connection: it subscribes, and requests a comparison of accounts and
+// connections.
 func (b *Broker) up(cm *autopaho.ConnectionManager, e *epoch) {
 	timer := time.AfterFunc(settleLimit, func() { b.settle(e) }) // the management API may be away while MQTT is not
 	defer func() { timer.Stop(); b.settle(e) }()
@@ -240,7 +244,7 @@ func (b *Broker) up(cm *autopaho.ConnectionManager, e *epoch) {
 	}
 }
 
-// persist tries until it succeeds, and reports false when the connection has ended before.
+// persist tries until it succeeds. It returns false if the connection has ended before.
 func (b *Broker) persist(e *epoch, try func() error) bool {
 	for attempt := 1; ; attempt++ {
 		err := try()
@@ -259,7 +263,7 @@ func (b *Broker) persist(e *epoch, try func() error) bool {
 	}
 }
 
-// errShared is returned by subscribe where EMQX takes no shared subscriptions.
+// errShared is returned by subscribe if EMQX accepts no shared subscriptions.
 var errShared = errors.New("EMQX takes no shared subscriptions on the appliance's listener")
 
 func subscribe(ctx context.Context, cm *autopaho.ConnectionManager, filters ...string) error {
@@ -291,12 +295,12 @@ func subscribe(ctx context.Context, cm *autopaho.ConnectionManager, filters ...s
 	return nil
 }
 
-// lost records that EMQX is out of sight, and what is known of connections with it.
+// lost records that EMQX is out of sight, and with it the state of all connections.
 func (b *Broker) lost() {
 	b.mu.Lock()
 	b.epoch = nil
 	b.mu.Unlock()
-	b.gate.Lock() // whoever deals with a message ends first
+	b.gate.Lock() // after all messages being processed
 	defer b.gate.Unlock()
 	b.mu.Lock()
 	for _, s := range b.sessions {
@@ -319,13 +323,13 @@ func (l *link) connectError(err error) {
 		l.mu.Unlock()
 		err = loginError(l.b.o.Username, refused.ReasonCode)
 		if l.number == 0 {
-			l.b.accounts.recovered() // which makes the account
+			l.b.accounts.recovered() // which creates the account
 		}
 	}
 	l.b.fail(err)
 }
 
-// loginError words why EMQX refuses the appliance's own login.
+// loginError says, for people, why EMQX refuses the appliance's own login.
 func loginError(username string, code byte) error {
 	switch code {
 	case reasonBusy:
@@ -347,7 +351,7 @@ func (b *Broker) serverDisconnect(d *paho.Disconnect) {
 	b.fail(err)
 }
 
-// fail notes why there is no connection. It is logged when it is news.
+// fail records why there is no connection, and logs it if the reason is new.
 func (b *Broker) fail(err error) {
 	if b.life.Err() != nil {
 		return
@@ -361,9 +365,10 @@ func (b *Broker) fail(err error) {
 	}
 }
 
-// freshSession forgets at every new connection what was published and not acknowledged on the last
-// one. The library would send it again whenever the connection comes back: a command that was
-// meanwhile cancelled or has expired. What still has to be sent the ledger of commands knows.
+// freshSession forgets, at every new connection, the messages that were published and not
+// acknowledged on the last one. The library would send them again when the connection comes back,
+// even if the command was cancelled or has expired meanwhile. The command ledger knows what still
+// has to be sent.
 type freshSession struct {
 	session.SessionManager
 	mu sync.Mutex
@@ -381,7 +386,7 @@ func (s *freshSession) ConAckReceived(w io.Writer, c *packets.Connect, a *packet
 	old := s.SessionManager
 	s.SessionManager = fresh
 	s.mu.Unlock()
-	_ = old.Close() // wakes whoever waits for an acknowledgement of it
+	_ = old.Close() // ends the waiting for acknowledgements of it
 	return fresh.ConAckReceived(w, c, a)
 }
 

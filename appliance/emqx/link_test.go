@@ -105,7 +105,8 @@ type fixture struct {
 
 func (f *fixture) askedCount() int { return int(f.asked.Load()) }
 
-// newFixture is a Broker that is connected to a stand-in which asks nobody, with two bound nodes.
+// newFixture returns a Broker that is connected to a stand-in without questions, with two bound
+// nodes.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, emqx: emqxtest.Start(t, lenient()), ingress: &scripted{}}
@@ -115,7 +116,7 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// lenient are settings with which nobody has to answer what nodes may do.
+// lenient are settings with which EMQX asks no questions about permissions.
 func lenient() emqxtest.Settings {
 	s := emqxtest.Accounts("", sharedKey)
 	s.AuthzURL, s.NoMatch = "", "allow"
@@ -426,7 +427,8 @@ func TestTLSTrustsTheGivenAuthorityAndChecksTheName(t *testing.T) {
 
 func TestEventsThatSayNothingOfAConnectionAreNone(t *testing.T) {
 	const good = `{"username":"node_a","connected_at":5}`
-	if ev := parseEvent("$SYS/brokers/emqx@1/clients/wfm-node_a/connected", []byte(good)); ev == nil || !ev.connected || ev.nodeID != "node_a" || ev.ConnectedAt != 5 {
+	if ev := parseEvent("$SYS/brokers/emqx@1/clients/wfm-node_a/connected", []byte(good)); ev == nil || !ev.connected || ev.nodeID != "node_a" ||
+		ev.ConnectedAt != 5 {
 		t.Errorf("%+v", ev)
 	}
 	for _, topic := range []string{"$SYS/brokers/emqx@1/clients/node_a/connected", "$SYS/brokers/emqx@1/clients/wfm-node a#/connected"} {
@@ -446,7 +448,7 @@ func TestEventsThatSayNothingOfAConnectionAreNone(t *testing.T) {
 	}
 }
 
-// With EMQX's database, whoever has an account may log in with any client id.
+// With EMQX's database, any account can log in with any client id.
 func TestClientWithAnothersClientIDIsKickedAtOnce(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.nodes[0].Node.ID, f.nodes[1].Node.ID
@@ -479,7 +481,7 @@ func TestClientWithAnothersClientIDIsKickedAtOnce(t *testing.T) {
 func TestClockOfEMQXThatWasPutBackKeepsNobodyOffline(t *testing.T) {
 	f := newFixture(t)
 	id := f.nodes[0].Node.ID
-	if err := f.broker.Reconcile(t.Context()); err != nil { // the next list begins after what follows
+	if err := f.broker.Reconcile(t.Context()); err != nil { // the next list begins after this
 		t.Fatal(err)
 	}
 	tomorrow := moment(time.Now().Add(24 * time.Hour).UnixMilli())

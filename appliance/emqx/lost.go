@@ -14,21 +14,21 @@ import (
 const (
 	// askPause is the time between two nodes that are asked after a loss: 100 a second.
 	askPause = 10 * time.Millisecond
-	// sourcePause is the time between two looks whether EMQX can ask the appliance again. EMQX itself
-	// looks every 15 s.
+	// sourcePause is the time between two checks whether EMQX can ask the appliance again. EMQX
+	// itself tries every 15 s.
 	sourcePause = 2 * time.Second
-	// sourceLimit bounds how long that is looked at after a connection has come up.
+	// sourceLimit bounds those checks after a connection has come up.
 	sourceLimit = 2 * time.Minute
 
 	eventSessionLost = "mqtt_session_lost"
 )
 
-// sessionMissing takes note that EMQX has no session of the client id. Where it had one, what waited
-// in it is gone: nodes have an acknowledgement for it.
+// sessionMissing records that EMQX has no session of the client id. If it had one, the messages
+// waiting in it are lost, although their nodes have an acknowledgement.
 func (b *Broker) sessionMissing(l *link) {
 	held, err := store.Read(b.o.Store, func(tx *store.Tx) (bool, error) { return tx.BrokerSession(l.number) })
 	if err != nil || !held {
-		return // the first one, or one that took no messages
+		return // the first session, or one that took no messages
 	}
 	b.mu.Lock()
 	b.missed++
@@ -40,8 +40,8 @@ func (b *Broker) sessionMissing(l *link) {
 	}
 }
 
-// runRepairs makes state true again after sessions were lost. Several that go at once, as in a restart
-// of EMQX, are one loss.
+// runRepairs restores the known state after sessions were lost. Several losses at once, as when
+// EMQX restarts, count as one.
 func (b *Broker) runRepairs() {
 	for {
 		select {
@@ -62,8 +62,8 @@ func (b *Broker) runRepairs() {
 	}
 }
 
-// awaitListing waits until it is known who is connected and all shares are up, or that takes too long;
-// it reports false when the broker ends first.
+// awaitListing waits until the connected clients are known and all shares are up, within a limit.
+// It returns false if the broker ends first.
 func (b *Broker) awaitListing() bool {
 	ticks := time.NewTicker(100 * time.Millisecond)
 	defer ticks.Stop()
@@ -84,7 +84,8 @@ func (b *Broker) awaitListing() bool {
 	}
 }
 
-// askAll notes the loss in the journal of every connected node and asks it, one after the other.
+// askAll records the loss in the journal of every connected node and asks each for its state, one
+// after the other.
 func (b *Broker) askAll() {
 	b.mu.Lock()
 	nodes := slices.Sorted(maps.Keys(b.sessions))
@@ -126,10 +127,10 @@ func (b *Broker) askAll() {
 	b.log.Info("the connected nodes were asked for their state", "nodes", asked)
 }
 
-// forgetDenials has EMQX forget what it answered while it could not ask the appliance: it remembers
-// such a denial like any other. It does so once more a little later, and again when EMQX has looked once
-// more whether it reaches the appliance: the first questions after an outage may still fail, over
-// connections of EMQX's to the appliance as it was.
+// forgetDenials makes EMQX forget the answers it made up while it could not ask the appliance: it
+// caches such a denial like any other. It clears the caches again a little later, and once more
+// after EMQX has checked again whether it reaches the appliance: the first questions after an
+// outage may still fail, over old connections of EMQX to the appliance.
 func (b *Broker) forgetDenials(ctx context.Context) {
 	b.forgetDenialsOnce(ctx)
 	for _, pause := range clearAgain {

@@ -12,25 +12,26 @@ import (
 	"wfm/store"
 )
 
-// relistPause is the least time between two looks at who is connected that a doubt has caused.
+// relistPause is the least time between two lists of connected clients that are requested because
+// of a doubt.
 const relistPause = 30 * time.Second
 
-// nodeSession is a node's connection to EMQX as far as we know; under Broker.mu.
+// nodeSession is a node's connection to EMQX as far as known; under Broker.mu.
 type nodeSession struct {
-	connectedAt moment // names it
+	connectedAt moment // identifies it
 	since       time.Time
-	remote      string            // its address, as EMQX sees it
-	replaced    *ingress.Replaced // whose place it took
+	remote      string            // its address, as seen by EMQX
+	replaced    *ingress.Replaced // the connection that it replaced
 	untold      bool              // to the ingress: EMQX does not know the account yet, so it may be the former agent's
 	heard       bool              // it has sent something
-	tries       int               // publishes that reached nobody, since it was heard
+	tries       int               // publishes without a subscriber since it was last heard
 	again       *time.Timer
 }
 
 // ending is the end of a connection.
 type ending struct {
-	connectedAt moment            // names it
-	replaced    *ingress.Replaced // set if another connection took its place
+	connectedAt moment            // identifies it
+	replaced    *ingress.Replaced // set if another connection replaced it
 	heard       time.Time
 }
 
@@ -40,8 +41,8 @@ func (s *nodeSession) stop() {
 	}
 }
 
-// session is the node's connection for the ingress, and whether that is to be told of it; ok is false
-// when there is none.
+// session returns the node's connection for the ingress, and whether the ingress has yet to learn
+// of it; ok is false if there is none.
 func (b *Broker) session(nodeID string) (s ingress.Session, news, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,17 +56,18 @@ func (b *Broker) session(nodeID string) (s ingress.Session, news, ok bool) {
 
 func (b *Broker) ingressSession(nodeID string, s *nodeSession) ingress.Session {
 	grant, _ := b.o.Store.Grant(nodeID)
-	return ingress.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote, Replaced: s.replaced}
+	return ingress.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote,
+		Replaced: s.replaced}
 }
 
-// opened takes note of a connection.
+// opened records a connection.
 func (b *Broker) opened(nodeID string, at moment, remote string) {
 	if b.learn(nodeID, at, remote) {
 		b.announce(nodeID)
 	}
 }
 
-// learn puts a connection on record, unless it is known or older than what is.
+// learn records a connection, unless it is known or older than the known one.
 func (b *Broker) learn(nodeID string, at moment, remote string) (news bool) {
 	if _, granted := b.o.Store.Grant(nodeID); !granted {
 		return false
@@ -74,14 +76,14 @@ func (b *Broker) learn(nodeID string, at moment, remote string) (news bool) {
 	defer b.mu.Unlock()
 	known := b.sessions[nodeID]
 	if fence := b.ended[nodeID].connectedAt; at <= fence || (known != nil && at <= known.connectedAt) {
-		// A late event, or EMQX's clock was put back: a list tells.
+		// A late event, or EMQX's clock was set back: a list decides.
 		if at != fence && (known == nil || at != known.connectedAt) {
 			b.relistLocked()
 		}
 		return false
 	}
 	s := &nodeSession{connectedAt: at, since: time.Now(), remote: remote, untold: true}
-	if known != nil { // the end of it is yet to be told
+	if known != nil { // its end has yet to be reported
 		known.stop()
 		s.replaced = known.asReplaced()
 	} else if end := b.ended[nodeID]; time.Since(end.heard) < relistPause {
@@ -92,8 +94,8 @@ func (b *Broker) learn(nodeID string, at moment, remote string) (news bool) {
 	return true
 }
 
-// closed takes note of the end of a connection. That of an older one, which a newer one has taken
-// over, says nothing about the node.
+// closed records the end of a connection. The end of an older one that a newer one has replaced
+// says nothing about the node.
 func (b *Broker) closed(nodeID string, at moment, reason string) {
 	b.mu.Lock()
 	known := b.sessions[nodeID]
@@ -120,11 +122,11 @@ func (s *nodeSession) asReplaced() *ingress.Replaced {
 	return &ingress.Replaced{Remote: s.remote, Since: s.since}
 }
 
-// announce tells that the node is connected, if that is news, and that it may be ready for what waits
-// for it.
+// announce reports that the node is connected, if that is new, and that it may be ready for waiting
+// commands.
 func (b *Broker) announce(nodeID string) {
 	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
-		return // accountsTold does, once it is
+		return // accountsTold does that later
 	}
 	s, news, ok := b.session(nodeID)
 	if news {
@@ -135,7 +137,7 @@ func (b *Broker) announce(nodeID string) {
 	}
 }
 
-// connections names the nodes' connections, as far as they have any.
+// connections returns the nodes' open connections.
 func (b *Broker) connections(nodeIDs []string) map[string]moment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +150,7 @@ func (b *Broker) connections(nodeIDs []string) map[string]moment {
 	return out
 }
 
-// accountsTold forgets the connections that were kicked, without waiting for EMQX to say so, and
+// accountsTold forgets the connections that were kicked, without waiting for EMQX's event, and
 // announces those of agents that have logged in since.
 func (b *Broker) accountsTold(nodeIDs []string, kicked map[string]moment) {
 	for _, id := range nodeIDs {
@@ -159,7 +161,7 @@ func (b *Broker) accountsTold(nodeIDs []string, kicked map[string]moment) {
 	}
 }
 
-// heard is called after the node's message was stored: it has subscribed by now.
+// heard is called after the node's message was stored: the node has subscribed by now.
 func (b *Broker) heard(topic protocol.Topic) {
 	b.mu.Lock()
 	s := b.sessions[topic.NodeID]
@@ -176,7 +178,7 @@ func (b *Broker) heard(topic protocol.Topic) {
 	}
 }
 
-// askAgain has what waits for a node that has not subscribed sent a little later.
+// askAgain retries, a little later, commands for a node that has not subscribed yet.
 func (b *Broker) askAgain(nodeID string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,15 +195,15 @@ func (b *Broker) askAgain(nodeID string) {
 	})
 }
 
-// isLate reports whether the node has sent a message before its connection ended: it is known who
-// is connected, and the node is not.
+// isLate reports whether the message was sent before the node's connection ended: the connected
+// clients are known, and the node is not one of them.
 func (b *Broker) isLate(nodeID string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.epoch != nil && b.epoch.listed && b.sessions[nodeID] == nil
 }
 
-// relist has a look at who is connected, since it may differ from what is known.
+// relist requests the list of connected clients, which may differ from the connections known.
 func (b *Broker) relist() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -215,8 +217,8 @@ func (b *Broker) relistLocked() {
 	}
 }
 
-// evict has a client kicked that has a client id which is not its own. In the meantime it is denied
-// everything, but what waited in the session it took is lost to it.
+// evict kicks a client whose client id belongs to another. Until then the client is denied
+// everything, but it may have received the messages that waited in the session it took.
 func (b *Broker) evict(clientID string) {
 	b.strangers.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
 	select {
@@ -226,7 +228,7 @@ func (b *Broker) evict(clientID string) {
 	}
 }
 
-// runEvictions kicks, apart from the comparison of accounts, which may take long.
+// runEvictions kicks, separately from the comparison of accounts, which may take long.
 func (b *Broker) runEvictions() {
 	for {
 		select {
@@ -244,7 +246,7 @@ func (b *Broker) runEvictions() {
 	}
 }
 
-// applyListing makes what is known of connections agree with the list that was begun at began.
+// applyListing updates the known connections from the list that was begun at began.
 func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	b.gate.Lock()
 	defer b.gate.Unlock()
@@ -252,7 +254,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	epoch := b.epoch
 	if epoch == nil || began.Before(b.lastUp) {
 		b.mu.Unlock()
-		return // events may have been missed since; there will be another list
+		return // events may have been missed since; another list follows
 	}
 	listed := make(map[string]bool, len(rows))
 	for _, r := range rows {
@@ -265,8 +267,8 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 		}
 	}
 	for _, r := range rows {
-		// The list wins over what was heard before it, also where that is newer by EMQX's clock, which
-		// may have been put back since.
+		// The list wins over earlier events, even if they are newer by EMQX's clock, which may have
+		// been set back since.
 		if s := b.sessions[r.Username]; s != nil && s.since.Before(began) && r.ConnectedAt < s.connectedAt {
 			gone[r.Username] = s.connectedAt
 		}
@@ -284,7 +286,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	for _, r := range rows {
 		at, replaced := gone[r.Username]
 		end, ok := b.ended[r.Username]
-		// That of the connection that has ended itself is a list that lags behind.
+		// The connection that has itself ended: the list lags behind.
 		if ok && r.ConnectedAt < end.connectedAt && (end.heard.Before(began) || (replaced && end.connectedAt == at)) {
 			delete(b.ended, r.Username)
 		}
@@ -295,7 +297,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	}
 	_ = g.Wait()
 	b.mu.Lock()
-	for id := range b.sessions { // of some that have connected since, the list knows nothing
+	for id := range b.sessions { // the list does not have those that have connected since
 		listed[id] = true
 	}
 	b.mu.Unlock()
@@ -308,7 +310,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 
 const reasonTakenOver = "session taken over"
 
-// reasonInWords words EMQX's reason for the end of a connection.
+// reasonInWords translates EMQX's reason for the end of a connection.
 func reasonInWords(reason string) string {
 	switch reason {
 	case "normal":

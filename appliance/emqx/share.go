@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// shareCount is how many sessions take nodes' messages. It must not shrink: EMQX goes on giving a
-	// session that does not come back its part.
+	// shareCount is the number of sessions for nodes' messages. It must not shrink: EMQX keeps
+	// giving its part to a session that does not come back.
 	shareCount = 4
-	// sharePrefix begins the filters of the sessions that share what nodes send. Its group has in the
-	// printed configuration a strategy that sends all of a node's messages to the same session.
+	// sharePrefix begins the filters of the sessions that share nodes' messages. The printed
+	// configuration sets a strategy for its group that sends all of a node's messages to the same
+	// session.
 	sharePrefix = "$share/wfm/"
 )
 
-// ClientIDs are the client ids of the appliance's sessions at EMQX, the main one's first.
+// ClientIDs returns the client ids of the appliance's sessions at EMQX, the main one's first.
 func ClientIDs(base string) []string {
 	ids := []string{base}
 	for n := range shareCount {
@@ -32,7 +33,7 @@ func ClientIDs(base string) []string {
 	return ids
 }
 
-// upstreamFilters are the filters of all that nodes send.
+// upstreamFilters returns the filters for all messages of nodes.
 func upstreamFilters(prefix string) (filters []string) {
 	for _, kind := range protocol.UpstreamKinds() {
 		filters = append(filters, prefix+protocol.TopicPrefix+"/+/+/"+string(kind))
@@ -40,7 +41,7 @@ func upstreamFilters(prefix string) (filters []string) {
 	return filters
 }
 
-// share has the session take its part of what nodes send.
+// share subscribes the session to its part of the nodes' messages.
 func (l *link) share(cm *autopaho.ConnectionManager, e *epoch) {
 	b := l.b
 	b.settleWithMain(e)
@@ -65,7 +66,7 @@ func (l *link) share(cm *autopaho.ConnectionManager, e *epoch) {
 	<-e.ctx.Done()
 }
 
-// move notes the state of a share.
+// move records the state of a share.
 func (l *link) move(state linkState) {
 	b := l.b
 	b.mu.Lock()
@@ -98,8 +99,8 @@ func (b *Broker) settle(main *epoch) {
 	}
 }
 
-// awaitShares waits until every share takes messages, so that none is published to nobody, but not
-// for one that does not come up.
+// awaitShares waits until every share takes messages, so that none is published without a
+// subscriber. It does not wait for a share that does not come up.
 func (b *Broker) awaitShares(e *epoch) {
 	limit := time.NewTimer(settleLimit)
 	defer limit.Stop()
@@ -125,9 +126,9 @@ func (b *Broker) awaitShares(e *epoch) {
 	}
 }
 
-// usePlain has the main session take all that nodes send where EMQX refuses shares, and nothing of
-// it elsewhere: the session may be one of an appliance that had only this. It reports false when the
-// connection has ended.
+// usePlain makes the main session take all messages of nodes if EMQX refuses shares. Otherwise it
+// unsubscribes from them: the session may be that of an older appliance, which had only this one.
+// It returns false if the connection has ended.
 func (b *Broker) usePlain(cm *autopaho.ConnectionManager, e *epoch) bool {
 	b.mu.Lock()
 	refused, up := false, 0
@@ -166,7 +167,7 @@ func unsubscribe(ctx context.Context, cm *autopaho.ConnectionManager, filters []
 	return nil
 }
 
-// holds records whether the session with the number keeps messages of nodes while we are away.
+// holds records whether the session of that number keeps messages of nodes while we are away.
 func (b *Broker) holds(number int, yes bool) {
 	err := b.o.Store.Update(func(tx *store.Tx) error { return tx.SetBrokerSession(number, yes) })
 	if err != nil && !errors.Is(err, store.ErrClosed) {

@@ -46,7 +46,7 @@ func (f *fixture) sendAll(b store.Bound, prefix string, count int) {
 	c.Close()
 }
 
-// inOrder returns what was received of the prefix.
+// inOrder returns the received messages with the prefix.
 func (i *scripted) inOrder(prefix string) (out []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

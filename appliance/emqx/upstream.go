@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// eventLag is how far the event about a node's connection may be behind the node's first message,
-	// which comes over another session.
+	// eventLag is how far the event about a node's connection may lag behind the node's first
+	// message, which comes over another session.
 	eventLag = 300 * time.Millisecond
-	// goneFor is how long the messages of a node for which no event came are not held up again: what a
-	// node has left at EMQX must not be slow.
+	// goneFor is how long messages of a node without an event are not delayed again: the messages
+	// that a node has left at EMQX must not be slow.
 	goneFor = 5 * time.Second
 )
 
-// storeRetry is when a message that could not be stored is tried again.
+// storeRetry is the pause before a message that could not be stored is tried again.
 const storeRetry = time.Second
 
 // item is one message from EMQX.
@@ -31,18 +31,18 @@ type item struct {
 	epoch   *epoch
 	topic   protocol.Topic
 	payload []byte
-	// generation is that of the node's right when the message came; zero while EMQX has not been told
-	// of it, so that the message may be one of the former agent.
+	// generation is that of the node's right when the message came; zero while EMQX does not know
+	// the right yet, so that the message may be the former agent's.
 	generation uint64
 	at         time.Time // when it came
 	ack        func()    // nil for an event about a connection
 	event      *connectionEvent
 }
 
-// connectionEvent is what EMQX says when a client has connected or is gone.
+// connectionEvent is EMQX's event when a client has connected or disconnected.
 type connectionEvent struct {
 	clientID  string
-	nodeID    string // of whom the client id is
+	nodeID    string // the node that the client id belongs to
 	connected bool
 
 	Username    string
@@ -53,14 +53,14 @@ type connectionEvent struct {
 
 // receive runs in the connection's reader and must not block it.
 func (b *Broker) receive(e *epoch, p paho.PublishReceived) {
-	ack := func() { _ = p.Client.Ack(p.Packet) } // fails only when the connection is gone, and EMQX sends it again
+	ack := func() { _ = p.Client.Ack(p.Packet) } // fails only if the connection is lost, and then EMQX sends it again
 	if ev := parseEvent(p.Packet.Topic, p.Packet.Payload); ev != nil {
-		if ev.Username != ev.nodeID { // a client id can be had by whoever may log in as somebody else
+		if ev.Username != ev.nodeID { // anyone who can log in as another user can choose any client id
 			if ev.connected && b.accounts.stranger(ev.clientID, ev.Username) {
 				b.evict(ev.clientID)
 			}
 		} else if !b.lanes.put(ev.nodeID, item{epoch: e, event: ev}) {
-			b.relist() // what was dropped shows in the list of who is connected
+			b.relist() // the list of connected clients makes up for it
 		}
 		ack()
 		return
@@ -90,9 +90,9 @@ func parseEvent(topic string, payload []byte) *connectionEvent {
 	return ev
 }
 
-// early is how long a message may have to wait for the event that says that its node has connected:
-// until then it would count as one of a node that has left. Of a node whose end is known, an event
-// needs none: it may be its will.
+// early returns how long a message may have to wait for the event that its node has connected.
+// Until then it would count as a message of a node that has left. If the end of the node's
+// connection is known, its message needs no event: it may be its will.
 func (b *Broker) early(it item) time.Duration {
 	if it.event != nil || !it.epoch.share || it.epoch.ctx.Err() != nil {
 		return 0 // over the main session, events come first
@@ -118,7 +118,7 @@ func (b *Broker) early(it item) time.Duration {
 	return wait
 }
 
-// handle deals with an event about a connection or with messages, in their nodes' lane.
+// handle processes an event about a connection or messages, in their nodes' lane.
 func (b *Broker) handle(items []item) {
 	e := items[0].epoch
 	select {
@@ -130,7 +130,7 @@ func (b *Broker) handle(items []item) {
 	event := items[0].event
 	switch {
 	case e.ctx.Err() != nil:
-		// Its connection is gone: EMQX sends again what was not acknowledged.
+		// Its connection is lost: EMQX sends unacknowledged messages again.
 	case event == nil:
 		b.take(e, items)
 	case event.connected:
@@ -140,8 +140,8 @@ func (b *Broker) handle(items []item) {
 	}
 }
 
-// take stores messages and acknowledges them, however long that takes. A message keeps the generation
-// that it came with: after a change it is of a session that has no right any more.
+// take stores messages and acknowledges them, however long that takes. A message keeps the
+// generation that it came with: after a change, its session has no right any more.
 func (b *Broker) take(e *epoch, items []item) {
 	for {
 		items = slices.DeleteFunc(items, func(it item) bool {
@@ -183,8 +183,8 @@ func (b *Broker) take(e *epoch, items []item) {
 	}
 }
 
-// pause waits before a message is stored again. It releases the gate meanwhile: one message that cannot be
-// stored must not stop all.
+// pause waits before a message is stored again. It releases the gate meanwhile: one message that
+// cannot be stored must not stop all others.
 func (b *Broker) pause(e *epoch) {
 	b.gate.RUnlock()
 	defer b.gate.RLock()
@@ -194,7 +194,7 @@ func (b *Broker) pause(e *epoch) {
 	}
 }
 
-// rightful reports whether the right that the message came with is still in force.
+// rightful reports whether the right that the message came with is still valid.
 func (b *Broker) rightful(it item) bool {
 	grant, ok := b.o.Store.Grant(it.topic.NodeID)
 	return ok && grant.ConfigID == it.topic.ConfigID && grant.Generation == it.generation
@@ -210,7 +210,7 @@ func (b *Broker) done(it item, err error) bool {
 		return true
 	case errors.Is(err, ingress.ErrRefused):
 	case errors.Is(err, store.ErrPanic):
-		// It would fail for ever, and every other node's messages behind it.
+		// It would fail for ever, and block every other node's messages behind it.
 		b.log.Error("a node's message cannot be dealt with, and is dropped", "node_id", it.topic.NodeID, "kind", string(it.topic.Kind), "err", err)
 	default:
 		return false

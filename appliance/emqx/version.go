@@ -7,23 +7,22 @@ import (
 	"strings"
 )
 
-// Version is a release of EMQX. What differs between releases stands here and nowhere else.
+// Version is a release of EMQX. All differences between releases stand here.
 type Version struct {
 	Major, Minor, Patch int
 	patched             bool // the patch was given
 }
 
-// DefaultVersion is the release that the configuration is for unless another is named: the one it was
-// tried with.
+// DefaultVersion is the release that the configuration is for by default. It was tested with it.
 var DefaultVersion = Version{5, 8, 9, true}
 
-// Versions tells which releases [ParseVersion] takes.
+// Versions lists the releases that [ParseVersion] accepts.
 const Versions = "5.5 to 5.10 and 6.0 to 6.3"
 
 var versionForm = regexp.MustCompile(`^[ev]?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[-+].*)?$`)
 
-// ParseVersion reads a release as in 5.8.9 or 6.1. It refuses releases for which it is not known how
-// they are configured.
+// ParseVersion parses a release as in 5.8.9 or 6.1. It refuses releases whose configuration is
+// unknown.
 func ParseVersion(text string) (v Version, err error) {
 	parts := versionForm.FindStringSubmatch(strings.TrimSpace(text))
 	if parts == nil {
@@ -58,17 +57,17 @@ func (v Version) since5(minor, patch int) bool {
 	return v.Patch >= patch
 }
 
-// BaseFile reports whether the release reads etc/base.hocon. An older one ignores the file without a
-// word, and lets anybody log in and do everything.
+// BaseFile reports whether the release reads etc/base.hocon. An older one ignores the file
+// silently, and lets anyone log in and do everything.
 func (v Version) BaseFile() bool { return v.since5(8, 4) }
 
 // NodeCache reports whether the release has a cache of permissions that a kick does not clear.
 func (v Version) NodeCache() bool { return v.since5(9, 0) }
 
-// ExpireAt reports whether sessions end when the appliance's answer at their login says.
+// ExpireAt reports whether sessions end at the time in the appliance's answer to their login.
 func (v Version) ExpireAt() bool { return v.since5(7, 0) }
 
-// ImportAnswers reports whether an import of users is answered with how many could not be imported.
+// ImportAnswers reports whether the answer to an import of users has the number of failures.
 func (v Version) ImportAnswers() bool { return v.since5(8, 2) }
 
 func (v Version) String() string {
