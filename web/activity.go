@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"wfm/web/wire"
 )
 
-func (s *Server) activityRoutes() []route {
-	return []route{
+func (s *Server) activityRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/system/activity", access: accessSession, handle: s.systemActivity,
-			summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.",
-			data:    activityView{},
+			Method: http.MethodGet, Path: "/api/v1/system/activity", Access: wire.Session, Handle: s.systemActivity,
+			Summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.",
+			Data:    activityView{},
 		},
 	}
 }
@@ -68,7 +70,7 @@ func (a *activity) run(stop <-chan struct{}, read func() gauges) {
 
 func (a *activity) add(now time.Time, last, next gauges) {
 	s := activitySample{
-		At: when(now), MessagesIn: since(last.in, next.in), MessagesOut: since(last.out, next.out),
+		At: wire.When(now), MessagesIn: since(last.in, next.in), MessagesOut: since(last.out, next.out),
 		MessagesRefused: since(last.refused, next.refused), Commands: since(last.commands, next.commands),
 		HTTPRequests: since(last.requests, next.requests), Connections: next.connections, Streams: next.streams,
 	}
@@ -108,5 +110,5 @@ type activityView struct {
 }
 
 func (s *Server) systemActivity(c echo.Context) error {
-	return respond(c, activityView{int(activityInterval / time.Second), s.recent.recent()})
+	return wire.Respond(c, activityView{int(activityInterval / time.Second), s.recent.recent()})
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,19 +13,20 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) auditRoutes() []route {
-	return []route{
+func (s *Server) auditRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/audit", access: accessSession, handle: s.listAudit,
-			summary: "Who did what, newest first. Each entry's hash covers it and the hash before.",
-			query:   "actor node_id config_id", data: []store.AuditEntry{}, paged: true,
+			Method: http.MethodGet, Path: "/api/v1/audit", Access: wire.Session, Handle: s.listAudit,
+			Summary: "Who did what, newest first. Each entry's hash covers it and the hash before.",
+			Query:   "actor node_id config_id", Data: []store.AuditEntry{}, Paged: true,
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/audit/export", access: accessSession, handle: s.exportAudit,
-			summary: "The whole audit log, oldest first, an entry a line, and a closing line with their number and the last hash; wfm audit verify checks it.",
-			bare:    "application/x-ndjson",
+			Method: http.MethodGet, Path: "/api/v1/audit/export", Access: wire.Session, Handle: s.exportAudit,
+			Summary: "The whole audit log, oldest first, an entry a line, and a closing line with their number and the last hash; wfm audit verify checks it.",
+			Bare:    "application/x-ndjson",
 		},
 	}
 }
@@ -77,8 +77,8 @@ func newAuditor(db *store.DB) *auditor { return &auditor{db: db, budget: newAudi
 
 func entryOf(c echo.Context) store.AuditEntry {
 	e := store.AuditEntry{
-		At: time.Now().UTC(), Actor: loginOf(c).Username, Action: c.Request().Method + " " + pathTemplate(c.Path()),
-		RemoteAddr: remoteHost(c.Request()), RequestID: requestIDOf(c),
+		At: time.Now().UTC(), Actor: loginOf(c).Username, Action: c.Request().Method + " " + wire.PathTemplate(c.Path()),
+		RemoteAddr: wire.RemoteHost(c.Request()), RequestID: wire.RequestIDOf(c),
 	}
 	for i, name := range c.ParamNames() {
 		id := c.ParamValues()[i]
@@ -94,8 +94,8 @@ func entryOf(c echo.Context) store.AuditEntry {
 func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 	e.Status = c.Response().Status
 	if err != nil {
-		a := translate(err)
-		e.Status, e.Code = a.status, a.code
+		a := wire.Translate(err)
+		e.Status, e.Code = a.Status, a.Code
 	}
 	e.ActorID = loginOf(c).ID
 	if e.Actor = loginOf(c).Username; e.Actor == "" { // a login has made one
@@ -110,17 +110,17 @@ func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 }
 
 // audited is around the handlers of requests of somebody who is logged in.
-func (s *Server) audited(r route, next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) audited(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		whole := s.audit.budget.takeWrite(loginOf(c), time.Now())
 		e := entryOf(c)
-		if r.oneWrite {
+		if r.OneWrite {
 			return s.auditedInOne(c, &auditTrail{begun: e, summed: !whole}, next)
 		}
 		if err := s.beginAudit(c, e); err != nil {
 			return err
 		}
-		err := s.recovered(next, c)
+		err := wire.Recovered(next, c)
 		if err := s.audit.close(outcome{ended(c, e, err), !whole}); err != nil {
 			s.log.Error("the result of a request could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
 		}
@@ -244,29 +244,10 @@ func endAudit(tx *store.Tx, o outcome) error {
 	return tx.CloseAudit(o.AuditEntry)
 }
 
-// pathTemplate is the route with its parameters as the API's description writes them.
-func pathTemplate(path string) string {
-	parts := strings.Split(path, "/")
-	for i, p := range parts {
-		if name, ok := strings.CutPrefix(p, ":"); ok {
-			parts[i] = "{" + name + "}"
-		}
-	}
-	return strings.Join(parts, "/")
-}
-
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
-}
-
 // listAudit is the audit log, newest first; of one actor (its name, or the id of its
 // session or API token) or about one node when they are named.
 func (s *Server) listAudit(c echo.Context) error {
-	limit, before, err := readCountedPage(c)
+	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
@@ -282,8 +263,8 @@ func (s *Server) listAudit(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	entries, next := cut(entries, limit, func(e store.AuditEntry) string { return strconv.FormatUint(e.Seq, 10) })
-	return respondList(c, entries, next)
+	entries, next := wire.Cut(entries, limit, func(e store.AuditEntry) string { return strconv.FormatUint(e.Seq, 10) })
+	return wire.RespondList(c, entries, next)
 }
 
 // exportedAtATime bounds the lines that are read from the store at a time, so that a slow client

@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 const auditTrailKey = "wfm.audit_trail"
@@ -88,7 +89,7 @@ func noteMade(c echo.Context, tx *store.Tx) {
 func (s *Server) auditedInOne(c echo.Context, trail *auditTrail, next echo.HandlerFunc) error {
 	c.Set(auditTrailKey, trail)
 	c.SetRequest(c.Request().WithContext(store.WithUpdate(c.Request().Context(), func(fn func(*store.Tx) error) error { return s.update(c, fn) })))
-	err := s.recovered(next, c)
+	err := wire.Recovered(next, c)
 	end := ended(c, trail.begun, err)
 	if w := trail.written; w != nil && w.Status == end.Status && w.Code == end.Code && maps.Equal(w.IDs, end.IDs) {
 		s.audit.writeDue()

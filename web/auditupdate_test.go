@@ -122,7 +122,7 @@ func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 			}
 		})
 	}
-	for _, route := range web.RoutesInOneWrite(w.api.server) {
+	for _, route := range web.RoutesInOneWrite(w.server) {
 		if !counted[route] {
 			t.Errorf("the commits of %s are not counted", route)
 		}

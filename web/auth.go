@@ -11,52 +11,52 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) authRoutes() []route {
-	return []route{
+func (s *Server) authRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/auth/state", access: accessGuarded, handle: s.authState,
-			summary: "Whether set-up is needed, and who asks.",
-			data:    authStateView{},
+			Method: http.MethodGet, Path: "/api/v1/auth/state", Access: wire.Guarded, Handle: s.authState,
+			Summary: "Whether set-up is needed, and who asks.",
+			Data:    authStateView{},
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/auth/setup", access: accessGuarded, handle: s.authSetup,
-			summary: "Makes the admin account with the token printed at the start.",
-			body:    "password!, setup_token!", data: startedSession{}, codes: "AUTH_ALREADY_INITIALIZED INVALID_TOKEN RATE_LIMITED",
+			Method: http.MethodPost, Path: "/api/v1/auth/setup", Access: wire.Guarded, Handle: s.authSetup,
+			Summary: "Makes the admin account with the token printed at the start.",
+			Body:    "password!, setup_token!", Data: startedSession{}, Codes: "AUTH_ALREADY_INITIALIZED INVALID_TOKEN RATE_LIMITED",
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/auth/login", access: accessGuarded, handle: s.authLogin,
-			summary: "Starts a session.",
-			body:    "username!, password!", data: startedSession{}, codes: "AUTH_SETUP_REQUIRED AUTH_FAILED RATE_LIMITED",
+			Method: http.MethodPost, Path: "/api/v1/auth/login", Access: wire.Guarded, Handle: s.authLogin,
+			Summary: "Starts a session.",
+			Body:    "username!, password!", Data: startedSession{}, Codes: "AUTH_SETUP_REQUIRED AUTH_FAILED RATE_LIMITED",
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/auth/logout", access: accessAdmin, handle: s.authLogout, oneWrite: true,
-			summary: "Ends the session that asks.",
-			data:    message{},
+			Method: http.MethodPost, Path: "/api/v1/auth/logout", Access: wire.Admin, Handle: s.authLogout, OneWrite: true,
+			Summary: "Ends the session that asks.",
+			Data:    wire.Message{},
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/auth/session", access: accessSession, handle: s.authSession,
-			summary: "Who asks.",
-			data:    authStateView{},
+			Method: http.MethodGet, Path: "/api/v1/auth/session", Access: wire.Session, Handle: s.authSession,
+			Summary: "Who asks.",
+			Data:    authStateView{},
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/auth/password", access: accessAdmin, handle: s.authPassword, oneWrite: true,
-			summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
-			body:    "current_password!, new_password!", data: startedSession{},
-			codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
+			Method: http.MethodPost, Path: "/api/v1/auth/password", Access: wire.Admin, Handle: s.authPassword, OneWrite: true,
+			Summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
+			Body:    "current_password!, new_password!", Data: startedSession{},
+			Codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
 		},
 		{ // as WG Free Mesh has it
-			method: http.MethodPost, path: "/api/v1/settings/password", access: accessAdmin, handle: s.authPassword, oneWrite: true,
-			summary: "The same as POST /api/v1/auth/password.",
-			body:    "current_password!, new_password!", data: startedSession{},
-			codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
+			Method: http.MethodPost, Path: "/api/v1/settings/password", Access: wire.Admin, Handle: s.authPassword, OneWrite: true,
+			Summary: "The same as POST /api/v1/auth/password.",
+			Body:    "current_password!, new_password!", Data: startedSession{},
+			Codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
 		},
 	}
 }
 
 const (
-	cookieName  = "wfm_session"
 	sessionKey  = "wfm.session"
 	displayName = "Administrator"
 )
@@ -79,18 +79,18 @@ func loginOf(c echo.Context) login {
 }
 
 // withLogin lets only requests pass whose login may do what the route asks for.
-func (s *Server) withLogin(r route, next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) withLogin(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		l, fromCookie, err := s.authenticate(c.Request())
 		if err != nil {
-			if r.audited() && (errors.Is(err, errInvalidToken) || errors.Is(err, errTokenExpired)) {
+			if r.Audited() && (errors.Is(err, wire.ErrInvalidToken) || errors.Is(err, wire.ErrTokenExpired)) {
 				s.noteRefused(c, err) // somebody had a token, or thinks so
 			}
 			return err
 		}
 		c.Set(sessionKey, l)
 		s.noteTokenUse(l)
-		if err := s.permits(c.Request(), l, fromCookie, r.access); err != nil {
+		if err := s.permits(c.Request(), l, fromCookie, r.Access); err != nil {
 			s.noteOriginRefused(c.Request(), err)
 			s.noteRefused(c, err)
 			return err
@@ -99,25 +99,23 @@ func (s *Server) withLogin(r route, next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// permits returns why the login may not make the request. Errors: errOriginRejected,
-// errSessionOnly, errReadOnlyToken.
-func (s *Server) permits(r *http.Request, l login, fromCookie bool, need access) error {
+// permits returns why the login may not make the request. Errors: wire.ErrOriginRejected,
+// wire.ErrSessionOnly, wire.ErrReadOnlyToken.
+func (s *Server) permits(r *http.Request, l login, fromCookie bool, need wire.Access) error {
 	switch {
 	// A browser sends the cookie whatever page asks it to; the token, only our own page does.
-	case fromCookie && !readOnly(r) && !s.origins.allowsOrigin(r.Header.Get("Origin"), r):
+	case fromCookie && !wire.ReadOnly(r) && !s.origins.allowsOrigin(r.Header.Get("Origin"), r):
 		return s.strangeOrigin(r)
-	case need == accessAdmin && l.scope != "":
-		return errSessionOnly
-	case (need == accessWrite || !readOnly(r)) && !mayWrite(l):
-		return errReadOnlyToken
+	case need == wire.Admin && l.scope != "":
+		return wire.ErrSessionOnly
+	case (need == wire.Write || !wire.ReadOnly(r)) && !mayWrite(l):
+		return wire.ErrReadOnlyToken
 	}
 	return nil
 }
 
-func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
-
-// authenticate finds the request's login. Errors: [store.ErrNoAdmin], errAuthRequired,
-// errInvalidToken, errTokenExpired.
+// authenticate finds the request's login. Errors: [store.ErrNoAdmin], wire.ErrAuthRequired,
+// wire.ErrInvalidToken, wire.ErrTokenExpired.
 func (s *Server) authenticate(r *http.Request) (l login, fromCookie bool, err error) {
 	token, fromCookie := sessionToken(r)
 	err = s.opts.Store.View(func(tx *store.Tx) error {
@@ -125,18 +123,18 @@ func (s *Server) authenticate(r *http.Request) (l login, fromCookie bool, err er
 			return err
 		}
 		if token == "" {
-			return errAuthRequired
+			return wire.ErrAuthRequired
 		}
 		l, err = findLogin(tx, token)
 		if err == nil && fromCookie && l.scope != "" { // an API token is for scripts
-			err = errInvalidToken
+			err = wire.ErrInvalidToken
 		}
 		return err
 	})
 	return l, fromCookie, err
 }
 
-// findLogin returns who holds the token. Errors: errInvalidToken, errTokenExpired.
+// findLogin returns who holds the token. Errors: wire.ErrInvalidToken, wire.ErrTokenExpired.
 func findLogin(tx *store.Tx, token string) (login, error) {
 	l := login{token: token}
 	session, ok, err := tx.Session(token)
@@ -150,9 +148,9 @@ func findLogin(tx *store.Tx, token string) (login, error) {
 	case err != nil:
 		return login{}, err
 	case !ok:
-		return login{}, errInvalidToken
+		return login{}, wire.ErrInvalidToken
 	case !l.ValidAt(tx.Now()):
-		return login{}, errTokenExpired
+		return login{}, wire.ErrTokenExpired
 	}
 	return l, nil
 }
@@ -163,7 +161,7 @@ func sessionToken(r *http.Request) (token string, fromCookie bool) {
 	if token = strings.TrimSpace(token); strings.EqualFold(kind, "Bearer") && token != "" {
 		return token, false
 	}
-	cookie, err := r.Cookie(cookieName)
+	cookie, err := r.Cookie(wire.CookieName)
 	if err != nil {
 		return "", false
 	}
@@ -182,19 +180,19 @@ func (s *Server) authState(c echo.Context) error {
 	l, _, err := s.authenticate(c.Request())
 	switch {
 	case errors.Is(err, store.ErrNoAdmin):
-		return respond(c, authStateView{SetupRequired: true})
-	case errors.Is(err, errAuthRequired), errors.Is(err, errInvalidToken), errors.Is(err, errTokenExpired):
-		return respond(c, authStateView{})
+		return wire.Respond(c, authStateView{SetupRequired: true})
+	case errors.Is(err, wire.ErrAuthRequired), errors.Is(err, wire.ErrInvalidToken), errors.Is(err, wire.ErrTokenExpired):
+		return wire.Respond(c, authStateView{})
 	case err != nil:
 		return err
 	}
-	return respond(c, stateOf(l))
+	return wire.Respond(c, stateOf(l))
 }
 
-func (s *Server) authSession(c echo.Context) error { return respond(c, stateOf(loginOf(c))) }
+func (s *Server) authSession(c echo.Context) error { return wire.Respond(c, stateOf(loginOf(c))) }
 
 func stateOf(l login) authStateView {
-	v := authStateView{Authenticated: true, Username: l.Username, DisplayName: displayName, ExpiresAt: when(l.ExpiresAt)}
+	v := authStateView{Authenticated: true, Username: l.Username, DisplayName: displayName, ExpiresAt: wire.When(l.ExpiresAt)}
 	if l.scope != "" {
 		v.DisplayName = l.Username
 	}
@@ -202,23 +200,23 @@ func stateOf(l login) authStateView {
 }
 
 func (s *Server) authSetup(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	setupToken := f.need("setup_token", secret)
-	newPassword := f.need("password", password)
+	setupToken := f.Need("setup_token", secret)
+	newPassword := f.Need("password", password)
 	if _, err := s.admin(); err == nil {
 		return store.ErrAdminExists
 	} else if !errors.Is(err, store.ErrNoAdmin) {
 		return err
 	}
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return err
 	}
 	return s.attempt(c, func() error {
 		if s.opts.SetupToken == "" || subtle.ConstantTimeCompare([]byte(setupToken), []byte(s.opts.SetupToken)) != 1 {
-			return errSetupToken
+			return wire.ErrSetupToken
 		}
 		hash, err := s.hasher.hash(c.Request().Context(), s.placeOf(c), newPassword)
 		if err != nil {
@@ -229,13 +227,13 @@ func (s *Server) authSetup(c echo.Context) error {
 }
 
 func (s *Server) authLogin(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	username := f.need("username", line(1, 64))
-	given := f.need("password", secret)
-	if err := f.err(); err != nil {
+	username := f.Need("username", wire.Line(1, 64))
+	given := f.Need("password", secret)
+	if err := f.Err(); err != nil {
 		return err
 	}
 	return s.attempt(c, func() error {
@@ -252,20 +250,20 @@ func (s *Server) authLogin(c echo.Context) error {
 			return err
 		}
 		if !ok {
-			return errAuthFailed
+			return wire.ErrAuthFailed
 		}
-		return s.startSession(c, "admin logged in", unchanged(hash, errAuthFailed))
+		return s.startSession(c, "admin logged in", unchanged(hash, wire.ErrAuthFailed))
 	})
 }
 
 func (s *Server) authPassword(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	current := f.need("current_password", secret)
-	wanted := f.need("new_password", password)
-	if err := f.err(); err != nil {
+	current := f.Need("current_password", secret)
+	wanted := f.Need("new_password", password)
+	if err := f.Err(); err != nil {
 		return err
 	}
 	return s.attempt(c, func() error {
@@ -279,16 +277,16 @@ func (s *Server) authPassword(c echo.Context) error {
 		case err != nil:
 			return err
 		case !ok:
-			return errWrongPassword
+			return wire.ErrWrongPassword
 		case current == wanted:
-			return errSamePassword
+			return wire.ErrSamePassword
 		}
 		hash, err := s.hasher.hash(ctx, s.placeOf(c), wanted)
 		if err != nil {
 			return err
 		}
 		return s.startSession(c, "admin password changed", func(tx *store.Tx) error {
-			if err := unchanged(admin.PasswordHash, errWrongPassword)(tx); err != nil {
+			if err := unchanged(admin.PasswordHash, wire.ErrWrongPassword)(tx); err != nil {
 				return err
 			}
 			return tx.SetAdminPassword(hash)
@@ -321,8 +319,8 @@ func (s *Server) attempt(c echo.Context, try func() error) error {
 	wrong := false
 	defer func() { end(!wrong) }()
 	err = try()
-	if wrong = errors.Is(err, errAuthFailed) || errors.Is(err, errWrongPassword) || errors.Is(err, errSetupToken); wrong {
-		s.log.Warn("admin not recognized", "route", c.Path(), "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
+	if wrong = errors.Is(err, wire.ErrAuthFailed) || errors.Is(err, wire.ErrWrongPassword) || errors.Is(err, wire.ErrSetupToken); wrong {
+		s.log.Warn("admin not recognized", "route", c.Path(), "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
 	}
 	return err
 }
@@ -343,7 +341,7 @@ func (s *Server) startSession(c echo.Context, event string, change func(*store.T
 		if err := change(tx); err != nil {
 			return err
 		}
-		session, err = tx.CreateSession(token, AdminUser, remoteHost(c.Request()), s.opts.SessionTTL)
+		session, err = tx.CreateSession(token, AdminUser, wire.RemoteHost(c.Request()), s.opts.SessionTTL)
 		c.Set(sessionKey, login{Session: session, token: token}) // the entry is that login's
 		return err
 	})
@@ -353,9 +351,9 @@ func (s *Server) startSession(c echo.Context, event string, change func(*store.T
 	}
 	s.knownAddrs.add(remoteKey(c.Request().RemoteAddr), time.Now())
 	s.hub.recheck() // a new password ends sessions, and so does the bound on their number
-	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", requestIDOf(c))
+	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
 	c.SetCookie(s.cookie(c.Request(), token, int(s.opts.SessionTTL.Seconds())))
-	return respond(c, startedSession{token, "bearer", when(session.ExpiresAt), session.Username})
+	return wire.Respond(c, startedSession{token, "bearer", wire.When(session.ExpiresAt), session.Username})
 }
 
 type startedSession struct {
@@ -368,7 +366,7 @@ type startedSession struct {
 // cookie makes the session's cookie; a negative age, in seconds, takes it back.
 func (s *Server) cookie(r *http.Request, token string, age int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // without TLS a Secure cookie would never come back
-		Name: cookieName, Value: token, Path: "/", MaxAge: age,
+		Name: wire.CookieName, Value: token, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: secure(r) || s.origins.namesHTTPS(r),
 	}
@@ -381,5 +379,5 @@ func (s *Server) authLogout(c echo.Context) error {
 	}
 	s.hub.recheck()
 	c.SetCookie(s.cookie(c.Request(), "", -1))
-	return respond(c, message{"Logged out."})
+	return wire.Respond(c, wire.Message{Message: "Logged out."})
 }

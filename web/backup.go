@@ -1,26 +1,24 @@
 package web
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"wfm/web/wire"
 )
 
-func (s *Server) backupRoutes() []route {
-	return []route{
+func (s *Server) backupRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/system/backup", access: accessWrite, handle: s.backup, discloses: true,
-			summary: "A copy of the data file as it is now, with every secret in it. To restore it, stop the appliance and put it in the place of wfm.db.",
-			bare:    "application/octet-stream", codes: "RATE_LIMITED",
+			Method: http.MethodGet, Path: "/api/v1/system/backup", Access: wire.Write, Handle: s.backup, Discloses: true,
+			Summary: "A copy of the data file as it is now, with every secret in it. To restore it, stop the appliance and put it in the place of wfm.db.",
+			Bare:    "application/octet-stream", Codes: "RATE_LIMITED",
 		},
 	}
 }
-
-// errBackupRunning is returned while another backup is downloaded: each takes room on the disk.
-var errBackupRunning = errors.New("another backup is being downloaded")
 
 // backup is a copy of the data file as a download. It holds every private key.
 func (s *Server) backup(c echo.Context) error {
@@ -28,7 +26,7 @@ func (s *Server) backup(c echo.Context) error {
 	case s.backups <- struct{}{}:
 		defer func() { <-s.backups }()
 	default:
-		return errBackupRunning
+		return wire.ErrBackupRunning
 	}
 	b, err := s.opts.Store.Backup()
 	if err != nil {

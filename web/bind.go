@@ -3,10 +3,7 @@ package web
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -15,6 +12,7 @@ import (
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/tunnel/wgconf"
+	"wfm/web/wire"
 )
 
 // What the bodies and errors of the calls have in common.
@@ -24,25 +22,28 @@ const (
 		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE"
 )
 
-func (s *Server) bindRoutes() []route {
-	return []route{
+func (s *Server) bindRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: "/api/client/bind", access: accessOpen, handle: s.clientBind,
-			summary: "An agent spends its bind token for credentials, which are shown once.",
-			body:    bindMembers, data: protocol.BindResponse{}, codes: binding,
+			Method: http.MethodPost, Path: "/api/client/bind", Access: wire.Open, Handle: s.clientBind,
+			Summary: "An agent spends its bind token for credentials, which are shown once.",
+			Body:    bindMembers, Data: protocol.BindResponse{}, Codes: binding,
 		},
 		{ // older agents
-			method: http.MethodPost, path: "/api/client/v1/bind", access: accessOpen, handle: s.clientBind,
-			summary: "The same, where older agents look for it.",
-			body:    bindMembers, data: protocol.BindResponse{}, codes: binding,
+			Method: http.MethodPost, Path: "/api/client/v1/bind", Access: wire.Open, Handle: s.clientBind,
+			Summary: "The same, where older agents look for it.",
+			Body:    bindMembers, Data: protocol.BindResponse{}, Codes: binding,
 		},
 		{
-			method: http.MethodPost, path: pathNode + "/reset-client", access: accessSession, handle: s.resetClient, oneWrite: true,
-			summary: "Takes the node's access away and ends its session.",
-			data:    resetView{}, codes: "CLIENT_BIND_STATIC_NODE",
+			Method: http.MethodPost, Path: wire.PathNode + "/reset-client", Access: wire.Session, Handle: s.resetClient, OneWrite: true,
+			Summary: "Takes the node's access away and ends its session.",
+			Data:    resetView{}, Codes: "CLIENT_BIND_STATIC_NODE",
 		},
 	}
 }
+
+// bindBodyLimit is the limit of a bind request, in bytes.
+const bindBodyLimit = 16 << 10
 
 type resetView struct {
 	ClientState clientStateView `json:"client_state"`
@@ -72,7 +73,7 @@ func (s *Server) resetClient(c echo.Context) error {
 	}
 	s.kick(f.node.ID)
 	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
-	return respond(c, resetView{f.clientState()})
+	return wire.Respond(c, resetView{f.clientState()})
 }
 
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
@@ -85,18 +86,18 @@ func (s *Server) clientBind(c echo.Context) error {
 	if err := s.mqtt(); err != nil {
 		return err
 	}
-	target, err := s.mqttTarget(requestHost(c.Request().Host))
+	target, err := s.mqttTarget(wire.RequestHost(c.Request().Host))
 	if err != nil {
 		s.log.Warn("bind refused: no address to hand out", "err", err)
 		return err // before the token is spent
 	}
 	client := store.Client{
-		Hostname:     or(body.text("hostname", line(0, 255)), ""),
-		Platform:     or(body.text("platform", line(0, 64)), ""),
-		Version:      or(body.text("client_version", line(0, 64)), ""),
-		Capabilities: body.texts("capabilities", 32, line(1, 64)),
+		Hostname:     wire.Or(body.Text("hostname", wire.Line(0, 255)), ""),
+		Platform:     wire.Or(body.Text("platform", wire.Line(0, 64)), ""),
+		Version:      wire.Or(body.Text("client_version", wire.Line(0, 64)), ""),
+		Capabilities: body.Texts("capabilities", 32, wire.Line(1, 64)),
 	}
-	if err := body.err(); err != nil {
+	if err := body.Err(); err != nil {
 		return err
 	}
 	client.MQTTHost = target.Host
@@ -114,21 +115,21 @@ func (s *Server) clientBind(c echo.Context) error {
 	}
 	s.kick(bound.Node.ID) // the session of the agent that was bound before
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
-	return respond(c, answer)
+	return wire.Respond(c, answer)
 }
 
 // readBindToken reads the body of a bind request and its token. Requests without a token that can be
 // spent are bounded by address; with one they are not: a site, or a script, may bind many nodes from one
 // address at once, and while somebody guesses from there.
-func (s *Server) readBindToken(c echo.Context) (body *fields, token string, err error) {
-	body, err = readBody(c, bindBodyLimit)
+func (s *Server) readBindToken(c echo.Context) (body *wire.Fields, token string, err error) {
+	body, err = wire.ReadBody(c, bindBodyLimit)
 	if err == nil {
-		token = body.need("token", line(1, 128))
+		token = body.Need("token", wire.Line(1, 128))
 	}
 	spendable := s.opts.Store.View(func(tx *store.Tx) error { _, _, err := tx.BindTarget(token); return err }) == nil
 	if !spendable {
 		if wait, ok := s.binds.take(remoteKey(c.Request().RemoteAddr), time.Now()); !ok {
-			return nil, "", &rateError{wait: wait}
+			return nil, "", &wire.RateError{Wait: wait}
 		}
 	}
 	return body, token, err
@@ -143,7 +144,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target MQTTTarget
 		return store.Bound{}, none, err
 	}
 	if !protocol.ValidInterfaceName(n.InterfaceName) && !isWindows(client.Platform) {
-		return store.Bound{}, none, &interfaceNameError{n.InterfaceName}
+		return store.Bound{}, none, &wire.InterfaceNameError{Name: n.InterfaceName}
 	}
 	state, err := tx.ConfState(n.ID) // before the bind forgets what was confirmed
 	if err != nil {
@@ -163,7 +164,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target MQTTTarget
 	answer := bindResponse(bound, client, target, ref, text)
 	raw, err := json.Marshal(answer)
 	if err == nil && len(raw) > protocol.MaxBindAnswer-answerRoom {
-		err = errBindTooLarge
+		err = wire.ErrBindTooLarge
 	}
 	return bound, answer, err
 }
@@ -171,21 +172,13 @@ func bindNode(tx *store.Tx, token string, client store.Client, target MQTTTarget
 // answerRoom is for what stands around the data of an answer, in bytes.
 const answerRoom = 1 << 10
 
-// interfaceNameError is a node that no agent can be bound to for its interface's name.
-type interfaceNameError struct{ name string }
-
-func (e *interfaceNameError) Error() string {
-	return fmt.Sprintf("This node's interface name %q cannot be used on this platform, which takes at most 15 characters. "+
-		"Nothing was bound: give the node a shorter one on the server, then run the same command again.", e.name)
-}
-
 // bindRefusal words what others may say of a node for the person at the node.
 func bindRefusal(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNodeDisabled):
-		return errBindNotAllowed
+		return wire.ErrBindNotAllowed
 	case errors.Is(err, store.ErrNodeStatic):
-		return errBindStatic
+		return wire.ErrBindStatic
 	case errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrConfigNotFound):
 		return store.ErrTokenInvalid
 	}
@@ -209,12 +202,4 @@ func bindResponse(b store.Bound, client store.Client, t MQTTTarget, ref store.Co
 		},
 		DesiredConf: text, DesiredConfVersion: ref.Version, DesiredConfSHA256: ref.SHA256,
 	}
-}
-
-// requestHost is the Host header without its port and without the brackets of an IPv6 address.
-func requestHost(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.Trim(hostport, "[]")
 }

@@ -9,15 +9,16 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) bindbulkRoutes() []route {
-	return []route{
+func (s *Server) bindbulkRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: pathConfig + "/bind-commands", access: accessSession, handle: s.bindCommands, oneWrite: true,
-			summary: "Bind commands for up to 1,000 nodes, all or none; without node_ids page by page for those that have no agent yet.",
-			body:    "? node_ids strings, server_url", data: []nodeBindCommand{}, paged: true,
-			codes: "NODE_DISABLED MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+			Method: http.MethodPost, Path: wire.PathConfig + "/bind-commands", Access: wire.Session, Handle: s.bindCommands, OneWrite: true,
+			Summary: "Bind commands for up to 1,000 nodes, all or none; without node_ids page by page for those that have no agent yet.",
+			Body:    "? node_ids strings, server_url", Data: []nodeBindCommand{}, Paged: true,
+			Codes: "NODE_DISABLED MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
 		},
 	}
 }
@@ -31,14 +32,14 @@ type nodeBindCommand struct {
 // bindCommands makes bind commands for many nodes in one transaction: for the nodes named, all or none
 // and every fault of them, or page by page for those that have no agent and may have one.
 func (s *Server) bindCommands(c echo.Context) error {
-	limit, after, pageErr := readPage(c)
-	body, err := readOptionalBody(c, bulkBodyLimit)
+	limit, after, pageErr := wire.ReadPage(c)
+	body, err := wire.ReadOptionalBody(c, bulkBodyLimit)
 	if err != nil {
 		return err
 	}
-	ids := body.texts("node_ids", bulkRows, line(1, protocol.MaxIDLength))
-	given := body.text("server_url", serverURL)
-	if err := errors.Join(pageErr, body.err()); err != nil {
+	ids := body.Texts("node_ids", bulkRows, wire.Line(1, protocol.MaxIDLength))
+	given := body.Text("server_url", wire.ServerURL)
+	if err := errors.Join(pageErr, body.Err()); err != nil {
 		return err
 	}
 	if err := s.mqtt(); err != nil {
@@ -60,7 +61,7 @@ func (s *Server) bindCommands(c echo.Context) error {
 			return err
 		}
 		if len(ids) == 0 {
-			nodes, next = cut(nodes, limit, func(n store.Node) string { return n.Name })
+			nodes, next = wire.Cut(nodes, limit, func(n store.Node) string { return n.Name })
 		}
 		for _, n := range nodes {
 			token, expires, err := tx.IssueBindToken(n.ID, bindTokenTTL)
@@ -79,11 +80,11 @@ func (s *Server) bindCommands(c echo.Context) error {
 		return err
 	}
 	s.log.Info("bind commands issued", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
-	return respondList(c, rows, next)
+	return wire.RespondList(c, rows, next)
 }
 
 // nodesToBind returns the nodes with the ids, or up to limit+1 of those without an agent, by name and
-// from after that name. Errors: [store.ErrConfigNotFound]; *[invalidError], which names every node that
+// from after that name. Errors: [store.ErrConfigNotFound]; *[wire.InvalidError], which names every node that
 // no agent can be bound to.
 func nodesToBind(tx *store.Tx, configID string, ids []string, after string, limit int) ([]store.Node, error) {
 	if len(ids) > 0 {
@@ -91,17 +92,17 @@ func nodesToBind(tx *store.Tx, configID string, ids []string, after string, limi
 		if err != nil {
 			return nil, err
 		}
-		faults := &fields{}
+		faults := &wire.Fields{}
 		for _, n := range nodes {
-			at := indexed("node_ids", slices.Index(ids, n.ID))
+			at := wire.Indexed("node_ids", slices.Index(ids, n.ID))
 			switch {
 			case n.Type == store.NodeStatic:
-				faults.reject(at, "is a static node, which has no agent")
+				faults.Reject(at, "is a static node, which has no agent")
 			case !n.Enabled || !cfg.Enabled:
-				faults.reject(at, "is disabled, or its mesh is")
+				faults.Reject(at, "is disabled, or its mesh is")
 			}
 		}
-		return nodes, faults.err()
+		return nodes, faults.Err()
 	}
 	cfg, err := tx.Config(configID)
 	switch {

@@ -11,15 +11,16 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) bindcommandRoutes() []route {
-	return []route{
+func (s *Server) bindcommandRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: pathNode + "/bind-command", access: accessSession, handle: s.bindCommand, oneWrite: true,
-			summary: "A command that binds an agent to the node, once and within five minutes.",
-			body:    "? server_url", data: bindCommandView{},
-			codes: "NODE_DISABLED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
+			Method: http.MethodPost, Path: wire.PathNode + "/bind-command", Access: wire.Session, Handle: s.bindCommand, OneWrite: true,
+			Summary: "A command that binds an agent to the node, once and within five minutes.",
+			Body:    "? server_url", Data: bindCommandView{},
+			Codes: "NODE_DISABLED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
 		},
 	}
 }
@@ -40,12 +41,12 @@ type bindCommandView struct {
 
 // bindCommand makes the commands that a person runs on the node to bind its agent.
 func (s *Server) bindCommand(c echo.Context) error {
-	f, err := readOptionalBody(c, bodyLimit)
+	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	given := f.text("server_url", serverURL)
-	if err := f.err(); err != nil {
+	given := f.Text("server_url", wire.ServerURL)
+	if err := f.Err(); err != nil {
 		return err
 	}
 	if err := s.mqtt(); err != nil {
@@ -72,7 +73,7 @@ func (s *Server) bindCommand(c echo.Context) error {
 		return err
 	}
 	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
-	return respond(c, s.bindCommandView(c.Request(), way, token, expires))
+	return wire.Respond(c, s.bindCommandView(c.Request(), way, token, expires))
 }
 
 // bindCommandView words the commands for the token.
@@ -85,7 +86,7 @@ func (s *Server) bindCommandView(r *http.Request, w agentWay, token string, expi
 	return bindCommandView{
 		Command:       "wfm-agent bind --server " + quoted(w.address) + pin + " --token " + token,
 		WfmctlCommand: fmt.Sprintf(`wfmctl bind --server "%s" --token "%s"`, w.address, token),
-		Token:         token, ExpiresAt: when(expires), Warnings: warnings,
+		Token:         token, ExpiresAt: wire.When(expires), Warnings: warnings,
 	}
 }
 
@@ -105,7 +106,7 @@ type agentWay struct {
 }
 
 // wayForAgents is the address given, else the public origin, else the one under which this request's
-// client knows the appliance. Error: errNoServerAddress.
+// client knows the appliance. Error: wire.ErrNoServerAddress.
 func (s *Server) wayForAgents(r *http.Request, given *string) (agentWay, error) {
 	page, proxied := clientOrigin(r)
 	var w agentWay
@@ -115,19 +116,19 @@ func (s *Server) wayForAgents(r *http.Request, given *string) (agentWay, error) 
 	case s.origins.public != "":
 		w.address = s.origins.public
 	default:
-		address, problem := serverURL(page)
+		address, problem := wire.ServerURL(page)
 		if problem != "" {
-			return w, errNoServerAddress
+			return w, wire.ErrNoServerAddress
 		}
 		w.address = address
 	}
 	var err error
 	if w.url, err = url.Parse(w.address); err != nil {
-		return w, errNoServerAddress
+		return w, wire.ErrNoServerAddress
 	}
 	if proxied && s.origins.public == "" {
 		w.warn("You reached the appliance by %s, but the request came to it without TLS: a proxy is in front. Start the appliance with --trusted-proxies %s, or with --public-origin %s.",
-			page, requestHost(r.RemoteAddr), page)
+			page, wire.RequestHost(r.RemoteAddr), page)
 	}
 	if u, err := url.Parse(page); err == nil && u.Scheme != w.url.Scheme && plainHost(u.Scheme, u.Host) == plainHost(w.url.Scheme, w.url.Host) {
 		w.warn("The command names %s, but you reached the same host by %s.", w.address, page)

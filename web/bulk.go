@@ -10,14 +10,15 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) bulkRoutes() []route {
-	return []route{
+func (s *Server) bulkRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: pathConfig + "/nodes/bulk", access: accessSession, handle: s.createNodes, oneWrite: true,
-			summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
-			body:    "nodes! objects", items: "name!, " + nodeMembers, data: createdNodes{},
+			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: s.createNodes, OneWrite: true,
+			Summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
+			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{},
 		},
 	}
 }
@@ -42,13 +43,13 @@ type newNode struct {
 
 // createNodes makes many nodes in one transaction: all of them, or none and every fault of every row.
 func (s *Server) createNodes(c echo.Context) error {
-	body, err := readBody(c, bulkBodyLimit)
+	body, err := wire.ReadBody(c, bulkBodyLimit)
 	if err != nil {
 		return err
 	}
 	rows := readNewNodes(body)
 	if len(rows) == 0 {
-		return body.err()
+		return body.Err()
 	}
 	ids := make([]string, len(rows))
 	for i, row := range rows {
@@ -84,28 +85,28 @@ func (s *Server) createNodes(c echo.Context) error {
 		return err
 	}
 	s.log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // readNewNodes reads the rows, and notes in body what is wrong with them by themselves and together.
-func readNewNodes(body *fields) []newNode {
+func readNewNodes(body *wire.Fields) []newNode {
 	var rows []newNode
 	first := make(map[string]int) // row by name
-	for i, f := range body.objects("nodes", bulkRows) {
+	for i, f := range body.Objects("nodes", bulkRows) {
 		if f == nil { // rejected already; the others keep their places
 			rows = append(rows, newNode{})
 			continue
 		}
-		row := newNode{protocol.NewID("node"), readNodePatch(f), f.ignored(ignoredNode)}
-		f.require("name", row.patch.name != nil || f.bad["name"] != "")
+		row := newNode{protocol.NewID("node"), readNodePatch(f), f.Ignored(ignoredNode)}
+		f.Require("name", row.patch.name != nil)
 		if name := row.patch.name; name != nil {
 			if j, twice := first[*name]; twice {
-				f.reject("name", fmt.Sprintf("is that of nodes[%d], too", j))
+				f.Reject("name", fmt.Sprintf("is that of nodes[%d], too", j))
 			} else {
 				first[*name] = i
 			}
 		}
-		body.absorb("nodes", i, f.bad)
+		body.Absorb("nodes", i, f.Faults())
 		rows = append(rows, row)
 	}
 	return rows
@@ -113,24 +114,24 @@ func readNewNodes(body *fields) []newNode {
 
 // checkNewNodes returns every fault of the rows: those noted in body, and those that the config has
 // with them.
-func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *fields) error {
-	all := &fields{}
-	for name, problem := range body.bad {
-		all.reject(name, problem)
+func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *wire.Fields) error {
+	all := &wire.Fields{}
+	for name, problem := range body.Faults() {
+		all.Reject(name, problem)
 	}
 	for i, row := range rows {
 		if row.id == "" {
 			continue
 		}
 		if name := row.patch.name; name != nil && tx.NodeNamed(cfg.ID, *name) != "" {
-			all.reject(indexed("nodes", i)+".name", "is that of another node of this mesh")
+			all.Reject(wire.Indexed("nodes", i)+".name", "is that of another node of this mesh")
 		}
-		var invalid *invalidError
+		var invalid *wire.InvalidError
 		if err := row.patch.fits(store.Node{}); errors.As(err, &invalid) {
-			all.absorb("nodes", i, invalid.fields)
+			all.Absorb("nodes", i, invalid.Fields)
 		}
 	}
-	return all.err()
+	return all.Err()
 }
 
 // noteIDs adds the ids of many to the request's one audit entry.

@@ -14,27 +14,28 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/internal/tlsproblem"
+	"wfm/web/wire"
 )
 
-func (s *Server) certificatesRoutes() []route {
-	return []route{
+func (s *Server) certificatesRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/.well-known/acme-challenge/:token", access: accessOpen, handle: s.acmeChallenge,
+			Method: http.MethodGet, Path: "/.well-known/acme-challenge/:token", Access: wire.Open, Handle: s.acmeChallenge,
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/system/certificates", access: accessSession, handle: s.listCertificates,
-			summary: "The TLS certificates, and how their renewal goes.",
-			data:    certificatesView{},
+			Method: http.MethodGet, Path: "/api/v1/system/certificates", Access: wire.Session, Handle: s.listCertificates,
+			Summary: "The TLS certificates, and how their renewal goes.",
+			Data:    certificatesView{},
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/system/certificates/renew", access: accessSession, handle: s.renewCertificates,
-			summary: "Renews them now; with new_ca under a new root of the appliance's own CA.",
-			body:    "? new_ca bool", data: certificatesView{}, codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY CERTIFICATE_RENEWAL_FAILED/502",
+			Method: http.MethodPost, Path: "/api/v1/system/certificates/renew", Access: wire.Session, Handle: s.renewCertificates,
+			Summary: "Renews them now; with new_ca under a new root of the appliance's own CA.",
+			Body:    "? new_ca bool", Data: certificatesView{}, Codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY CERTIFICATE_RENEWAL_FAILED/502",
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/system/ca.pem", access: accessOpen, handle: s.caCertificate,
-			summary: "What a client needs to trust to reach what the appliance serves with TLS.",
-			bare:    "application/x-pem-file", codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
+			Method: http.MethodGet, Path: "/api/v1/system/ca.pem", Access: wire.Open, Handle: s.caCertificate,
+			Summary: "What a client needs to trust to reach what the appliance serves with TLS.",
+			Bare:    "application/x-pem-file", Codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
 		},
 	}
 }
@@ -87,22 +88,6 @@ const renewalTimeout = 80 * time.Second
 // has to go on serving it.
 const httpsPinned = 30 * 24 * time.Hour
 
-// renewalError is a renewal that failed, in the words of who refused it: the administrator has to
-// act on them.
-type renewalError struct {
-	err  error
-	none bool // in use
-}
-
-func (e *renewalError) Error() string {
-	what := "The certificate was not renewed, and the one in use stays: "
-	if e.none {
-		what = "There is still no certificate: "
-	}
-	return what + strings.Join(strings.Fields(e.err.Error()), " ") + "."
-}
-func (e *renewalError) Unwrap() error { return e.err }
-
 type tlsServiceView struct {
 	Status      string     `json:"status"` // off, pending, ok, warning or error
 	Issuer      string     `json:"issuer"`
@@ -133,8 +118,8 @@ func (s *Server) redirects() bool {
 
 func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
 	v := tlsServiceView{
-		Status: "ok", Issuer: st.Issuer, Names: []string{}, NotAfter: when(st.NotAfter), NextRenewal: when(st.NextRenewal),
-		LastError: st.LastError, LastErrorAt: when(st.LastErrorAt), Warning: st.Warning,
+		Status: "ok", Issuer: st.Issuer, Names: []string{}, NotAfter: wire.When(st.NotAfter), NextRenewal: wire.When(st.NextRenewal),
+		LastError: st.LastError, LastErrorAt: wire.When(st.LastErrorAt), Warning: st.Warning,
 	}
 	for _, c := range st.Certificates {
 		if c.Kind == "server" {
@@ -166,25 +151,25 @@ func (s *Server) listCertificates(c echo.Context) error {
 	if s.opts.Certificates != nil {
 		v.Certificates = append(v.Certificates, s.opts.Certificates.Status().Certificates...)
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 func (s *Server) renewCertificates(c echo.Context) error {
-	f, err := readOptionalBody(c, bodyLimit)
+	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	newCA := or(f.flag("new_ca"), false)
-	if err := f.err(); err != nil {
+	newCA := wire.Or(f.Flag("new_ca"), false)
+	if err := f.Err(); err != nil {
 		return err
 	}
 	if s.opts.Certificates == nil {
-		return errTLSOff
+		return wire.ErrTLSOff
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), renewalTimeout)
 	defer cancel()
 	if err := s.opts.Certificates.Renew(ctx, newCA); err != nil {
-		return &renewalError{err, s.opts.Certificates.Status().NotAfter.IsZero()}
+		return &wire.RenewalError{Err: err, None: s.opts.Certificates.Status().NotAfter.IsZero()}
 	}
 	s.log.Info("certificates renewed", "new_ca", newCA, "by", loginOf(c).Username)
 	return s.listCertificates(c)
@@ -193,7 +178,7 @@ func (s *Server) renewCertificates(c echo.Context) error {
 // caCertificate is public: whoever is to connect needs it first.
 func (s *Server) caCertificate(c echo.Context) error {
 	if s.opts.Certificates == nil {
-		return errTLSOff
+		return wire.ErrTLSOff
 	}
 	pem, err := s.opts.Certificates.CACert("")
 	if err != nil {
@@ -205,7 +190,7 @@ func (s *Server) caCertificate(c echo.Context) error {
 
 func (s *Server) acmeChallenge(c echo.Context) error {
 	if s.opts.Certificates == nil || !s.opts.Certificates.HTTPChallenge(c.Response(), c.Request()) {
-		return errUnknownPath
+		return wire.ErrUnknownPath
 	}
 	return nil
 }
@@ -252,12 +237,12 @@ func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 			s.pinHTTPS(c)
 			return next(c)
 		}
-		if !readOnly(r) {
+		if !wire.ReadOnly(r) {
 			return insecure(r)
 		}
 		origin := s.origins.public
 		if !strings.HasPrefix(origin, "https://") {
-			origin = "https://" + plainHost("https", net.JoinHostPort(requestHost(r.Host), strconv.Itoa(s.opts.HTTPSPort)))
+			origin = "https://" + plainHost("https", net.JoinHostPort(wire.RequestHost(r.Host), strconv.Itoa(s.opts.HTTPSPort)))
 		}
 		return c.Redirect(http.StatusPermanentRedirect, origin+r.URL.RequestURI())
 	}
@@ -269,7 +254,7 @@ func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 // lead http://host:8000 to https on that same port, where nothing answers it.
 func (s *Server) pinHTTPS(c echo.Context) {
 	r := c.Request()
-	host := requestHost(r.Host)
+	host := wire.RequestHost(r.Host)
 	if r.TLS == nil || s.opts.Certificates == nil || host != r.Host || s.opts.Certificates.Fingerprint(host) != "" {
 		return
 	}

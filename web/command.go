@@ -15,19 +15,20 @@ import (
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
-func (s *Server) commandRoutes() []route {
-	return []route{
+func (s *Server) commandRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/commands/:request_id", access: accessSession, handle: s.getCommand,
-			summary: "A command's whole life.",
-			data:    commandView{}, codes: "CONTROL_LOG_NOT_FOUND",
+			Method: http.MethodGet, Path: "/api/v1/commands/:request_id", Access: wire.Session, Handle: s.getCommand,
+			Summary: "A command's whole life.",
+			Data:    commandView{}, Codes: "CONTROL_LOG_NOT_FOUND",
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/commands/:request_id/cancel", access: accessSession, handle: s.cancelCommand, oneWrite: true,
-			summary: "Cancels a command that has not ended.",
-			data:    commandView{}, codes: "CONTROL_LOG_NOT_FOUND COMMAND_ENDED MQTT_DISABLED",
+			Method: http.MethodPost, Path: "/api/v1/commands/:request_id/cancel", Access: wire.Session, Handle: s.cancelCommand, OneWrite: true,
+			Summary: "Cancels a command that has not ended.",
+			Data:    commandView{}, Codes: "CONTROL_LOG_NOT_FOUND COMMAND_ENDED MQTT_DISABLED",
 		},
 	}
 }
@@ -136,7 +137,7 @@ func viewLog(c store.Command) logView {
 		ID: c.RequestID, RequestID: c.RequestID, ConfigID: c.ConfigID, NodeID: c.NodeID, Action: c.Action,
 		Status: cmdStatus(c.State), State: c.State, RequestedBy: c.RequestedBy,
 		Summary: cmdSummary(c), Detail: cmdDetail(c), ConfigVersion: tunnel.PushedVersion(c),
-		RequestedAt: when(c.CreatedAt), AckAt: when(c.AckAt), CreatedAt: when(c.CreatedAt), UpdatedAt: when(c.UpdatedAt),
+		RequestedAt: wire.When(c.CreatedAt), AckAt: wire.When(c.AckAt), CreatedAt: wire.When(c.CreatedAt), UpdatedAt: wire.When(c.UpdatedAt),
 	}
 }
 
@@ -162,7 +163,7 @@ func viewCommand(c store.Command, output []store.Output) commandView {
 	}
 	return commandView{
 		logView: viewLog(c), Seq: c.Seq, Kind: c.Kind, Payload: shownPayload(c), Attempts: c.Attempts,
-		SentAt: when(c.SentAt), ExpiresAt: when(c.ExpiresAt), DeadlineAt: when(c.DeadlineAt),
+		SentAt: wire.When(c.SentAt), ExpiresAt: wire.When(c.ExpiresAt), DeadlineAt: wire.When(c.DeadlineAt),
 		Ack: c.Ack, Notes: notes, Output: output,
 	}
 }
@@ -223,5 +224,5 @@ func (s *Server) respondCommand(c echo.Context, cmd store.Command) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, viewCommand(cmd, output))
+	return wire.Respond(c, viewCommand(cmd, output))
 }

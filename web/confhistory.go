@@ -10,24 +10,25 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) confhistoryRoutes() []route {
-	return []route{
+func (s *Server) confhistoryRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathNode + "/conf-history", access: accessSession, handle: s.confHistory,
-			summary: "The versions of a node's config, newest first.",
-			data:    []confVersionView{}, paged: true,
+			Method: http.MethodGet, Path: wire.PathNode + "/conf-history", Access: wire.Session, Handle: s.confHistory,
+			Summary: "The versions of a node's config, newest first.",
+			Data:    []confVersionView{}, Paged: true,
 		},
 		{
-			method: http.MethodGet, path: pathNode + "/conf-history/:version", access: accessSession, handle: s.confVersion,
-			summary: "A version, and how it differs from the one before or from against.",
-			query:   "against", data: confTextView{}, codes: "CONFIG_VERSION_NOT_FOUND VALIDATION_ERROR",
+			Method: http.MethodGet, Path: wire.PathNode + "/conf-history/:version", Access: wire.Session, Handle: s.confVersion,
+			Summary: "A version, and how it differs from the one before or from against.",
+			Query:   "against", Data: confTextView{}, Codes: "CONFIG_VERSION_NOT_FOUND VALIDATION_ERROR",
 		},
 		{
-			method: http.MethodPost, path: pathNode + "/conf-history/:version/restore", access: accessSession, handle: s.restoreConf, oneWrite: true,
-			summary: "Saves a former version as a new one.",
-			body:    "? " + wishMembers, data: savedView{}, codes: wishing + " CONFIG_VERSION_NOT_FOUND",
+			Method: http.MethodPost, Path: wire.PathNode + "/conf-history/:version/restore", Access: wire.Session, Handle: s.restoreConf, OneWrite: true,
+			Summary: "Saves a former version as a new one.",
+			Body:    "? " + wishMembers, Data: savedView{}, Codes: wishing + " CONFIG_VERSION_NOT_FOUND",
 		},
 	}
 }
@@ -48,14 +49,14 @@ type confVersionView struct {
 
 func (f facts) versionView(v store.ConfVersion) confVersionView {
 	return confVersionView{
-		Version: v.Version, SHA256: v.SHA256, Author: v.Author, CreatedAt: when(v.At), Source: v.Source, Size: v.Size, Note: v.Note,
+		Version: v.Version, SHA256: v.SHA256, Author: v.Author, CreatedAt: wire.When(v.At), Source: v.Source, Size: v.Size, Note: v.Note,
 		Desired: v.Version == f.conf.Desired.Version, Staged: v.Version == f.conf.Staged.Version, Confirmed: v.Version == f.conf.Confirmed.Version,
 	}
 }
 
 // confHistory are the versions of the node's config, newest first.
 func (s *Server) confHistory(c echo.Context) error {
-	limit, before, err := readCountedPage(c)
+	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
@@ -67,12 +68,12 @@ func (s *Server) confHistory(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	versions, next := cut(versions, limit, func(v store.ConfVersion) string { return strconv.Itoa(v.Version) })
+	versions, next := wire.Cut(versions, limit, func(v store.ConfVersion) string { return strconv.Itoa(v.Version) })
 	views := make([]confVersionView, len(versions))
 	for i, v := range versions {
 		views[i] = f.versionView(v)
 	}
-	return respondList(c, views, next)
+	return wire.RespondList(c, views, next)
 }
 
 type confTextView struct {
@@ -99,7 +100,7 @@ func (s *Server) confVersion(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // readConfVersion reads the version of the node the path names; against is 0 for the one before it.
@@ -144,9 +145,9 @@ func readAgainst(c echo.Context) (int, error) {
 	}
 	n, err := strconv.Atoi(raw)
 	if err != nil || n < 1 {
-		f := &fields{}
-		f.reject("against", "must be the number of a version")
-		return 0, f.err()
+		f := &wire.Fields{}
+		f.Reject("against", "must be the number of a version")
+		return 0, f.Err()
 	}
 	return n, nil
 }
@@ -175,12 +176,12 @@ func (s *Server) restoreConf(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	body, err := readOptionalBody(c, bodyLimit)
+	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	o := readWish(c, body, store.ConfRestored(version))
-	if err := body.err(); err != nil {
+	if err := body.Err(); err != nil {
 		return err
 	}
 	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {

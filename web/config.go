@@ -9,6 +9,7 @@ import (
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 // What the bodies of the calls have in common.
@@ -16,39 +17,46 @@ const (
 	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
 )
 
-func (s *Server) configRoutes() []route {
-	return []route{
+func (s *Server) configRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/configs", access: accessSession, handle: s.listConfigs,
-			summary: "The configs, by name.",
-			data:    []countedConfigView{}, paged: true,
+			Method: http.MethodGet, Path: "/api/v1/configs", Access: wire.Session, Handle: s.listConfigs,
+			Summary: "The configs, by name.",
+			Data:    []countedConfigView{}, Paged: true,
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/configs", access: accessSession, handle: s.createConfig, oneWrite: true,
-			summary: "Makes a config.",
-			body:    "name!, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS",
+			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: s.createConfig, OneWrite: true,
+			Summary: "Makes a config.",
+			Body:    "name!, " + configMembers, Data: configView{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{
-			method: http.MethodGet, path: pathConfig, access: accessSession, handle: s.getConfig,
-			summary: "A config.",
-			data:    countedConfigView{},
+			Method: http.MethodGet, Path: wire.PathConfig, Access: wire.Session, Handle: s.getConfig,
+			Summary: "A config.",
+			Data:    countedConfigView{},
 		},
 		{
-			method: http.MethodPut, path: pathConfig, access: accessSession, handle: s.updateConfig, oneWrite: true,
-			summary: "Changes a config; what is absent stays.",
-			body:    "name, " + configMembers, data: configView{}, codes: "CONFIG_NAME_EXISTS",
+			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: s.updateConfig, OneWrite: true,
+			Summary: "Changes a config; what is absent stays.",
+			Body:    "name, " + configMembers, Data: configView{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{
-			method: http.MethodDelete, path: pathConfig, access: accessSession, handle: s.deleteConfig, oneWrite: true,
-			summary: "Deletes a config and its nodes.",
-			data:    deletedConfig{},
+			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: s.deleteConfig, OneWrite: true,
+			Summary: "Deletes a config and its nodes.",
+			Data:    deletedConfig{},
 		},
 		{
-			method: http.MethodGet, path: pathConfig + "/overview", access: accessSession, handle: s.overview,
-			summary: "A config, its nodes, and their number by state.",
-			data:    overviewView{},
+			Method: http.MethodGet, Path: wire.PathConfig + "/overview", Access: wire.Session, Handle: s.overview,
+			Summary: "A config, its nodes, and their number by state.",
+			Data:    overviewView{},
 		},
 	}
+}
+
+// ignoredConfig are members of a config that mean something to WG Free Mesh and nothing here yet. They are
+// answered in warnings, so that a script learns of it. A member that gets a meaning leaves the list.
+var ignoredConfig = []string{
+	"virtual_subnet", "default_listen_port", "default_mtu", "default_dns", "auto_sync", "awg_s1", "awg_s2", "awg_s3", "awg_s4",
+	"awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options", "awg_node_updates",
 }
 
 type configView struct {
@@ -69,7 +77,7 @@ func viewConfig(c store.Config) configView {
 	return configView{
 		ID: c.ID, ConfigID: c.ID, Name: c.Name, Description: c.Description, Enabled: c.Enabled,
 		TunnelProtocol: c.TunnelProtocol, AWGVersion: orNull(c.AWGVersion),
-		CreatedAt: when(c.CreatedAt), UpdatedAt: when(c.UpdatedAt),
+		CreatedAt: wire.When(c.CreatedAt), UpdatedAt: wire.When(c.UpdatedAt),
 	}
 }
 
@@ -125,37 +133,37 @@ type configPatch struct {
 	tunnelProtocol, awgVersion *string
 }
 
-func readConfigPatch(f *fields) configPatch {
+func readConfigPatch(f *wire.Fields) configPatch {
 	return configPatch{
-		name:           f.text("name", line(1, 32)),
-		description:    f.text("description", prose(1000)),
-		enabled:        f.flag("enabled"),
-		tunnelProtocol: f.text("tunnel_protocol", oneOf(protocol.TunnelWireGuard, protocol.TunnelAmneziaWG, protocol.TunnelAmneziaWG2)),
-		awgVersion:     f.text("awg_version", awgVersion),
+		name:           f.Text("name", wire.Line(1, 32)),
+		description:    f.Text("description", wire.Prose(1000)),
+		enabled:        f.Flag("enabled"),
+		tunnelProtocol: f.Text("tunnel_protocol", wire.OneOf(protocol.TunnelWireGuard, protocol.TunnelAmneziaWG, protocol.TunnelAmneziaWG2)),
+		awgVersion:     f.Text("awg_version", wire.AWGVersion),
 	}
 }
 
 // apply changes c by the patch. A version of AmneziaWG goes with the tunnel protocol it belonged to.
 func (p configPatch) apply(c *store.Config) error {
-	c.Name = or(p.name, c.Name)
-	c.Description = or(p.description, c.Description)
-	c.Enabled = or(p.enabled, c.Enabled)
-	c.TunnelProtocol = or(p.tunnelProtocol, c.TunnelProtocol)
-	c.AWGVersion = or(p.awgVersion, c.AWGVersion)
+	c.Name = wire.Or(p.name, c.Name)
+	c.Description = wire.Or(p.description, c.Description)
+	c.Enabled = wire.Or(p.enabled, c.Enabled)
+	c.TunnelProtocol = wire.Or(p.tunnelProtocol, c.TunnelProtocol)
+	c.AWGVersion = wire.Or(p.awgVersion, c.AWGVersion)
 	if protocol.ToolFamily(c.TunnelProtocol) == "awg" {
 		return nil
 	}
-	if or(p.awgVersion, "") != "" {
-		f := &fields{}
-		f.reject("awg_version", "is only for the tunnel_protocol amneziawg or amneziawg_2")
-		return f.err()
+	if wire.Or(p.awgVersion, "") != "" {
+		f := &wire.Fields{}
+		f.Reject("awg_version", "is only for the tunnel_protocol amneziawg or amneziawg_2")
+		return f.Err()
 	}
 	c.AWGVersion = ""
 	return nil
 }
 
 func (s *Server) listConfigs(c echo.Context) error {
-	limit, after, err := readPage(c)
+	limit, after, err := wire.ReadPage(c)
 	if err != nil {
 		return err
 	}
@@ -166,7 +174,7 @@ func (s *Server) listConfigs(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		configs, next = cut(configs, limit, func(c store.Config) string { return c.Name })
+		configs, next = wire.Cut(configs, limit, func(c store.Config) string { return c.Name })
 		for _, cfg := range configs {
 			v, err := s.countedConfig(tx, cfg)
 			if err != nil {
@@ -178,17 +186,17 @@ func (s *Server) listConfigs(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	return respondList(c, views, next)
+	return wire.RespondList(c, views, next)
 }
 
 func (s *Server) createConfig(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	patch := readConfigPatch(f)
-	f.require("name", patch.name != nil)
-	if err := f.err(); err != nil {
+	f.Require("name", patch.name != nil)
+	if err := f.Err(); err != nil {
 		return err
 	}
 	id := protocol.NewID("cfg")
@@ -208,8 +216,8 @@ func (s *Server) createConfig(c echo.Context) error {
 	}
 	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
 	v := viewConfig(cfg)
-	v.Warnings = f.ignored(ignoredConfig)
-	return respond(c, v)
+	v.Warnings = f.Ignored(ignoredConfig)
+	return wire.Respond(c, v)
 }
 
 func (s *Server) getConfig(c echo.Context) error {
@@ -223,16 +231,16 @@ func (s *Server) getConfig(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 func (s *Server) updateConfig(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	patch := readConfigPatch(f)
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return err
 	}
 	type change struct {
@@ -259,8 +267,8 @@ func (s *Server) updateConfig(c echo.Context) error {
 	s.kick(cfg.cutOff...)
 	s.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
 	v := viewConfig(cfg.Config)
-	v.Warnings = f.ignored(ignoredConfig)
-	return respond(c, v)
+	v.Warnings = f.Ignored(ignoredConfig)
+	return wire.Respond(c, v)
 }
 
 type deletedConfig struct {
@@ -282,7 +290,7 @@ func (s *Server) deleteConfig(c echo.Context) error {
 	}
 	s.kick(cutOff...)
 	s.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
-	return respond(c, deletedConfig{"The mesh and its nodes were deleted.", id})
+	return wire.Respond(c, deletedConfig{"The mesh and its nodes were deleted.", id})
 }
 
 // dynamicNodes are the nodes of the config that may have a live session.
@@ -337,5 +345,5 @@ func (s *Server) overview(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }

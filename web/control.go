@@ -15,6 +15,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/web/wire"
 )
 
 // What the bodies and errors of commands have in common.
@@ -24,18 +25,18 @@ const (
 	pushing     = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND TOO_MANY_COMMANDS"
 )
 
-func (s *Server) controlRoutes() []route {
-	return []route{
+func (s *Server) controlRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: pathConfig + "/endpoint/probe-batch", access: accessSession, handle: s.probeBatch,
-			summary: "Asks nodes how they are; without node_ids every one that has an agent.",
-			body:    "? node_ids strings", data: probeBatchView{}, codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
+			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/probe-batch", Access: wire.Session, Handle: s.probeBatch,
+			Summary: "Asks nodes how they are; without node_ids every one that has an agent.",
+			Body:    "? node_ids strings", Data: probeBatchView{}, Codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
 		},
 		{
-			method: http.MethodPost, path: pathNode + "/endpoint/control", access: accessSession, handle: s.control, oneWrite: true,
-			summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
-			body:    "action!, queue bool, wait 0..60, " + choosing, data: controlView{},
-			codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
+			Method: http.MethodPost, Path: wire.PathNode + "/endpoint/control", Access: wire.Session, Handle: s.control, OneWrite: true,
+			Summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
+			Body:    "action!, queue bool, wait 0..60, " + choosing, Data: controlView{},
+			Codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
 		},
 	}
 }
@@ -58,15 +59,15 @@ type controlView struct {
 }
 
 func (s *Server) control(c echo.Context) error {
-	body, err := readBody(c, bodyLimit)
+	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	action := protocol.Action(body.need("action", line(1, 64)))
-	queue := or(body.flag("queue"), false)
+	action := protocol.Action(body.Need("action", wire.Line(1, 64)))
+	queue := wire.Or(body.Flag("queue"), false)
 	order := readOrder(body)
-	wait := or(body.number("wait", 0, maxWait), 0)
-	if err := body.err(); err != nil {
+	wait := wire.Or(body.Number("wait", 0, maxWait), 0)
+	if err := body.Err(); err != nil {
 		return err
 	}
 	if action.Kind() == "" {
@@ -103,21 +104,21 @@ func (s *Server) control(c echo.Context) error {
 			return err
 		}
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // readOrder reads which version a push takes. With neither staged, staged_version nor version it takes
 // what is desired.
-func readOrder(f *fields) tunnel.Order {
-	o := tunnel.Order{Staged: or(f.flag("staged"), false), Force: or(f.flag("force"), false)}
-	staged, version := f.number("staged_version", 1, math.MaxInt32), f.number("version", 1, math.MaxInt32)
+func readOrder(f *wire.Fields) tunnel.Order {
+	o := tunnel.Order{Staged: wire.Or(f.Flag("staged"), false), Force: wire.Or(f.Flag("force"), false)}
+	staged, version := f.Number("staged_version", 1, math.MaxInt32), f.Number("version", 1, math.MaxInt32)
 	switch {
 	case staged != nil && version != nil:
-		f.reject("version", "must not be given together with staged_version")
+		f.Reject("version", "must not be given together with staged_version")
 	case staged != nil:
 		o.Staged, o.Version = true, *staged
 	case version != nil && o.Staged:
-		f.reject("version", "must not be given together with staged; use staged_version")
+		f.Reject("version", "must not be given together with staged; use staged_version")
 	case version != nil:
 		o.Version = *version
 	}
@@ -218,12 +219,12 @@ type probeBatchView struct {
 // probeBatch gives every node named a detect; without names, every node of the config that has an
 // agent. One node's refusal is no reason to spare the others.
 func (s *Server) probeBatch(c echo.Context) error {
-	body, err := readOptionalBody(c, bodyLimit)
+	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	ids := body.texts("node_ids", maxPage, line(1, protocol.MaxIDLength))
-	if err := body.err(); err != nil {
+	ids := body.Texts("node_ids", wire.MaxPage, wire.Line(1, protocol.MaxIDLength))
+	if err := body.Err(); err != nil {
 		return err
 	}
 	if err := s.mqtt(); err != nil {
@@ -247,21 +248,21 @@ func (s *Server) probeBatch(c echo.Context) error {
 		case errors.Is(err, refusal.ErrMQTTUnavailable) && len(dispatched) == 0:
 			return err // as good as certain for all the others
 		default:
-			a := translate(err)
-			if a.code == codeInternal {
-				s.log.Error("probe failed", "node_id", id, "request_id", requestIDOf(c), "err", err)
+			a := wire.Translate(err)
+			if a.Code == wire.CodeInternal {
+				s.log.Error("probe failed", "node_id", id, "request_id", wire.RequestIDOf(c), "err", err)
 			}
-			left = append(left, skipped{id, a.code, a.message})
+			left = append(left, skipped{id, a.Code, a.Message})
 		}
 	}
-	return respond(c, probeBatchView{dispatched, left})
+	return wire.Respond(c, probeBatchView{dispatched, left})
 }
 
 func (s *Server) probe(c echo.Context, configID, nodeID string) (requestID string, err error) {
 	if err := s.opts.Store.View(func(tx *store.Tx) error {
 		n, err := tx.Node(nodeID)
 		if err == nil && n.ConfigID != configID {
-			err = errConfigMismatch
+			err = wire.ErrConfigMismatch
 		}
 		return err
 	}); err != nil {

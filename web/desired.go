@@ -8,7 +8,7 @@ import (
 
 	"wfm/store"
 	"wfm/tunnel"
-	"wfm/tunnel/wgconf"
+	"wfm/web/wire"
 )
 
 // What the bodies and errors of the calls have in common.
@@ -17,32 +17,25 @@ const (
 	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT"
 )
 
-func (s *Server) desiredRoutes() []route {
-	return []route{
+func (s *Server) desiredRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathNode + "/applied-conf", access: accessSession, handle: s.appliedConf,
-			summary: "The config that is desired, whose text only those see who may write.",
-			data:    appliedConfView{},
+			Method: http.MethodGet, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: s.appliedConf,
+			Summary: "The config that is desired, whose text only those see who may write.",
+			Data:    appliedConfView{},
 		},
 		{
-			method: http.MethodPut, path: pathNode + "/applied-conf", access: accessSession, handle: s.putAppliedConf, oneWrite: true,
-			summary: "Saves another config as desired, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
+			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: s.putAppliedConf, OneWrite: true,
+			Summary: "Saves another config as desired, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
 				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
-			body: "content!, stage bool, push bool, " + wishMembers, data: savedView{},
-			codes: wishing + " " + controlling + " TOO_MANY_COMMANDS",
+			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
+			Codes: wishing + " " + controlling + " TOO_MANY_COMMANDS",
 		},
 	}
 }
 
 // confBodyLimit has room for the longest text there may be, however a client escapes it.
 const confBodyLimit = 1 << 20
-
-type warningView struct {
-	Code    string `json:"code"`
-	Line    int    `json:"line"` // 0 when it is about the whole text
-	Message string `json:"message"`
-	CutsOff bool   `json:"cuts_off"`
-}
 
 type appliedConfView struct {
 	Exists  bool   `json:"exists"`
@@ -73,35 +66,35 @@ func (s *Server) appliedConf(c echo.Context) error {
 			s.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
 		}
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // readWish reads how a text is to be saved: whose it is, and for what the order to save it stands.
-func readWish(c echo.Context, f *fields, source string) tunnel.Order {
+func readWish(c echo.Context, f *wire.Fields, source string) tunnel.Order {
 	return tunnel.Order{
 		Wish: &tunnel.Wish{
 			Author: loginOf(c).Username, Source: source,
-			Note: or(f.text("note", line(0, 200)), ""),
-			Base: f.number("base_version", 0, math.MaxInt32),
+			Note: wire.Or(f.Text("note", wire.Line(0, 200)), ""),
+			Base: f.Number("base_version", 0, math.MaxInt32),
 		},
-		Force: or(f.flag("force"), false),
+		Force: wire.Or(f.Flag("force"), false),
 	}
 }
 
 // putAppliedConf saves a text as the desired one; unless told otherwise it stages it too, so that a
 // script may push right after.
 func (s *Server) putAppliedConf(c echo.Context) error {
-	f, err := readBody(c, confBodyLimit)
+	f, err := wire.ReadBody(c, confBodyLimit)
 	if err != nil {
 		return err
 	}
 	o := readWish(c, f, store.ConfEdited)
-	o.Wish.Text = f.need("content", confText)
-	stage, push := or(f.flag("stage"), true), or(f.flag("push"), false)
+	o.Wish.Text = f.Need("content", wire.ConfText)
+	stage, push := wire.Or(f.Flag("stage"), true), wire.Or(f.Flag("push"), false)
 	if push && !stage {
-		f.reject("stage", "must not be false together with push: what is pushed is staged")
+		f.Reject("stage", "must not be false together with push: what is pushed is staged")
 	}
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return err
 	}
 	if push {
@@ -112,7 +105,7 @@ func (s *Server) putAppliedConf(c echo.Context) error {
 
 type savedView struct {
 	syncView
-	Warnings []warningView `json:"warnings"`
+	Warnings []wire.WarningView `json:"warnings"`
 	// Push is the push of it, if that was asked for.
 	Push *controlView `json:"push,omitempty"`
 }
@@ -150,7 +143,7 @@ func (s *Server) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, pu
 	s.log.Info("desired config saved", "node_id", t.Node.ID, "version", t.Ref.Version, "source", o.Wish.Source,
 		"forced", o.Force && tunnel.CutsOff(t.Warnings), "by", loginOf(c).Username)
 	f := facts{config: t.Config, node: t.Node, conf: t.State}
-	return respond(c, savedView{f.syncView(), viewWarnings(t.Warnings), push})
+	return wire.Respond(c, savedView{f.syncView(), wire.ViewWarnings(t.Warnings), push})
 }
 
 // door is the way to save and stage configs.
@@ -161,16 +154,7 @@ func (s *Server) door() tunnel.Door {
 // orderFor is the id of the node that the path names, and fills in where an agent would be sent that
 // is bound by this request.
 func (s *Server) orderFor(c echo.Context, o *tunnel.Order) (nodeID string, err error) {
-	o.Host = s.mqttHost(requestHost(c.Request().Host))
+	o.Host = s.mqttHost(wire.RequestHost(c.Request().Host))
 	f, err := s.pathFacts(c)
 	return f.node.ID, err
-}
-
-// viewWarnings are what the operator should know before the config is pushed.
-func viewWarnings(all []wgconf.Warning) []warningView {
-	out := make([]warningView, len(all))
-	for i, w := range all {
-		out[i] = warningView{w.Code, w.Line, w.Message, w.CutsOff}
-	}
-	return out
 }

@@ -16,9 +16,7 @@
 // Invariants:
 //   - A write is validated first, then made in one store transaction that reads what it changes;
 //     live sessions are ended after the commit, never before it.
-//   - translate, in errors.go, is the only place where an error becomes a status, a code and a
-//     sentence. What it does not know is answered INTERNAL_ERROR and logged once; its text never
-//     leaves the appliance.
+//   - An error is answered as [wire.Translate] says, and one that it does not know is logged once.
 //   - Who changes something is in the audit log before it is done, whichever handler does it, and
 //     nobody can push that out by doing much more: see auditBudget.
 //   - An API token never reaches what it was not made for: see permits.

@@ -19,14 +19,15 @@ import (
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) emqxRoutes() []route {
-	return []route{
+func (s *Server) emqxRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: "/api/v1/system/mqtt/reconcile", access: accessSession, handle: s.reconcileAccounts,
-			summary: "Compares all accounts with those that an external EMQX has now, and repairs what differs.",
-			data:    AccountsStatus{}, codes: "MQTT_DISABLED MQTT_EMBEDDED MQTT_CONTROL_UNAVAILABLE",
+			Method: http.MethodPost, Path: "/api/v1/system/mqtt/reconcile", Access: wire.Session, Handle: s.reconcileAccounts,
+			Summary: "Compares all accounts with those that an external EMQX has now, and repairs what differs.",
+			Data:    AccountsStatus{}, Codes: "MQTT_DISABLED MQTT_EMBEDDED MQTT_CONTROL_UNAVAILABLE",
 		},
 	}
 }
@@ -102,23 +103,23 @@ const (
 )
 
 // callbackTable is what EMQX asks where the API is. It is no part of the API: the answers are bare.
-func (s *Server) callbackTable() []route {
+func (s *Server) callbackTable() []wire.Route {
 	if own := s.asked(); own == nil || own.Apart {
 		return nil
 	}
 	return s.callbackRoutes()
 }
 
-func (s *Server) callbackRoutes() []route {
+func (s *Server) callbackRoutes() []wire.Route {
 	log := slog.New(floodlog.New(s.log.Handler()))
-	return []route{
-		{method: http.MethodPost, path: "/api/internal/emqx/authz", access: accessOpen, handle: s.callback(log, s.authz)},
-		{method: http.MethodPost, path: "/api/internal/emqx/auth", access: accessOpen, handle: s.callback(log, s.authn)},
+	return []wire.Route{
+		{Method: http.MethodPost, Path: "/api/internal/emqx/authz", Access: wire.Open, Handle: s.callback(log, s.authz)},
+		{Method: http.MethodPost, Path: "/api/internal/emqx/auth", Access: wire.Open, Handle: s.callback(log, s.authn)},
 	}
 }
 
 func (s *Server) newCallbacks() *http.Server {
-	var table []route
+	var table []wire.Route
 	if s.asked() != nil {
 		table = s.callbackRoutes()
 	}
@@ -244,11 +245,11 @@ func (s *Server) reconcileAccounts(c echo.Context) error {
 		return err
 	}
 	if s.opts.External == nil {
-		return errEmbeddedBroker
+		return wire.ErrEmbeddedBroker
 	}
 	if err := s.opts.External.Reconcile(c.Request().Context()); err != nil {
 		return err
 	}
 	s.log.Info("accounts reconciled", "by", loginOf(c).Username)
-	return respond(c, s.brokerStatus().Accounts)
+	return wire.Respond(c, s.brokerStatus().Accounts)
 }

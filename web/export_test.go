@@ -6,37 +6,38 @@ import (
 	"time"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-// RecordAsks has fn told what the handlers ask of bodies; see onAsk.
-func RecordAsks(fn func(route, name, what string)) { onAsk = fn }
+// RecordAsks has fn told what the handlers ask of bodies; see wire.OnAsk.
+func RecordAsks(fn func(route, name, what string)) { wire.OnAsk = fn }
 
 // DescribedAsks is what the description of each route says that its handler asks, in the words of
-// onAsk.
+// wire.OnAsk.
 func DescribedAsks(s *Server) map[string]map[string]bool {
 	all := make(map[string]map[string]bool)
 	for _, d := range s.table() {
-		if d.body == "" {
+		if d.Body == "" {
 			continue
 		}
 		asks := make(map[string]bool)
-		members, optional := bodyMembers(d.body)
+		members, optional := wire.BodyMembers(d.Body)
 		if !optional {
-			asks[" "+askBody] = true
+			asks[" "+wire.AskBody] = true
 		}
 		for _, m := range members {
-			kind := map[string]string{"string": "a string", "bool": "true or false", "strings": "a list of strings", "objects": "a list of objects"}[m.kind]
+			kind := map[string]string{"string": "a string", "bool": "true or false", "strings": "a list of strings", "objects": "a list of objects"}[m.Kind]
 			if kind == "" {
 				var low, high int
-				_, _ = fmt.Sscanf(m.kind, "%d..%d", &low, &high)
+				_, _ = fmt.Sscanf(m.Kind, "%d..%d", &low, &high)
 				kind = fmt.Sprintf("a whole number from %d to %d", low, high)
 			}
-			asks[m.name+" "+kind] = true
-			if m.required {
-				asks[m.name+" "+askRequired] = true
+			asks[m.Name+" "+kind] = true
+			if m.Required {
+				asks[m.Name+" "+wire.AskRequired] = true
 			}
 		}
-		all[d.key()] = asks
+		all[d.Key()] = asks
 	}
 	return all
 }
@@ -45,8 +46,8 @@ func DescribedAsks(s *Server) map[string]map[string]bool {
 func Routes(s *Server) map[string]bool {
 	all := make(map[string]bool)
 	for _, r := range s.table() {
-		if !strings.HasPrefix(r.path, "/.well-known/") {
-			all[r.key()] = r.described()
+		if !strings.HasPrefix(r.Path, "/.well-known/") {
+			all[r.Key()] = r.Described()
 		}
 	}
 	return all
@@ -55,8 +56,8 @@ func Routes(s *Server) map[string]bool {
 // UnknownCodes are the codes of the description that no error has.
 func UnknownCodes(s *Server) (codes []string) {
 	for _, r := range s.table() {
-		for _, code := range codesOf(r) {
-			if statusOf(code) == 0 {
+		for _, code := range r.ErrorCodes() {
+			if wire.StatusOf(code) == 0 {
 				codes = append(codes, code)
 			}
 		}
@@ -68,13 +69,13 @@ func UnknownCodes(s *Server) (codes []string) {
 func UndescribedCodes(s *Server) (codes []string) {
 	said := map[string]bool{"NOT_FOUND": true, "METHOD_NOT_ALLOWED": true} // of no route
 	for _, r := range s.table() {
-		for _, code := range codesOf(r) {
+		for _, code := range r.ErrorCodes() {
 			said[code] = true
 		}
 	}
-	for _, known := range answers {
-		if !said[known.code] {
-			codes = append(codes, known.code)
+	for _, code := range wire.Codes() {
+		if !said[code] {
+			codes = append(codes, code)
 		}
 	}
 	return codes
@@ -100,7 +101,7 @@ func MostAudited(d time.Duration) float64 { return newAuditBudget().mostIn(d) }
 func AuditedRoutes(s *Server) map[string]bool {
 	all := make(map[string]bool)
 	for _, r := range s.table() {
-		all[r.method+" "+r.path] = r.audited() && r.access >= accessSession
+		all[r.Method+" "+r.Path] = r.Audited() && r.Access >= wire.Session
 	}
 	return all
 }
@@ -108,8 +109,8 @@ func AuditedRoutes(s *Server) map[string]bool {
 // RoutesInOneWrite are the routes of which the audit entry is in the transaction of the handler.
 func RoutesInOneWrite(s *Server) (keys []string) {
 	for _, r := range s.table() {
-		if r.oneWrite {
-			keys = append(keys, r.key())
+		if r.OneWrite {
+			keys = append(keys, r.Key())
 		}
 	}
 	return keys

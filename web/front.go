@@ -8,51 +8,43 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"wfm/web/wire"
 )
-
-// originError is a refusal for the address that a request came by whose cause is known: most likely a proxy in
-// front that one of the two does not know enough of.
-type originError struct {
-	err     error // errOriginRejected, errHostRejected, errHTTPSRequired or errUnknownPath
-	message string
-}
-
-func (e *originError) Error() string { return e.message }
-func (e *originError) Unwrap() error { return e.err }
 
 // strangeOrigin is the error for a write of a page whose origin is not ours, as the request names us. It
 // says what to do about a proxy, unless the browser says that the page is another site's.
 func (s *Server) strangeOrigin(r *http.Request) error {
 	origin, err := ParseOrigin(r.Header.Get("Origin"))
 	if site := r.Header.Get("Sec-Fetch-Site"); err != nil || site == "cross-site" || site == "same-site" {
-		return errOriginRejected
+		return wire.ErrOriginRejected
 	}
 	f := frontOf(r)
 	scheme, host, _ := strings.Cut(origin, "://")
 	switch {
 	case host != plainHost(scheme, r.Host):
-		return &originError{errOriginRejected, fmt.Sprintf("This page came from %s, and its request names the host %s. "+
+		return &wire.OriginError{Err: wire.ErrOriginRejected, Message: fmt.Sprintf("This page came from %s, and its request names the host %s. "+
 			"If a proxy is in front, have it keep Host with its port (nginx: proxy_set_header Host $http_host;), and start with --trusted-proxies %s. "+
 			"Otherwise open the appliance's own page.", origin, shown(r.Host), f.peer)}
 	case scheme != "https" || secure(r):
-		return errOriginRejected
+		return wire.ErrOriginRejected
 	case !f.trusted:
-		return &originError{errOriginRejected, fmt.Sprintf("This page came by https://, the request by http://: a proxy is in front. "+
+		return &wire.OriginError{Err: wire.ErrOriginRejected, Message: fmt.Sprintf("This page came by https://, the request by http://: a proxy is in front. "+
 			"Start with --trusted-proxies %s or --public-origin %s.", f.peer, origin)}
 	case f.proto == "":
-		return &originError{errOriginRejected, fmt.Sprintf("This page came by https://, the request by http://: the proxy at %s is trusted, but does not say how it was reached. "+
+		return &wire.OriginError{Err: wire.ErrOriginRejected, Message: fmt.Sprintf("This page came by https://, the request by http://: the proxy at %s is trusted, but does not say how it was reached. "+
 			"Have it send X-Forwarded-Proto (nginx: proxy_set_header X-Forwarded-Proto $scheme;), or start with --public-origin %s.", f.peer, origin)}
 	}
-	return &originError{errOriginRejected, fmt.Sprintf("This page came by https://, and the proxy at %s says X-Forwarded-Proto: %s. "+
+	return &wire.OriginError{Err: wire.ErrOriginRejected, Message: fmt.Sprintf("This page came by https://, and the proxy at %s says X-Forwarded-Proto: %s. "+
 		"Have it pass on what the proxy in front of it says, or start with --public-origin %s.", f.peer, shown(f.proto), origin)}
 }
 
 // strangeHost is the error for a request that names a host which is none of ours.
 func (s *Server) strangeHost(r *http.Request) error {
 	if s.origins.public == "" {
-		return errHostRejected
+		return wire.ErrHostRejected
 	}
-	return &originError{errHostRejected, fmt.Sprintf("This request names the host %s, and the appliance answers at %s. "+
+	return &wire.OriginError{Err: wire.ErrHostRejected, Message: fmt.Sprintf("This request names the host %s, and the appliance answers at %s. "+
 		"If a proxy is in front, have it keep Host with its port (nginx: proxy_set_header Host $http_host;). "+
 		"Otherwise use that address, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", shown(r.Host), s.origins.public)}
 }
@@ -60,23 +52,23 @@ func (s *Server) strangeHost(r *http.Request) error {
 // insecure is the error for a write without TLS where HTTPS is served.
 func insecure(r *http.Request) error {
 	if f := frontOf(r); !f.trusted && f.proto == "https" {
-		return &originError{errHTTPSRequired, fmt.Sprintf("This appliance takes no changes without TLS, and the request came by http://: "+
+		return &wire.OriginError{Err: wire.ErrHTTPSRequired, Message: fmt.Sprintf("This appliance takes no changes without TLS, and the request came by http://: "+
 			"the proxy at %s says that it was reached by https://, but is not trusted. Start with --trusted-proxies %s, or have it connect by https://.", f.peer, f.peer)}
 	}
-	return errHTTPSRequired
+	return wire.ErrHTTPSRequired
 }
 
 // underPath says, of an unknown path that ends like one of ours (paths, as the router writes them), that
 // the appliance cannot be put under a path of another site.
 func underPath(r *http.Request, err error, paths []string) error {
-	if !errors.Is(err, errUnknownPath) || len(r.URL.Path) < 2 {
+	if !errors.Is(err, wire.ErrUnknownPath) || len(r.URL.Path) < 2 {
 		return err
 	}
 	_, rest, ok := strings.Cut(r.URL.Path[1:], "/")
 	if !ok || !slices.ContainsFunc(paths, func(route string) bool { return matches(route, "/"+rest) }) {
 		return err
 	}
-	return &originError{errUnknownPath, "There is nothing at this path. If a proxy puts the appliance under a path of another site: that cannot be done, " +
+	return &wire.OriginError{Err: wire.ErrUnknownPath, Message: "There is nothing at this path. If a proxy puts the appliance under a path of another site: that cannot be done, " +
 		"it needs a host name of its own, as in https://wfm.example.org/."}
 }
 
@@ -126,7 +118,7 @@ func (s *Server) noteFront(r *http.Request) {
 
 // noteOriginRefused logs once why pages cannot write.
 func (s *Server) noteOriginRefused(r *http.Request, err error) {
-	if e, ok := errors.AsType[*originError](err); ok && s.fronts.once("refused", e.message) {
-		s.log.Warn("requests are refused: "+e.message, "peer", frontOf(r).peer, "host", shown(r.Host), "origin", shown(r.Header.Get("Origin")))
+	if e, ok := errors.AsType[*wire.OriginError](err); ok && s.fronts.once("refused", e.Message) {
+		s.log.Warn("requests are refused: "+e.Message, "peer", frontOf(r).peer, "host", shown(r.Host), "origin", shown(r.Header.Get("Origin")))
 	}
 }

@@ -2,32 +2,22 @@ package web
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/protocol"
+	"wfm/web/wire"
 )
-
-const requestIDKey = "wfm.request_id"
-
-func requestIDOf(c echo.Context) string {
-	id, _ := c.Get(requestIDKey).(string)
-	return id
-}
 
 // observe is around every request, known path or not: names it, finds out who sent it through our
 // proxies, sets the headers every answer has, and turns a panic into an error.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
-		id := protocol.NewID("req")
-		c.Set(requestIDKey, id)
+		id := wire.NameRequest(c)
 		c.SetRequest(forwarded(c.Request(), s.opts.TrustedProxies))
 		s.noteFront(c.Request())
 		h := c.Response().Header()
@@ -36,7 +26,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Cache-Control", "no-store")
-		if err := s.recovered(next, c); err != nil {
+		if err := wire.Recovered(next, c); err != nil {
 			c.Error(err)
 		}
 		s.counts.count(c.Path(), c.Response().Status)
@@ -45,19 +35,6 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			"duration", time.Since(start), "request_id", id)
 		return nil
 	}
-}
-
-func (s *Server) recovered(next echo.HandlerFunc, c echo.Context) (err error) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler: // nobody wants an answer; net/http knows
-			panic(p)
-		default:
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
-		}
-	}()
-	return next(c)
 }
 
 // origins are the addresses the appliance is configured to be reached at.
@@ -150,20 +127,20 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		s.noteOriginRefused(c.Request(), err)
-		if !readOnly(c.Request()) {
+		if !wire.ReadOnly(c.Request()) {
 			s.noteRefused(c, err)
 		}
 		return err
 	}
 }
 
-// guards returns why the request is refused, whoever made it. Errors: errHostRejected,
-// errOriginRejected.
+// guards returns why the request is refused, whoever made it. Errors: wire.ErrHostRejected,
+// wire.ErrOriginRejected.
 func (s *Server) guards(r *http.Request) error {
 	origin := r.Header.Get("Origin")
 	switch {
 	case s.opts.PublicOrigin == "":
-		if !readOnly(r) && r.Header.Get("Authorization") == "" && origin != "" && !s.origins.allowsOrigin(origin, r) {
+		if !wire.ReadOnly(r) && r.Header.Get("Authorization") == "" && origin != "" && !s.origins.allowsOrigin(origin, r) {
 			return s.strangeOrigin(r)
 		}
 	case !s.origins.allowsHost(r.Host):

@@ -9,14 +9,15 @@ import (
 
 	"wfm/presence"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) historyRoutes() []route {
-	return []route{
+func (s *Server) historyRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathNode + "/endpoint/history", access: accessSession, handle: s.endpointHistory,
-			summary: "When and why a node's presence changed, newest first, and in figures.",
-			data:    historyView{}, paged: true,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/history", Access: wire.Session, Handle: s.endpointHistory,
+			Summary: "When and why a node's presence changed, newest first, and in figures.",
+			Data:    historyView{}, Paged: true,
 		},
 	}
 }
@@ -39,7 +40,7 @@ type historyView struct {
 
 // endpointHistory is the history of the node's presence, newest first.
 func (s *Server) endpointHistory(c echo.Context) error {
-	limit, before, err := readCountedPage(c)
+	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
@@ -63,9 +64,9 @@ func (s *Server) endpointHistory(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	page, next := cut(page, limit, func(t store.Transition) string { return strconv.FormatUint(t.ID, 10) })
+	page, next := wire.Cut(page, limit, func(t store.Transition) string { return strconv.FormatUint(t.ID, 10) })
 	for _, t := range page {
-		v.Transitions = append(v.Transitions, transitionView{t.ID, when(t.At), t.From, t.To, t.Reason})
+		v.Transitions = append(v.Transitions, transitionView{t.ID, wire.When(t.At), t.From, t.To, t.Reason})
 	}
-	return writeJSON(c, http.StatusOK, success{Success: true, Data: v, NextCursor: next})
+	return wire.RespondPage(c, v, next)
 }

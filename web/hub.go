@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 // Sizes of the hub.
@@ -157,7 +158,7 @@ func (h *hub) id(seq uint64) string { return h.epoch + "-" + strconv.FormatUint(
 
 // attach adds the stream, whose client has seen lastID last; empty when it comes for the first time.
 // What it missed and what it gets from now on meet without a gap. Errors: [store.ErrClosed],
-// *[rateError].
+// *[wire.RateError].
 func (h *hub) attach(s *stream, lastID string) (joined, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -170,9 +171,9 @@ func (h *hub) attach(s *stream, lastID string) (joined, error) {
 	case h.stopped:
 		return joined{}, store.ErrClosed
 	case len(h.streams) >= maxStreams:
-		return joined{}, &rateError{wait: clockInterval, message: "Too many event streams are open; close some, or try again later."}
+		return joined{}, &wire.RateError{Wait: clockInterval, Message: "Too many event streams are open; close some, or try again later."}
 	case h.sessions[s.token] >= maxStreamsPerSession:
-		return joined{}, &rateError{wait: clockInterval, message: "Too many event streams of this session are open; close some, or try again later."}
+		return joined{}, &wire.RateError{Wait: clockInterval, Message: "Too many event streams of this session are open; close some, or try again later."}
 	}
 	h.startLocked()
 	h.streams[s] = struct{}{}

@@ -11,14 +11,15 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
-func (s *Server) logRoutes() []route {
-	return []route{
+func (s *Server) logRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathNode + "/endpoint/logs", access: accessSession, handle: s.endpointLogs,
-			summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.",
-			data:    []logView{}, paged: true,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/logs", Access: wire.Session, Handle: s.endpointLogs,
+			Summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.",
+			Data:    []logView{}, Paged: true,
 		},
 	}
 }
@@ -36,16 +37,16 @@ type logPosition struct{ command, event uint64 }
 
 func (p logPosition) String() string { return fmt.Sprintf("%d.%d", p.command, p.event) }
 
-// readLogPage is readPage for a node's log.
+// readLogPage is wire.ReadPage for a node's log.
 func readLogPage(c echo.Context) (limit int, at logPosition, err error) {
-	limit, key, err := readPage(c)
+	limit, key, err := wire.ReadPage(c)
 	if err != nil || key == "" {
 		return limit, at, err
 	}
 	if _, err := fmt.Sscanf(key, "%d.%d", &at.command, &at.event); err != nil || at.String() != key {
-		f := &fields{}
-		f.reject("cursor", "must be the next_cursor of a former answer")
-		return limit, at, f.err()
+		f := &wire.Fields{}
+		f.Reject("cursor", "must be the next_cursor of a former answer")
+		return limit, at, f.Err()
 	}
 	return limit, at, nil
 }
@@ -63,13 +64,13 @@ func (s *Server) endpointLogs(c echo.Context) error {
 		var more bool
 		rows, at, more, err = readLog(tx, f.node, at, limit)
 		if more {
-			next = cursorOf(at.String())
+			next = wire.CursorOf(at.String())
 		}
 		return err
 	}); err != nil {
 		return err
 	}
-	return respondList(c, rows, next)
+	return wire.RespondList(c, rows, next)
 }
 
 // readLog returns up to limit rows before at, where to go on, and whether there is more. What a command
@@ -147,6 +148,6 @@ func viewEvent(n store.Node, e store.JournalEntry) logView {
 func eventRow(configID, nodeID string, at time.Time) logView {
 	return logView{
 		ConfigID: configID, NodeID: nodeID, Action: actionEvent, Status: cmdStatus(store.CommandApplied), State: eventState,
-		RequestedAt: when(at), AckAt: when(at), CreatedAt: when(at), UpdatedAt: when(at),
+		RequestedAt: wire.When(at), AckAt: wire.When(at), CreatedAt: wire.When(at), UpdatedAt: wire.When(at),
 	}
 }

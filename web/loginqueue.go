@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 // maxWaiting bounds how many logins wait for their hash, of known addresses and of strangers each. A
@@ -21,9 +21,6 @@ const maxWaiting = 16
 
 // maxSameAddress bounds how many logins wait for others of their address.
 const maxSameAddress = 64
-
-// errBusy is returned while too many logins wait already.
-var errBusy = errors.New("too many logins at once")
 
 // place is where a login comes from.
 type place struct {
@@ -59,7 +56,7 @@ const (
 type waiter struct {
 	network netip.Prefix
 	claim   bool       // it was refused before
-	turn    chan error // nil: go on; errBusy: the place was given to another
+	turn    chan error // nil: go on; wire.ErrBusy: the place was given to another
 }
 
 // newLoginQueue has a slot for each two processors, as far as memory allows: hashes may take a quarter
@@ -69,7 +66,7 @@ func newLoginQueue() *loginQueue {
 	return &loginQueue{claims: make(map[netip.Prefix]time.Time), free: int(max(1, min(int64(runtime.NumCPU()/2), byMemory)))}
 }
 
-// acquire waits for a slot, which release gives back. Errors: errBusy, ctx's.
+// acquire waits for a slot, which release gives back. Errors: wire.ErrBusy, ctx's.
 func (q *loginQueue) acquire(ctx context.Context, from place) error {
 	w := &waiter{network: from.network, turn: make(chan error, 1)}
 	q.mu.Lock()
@@ -80,7 +77,7 @@ func (q *loginQueue) acquire(ctx context.Context, from place) error {
 		return nil
 	case from.known && len(q.known) >= maxWaiting, !from.known && !q.makeRoomLocked(w):
 		q.mu.Unlock()
-		return errBusy
+		return wire.ErrBusy
 	case from.known:
 		q.known = append(q.known, w)
 	default:
@@ -121,7 +118,7 @@ func (q *loginQueue) makeRoomLocked(newcomer *waiter) bool {
 		return false
 	}
 	q.strangers = slices.DeleteFunc(q.strangers, func(w *waiter) bool { return w == loser })
-	loser.turn <- errBusy
+	loser.turn <- wire.ErrBusy
 	return true
 }
 
@@ -309,7 +306,7 @@ func (s *Server) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), e
 		}
 	}
 	if wait, ok := s.logins.take(from, now); !ok {
-		return nil, &rateError{wait: wait}
+		return nil, &wire.RateError{Wait: wait}
 	}
 	for i, network := range networks {
 		if wait, ok := s.networks.take(network, now); !ok {
@@ -317,7 +314,7 @@ func (s *Server) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), e
 			for _, earlier := range networks[:i] {
 				s.networks.giveBack(earlier)
 			}
-			return nil, &rateError{wait: wait, message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later."}
+			return nil, &wire.RateError{Wait: wait, Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later."}
 		}
 	}
 	return func() {

@@ -14,14 +14,15 @@ import (
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) metricsRoutes() []route {
-	return []route{
+func (s *Server) metricsRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/metrics", access: accessSession, handle: s.metrics,
-			summary: "Metrics in the text format of Prometheus.",
-			bare:    "text/plain",
+			Method: http.MethodGet, Path: "/metrics", Access: wire.Session, Handle: s.metrics,
+			Summary: "Metrics in the text format of Prometheus.",
+			Bare:    "text/plain",
 		},
 	}
 }

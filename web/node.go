@@ -11,6 +11,7 @@ import (
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 // What the bodies of the calls have in common.
@@ -18,49 +19,55 @@ const (
 	nodeMembers = "enabled bool, node_type, interface_name, client_platform, tags strings"
 )
 
-func (s *Server) nodeRoutes() []route {
-	return []route{
+func (s *Server) nodeRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathConfig + "/nodes", access: accessSession, handle: s.listNodes,
-			summary: "The nodes of a config, by name.",
-			data:    []nodeView{}, paged: true,
+			Method: http.MethodGet, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: s.listNodes,
+			Summary: "The nodes of a config, by name.",
+			Data:    []nodeView{}, Paged: true,
 		},
 		{
-			method: http.MethodPost, path: pathConfig + "/nodes", access: accessSession, handle: s.createNode, oneWrite: true,
-			summary: "Makes a node.",
-			body:    "name!, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS",
+			Method: http.MethodPost, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: s.createNode, OneWrite: true,
+			Summary: "Makes a node.",
+			Body:    "name!, " + nodeMembers, Data: nodeView{}, Codes: "NODE_NAME_EXISTS",
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/nodes/:node_id", access: accessSession, handle: s.getNode,
-			summary: "A node.",
-			data:    nodeView{},
+			Method: http.MethodGet, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: s.getNode,
+			Summary: "A node.",
+			Data:    nodeView{},
 		},
 		{
-			method: http.MethodPut, path: "/api/v1/nodes/:node_id", access: accessSession, handle: s.updateNode, oneWrite: true,
-			summary: "Changes a node; what is absent stays.",
-			body:    "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
+			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: s.updateNode, OneWrite: true,
+			Summary: "Changes a node; what is absent stays.",
+			Body:    "name, " + nodeMembers, Data: nodeView{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
 		},
 		{
-			method: http.MethodDelete, path: "/api/v1/nodes/:node_id", access: accessSession, handle: s.deleteNode, oneWrite: true,
-			summary: "Deletes a node.",
-			data:    deletedNode{},
+			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: s.deleteNode, OneWrite: true,
+			Summary: "Deletes a node.",
+			Data:    deletedNode{},
 		},
 		{
-			method: http.MethodGet, path: pathNode, access: accessSession, handle: s.getNode,
-			summary: "A node.",
-			data:    nodeView{},
+			Method: http.MethodGet, Path: wire.PathNode, Access: wire.Session, Handle: s.getNode,
+			Summary: "A node.",
+			Data:    nodeView{},
 		},
 		{
-			method: http.MethodPut, path: pathNode, access: accessSession, handle: s.updateNode, oneWrite: true,
-			summary: "Changes a node; what is absent stays.",
-			body:    "name, " + nodeMembers, data: nodeView{}, codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
+			Method: http.MethodPut, Path: wire.PathNode, Access: wire.Session, Handle: s.updateNode, OneWrite: true,
+			Summary: "Changes a node; what is absent stays.",
+			Body:    "name, " + nodeMembers, Data: nodeView{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
 		},
 		{
-			method: http.MethodDelete, path: pathNode, access: accessSession, handle: s.deleteNode, oneWrite: true,
-			summary: "Deletes a node.",
-			data:    deletedNode{},
+			Method: http.MethodDelete, Path: wire.PathNode, Access: wire.Session, Handle: s.deleteNode, OneWrite: true,
+			Summary: "Deletes a node.",
+			Data:    deletedNode{},
 		},
 	}
+}
+
+// ignoredNode are members of a node that mean something to WG Free Mesh and nothing here yet, see ignoredConfig.
+var ignoredNode = []string{
+	"ipv4_address", "ipv6_address", "listen_port", "virtual_ip", "mtu", "dns", "auto_sync", "public_key", "private_key",
+	"pre_up", "post_up", "pre_down", "post_down", "awg_jc", "awg_jmin", "awg_jmax", "awg_i1", "awg_i2", "awg_i3", "awg_i4", "awg_i5", "awg_options",
 }
 
 type nodeView struct {
@@ -144,7 +151,7 @@ func (f facts) view() nodeView {
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
 		ClientPresenceState: string(f.presence.State), PresenceReason: f.presence.Reason, WGRuntimeState: string(f.presence.Tunnel), WantedState: f.wanted,
 		SyncStatus: string(f.sync()), IdentityConflict: f.conflict,
-		LastSeen: when(f.evidence.ReachableAt), CreatedAt: when(n.CreatedAt), UpdatedAt: when(n.UpdatedAt),
+		LastSeen: wire.When(f.evidence.ReachableAt), CreatedAt: wire.When(n.CreatedAt), UpdatedAt: wire.When(n.UpdatedAt),
 	}
 }
 
@@ -156,7 +163,7 @@ func (f facts) viewWarned(warnings []string) nodeView {
 
 // nodeOf returns the node the path names, and its config. A path that names a config, too, must
 // name the node's own. Errors: [store.ErrConfigNotFound], [store.ErrNodeNotFound],
-// errConfigMismatch.
+// wire.ErrConfigMismatch.
 func nodeOf(tx *store.Tx, c echo.Context) (store.Config, store.Node, error) {
 	named := c.Param("config_id")
 	if named != "" {
@@ -169,7 +176,7 @@ func nodeOf(tx *store.Tx, c echo.Context) (store.Config, store.Node, error) {
 		return store.Config{}, n, err
 	}
 	if named != "" && named != n.ConfigID {
-		return store.Config{}, n, errConfigMismatch
+		return store.Config{}, n, wire.ErrConfigMismatch
 	}
 	cfg, err := tx.Config(n.ConfigID)
 	return cfg, n, err
@@ -211,15 +218,15 @@ const (
 	maxTag      = 64
 )
 
-func readNodePatch(f *fields) nodePatch {
+func readNodePatch(f *wire.Fields) nodePatch {
 	p := nodePatch{
-		name:          f.text("name", line(1, maxNodeName)),
-		enabled:       f.flag("enabled"),
-		nodeType:      f.text("node_type", oneOf(string(store.NodeDynamic), string(store.NodeStatic))),
-		interfaceName: f.text("interface_name", interfaceName),
-		windows:       isWindows(or(f.text("client_platform", line(0, 64)), "")),
+		name:          f.Text("name", wire.Line(1, maxNodeName)),
+		enabled:       f.Flag("enabled"),
+		nodeType:      f.Text("node_type", wire.OneOf(string(store.NodeDynamic), string(store.NodeStatic))),
+		interfaceName: f.Text("interface_name", wire.InterfaceName),
+		windows:       isWindows(wire.Or(f.Text("client_platform", wire.Line(0, 64)), "")),
 	}
-	for _, tag := range f.texts("tags", store.MaxNodeTags, line(1, maxTag)) {
+	for _, tag := range f.Texts("tags", store.MaxNodeTags, wire.Line(1, maxTag)) {
 		if p.tags == nil {
 			p.tags = []string{}
 		}
@@ -227,7 +234,7 @@ func readNodePatch(f *fields) nodePatch {
 			p.tags = append(p.tags, tag)
 		}
 	}
-	if _, given := f.raw["tags"]; given && p.tags == nil && string(f.raw["tags"]) != "null" {
+	if p.tags == nil && f.Given("tags") {
 		p.tags = []string{}
 	}
 	return p
@@ -235,14 +242,14 @@ func readNodePatch(f *fields) nodePatch {
 
 func isWindows(platform string) bool { return strings.HasPrefix(strings.ToLower(platform), "windows") }
 
-// fits returns an *[invalidError] for an interface name that the node cannot have.
+// fits returns an *[wire.InvalidError] for an interface name that the node cannot have.
 func (p nodePatch) fits(n store.Node) error {
-	name, windows := or(p.interfaceName, ""), p.windows || (n.Client != nil && isWindows(n.Client.Platform))
+	name, windows := wire.Or(p.interfaceName, ""), p.windows || (n.Client != nil && isWindows(n.Client.Platform))
 	if name == "" || windows || protocol.ValidInterfaceName(name) {
 		return nil
 	}
-	return &invalidError{fields: map[string]string{
-		"interface_name": linuxInterface + "; a longer one, of up to 64, is for a node with the client_platform windows",
+	return &wire.InvalidError{Fields: map[string]string{
+		"interface_name": wire.LinuxInterface + "; a longer one, of up to 64, is for a node with the client_platform windows",
 	}}
 }
 
@@ -253,10 +260,10 @@ func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
 	if err := p.fits(*n); err != nil {
 		return err
 	}
-	n.Name = or(p.name, n.Name)
-	n.Enabled = or(p.enabled, n.Enabled)
-	n.Type = store.NodeType(or(p.nodeType, string(n.Type)))
-	n.InterfaceName = or(p.interfaceName, n.InterfaceName)
+	n.Name = wire.Or(p.name, n.Name)
+	n.Enabled = wire.Or(p.enabled, n.Enabled)
+	n.Type = store.NodeType(wire.Or(p.nodeType, string(n.Type)))
+	n.InterfaceName = wire.Or(p.interfaceName, n.InterfaceName)
 	if n.InterfaceName == "" {
 		n.InterfaceName = tx.FreeInterfaceName(cfg, *n)
 	}
@@ -267,7 +274,7 @@ func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
 }
 
 func (s *Server) listNodes(c echo.Context) error {
-	limit, after, err := readPage(c)
+	limit, after, err := wire.ReadPage(c)
 	if err != nil {
 		return err
 	}
@@ -292,18 +299,18 @@ func (s *Server) listNodes(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	views, next := cut(views, limit, func(n nodeView) string { return n.Name })
-	return respondList(c, views, next)
+	views, next := wire.Cut(views, limit, func(n nodeView) string { return n.Name })
+	return wire.RespondList(c, views, next)
 }
 
 func (s *Server) createNode(c echo.Context) error {
-	body, err := readBody(c, bodyLimit)
+	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	patch := readNodePatch(body)
-	body.require("name", patch.name != nil)
-	if err := body.err(); err != nil {
+	body.Require("name", patch.name != nil)
+	if err := body.Err(); err != nil {
 		return err
 	}
 	id := protocol.NewID("node")
@@ -327,7 +334,7 @@ func (s *Server) createNode(c echo.Context) error {
 		return err
 	}
 	s.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
-	return respond(c, f.viewWarned(body.ignored(ignoredNode)))
+	return wire.Respond(c, f.viewWarned(body.Ignored(ignoredNode)))
 }
 
 func (s *Server) getNode(c echo.Context) error {
@@ -335,16 +342,16 @@ func (s *Server) getNode(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, f.view())
+	return wire.Respond(c, f.view())
 }
 
 func (s *Server) updateNode(c echo.Context) error {
-	body, err := readBody(c, bodyLimit)
+	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	patch := readNodePatch(body)
-	if err := body.err(); err != nil {
+	if err := body.Err(); err != nil {
 		return err
 	}
 	var f facts
@@ -368,7 +375,7 @@ func (s *Server) updateNode(c echo.Context) error {
 		s.kick(f.node.ID)
 	}
 	s.log.Info("node changed", "node_id", f.node.ID, "enabled", f.node.Enabled, "by", loginOf(c).Username)
-	return respond(c, f.viewWarned(body.ignored(ignoredNode)))
+	return wire.Respond(c, f.viewWarned(body.Ignored(ignoredNode)))
 }
 
 type deletedNode struct {
@@ -388,5 +395,5 @@ func (s *Server) deleteNode(c echo.Context) error {
 	}
 	s.kick(node.ID)
 	s.log.Info("node deleted", "node_id", node.ID, "by", loginOf(c).Username)
-	return respond(c, deletedNode{"The node was deleted.", node.ID})
+	return wire.Respond(c, deletedNode{"The node was deleted.", node.ID})
 }

@@ -21,7 +21,7 @@ import (
 // contract holds every answer that a test gets, and every body that a handler reads, to the API's
 // description, and remembers which of it was seen.
 var contract struct {
-	mu       sync.Mutex
+	mu        sync.Mutex
 	doc       *openapi3.T
 	described map[string]map[string]bool // what doc says that handlers read, by route
 	answered  map[string]bool            // operations that have succeeded, by method and path

@@ -12,6 +12,7 @@ import (
 
 	"wfm/store"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
 // pagePolicy is the Content-Security-Policy of pages: everything comes from here, nothing is inline.
@@ -28,16 +29,18 @@ const pathStatic = "/static/:name"
 
 // pages are the routes of the admin page. They only read: whatever a page changes, it changes by
 // the calls of table.
-func (s *Server) pages() []route {
-	open := func(path string, build func(echo.Context) (show, error)) route {
-		return route{method: http.MethodGet, path: path, access: accessGuarded, handle: s.page(build)}
+func (s *Server) pages() []wire.Route {
+	open := func(path string, build func(echo.Context) (show, error)) wire.Route {
+		return wire.Route{Method: http.MethodGet, Path: path, Access: wire.Guarded, Handle: s.page(build)}
 	}
-	known := func(path string, build func(echo.Context) (show, error)) route { return open(path, s.known(build)) }
-	return []route{
-		{method: http.MethodGet, path: pathStatic, access: accessGuarded, handle: s.static},
-		{method: http.MethodPost, path: "/ui/qr", access: accessSession, harmless: true, handle: s.qr},
-		{method: http.MethodPost, path: "/ui/configs/:config_id/nodes/:node_id/diff", access: accessSession, harmless: true, handle: s.confDiff},
-		{method: http.MethodPost, path: "/ui/form", access: accessOpen, handle: s.scriptNeeded}, // reads nothing, whoever asks
+	known := func(path string, build func(echo.Context) (show, error)) wire.Route {
+		return open(path, s.known(build))
+	}
+	return []wire.Route{
+		{Method: http.MethodGet, Path: pathStatic, Access: wire.Guarded, Handle: s.static},
+		{Method: http.MethodPost, Path: "/ui/qr", Access: wire.Session, Harmless: true, Handle: s.qr},
+		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/diff", Access: wire.Session, Harmless: true, Handle: s.confDiff},
+		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: s.scriptNeeded}, // reads nothing, whoever asks
 		open("/setup", s.setupPage),
 		open("/login", s.loginPage),
 		known("/", s.overviewPage),
@@ -91,7 +94,7 @@ func (s *Server) known(build func(echo.Context) (show, error)) func(echo.Context
 		switch {
 		case errors.Is(err, store.ErrNoAdmin):
 			return show{goTo: "/setup"}, nil
-		case errors.Is(err, errAuthRequired), errors.Is(err, errInvalidToken), errors.Is(err, errTokenExpired):
+		case errors.Is(err, wire.ErrAuthRequired), errors.Is(err, wire.ErrInvalidToken), errors.Is(err, wire.ErrTokenExpired):
 			return show{goTo: "/login?next=" + url.QueryEscape(c.Request().URL.RequestURI())}, nil
 		case err != nil:
 			return show{}, err
@@ -105,19 +108,19 @@ func (s *Server) known(build func(echo.Context) (show, error)) func(echo.Context
 }
 
 func (s *Server) errorPage(c echo.Context, err error) error {
-	a := translate(err)
-	v := map[string]string{"Title": http.StatusText(a.status), "Message": a.message}
-	if a.code == codeInternal {
-		s.log.Error("page failed", "route", c.Path(), "request_id", requestIDOf(c), "err", err)
-		v["RequestID"] = requestIDOf(c)
+	a := wire.Translate(err)
+	v := map[string]string{"Title": http.StatusText(a.Status), "Message": a.Message}
+	if a.Code == wire.CodeInternal {
+		s.log.Error("page failed", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
+		v["RequestID"] = wire.RequestIDOf(c)
 	}
-	return s.render(c, a.status, show{template: "error", Page: ui.Page{Title: v["Title"], Body: v}})
+	return s.render(c, a.Status, show{template: "error", Page: ui.Page{Title: v["Title"], Body: v}})
 }
 
 func (s *Server) static(c echo.Context) error {
 	a, ok := ui.Static(c.Param("name"))
 	if !ok {
-		return errUnknownPath
+		return wire.ErrUnknownPath
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-cache") // kept, but asked for: a new version comes with the binary
@@ -130,17 +133,17 @@ func (s *Server) static(c echo.Context) error {
 
 // qr draws a text, for the script that has just got it: a bind command is in no address.
 func (s *Server) qr(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	text := f.need("text", line(1, 1000))
-	if err := f.err(); err != nil {
+	text := f.Need("text", wire.Line(1, 1000))
+	if err := f.Err(); err != nil {
 		return err
 	}
 	svg, err := ui.QR(text)
 	if err != nil {
-		return &invalidError{fields: map[string]string{"text": "is too long"}}
+		return &wire.InvalidError{Fields: map[string]string{"text": "is too long"}}
 	}
 	return c.Blob(http.StatusOK, "image/svg+xml", []byte(svg))
 }
@@ -188,7 +191,7 @@ func (s *Server) ownPath(path string) string {
 		return home
 	}
 	for _, r := range s.pages() {
-		if r.method == http.MethodGet && r.path != pathStatic && matches(r.path, u.Path) {
+		if r.Method == http.MethodGet && r.Path != pathStatic && matches(r.Path, u.Path) {
 			return path
 		}
 	}

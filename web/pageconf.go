@@ -10,6 +10,7 @@ import (
 
 	"wfm/store"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
 // diffView is what saving a text would change, for who has typed it while somebody else saved.
@@ -23,12 +24,12 @@ type diffView struct {
 // confDiff compares a text with the one that is desired. Like the text, the answer holds a private
 // key; so it is for who may write, and is not kept.
 func (s *Server) confDiff(c echo.Context) error {
-	body, err := readBody(c, confBodyLimit)
+	body, err := wire.ReadBody(c, confBodyLimit)
 	if err != nil {
 		return err
 	}
-	mine := body.need("content", confText)
-	if err := body.err(); err != nil {
+	mine := body.Need("content", wire.ConfText)
+	if err := body.Err(); err != nil {
 		return err
 	}
 	var v diffView
@@ -38,7 +39,7 @@ func (s *Server) confDiff(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		v.Version, v.Author, v.CreatedAt = this.Version, this.Author, when(this.At)
+		v.Version, v.Author, v.CreatedAt = this.Version, this.Author, wire.When(this.At)
 		theirs, err = tx.ConfText(f.node.ID, this.SHA256)
 		return err
 	}); err != nil {
@@ -49,7 +50,7 @@ func (s *Server) confDiff(c echo.Context) error {
 		return err
 	}
 	v.Lines = diffLines(text)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 type confBody struct {
@@ -84,7 +85,7 @@ func (s *Server) confPage(c echo.Context) (show, error) {
 				return err
 			}
 		}
-		versions, err := tx.ConfVersions(f.node.ID, 0, maxPage)
+		versions, err := tx.ConfVersions(f.node.ID, 0, wire.MaxPage)
 		for _, one := range versions {
 			v.Versions = append(v.Versions, f.versionView(one))
 		}

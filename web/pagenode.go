@@ -16,6 +16,7 @@ import (
 	"wfm/store"
 	"wfm/tunnel/wgshow"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
 // How much a node's page shows.
@@ -135,7 +136,7 @@ func (s *Server) obstacle(f facts) string {
 	if err == nil {
 		return ""
 	}
-	return translate(err).message
+	return wire.Translate(err).Message
 }
 
 // readHistory draws the node's presence.
@@ -156,7 +157,7 @@ func (s *Server) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
 	sum := presence.Summarize(all, gaps, now)
 	v.Uptime24h, v.Uptime7d, v.Flaps = percent(sum.Uptime24h), percent(sum.Uptime7d), sum.Flaps24h
 	for _, t := range all[:min(len(all), 100)] {
-		v.Transitions = append(v.Transitions, transitionView{t.ID, when(t.At), t.From, t.To, t.Reason})
+		v.Transitions = append(v.Transitions, transitionView{t.ID, wire.When(t.At), t.From, t.To, t.Reason})
 	}
 	return nil
 }

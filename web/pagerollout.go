@@ -11,6 +11,7 @@ import (
 
 	"wfm/store"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
 // rolloutsShown is how many rollouts of each config the list has.
@@ -108,7 +109,7 @@ func (s *Server) newRolloutPage(c echo.Context) (show, error) {
 	var ids, names []string
 	filter := readNodeFilter(c)
 	if filter.LeftOut != "" { // a rollout to more than was searched for
-		return show{}, &invalidError{message: filter.LeftOut}
+		return show{}, &wire.InvalidError{Message: filter.LeftOut}
 	}
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {

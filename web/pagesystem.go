@@ -11,6 +11,7 @@ import (
 
 	"wfm/store"
 	"wfm/web/ui"
+	"wfm/web/wire"
 )
 
 // auditShown is how many entries of the audit log a page shows.
@@ -21,7 +22,7 @@ type storedTexts struct{ Host, Port, TLS string }
 
 func (s *Server) settingsPage(c echo.Context) (show, error) {
 	if loginOf(c).scope != "" {
-		return show{}, errSessionOnly // tokens and sessions are on it
+		return show{}, wire.ErrSessionOnly // tokens and sessions are on it
 	}
 	type body struct {
 		MQTT         mqttSettingsView
@@ -52,8 +53,8 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 	}); err != nil {
 		return show{}, err
 	}
-	v.MQTT = s.mqttInForce(stored, requestHost(c.Request().Host))
-	v.Stored.Host = or(stored.Host, "")
+	v.MQTT = s.mqttInForce(stored, wire.RequestHost(c.Request().Host))
+	v.Stored.Host = wire.Or(stored.Host, "")
 	if stored.Port != nil {
 		v.Stored.Port = strconv.Itoa(*stored.Port)
 	}

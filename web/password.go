@@ -104,6 +104,22 @@ func checkPassword(hash, password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
+// password bounds a new password. It says nothing about its value.
+func password(v string) (clean, problem string) {
+	if !fitsPassword(v) {
+		return "", fmt.Sprintf("must have at least %d characters and at most %d bytes", minPassword, maxPassword)
+	}
+	return v, ""
+}
+
+// secret takes any string worth comparing with a secret.
+func secret(v string) (clean, problem string) {
+	if v == "" || len(v) > maxPassword {
+		return "", fmt.Sprintf("must have 1 to %d bytes", maxPassword)
+	}
+	return v, ""
+}
+
 // hasher computes hashes as its queue allows.
 type hasher struct {
 	queue *loginQueue

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"wfm/web/wire"
 )
 
 func strangerOf(network string) place { return place{network: netip.MustParsePrefix(network)} }
@@ -23,7 +25,7 @@ func TestLoginsWaitOnlyUpToABoundAndKnownOnesFirst(t *testing.T) {
 				switch err := q.acquire(ctx, from); {
 				case err == nil:
 					order <- name
-				case errors.Is(err, errBusy):
+				case errors.Is(err, wire.ErrBusy):
 					order <- name + " busy"
 				}
 			}()

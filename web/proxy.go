@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"wfm/web/wire"
 )
 
 // ParseProxies reads addresses and networks (CIDR) of reverse proxies, separated by commas.
@@ -51,7 +53,7 @@ func frontOf(r *http.Request) front {
 // X-Forwarded-For is read from its end: each proxy appends whom it saw, so what stands before the
 // last address that is no proxy of ours was written by the client.
 func forwarded(r *http.Request, trusted []netip.Prefix) *http.Request {
-	f := front{peer: remoteHost(r), trusted: isTrusted(trusted, addrOf(r.RemoteAddr))}
+	f := front{peer: wire.RemoteHost(r), trusted: isTrusted(trusted, addrOf(r.RemoteAddr))}
 	if protos := r.Header.Values("X-Forwarded-Proto"); len(protos) > 0 {
 		last := protos[len(protos)-1]
 		f.proto = strings.ToLower(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"wfm/web/wire"
 )
 
 // QuestionsStatus tells of the questions about MQTT access that an EMQX has asked since the start.
@@ -36,7 +38,7 @@ func (q *questions) wrongKey() {
 func (q *questions) answered(r *http.Request, v verdict, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.status.LastAskedAt, q.status.LastAskedFrom = &now, remoteHost(r)
+	q.status.LastAskedAt, q.status.LastAskedFrom = &now, wire.RemoteHost(r)
 	switch v {
 	case deny:
 		q.status.Denied++

@@ -13,6 +13,7 @@ import (
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 // What the errors of the calls have in common.
@@ -20,39 +21,39 @@ const (
 	rolling = "MQTT_DISABLED ROLLOUT_NOT_FOUND ROLLOUT_ENDED ROLLOUT_ACTIVE/409"
 )
 
-func (s *Server) rolloutRoutes() []route {
-	return []route{
+func (s *Server) rolloutRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodPost, path: pathConfig + "/endpoint/control-batch", access: accessSession, handle: s.controlBatch, oneWrite: true,
-			summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
+			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/control-batch", Access: wire.Session, Handle: s.controlBatch, OneWrite: true,
+			Summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
 				"desired at each node's turn, unless staged or version names another, and skips a node that has it already unless forced.",
-			body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + choosing, data: rolloutDetail{},
-			paged: true, codes: controlling + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
+			Body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + choosing, Data: rolloutDetail{},
+			Paged: true, Codes: controlling + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
 		},
 		{
-			method: http.MethodGet, path: pathConfig + "/rollouts", access: accessSession, handle: s.listRollouts,
-			summary: "The rollouts of a config, newest first.",
-			data:    []rolloutView{}, paged: true,
+			Method: http.MethodGet, Path: wire.PathConfig + "/rollouts", Access: wire.Session, Handle: s.listRollouts,
+			Summary: "The rollouts of a config, newest first.",
+			Data:    []rolloutView{}, Paged: true,
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/rollouts/:rollout_id", access: accessSession, handle: s.getRollout,
-			summary: "A rollout, and page by page its nodes.",
-			data:    rolloutDetail{}, paged: true, codes: "ROLLOUT_NOT_FOUND",
+			Method: http.MethodGet, Path: "/api/v1/rollouts/:rollout_id", Access: wire.Session, Handle: s.getRollout,
+			Summary: "A rollout, and page by page its nodes.",
+			Data:    rolloutDetail{}, Paged: true, Codes: "ROLLOUT_NOT_FOUND",
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/rollouts/:rollout_id/pause", access: accessSession, handle: s.pauseRollout, oneWrite: true,
-			summary: "Holds a rollout before its next wave.",
-			data:    rolloutDetail{}, paged: true, codes: rolling,
+			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/pause", Access: wire.Session, Handle: s.pauseRollout, OneWrite: true,
+			Summary: "Holds a rollout before its next wave.",
+			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/rollouts/:rollout_id/resume", access: accessSession, handle: s.resumeRollout, oneWrite: true,
-			summary: "Lets a rollout go on.",
-			data:    rolloutDetail{}, paged: true, codes: rolling,
+			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/resume", Access: wire.Session, Handle: s.resumeRollout, OneWrite: true,
+			Summary: "Lets a rollout go on.",
+			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/rollouts/:rollout_id/cancel", access: accessSession, handle: s.cancelRollout, oneWrite: true,
-			summary: "Ends a rollout.",
-			data:    rolloutDetail{}, paged: true, codes: rolling,
+			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/cancel", Access: wire.Session, Handle: s.cancelRollout, OneWrite: true,
+			Summary: "Ends a rollout.",
+			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 	}
 }
@@ -128,7 +129,7 @@ func viewRollout(r store.Rollout) rolloutView {
 	return rolloutView{
 		ID: r.ID, RolloutID: r.ID, ConfigID: r.ConfigID, Action: r.Action, RequestedBy: r.RequestedBy, Staged: r.Staged, Version: r.Version, Force: r.Force,
 		State: r.State, Reason: r.Reason, WaveSize: r.WaveSize, MaxFailures: r.MaxFailures, Wave: r.Wave, Waves: r.Waves,
-		Counts: counts, CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.UpdatedAt), FinishedAt: when(r.FinishedAt),
+		Counts: counts, CreatedAt: wire.When(r.CreatedAt), UpdatedAt: wire.When(r.UpdatedAt), FinishedAt: wire.When(r.FinishedAt),
 	}
 }
 
@@ -150,7 +151,7 @@ func viewRolloutNode(n store.RolloutNode) rolloutNodeView {
 	return rolloutNodeView{
 		NodeID: n.NodeID, NodeName: n.Name, Wave: n.Wave, Outcome: n.Outcome, RequestID: n.RequestID,
 		ConfigVersion: n.ConfigVersion, Detail: n.Detail,
-		SentAt: when(n.SentAt), AppliedAt: when(n.AppliedAt), DecidedAt: when(n.DecidedAt),
+		SentAt: wire.When(n.SentAt), AppliedAt: wire.When(n.AppliedAt), DecidedAt: wire.When(n.DecidedAt),
 	}
 }
 
@@ -167,29 +168,29 @@ type rolloutPayload struct {
 
 // controlBatch begins a rollout.
 func (s *Server) controlBatch(c echo.Context) error {
-	body, err := readBody(c, rolloutBodyLimit)
+	body, err := wire.ReadBody(c, rolloutBodyLimit)
 	if err != nil {
 		return err
 	}
 	r := store.Rollout{
 		ConfigID: c.Param("config_id"), RequestedBy: loginOf(c).Username,
-		Action:      protocol.Action(body.need("action", line(1, 64))),
-		WaveSize:    or(body.number("wave_size", 1, maxWaveSize), defaultWaveSize),
-		MaxFailures: or(body.number("max_failures", 1, maxRolloutNodes), defaultMaxFailures),
+		Action:      protocol.Action(body.Need("action", wire.Line(1, 64))),
+		WaveSize:    wire.Or(body.Number("wave_size", 1, maxWaveSize), defaultWaveSize),
+		MaxFailures: wire.Or(body.Number("max_failures", 1, maxRolloutNodes), defaultMaxFailures),
 	}
 	choice, order := readSelection(body), readOrder(body)
-	if err := body.err(); err != nil {
+	if err := body.Err(); err != nil {
 		return err
 	}
 	if !r.Action.Spec().InRollouts {
-		return errRolloutAction
+		return wire.ErrRolloutAction
 	}
 	if err := s.rollouts(); err != nil {
 		return err
 	}
 	if r.Action == protocol.ActionPush {
 		r.Staged, r.Version, r.Force = order.Staged, order.Version, order.Force
-		r.BrokerHost = s.mqttHost(requestHost(c.Request().Host))
+		r.BrokerHost = s.mqttHost(wire.RequestHost(c.Request().Host))
 	}
 	var ids []string
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
@@ -201,7 +202,7 @@ func (s *Server) controlBatch(c echo.Context) error {
 	if r, err = s.opts.Rollouts.Begin(c.Request().Context(), r, ids); err != nil {
 		return err
 	}
-	return s.respondRollout(c, r.ID, defaultPage, 0)
+	return s.respondRollout(c, r.ID, wire.DefaultPage, 0)
 }
 
 // selection names the nodes of a rollout, by id or by a tag.
@@ -210,23 +211,23 @@ type selection struct {
 	tag *string
 }
 
-func readSelection(f *fields) selection {
-	v := selection{f.texts("node_ids", maxRolloutNodes, line(1, protocol.MaxIDLength)), f.text("tag", line(1, 32))}
+func readSelection(f *wire.Fields) selection {
+	v := selection{f.Texts("node_ids", maxRolloutNodes, wire.Line(1, protocol.MaxIDLength)), f.Text("tag", wire.Line(1, 32))}
 	switch {
-	case len(f.bad) > 0:
+	case f.Err() != nil:
 	case v.ids != nil && v.tag != nil:
-		f.reject("node_ids", "must not be given together with tag")
+		f.Reject("node_ids", "must not be given together with tag")
 	case v.ids == nil && v.tag == nil:
-		f.reject("node_ids", "is required, unless tag names the nodes")
+		f.Reject("node_ids", "is required, unless tag names the nodes")
 	case v.tag == nil && len(v.ids) == 0:
-		f.reject("node_ids", "must name at least one node")
+		f.Reject("node_ids", "must name at least one node")
 	}
 	return v
 }
 
 // nodes are the ids of the nodes of the config that v means, in the order of their turns: as they
 // were named, or by name for a tag. What is wrong is rejected in f.
-func (v selection) nodes(tx *store.Tx, configID string, f *fields) ([]string, error) {
+func (v selection) nodes(tx *store.Tx, configID string, f *wire.Fields) ([]string, error) {
 	cfg, err := tx.Config(configID)
 	if err != nil {
 		return nil, err
@@ -249,22 +250,22 @@ func (v selection) nodes(tx *store.Tx, configID string, f *fields) ([]string, er
 	if v.tag != nil {
 		switch {
 		case len(tagged) == 0:
-			f.reject("tag", "is on no node of this mesh")
+			f.Reject("tag", "is on no node of this mesh")
 		case len(tagged) > maxRolloutNodes:
-			f.reject("tag", fmt.Sprintf("is on more than %d nodes", maxRolloutNodes))
+			f.Reject("tag", fmt.Sprintf("is on more than %d nodes", maxRolloutNodes))
 		}
-		return tagged, f.err()
+		return tagged, f.Err()
 	}
 	for i, id := range v.ids {
 		switch free, ok := known[id]; {
 		case !ok:
-			f.reject("node_ids", fmt.Sprintf("must name nodes of this mesh; entry %d is none", i+1))
+			f.Reject("node_ids", fmt.Sprintf("must name nodes of this mesh; entry %d is none", i+1))
 		case !free:
-			f.reject("node_ids", fmt.Sprintf("must name each node once; entry %d is named before", i+1))
+			f.Reject("node_ids", fmt.Sprintf("must name each node once; entry %d is named before", i+1))
 		}
 		known[id] = false
 	}
-	return v.ids, f.err()
+	return v.ids, f.Err()
 }
 
 // rollouts returns [refusal.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
@@ -275,8 +276,10 @@ func (s *Server) rollouts() error {
 	return s.mqtt()
 }
 
-func (s *Server) pauseRollout(c echo.Context) error  { return s.changeRollout(c, Rollouts.Pause) }
+func (s *Server) pauseRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Pause) }
+
 func (s *Server) resumeRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Resume) }
+
 func (s *Server) cancelRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Cancel) }
 
 func (s *Server) changeRollout(c echo.Context, change func(r Rollouts, ctx context.Context, id, by string) (store.Rollout, error)) error {
@@ -287,12 +290,12 @@ func (s *Server) changeRollout(c echo.Context, change func(r Rollouts, ctx conte
 	if err != nil {
 		return err
 	}
-	return s.respondRollout(c, r.ID, defaultPage, 0)
+	return s.respondRollout(c, r.ID, wire.DefaultPage, 0)
 }
 
 // getRollout is the rollout with its nodes, page by page.
 func (s *Server) getRollout(c echo.Context) error {
-	limit, after, err := readCountedPage(c)
+	limit, after, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
@@ -311,17 +314,17 @@ func (s *Server) respondRollout(c echo.Context, id string, limit int, after uint
 	}); err != nil {
 		return err
 	}
-	nodes, next := cut(nodes, limit, func(n store.RolloutNode) string { return strconv.FormatUint(n.Position, 10) })
+	nodes, next := wire.Cut(nodes, limit, func(n store.RolloutNode) string { return strconv.FormatUint(n.Position, 10) })
 	v := rolloutDetail{viewRollout(r), make([]rolloutNodeView, len(nodes))}
 	for i, n := range nodes {
 		v.Nodes[i] = viewRolloutNode(n)
 	}
-	return writeJSON(c, http.StatusOK, success{Success: true, Data: v, NextCursor: next})
+	return wire.RespondPage(c, v, next)
 }
 
 // listRollouts are the config's rollouts, newest first.
 func (s *Server) listRollouts(c echo.Context) error {
-	limit, before, err := readCountedPage(c)
+	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
@@ -336,10 +339,10 @@ func (s *Server) listRollouts(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	all, next := cut(all, limit, func(r store.Rollout) string { return strconv.FormatUint(r.Seq, 10) })
+	all, next := wire.Cut(all, limit, func(r store.Rollout) string { return strconv.FormatUint(r.Seq, 10) })
 	views := make([]rolloutView, len(all))
 	for i, r := range all {
 		views[i] = viewRollout(r)
 	}
-	return respondList(c, views, next)
+	return wire.RespondList(c, views, next)
 }

@@ -20,6 +20,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/web/wire"
 )
 
 // Limits of a connection. The longest answer is a command that is waited for, see maxWait.
@@ -216,7 +217,7 @@ func New(o Options) *Server {
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
 	for _, r := range slices.Concat(s.table(), s.pages()) {
-		s.paths = append(s.paths, r.path)
+		s.paths = append(s.paths, r.Path)
 	}
 	s.handler = s.routes()
 	s.http = &http.Server{
@@ -232,7 +233,7 @@ func New(o Options) *Server {
 	for _, server := range []*http.Server{s.http, s.callbacks} {
 		new(unused).watch(server)
 	}
-	s.document = sync.OnceValues(func() ([]byte, error) { return describe(s.table(), o.Version) })
+	s.document = sync.OnceValues(func() ([]byte, error) { return wire.Describe(s.table(), o.Version) })
 	return s
 }
 

@@ -7,24 +7,25 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) sessionsRoutes() []route {
-	return []route{
+func (s *Server) sessionsRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/auth/sessions", access: accessAdmin, handle: s.listSessions,
-			summary: "The sessions that are valid, newest first.",
-			data:    []sessionView{},
+			Method: http.MethodGet, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: s.listSessions,
+			Summary: "The sessions that are valid, newest first.",
+			Data:    []sessionView{},
 		},
 		{
-			method: http.MethodDelete, path: "/api/v1/auth/sessions", access: accessAdmin, handle: s.endOtherSessions, oneWrite: true,
-			summary: "Ends all sessions but the one that asks.",
-			data:    endedSessions{},
+			Method: http.MethodDelete, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: s.endOtherSessions, OneWrite: true,
+			Summary: "Ends all sessions but the one that asks.",
+			Data:    endedSessions{},
 		},
 		{
-			method: http.MethodDelete, path: "/api/v1/auth/sessions/:id", access: accessAdmin, handle: s.endSession, oneWrite: true,
-			summary: "Ends a session.",
-			data:    message{}, codes: "SESSION_NOT_FOUND",
+			Method: http.MethodDelete, Path: "/api/v1/auth/sessions/:id", Access: wire.Admin, Handle: s.endSession, OneWrite: true,
+			Summary: "Ends a session.",
+			Data:    wire.Message{}, Codes: "SESSION_NOT_FOUND",
 		},
 	}
 }
@@ -43,7 +44,7 @@ func (s *Server) listSessions(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, views)
+	return wire.Respond(c, views)
 }
 
 // readSessions returns all sessions; current is the id of the one that asks.
@@ -52,8 +53,8 @@ func readSessions(tx *store.Tx, current string) ([]sessionView, error) {
 	sessions, err := tx.Sessions()
 	for _, one := range sessions {
 		views = append(views, sessionView{
-			ID: one.ID, Username: one.Username, RemoteAddr: one.RemoteAddr, CreatedAt: when(one.CreatedAt),
-			ExpiresAt: when(one.ExpiresAt), Current: one.ID == current,
+			ID: one.ID, Username: one.Username, RemoteAddr: one.RemoteAddr, CreatedAt: wire.When(one.CreatedAt),
+			ExpiresAt: wire.When(one.ExpiresAt), Current: one.ID == current,
 		})
 	}
 	return views, err
@@ -64,7 +65,7 @@ func (s *Server) endSession(c echo.Context) error {
 		return err
 	}
 	s.hub.recheck()
-	return respond(c, message{"The session was ended."})
+	return wire.Respond(c, wire.Message{Message: "The session was ended."})
 }
 
 type endedSessions struct {
@@ -81,5 +82,5 @@ func (s *Server) endOtherSessions(c echo.Context) error {
 		return err
 	}
 	s.hub.recheck()
-	return respond(c, v)
+	return wire.Respond(c, v)
 }

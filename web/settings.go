@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
 // What the bodies of the calls have in common.
@@ -16,27 +16,27 @@ const (
 	mqttMembers = "host, port 1..65535, tls bool"
 )
 
-func (s *Server) settingsRoutes() []route {
-	return []route{
+func (s *Server) settingsRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/settings/mqtt", access: accessSession, handle: s.getMQTTSettings,
-			summary: "Where agents are sent, and which part was set where.",
-			data:    mqttSettingsView{},
+			Method: http.MethodGet, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: s.getMQTTSettings,
+			Summary: "Where agents are sent, and which part was set where.",
+			Data:    mqttSettingsView{},
 		},
 		{
-			method: http.MethodPut, path: "/api/v1/settings/mqtt", access: accessSession, handle: s.putMQTTSettings, oneWrite: true,
-			summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.",
-			body:    mqttMembers, data: mqttSettingsView{}, codes: "MQTT_TLS_CA_NOT_READY",
+			Method: http.MethodPut, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: s.putMQTTSettings, OneWrite: true,
+			Summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.",
+			Body:    mqttMembers, Data: mqttSettingsView{}, Codes: "MQTT_TLS_CA_NOT_READY",
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/settings/mqtt/reset", access: accessSession, handle: s.resetMQTTSettings, oneWrite: true,
-			summary: "Sends agents where the flags of the start say.",
-			data:    mqttSettingsView{},
+			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/reset", Access: wire.Session, Handle: s.resetMQTTSettings, OneWrite: true,
+			Summary: "Sends agents where the flags of the start say.",
+			Data:    mqttSettingsView{},
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/settings/mqtt/test", access: accessSession, handle: s.testMQTTSettings,
-			summary: "Does there what an agent does; with what is sent along in place of what is set.",
-			body:    "? " + mqttMembers, data: mqttTestView{}, codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
+			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/test", Access: wire.Session, Handle: s.testMQTTSettings,
+			Summary: "Does there what an agent does; with what is sent along in place of what is set.",
+			Body:    "? " + mqttMembers, Data: mqttTestView{}, Codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
 		},
 	}
 }
@@ -109,7 +109,7 @@ func (s *Server) brokerTLS() bool {
 // ownTLS reports whether that is with our own certificates.
 func (s *Server) ownTLS() bool { return s.brokerTLS() && s.opts.External == nil }
 
-// target adds what an agent needs to trust. Errors: errNoCA, while the broker is not served with TLS;
+// target adds what an agent needs to trust. Errors: wire.ErrNoCA, while the broker is not served with TLS;
 // those of [Certificates].
 func (s *Server) target(v mqttSettingsView) (MQTTTarget, error) {
 	t := MQTTTarget{Host: v.Host, Port: v.Port, TLS: v.TLS}
@@ -117,7 +117,7 @@ func (s *Server) target(v mqttSettingsView) (MQTTTarget, error) {
 		return t, nil
 	}
 	if !s.brokerTLS() {
-		return t, errNoCA
+		return t, wire.ErrNoCA
 	}
 	if s.opts.External != nil {
 		t.CACert = s.opts.External.CACert
@@ -136,15 +136,12 @@ func (s *Server) mqttTarget(host string) (MQTTTarget, error) {
 	}
 	in := s.mqttInForce(stored, host)
 	if in.Host == "" {
-		return MQTTTarget{}, errNoHost
+		return MQTTTarget{}, wire.ErrNoHost
 	}
 	return s.target(in)
 }
 
-// errNoHost is returned where neither a setting nor the request says where agents find the broker.
-var errNoHost = errors.New("no host to hand out")
-
-// mqttHost is the broker's name or address for an agent that found the appliance under host, as far as
+// wire.MQTTHost is the broker's name or address for an agent that found the appliance under host, as far as
 // that can be known.
 func (s *Server) mqttHost(host string) string {
 	stored, err := s.storedMQTT()
@@ -159,8 +156,8 @@ func (s *Server) storedMQTT() (store.MQTTSettings, error) {
 }
 
 // readMQTTSettings reads overrides; what is absent, null or empty overrides nothing.
-func readMQTTSettings(f *fields) store.MQTTSettings {
-	m := store.MQTTSettings{Host: f.text("host", mqttHost), Port: f.number("port", 1, 65535), TLS: f.flag("tls")}
+func readMQTTSettings(f *wire.Fields) store.MQTTSettings {
+	m := store.MQTTSettings{Host: f.Text("host", wire.MQTTHost), Port: f.Number("port", 1, 65535), TLS: f.Flag("tls")}
 	if m.Host != nil && *m.Host == "" {
 		m.Host = nil
 	}
@@ -172,11 +169,11 @@ func (s *Server) getMQTTSettings(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, s.mqttInForce(stored, requestHost(c.Request().Host)))
+	return wire.Respond(c, s.mqttInForce(stored, wire.RequestHost(c.Request().Host)))
 }
 
 func (s *Server) putMQTTSettings(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
@@ -184,11 +181,11 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	switch {
 	case m.TLS == nil || *m.TLS == s.opts.MQTTTLS:
 	case *m.TLS:
-		f.reject("tls", "cannot be true: the broker is not served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true")
+		f.Reject("tls", "cannot be true: the broker is not served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true")
 	case m.Port == nil:
-		f.reject("port", "is required with this tls: the port that was set at the start is for the other")
+		f.Reject("port", "is required with this tls: the port that was set at the start is for the other")
 	}
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return err
 	}
 	if m.Host != nil {
@@ -199,9 +196,9 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 	if err := s.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
 		return err
 	}
-	v := s.mqttInForce(m, requestHost(c.Request().Host))
+	v := s.mqttInForce(m, wire.RequestHost(c.Request().Host))
 	s.log.Info("MQTT settings changed", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // resetMQTTSettings takes back what was set over the API.
@@ -209,17 +206,14 @@ func (s *Server) resetMQTTSettings(c echo.Context) error {
 	if err := s.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
 		return err
 	}
-	v := s.mqttInForce(store.MQTTSettings{}, requestHost(c.Request().Host))
+	v := s.mqttInForce(store.MQTTSettings{}, wire.RequestHost(c.Request().Host))
 	s.log.Info("MQTT settings reset", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // maxTests bounds the tests at a time: each holds connections to wherever it was told, for as long as
 // nobody answers there.
 const maxTests = 4
-
-// errTestsRunning is returned while so many tests run already.
-var errTestsRunning = errors.New("too many tests of the MQTT settings at once")
 
 type mqttTestView struct {
 	Success   bool   `json:"success"`
@@ -230,12 +224,12 @@ type mqttTestView struct {
 // testMQTTSettings does what an agent does with the settings in force, or with those that are sent
 // along to be tried before they are saved.
 func (s *Server) testMQTTSettings(c echo.Context) error {
-	f, err := readOptionalBody(c, bodyLimit)
+	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	tried := readMQTTSettings(f)
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return err
 	}
 	if err := s.mqtt(); err != nil {
@@ -258,9 +252,9 @@ func (s *Server) testMQTTSettings(c echo.Context) error {
 	case s.tests <- struct{}{}:
 		defer func() { <-s.tests }()
 	default:
-		return errTestsRunning
+		return wire.ErrTestsRunning
 	}
-	t, err := s.target(s.mqttInForce(tried, requestHost(c.Request().Host)))
+	t, err := s.target(s.mqttInForce(tried, wire.RequestHost(c.Request().Host)))
 	if err != nil {
 		return err
 	}
@@ -272,5 +266,5 @@ func (s *Server) testMQTTSettings(c echo.Context) error {
 		v.Success, v.Message = false, err.Error()
 	}
 	v.LatencyMS = time.Since(start).Milliseconds()
-	return respond(c, v)
+	return wire.Respond(c, v)
 }

@@ -10,24 +10,25 @@ import (
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) statusRoutes() []route {
-	return []route{
+func (s *Server) statusRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathConfig + "/endpoint/runtime-snapshot", access: accessSession, handle: s.runtimeSnapshot,
-			summary: "How each node of a config is, a row a node.",
-			data:    []snapshotRow{},
+			Method: http.MethodGet, Path: wire.PathConfig + "/endpoint/runtime-snapshot", Access: wire.Session, Handle: s.runtimeSnapshot,
+			Summary: "How each node of a config is, a row a node.",
+			Data:    []snapshotRow{},
 		},
 		{
-			method: http.MethodGet, path: pathNode + "/endpoint/status", access: accessSession, handle: s.endpointStatus,
-			summary: "All that is known of how a node is, and on what it rests.",
-			data:    endpointStatusView{},
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/status", Access: wire.Session, Handle: s.endpointStatus,
+			Summary: "All that is known of how a node is, and on what it rests.",
+			Data:    endpointStatusView{},
 		},
 		{
-			method: http.MethodGet, path: pathNode + "/endpoint/events", access: accessSession, handle: s.endpointEvents,
-			summary: "What happened with a node, newest first.",
-			data:    []store.JournalEntry{}, paged: true,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/events", Access: wire.Session, Handle: s.endpointEvents,
+			Summary: "What happened with a node, newest first.",
+			Data:    []store.JournalEntry{}, Paged: true,
 		},
 	}
 }
@@ -58,8 +59,8 @@ func (f facts) clientState() clientStateView {
 	v := clientStateView{
 		ClientPresenceState: string(f.presence.State),
 		BootID:              e.BootID, SessionID: e.SessionID,
-		LastHeartbeatAt: when(e.HeartbeatAt), LastDetectAckAt: when(e.DetectAckAt), LastReachableAt: when(e.ReachableAt),
-		LastOfflineAt: when(e.OfflineAt), LastWillAt: when(e.WillAt), LastEventAt: when(e.EventAt), LastEvent: e.LastEvent,
+		LastHeartbeatAt: wire.When(e.HeartbeatAt), LastDetectAckAt: wire.When(e.DetectAckAt), LastReachableAt: wire.When(e.ReachableAt),
+		LastOfflineAt: wire.When(e.OfflineAt), LastWillAt: wire.When(e.WillAt), LastEventAt: wire.When(e.EventAt), LastEvent: e.LastEvent,
 	}
 	if v.LastEvent != "" && e.LastEventMessage != "" {
 		v.LastEvent += ": " + e.LastEventMessage
@@ -95,8 +96,8 @@ func (f facts) runtime(probing bool) runtimeView {
 	return runtimeView{
 		Online: f.presence.State == presence.Online, ConnectivityState: f.connectivity(probing),
 		WGRunning: f.presence.Tunnel == presence.TunnelRunning, WGRuntimeState: string(f.presence.Tunnel), WantedState: f.wanted,
-		LastSeen: when(e.ReachableAt), LastProbeSentAt: when(e.ProbeSentAt), LastProbeAckAt: when(e.DetectAckAt),
-		LastConnectivityReason: f.presence.Reason, ConfigSyncState: f.sync(), LastControlChannelSeenAt: when(e.ReachableAt),
+		LastSeen: wire.When(e.ReachableAt), LastProbeSentAt: wire.When(e.ProbeSentAt), LastProbeAckAt: wire.When(e.DetectAckAt),
+		LastConnectivityReason: f.presence.Reason, ConfigSyncState: f.sync(), LastControlChannelSeenAt: wire.When(e.ReachableAt),
 	}
 }
 
@@ -142,7 +143,7 @@ type mqttServiceView struct {
 
 func (s *Server) mqttService() mqttServiceView {
 	b := s.brokerStatus()
-	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, when(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream, s.questionsStatus()}
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, wire.When(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream, s.questionsStatus()}
 }
 
 type configStateView struct {
@@ -186,7 +187,7 @@ func (s *Server) endpointStatus(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // viewStatus is all that is known of how the node is, for whom asks and for the event stream.
@@ -247,12 +248,12 @@ func (s *Server) runtimeSnapshot(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	return respond(c, rows)
+	return wire.Respond(c, rows)
 }
 
 // endpointEvents is the node's journal, newest first.
 func (s *Server) endpointEvents(c echo.Context) error {
-	limit, before, err := readCountedPage(c)
+	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
@@ -263,6 +264,6 @@ func (s *Server) endpointEvents(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	entries, next := cut(entries, limit, func(e store.JournalEntry) string { return strconv.FormatUint(e.ID, 10) })
-	return respondList(c, entries, next)
+	entries, next := wire.Cut(entries, limit, func(e store.JournalEntry) string { return strconv.FormatUint(e.ID, 10) })
+	return wire.RespondList(c, entries, next)
 }

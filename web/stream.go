@@ -10,14 +10,15 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) streamRoutes() []route {
-	return []route{
+func (s *Server) streamRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/events/stream", access: accessSession, handle: s.eventStream,
-			summary: "Server-sent events: hints to read something anew. Last-Event-ID, or last_event_id, resumes.",
-			query:   "last_event_id", bare: "text/event-stream", codes: "RATE_LIMITED",
+			Method: http.MethodGet, Path: "/api/v1/events/stream", Access: wire.Session, Handle: s.eventStream,
+			Summary: "Server-sent events: hints to read something anew. Last-Event-ID, or last_event_id, resumes.",
+			Query:   "last_event_id", Bare: "text/event-stream", Codes: "RATE_LIMITED",
 		},
 	}
 }
@@ -69,7 +70,7 @@ type clockPayload struct {
 }
 
 func clockEvent() event {
-	now := when(time.Now())
+	now := wire.When(time.Now())
 	return event{eventClock, clockPayload{now, now, timezone}}
 }
 
@@ -78,7 +79,7 @@ type resyncPayload struct {
 }
 
 // eventStream sends events until the client leaves, its session ends, it reads too slowly, or the
-// server stops. It answers [rateError] while too many streams are open.
+// server stops. It answers [wire.RateError] while too many streams are open.
 func (s *Server) eventStream(c echo.Context) error {
 	r, h := c.Request(), c.Response().Header()
 	if r.Method == http.MethodHead {
@@ -114,7 +115,7 @@ func (s *Server) eventStream(c echo.Context) error {
 	w := newEventWriter(ctx, c)
 	defer w.finish()
 	err = s.sendEvents(ctx, w, st, begin, l.ExpiresAt)
-	s.log.Debug("stream ended", "request_id", requestIDOf(c), "reason", errors.Join(context.Cause(ctx), err))
+	s.log.Debug("stream ended", "request_id", wire.RequestIDOf(c), "reason", errors.Join(context.Cause(ctx), err))
 	return nil
 }
 
@@ -127,8 +128,8 @@ func lastEventID(r *http.Request) string {
 	return r.URL.Query().Get("last_event_id")
 }
 
-// sessionLives returns why nobody is logged in with the token any more. Errors: errInvalidToken,
-// errTokenExpired.
+// sessionLives returns why nobody is logged in with the token any more. Errors: wire.ErrInvalidToken,
+// wire.ErrTokenExpired.
 func (s *Server) sessionLives(token string) error {
 	return s.opts.Store.View(func(tx *store.Tx) error {
 		_, err := findLogin(tx, token)

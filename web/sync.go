@@ -10,29 +10,30 @@ import (
 
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/web/wire"
 )
 
-func (s *Server) syncRoutes() []route {
-	return []route{
+func (s *Server) syncRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathConfig + "/sync-status", access: accessSession, handle: s.configSyncStatus,
-			summary: "Whether each node of a config has the config that is desired.",
-			data:    []syncView{},
+			Method: http.MethodGet, Path: wire.PathConfig + "/sync-status", Access: wire.Session, Handle: s.configSyncStatus,
+			Summary: "Whether each node of a config has the config that is desired.",
+			Data:    []syncView{},
 		},
 		{
-			method: http.MethodPost, path: pathConfig + "/sync-all", access: accessSession, handle: s.syncAll, oneWrite: true,
-			summary: "Stages what is desired on every node of the config that has something else staged.",
-			data:    syncAllView{},
+			Method: http.MethodPost, Path: wire.PathConfig + "/sync-all", Access: wire.Session, Handle: s.syncAll, OneWrite: true,
+			Summary: "Stages what is desired on every node of the config that has something else staged.",
+			Data:    syncAllView{},
 		},
 		{
-			method: http.MethodGet, path: pathNode + "/sync-status", access: accessSession, handle: s.syncStatus,
-			summary: "Whether a node has the config that is desired.",
-			data:    syncView{},
+			Method: http.MethodGet, Path: wire.PathNode + "/sync-status", Access: wire.Session, Handle: s.syncStatus,
+			Summary: "Whether a node has the config that is desired.",
+			Data:    syncView{},
 		},
 		{
-			method: http.MethodPost, path: pathNode + "/sync", access: accessSession, handle: s.syncNode, oneWrite: true,
-			summary: "Stages what is desired, to be pushed.",
-			body:    "? force bool", data: stagedView{}, codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409",
+			Method: http.MethodPost, Path: wire.PathNode + "/sync", Access: wire.Session, Handle: s.syncNode, OneWrite: true,
+			Summary: "Stages what is desired, to be pushed.",
+			Body:    "? force bool", Data: stagedView{}, Codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409",
 		},
 	}
 }
@@ -69,8 +70,8 @@ func (f facts) syncRefs() syncRefs {
 	return syncRefs{
 		DesiredVersion: s.Desired.Version, DesiredSHA256: s.Desired.SHA256,
 		StagedVersion: s.Staged.Version, StagedSHA256: s.Staged.SHA256,
-		ConfirmedVersion: s.Confirmed.Version, ConfirmedSHA256: s.Confirmed.SHA256, ConfirmedAt: when(s.ConfirmedAt),
-		ReportedLocalVersion: s.Reported.Version, ReportedLocalSHA256: s.Reported.SHA256, ReportedLocalAt: when(s.ReportedAt),
+		ConfirmedVersion: s.Confirmed.Version, ConfirmedSHA256: s.Confirmed.SHA256, ConfirmedAt: wire.When(s.ConfirmedAt),
+		ReportedLocalVersion: s.Reported.Version, ReportedLocalSHA256: s.Reported.SHA256, ReportedLocalAt: wire.When(s.ReportedAt),
 	}
 }
 
@@ -88,7 +89,7 @@ func (s *Server) syncStatus(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, f.syncView())
+	return wire.Respond(c, f.syncView())
 }
 
 func (s *Server) configSyncStatus(c echo.Context) error {
@@ -100,7 +101,7 @@ func (s *Server) configSyncStatus(c echo.Context) error {
 	for _, f := range all {
 		views = append(views, f.syncView())
 	}
-	return respond(c, views)
+	return wire.Respond(c, views)
 }
 
 func (s *Server) nodesFacts(configID string) (all []facts, err error) {
@@ -134,12 +135,12 @@ type stagedView struct {
 
 // syncNode stages the node's desired config.
 func (s *Server) syncNode(c echo.Context) error {
-	body, err := readOptionalBody(c, bodyLimit)
+	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	force := or(body.flag("force"), false)
-	if err := body.err(); err != nil {
+	force := wire.Or(body.Flag("force"), false)
+	if err := body.Err(); err != nil {
 		return err
 	}
 	f, err := s.pathFacts(c)
@@ -159,12 +160,12 @@ func (s *Server) syncNode(c echo.Context) error {
 	}
 	f.config, f.node, f.conf = t.Config, t.Node, t.State
 	s.log.Info("config staged", "node_id", f.node.ID, "version", f.conf.Staged.Version, "by", loginOf(c).Username)
-	return respond(c, stagedView{message, f.conf.Staged.Version, f.conf.Staged.SHA256, f.sync()})
+	return wire.Respond(c, stagedView{message, f.conf.Staged.Version, f.conf.Staged.SHA256, f.sync()})
 }
 
 // stage stages what is desired for the node.
 func (s *Server) stage(c echo.Context, nodeID string, force bool) (tunnel.Taken, error) {
-	o := tunnel.Order{Force: force, Host: s.mqttHost(requestHost(c.Request().Host))}
+	o := tunnel.Order{Force: force, Host: s.mqttHost(wire.RequestHost(c.Request().Host))}
 	return s.door().Stage(c.Request().Context(), nodeID, o)
 }
 
@@ -215,7 +216,7 @@ func (s *Server) syncAll(c echo.Context) error {
 			todo, ids = append(todo, f.node), append(ids, f.node.ID)
 		}
 	}
-	outcomes, err := s.door().StageAll(c.Request().Context(), ids, s.mqttHost(requestHost(c.Request().Host)))
+	outcomes, err := s.door().StageAll(c.Request().Context(), ids, s.mqttHost(wire.RequestHost(c.Request().Host)))
 	if err != nil {
 		return err
 	}
@@ -227,15 +228,15 @@ func (s *Server) syncAll(c echo.Context) error {
 			v.Synced = append(v.Synced, syncedView{n.ID, n.Name, t.State.Staged.Version})
 		case errors.Is(t.Err, store.ErrNodeNotFound): // deleted meanwhile
 		default:
-			a := translate(t.Err)
-			if a.code == codeInternal {
-				s.log.Error("staging failed", "node_id", n.ID, "request_id", requestIDOf(c), "err", t.Err)
+			a := wire.Translate(t.Err)
+			if a.Code == wire.CodeInternal {
+				s.log.Error("staging failed", "node_id", n.ID, "request_id", wire.RequestIDOf(c), "err", t.Err)
 			}
-			v.Failed = append(v.Failed, syncFailedView{n.ID, n.Name, a.code, a.message})
+			v.Failed = append(v.Failed, syncFailedView{n.ID, n.Name, a.Code, a.Message})
 		}
 	}
 	v.SyncedCount, v.FailedCount = len(v.Synced), len(v.Failed)
 	v.Message = fmt.Sprintf("%d staged, %d failed; all others were staged already or have no tunnel config.", v.SyncedCount, v.FailedCount)
 	s.log.Info("configs staged", "config_id", c.Param("config_id"), "synced", v.SyncedCount, "failed", v.FailedCount, "by", loginOf(c).Username)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }

@@ -10,34 +10,35 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) systemRoutes() []route {
-	return []route{
+func (s *Server) systemRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/healthz", access: accessOpen, handle: s.healthz,
-			summary: "Whether the process answers.",
-			bare:    "text/plain",
+			Method: http.MethodGet, Path: "/healthz", Access: wire.Open, Handle: s.healthz,
+			Summary: "Whether the process answers.",
+			Bare:    "text/plain",
 		},
 		{
-			method: http.MethodGet, path: "/readyz", access: accessOpen, handle: s.readyz,
-			summary: "Whether the appliance can write its data and serve its agents; says why not.",
-			bare:    "text/plain",
+			Method: http.MethodGet, Path: "/readyz", Access: wire.Open, Handle: s.readyz,
+			Summary: "Whether the appliance can write its data and serve its agents; says why not.",
+			Bare:    "text/plain",
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/system/health", access: accessOpen, handle: s.health,
-			summary: "The process and its version.",
-			data:    healthView{},
+			Method: http.MethodGet, Path: "/api/v1/system/health", Access: wire.Open, Handle: s.health,
+			Summary: "The process and its version.",
+			Data:    healthView{},
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/system/status", access: accessSession, handle: s.systemStatus,
-			summary: "Counts of configs and nodes, and how the services are.",
-			data:    systemStatusView{},
+			Method: http.MethodGet, Path: "/api/v1/system/status", Access: wire.Session, Handle: s.systemStatus,
+			Summary: "Counts of configs and nodes, and how the services are.",
+			Data:    systemStatusView{},
 		},
 		{
-			method: http.MethodGet, path: "/api/v1/system/timezone", access: accessSession, handle: s.systemTimezone,
-			summary: "The zone of every time that is answered.",
-			data:    timezoneView{},
+			Method: http.MethodGet, Path: "/api/v1/system/timezone", Access: wire.Session, Handle: s.systemTimezone,
+			Summary: "The zone of every time that is answered.",
+			Data:    timezoneView{},
 		},
 	}
 }
@@ -56,14 +57,14 @@ type healthView struct {
 const timezone = "UTC"
 
 func (s *Server) health(c echo.Context) error {
-	return respond(c, healthView{"ok", "wfm", s.opts.Version, when(time.Now()), timezone, s.opts.MQTTEnabled})
+	return wire.Respond(c, healthView{"ok", "wfm", s.opts.Version, wire.When(time.Now()), timezone, s.opts.MQTTEnabled})
 }
 
 type timezoneView struct {
 	Timezone string `json:"timezone"`
 }
 
-func (s *Server) systemTimezone(c echo.Context) error { return respond(c, timezoneView{timezone}) }
+func (s *Server) systemTimezone(c echo.Context) error { return wire.Respond(c, timezoneView{timezone}) }
 
 // healthz says that the process answers, and nothing about what it depends on.
 func (s *Server) healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
@@ -143,7 +144,7 @@ func (s *Server) systemStatus(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 // statusReader shares one reading of the system's status among all who ask while the last one goes
@@ -165,7 +166,7 @@ func (s *Server) readStatus() (systemStatusView, error) {
 	r := &s.statuses
 	r.mu.Lock()
 	if r.next == nil {
-		r.next = &statusReading{err: errPanic} // unless it comes to its end
+		r.next = &statusReading{err: wire.ErrPanic} // unless it comes to its end
 	}
 	mine := r.next
 	r.mu.Unlock()
@@ -216,7 +217,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 		Sync: noSyncYet(),
 	}
 	err := s.opts.Store.View(func(tx *store.Tx) error {
-		v.Timestamp = when(tx.Now())
+		v.Timestamp = wire.When(tx.Now())
 		configs, err := tx.Configs("", 0)
 		if err != nil {
 			return err

@@ -10,39 +10,40 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) tagRoutes() []route {
-	return []route{
+func (s *Server) tagRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: pathConfig + "/tags", access: accessSession, handle: s.listTags,
-			summary: "The tags of a config, by name, and how many nodes have each.",
-			data:    []store.Tag{},
+			Method: http.MethodGet, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: s.listTags,
+			Summary: "The tags of a config, by name, and how many nodes have each.",
+			Data:    []store.Tag{},
 		},
 		{
-			method: http.MethodPost, path: pathConfig + "/tags", access: accessSession, handle: s.createTag, oneWrite: true,
-			summary: "Keeps a tag, also while no node has it.",
-			body:    "name!", data: store.Tag{}, codes: "TOO_MANY_TAGS",
+			Method: http.MethodPost, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: s.createTag, OneWrite: true,
+			Summary: "Keeps a tag, also while no node has it.",
+			Body:    "name!", Data: store.Tag{}, Codes: "TOO_MANY_TAGS",
 		},
 		{
-			method: http.MethodPost, path: pathConfig + "/tags/apply", access: accessSession, handle: s.applyTag, oneWrite: true,
-			summary: "Gives nodes the tag beside those they have; the answer is those nodes.",
-			body:    "tag!, node_ids! strings", data: []nodeView{}, codes: "TOO_MANY_TAGS",
+			Method: http.MethodPost, Path: wire.PathConfig + "/tags/apply", Access: wire.Session, Handle: s.applyTag, OneWrite: true,
+			Summary: "Gives nodes the tag beside those they have; the answer is those nodes.",
+			Body:    "tag!, node_ids! strings", Data: []nodeView{}, Codes: "TOO_MANY_TAGS",
 		},
 		{
-			method: http.MethodDelete, path: pathConfig + "/tags/:tag", access: accessSession, handle: s.deleteTag, oneWrite: true,
-			summary: "Takes a tag from a config and all its nodes.",
-			data:    deletedTag{}, codes: "TAG_NOT_FOUND",
+			Method: http.MethodDelete, Path: wire.PathConfig + "/tags/:tag", Access: wire.Session, Handle: s.deleteTag, OneWrite: true,
+			Summary: "Takes a tag from a config and all its nodes.",
+			Data:    deletedTag{}, Codes: "TAG_NOT_FOUND",
 		},
 		{
-			method: http.MethodPut, path: "/api/v1/nodes/:node_id/tags", access: accessSession, handle: s.putNodeTags, oneWrite: true,
-			summary: "Replaces the tags of a node.",
-			body:    "tags! strings", data: nodeView{},
+			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id/tags", Access: wire.Session, Handle: s.putNodeTags, OneWrite: true,
+			Summary: "Replaces the tags of a node.",
+			Body:    "tags! strings", Data: nodeView{},
 		},
 		{
-			method: http.MethodDelete, path: "/api/v1/nodes/:node_id/tags/:tag", access: accessSession, handle: s.deleteNodeTag, oneWrite: true,
-			summary: "Takes a tag from a node.",
-			data:    nodeView{}, codes: "TAG_NOT_FOUND",
+			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id/tags/:tag", Access: wire.Session, Handle: s.deleteNodeTag, OneWrite: true,
+			Summary: "Takes a tag from a node.",
+			Data:    nodeView{}, Codes: "TAG_NOT_FOUND",
 		},
 	}
 }
@@ -52,16 +53,16 @@ func (s *Server) listTags(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, tags)
+	return wire.Respond(c, tags)
 }
 
 func (s *Server) createTag(c echo.Context) error {
-	body, err := readBody(c, bodyLimit)
+	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	tag := store.Tag{Name: body.need("name", line(1, maxTag))}
-	if err := body.err(); err != nil {
+	tag := store.Tag{Name: body.Need("name", wire.Line(1, maxTag))}
+	if err := body.Err(); err != nil {
 		return err
 	}
 	configID := c.Param("config_id")
@@ -78,19 +79,19 @@ func (s *Server) createTag(c echo.Context) error {
 		return err
 	}
 	s.log.Info("tag kept", "config_id", configID, "by", loginOf(c).Username)
-	return respond(c, tag)
+	return wire.Respond(c, tag)
 }
 
 // applyTag gives the tag to all of the nodes, or to none.
 func (s *Server) applyTag(c echo.Context) error {
-	body, err := readBody(c, bulkBodyLimit)
+	body, err := wire.ReadBody(c, bulkBodyLimit)
 	if err != nil {
 		return err
 	}
-	tag := body.need("tag", line(1, maxTag))
-	ids := body.texts("node_ids", bulkRows, line(1, protocol.MaxIDLength))
-	body.require("node_ids", ids != nil || body.bad["node_ids"] != "")
-	if err := body.err(); err != nil {
+	tag := body.Need("tag", wire.Line(1, maxTag))
+	ids := body.Texts("node_ids", bulkRows, wire.Line(1, protocol.MaxIDLength))
+	body.Require("node_ids", ids != nil)
+	if err := body.Err(); err != nil {
 		return err
 	}
 	configID, views := c.Param("config_id"), []nodeView{}
@@ -119,16 +120,16 @@ func (s *Server) applyTag(c echo.Context) error {
 		return err
 	}
 	s.log.Info("tag applied", "config_id", configID, "nodes", len(views), "by", loginOf(c).Username)
-	return respond(c, views)
+	return wire.Respond(c, views)
 }
 
 // namedNodes returns the config's nodes with the ids, each once and in their order. Errors:
-// [store.ErrConfigNotFound]; *[invalidError], which names every id that is none of the config's.
+// [store.ErrConfigNotFound]; *[wire.InvalidError], which names every id that is none of the config's.
 func namedNodes(tx *store.Tx, configID string, ids []string) (nodes []store.Node, cfg store.Config, err error) {
 	if cfg, err = tx.Config(configID); err != nil {
 		return nil, cfg, err
 	}
-	faults := &fields{}
+	faults := &wire.Fields{}
 	seen := make(map[string]bool, len(ids))
 	for i, id := range ids {
 		if seen[id] {
@@ -140,12 +141,12 @@ func namedNodes(tx *store.Tx, configID string, ids []string) (nodes []store.Node
 		case err == nil && n.ConfigID == configID:
 			nodes = append(nodes, n)
 		case err == nil || errors.Is(err, store.ErrNodeNotFound):
-			faults.reject(indexed("node_ids", i), "is no node of this mesh")
+			faults.Reject(wire.Indexed("node_ids", i), "is no node of this mesh")
 		default:
 			return nil, cfg, err
 		}
 	}
-	return nodes, cfg, faults.err()
+	return nodes, cfg, faults.Err()
 }
 
 type deletedTag struct {
@@ -163,17 +164,17 @@ func (s *Server) deleteTag(c echo.Context) error {
 		return err
 	}
 	s.log.Info("tag deleted", "config_id", configID, "nodes", v.RemovedCount, "by", loginOf(c).Username)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 func (s *Server) putNodeTags(c echo.Context) error {
-	body, err := readBody(c, bodyLimit)
+	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	tags := body.texts("tags", store.MaxNodeTags, line(1, maxTag))
-	body.require("tags", tags != nil || body.bad["tags"] != "")
-	if err := body.err(); err != nil {
+	tags := body.Texts("tags", store.MaxNodeTags, wire.Line(1, maxTag))
+	body.Require("tags", tags != nil)
+	if err := body.Err(); err != nil {
 		return err
 	}
 	return s.changeTags(c, func([]string) ([]string, error) { return tags, nil })
@@ -210,7 +211,7 @@ func (s *Server) changeTags(c echo.Context, change func(tags []string) ([]string
 		return err
 	}
 	s.log.Info("tags changed", "node_id", f.node.ID, "by", loginOf(c).Username)
-	return respond(c, f.view())
+	return wire.Respond(c, f.view())
 }
 
 // tagOf is the tag that the path names, which may hold any character but a control.

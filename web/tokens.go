@@ -8,24 +8,25 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/web/wire"
 )
 
-func (s *Server) tokensRoutes() []route {
-	return []route{
+func (s *Server) tokensRoutes() []wire.Route {
+	return []wire.Route{
 		{
-			method: http.MethodGet, path: "/api/v1/auth/tokens", access: accessAdmin, handle: s.listTokens,
-			summary: "The API tokens, by name, without their secrets.",
-			data:    []tokenView{},
+			Method: http.MethodGet, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: s.listTokens,
+			Summary: "The API tokens, by name, without their secrets.",
+			Data:    []tokenView{},
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/auth/tokens", access: accessAdmin, handle: s.createToken, oneWrite: true,
-			summary: "Makes an API token of scope read or write; its secret is shown this once. Without expires_in_days it does not expire.",
-			body:    "name!, scope!, expires_in_days 1..3650", data: newTokenView{}, codes: "TOKEN_NAME_EXISTS TOO_MANY_TOKENS",
+			Method: http.MethodPost, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: s.createToken, OneWrite: true,
+			Summary: "Makes an API token of scope read or write; its secret is shown this once. Without expires_in_days it does not expire.",
+			Body:    "name!, scope!, expires_in_days 1..3650", Data: newTokenView{}, Codes: "TOKEN_NAME_EXISTS TOO_MANY_TOKENS",
 		},
 		{
-			method: http.MethodDelete, path: "/api/v1/auth/tokens/:id", access: accessAdmin, handle: s.deleteToken, oneWrite: true,
-			summary: "Ends an API token and its event streams.",
-			data:    message{}, codes: "TOKEN_NOT_FOUND",
+			Method: http.MethodDelete, Path: "/api/v1/auth/tokens/:id", Access: wire.Admin, Handle: s.deleteToken, OneWrite: true,
+			Summary: "Ends an API token and its event streams.",
+			Data:    wire.Message{}, Codes: "TOKEN_NOT_FOUND",
 		},
 	}
 }
@@ -45,8 +46,8 @@ type tokenView struct {
 
 func viewToken(t store.Token, now time.Time) tokenView {
 	return tokenView{
-		ID: t.ID, Name: t.Name, Scope: t.Scope, CreatedAt: when(t.CreatedAt), ExpiresAt: when(t.ExpiresAt),
-		LastUsedAt: when(t.LastUsedAt), Expired: !t.ValidAt(now),
+		ID: t.ID, Name: t.Name, Scope: t.Scope, CreatedAt: wire.When(t.CreatedAt), ExpiresAt: wire.When(t.ExpiresAt),
+		LastUsedAt: wire.When(t.LastUsedAt), Expired: !t.ValidAt(now),
 	}
 }
 
@@ -61,7 +62,7 @@ func (s *Server) listTokens(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, views)
+	return wire.Respond(c, views)
 }
 
 func readTokens(tx *store.Tx) ([]tokenView, error) {
@@ -74,14 +75,14 @@ func readTokens(tx *store.Tx) ([]tokenView, error) {
 }
 
 func (s *Server) createToken(c echo.Context) error {
-	f, err := readBody(c, bodyLimit)
+	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
-	name := f.need("name", line(1, 64))
-	scope := f.need("scope", oneOf(string(store.ScopeRead), string(store.ScopeWrite)))
-	days := f.number("expires_in_days", 1, 3650)
-	if err := f.err(); err != nil {
+	name := f.Need("name", wire.Line(1, 64))
+	scope := f.Need("scope", wire.OneOf(string(store.ScopeRead), string(store.ScopeWrite)))
+	days := f.Number("expires_in_days", 1, 3650)
+	if err := f.Err(); err != nil {
 		return err
 	}
 	var v newTokenView
@@ -101,7 +102,7 @@ func (s *Server) createToken(c echo.Context) error {
 		return err
 	}
 	s.log.Info("API token created", "token_id", v.ID, "scope", v.Scope, "by", loginOf(c).Username)
-	return respond(c, v)
+	return wire.Respond(c, v)
 }
 
 func (s *Server) deleteToken(c echo.Context) error {
@@ -114,7 +115,7 @@ func (s *Server) deleteToken(c echo.Context) error {
 	s.uses.forget(t.ID)
 	s.hub.recheck() // its event streams end
 	s.log.Info("API token deleted", "token_id", t.ID, "by", loginOf(c).Username)
-	return respond(c, message{"The API token was deleted; it works no more."})
+	return wire.Respond(c, wire.Message{Message: "The API token was deleted; it works no more."})
 }
 
 // tokenUses bounds how often the use of a token is written down.

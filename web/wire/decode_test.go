@@ -1,4 +1,4 @@
-package web
+package wire
 
 import (
 	"errors"
@@ -18,16 +18,16 @@ func FuzzFields(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		fields, err := parseFields(body)
 		if err != nil {
-			if _, ok := errors.AsType[*invalidError](err); !ok {
+			if _, ok := errors.AsType[*InvalidError](err); !ok {
 				t.Fatalf("%q: %v is no invalidError", body, err)
 			}
 			return
 		}
-		name := fields.text("name", line(1, 32))
-		fields.need("interface_name", interfaceName)
-		fields.texts("tags", 16, line(1, 32))
-		fields.number("wait", 0, 60)
-		fields.flag("enabled")
+		name := fields.Text("name", Line(1, 32))
+		fields.Need("interface_name", InterfaceName)
+		fields.Texts("tags", 16, Line(1, 32))
+		fields.Number("wait", 0, 60)
+		fields.Flag("enabled")
 		if name != nil && (*name == "" || strings.TrimSpace(*name) != *name) {
 			t.Errorf("%q: name %q was taken", body, *name)
 		}

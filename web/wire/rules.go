@@ -1,4 +1,4 @@
-package web
+package wire
 
 import (
 	"fmt"
@@ -14,12 +14,12 @@ import (
 	"wfm/protocol"
 )
 
-// rule checks a string a client sent. It returns the form to keep, or what is wrong, worded to
+// Rule checks a string a client sent. It returns the form to keep, or what is wrong, worded to
 // follow the field's name.
-type rule func(string) (clean, problem string)
+type Rule func(string) (clean, problem string)
 
-// line wants one trimmed line of low to high characters.
-func line(low, high int) rule {
+// Line wants one trimmed line of low to high characters.
+func Line(low, high int) Rule {
 	return func(v string) (string, string) {
 		v = strings.TrimSpace(v)
 		switch n := utf8.RuneCountInString(v); {
@@ -34,8 +34,8 @@ func line(low, high int) rule {
 	}
 }
 
-// prose wants at most limit characters; line breaks and tabs are fine.
-func prose(limit int) rule {
+// Prose wants at most limit characters; line breaks and tabs are fine.
+func Prose(limit int) Rule {
 	return func(v string) (string, string) {
 		v = strings.TrimSpace(v)
 		if utf8.RuneCountInString(v) > limit {
@@ -48,7 +48,8 @@ func prose(limit int) rule {
 	}
 }
 
-func oneOf(choices ...string) rule {
+// OneOf wants one of the choices.
+func OneOf(choices ...string) Rule {
 	return func(v string) (string, string) {
 		if !slices.Contains(choices, v) {
 			return "", "must be one of " + strings.Join(choices, ", ")
@@ -57,48 +58,33 @@ func oneOf(choices ...string) rule {
 	}
 }
 
-func awgVersion(v string) (clean, problem string) {
+// AWGVersion takes nothing or a version of AmneziaWG.
+func AWGVersion(v string) (clean, problem string) {
 	if v != "" && !protocol.ValidAWGVersion(v) {
 		return "", "must be empty or a version of AmneziaWG: 1.5, 2.0 or 3.1"
 	}
 	return v, ""
 }
 
-// confText takes a config as it is: what was written is what the node gets.
-func confText(v string) (clean, problem string) {
+// ConfText takes a config as it is: what was written is what the node gets.
+func ConfText(v string) (clean, problem string) {
 	if v == "" {
 		return "", "must not be empty"
 	}
 	return v, ""
 }
 
-// linuxInterface is what an interface name must be.
-const linuxInterface = "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"
+// LinuxInterface is what an interface name must be.
+const LinuxInterface = "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"
 
 // longInterface are the names of tunnels that Windows takes and Linux does not.
 var longInterface = regexp.MustCompile(`^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{15,63}$`)
 
-// interfaceName takes nothing, a Linux interface name, or a long one; whether the node may have that
-// is nodePatch's to decide.
-func interfaceName(v string) (clean, problem string) {
+// InterfaceName takes nothing, a Linux interface name, or a long one; the caller decides whether
+// the node may have that.
+func InterfaceName(v string) (clean, problem string) {
 	if v != "" && !protocol.ValidInterfaceName(v) && !longInterface.MatchString(v) {
-		return "", linuxInterface
-	}
-	return v, ""
-}
-
-// password bounds a new password. It says nothing about its value.
-func password(v string) (clean, problem string) {
-	if !fitsPassword(v) {
-		return "", fmt.Sprintf("must have at least %d characters and at most %d bytes", minPassword, maxPassword)
-	}
-	return v, ""
-}
-
-// secret takes any string worth comparing with a secret.
-func secret(v string) (clean, problem string) {
-	if v == "" || len(v) > maxPassword {
-		return "", fmt.Sprintf("must have 1 to %d bytes", maxPassword)
+		return "", LinuxInterface
 	}
 	return v, ""
 }
@@ -109,8 +95,8 @@ var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// mqttHost takes a host name, an address or nothing.
-func mqttHost(v string) (clean, problem string) {
+// MQTTHost takes a host name, an address or nothing.
+func MQTTHost(v string) (clean, problem string) {
 	v = strings.TrimSpace(v)
 	if _, err := netip.ParseAddr(v); v != "" && err != nil && (len(v) > 253 || !hostName.MatchString(v)) {
 		return "", "must be a host name or an IP address, without scheme and port"
@@ -118,7 +104,8 @@ func mqttHost(v string) (clean, problem string) {
 	return v, ""
 }
 
-func serverURL(v string) (clean, problem string) {
+// ServerURL takes an address of the appliance that can stand on a command line.
+func ServerURL(v string) (clean, problem string) {
 	v = strings.TrimRight(strings.TrimSpace(v), "/")
 	u, err := url.Parse(v)
 	if err == nil && u.Port() != "" {
