@@ -19,64 +19,92 @@ const (
 	maxList    = 32
 )
 
+// Verdict says whether an ACK counts for a command.
+type Verdict struct {
+	// Command is the command as the ACK left it. Its Ack is the ACK as it is kept, with its texts
+	// cut to their limits. Command is the zero value if the ACK was refused.
+	Command store.Command
+	// Refused says why the ACK does not count. It is empty if it does.
+	Refused string
+}
+
+// Counts reports whether the ACK counts and has the status.
+func (v Verdict) Counts(status protocol.AckStatus) bool {
+	return v.Refused == "" && v.Command.Ack.Status == status
+}
+
 // Ack takes an ACK that came on topic, within the transaction that stores everything else about
-// the message. An ACK that does not fit changes no command's state: it leaves a note on the node's
-// own command, or in the node's journal when there is none.
-func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
+// the message. It alone decides whether an ACK counts. One that does not changes no command's state:
+// it leaves a note on the node's own command, or in the node's journal if there is none.
+func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) (Verdict, error) {
 	bound(&ack)
 	cmd, err := tx.Command(env.RequestID)
 	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && cmd.NodeID != topic.NodeID) {
-		// Of another node's command it learns nothing, and touches nothing.
-		return tx.Note(topic.NodeID, store.JournalEntry{
+		// The node must not learn of another node's command, nor touch it.
+		const why = "for a request_id this node was never sent"
+		return Verdict{Refused: why}, tx.Note(topic.NodeID, store.JournalEntry{
 			Level: "warning", Event: "ack_unmatched", RequestID: env.RequestID, SessionID: env.SessionID,
-			Message: fmt.Sprintf("%s with status %q for a request_id this node was never sent", topic.Kind, Word(string(ack.Status))),
+			Message: fmt.Sprintf("%s with status %q %s", topic.Kind, Word(string(ack.Status)), why),
 		})
 	}
 	if err != nil {
-		return err
+		return Verdict{}, err
 	}
 	if why := misfit(cmd, topic, ack); why != "" {
-		if why, err = lateWord(tx, cmd, topic, ack, why); err != nil {
-			return err
-		}
-		if cmd.State == store.CommandUnknown && topic.Kind == cmd.Kind.Ack() && ack.Status == protocol.AckFailed {
-			if err := refusedStart(tx, cmd, ack); err != nil { // it was not known; now it is
-				return err
-			}
-		}
-		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: why})
-		return tx.PutCommand(cmd)
+		return Verdict{Refused: why}, ignored(tx, cmd, topic, ack, why)
 	}
 	cmd.AckAt, cmd.Ack, cmd.ResolveBy = tx.Now().UTC(), &ack, ""
+	err = c.take(tx, &cmd, ack)
+	return Verdict{Command: cmd}, err
+}
+
+// ignored notes on the command why an ACK does not count for it, and takes from the ACK what the node
+// says about itself all the same.
+func ignored(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, why string) error {
+	why, err := lateWord(tx, cmd, topic, ack, why)
+	if err != nil {
+		return err
+	}
+	if cmd.State == store.CommandUnknown && topic.Kind == cmd.Kind.Ack() && ack.Status == protocol.AckFailed {
+		if err := refusedStart(tx, cmd, ack); err != nil { // it was not known; now it is
+			return err
+		}
+	}
+	cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: why})
+	return tx.PutCommand(cmd)
+}
+
+// take changes the command by an ACK that counts.
+func (c *Ledger) take(tx *store.Tx, cmd *store.Command, ack protocol.Ack) (err error) {
 	switch ack.Status {
 	case protocol.AckAccepted:
-		limit, err := c.limitOf(tx, cmd)
+		limit, err := c.limitOf(tx, *cmd)
 		if err != nil {
 			return err
 		}
 		cmd.State, cmd.Detail = store.CommandAccepted, ack.Message
 		cmd.DeadlineAt = tx.Now().Add(limit).UTC()
-		tx.OnCommit(func() { c.arm(cmd, tx.Now()) })
-		return tx.PutCommand(cmd)
+		tx.OnCommit(func() { c.arm(*cmd, tx.Now()) })
+		return tx.PutCommand(*cmd)
 	case protocol.AckFailed:
-		if err := refusedStart(tx, cmd, ack); err != nil {
+		if err := refusedStart(tx, *cmd, ack); err != nil {
 			return err
 		}
-		if err = c.end(tx, &cmd, store.CommandFailed, failure(ack)); err == nil {
-			err = c.followUp(tx, cmd)
+		if err = c.end(tx, cmd, store.CommandFailed, failure(ack)); err == nil {
+			err = c.followUp(tx, *cmd)
 		}
 	default:
 		if cmd.Action == protocol.ActionPush {
-			err = c.applied(tx, &cmd, ack)
+			err = c.applied(tx, cmd, ack)
 		} else {
-			err = c.end(tx, &cmd, store.CommandApplied, ack.Message)
+			err = c.end(tx, cmd, store.CommandApplied, ack.Message)
 		}
 	}
 	if err == nil {
-		err = report(tx, cmd, ack)
+		err = report(tx, *cmd, ack)
 	}
 	if err == nil && cmd.Action == protocol.ActionDetect && ack.Status == protocol.AckApplied {
-		err = c.resolve(tx, cmd, ack)
+		err = c.resolve(tx, *cmd, ack)
 	}
 	return err
 }

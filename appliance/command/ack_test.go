@@ -1,6 +1,7 @@
 package command
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -31,17 +32,21 @@ func TestOnlyTheAnswerEndsACommand(t *testing.T) {
 }
 
 func TestAcceptedExtendsTheTimeLimitOnceAndIsFollowedByTheEnd(t *testing.T) {
-	bubble(t, func(_ *testing.T, f *fixture) {
+	bubble(t, func(t *testing.T, f *fixture) {
 		f.connect("node_a")
 		done, silent := f.issue("node_a", protocol.ActionStart, false), f.issue("node_a", protocol.ActionStop, false)
 		pass(20 * time.Second)
 		f.answer(done, protocol.AckAccepted)
-		f.answer(silent, protocol.AckAccepted)
+		if v := f.answer(silent, protocol.AckAccepted); !v.Counts(protocol.AckAccepted) || v.Command.State != store.CommandAccepted {
+			t.Errorf("verdict on the first accepted: %+v", v)
+		}
 		f.want(done.RequestID, store.CommandAccepted, "the node says accepted")
 		pass(20 * time.Second)
 		f.answer(done, protocol.AckApplied)
 		f.want(done.RequestID, store.CommandApplied, "")
-		f.answer(silent, protocol.AckAccepted) // again: it buys no more time
+		if v := f.answer(silent, protocol.AckAccepted); v.Refused == "" || v.Counts(protocol.AckAccepted) { // again: it buys no more time
+			t.Errorf("verdict on the second accepted: %+v", v)
+		}
 		f.want(silent.RequestID, store.CommandAccepted, "repeated")
 		pass(10 * time.Second)
 		f.want(silent.RequestID, store.CommandUnknown, "")
@@ -81,7 +86,9 @@ func TestAnAckThatDoesNotFitChangesNoStateAndLeavesANote(t *testing.T) {
 			if kind == "" {
 				kind = protocol.KindControlAck
 			}
-			f.ackOn("node_a", kind, cmd.RequestID, protocol.Ack{Status: tc.status, Message: "changed"})
+			if v := f.ackOn("node_a", kind, cmd.RequestID, protocol.Ack{Status: tc.status, Message: "changed"}); !strings.Contains(v.Refused, tc.note) || v.Command.RequestID != "" {
+				t.Errorf("%s: verdict %+v", name, v)
+			}
 			after := f.want(cmd.RequestID, before.State, tc.note)
 			if after.Detail != before.Detail || !after.AckAt.Equal(before.AckAt) || len(after.Notes) != len(before.Notes)+1 || !after.DeadlineAt.Equal(before.DeadlineAt) {
 				t.Errorf("%s: changed from\n%+v to\n%+v", name, before, after)
@@ -136,7 +143,10 @@ func TestAnAckForACommandOfAnotherNodeOrOfNobodyIsOnlyInTheSendersJournal(t *tes
 		cmd := f.issue("node_a", protocol.ActionStart, false)
 		journals := len(f.journal("node_a"))
 		for _, id := range []string{cmd.RequestID, "req_none"} {
-			f.ackOn("node_b", protocol.KindControlAck, id, protocol.Ack{Status: protocol.AckApplied, Message: "stranger"})
+			v := f.ackOn("node_b", protocol.KindControlAck, id, protocol.Ack{Status: protocol.AckApplied, Message: "stranger"})
+			if v.Refused == "" || v.Counts(protocol.AckApplied) || v.Command.RequestID != "" {
+				t.Errorf("verdict %+v", v)
+			}
 			if after := f.command(cmd.RequestID); after.State != store.CommandSent || len(after.Notes) != 0 || after.Ack != nil || !after.UpdatedAt.Equal(cmd.UpdatedAt) {
 				t.Errorf("the command was touched: %+v", after)
 			}
@@ -163,11 +173,14 @@ func TestWhatIsKeptOfAnAckIsBounded(t *testing.T) {
 			many[i] = long
 		}
 		cmd := f.issue("node_a", protocol.ActionDescribe, false)
-		f.ackOn("node_a", protocol.KindInfoAck, cmd.RequestID, protocol.Ack{
+		verdict := f.ackOn("node_a", protocol.KindInfoAck, cmd.RequestID, protocol.Ack{
 			Status: protocol.AckApplied, Message: long, Action: protocol.Action(long), Platform: long, ClientVersion: long,
 			Arch: long, ConfigSHA256: long, Capabilities: many, Toolchain: tools,
 		})
 		a := f.want(cmd.RequestID, store.CommandApplied, "ü…").Ack
+		if !verdict.Counts(protocol.AckApplied) || !reflect.DeepEqual(verdict.Command.Ack, a) {
+			t.Errorf("the verdict has another ACK than is kept: %+v", verdict)
+		}
 		for _, s := range append(a.Capabilities, string(a.Action), a.Platform, a.ClientVersion, a.Arch, a.ConfigSHA256, a.Toolchain["wg"]) {
 			if len(s) == 0 || len(s) > maxWord || strings.ContainsRune(s, '\uFFFD') {
 				t.Errorf("%d bytes are kept: %q", len(s), s)

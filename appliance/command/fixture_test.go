@@ -278,18 +278,19 @@ func (f *fixture) journal(nodeID string) (out []store.JournalEntry) {
 	return out
 }
 
-func (f *fixture) ackOn(nodeID string, kind protocol.Kind, requestID string, ack protocol.Ack) {
+func (f *fixture) ackOn(nodeID string, kind protocol.Kind, requestID string, ack protocol.Ack) (v Verdict) {
 	f.t.Helper()
 	topic := protocol.Topic{ConfigID: "cfg_a", NodeID: nodeID, Kind: kind}
 	env := protocol.Envelope{Type: kind, RequestID: requestID, ConfigID: "cfg_a", NodeID: nodeID, SessionID: "session_1"}
-	f.update(func(tx *store.Tx) error { return f.Ack(tx, topic, env, ack) })
+	f.update(func(tx *store.Tx) (err error) { v, err = f.Ack(tx, topic, env, ack); return err })
 	synctest.Wait()
+	return v
 }
 
 // answer is the ACK the command waits for.
-func (f *fixture) answer(cmd store.Command, status protocol.AckStatus) {
+func (f *fixture) answer(cmd store.Command, status protocol.AckStatus) Verdict {
 	f.t.Helper()
-	f.ackOn(cmd.NodeID, cmd.Kind.Ack(), cmd.RequestID, protocol.Ack{Status: status, Message: "the node says " + string(status)})
+	return f.ackOn(cmd.NodeID, cmd.Kind.Ack(), cmd.RequestID, protocol.Ack{Status: status, Message: "the node says " + string(status)})
 }
 
 // want checks the command's state, and that its detail or last note contains text.

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -185,8 +186,8 @@ func (g *Ingress) refuse(s Session, topic protocol.Topic, cause error) func(*sto
 	}
 }
 
-// reachable records that the node was heard of, and what else change says.
-func reachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*store.Evidence)) error {
+// markReachable records that the node was heard of, and what else change says.
+func markReachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*store.Evidence)) error {
 	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 		e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
 		if s.Late {
@@ -198,7 +199,7 @@ func reachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*stor
 }
 
 func (g *Ingress) heartbeat(tx *store.Tx, s Session, env protocol.Envelope, hb protocol.Heartbeat) error {
-	if err := reachable(tx, s, env, func(e *store.Evidence) {
+	if err := markReachable(tx, s, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
 		setTunnel(tx, e, hb.WGOnline)
 		e.AgentWanted = hb.WantedState
@@ -233,60 +234,52 @@ func setTunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 }
 
 func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
-	before, err := tx.Command(env.RequestID)
-	fits := err == nil && before.NodeID == topic.NodeID && before.Kind.Ack() == topic.Kind && before.Attempts > 0 && !before.State.Ended()
-	if err != nil && !errors.Is(err, store.ErrCommandNotFound) {
+	verdict, err := g.ledger.Ack(tx, topic, env, ack) // first: it looks at how the tunnel was
+	if err != nil {
 		return err
 	}
-	err = reachable(tx, s, env, func(e *store.Evidence) {
+	cmd := verdict.Command
+	err = markReachable(tx, s, env, func(e *store.Evidence) {
 		if topic.Kind == protocol.KindDetectAck {
 			e.DetectAckAt = tx.Now().UTC()
 			if ack.Status == protocol.AckApplied {
 				e.AgentWanted = ack.WantedState
 			}
 		}
-		if !fits || ack.Status != protocol.AckApplied {
-			return // it says nothing of the tunnel as it is now
+		if !verdict.Counts(protocol.AckApplied) {
+			return // it does not say how the tunnel is now
 		}
 		setTunnel(tx, e, ack.WGOnline)
-		if before.Action.Leaves() != protocol.WantedNone {
-			setTunnel(tx, e, new(before.Action.Starts()))
+		if cmd.Action.Leaves() != protocol.WantedNone {
+			setTunnel(tx, e, new(cmd.Action.Starts()))
 		}
 	})
+	if err != nil || verdict.Refused != "" {
+		return err
+	}
+	switch {
+	case verdict.Counts(protocol.AckFailed) && cmd.Kind.ChangesNode():
+		// Whether it runs now, the next heartbeat or detect will tell.
+		err = tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) { e.TunnelRunning = nil })
+	case verdict.Counts(protocol.AckApplied) && !s.Late:
+		err = tellFound(tx, env.NodeID)
+	}
 	if err != nil {
 		return err
 	}
-	if err := g.ledger.Ack(tx, topic, env, ack); err != nil { // it looks at how the tunnel was
-		return err
-	}
-	if fits && ack.Status == protocol.AckFailed && before.Kind.ChangesNode() {
-		// Whether it runs now, the next heartbeat or detect will tell.
-		if err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) { e.TunnelRunning = nil }); err != nil {
-			return err
-		}
-	}
-	if fits && !s.Late && ack.Status == protocol.AckApplied {
-		if err := tellFound(tx, env.NodeID); err != nil {
-			return err
-		}
-	}
-	if !fits || (ack.ClientVersion == "" && ack.Platform == "" && before.Action != protocol.ActionDescribe) {
+	return updateClient(tx, cmd)
+}
+
+// updateClient takes what the ACK of the command says about the agent.
+func updateClient(tx *store.Tx, cmd store.Command) error {
+	ack, described := cmd.Ack, cmd.Action == protocol.ActionDescribe && cmd.Ack.Status == protocol.AckApplied
+	if ack.ClientVersion == "" && ack.Platform == "" && !described {
 		return nil
 	}
-	// Ack has bounded the strings it kept; take them from there.
-	kept, err := tx.Command(env.RequestID)
-	if err != nil || kept.Ack == nil {
-		return err
-	}
-	return tx.UpdateClient(topic.NodeID, func(c *store.Client) {
-		if kept.Ack.ClientVersion != "" {
-			c.Version = kept.Ack.ClientVersion
-		}
-		if kept.Ack.Platform != "" {
-			c.Platform = kept.Ack.Platform
-		}
-		if before.Action == protocol.ActionDescribe && kept.Ack.Status == protocol.AckApplied {
-			c.Capabilities = kept.Ack.Capabilities
+	return tx.UpdateClient(cmd.NodeID, func(c *store.Client) {
+		c.Version, c.Platform = cmp.Or(ack.ClientVersion, c.Version), cmp.Or(ack.Platform, c.Platform)
+		if described {
+			c.Capabilities = ack.Capabilities
 		}
 	})
 }
@@ -309,7 +302,7 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 		if err != nil {
 			return err
 		}
-	} else if err := reachable(tx, s, env, record); err != nil {
+	} else if err := markReachable(tx, s, env, record); err != nil {
 		return err
 	}
 	if ev.Event == protocol.EventCommandOutput {

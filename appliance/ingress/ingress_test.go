@@ -281,6 +281,34 @@ func TestIngressTakesNothingOfTheTunnelFromAnAckThatDoesNotFit(t *testing.T) {
 	})
 }
 
+func TestIngressTakesNothingAboutTheAgentFromAnAckThatDoesNotCount(t *testing.T) {
+	for name, payloads := range map[string][]string{
+		"unknown status":    {`{"status":"done","client_version":"lies","wg_online":true}`},
+		"repeated accepted": {`{"status":"accepted"}`, `{"status":"accepted","client_version":"lies","wg_online":true}`},
+		"unknown status of an accepted one": {
+			`{"status":"accepted","client_version":"2.0"}`, `{"status":"done","client_version":"lies","wg_online":true}`,
+		},
+	} {
+		ingressTest(t, func(t *testing.T, f *fixture) {
+			cmd := f.issue(protocol.ActionStart)
+			for i, payload := range payloads {
+				f.receive(f.session(1), protocol.KindControlAck, cmd.RequestID, payload)
+				if i == 0 && strings.Contains(payload, "2.0") {
+					f.update(func(tx *store.Tx) error {
+						return tx.UpdateClient("node_a", func(c *store.Client) { c.Version = "1.0" })
+					})
+				}
+			}
+			if c := f.node().Client; c.Version != "1.0" {
+				t.Errorf("%s: version %s", name, c.Version)
+			}
+			if e := f.evidence(); tunnelOf(e) != "unknown" || !now(e.ReachableAt) {
+				t.Errorf("%s: tunnel %s, %+v", name, tunnelOf(e), e)
+			}
+		})
+	}
+}
+
 func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
