@@ -184,12 +184,11 @@ func TestLosingTheRightEndsTheSessionAtEMQXAtOnce(t *testing.T) {
 			c := s.agent(b)
 			s.online(b)
 			s.update(func(tx *store.Tx) error { return take(tx, b) })
-			s.appliance.external.Kick(b.Node.ID)
 			if _, ok := s.emqx.Users()[b.Node.ID]; ok {
-				t.Error("the user is still there when the kick is over")
+				t.Error("the user is still there when the change is over")
 			}
 			if s.emqx.Connected(protocol.ClientID(b.Node.ID)) {
-				t.Error("the session is still there when the kick is over")
+				t.Error("the session is still there when the change is over")
 			}
 			c.Rest()
 			if _, code := s.login(b); code == 0 {
@@ -229,7 +228,6 @@ func TestRebindMovesTheNodeToTheNewAgent(t *testing.T) {
 	old := s.agent(b)
 	s.online(b)
 	fresh := s.rebind(b.Node.ID)
-	s.appliance.external.Kick(b.Node.ID)
 	old.Rest()
 	if _, code := s.login(b); code == 0 {
 		t.Error("the old password works")
@@ -296,7 +294,6 @@ func TestAccountIsToldBeforeTheKickAndTheKickBeforeTheCache(t *testing.T) {
 	s.online(b)
 	s.emqx.Calls()
 	s.rebind(b.Node.ID)
-	s.appliance.external.Kick(b.Node.ID)
 	calls := strings.Join(s.emqx.Calls(), "\n")
 	last := -1
 	for _, step := range []string{"import_users", "kickout/bulk", "authorization/cache"} {
@@ -375,13 +372,11 @@ func TestEMQXMayCheckLoginsByAskingOnly(t *testing.T) {
 	old := s.agent(b)
 	s.online(b)
 	s.update(func(tx *store.Tx) error { return tx.ResetClient(b.Node.ID) })
-	s.appliance.external.Kick(b.Node.ID)
 	old.Rest()
 	if _, code := s.login(b); code == 0 {
 		t.Error("the old password works")
 	}
 	fresh := s.rebind(b.Node.ID)
-	s.appliance.external.Kick(b.Node.ID)
 	s.agent(fresh)
 	s.online(fresh)
 	if len(s.emqx.Users()) != 0 {

@@ -121,7 +121,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		}
 	}()
 	a.db, err = store.Open(o.DataDir, store.Options{
-		Logger: o.Logger, Witness: tracker.Witness(o.Presence), First: firstWrite, OwnBroker: !o.external(), Revoked: a.revoked,
+		Logger: o.Logger, Witness: tracker.Witness(o.Presence), First: firstWrite, OwnBroker: !o.external(),
 	})
 	if err != nil {
 		return nil, err

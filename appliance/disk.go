@@ -16,16 +16,6 @@ func firstWrite(tx *store.Tx) error {
 	return tx.SettleAudit()
 }
 
-// revoked ends the sessions of nodes whose right has ended although the write that ended it failed.
-func (a *Appliance) revoked(nodeIDs []string) {
-	if a.broker == nil {
-		return
-	}
-	for _, id := range nodeIDs {
-		go a.broker.Kick(id) // it may wait for the store, which waits for this
-	}
-}
-
 // writeRetry is how often a start tries again to write what it could not yet.
 const writeRetry = 2 * time.Second
 

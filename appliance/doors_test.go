@@ -35,7 +35,6 @@ type nowhere struct{}
 func (nowhere) Connected(string) bool                               { return true }
 func (nowhere) Ready(protocol.Topic) bool                           { return true }
 func (nowhere) Publish(protocol.Topic, []byte, time.Duration) error { return nil }
-func (nowhere) Kick(string)                                         {}
 func (nowhere) Status() web.BrokerStatus {
 	return web.BrokerStatus{Enabled: true, Connected: true, Status: "connected"}
 }

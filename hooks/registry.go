@@ -13,6 +13,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"wfm/appliance/ingress"
@@ -57,7 +58,7 @@ type session struct {
 	client      *mqtt.Client
 	limiter     *rate.Limiter
 	established atomic.Bool
-	superseded  atomic.Bool // taken over, kicked or refused
+	superseded  atomic.Bool // taken over, refused, or without its right
 	parted      atomic.Bool // one side has sent DISCONNECT
 	// ending is the reason why we end the session; nil while we do not.
 	ending atomic.Pointer[packets.Code]
@@ -250,8 +251,7 @@ func (r *Registry) establishLocked(s *session) packets.Code {
 		r.log.Error("the node's old session does not end; the new one is refused", "node_id", s.NodeID)
 		return packets.ErrServerBusy
 	}
-	grant, ok := r.grants.Grant(s.NodeID)
-	if !ok || grant.Generation != s.Generation {
+	if !r.entitled(s) {
 		return packets.ErrNotAuthorized
 	}
 	r.mu.Lock()
@@ -286,13 +286,40 @@ func (r *Registry) endCurrent(clientID string, cause packets.Code) bool {
 	}
 }
 
-// Kick ends the node's session, if there is one, and returns when nothing of it is left. It returns
-// false if that takes too long. The caller must already have committed the change that keeps the
-// session from coming back.
-func (r *Registry) Kick(nodeID string) bool {
+// settleAtOnce is how many sessions are ended at the same time: each waits until its connection is gone.
+const settleAtOnce = 16
+
+// Settle ends those sessions of the nodes whose right has ended or was replaced, and returns when
+// nothing of them is left, or after a bounded time.
+func (r *Registry) Settle(nodeIDs []string) {
+	var g errgroup.Group
+	g.SetLimit(settleAtOnce)
+	for _, id := range nodeIDs {
+		g.Go(func() error {
+			if !r.settle(id) {
+				r.log.Error("a session that was ended still runs", "node_id", id)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+// settle reports whether nothing is left of a session that the node has lost the right to. No new one
+// can begin with the former right: see establishLocked.
+func (r *Registry) settle(nodeID string) bool {
 	clientID := protocol.ClientID(nodeID)
 	defer r.lock(clientID)()
+	if s := r.current(clientID); s == nil || r.entitled(s) {
+		return true
+	}
 	return r.endCurrent(clientID, packets.ErrAdministrativeAction)
+}
+
+// entitled reports whether the node still has the right that the session logged in with.
+func (r *Registry) entitled(s *session) bool {
+	grant, ok := r.grants.Grant(s.NodeID)
+	return ok && grant.Generation == s.Generation
 }
 
 // Ended cleans up after a connection, for every kind of end; the broker itself forgets part of it

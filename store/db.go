@@ -33,9 +33,6 @@ type Options struct {
 	// connections of the former run have ended. That is recorded after First; reads before that
 	// already reflect it.
 	OwnBroker bool
-	// Revoked is called with the nodes whose grant changed although the Update that changed it
-	// failed. It must not wait for the store. May be nil.
-	Revoked func(nodeIDs []string)
 	// MaxSize bounds the file in bytes; 0 is unbounded. Updates beyond it return ErrFull.
 	MaxSize int
 }
@@ -215,9 +212,10 @@ func (db *DB) View(fn func(*Tx) error) error {
 	return db.noteBroken(guarded(func() error { return fn(tx) }))
 }
 
-// Update runs fn in a read-write transaction and returns once it is on disk. An error of fn is
-// returned unchanged and nothing is written. fn may run more than once and shares the disk write
-// with other Updates (see the package's invariants). Its own errors are [ErrFull], [ErrReadOnly]
+// Update runs fn in a read-write transaction and returns once it is on disk and the watchers of
+// grants have acted on those it changed, see [DB.WatchGrants]. An error of fn is returned unchanged
+// and nothing is written. fn may run more than once and shares the disk write with other Updates
+// (see the package's invariants). Its own errors are [ErrFull], [ErrReadOnly]
 // and [ErrDisk], after which a later Update may succeed; [ErrDamaged] and [ErrMoved], after which
 // nothing is written until the next start; [ErrClosed] and [ErrPanic].
 func (db *DB) Update(fn func(*Tx) error) error { return db.writer.do(fn) }

@@ -16,9 +16,8 @@ import (
 // writes are in the file although their caller gets an error.
 func TestMemoryAndFileAgreeAfterACommitThatFailedAtItsEnd(t *testing.T) {
 	t.Parallel()
-	var revoked []string
 	dir := t.TempDir()
-	db, err := Open(dir, Options{Revoked: func(ids []string) { revoked = append(revoked, ids...) }})
+	db, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +27,8 @@ func TestMemoryAndFileAgreeAfterACommitThatFailedAtItsEnd(t *testing.T) {
 	if _, ok := db.Grant("node_1"); !ok {
 		t.Fatal("no grant")
 	}
+	var revoked []string
+	db.WatchGrants(func(ids []string) { revoked = append(revoked, ids...) })
 	feed := db.Subscribe(16)
 	fail := func(tx *bbolt.Tx) error {
 		return errors.Join(tx.Commit(), &os.PathError{Op: "fdatasync", Path: "wfm.db", Err: syscall.EIO})

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"wfm/protocol"
@@ -57,12 +59,15 @@ func (g Grant) MaySubscribe(filter string) bool {
 	return protocol.MaySubscribe(g.ConfigID, g.NodeID, filter)
 }
 
-// grants is the copy in memory that the hooks ask: without I/O, and never older than the last
+// grants is the copy in memory that brokers ask: without I/O, and never older than the last
 // commit that anyone knows of.
 type grants struct {
-	mu sync.RWMutex
-	m  map[string]Grant
+	mu       sync.RWMutex
+	m        map[string]Grant
+	watchers map[*grantWatcher]struct{}
 }
+
+type grantWatcher struct{ fn func(nodeIDs []string) }
 
 type grantChange struct {
 	nodeID string
@@ -70,18 +75,60 @@ type grantChange struct {
 	ok     bool
 }
 
-func (g *grants) apply(changes []grantChange) {
+// apply returns the nodes whose grant differs from before.
+func (g *grants) apply(changes []grantChange) (changed []string) {
 	if len(changes) == 0 {
-		return
+		return nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c := range changes {
+		if g.m[c.nodeID] != c.grant {
+			changed = append(changed, c.nodeID)
+		}
 		if c.ok {
 			g.m[c.nodeID] = c.grant
 		} else {
 			delete(g.m, c.nodeID)
 		}
+	}
+	return changed
+}
+
+// tell calls the watchers. It must not run in the writer's goroutine: a watcher may use the store.
+func (g *grants) tell(nodeIDs []string) {
+	if len(nodeIDs) == 0 {
+		return
+	}
+	g.mu.RLock()
+	watchers := slices.Collect(maps.Keys(g.watchers))
+	g.mu.RUnlock()
+	for _, w := range watchers {
+		w.fn(nodeIDs)
+	}
+}
+
+// WatchGrants calls fn with the nodes whose grant an Update has given, replaced or removed. The call
+// comes after the commit, in the goroutine of the Update, which returns only after fn: so a broker
+// ends the session of a right before anyone learns that the right has ended. A commit that failed at
+// its very end may change grants too.
+//
+// fn must return within a bounded time. It may use the store, may be called concurrently, and must
+// look the grants up, since they may have changed again. stop prevents further calls; it does not
+// wait for those under way.
+func (db *DB) WatchGrants(fn func(nodeIDs []string)) (stop func()) {
+	w := &grantWatcher{fn}
+	g := &db.grants
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.watchers == nil {
+		g.watchers = make(map[*grantWatcher]struct{})
+	}
+	g.watchers[w] = struct{}{}
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.watchers, w)
 	}
 }
 

@@ -229,8 +229,7 @@ func (tx *Tx) DeleteNode(id string) error {
 }
 
 // ResetClient takes the node back to the state before binding: credentials, bind tokens and runtime
-// state are removed, open commands are cancelled, and the node is explicitly offline. Its live
-// session has to be ended after the commit. Error: [ErrNodeNotFound].
+// state are removed, open commands are cancelled, and the node is explicitly offline. Error: [ErrNodeNotFound].
 func (tx *Tx) ResetClient(nodeID string) error {
 	n, err := tx.Node(nodeID)
 	if err != nil {

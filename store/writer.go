@@ -43,6 +43,8 @@ type writer struct {
 type writeRequest struct {
 	fn    func(*Tx) error
 	reply chan error
+	// regranted are the nodes whose grant the commit changed. It is set before the reply.
+	regranted []string
 }
 
 func newWriter(db *DB) *writer {
@@ -98,9 +100,12 @@ func (w *writer) doAll(fns []func(*Tx) error) []error {
 	case <-w.stopping:
 		return fail(ErrClosed)
 	}
+	var regranted []string
 	for i, r := range group {
 		errs[i] = w.await(r)
+		regranted = append(regranted, r.regranted...)
 	}
+	w.db.grants.tell(regranted)
 	return errs
 }
 
@@ -182,11 +187,11 @@ func (w *writer) commit(batch []*writeRequest) {
 			continue
 		}
 		if err == nil {
-			for _, tx := range txs {
-				w.db.grants.apply(tx.grants)
+			for i, tx := range txs {
+				batch[i].regranted = w.db.grants.apply(tx.grants)
 			}
 		} else {
-			w.afterFailure(txs)
+			w.afterFailure(batch, txs)
 		}
 		for i, r := range batch {
 			tx := txs[i]
@@ -300,7 +305,7 @@ func (w *writer) finish(b *bbolt.Tx) error {
 
 // afterFailure makes the state in memory agree with the file. A commit that failed at its very end
 // may be in the file nevertheless.
-func (w *writer) afterFailure(txs []*Tx) {
+func (w *writer) afterFailure(batch []*writeRequest, txs []*Tx) {
 	if w.db.broken() != nil { // until the next start, which reads everything again
 		return
 	}
@@ -308,20 +313,16 @@ func (w *writer) afterFailure(txs []*Tx) {
 		_ = w.note(err)
 		return
 	}
-	var revoked []string
 	var changes []Change
 	err := w.db.View(func(now *Tx) error {
-		for _, tx := range txs {
+		for i, tx := range txs {
 			changes = append(changes, tx.changes...)
 			for id := range tx.touched {
 				g, ok, err := now.Grant(id)
 				if err != nil {
 					return fmt.Errorf("grant of %q: %w", id, err)
 				}
-				if was, had := w.db.Grant(id); had && (!ok || was.Generation != g.Generation) {
-					revoked = append(revoked, id)
-				}
-				w.db.grants.apply([]grantChange{{id, g, ok}})
+				batch[i].regranted = append(batch[i].regranted, w.db.grants.apply([]grantChange{{id, g, ok}})...)
 			}
 		}
 		return nil
@@ -330,9 +331,6 @@ func (w *writer) afterFailure(txs []*Tx) {
 		_ = w.note(err)
 	}
 	w.db.feed.publish(changes) // hints to read again: harmless if nothing changed
-	if len(revoked) > 0 && w.db.opts.Revoked != nil {
-		w.db.opts.Revoked(revoked)
-	}
 }
 
 func emptyTxs(batch []*writeRequest) []*Tx {

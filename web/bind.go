@@ -71,7 +71,6 @@ func (s *Server) resetClient(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.kick(f.node.ID)
 	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
 	return wire.Respond(c, resetView{f.clientState()})
 }
@@ -113,7 +112,6 @@ func (s *Server) clientBind(c echo.Context) error {
 	}); err != nil {
 		return bindRefusal(err)
 	}
-	s.kick(bound.Node.ID) // the session of the agent that was bound before
 	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
 	return wire.Respond(c, answer)
 }

@@ -3,6 +3,7 @@ package web_test
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,8 +43,8 @@ func TestAnAgentBindsOverBothPathsAndItsCredentialsWork(t *testing.T) {
 			t.Errorf("the password that was handed out does not work (grant: %v)", ok)
 		}
 		a.call("POST", path, bindBody(token), as("")).fails(409, "CLIENT_BIND_TOKEN_USED")
-		if kicked := a.broker.taken(); !slices.Equal(kicked, []string{node}) {
-			t.Errorf("kicked: %v", kicked)
+		if rights := a.broker.taken(); !slices.Equal(rights, []string{node}) {
+			t.Errorf("rights changed: %v", rights)
 		}
 	}
 }
@@ -185,8 +186,8 @@ func TestABindCommandCanBePastedIntoAShell(t *testing.T) {
 	}
 }
 
-// TestWhoeverLosesTheRightIsKickedAfterTheCommit goes every way to lose it.
-func TestWhoeverLosesTheRightIsKickedAfterTheCommit(t *testing.T) {
+// TestAnAnswerWaitsUntilTheSessionOfALostRightIsGone goes every way to lose it.
+func TestAnAnswerWaitsUntilTheSessionOfALostRightIsGone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		revoke func(a *api, cfg, node string)
 		both   bool // the config's other node, too
@@ -204,38 +205,45 @@ func TestWhoeverLosesTheRightIsKickedAfterTheCommit(t *testing.T) {
 			one, two := a.addNode(cfg, "one"), a.addNode(cfg, "two")
 			a.bind(one)
 			a.bind(two)
-			a.broker.onKick = func(node string) {
+			a.broker.taken()
+			var answered atomic.Bool
+			a.broker.settle = func(node string) {
 				if _, ok := a.db.Grant(node); ok {
-					t.Errorf("%s was kicked while it still had the right to come back", node)
+					t.Errorf("the session of %s is ended while it still has the right to come back", node)
+				}
+				if answered.Load() {
+					t.Errorf("the session of %s is ended after the answer", node)
 				}
 			}
 			tc.revoke(a, cfg, one)
+			answered.Store(true)
 			want := []string{one}
 			if tc.both {
 				want = append(want, two)
 				slices.Sort(want)
 			}
-			kicked := a.broker.taken()
-			slices.Sort(kicked)
-			if !slices.Equal(kicked, want) {
-				t.Errorf("kicked %v, want %v", kicked, want)
+			rights := a.broker.taken()
+			slices.Sort(rights)
+			if !slices.Equal(rights, want) {
+				t.Errorf("rights changed of %v, want %v", rights, want)
 			}
 		})
 	}
 }
 
-func TestARefusedOrHarmlessChangeKicksNobody(t *testing.T) {
+func TestARefusedOrHarmlessChangeTakesNoRight(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
 	a.addNode(cfg, "taken")
 	a.bind(node)
+	a.broker.taken()
 	a.put("/api/v1/nodes/"+node, object{"name": "taken", "enabled": false}).fails(409, "NODE_NAME_EXISTS")
 	a.put("/api/v1/nodes/"+node, object{"name": "renamed"}).ok(nil)
 	a.put("/api/v1/configs/"+cfg, object{"description": "x"}).ok(nil)
 	a.post("/api/client/bind", object{"token": "x"}).fails(401, "CLIENT_BIND_TOKEN_INVALID")
-	if kicked := a.broker.taken(); kicked != nil {
-		t.Errorf("kicked: %v", kicked)
+	if rights := a.broker.taken(); rights != nil {
+		t.Errorf("rights changed: %v", rights)
 	}
 	if _, ok := a.db.Grant(node); !ok {
 		t.Error("the node lost its right")

@@ -53,8 +53,8 @@ func TestABindThatCannotSucceedSpendsNothing(t *testing.T) {
 		if g, ok := a.db.Grant(node); !ok || !g.CheckPassword([]byte(former)) {
 			t.Errorf("%s: the former password works no more", what)
 		}
-		if kicked := a.broker.taken(); len(kicked) != 0 {
-			t.Errorf("%s: kicked %v", what, kicked)
+		if rights := a.broker.taken(); len(rights) != 0 {
+			t.Errorf("%s: rights changed of %v", what, rights)
 		}
 	}
 	ca.err = tlsproblem.ErrNotReady

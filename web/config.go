@@ -243,30 +243,20 @@ func (s *Server) updateConfig(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	type change struct {
-		store.Config
-		cutOff []string
-	}
-	cfg, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (done change, err error) {
-		if done.Config, err = tx.Config(c.Param("config_id")); err != nil {
-			return done, err
+	cfg, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (cfg store.Config, err error) {
+		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
+			return cfg, err
 		}
-		if err := patch.apply(&done.Config); err != nil {
-			return done, err
+		if err := patch.apply(&cfg); err != nil {
+			return cfg, err
 		}
-		if !done.Enabled {
-			if done.cutOff, err = dynamicNodes(tx, done.ID); err != nil {
-				return done, err
-			}
-		}
-		return done, tx.PutConfig(&done.Config)
+		return cfg, tx.PutConfig(&cfg)
 	})
 	if err != nil {
 		return err
 	}
-	s.kick(cfg.cutOff...)
 	s.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
-	v := viewConfig(cfg.Config)
+	v := viewConfig(cfg)
 	v.Warnings = f.Ignored(ignoredConfig)
 	return wire.Respond(c, v)
 }
@@ -278,31 +268,11 @@ type deletedConfig struct {
 
 func (s *Server) deleteConfig(c echo.Context) error {
 	id := c.Param("config_id")
-	cutOff, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) ([]string, error) {
-		nodes, err := dynamicNodes(tx, id)
-		if err != nil {
-			return nil, err
-		}
-		return nodes, tx.DeleteConfig(id)
-	})
-	if err != nil {
+	if err := s.update(c, func(tx *store.Tx) error { return tx.DeleteConfig(id) }); err != nil {
 		return err
 	}
-	s.kick(cutOff...)
 	s.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
 	return wire.Respond(c, deletedConfig{"The mesh and its nodes were deleted.", id})
-}
-
-// dynamicNodes are the nodes of the config that may have a live session.
-func dynamicNodes(tx *store.Tx, configID string) ([]string, error) {
-	nodes, err := tx.Nodes(configID, "", 0)
-	var ids []string
-	for _, n := range nodes {
-		if n.Type == store.NodeDynamic {
-			ids = append(ids, n.ID)
-		}
-	}
-	return ids, err
 }
 
 type overviewView struct {

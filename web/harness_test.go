@@ -54,6 +54,7 @@ func openStore(t *testing.T, maxSize int) *store.DB {
 func apiOver(t *testing.T, db *store.DB, adjust ...func(*web.Options)) *api {
 	t.Helper()
 	a := &api{t: t, db: db, commands: &commands{db: db}, broker: &broker{}, log: &lockedBuffer{}}
+	db.WatchGrants(a.broker.changed)
 	o := web.Options{
 		Store: db, Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Commands: a.commands, Broker: a.broker, Version: "1.2.3", MQTTEnabled: true,
@@ -374,21 +375,23 @@ func (c *commands) end(ctx context.Context, requestID string, change func(*store
 	return cmd, err
 }
 
-// broker records kicks and what was true when they came.
+// broker records whose rights have changed and what was true when they had.
 type broker struct {
 	mu     sync.Mutex
 	status web.BrokerStatus
-	kicked []string
-	onKick func(nodeID string)
+	rights []string
+	settle func(nodeID string)
 }
 
-func (b *broker) Kick(nodeID string) {
+func (b *broker) changed(nodeIDs []string) {
 	b.mu.Lock()
-	b.kicked = append(b.kicked, nodeID)
-	f := b.onKick
+	b.rights = append(b.rights, nodeIDs...)
+	f := b.settle
 	b.mu.Unlock()
-	if f != nil {
-		f(nodeID)
+	for _, id := range nodeIDs {
+		if f != nil {
+			f(id)
+		}
 	}
 }
 
@@ -398,12 +401,12 @@ func (b *broker) Status() web.BrokerStatus {
 	return b.status
 }
 
-// taken returns the kicks since the last call.
+// taken returns the nodes whose rights have changed since the last call.
 func (b *broker) taken() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := b.kicked
-	b.kicked = nil
+	out := b.rights
+	b.rights = nil
 	return out
 }
 

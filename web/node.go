@@ -371,9 +371,6 @@ func (s *Server) updateNode(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	if !f.node.Enabled || f.node.Type == store.NodeStatic {
-		s.kick(f.node.ID)
-	}
 	s.log.Info("node changed", "node_id", f.node.ID, "enabled", f.node.Enabled, "by", loginOf(c).Username)
 	return wire.Respond(c, f.viewWarned(body.Ignored(ignoredNode)))
 }
@@ -393,7 +390,6 @@ func (s *Server) deleteNode(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.kick(node.ID)
 	s.log.Info("node deleted", "node_id", node.ID, "by", loginOf(c).Username)
 	return wire.Respond(c, deletedNode{"The node was deleted.", node.ID})
 }

@@ -279,7 +279,6 @@ func TestNothingKeepsAPageWaiting(t *testing.T) {
 	hang := make(chan struct{})
 	a := newAPI(t)
 	t.Cleanup(func() { close(hang) })
-	a.broker.onKick = func(string) { <-hang }
 	a.commands.wait = func(ctx context.Context, _ string) {
 		select {
 		case <-hang:
@@ -289,6 +288,7 @@ func TestNothingKeepsAPageWaiting(t *testing.T) {
 	cfg := a.addConfig("home")
 	node := a.addNode(cfg, "router")
 	a.bind(node)
+	a.broker.settle = func(string) { <-hang }
 	token := a.token
 	for range 32 {
 		go a.tryPost(token, nodePath(cfg, node)+"/reset-client", `{}`)

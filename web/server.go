@@ -109,8 +109,6 @@ type Commands interface {
 
 // Broker is what the server needs of the MQTT broker.
 type Broker interface {
-	// Kick ends the node's live session, if there is one. It is bounded in time and idempotent.
-	Kick(nodeID string)
 	// Status says how the broker is; it does not wait for anything.
 	Status() BrokerStatus
 }
@@ -290,25 +288,6 @@ func (s *Server) mqtt() error {
 		return refusal.ErrMQTTDisabled
 	}
 	return nil
-}
-
-// kick ends the live sessions of nodes that have just lost the right to them. Only after the
-// commit: before it, the broker would let them in again.
-func (s *Server) kick(nodeIDs ...string) {
-	if s.opts.Broker == nil {
-		return
-	}
-	// Several at a time, since each waits until its session is gone entirely.
-	var all sync.WaitGroup
-	slots := make(chan struct{}, 16)
-	for _, id := range nodeIDs {
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			s.opts.Broker.Kick(id)
-		})
-	}
-	all.Wait()
 }
 
 func (s *Server) brokerStatus() BrokerStatus {

@@ -150,25 +150,107 @@ func TestNothingANodePublishesReachesAnotherClient(t *testing.T) {
 }
 
 func TestRevokedGrantEndsEverythingAtOnce(t *testing.T) {
-	f := start(t, Limits{})
+	unwatched := &unwatchedGrants{}
+	f := startWith(t, Limits{}, func(g hooks.Grants) hooks.Grants { unwatched.Grants = g; return unwatched })
 	c := f.connect(t, f.a, 5)
 	f.await(t, "subscribed node_a")
-	if err := f.db.Update(func(tx *store.Tx) error { return tx.ResetClient("node_a") }); err != nil {
-		t.Fatal(err)
-	}
-	// Before the kick: the ACL alone holds it already.
+	f.update(t, func(tx *store.Tx) error { return tx.ResetClient("node_a") })
+	// Before the session is ended, the ACL alone holds it already.
 	c.Publish(f.a.topic(protocol.KindEvent), []byte("{}"), 1, 3)
 	if pk := c.Expect(packets.Puback); pk.ReasonCode < 0x80 {
 		t.Error("a publish after the reset was acknowledged")
 	}
-	f.Kick("node_a")
+	unwatched.settle([]string{"node_a"})
 	c.Rest()
 	f.nothingLeft(t, f.a)
 	if ack := mqtttest.Dial(t, f.Addr(), 5).Connect(f.a.login()); ack.ReasonCode == 0 {
 		t.Error("the old credentials still work")
 	}
 	f.await(t, "disconnected node_a")
-	f.Kick("node_a") // nobody there
+	unwatched.settle([]string{"node_a"}) // without a session
+}
+
+// unwatchedGrants leaves it to the test when the broker learns of a change.
+type unwatchedGrants struct {
+	hooks.Grants
+	settle func(nodeIDs []string)
+}
+
+func (g *unwatchedGrants) WatchGrants(settle func([]string)) (stop func()) {
+	g.settle = settle
+	return func() {}
+}
+
+// The store and the broker hold the rule between them: no caller has to see to it.
+func TestARightThatEndsEndsItsSessionBeforeTheUpdateReturns(t *testing.T) {
+	node := func(change func(*store.Node)) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			n, err := tx.Node("node_a")
+			if err != nil {
+				return err
+			}
+			change(&n)
+			return tx.PutNode(&n)
+		}
+	}
+	for name, end := range map[string]func(tx *store.Tx) error{
+		"client reset":     func(tx *store.Tx) error { return tx.ResetClient("node_a") },
+		"node disabled":    node(func(n *store.Node) { n.Enabled = false }),
+		"node made static": node(func(n *store.Node) { n.Type = store.NodeStatic }),
+		"node deleted":     func(tx *store.Tx) error { return tx.DeleteNode("node_a") },
+		"config disabled": func(tx *store.Tx) error {
+			c, err := tx.Config("cfg_x")
+			if err != nil {
+				return err
+			}
+			c.Enabled = false
+			return tx.PutConfig(&c)
+		},
+		"config deleted": func(tx *store.Tx) error { return tx.DeleteConfig("cfg_x") },
+		"bound anew": func(tx *store.Tx) error {
+			token, _, err := tx.IssueBindToken("node_a", time.Minute)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Bind(token, store.Client{})
+			return err
+		},
+		"disabled and enabled at once": func(tx *store.Tx) error {
+			if err := node(func(n *store.Node) { n.Enabled = false })(tx); err != nil {
+				return err
+			}
+			return node(func(n *store.Node) { n.Enabled = true })(tx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, Limits{})
+			c := f.connect(t, f.a, 5)
+			f.await(t, "subscribed node_a")
+			f.update(t, end)
+			if f.Broker.Connected("node_a") {
+				t.Error("the session is still there")
+			}
+			f.nothingLeft(t, f.a)
+			if pk := c.Rest(); len(pk) != 1 || pk[0].ReasonCode != packets.ErrAdministrativeAction.Code {
+				t.Errorf("the client got %v", pk)
+			}
+		})
+	}
+}
+
+// A session of the new right is none of the change that gave it.
+func TestAChangeOfRightsLeavesOtherSessionsAlone(t *testing.T) {
+	unwatched := &unwatchedGrants{}
+	f := startWith(t, Limits{}, func(g hooks.Grants) hooks.Grants { unwatched.Grants = g; return unwatched })
+	fresh := f.account(t, "node_a")
+	a, b := f.connect(t, fresh, 5), f.connect(t, f.b, 5)
+	unwatched.settle([]string{"node_a"}) // later than its session
+	a.Ping()
+	f.update(t, func(tx *store.Tx) error { return tx.DeleteNode("node_a") })
+	unwatched.settle([]string{"node_a"})
+	a.Rest()
+	b.Ping()
 }
 
 // watch counts what the broker fans out on the topic, whoever may receive it.
@@ -211,8 +293,9 @@ func TestResetBetweenAuthenticationAndSessionIsNotMissed(t *testing.T) {
 	f.nothingLeft(t, f.a)
 }
 
-func TestRebindEndsTheSessionOfTheOldPassword(t *testing.T) {
-	f := start(t, Limits{})
+func TestASessionOfTheOldPasswordMayNothingAfterABind(t *testing.T) {
+	unwatched := &unwatchedGrants{}
+	f := startWith(t, Limits{}, func(g hooks.Grants) hooks.Grants { unwatched.Grants = g; return unwatched })
 	c := f.connect(t, f.a, 5)
 	f.account(t, "node_a")
 	c.Publish(f.a.topic(protocol.KindEvent), []byte("{}"), 1, 3)

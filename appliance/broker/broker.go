@@ -46,11 +46,11 @@ type Broker struct {
 	guests   *guests
 	plain    net.Listener // nil without
 	secure   net.Listener // nil without
-	log      *slog.Logger
 	listener *listener
 	started  time.Time
 	sent     atomic.Uint64
 
+	unwatch  func() // the grants; nil before Start
 	stopOnce sync.Once
 	stopped  chan struct{}
 }
@@ -115,7 +115,7 @@ func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
 		return nil, fmt.Errorf("add the broker's listener: %w", err)
 	}
 	b := &Broker{
-		server: server, hook: hook, registry: hook.Registry(), guests: guests, plain: plain, secure: secure, listener: l, log: o.Logger,
+		server: server, hook: hook, registry: hook.Registry(), guests: guests, plain: plain, secure: secure, listener: l,
 		stopped: make(chan struct{}),
 	}
 	b.backend = server.NewClient(nil, mqtt.LocalListener, "backend", true)
@@ -175,6 +175,7 @@ func (b *Broker) Port(tls bool) int {
 // Start begins to accept connections.
 func (b *Broker) Start() error {
 	b.started = time.Now()
+	b.unwatch = b.guests.WatchGrants(b.registry.Settle)
 	if err := b.server.Serve(); err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}
@@ -188,6 +189,9 @@ func (b *Broker) StartedAt() time.Time { return b.started }
 func (b *Broker) Stop(ctx context.Context) error {
 	b.stopOnce.Do(func() {
 		b.registry.Close()
+		if b.unwatch != nil {
+			b.unwatch()
+		}
 		go func() {
 			defer close(b.stopped)
 			_ = b.server.Close()
@@ -233,14 +237,6 @@ func (b *Broker) Messages() (in, out, refused uint64) {
 // Unserved is the newest client that got no further than its first packet, the zero value if there is
 // none since the start.
 func (b *Broker) Unserved() Unserved { return b.listener.unserved() }
-
-// Kick ends the node's live session and returns when nothing of it is left. The caller has
-// committed before why it may not come back.
-func (b *Broker) Kick(nodeID string) {
-	if !b.registry.Kick(nodeID) {
-		b.log.Error("a session that was ended still runs", "node_id", nodeID)
-	}
-}
 
 // Sessions is the number of live sessions.
 func (b *Broker) Sessions() int { return b.registry.Sessions() }

@@ -134,7 +134,7 @@ func TestNoDisconnectIsSentBeforeMQTT5(t *testing.T) {
 		"malformed packet": func(_ *fixture, c *mqtttest.Client) { c.SendRaw([]byte{0x82, 2, 0, 1}) },
 		"reserved type":    func(_ *fixture, c *mqtttest.Client) { c.SendRaw([]byte{0xf0, 0}) },
 		"many filters":     func(_ *fixture, c *mqtttest.Client) { c.SendRaw(unsubscribe(4, 1000)) },
-		"kick":             func(f *fixture, _ *mqtttest.Client) { f.Kick("node_a") },
+		"kick":             func(f *fixture, _ *mqtttest.Client) { f.renew(t, "node_a") },
 		"stop": func(f *fixture, _ *mqtttest.Client) {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
@@ -159,7 +159,7 @@ func TestMQTT5IsToldWhyItIsDisconnected(t *testing.T) {
 		do   func(f *fixture, c *mqtttest.Client)
 		want packets.Code
 	}{
-		"kick": {func(f *fixture, _ *mqtttest.Client) { f.Kick("node_a") }, packets.ErrAdministrativeAction},
+		"kick": {func(f *fixture, _ *mqtttest.Client) { f.renew(t, "node_a") }, packets.ErrAdministrativeAction},
 		"takeover": {func(f *fixture, _ *mqtttest.Client) {
 			go func() {
 				if other, err := net.Dial("tcp", f.Addr().String()); err == nil { //nolint:noctx // ends with the broker
@@ -355,7 +355,7 @@ func TestMosquittoUnderstandsTheReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.await(t, "subscribed node_a")
-	f.Kick("node_a")
+	f.renew(t, "node_a")
 	want := fmt.Sprintf("eceived DISCONNECT (%d)", packets.ErrAdministrativeAction.Code)
 	await(t, &out, want)
 	_ = kicked.Process.Kill()

@@ -4,9 +4,10 @@
 // delivery of a command to a live session. It does not own who may do what, nor what messages
 // mean; that is package hooks and what stands behind its Ingress.
 //
-// Enter at [New], then [Broker.Start], [Broker.Publish], [Broker.Kick], [Broker.Stop].
+// Enter at [New], then [Broker.Start], [Broker.Publish], [Broker.Stop].
 //
 // Invariants:
+//   - A right that ends, ends its session: before the Update of the store that ended it returns.
 //   - Without TLS and with it, sessions, limits and rules are the same: only the socket differs.
 //   - A panic while serving one connection ends that connection only.
 //   - A connection that has not sent a whole CONNECT in time is closed; before that it costs a few

@@ -77,10 +77,9 @@ func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grant
 	if wrap != nil {
 		grants = wrap(db)
 	}
-	log := slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	server, client := selfSigned(tb)
 	f.roots = client
-	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: log, Limits: limits})
+	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: f.logger(), Limits: limits})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -96,6 +95,10 @@ func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grant
 		_ = db.Close()
 	})
 	return f
+}
+
+func (f *fixture) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func (f *fixture) account(tb testing.TB, id string) account {
@@ -123,6 +126,28 @@ func (f *fixture) account(tb testing.TB, id string) account {
 		tb.Fatal(err)
 	}
 	return account{id, "cfg_x", password}
+}
+
+func (f *fixture) update(tb testing.TB, fn func(*store.Tx) error) {
+	tb.Helper()
+	if err := f.db.Update(fn); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// renew ends the node's session by ending its right, and gives it the right back, with the same password.
+func (f *fixture) renew(tb testing.TB, nodeID string) {
+	tb.Helper()
+	for _, enabled := range []bool{false, true} {
+		f.update(tb, func(tx *store.Tx) error {
+			n, err := tx.Node(nodeID)
+			if err != nil {
+				return err
+			}
+			n.Enabled = enabled
+			return tx.PutNode(&n)
+		})
+	}
 }
 
 func (f *fixture) answer(err error) {

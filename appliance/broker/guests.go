@@ -61,7 +61,7 @@ func (g *guests) admit() (a mqttcheck.Account, leave func()) {
 // Its error says what to do.
 func (b *Broker) Test(ctx context.Context, t mqttcheck.Target) error {
 	account, leave := b.guests.admit()
-	defer b.Kick(account.NodeID)
+	defer b.registry.Settle([]string{account.NodeID})
 	defer leave()
 	return mqttcheck.Run(ctx, t, account)
 }

@@ -94,7 +94,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	}
 	l := &faultyListener{Listener: inner}
 	l.faults.Store(3)
-	b, err := newBroker(Options{Grants: f.db, Ingress: f, Logger: f.Broker.log}, l, nil)
+	b, err := newBroker(Options{Grants: f.db, Ingress: f, Logger: f.logger()}, l, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

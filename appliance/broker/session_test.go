@@ -82,7 +82,7 @@ func TestFastReconnectsLeaveExactlyOneLiveSession(t *testing.T) {
 	if n := f.Sessions(); n != 1 {
 		t.Errorf("%d sessions are live, want 1", n)
 	}
-	f.Kick(f.a.node)
+	f.renew(t, f.a.node)
 	last.Rest()
 	f.nothingLeft(t, f.a)
 	if n := f.Sessions(); n != 0 {
@@ -360,7 +360,7 @@ func holdsNobodyUp(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	b.Expect(packets.Publish)
-	f.Kick(f.a.node)
+	f.renew(t, f.a.node)
 	<-stuck
 	f.nothingLeft(t, f.a)
 	stuck = stuff(t, f, f.a)

@@ -68,7 +68,7 @@ func TestOneSessionOfANodeWhicheverSocketItComesBy(t *testing.T) {
 	if n := f.Sessions(); n != 1 {
 		t.Errorf("%d sessions", n)
 	}
-	f.Kick(f.a.node)
+	f.renew(t, f.a.node)
 	encrypted.Rest()
 	f.nothingLeft(t, f.a)
 }
@@ -79,7 +79,7 @@ func startPiped(t *testing.T, limits Limits) (*fixture, func() *tlstest.Client) 
 	f := start(t, Limits{})
 	pipes := tlstest.Listen(t)
 	server, client := selfSigned(t)
-	b, err := newBroker(Options{Grants: f.db, Ingress: f, Logger: f.Broker.log, TLS: server, Limits: limits}, nil, pipes)
+	b, err := newBroker(Options{Grants: f.db, Ingress: f, Logger: f.logger(), TLS: server, Limits: limits}, nil, pipes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestClientThatAsksForNewKeysAndDoesNotReadHoldsNobodyUp(t *testing.T) {
 	t.Run("when it is kicked", func(t *testing.T) {
 		f, dial := startPiped(t, Limits{WriteTimeout: time.Hour})
 		unread(t, f, dial())
-		f.Kick(f.a.node)
+		f.renew(t, f.a.node)
 		f.nothingLeft(t, f.a)
 		if text := f.log.String(); strings.Contains(text, "still runs") {
 			t.Error(text)

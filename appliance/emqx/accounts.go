@@ -24,8 +24,8 @@ const (
 	auditEvery = 15 * time.Minute
 	// retryMost is the longest pause between attempts.
 	retryMost = 30 * time.Second
-	// kickWait bounds how long the caller that took a right waits until EMQX knows.
-	kickWait = 3 * time.Second
+	// awaitLimit bounds how long a change of rights waits until EMQX knows.
+	awaitLimit = 3 * time.Second
 )
 
 // accounts keeps EMQX's accounts in agreement with the store.
@@ -364,15 +364,17 @@ func (s *accounts) failures() int {
 	return s.attempts
 }
 
-// await waits until EMQX knows the account, but only briefly, and not for an EMQX that is away.
-func (s *accounts) await(nodeID string) {
-	timeout := time.NewTimer(kickWait)
+// await waits until EMQX knows the accounts and former sessions are kicked, but only briefly, and not
+// for an EMQX that is away.
+func (s *accounts) await(nodeIDs []string) {
+	timeout := time.NewTimer(awaitLimit)
 	defer timeout.Stop()
+	unsettled := func(id string) bool { settled, _ := s.settled(id); return !settled }
 	for {
 		s.mu.Lock()
 		changed, failing := s.changed, s.attempts > 0
 		s.mu.Unlock()
-		if settled, _ := s.settled(nodeID); settled || failing {
+		if failing || !slices.ContainsFunc(nodeIDs, unsettled) {
 			return
 		}
 		select {

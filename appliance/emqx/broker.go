@@ -87,6 +87,7 @@ type Broker struct {
 	end       context.CancelFunc
 	running   sync.WaitGroup
 	ready     chan struct{} // closed once connecting has begun, or never will
+	unwatch   func()        // the grants; nil before Start
 
 	// gate is read-locked while a message is processed, and locked while the knowledge of all
 	// connections changes.
@@ -146,6 +147,7 @@ func (b *Broker) Start() error {
 		return fmt.Errorf("forget the connections of the last run: %w", err)
 	}
 	first := b.accounts.changed
+	b.unwatch = b.o.Store.WatchGrants(b.accounts.await)
 	b.running.Go(func() { b.accounts.run(b.life) })
 	b.running.Go(b.runEvictions)
 	b.running.Go(b.runRepairs)
@@ -167,6 +169,9 @@ func (b *Broker) Start() error {
 // Stop disconnects, and returns when everything has ended or ctx ends. It may be called again. EMQX
 // keeps the messages that nodes send meanwhile.
 func (b *Broker) Stop(ctx context.Context) error {
+	if b.unwatch != nil {
+		b.unwatch()
+	}
 	b.end()
 	done := make(chan struct{})
 	go func() {
@@ -247,10 +252,6 @@ func (b *Broker) SessionID(nodeID string) uint64 {
 	}
 	return 0
 }
-
-// Kick ends the node's session, and returns once EMQX knows that it may not come back. It does not
-// wait for an EMQX that is away. The caller commits the reason before the call.
-func (b *Broker) Kick(nodeID string) { b.accounts.await(nodeID) }
 
 // Reconcile compares all accounts with EMQX's and repairs differences. Its error is for an
 // operator.

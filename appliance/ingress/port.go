@@ -19,8 +19,7 @@ type Message struct {
 }
 
 // Port takes what sessions do, from either broker. Its methods are called from each connection's own
-// goroutine and
-// may block it, but never kick a session themselves.
+// goroutine and may block it, but never change a right: that waits for the end of its session.
 type Port interface {
 	// Receive takes a message published by the session. Nil means it is stored and may be
 	// acknowledged. ErrRefused: it never will be. Any other error: it could not be stored now.

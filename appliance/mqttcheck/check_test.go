@@ -35,6 +35,8 @@ var account = mqttcheck.Account{ConfigID: "check_c", NodeID: "check_n", Password
 // fixedGrants are a broker's grants that no store knows.
 type fixedGrants map[string]store.Grant
 
+func (fixedGrants) WatchGrants(func([]string)) (stop func()) { return func() {} }
+
 func (g fixedGrants) Grant(id string) (store.Grant, bool) { v, ok := g[id]; return v, ok }
 
 type silentIngress struct{}
