@@ -12,7 +12,7 @@ import (
 	"wfm/store"
 )
 
-// Bounds of what is kept of an ACK; a node chooses its length.
+// Bounds of the parts of an ACK that are kept; a node chooses their length.
 const (
 	maxMessage = 4 << 10
 	maxWord    = 128
@@ -66,7 +66,7 @@ func ignored(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol
 		return err
 	}
 	if cmd.State == store.CommandUnknown && topic.Kind == cmd.Kind.Ack() && ack.Status == protocol.AckFailed {
-		if err := refusedStart(tx, cmd, ack); err != nil { // it was not known; now it is
+		if err := refusedStart(tx, cmd, ack); err != nil { // its outcome was unknown until now
 			return err
 		}
 	}
@@ -109,8 +109,8 @@ func (c *Ledger) take(tx *store.Tx, cmd *store.Command, ack protocol.Ack) (err e
 	return err
 }
 
-// followUp asks an agent that does not tell by itself how its tunnel is after a start, stop or push
-// that failed: what ran before may still run, or not.
+// followUp asks an agent that does not report its tunnel's state by itself for it after a start,
+// stop or push that failed: the former tunnel may still run, or not.
 func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
 	if !cmd.Kind.ChangesNode() {
 		return nil
@@ -125,7 +125,7 @@ func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
 		if c.stopped {
 			return
 		}
-		c.running.Go(func() { // the caller is the session's own goroutine, which should read on
+		c.running.Go(func() { // the caller is the session's own goroutine, which should go on reading
 			if _, err := c.Issue(context.Background(), cmd.NodeID, protocol.ActionDetect, "system", false); err != nil {
 				c.log.Info("cannot ask the node how its tunnel is after a command failed", "node_id", cmd.NodeID, "request_id", cmd.RequestID, "err", err)
 			}
@@ -134,7 +134,7 @@ func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
 	return nil
 }
 
-// misfit says why the ACK does not count for the command, or "".
+// misfit returns the reason why the ACK does not count for the command, or "".
 func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 	status := Word(string(ack.Status))
 	switch {
@@ -146,23 +146,23 @@ func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 		return fmt.Sprintf("ignored a repeated ACK (%s)", status)
 	case cmd.State.Ended():
 		late := fmt.Sprintf("ignored a late ACK (%s): the command was %s already", status, cmd.State)
-		if cmd.State == store.CommandUnknown && ack.Message != "" { // so this is how it went
+		if cmd.State == store.CommandUnknown && ack.Message != "" { // so this is the outcome
 			late += "; the node said: " + ack.Message
 		}
 		return late
 	case cmd.Attempts == 0:
 		return fmt.Sprintf("ignored an ACK (%s) that came before the command was sent", status)
 	case cmd.State != store.CommandSent && ack.Status == protocol.AckAccepted:
-		// Also of a command that waits to be sent again: it would put off its end for ever.
+		// Also for a command that waits to be sent again: the ACK would put off its end for ever.
 		return "ignored a repeated or late ACK (accepted)"
 	}
 	return ""
 }
 
-// resolve uses the detect to tell what became of commands that cannot be asked for again. If the
-// tunnel is as a start or stop wanted it, nobody knows who did it; otherwise it is sent again. A
-// push is sent again in any case: a detect does not tell whether the whole of it was done, and done
-// twice it leaves the same text and restarts the tunnel once more.
+// resolve uses the detect to find out the outcome of commands that cannot be repeated. If the
+// tunnel is as a start or stop wanted it, the cause is unknown; otherwise the command is sent
+// again. A push is sent again in any case: a detect does not show whether all of it was done, and a
+// second push leaves the same text and restarts the tunnel once more.
 func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) error {
 	open, err := tx.OpenCommands(detect.NodeID)
 	if err != nil {
@@ -179,7 +179,8 @@ func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) e
 		}
 		switch {
 		case later:
-			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
+			err = c.end(tx, &cmd, store.CommandUnknown,
+				"the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
 		case !push && *ack.WGOnline == cmd.Action.Starts():
 			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
 			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer; a detect afterwards says that the tunnel "+state+", as asked")
@@ -200,7 +201,7 @@ func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) e
 }
 
 // overtaken reports whether a later start or stop was sent. Then the tunnel's state says nothing
-// about cmd, and sending that again would undo what was asked for last.
+// about cmd, and sending cmd again would undo the last order.
 func overtaken(tx *store.Tx, cmd store.Command) (bool, error) {
 	for other, err := range tx.EachCommand(cmd.NodeID) {
 		if err != nil || other.Seq <= cmd.Seq {
@@ -213,7 +214,7 @@ func overtaken(tx *store.Tx, cmd store.Command) (bool, error) {
 	return false, nil
 }
 
-// Output takes a piece of a command's output, within the message's transaction.
+// Output stores a piece of a command's output, in the message's transaction.
 func (c *Ledger) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
 	cmd, err := tx.Command(ev.RequestID)
 	why := ""
@@ -237,8 +238,8 @@ func (c *Ledger) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: plaintext.Line(ev.Message, maxMessage), Output: ev.Output})
 }
 
-// Remark leaves a note on the node's own command, by an event of the node; a request id it was never
-// sent is let alone.
+// Remark adds text from a node's event to the command it names. It ignores commands that were not
+// sent to that node.
 func (c *Ledger) Remark(tx *store.Tx, nodeID, requestID, text string) error {
 	cmd, err := tx.Command(requestID)
 	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && (cmd.NodeID != nodeID || cmd.Attempts == 0)) {
@@ -250,10 +251,10 @@ func (c *Ledger) Remark(tx *store.Tx, nodeID, requestID, text string) error {
 	return tx.AddNote(requestID, text)
 }
 
-// Word is a short text that a node chose, bounded and on one line.
+// Word bounds a short text that a node chose and puts it on one line.
 func Word(s string) string { return plaintext.Line(s, maxWord) }
 
-// Words is a bounded list of such.
+// Words bounds a list of such texts.
 func Words(list []string) []string {
 	out := slices.Clone(list[:min(len(list), maxList)])
 	for i, s := range out {
@@ -262,7 +263,7 @@ func Words(list []string) []string {
 	return out
 }
 
-// bound cuts what a node may have made too long.
+// bound cuts the parts that a node can make too long.
 func bound(a *protocol.Ack) {
 	a.Message = plaintext.Line(a.Message, maxMessage)
 	a.Action = protocol.Action(Word(string(a.Action)))

@@ -86,11 +86,13 @@ func TestAnAckThatDoesNotFitChangesNoStateAndLeavesANote(t *testing.T) {
 			if kind == "" {
 				kind = protocol.KindControlAck
 			}
-			if v := f.ackOn("node_a", kind, cmd.RequestID, protocol.Ack{Status: tc.status, Message: "changed"}); !strings.Contains(v.Refused, tc.note) || v.Command.RequestID != "" {
+			if v := f.ackOn("node_a", kind, cmd.RequestID, protocol.Ack{Status: tc.status, Message: "changed"}); !strings.Contains(v.Refused, tc.note) ||
+				v.Command.RequestID != "" {
 				t.Errorf("%s: verdict %+v", name, v)
 			}
 			after := f.want(cmd.RequestID, before.State, tc.note)
-			if after.Detail != before.Detail || !after.AckAt.Equal(before.AckAt) || len(after.Notes) != len(before.Notes)+1 || !after.DeadlineAt.Equal(before.DeadlineAt) {
+			if after.Detail != before.Detail || !after.AckAt.Equal(before.AckAt) || len(after.Notes) != len(before.Notes)+1 ||
+				!after.DeadlineAt.Equal(before.DeadlineAt) {
 				t.Errorf("%s: changed from\n%+v to\n%+v", name, before, after)
 			}
 		})
@@ -127,7 +129,7 @@ func TestAnAnswerThatComesWhileTheCommandIsStillBeingHandedOverIsKept(t *testing
 	} {
 		bubble(t, func(_ *testing.T, f *fixture) {
 			f.connect("node_a")
-			f.pub.fails = 1 // it says so, and the node had it all the same
+			f.pub.fails = 1 // although the node got it
 			f.pub.look = func(p published) {
 				f.ackOn("node_a", p.topic.Kind.Ack(), p.env.RequestID, protocol.Ack{Status: status})
 			}
@@ -147,7 +149,8 @@ func TestAnAckForACommandOfAnotherNodeOrOfNobodyIsOnlyInTheSendersJournal(t *tes
 			if v.Refused == "" || v.Counts(protocol.AckApplied) || v.Command.RequestID != "" {
 				t.Errorf("verdict %+v", v)
 			}
-			if after := f.command(cmd.RequestID); after.State != store.CommandSent || len(after.Notes) != 0 || after.Ack != nil || !after.UpdatedAt.Equal(cmd.UpdatedAt) {
+			if after := f.command(cmd.RequestID); after.State != store.CommandSent || len(after.Notes) != 0 || after.Ack != nil ||
+				!after.UpdatedAt.Equal(cmd.UpdatedAt) {
 				t.Errorf("the command was touched: %+v", after)
 			}
 			e := f.journal("node_b")[0]
@@ -253,7 +256,8 @@ func TestOutputOfARunningCommandIsKeptInOrderAndBounded(t *testing.T) {
 		f.output("node_a", cmd.RequestID, "stdout", "first")
 		f.output("node_a", cmd.RequestID, "stderr", "second")
 		got := f.outputs(cmd.RequestID)
-		if len(got) != 2 || got[0].Output != "first" || got[0].Stream != "stdout" || got[1].Output != "second" || got[1].Stream != "stderr" || len(got[0].Message) > maxMessage {
+		if len(got) != 2 || got[0].Output != "first" || got[0].Stream != "stdout" || got[1].Output != "second" || got[1].Stream != "stderr" ||
+			len(got[0].Message) > maxMessage {
 			t.Fatalf("kept: %+v", got)
 		}
 		for range 30 {
@@ -274,7 +278,8 @@ func TestOutputOfARunningCommandIsKeptInOrderAndBounded(t *testing.T) {
 func TestOutputThatBelongsToNoRunningCommandOfTheNodeIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.connect("node_a")
-		show, start, ended := f.issue("node_a", protocol.ActionWGShow, false), f.issue("node_a", protocol.ActionStart, false), f.issue("node_a", protocol.ActionWGShow, false)
+		show, start, ended := f.issue("node_a", protocol.ActionWGShow, false), f.issue("node_a", protocol.ActionStart, false), f.issue("node_a",
+			protocol.ActionWGShow, false)
 		f.answer(ended, protocol.AckApplied)
 		f.pub.session("node_a", true) // takes nothing
 		waiting := f.issue("node_a", protocol.ActionWGShow, false)

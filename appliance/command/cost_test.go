@@ -59,7 +59,7 @@ func TestCommandTheNodeDoesNotListenForHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// TestACommandToANodeThatIsThereIsOneWriteToTheDisk also has what the caller writes with it in that one.
+// TestACommandToANodeThatIsThereIsOneWriteToTheDisk includes the writes that the caller adds.
 func TestACommandToANodeThatIsThereIsOneWriteToTheDisk(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.connect("node_a")

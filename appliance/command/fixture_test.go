@@ -27,7 +27,7 @@ type published struct {
 	expiry time.Duration
 }
 
-// scripted is a Publisher that is ready, and fails, as the test says, and records what it is given.
+// scripted is a Publisher that is ready, and fails, as the test says, and records its messages.
 type scripted struct {
 	mu    sync.Mutex
 	open  map[string]bool // by node id: sessions
@@ -84,7 +84,7 @@ func (s *scripted) session(nodeID string, open bool, kinds ...protocol.Kind) {
 	}
 }
 
-// ids are the request ids of what was published for the node, in order.
+// ids returns the request ids of the messages published for the node, in order.
 func (s *scripted) ids(nodeID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +221,7 @@ func pass(d time.Duration) {
 // connect gives the node a session with all its subscriptions, established now.
 func (f *fixture) connect(nodeID string) {
 	f.t.Helper()
-	pass(time.Millisecond) // the session is younger than what was sent before it
+	pass(time.Millisecond) // the session is younger than the commands sent before it
 	f.pub.session(nodeID, true, protocol.CommandKinds()...)
 	f.NodeReady(nodeID, time.Now())
 	synctest.Wait()
@@ -307,7 +307,7 @@ func (f *fixture) want(requestID string, state store.CommandState, text string) 
 	return cmd
 }
 
-// mustBeOnDiskAsSent is what holds at the moment of every publish.
+// mustBeOnDiskAsSent checks the store at every publish.
 func (f *fixture) mustBeOnDiskAsSent(p published) {
 	cmd, err := f.read(p.env.RequestID)
 	switch {
@@ -375,8 +375,8 @@ func (f *fixture) fill() (release func()) {
 	return nil
 }
 
-// samePayload reports whether what is published is what is on disk; of a push, with the text that
-// has the hash in it, and on disk without.
+// samePayload reports whether the published payload is the one on disk. A push is published with
+// the text of its hash, and on disk without.
 func samePayload(published json.RawMessage, cmd store.Command) bool {
 	if cmd.Action != protocol.ActionPush {
 		return string(published) == string(cmd.Payload)

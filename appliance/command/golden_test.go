@@ -9,8 +9,8 @@ import (
 	"wfm/store"
 )
 
-// Everything that a deployed client was sent by its own backend has to be in what it is sent by this
-// one, in the same place and of the same type.
+// A deployed client must find everything that its own backend sent in our messages, in the same
+// place and of the same type.
 func TestCommandsAreWrittenAsDeployedClientsKnowThem(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		const configID, nodeID = goldentest.ConfigID, goldentest.NodeID

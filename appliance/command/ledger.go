@@ -17,13 +17,13 @@ import (
 	"wfm/tunnel"
 )
 
-// Publisher hands messages to nodes.
+// Publisher passes messages to nodes.
 type Publisher interface {
-	// Connected reports whether the node has a session, be it that it has not subscribed yet.
+	// Connected reports whether the node has a session, even if it has not subscribed yet.
 	Connected(nodeID string) bool
 	// Ready reports whether the node has a session that would get a message on the topic now.
 	Ready(topic protocol.Topic) bool
-	// Publish hands the message over; an error means the node has not got it.
+	// Publish passes the message on. An error means that the node did not get it.
 	Publish(topic protocol.Topic, message []byte, expiry time.Duration) error
 }
 
@@ -32,10 +32,10 @@ const (
 	maxOpen = 64
 	// maxAttempts bounds how often one command is sent.
 	maxAttempts = 10
-	// restartGrace is how long, after a start of the appliance, an answer that was due earlier is
-	// still waited for: agents need a moment to reconnect.
+	// restartGrace is how long after a start the appliance still waits for an answer that was due
+	// earlier: agents need some time to reconnect.
 	restartGrace = 60 * time.Second
-	// retryWrite is when a change that could not be stored is tried again.
+	// retryWrite is the pause before a change that could not be stored is tried again.
 	retryWrite = 5 * time.Second
 )
 
@@ -46,16 +46,16 @@ type Ledger struct {
 	publisher Publisher
 	log       *slog.Logger
 
-	detectLimit time.Duration // for a node to answer a detect
+	detectLimit time.Duration // within which a node must answer a detect
 
-	running sync.WaitGroup // timers and senders at work
+	running sync.WaitGroup // running timers and senders
 	done    chan struct{}  // closed by Stop
 
 	mu      sync.Mutex
 	stopped bool
 	timers  map[string]*time.Timer // by request id, of open commands
 	senders map[string]*sync.Mutex // by node id: commands go out in order
-	ready   map[string]*readyTurn  // by node id, while one is dealt with
+	ready   map[string]*readyTurn  // by node id, while one is processed
 }
 
 // New makes the ledger over db, with a time limit for detects (zero: that of the table of actions). Nothing
@@ -68,7 +68,7 @@ func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog
 	}
 }
 
-// Start takes up the commands that were open when the appliance last stopped, however it stopped.
+// Start continues the commands that were open when the appliance last stopped, in whatever way.
 func (c *Ledger) Start() error {
 	return c.db.Update(func(tx *store.Tx) error {
 		open, err := tx.OpenCommands("")
@@ -97,7 +97,7 @@ func (c *Ledger) Start() error {
 	})
 }
 
-// Stop ends the timers and waits for what is under way. Commands stay open in the store.
+// Stop ends the timers and waits for running work. Open commands stay open in the store.
 func (c *Ledger) Stop() {
 	c.mu.Lock()
 	if c.stopped {
@@ -116,11 +116,11 @@ func (c *Ledger) Stop() {
 	c.running.Wait()
 }
 
-// Issue writes a command and sends it. With queue, start and stop wait up to an hour for a node
-// that is away; otherwise they are refused. A push is [Ledger.Push] of the desired config. Errors:
-// protocol.ErrInvalidAction, ErrCannotDescribe; store.ErrNodeNotFound, ErrNodeStatic, ErrNodeDisabled; those of package
-// refusal about commands; tunnel.ErrNothingToStart; and those of writing. It
-// returns the command as it is after the attempt to send.
+// Issue writes a command and sends it. With queue, a start or stop waits up to an hour for a node
+// that is away; otherwise it is refused. A push is [Ledger.Push] of the desired config. Errors:
+// protocol.ErrInvalidAction, ErrCannotDescribe; store.ErrNodeNotFound, ErrNodeStatic,
+// ErrNodeDisabled; those of package refusal about commands; tunnel.ErrNothingToStart; and those of
+// writing. Issue returns the command as it is after the attempt to send it.
 func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error) {
 	if action == protocol.ActionPush {
 		cmd, _, err := c.Push(ctx, nodeID, tunnel.Order{}, requestedBy)
@@ -128,14 +128,14 @@ func (c *Ledger) Issue(ctx context.Context, nodeID string, action protocol.Actio
 	}
 	return c.give(ctx, nodeID, func(tx *store.Tx) (store.Command, error) {
 		cmd, err := c.writeIn(tx, nodeID, action, requestedBy, queue)
-		if err == nil && action.Leaves() != protocol.WantedNone { // the operator's word that the tunnel is to run or not
+		if err == nil && action.Leaves() != protocol.WantedNone { // the operator's word on whether the tunnel should run
 			err = tx.SetWanted(cmd)
 		}
 		return cmd, err
 	})
 }
 
-// writeIn puts a command that is no push into the ledger.
+// writeIn adds a command other than a push to the ledger.
 func (c *Ledger) writeIn(tx *store.Tx, nodeID string, action protocol.Action, requestedBy string, queue bool) (cmd store.Command, err error) {
 	if action.Kind() == "" {
 		return cmd, fmt.Errorf("%q: %w", string(action), protocol.ErrInvalidAction)
@@ -181,7 +181,7 @@ func (c *Ledger) add(tx *store.Tx, cmd *store.Command, payload any) (err error) 
 	return nil
 }
 
-// patience is how long a command that is no push waits to be sent for the first time.
+// patience returns how long a command other than a push waits to be sent for the first time.
 func (c *Ledger) patience(a protocol.Action, queue bool) time.Duration {
 	if queue {
 		return a.Spec().QueueTime
@@ -189,7 +189,7 @@ func (c *Ledger) patience(a protocol.Action, queue bool) time.Duration {
 	return c.timeLimit(a, false)
 }
 
-// addressee is the node if it can get commands.
+// addressee returns the node if it can get commands.
 func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	node, err := tx.Node(nodeID)
 	if err != nil {
@@ -209,9 +209,9 @@ func addressee(tx *store.Tx, nodeID string) (store.Node, store.Config, error) {
 	return node, cfg, nil
 }
 
-// able refuses a command that the node's agent would answer with something else than was asked for.
-// Deployed agents start an empty config as if it were one. Errors: protocol.ActionSpec.Lacking,
-// tunnel.ErrNothingToStart.
+// able refuses a command that the node's agent would answer with something other than the command
+// asks for. Deployed agents start an empty config as if it were one. Errors:
+// protocol.ActionSpec.Lacking, tunnel.ErrNothingToStart.
 func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 	if spec := a.Spec(); spec.Needs != "" && !n.Can(spec.Needs) {
 		return spec.Lacking
@@ -230,8 +230,8 @@ func able(tx *store.Tx, n store.Node, a protocol.Action) error {
 	return err
 }
 
-// ours reports whether the node's agent is one of ours, which refuse to start what is not there, and
-// tell by themselves how the tunnel is after a change that failed.
+// ours reports whether the node's agent is one of ours. Those refuse to start a config that does
+// not exist, and report the tunnel's state by themselves after a change that failed.
 func ours(n store.Node) bool { return n.Can(protocol.CapabilityDedupe) }
 
 func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
@@ -241,7 +241,7 @@ func payloadOf(a protocol.Action, cfg store.Config, n store.Node) any {
 			Action: a, TunnelProtocol: protocol.WireTunnel(cfg.TunnelProtocol), PreviousTunnelProtocol: previousProtocol(cfg),
 			InterfaceName: n.InterfaceName, AWGVersion: protocol.AWGVersion(cfg.AWGVersion),
 		}
-		if n.Can(protocol.CapabilityWantedState) { // others get what they always got
+		if n.Can(protocol.CapabilityWantedState) { // other agents get the former payload
 			body.WantedState = a.Leaves()
 		}
 		return body
@@ -262,8 +262,8 @@ func previousProtocol(cfg store.Config) string {
 	return protocol.WireTunnel(cmp.Or(cfg.PreviousTunnelProtocol, cfg.TunnelProtocol))
 }
 
-// Cancel ends an open command. One that was sent may be carried out all the same, and its detail
-// says so. Errors: store.ErrCommandNotFound, store.ErrCommandEnded.
+// Cancel ends an open command. A command that was already sent may still be carried out, and its
+// detail says so. Errors: store.ErrCommandNotFound, store.ErrCommandEnded.
 func (c *Ledger) Cancel(ctx context.Context, requestID, by string) (store.Command, error) {
 	return store.WriteFor(ctx, c.db, func(tx *store.Tx) (store.Command, error) {
 		cmd, err := tx.Command(requestID)
@@ -285,7 +285,7 @@ func (c *Ledger) Cancel(ctx context.Context, requestID, by string) (store.Comman
 	})
 }
 
-// end writes the command's end. A detect that was sent and got no good answer is evidence.
+// end writes the command's end. A detect that was sent and not answered well is evidence.
 func (c *Ledger) end(tx *store.Tx, cmd *store.Command, state store.CommandState, detail string) error {
 	cmd.State, cmd.Detail = state, detail
 	id := cmd.RequestID
@@ -314,11 +314,11 @@ func (c *Ledger) settled(requestID string) {
 	delete(c.timers, requestID)
 }
 
-// Wait returns the command as soon as it has ended, or as it is when ctx or the ledger ends.
-// Error: store.ErrCommandNotFound.
+// Wait returns the command once it has ended, or as it is when ctx or the ledger ends. Error:
+// store.ErrCommandNotFound.
 func (c *Ledger) Wait(ctx context.Context, requestID string) (store.Command, error) {
 	for {
-		// First listen, then look: an end in between is heard.
+		// Subscribe before reading, so that an end in between is not missed.
 		changes := c.db.Subscribe(256)
 		cmd, err := c.read(requestID)
 		for err == nil && !cmd.State.Ended() {
@@ -337,7 +337,7 @@ func (c *Ledger) Wait(ctx context.Context, requestID string) (store.Command, err
 					continue
 				}
 			}
-			break // too slow for the feed: listen anew
+			break // too slow for the feed: subscribe again
 		}
 		changes.Close()
 		if err != nil || cmd.State.Ended() {

@@ -11,8 +11,8 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// timeLimit returns how long a node may take to answer, from sending. confirms says whether its agent
-// confirms changes.
+// timeLimit returns how long a node may take to answer, counted from sending. confirms says whether
+// its agent confirms changes.
 func (c *Ledger) timeLimit(a protocol.Action, confirms bool) time.Duration {
 	spec := a.Spec()
 	switch {
@@ -24,18 +24,19 @@ func (c *Ledger) timeLimit(a protocol.Action, confirms bool) time.Duration {
 	return spec.AnswerTime
 }
 
-// switches reports whether the command is a start with another protocol than that of the tunnel that may
-// run: for the node that is as much work as a push.
+// switches reports whether the command is a start with another protocol than that of the tunnel
+// that may be running. For the node that is as much work as a push.
 func switches(cmd store.Command) bool {
 	var p protocol.Control
 	return cmd.Action.Starts() && json.Unmarshal(cmd.Payload, &p) == nil &&
 		p.PreviousTunnelProtocol != "" && protocol.ToolFamily(p.PreviousTunnelProtocol) != protocol.ToolFamily(p.TunnelProtocol)
 }
 
-// limitOf is the time limit of the command with the node's agent as it is now.
+// limitOf returns the time limit of the command, given the node's present agent.
 func (c *Ledger) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	n, err := tx.Node(cmd.NodeID)
-	// One that says "accepted" confirms, also if it was not known to: it may be newer than its bind.
+	// An agent that says "accepted" confirms, even if it did not announce that: it may have been
+	// updated since its bind.
 	confirms := n.Can(protocol.CapabilityCommitConfirm) || (cmd.Ack != nil && cmd.Ack.Status == protocol.AckAccepted)
 	limit := c.timeLimit(cmd.Action, confirms)
 	if confirms && switches(cmd) {
@@ -54,8 +55,8 @@ func (c *Ledger) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error)
 	if !confirms || !cmd.Kind.ChangesNode() || cmd.Ack != nil {
 		return limit, nil
 	}
-	// The node makes one change after the other, so this one may have to wait until another is
-	// confirmed, unless it says that its turn has come.
+	// The node makes one change after the other. So this one may have to wait until another is
+	// confirmed, unless the node has accepted it.
 	older, err := tunnel.Confirming(tx, cmd.NodeID, cmd.Seq)
 	if err != nil || older.RequestID == "" {
 		return limit, err
@@ -64,15 +65,15 @@ func (c *Ledger) limitOf(tx *store.Tx, cmd store.Command) (time.Duration, error)
 	return limit + c.timeLimit(older.Action, true) + extra, err
 }
 
-// extraTime returns how much longer than usual the node may work on the command, since its texts are
-// long. An agent gives its tools that much more time, each time one takes a tunnel up or down.
+// extraTime returns the additional time that the node may work on the command because its texts are
+// long. An agent gives its tools that time whenever they take a tunnel up or down.
 func extraTime(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 	state, err := tx.ConfState(cmd.NodeID)
 	if err != nil {
 		return 0, err
 	}
 	former, err := extraOf(tx, cmd.NodeID, state.Reported.SHA256)
-	if err == nil && former == 0 { // not known, or a text from elsewhere
+	if err == nil && former == 0 { // unknown, or a text from elsewhere
 		former, err = extraOf(tx, cmd.NodeID, state.Confirmed.SHA256)
 	}
 	if err != nil {
@@ -86,14 +87,14 @@ func extraTime(tx *store.Tx, cmd store.Command) (time.Duration, error) {
 			return 0, err
 		}
 		pushed, err := extraOf(tx, cmd.NodeID, p.ConfigSHA256)
-		return runs / 2 * (former + pushed), err // half of the runs are for either text
+		return runs / 2 * (former + pushed), err // half of the runs concern either text
 	case switches(cmd):
 		runs = time.Duration(protocol.ActionPush.Spec().ToolRuns)
 	}
 	return runs * former, nil
 }
 
-// extraOf is [wgconf.ExtraTime] of a text of the node; 0 if the text is not kept.
+// extraOf returns [wgconf.ExtraTime] of a text of the node; 0 if the text is not kept.
 func extraOf(tx *store.Tx, nodeID, sha string) (time.Duration, error) {
 	if sha == "" {
 		return 0, nil

@@ -12,7 +12,7 @@ import (
 	"wfm/store"
 )
 
-// sendOne reports whether the command was handed over.
+// sendOne sends the command. It reports whether the publisher took it.
 func (c *Ledger) sendOne(cmd store.Command) bool {
 	if !c.publisher.Ready(topicOf(cmd)) {
 		return false
@@ -39,7 +39,7 @@ func (c *Ledger) sendOne(cmd store.Command) bool {
 	return out == nil || c.publish(*out)
 }
 
-// outgoing is a command that is to be published as soon as it is on disk as sent.
+// outgoing is a command to publish once it is on disk as sent.
 type outgoing struct {
 	requestID string
 	topic     protocol.Topic
@@ -53,8 +53,8 @@ func topicOf(cmd store.Command) protocol.Topic {
 
 var errEncode = errors.New("cannot encode the command")
 
-// markSent writes a queued command as sent and returns what is to be published then, or ends one that
-// must not be sent, and returns nil. Errors: errEncode, and those of writing.
+// markSent marks a queued command as sent and returns the message to publish. If the command must
+// not be sent, it ends the command and returns nil. Errors: errEncode, and those of writing.
 func (c *Ledger) markSent(tx *store.Tx, cmd *store.Command) (*outgoing, error) {
 	if cmd.Attempts >= maxAttempts {
 		return nil, c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("sent %d times without an answer", cmd.Attempts))
@@ -89,7 +89,7 @@ func (c *Ledger) markSent(tx *store.Tx, cmd *store.Command) (*outgoing, error) {
 	return &out, tx.PutCommand(*cmd)
 }
 
-// publish reports whether the command was handed over. If not, it waits again.
+// publish reports whether the publisher took the command. If not, the command is queued again.
 func (c *Ledger) publish(out outgoing) bool {
 	err := c.publisher.Publish(out.topic, out.message, out.limit)
 	if err != nil {
@@ -99,9 +99,9 @@ func (c *Ledger) publish(out outgoing) bool {
 	return err == nil
 }
 
-// give runs write, which puts a command into the ledger, or none (the zero value), in a transaction for
-// ctx. If the command can go out at once, it is written as sent in the same one, and published after it.
-// It returns the command as it is then.
+// give runs write, which adds a command to the ledger or returns the zero value, in a transaction
+// for ctx. If the command can be sent at once, the same transaction marks it as sent, and it is
+// published afterwards. give returns the command as it is then.
 func (c *Ledger) give(ctx context.Context, nodeID string, write func(*store.Tx) (store.Command, error)) (store.Command, error) {
 	unlock, running := c.lockSender(nodeID)
 	if running {
@@ -132,7 +132,7 @@ func (c *Ledger) give(ctx context.Context, nodeID string, write func(*store.Tx) 
 	return c.read(cmd.RequestID)
 }
 
-// othersWait reports whether commands wait to be sent before this one on its topic, in whose order they go out.
+// othersWait reports whether other commands wait to be sent on the topic before this one.
 func othersWait(tx *store.Tx, cmd store.Command) (bool, error) {
 	open, err := tx.OpenCommands(cmd.NodeID)
 	return slices.ContainsFunc(open, func(other store.Command) bool {
@@ -152,8 +152,8 @@ func encode(tx *store.Tx, topic protocol.Topic, cmd store.Command) ([]byte, erro
 	return env.Encode()
 }
 
-// payloadToSend is the command's payload as the node gets it. A command may have been written before the
-// wire had one spelling for AmneziaWG.
+// payloadToSend returns the command's payload for the node. The command may have been written when
+// AmneziaWG had several spellings on the wire.
 func payloadToSend(tx *store.Tx, cmd store.Command) (any, error) {
 	switch cmd.Kind { //nolint:exhaustive // the others are sent as they were written
 	case protocol.KindPush:
@@ -169,8 +169,8 @@ func payloadToSend(tx *store.Tx, cmd store.Command) (any, error) {
 	return cmd.Payload, nil
 }
 
-// unsend takes back that a command was sent. Should the node have got it all the same, its ACK
-// still counts, since an attempt was made.
+// unsend records that a command was not sent. If the node got it nevertheless, its ACK still
+// counts, since an attempt was made.
 func (c *Ledger) unsend(requestID string) {
 	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
 		if cmd.State != store.CommandSent {
@@ -180,7 +180,7 @@ func (c *Ledger) unsend(requestID string) {
 		return tx.PutCommand(*cmd)
 	})
 	if err != nil && !errors.Is(err, errNothingToDo) {
-		// It stays sent and ends by its time limit as unknown, which is true.
+		// It stays sent and its time limit ends it as unknown, which is true.
 		c.log.Error("cannot record that a command was not sent", "request_id", requestID, "err", err)
 	}
 }

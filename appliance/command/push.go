@@ -14,28 +14,29 @@ import (
 	"wfm/tunnel"
 )
 
-// pushPayload is a push as the ledger keeps it: without the text, which holds the node's private
-// key. The text is kept once, in the store's history, and joins the payload on its way out.
+// pushPayload is the payload of a push in the ledger: without the text, which holds the node's
+// private key. The text is stored once, in the store's history, and is added when the push is sent.
 type pushPayload struct {
 	protocol.Push
-	ConfigText string `json:"config_text,omitempty"` // takes the place of Push's and is never set
+	ConfigText string `json:"config_text,omitempty"` // shadows the field of Push and is never set
 }
 
-// Push takes a version of the node's config to it: see [tunnel.Order] for which, and [tunnel.Door] for
-// what is checked and refused. It waits for a node that is away, and supersedes the push that is open.
-// Errors: those of [tunnel.Door.Push], of which *tunnel.UpToDateError comes with what was taken, and of
-// [Ledger.Issue] but ErrNodeOffline. It returns the command as it is after the attempt to send.
+// Push pushes a version of the node's config: see [tunnel.Order] for which, and [tunnel.Door] for
+// the checks. It waits for a node that is away, and supersedes an open push. Errors: those of
+// [tunnel.Door.Push], where *tunnel.UpToDateError comes with the version taken, and those of
+// [Ledger.Issue] except ErrNodeOffline. Push returns the command as it is after the attempt to send
+// it.
 func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error) {
-	// That it can get no command is a better answer than what is wrong with its config.
+	// If the node can get no command, that is a better answer than a fault of its config.
 	if err := c.db.View(func(tx *store.Tx) error { _, _, err := addressee(tx, nodeID); return err }); err != nil {
 		return store.Command{}, tunnel.Taken{}, err
 	}
 	var cmd store.Command
-	// The door waits for a name to be resolved before its transaction; only that one is sent from.
+	// The door resolves names before its transaction. The push is sent from that transaction only.
 	joined := store.WithUpdate(ctx, func(door func(*store.Tx) error) (err error) {
 		cmd, err = c.give(ctx, nodeID, func(tx *store.Tx) (store.Command, error) {
 			cmd = store.Command{}
-			err := door(tx) // sets cmd, unless the node has the version already
+			err := door(tx) // sets cmd, unless the node already has the version
 			return cmd, err
 		})
 		return err
@@ -50,7 +51,7 @@ func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, reques
 	return cmd, taken, nil
 }
 
-// writePush puts the push of the version into the ledger, in the place of the one that is open.
+// writePush adds the push of the version to the ledger, superseding the open one.
 func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, requestedBy string) (cmd store.Command, err error) {
 	node, cfg, err := addressee(tx, nodeID)
 	if err != nil {
@@ -78,7 +79,7 @@ func pushOf(cmd store.Command) (protocol.Push, error) {
 	return p, nil
 }
 
-// withText is the payload of a push as the node gets it.
+// withText returns the payload of a push for the node.
 func withText(tx *store.Tx, cmd store.Command) (any, error) {
 	p, err := pushOf(cmd)
 	if err != nil {
@@ -89,7 +90,7 @@ func withText(tx *store.Tx, cmd store.Command) (any, error) {
 	return p, err
 }
 
-// supersede ends the node's open pushes, since a newer one takes their place.
+// supersede ends the node's open pushes, since a newer one replaces them.
 func (c *Ledger) supersede(tx *store.Tx, nodeID, by string) error {
 	open, err := tx.OpenCommands(nodeID)
 	if err != nil {
@@ -110,7 +111,7 @@ func (c *Ledger) supersede(tx *store.Tx, nodeID, by string) error {
 	return nil
 }
 
-// outdated says why a command that waited is not for the node any more, or "".
+// outdated returns the reason why a command that waited no longer fits the node, or "".
 func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 	if !cmd.Kind.ChangesNode() {
 		return "", nil
@@ -133,8 +134,8 @@ func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 	return "", err
 }
 
-// outdatedControl is outdated for a start or stop. With another protocol it is still for the node: the
-// config there is the one that was pushed with the former.
+// outdatedControl is outdated for a start or stop. After a change of the protocol it still fits the
+// node: the config there was pushed with the former protocol.
 func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, error) {
 	var p protocol.Control
 	if err := json.Unmarshal(cmd.Payload, &p); err != nil {
@@ -150,8 +151,8 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 	return "", err
 }
 
-// applied ends the push by the node's word that it did it. What counts as confirmed is what was
-// pushed, whatever is staged by now.
+// applied ends the push after the node reported it applied. The version that was pushed is
+// confirmed, whatever is staged by now.
 func (c *Ledger) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
 	confirmed, err := confirm(tx, *cmd, ack)
 	if errors.Is(err, errOtherText) {
@@ -168,7 +169,7 @@ func (c *Ledger) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) err
 
 var errOtherText = errors.New("the node says it stored another text than was pushed; push again")
 
-// confirm reports whether the ACK made what was pushed the node's confirmed config. Error:
+// confirm reports whether the ACK made the pushed version the node's confirmed config. Error:
 // errOtherText.
 func confirm(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
 	p, err := pushOf(cmd)
@@ -181,10 +182,10 @@ func confirm(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
 	return tx.ConfirmApplied(cmd.NodeID, store.ConfRef{Version: p.ConfigVersion, SHA256: p.ConfigSHA256}, protocol.ToolFamily(p.TunnelProtocol), cmd.Seq)
 }
 
-// lateWord takes the ACK of a push that ended without one: superseded, given up or not answered in
-// time. The command stays as it ended, but what the node says it has is true all the same, unless
-// it has confirmed a later push. It returns the note to leave; otherwise is that for an ACK which
-// changes nothing.
+// lateWord processes the ACK of a push that ended without one: superseded, cancelled or not
+// answered in time. The command stays as it ended, but the config that the node reports is
+// recorded, unless the node has confirmed a later push. lateWord returns the note to leave;
+// otherwise is the note for an ACK that changes nothing.
 func lateWord(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, otherwise string) (string, error) {
 	unanswered := cmd.State == store.CommandUnknown || cmd.State == store.CommandSuperseded || cmd.State == store.CommandCancelled
 	if cmd.Action != protocol.ActionPush || !unanswered || cmd.Attempts == 0 || topic.Kind != protocol.KindPushAck {
@@ -214,7 +215,7 @@ func lateWord(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protoco
 	return note, report(tx, cmd, ack)
 }
 
-// failure is what the node says went wrong, and whether it took the change back.
+// failure returns the node's reason for a failure, and whether the node took the change back.
 func failure(ack protocol.Ack) string {
 	switch {
 	case !ack.RolledBack:
@@ -225,7 +226,7 @@ func failure(ack protocol.Ack) string {
 	return "rolled back: " + ack.Message
 }
 
-// report takes what an ACK that counts says about the text on the node's disk.
+// report records the text on the node's disk according to an ACK that counts.
 func report(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 	told, err := tellsStored(tx, cmd, ack)
 	if err != nil || !told {
@@ -233,7 +234,7 @@ func report(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 	}
 	ref := store.ConfRef{Version: max(0, ack.ConfigVersion), SHA256: strings.ToLower(ack.ConfigSHA256)}
 	if cmd.Action != protocol.ActionPush {
-		// A push under way has put its text there, and may take it back: its own ACK will tell.
+		// An open push has put its text there, and may take it back: its own ACK decides.
 		open, err := tx.OpenCommands(cmd.NodeID)
 		if err != nil {
 			return err
@@ -250,15 +251,16 @@ func report(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 	return tx.ReportStored(cmd.NodeID, ref)
 }
 
-// tellsStored reports whether the ACK says what is on the node's disk. Of an agent that confirms,
-// an applied detect or describe without a hash says that nothing is; of any other, it says nothing.
+// tellsStored reports whether the ACK says which text is on the node's disk. An applied detect or
+// describe without a hash means that none is, if the agent confirms changes; from another agent it
+// says nothing.
 func tellsStored(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
 	if !cmd.Action.Spec().ReportsStored {
 		return false, nil
 	}
 	if ack.ConfigSHA256 != "" {
 		raw, err := hex.DecodeString(ack.ConfigSHA256)
-		return err == nil && len(raw) == 32, nil // what is no hash says nothing either
+		return err == nil && len(raw) == 32, nil // an invalid hash says nothing either
 	}
 	if cmd.Action == protocol.ActionPush || ack.Status != protocol.AckApplied {
 		return false, nil

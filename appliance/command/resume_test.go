@@ -174,7 +174,8 @@ func (f *fixture) lost(action protocol.Action) (cmd, detect store.Command) {
 	f.connect("node_old")
 	all := f.commands("node_old")
 	detect = all[len(all)-1]
-	if detect.Action != protocol.ActionDetect || detect.State != store.CommandSent || detect.RequestedBy != "system" || f.command(cmd.RequestID).ResolveBy != detect.RequestID {
+	if detect.Action != protocol.ActionDetect || detect.State != store.CommandSent || detect.RequestedBy != "system" ||
+		f.command(cmd.RequestID).ResolveBy != detect.RequestID {
 		f.t.Fatalf("no detect was sent: %+v", detect)
 	}
 	f.want(cmd.RequestID, store.CommandSent, "")
@@ -334,8 +335,8 @@ func TestNothingIsSentToANodeThatWasResetOrDeleted(t *testing.T) {
 	})
 }
 
-// TestWhateverHappensAnEndIsForGoodAndEveryCommandEnds runs random sequences of all that can
-// happen. That whatever is published is on disk as sent, the fixture checks.
+// TestWhateverHappensAnEndIsForGoodAndEveryCommandEnds runs random sequences of all events. The
+// fixture checks that every published command is on disk as sent.
 func TestWhateverHappensAnEndIsForGoodAndEveryCommandEnds(t *testing.T) {
 	for seed := range uint64(8) {
 		bubble(t, func(t *testing.T, f *fixture) {

@@ -12,8 +12,8 @@ import (
 	"wfm/store"
 )
 
-// send brings the node's queued commands out, in order. A command is on disk as sent before it is
-// published, so that no answer can come for one that counts as queued.
+// send sends the node's queued commands, in order. A command is on disk as sent before it is
+// published, so that no answer can arrive for a queued one.
 func (c *Ledger) send(nodeID string) {
 	unlock, ok := c.lockSender(nodeID)
 	if !ok {
@@ -31,14 +31,15 @@ func (c *Ledger) sendLocked(nodeID string) {
 	}
 	held := make(map[protocol.Kind]bool)
 	for _, cmd := range pushBeforeStart(open) {
-		// Order matters within a topic; one the node does not listen to holds up no other.
+		// Order matters within a topic. A topic that the node has not subscribed to blocks no
+		// other.
 		if cmd.State == store.CommandQueued && !held[cmd.Kind] && !c.sendOne(cmd) {
 			held[cmd.Kind] = true
 		}
 	}
 }
 
-// pushBeforeStart moves a push that waits before the starts that wait: it may have superseded one
+// pushBeforeStart moves a waiting push before the waiting starts: it may have superseded a push
 // that was queued before them, without which the node has nothing to start.
 func pushBeforeStart(open []store.Command) []store.Command {
 	waits := func(c store.Command) bool { return c.State == store.CommandQueued && c.Attempts == 0 }
@@ -51,8 +52,7 @@ func pushBeforeStart(open []store.Command) []store.Command {
 	return slices.Insert(slices.Delete(open, push, push+1), start, cmd)
 }
 
-// lockSender makes a node's commands go out one after the other. ok is false once the control
-// stops.
+// lockSender serializes the sending of a node's commands. ok is false once the ledger stops.
 func (c *Ledger) lockSender(nodeID string) (unlock func(), ok bool) {
 	c.mu.Lock()
 	if c.stopped {
@@ -72,8 +72,8 @@ func (c *Ledger) lockSender(nodeID string) (unlock func(), ok bool) {
 
 var errNothingToDo = errors.New("nothing to do")
 
-// change runs fn on the command as it is now and arms its timer anew. fn returns errNothingToDo to
-// leave it alone.
+// change runs fn on the present state of the command and sets its timer again. If fn returns
+// errNothingToDo, the command stays as it is.
 func (c *Ledger) change(requestID string, fn func(*store.Tx, *store.Command) error) error {
 	return c.db.Update(func(tx *store.Tx) error {
 		cmd, err := tx.Command(requestID)
@@ -88,37 +88,38 @@ func (c *Ledger) change(requestID string, fn func(*store.Tx, *store.Command) err
 	})
 }
 
-// NodeReady is called when the node's session, established at since, has subscribed. It sends what is queued, and deals
-// with what was sent in an earlier session and not answered: an agent that knows request ids, or
-// an action that may be done twice, gets it again; of any other a detect has to tell what became.
+// NodeReady is called when the node's session, established at since, has subscribed. It sends
+// queued commands, and processes those that were sent in an earlier session and not answered: an
+// agent that knows request ids gets them again, and any agent those that are repeatable; for the
+// others a detect has to find out the outcome.
 func (c *Ledger) NodeReady(nodeID string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
 		return
 	}
-	// However often a node subscribes, there is one goroutine for it, and one more turn waiting.
+	// However often a node subscribes, it has one goroutine and one pending turn.
 	if turn := c.ready[nodeID]; turn != nil {
 		turn.again, turn.since = true, latest.Of(turn.since, since)
 		return
 	}
 	turn := &readyTurn{since: since}
 	c.ready[nodeID] = turn
-	c.running.Go(func() { // the caller is the session's own goroutine, which should read on
+	c.running.Go(func() { // the caller is the session's own goroutine, which should go on reading
 		for c.nextTurn(nodeID, turn, &since) {
 			c.nodeReady(nodeID, since)
 		}
 	})
 }
 
-// readyTurn is that a node is being dealt with; under Ledger.mu.
+// readyTurn marks a node that is being processed; under Ledger.mu.
 type readyTurn struct {
 	since time.Time
 	again bool
 	began bool
 }
 
-// nextTurn reports whether there is something to do for the node, and forgets it otherwise.
+// nextTurn reports whether the node needs another turn, and otherwise forgets it.
 func (c *Ledger) nextTurn(nodeID string, turn *readyTurn, since *time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +137,7 @@ func (c *Ledger) open(nodeID string) ([]store.Command, error) {
 }
 
 func (c *Ledger) nodeReady(nodeID string, since time.Time) {
-	// No detect may go out before it is noted what it is to tell.
+	// No detect may be sent before its purpose is recorded.
 	unlock, ok := c.lockSender(nodeID)
 	if !ok {
 		return
@@ -156,8 +157,8 @@ func (c *Ledger) nodeReady(nodeID string, since time.Time) {
 	c.sendLocked(nodeID)
 }
 
-// takeUp queues the unanswered commands of earlier sessions again where that is safe, and reports whether a detect is
-// needed for the rest.
+// takeUp queues the unanswered commands of earlier sessions again if that is safe, and reports
+// whether the others need a detect.
 func (c *Ledger) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe bool, err error) {
 	node, err := tx.Node(nodeID)
 	if errors.Is(err, store.ErrNodeNotFound) {
@@ -191,7 +192,7 @@ func leftOver(cmd store.Command, since time.Time) bool {
 	return cmd.State != store.CommandQueued && cmd.SentAt.Before(since)
 }
 
-// requeue makes a sent command wait to be sent again, within a fresh time limit.
+// requeue queues a sent command again, with a new time limit.
 func (c *Ledger) requeue(tx *store.Tx, cmd store.Command) error {
 	limit, err := c.limitOf(tx, cmd)
 	if err != nil {
@@ -203,14 +204,14 @@ func (c *Ledger) requeue(tx *store.Tx, cmd store.Command) error {
 	return tx.PutCommand(cmd)
 }
 
-// probe issues the detect that is to tell what became of the node's unanswered commands.
+// probe issues the detect that is to find out the outcome of the node's unanswered commands.
 func (c *Ledger) probe(nodeID string, since time.Time) {
 	detect, err := store.Write(c.db, func(tx *store.Tx) (store.Command, error) {
 		return c.writeIn(tx, nodeID, protocol.ActionDetect, "system", false)
 	})
 	if err != nil {
 		c.log.Info("cannot ask the node what became of its commands", "node_id", nodeID, "err", err)
-		return // they end by their time limit as unknown
+		return // their time limit ends them as unknown
 	}
 	err = c.db.Update(func(tx *store.Tx) error {
 		open, err := tx.OpenCommands(nodeID)
@@ -239,7 +240,7 @@ func (c *Ledger) probe(nodeID string, since time.Time) {
 	}
 }
 
-// arm sets the command's timer to the next moment something is due, or ends it.
+// arm sets the command's timer to the next time at which something is due, or ends it.
 func (c *Ledger) arm(cmd store.Command, now time.Time) {
 	if cmd.State.Ended() {
 		c.settled(cmd.RequestID)
@@ -268,7 +269,7 @@ func (c *Ledger) armIn(requestID string, wait time.Duration) {
 	})
 }
 
-// due ends a command whose time is over, and tries to send one whose time is not.
+// due ends a command whose time is over, and tries to send a queued one.
 func (c *Ledger) due(requestID string) {
 	nodeID := ""
 	err := c.change(requestID, func(tx *store.Tx, cmd *store.Command) error {
@@ -286,12 +287,13 @@ func (c *Ledger) due(requestID string) {
 			}
 			return c.end(tx, cmd, store.CommandExpired, why+"; it was never sent")
 		case cmd.State != store.CommandQueued && !now.Before(cmd.DeadlineAt):
-			return c.end(tx, cmd, store.CommandUnknown, fmt.Sprintf("no answer within %s; whether it was carried out is not known", now.Sub(cmd.SentAt).Round(time.Second)))
+			return c.end(tx, cmd, store.CommandUnknown,
+				fmt.Sprintf("no answer within %s; whether it was carried out is not known", now.Sub(cmd.SentAt).Round(time.Second)))
 		}
 		if cmd.State == store.CommandQueued {
 			nodeID = cmd.NodeID
 		}
-		return nil // not due after all: change arms it anew
+		return nil // not due: change sets the timer again
 	})
 	switch {
 	case err == nil && nodeID != "":

@@ -7,12 +7,12 @@ import (
 	"wfm/store"
 )
 
-// ByWantedState is the author of the starts that the appliance sends by itself.
+// ByWantedState is the author of the starts that the appliance sends on its own.
 const ByWantedState = "wanted state"
 
-// StartWanted sends the start of a tunnel that is wanted and was found stopped. It is no word of the
-// operator, so it changes no wanted state. check is called in the transaction that writes the
-// command; its error keeps the command from being written. Errors: those of [Ledger.Issue].
+// StartWanted sends the start of a tunnel that should run and was found stopped. It is not an order
+// of the operator, so it changes no wanted state. check is called in the transaction that writes
+// the command; if it returns an error, the command is not written. Errors: those of [Ledger.Issue].
 func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
 	return c.give(context.Background(), nodeID, func(tx *store.Tx) (store.Command, error) {
 		if err := check(tx); err != nil {
@@ -22,11 +22,12 @@ func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.
 	})
 }
 
-// refusedStart takes the word back that a start gave which failed: a tunnel that was taken back, since it
-// cut the node off say, must not be started again by anybody but the operator. If the tunnel was wanted
-// before and the node says that it runs as before, the former word counts. Deployed agents fail a start
-// of what runs already, and take nothing back: if it was last known to run, it runs as asked. A stop that
-// failed is wanted still.
+// refusedStart withdraws the wanted state that a failed start set: if the agent took the tunnel
+// back, for instance since it cut the node off, only the operator may start it again. If the tunnel
+// was wanted before and the node says that it runs as before, the former wanted state is valid
+// again. Deployed agents fail a start of a tunnel that already runs, and take nothing back: if it
+// was last known to run, it runs as ordered. After a failed stop, the tunnel is still wanted
+// stopped.
 func refusedStart(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 	if !cmd.Action.Starts() {
 		return nil

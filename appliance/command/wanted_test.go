@@ -86,7 +86,7 @@ func TestWordGoesWithItsCommandAlone(t *testing.T) {
 	})
 }
 
-// Deployed agents fail a start of what runs already.
+// Deployed agents fail a start of a tunnel that already runs.
 func TestWordStaysWhereADeployedAgentRunsTheTunnelAlready(t *testing.T) {
 	for found, want := range map[*bool]protocol.WantedState{new(true): protocol.WantedRunning, new(false): protocol.WantedNone, nil: protocol.WantedNone} {
 		bubble(t, func(_ *testing.T, f *fixture) {

@@ -16,14 +16,14 @@ import (
 	"wfm/tunnel"
 )
 
-// ledger gives commands as the real one does, but has nodes refuse and answer as it is told.
+// ledger gives commands like the real one, but its nodes refuse and answer as the test says.
 type ledger struct {
 	db *store.DB
 
 	mu     sync.Mutex
 	refuse map[string]error                            // by node: the command is not written
 	lose   map[string]error                            // by node: it is written, and the caller does not learn of it
-	state  map[string]store.CommandState               // by node: what it is when Issue returns; default sent
+	state  map[string]store.CommandState               // by node: the state after Issue; default sent
 	before func(nodeID string, action protocol.Action) // called by Issue first; may be nil
 	issued []string                                    // node ids, in order
 }
@@ -286,7 +286,7 @@ func (f *fixture) want(id string, state store.RolloutState, outcomes string) {
 	}
 }
 
-// wantDetail checks what is said about the node at the position, from 1.
+// wantDetail checks the detail of the node at the position, from 1.
 func (f *fixture) wantDetail(id string, position int, text string) {
 	f.t.Helper()
 	_, all := f.look(id)

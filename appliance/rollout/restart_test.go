@@ -22,7 +22,7 @@ func TestNodeWhoseCommandWasWrittenBeforeAKillIsNotCommandedTwice(t *testing.T) 
 						if nodeID != "b" {
 							return
 						}
-						// What the killed process left: the command, and a rollout that knows nothing of it.
+						// The killed process left the command, and a rollout that does not know it.
 						f.stop()
 						open, err := f.unfinished()
 						if err == nil {
@@ -114,7 +114,7 @@ func TestRestartTakesUpRolloutsAndGivesNodesTimeToComeBack(t *testing.T) {
 		f.end(store.CommandApplied, "b")
 		f.want(id, "running", "done confirming waiting waiting waiting waiting")
 		f.restart(24 * time.Hour)
-		f.want(id, "running", "done confirming waiting waiting waiting waiting") // nobody is back yet
+		f.want(id, "running", "done confirming waiting waiting waiting waiting") // no node is back yet
 		pass(comeBack - 10*time.Second)
 		f.connect("b", true)
 		f.want(id, "running", "done done waiting waiting waiting waiting")

@@ -264,7 +264,7 @@ func TestCancelTakesBackWhatIsNotSentAndFollowsTheRest(t *testing.T) {
 		}
 		synctest.Wait()
 		f.want(id, "cancelled", "sent cancelled cancelled cancelled")
-		f.restart(time.Second) // is followed all the same
+		f.restart(time.Second) // is followed nevertheless
 		f.end(store.CommandFailed, "a")
 		f.want(id, "cancelled", "failed cancelled cancelled cancelled")
 		for what, call := range map[string]func() (store.Rollout, error){

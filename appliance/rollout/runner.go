@@ -17,24 +17,24 @@ import (
 type Commands interface {
 	// Issue writes a command and sends it; see command.Ledger.Issue for its errors.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
-	// Push takes a version of the node's config to it; see command.Ledger.Push for its errors.
+	// Push pushes a version of the node's config; see command.Ledger.Push for its errors.
 	Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error)
 	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
 	Cancel(ctx context.Context, requestID, by string) (store.Command, error)
 }
 
-// Options are what a runner needs.
+// Options configures New.
 type Options struct {
 	Store    *store.DB
 	Commands Commands
-	Presence presence.Times // of the rules that say whether a node is online
-	// Reachable reports whether the broker is: while it is not, nobody has a turn, since it cannot be
-	// seen who is away. Default: it always is.
+	Presence presence.Times // rules that say whether a node is online
+	// Reachable reports whether the broker can be reached. While it cannot, no node has its turn,
+	// since it is unknown which nodes are away. Default: it always can.
 	Reachable func() bool
 	Logger    *slog.Logger
 }
 
-// Runner runs the rollouts of all configs, each in a goroutine of its own. Its methods may be
+// Runner runs the rollouts of all configs, each on a goroutine of its own. Its methods may be
 // called concurrently.
 type Runner struct {
 	db       *store.DB
@@ -44,7 +44,7 @@ type Runner struct {
 
 	reachable func() bool
 
-	stopping context.Context // ends when Stop begins, and with it what is being issued
+	stopping context.Context // ends when Stop begins, and cancels commands being issued
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
@@ -65,8 +65,8 @@ func New(o Options) *Runner {
 	return r
 }
 
-// Start takes up the rollouts that were not finished when the appliance last stopped, however it
-// stopped. What was paused stays paused.
+// Start continues the rollouts that were not finished when the appliance last stopped, in whatever
+// way. Paused ones stay paused.
 func (r *Runner) Start() error {
 	open, err := store.Read(r.db, (*store.Tx).UnfinishedRollouts)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *Runner) Start() error {
 	return nil
 }
 
-// Stop ends the work and waits for it. Rollouts stay as they are in the store. It may be called
+// Stop ends the work and waits for it. The rollouts stay unchanged in the store. Stop may be called
 // again.
 func (r *Runner) Stop() {
 	r.mu.Lock()
@@ -94,7 +94,7 @@ func (r *Runner) Stop() {
 func (r *Runner) launch(w *worker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopped { // it is taken up at the next start
+	if r.stopped { // the next start continues it
 		return
 	}
 	r.workers[w.id] = w
@@ -106,8 +106,8 @@ func (r *Runner) launch(w *worker) {
 	})
 }
 
-// Begin writes a new rollout of ro's config, action, author, bounds and choice of version over the
-// nodes, in this order, and begins with the first wave. Errors: those of store.AddRollout, and of writing.
+// Begin writes a new rollout with ro's config, action, author, bounds and version over the nodes,
+// in this order, and begins the first wave. Errors: those of store.AddRollout, and of writing.
 func (r *Runner) Begin(ctx context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
 	ro.ID = protocol.NewID("rol")
 	if err := r.db.UpdateFor(ctx, func(tx *store.Tx) error { return tx.AddRollout(&ro, nodeIDs) }); err != nil {
@@ -118,30 +118,30 @@ func (r *Runner) Begin(ctx context.Context, ro store.Rollout, nodeIDs []string) 
 	return ro, nil
 }
 
-// Pause has the rollout give no further command until it is resumed. Errors:
+// Pause keeps the rollout from giving commands until it is resumed. Errors:
 // store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
 func (r *Runner) Pause(ctx context.Context, id, by string) (store.Rollout, error) {
 	return r.turnTo(ctx, id, store.RolloutPaused, "paused by "+by)
 }
 
-// Resume has a paused rollout go on. Errors: store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
+// Resume continues a paused rollout. Errors: store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
 func (r *Runner) Resume(ctx context.Context, id, by string) (store.Rollout, error) {
 	return r.turnTo(ctx, id, store.RolloutRunning, "resumed by "+by)
 }
 
-// Cancel ends the rollout. What was sent is followed to its end; what was not is cancelled.
-// Errors: store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
+// Cancel ends the rollout. Commands that were sent are followed to their end; queued ones are
+// cancelled. Errors: store.ErrRolloutNotFound, refusal.ErrRolloutEnded.
 func (r *Runner) Cancel(ctx context.Context, id, by string) (store.Rollout, error) {
 	return r.turnTo(ctx, id, store.RolloutCancelled, "cancelled by "+by)
 }
 
-// turnTo changes the state of an active rollout; to the one it is in already is no change. The
-// worker learns of it from the change feed.
+// turnTo changes the state of an active rollout, or does nothing if it is in that state. The worker
+// learns of it from the change feed.
 func (r *Runner) turnTo(ctx context.Context, id string, state store.RolloutState, reason string) (store.Rollout, error) {
 	r.mu.Lock()
 	w := r.workers[id]
 	r.mu.Unlock()
-	if w != nil { // so that no command is given after this has returned
+	if w != nil { // so that no command is given after the return
 		select {
 		case w.turn <- struct{}{}:
 			defer func() { <-w.turn }()

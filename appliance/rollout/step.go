@@ -12,26 +12,25 @@ import (
 )
 
 const (
-	// queueLimit is how long a command may wait to be sent. A push would otherwise wait for weeks
-	// for a node that went away between the look and the command.
+	// queueLimit is how long a command may wait to be sent. Otherwise a push would wait for weeks
+	// for a node that went away after it was found online.
 	queueLimit = 90 * time.Second
-	// openLimit is how long a command may be open at all. Its own time limits are far shorter; but
-	// reconnects put them off, and no node may hold up a rollout for ever.
+	// openLimit is how long a command may be open in total. Its own time limits are far shorter,
+	// but reconnects put them off, and no node may block a rollout for ever.
 	openLimit = 10 * time.Minute
 )
 
-// plan is what follows from a step.
+// plan is the result of a step: the actions that follow.
 type plan struct {
-	issue    *store.RolloutNode  // whose turn it is
+	issue    *store.RolloutNode  // the node whose turn it is
 	withdraw []string            // commands to cancel
 	more     bool                // another step follows at once
-	at       time.Time           // when time alone makes another step useful; zero for never
+	at       time.Time           // when another step is due even without a change; zero for never
 	underWay map[string]struct{} // undecided nodes of the wave
 	finished bool
 }
 
-// step brings what is stored of a rollout up to date with what became of its commands, in one
-// transaction.
+// step updates the stored rollout according to the states of its commands, in one transaction.
 type step struct {
 	plan
 	w       *worker
@@ -41,8 +40,8 @@ type step struct {
 	changed bool
 }
 
-// step does one step. It can be done any number of times, and begun anew after a kill: it depends
-// on nothing but the store and the worker's times.
+// step does one step. It may be repeated, and begun again after a kill: it depends only on the
+// store and the worker's times.
 func (w *worker) step() (plan, error) {
 	var s *step
 	before := store.RolloutState("")
@@ -98,7 +97,7 @@ func (s *step) enter(state store.RolloutState, reason string) {
 	s.rollout.State, s.rollout.Reason, s.changed = state, reason, true
 }
 
-// lastFailure names a node of the wave that failed; there the last one must be.
+// lastFailure returns the name of the node that failed last in the wave.
 func lastFailure(wave []store.RolloutNode) string {
 	last := store.RolloutNode{}
 	for _, n := range wave {
@@ -120,14 +119,14 @@ func (s *step) put(n *store.RolloutNode) error {
 	return s.tx.PutRolloutNode(&s.rollout, n)
 }
 
-// lookAt has another step done at t, if not before.
+// lookAt requests another step at t at the latest.
 func (s *step) lookAt(t time.Time) {
 	if s.at.IsZero() || t.Before(s.at) {
 		s.at = t
 	}
 }
 
-// follow notes what became of the node's command.
+// follow records the state of the node's command.
 func (s *step) follow(n *store.RolloutNode) error {
 	if n.Outcome == store.RolloutNodeWaiting && s.w.adopt {
 		cmd, err := s.tx.CommandRequestedBy(n.NodeID, s.w.by)
@@ -146,7 +145,7 @@ func (s *step) follow(n *store.RolloutNode) error {
 	}
 	cmd, err := s.tx.Command(n.RequestID)
 	switch {
-	case errors.Is(err, store.ErrCommandNotFound): // a command is kept as long as its node, for long enough
+	case errors.Is(err, store.ErrCommandNotFound): // a command is kept as long as its node, and long enough
 		return s.decide(n, store.RolloutNodeFailed, "the node was deleted while its command was under way")
 	case err != nil:
 		return err
@@ -167,8 +166,8 @@ func (s *step) follow(n *store.RolloutNode) error {
 	return s.decide(n, store.RolloutNodeFailed, detail)
 }
 
-// hurry has a command that is open for too long withdrawn. That it is, is written first: after a
-// kill in between, a cancelled command is still known for one the rollout itself gave up.
+// hurry withdraws a command that is open for too long. It records that first: after a kill in
+// between, the cancelled command is still known to have been withdrawn by the rollout itself.
 func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
 	since := latest.Of(n.SentAt, s.w.began)
 	due, why := since.Add(openLimit), fmt.Sprintf("its command had no end within %s", openLimit)
@@ -189,13 +188,13 @@ func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
 	return s.put(n)
 }
 
-// confirm looks whether a node that has carried its command out is online.
+// confirm checks whether a node that has carried out its command is online.
 func (s *step) confirm(n *store.RolloutNode, cmd store.Command) error {
 	status, err := s.status(n.NodeID)
 	due := latest.Of(cmd.AckAt, s.w.began).Add(comeBack)
 	n.AppliedAt = cmd.AckAt
 	switch {
-	case err != nil: // with a command there is a node
+	case err != nil: // a command implies a node
 		return err
 	case status.State == presence.Online:
 		return s.decide(n, store.RolloutNodeDone, cmd.Detail)
@@ -222,8 +221,8 @@ func (s *step) status(nodeID string) (presence.Status, error) {
 	return presence.Project(n, cfg.Enabled, e, s.tx.Now(), s.w.times), err
 }
 
-// giveTurns picks the next node of the wave to get its command, and passes over those that are
-// away. Once all are decided, the next wave begins.
+// giveTurns picks the next node of the wave to get its command, and skips those that are away. Once
+// all are decided, the next wave begins.
 func (s *step) giveTurns() error {
 	decided := 0
 	for i := range s.wave {
@@ -254,7 +253,7 @@ func (s *step) turnOf(n *store.RolloutNode) error {
 	case err != nil:
 		return err
 	case !s.w.reachable():
-		// Afterwards nodes have to be given the time to come back.
+		// When the broker is back, nodes need some time to reconnect.
 		s.w.patience = latest.Of(s.w.patience, now.Add(comeBack))
 		delete(s.w.refused, n.NodeID)
 		s.lookAt(now.Add(retryRefused))
@@ -272,7 +271,7 @@ func (s *step) turnOf(n *store.RolloutNode) error {
 	return nil
 }
 
-// giveUpTheRest ends the waiting of all that had no turn, in a rollout that is over.
+// giveUpTheRest decides all nodes that had no turn, in a rollout that has ended.
 func (s *step) giveUpTheRest() error {
 	if s.rollout.Counts[store.RolloutNodeWaiting] == 0 {
 		return nil
@@ -290,7 +289,7 @@ func (s *step) giveUpTheRest() error {
 	return err
 }
 
-// finish ends the rollout when nothing of it is left, and otherwise notes whose changes matter.
+// finish ends the rollout if no node is left, and otherwise records which changes matter.
 func (s *step) finish() {
 	r := &s.rollout
 	if r.Counts[store.RolloutNodeWaiting]+r.Counts[store.RolloutNodeSent]+r.Counts[store.RolloutNodeConfirming] == 0 {

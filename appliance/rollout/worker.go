@@ -12,35 +12,35 @@ import (
 )
 
 const (
-	// feedBuffer is how many changes may wait for a worker before it reads everything anew.
+	// feedBuffer is the number of changes that may wait for a worker before it reads everything
+	// again.
 	feedBuffer = 4096
 	// comeBack is how long a node may take to be online after its command, which can cut its
-	// connection; and, at its turn, one whose connection broke or that the appliance's own restart
-	// cut off.
+	// connection. At its turn, it is the time for a node whose connection broke or that a restart
+	// of the appliance disconnected.
 	comeBack = 60 * time.Second
-	// retryRefused is when a command to a node that seemed to be online, and was not connected, is
-	// tried again.
+	// retryRefused is the pause before a command is tried again if the node seemed to be online but
+	// was not connected.
 	retryRefused = 2 * time.Second
-	// retryWrite is when a change that could not be stored is tried again.
+	// retryWrite is the pause before a change that could not be stored is tried again.
 	retryWrite = 5 * time.Second
 )
 
-// worker carries one rollout on. It wakes when something of the nodes under way changes, and when
-// a time is over.
+// worker runs one rollout. It wakes when a node being changed has news, and when a time is over.
 type worker struct {
 	*Runner
 	id       string
 	order    tunnel.Order // of a push
-	by       string       // the author of its commands, which no other command has
+	by       string       // the author of its commands, used by no other command
 	action   protocol.Action
-	began    time.Time // no time limit runs from before
-	patience time.Time // nobody is skipped before: agents need a moment after a restart of the broker
+	began    time.Time // time limits do not begin earlier
+	patience time.Time // no node is skipped earlier: agents need some time after a restart of the broker
 
-	// turn holds one token while a step is done and a command given. It guards adopt and refused.
+	// turn holds one token while a step is made and a command given. It guards adopt and refused.
 	turn chan struct{}
-	// adopt is set while commands may have been given that are not noted.
+	// adopt is set while commands may exist that are not noted.
 	adopt bool
-	// refused are the nodes that seemed to be online but were not connected.
+	// refused has the nodes that seemed to be online but were not connected.
 	refused map[string]span
 
 	underWay map[string]struct{} // undecided nodes of the wave; of the goroutine alone
@@ -50,16 +50,17 @@ type span struct{ first, last time.Time }
 
 func newWorker(r *Runner, ro store.Rollout, now time.Time) *worker {
 	return &worker{
-		Runner: r, id: ro.ID, order: tunnel.Order{Staged: ro.Staged, Version: ro.Version, Force: ro.Force, Host: ro.BrokerHost}, by: author(ro.ID), action: ro.Action, began: now,
+		Runner: r, id: ro.ID, order: tunnel.Order{Staged: ro.Staged, Version: ro.Version, Force: ro.Force,
+			Host: ro.BrokerHost}, by: author(ro.ID), action: ro.Action, began: now,
 		turn: make(chan struct{}, 1), refused: make(map[string]span),
 	}
 }
 
-// author is who the commands of the rollout are requested by.
+// author returns the author of the rollout's commands.
 func author(id string) string { return "rollout " + id }
 
 func (w *worker) run() {
-	changes := w.db.Subscribe(feedBuffer) // first listen, then look
+	changes := w.db.Subscribe(feedBuffer) // subscribe before reading
 	defer func() { changes.Close() }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -68,7 +69,7 @@ func (w *worker) run() {
 		case <-w.stopping.Done():
 			return
 		case c, ok := <-changes.C:
-			if !ok { // too slow for the feed, or the store is closed, which advance finds out
+			if !ok { // too slow for the feed, or the store is closed, which advance notices
 				changes = w.db.Subscribe(feedBuffer)
 			} else if !w.concerns(c) {
 				continue
@@ -84,7 +85,7 @@ func (w *worker) run() {
 	}
 }
 
-// forget takes what waits already: what it is about is looked at next anyway.
+// forget drops the waiting changes: the next step reads their nodes anyway.
 func forget(changes <-chan store.Change) {
 	for range feedBuffer {
 		select {
@@ -106,13 +107,13 @@ func (w *worker) concerns(c store.Change) bool {
 		_, ok := w.underWay[c.NodeID]
 		return ok
 	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal, store.ChangeApply, store.ChangeSettings:
-		// What a change of the config does to a node is a change of the node.
+		// A change of the config that affects a node is also a change of the node.
 	}
 	return false
 }
 
-// advance does everything there is to do now and returns when to look again though nothing
-// changes; ok is false once the rollout is finished or gone.
+// advance does everything that is due and returns how long to wait without a change. ok is false
+// once the rollout is finished or deleted.
 func (w *worker) advance() (wait time.Duration, ok bool) {
 	for w.stopping.Err() == nil {
 		p, err := w.once()
@@ -134,7 +135,7 @@ func (w *worker) advance() (wait time.Duration, ok bool) {
 	return 0, false
 }
 
-// once does one step and what follows from it: at most one command is given.
+// once makes one step and takes its actions: it gives at most one command.
 func (w *worker) once() (plan, error) {
 	w.turn <- struct{}{}
 	defer func() { <-w.turn }()
@@ -146,7 +147,7 @@ func (w *worker) once() (plan, error) {
 	for _, id := range p.withdraw {
 		_, err := w.commands.Cancel(w.stopping, id, w.by)
 		if err != nil && !errors.Is(err, store.ErrCommandEnded) && !errors.Is(err, store.ErrCommandNotFound) {
-			return p, err // the step comes to it again
+			return p, err // the next step repeats it
 		}
 	}
 	if p.issue != nil {
@@ -165,7 +166,7 @@ func (w *worker) command(nodeID string) (store.Command, error) {
 	return cmd, err
 }
 
-// issue gives the node its command and notes that. It returns an error when that is to be tried
+// issue gives the node its command and records that. It returns an error if that has to be tried
 // again.
 func (w *worker) issue(n store.RolloutNode) error {
 	cmd, refused := w.command(n.NodeID)
@@ -191,7 +192,7 @@ func (w *worker) issue(n store.RolloutNode) error {
 		if err != nil {
 			return err
 		}
-		if refused != nil { // was it written all the same?
+		if refused != nil { // was it written nevertheless?
 			switch cmd, err = tx.CommandRequestedBy(n.NodeID, w.by); {
 			case errors.Is(err, store.ErrCommandNotFound):
 				n.Outcome, n.Detail = outcome, detail
@@ -214,13 +215,13 @@ func (w *worker) issue(n store.RolloutNode) error {
 	return err
 }
 
-// given notes that the node has its command.
+// given records that the node has its command.
 func given(n *store.RolloutNode, cmd store.Command) {
 	n.Outcome, n.RequestID, n.SentAt, n.ConfigVersion = store.RolloutNodeSent, cmd.RequestID, cmd.CreatedAt, tunnel.PushedVersion(cmd)
 }
 
-// retryable reports whether the error says nothing about the node: the store or the appliance is
-// in no state to do anything.
+// retryable reports whether the error says nothing about the node, but that the store or the
+// appliance currently cannot do anything.
 func retryable(err error) bool {
 	for _, e := range []error{store.ErrFull, store.ErrReadOnly, store.ErrClosed, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, e) {
@@ -230,12 +231,12 @@ func retryable(err error) bool {
 	return false
 }
 
-// refusedAs is the outcome of a node whose command was refused.
+// refusedAs returns the outcome of a node whose command was refused.
 func refusedAs(err error) (store.RolloutOutcome, string) {
 	if has, ok := errors.AsType[*tunnel.UpToDateError](err); ok {
 		return store.RolloutNodeSkipped, has.Error()
 	}
-	// It was online a moment ago, and changed between the look and the command.
+	// It was online a moment ago, and changed before the command was given.
 	for _, e := range []error{store.ErrNodeNotFound, store.ErrNodeStatic, store.ErrNodeDisabled, refusal.ErrNotInitialized} {
 		if errors.Is(err, e) {
 			return store.RolloutNodeSkipped, e.Error()

@@ -14,14 +14,15 @@ import (
 )
 
 const (
-	// probeSlots is how many parts an interval has; a node's id says in which it is asked.
+	// probeSlots is the number of parts of an interval. A node's id decides in which part it is
+	// probed.
 	probeSlots = 120
-	// probesInFlight bounds the detects that are not answered yet. A node that never answers takes a
-	// place for 10 s, so that with 120 s between two turns 768 such nodes still all get theirs.
+	// probesInFlight bounds the unanswered detects. A node that never answers occupies one for 10
+	// s, so with 120 s between two turns, 768 such nodes can all be probed.
 	probesInFlight = 64
 )
 
-// DefaultInterval is how often each node is asked how it is while somebody watches.
+// DefaultInterval is the time between two probes of a node while somebody watches.
 const DefaultInterval = 120 * time.Second
 
 // Issuer gives commands and waits for their end.
@@ -30,30 +31,30 @@ type Issuer interface {
 	Wait(ctx context.Context, requestID string) (store.Command, error)
 }
 
-// Prober asks every node once an interval how it is (detect), while somebody watches and only then.
-// The nodes are spread over the interval, each always at the same place, so that whoever begins to
-// watch sets off no burst.
+// Prober sends a detect to every node once per interval, but only while somebody watches. The nodes
+// are spread over the interval, each always at the same place, so that the first watcher causes no
+// burst.
 type Prober struct {
 	db     *store.DB
 	issuer Issuer
 	slot   time.Duration
 	log    *slog.Logger
 
-	inFlight chan struct{} // a place for each detect that is not answered yet, whoever watches
+	inFlight chan struct{} // one place per unanswered detect, for all watchers together
 
 	mu       sync.Mutex
 	stopped  bool
 	watchers int
-	cancel   context.CancelFunc // ends the loop that runs; nil while nobody watches
+	cancel   context.CancelFunc // ends the running loop; nil while nobody watches
 	running  sync.WaitGroup
 }
 
-// NewProber makes a prober that asks each node once an interval; nothing runs while nobody watches.
+// NewProber returns a prober that probes each node once per interval while somebody watches.
 func NewProber(db *store.DB, issuer Issuer, interval time.Duration, log *slog.Logger) *Prober {
 	return &Prober{db: db, issuer: issuer, slot: interval / probeSlots, log: log, inFlight: make(chan struct{}, probesInFlight)}
 }
 
-// Watch says that somebody watches, until release is called. release may be called again.
+// Watch keeps the prober running until release is called. release may be called again.
 func (p *Prober) Watch() (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,7 +74,7 @@ func (p *Prober) Watch() (release func()) {
 	})
 }
 
-// Stop ends probing for good and waits until nothing of it runs. It may be called again.
+// Stop ends probing for good and waits for its goroutines. It may be called again.
 func (p *Prober) Stop() {
 	p.mu.Lock()
 	p.stopped = true
@@ -92,7 +93,7 @@ func (p *Prober) loop(ctx context.Context) {
 	read := false
 	var waiting turns
 	for {
-		var place chan<- struct{} // nil, which nobody gets, while nobody waits for one
+		var place chan<- struct{} // nil, so never ready, while no node waits for a place
 		if len(waiting.order) > 0 {
 			place = p.inFlight
 		}
@@ -107,7 +108,7 @@ func (p *Prober) loop(ctx context.Context) {
 			})
 		case now := <-ticks.C:
 			k := now.UnixNano() / int64(p.slot) % probeSlots
-			if k == 0 || !read { // once an interval is often enough to learn of new nodes
+			if k == 0 || !read { // once per interval is often enough to notice new nodes
 				var err error
 				if slots, err = p.nodes(); err != nil {
 					p.log.Error("cannot read the nodes to probe", "err", err)
@@ -122,14 +123,14 @@ func (p *Prober) loop(ctx context.Context) {
 	}
 }
 
-// turns are the nodes whose turn has come and for which there was no place yet, first come first
-// served. However many never answer, each node gets its turn before another gets a second one.
+// turns has the nodes whose turn has come and which wait for a place, in order of arrival. However
+// many nodes never answer, each node gets its turn before another gets a second one.
 type turns struct {
 	order []string
 	in    map[string]struct{}
 }
 
-// add puts the node at the end, unless it waits already.
+// add appends the node, unless it already waits.
 func (t *turns) add(nodeID string) {
 	if _, waits := t.in[nodeID]; waits {
 		return
@@ -141,7 +142,7 @@ func (t *turns) add(nodeID string) {
 	t.order = append(t.order, nodeID)
 }
 
-// next takes out the node that has waited longest.
+// next removes the node that has waited longest.
 func (t *turns) next() string {
 	id := t.order[0]
 	t.order = t.order[1:]
@@ -149,7 +150,7 @@ func (t *turns) next() string {
 	return id
 }
 
-// nodes are the ids of the nodes that can be asked, by slot.
+// nodes returns the ids of the nodes that can be probed, by slot.
 func (p *Prober) nodes() ([probeSlots][]string, error) {
 	return store.Read(p.db, func(tx *store.Tx) (slots [probeSlots][]string, err error) {
 		configs, err := tx.Configs("", 0)
@@ -181,8 +182,8 @@ func slotOf(nodeID string) int {
 	return int(h.Sum32() % probeSlots)
 }
 
-// probe asks the node and waits for the end of it. That it is away, or gone meanwhile, is no
-// error.
+// probe sends the node a detect and waits for its end. If the node is away or was deleted, that is
+// not an error.
 func (p *Prober) probe(ctx context.Context, nodeID string) {
 	cmd, err := p.issuer.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
 	switch {

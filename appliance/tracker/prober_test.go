@@ -160,7 +160,7 @@ func TestComingAndGoingWatchersShareOneBound(t *testing.T) {
 	})
 }
 
-// stubborn is an issuer whose Wait does not heed that nobody watches any more.
+// stubborn is an issuer whose Wait goes on after the last watcher has left.
 type stubborn struct{ answers }
 
 func (a *stubborn) Wait(ctx context.Context, id string) (store.Command, error) {

@@ -13,15 +13,16 @@ import (
 )
 
 const (
-	// feedBuffer is how many changes may wait for the tracker before it reads everything anew.
+	// feedBuffer is the number of changes that may wait for the tracker before it reads everything
+	// again.
 	feedBuffer = 8192
-	// lookBatch bounds the nodes that are looked at in one transaction.
+	// lookBatch bounds the nodes processed in one transaction.
 	lookBatch = 256
-	// retryAfter is when a history that could not be written is tried again.
+	// retryAfter is the pause before a history that could not be written is tried again.
 	retryAfter = 5 * time.Second
 )
 
-// Tracker writes down every change of a node's state, when it happens.
+// Tracker records every change of a node's state when it happens.
 type Tracker struct {
 	db    *store.DB
 	times presence.Times
@@ -34,10 +35,10 @@ type Tracker struct {
 	known map[string]*known // by node id
 	due   dueHeap
 	look  map[string]struct{} // nodes to look at
-	lost  bool                // changes were missed: every node is to be looked at
+	lost  bool                // changes were missed: look at every node
 }
 
-// known is what is known of a node.
+// known is the last known state of a node.
 type known struct {
 	nodeID string
 	state  presence.State
@@ -54,10 +55,10 @@ func New(db *store.DB, times presence.Times, log *slog.Logger) *Tracker {
 	}
 }
 
-// Start looks at every node once, so that what changed while nobody looked is in the history, and
-// follows the changes from then on.
+// Start looks at every node once, so that changes since the last run are in the history, and then
+// follows the changes.
 func (t *Tracker) Start() error {
-	changes := t.db.Subscribe(feedBuffer) // first listen, then look
+	changes := t.db.Subscribe(feedBuffer) // subscribe before reading
 	if err := t.lookAtAll(); err != nil {
 		changes.Close()
 		return err
@@ -102,7 +103,7 @@ func (t *Tracker) run(changes *store.Subscription) {
 	}
 }
 
-// gather takes what waits already, and nothing else.
+// gather takes the waiting changes, without waiting for more.
 func (t *Tracker) gather(changes <-chan store.Change) {
 	for range lookBatch {
 		select {
@@ -135,7 +136,7 @@ func (t *Tracker) note(c store.Change) {
 	case store.ChangeNode, store.ChangeEvidence:
 		t.look[c.NodeID] = struct{}{}
 	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal, store.ChangeApply, store.ChangeRollout, store.ChangeSettings:
-		// They are no evidence.
+		// They are not evidence.
 	}
 }
 
@@ -155,7 +156,7 @@ func (t *Tracker) lookAtAll() error {
 	})
 }
 
-// step looks at the nodes that are marked or due, and returns how long nothing is due.
+// step looks at the nodes that are marked or due, and returns the time until the next one is due.
 func (t *Tracker) step(now time.Time) (time.Duration, error) {
 	if t.lost {
 		if err := t.lookAtAll(); err != nil {
@@ -189,8 +190,8 @@ func (t *Tracker) step(now time.Time) (time.Duration, error) {
 	return time.Hour, nil
 }
 
-// record looks at the nodes, and writes down what has changed in one transaction. Most often nothing has,
-// and the one goroutine that writes is not troubled.
+// record looks at the nodes, and writes their changes in one transaction. Usually there are none,
+// and then the writer's goroutine is not needed.
 func (t *Tracker) record(nodeIDs []string) error {
 	found, err := store.Read(t.db, func(tx *store.Tx) (map[string]presence.Status, error) {
 		return t.eachStatus(tx, nodeIDs, func(store.Node, presence.Status) error { return nil })
@@ -212,7 +213,7 @@ func (t *Tracker) record(nodeIDs []string) error {
 			return err
 		}
 		for _, id := range changed {
-			delete(found, id) // it may be gone by now
+			delete(found, id) // it may be deleted by now
 		}
 		maps.Copy(found, written)
 	}
@@ -235,7 +236,7 @@ func (t *Tracker) record(nodeIDs []string) error {
 	return nil
 }
 
-// eachStatus returns the status of each of the nodes that exist, after a call of fn with it.
+// eachStatus calls fn with the status of each node that exists, and returns the statuses.
 func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node, presence.Status) error) (map[string]presence.Status, error) {
 	found := make(map[string]presence.Status, len(nodeIDs))
 	for _, id := range nodeIDs {
@@ -258,7 +259,7 @@ func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node,
 	return found, nil
 }
 
-// write writes down a change of the node's state; one of its tunnel is only made known.
+// write records a change of the node's state; a change of its tunnel is only announced.
 func (t *Tracker) write(tx *store.Tx, n store.Node, s presence.Status) error {
 	switch k := t.known[n.ID]; {
 	case k == nil || k.state != s.State:
@@ -269,12 +270,12 @@ func (t *Tracker) write(tx *store.Tx, n store.Node, s presence.Status) error {
 	return nil
 }
 
-// schedule moves the node's place in the heap to the moment next; zero takes it out.
+// schedule moves the node in the heap to the time next; zero removes it.
 func (t *Tracker) schedule(k *known, next time.Time) {
 	was := !k.next.IsZero()
 	switch {
 	case was && next.IsZero():
-		heap.Remove(&t.due, k.place) // before next changes, which the heap is ordered by
+		heap.Remove(&t.due, k.place) // before next changes, which orders the heap
 		k.next = next
 	case was:
 		k.next = next
@@ -285,9 +286,9 @@ func (t *Tracker) schedule(k *known, next time.Time) {
 	}
 }
 
-// Witness writes a node's change of state down in the transaction that makes it, for
-// store.Options. So none is missed, however many come at once; the tracker adds those that time
-// alone makes.
+// Witness returns a function for store.Options that records a node's change of state in the
+// transaction that makes it. So none is missed, however many happen at once. The tracker adds the
+// changes that time alone makes.
 func Witness(times presence.Times) func(*store.Tx, store.Node) error {
 	return func(tx *store.Tx, n store.Node) error {
 		s, err := look(tx, n, times)
@@ -298,7 +299,7 @@ func Witness(times presence.Times) func(*store.Tx, store.Node) error {
 	}
 }
 
-// look is the node's status as the transaction sees it.
+// look returns the node's status as seen by the transaction.
 func look(tx *store.Tx, n store.Node, times presence.Times) (presence.Status, error) {
 	cfg, err := tx.Config(n.ConfigID)
 	if err != nil {
@@ -311,7 +312,7 @@ func look(tx *store.Tx, n store.Node, times presence.Times) (presence.Status, er
 	return presence.Project(n, cfg.Enabled, e, tx.Now(), times), nil
 }
 
-// write adds the state to the node's history, unless it is the last there already.
+// write adds the state to the node's history, unless it is the last one there.
 func write(tx *store.Tx, n store.Node, s presence.Status) error {
 	at := s.Since
 	if at.IsZero() {
@@ -320,7 +321,7 @@ func write(tx *store.Tx, n store.Node, s presence.Status) error {
 	return tx.AddTransition(n, store.Transition{At: at.UTC(), To: string(s.State), Reason: s.Reason})
 }
 
-// dueHeap has the nodes whose state time alone will change, soonest first. Each stands in it once.
+// dueHeap has the nodes whose state time alone will change, soonest first, each of them once.
 type dueHeap []*known
 
 func (h dueHeap) Len() int           { return len(h) }

@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	// maxAttempts is how many starts in a row a node gets.
+	// maxAttempts is the number of starts in a row that a node gets.
 	maxAttempts = 8
-	// firstPause is the wait after the first start, which doubles up to mostPause.
+	// firstPause is the pause after the first start. It doubles with each start, up to mostPause.
 	firstPause = 30 * time.Second
 	mostPause  = 10 * time.Minute
-	// agentTurn is how long an agent that keeps a wanted state has, to answer what it still owes: a
-	// start that it took back must not be sent again.
+	// agentTurn is how long an agent that keeps a wanted state has to deliver outstanding answers:
+	// a start that it took back must not be sent again.
 	agentTurn = 10 * time.Second
 )
 
@@ -26,14 +26,14 @@ const (
 	actStart
 )
 
-// verdict is what is to be done for a node now and, with actNone, when to look again; zero: at the next
+// verdict says what to do for a node now and, with actNone, when to look again; zero: at the next
 // change.
 type verdict struct {
 	act   act
 	again time.Time
 }
 
-// decide says what is to be done for the node, which is nothing for most.
+// decide returns the verdict for the node, which is usually to do nothing.
 func (k *Keeper) decide(tx *store.Tx, nodeID string) (verdict, error) {
 	w, err := tx.Wanted(nodeID)
 	if err != nil || w.State != protocol.WantedRunning {
@@ -63,7 +63,7 @@ func (k *Keeper) decide(tx *store.Tx, nodeID string) (verdict, error) {
 	return judge(n, w, e, tx.Now()), nil
 }
 
-// judge is decide for a node that is online and has nothing to do.
+// judge is decide for a node that is online and has no open command.
 func judge(n store.Node, w store.Wanted, e store.Evidence, now time.Time) verdict {
 	since := latest(w.At, e.ConnectedAt, w.LastAttemptAt)
 	switch {
@@ -75,7 +75,7 @@ func judge(n store.Node, w store.Wanted, e store.Evidence, now time.Time) verdic
 	case *e.TunnelRunning:
 		return verdict{}
 	case n.Can(protocol.CapabilityWantedState) && e.AgentWanted == protocol.WantedRunning:
-		return verdict{} // it is at it itself
+		return verdict{} // the agent starts it itself
 	}
 	at := w.LastAttemptAt
 	switch {

@@ -1,16 +1,19 @@
-// Package wanted makes tunnels run that are to run, where the node's agent does not: agents that do
-// not know the wanted state, and agents that were not told of it.
+// Package wanted starts tunnels that should run if the node's agent does not: because the agent
+// does not know the wanted state, or has not received it.
 //
-// It owns the decision when the appliance sends a start by itself, and its limits. It does not own
-// the wanted state (package store) nor how a command gets to the node (package control).
+// It owns the decision when the appliance sends a start on its own, and its limits. It does not own
+// the wanted state (package store) nor how a command gets to the node (package command).
 //
 // Enter at [New].
 //
 // Invariants:
-//   - A start is sent only while the operator's last word is that the tunnel runs, the node is online
-//     and reported it stopped, later than that word, the node's connection and the last such start.
-//   - No start is sent while a start, stop or push of the node is open, so never two at once.
-//   - The pauses between starts of one node grow from 30 seconds to 10 minutes. After eight in a row each
-//     further one needs a new connection of the node. The count is in the store, so a restart of the
-//     appliance gives no new ones; an operator's start or stop, or a tunnel that has run for ten minutes, does.
+//   - A start is sent only if the operator's last order is that the tunnel runs, the node is
+//     online, and it reported the tunnel stopped later than that order, than its connection and
+//     than the last such start.
+//   - No start is sent while a start, stop or push of the node is open, so there are never two at
+//     once.
+//   - The pauses between starts of one node grow from 30 seconds to 10 minutes. After eight in a
+//     row, each further one needs a new connection of the node. The count is in the store, so a
+//     restart of the appliance does not reset it; an operator's start or stop does, and so does a
+//     tunnel that has run for ten minutes.
 package wanted

@@ -15,13 +15,14 @@ import (
 )
 
 const (
-	// feedBuffer is how many changes may wait for the keeper before it reads everything anew.
+	// feedBuffer is the number of changes that may wait for the keeper before it reads everything
+	// again.
 	feedBuffer = 8192
-	// settle is how long after a change a node is looked at: most come in company.
+	// settle is the delay from a change to the look at its node: most changes come in groups.
 	settle = 2 * time.Second
-	// tick is how often the keeper looks what is due, while anything is.
+	// tick is the time between checks for due nodes, while there are any.
 	tick = time.Second
-	// retryWrite is when a node is looked at again whose command could not be stored.
+	// retryWrite is the pause before a node whose command could not be stored is looked at again.
 	retryWrite = 30 * time.Second
 )
 
@@ -31,13 +32,13 @@ type Commands interface {
 	StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error)
 }
 
-// Options are what a Keeper needs.
+// Options configures New.
 type Options struct {
 	Store    *store.DB
 	Commands Commands
-	// Online reports whether the node is online, by its evidence.
+	// Online reports whether the node is online, according to its evidence.
 	Online func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool
-	Logger *slog.Logger // nil: nothing is logged
+	Logger *slog.Logger // default: discard
 }
 
 // Keeper sends the starts.
@@ -46,7 +47,7 @@ type Keeper struct {
 	ctx  context.Context //nolint:containedctx // it ends with the keeper
 	end  context.CancelFunc
 	done sync.WaitGroup
-	due  map[string]time.Time // by node id: when to look at it; of the goroutine alone
+	due  map[string]time.Time // by node id: when to look at it; used by the goroutine only
 }
 
 // New makes a keeper; nothing happens before [Keeper.Start].
@@ -58,9 +59,9 @@ func New(o Options) *Keeper {
 	return &Keeper{Options: o, ctx: ctx, end: end, due: make(map[string]time.Time)}
 }
 
-// Start looks at every node whose tunnel is to run, and follows the changes from then on.
+// Start looks at every node whose tunnel should run, and then follows the changes.
 func (k *Keeper) Start() error {
-	changes := k.Store.Subscribe(feedBuffer) // first listen, then look
+	changes := k.Store.Subscribe(feedBuffer) // subscribe before reading
 	if err := k.lookAtAll(); err != nil {
 		changes.Close()
 		return err
@@ -107,7 +108,7 @@ func (k *Keeper) note(c store.Change) {
 	}
 }
 
-// lookAt has the node looked at then, if not before.
+// lookAt schedules a look at the node at the given time at the latest.
 func (k *Keeper) lookAt(nodeID string, at time.Time) {
 	if due, ok := k.due[nodeID]; nodeID != "" && (!ok || at.Before(due)) {
 		k.due[nodeID] = at
@@ -136,7 +137,7 @@ func (k *Keeper) lookAtDue() {
 	}
 }
 
-// look does what is to be done for the node.
+// look carries out the verdict for the node.
 func (k *Keeper) look(nodeID string) {
 	v, err := store.Read(k.Store, func(tx *store.Tx) (verdict, error) { return k.decide(tx, nodeID) })
 	switch {
@@ -148,7 +149,7 @@ func (k *Keeper) look(nodeID string) {
 	case !v.again.IsZero():
 		k.lookAt(nodeID, v.again)
 	}
-	// What keeps the node from being commanded is a state of it, whose end is a change.
+	// The end of a state that keeps the node from getting commands is a change.
 	for _, e := range []error{
 		nil, errNotNow, store.ErrNodeNotFound, refusal.ErrNodeOffline, store.ErrNodeDisabled, store.ErrNodeStatic, refusal.ErrNotInitialized,
 		tunnel.ErrNothingToStart, store.ErrClosed,
@@ -161,7 +162,7 @@ func (k *Keeper) look(nodeID string) {
 	k.lookAt(nodeID, k.Store.Now().Add(retryWrite))
 }
 
-// errNotNow: what was decided does not hold any more.
+// errNotNow is returned if the verdict is out of date.
 var errNotNow = errors.New("the node has changed since")
 
 func (k *Keeper) start(nodeID string) error {
