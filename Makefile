@@ -15,7 +15,7 @@ run: build ## build and start the appliance: MQTT on :1883, HTTP on :8000, data 
 	bin/wfm serve
 
 test: ## run all tests
-	go test ./...
+	go test ./cmd/wfm ./...  # the longest tests first
 
 # The rooms that need no other program.
 QUICK = ./protocol ./presence ./tunnel/... ./hooks ./appliance/command ./appliance/ingress ./appliance/rollout ./appliance/tracker ./appliance/wanted ./cmd/internal/...

@@ -38,7 +38,7 @@ func TestRealTunnelLeavesNothingOfItsHooksBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			tun, g := newTunnels(dir), mustTarget(t, "wireguard", "")
-			tun.changeLimit = 2 * time.Second
+			tun.changeLimit = 6 * time.Second
 			t.Cleanup(func() { _ = exec.Command("ip", "link", "del", g.iface).Run() }) //nolint:noctx // clean-up has no context left
 			if ack := pushTo(t, tun, g.profileID, pushOf(realConfig(51001), 1)); ack.Status != protocol.AckApplied {
 				t.Fatalf("%+v", ack)
