@@ -46,8 +46,9 @@ var (
 type ActionSpec struct {
 	Action Action
 	Kind   Kind   // of the topic that the command travels on
+	Name   string // for people, of the command in a list
 	Label  string // on a button
-	Words  string // in a list of actions to choose from
+	Words  string // what it does, after "to"
 
 	// Leaves is the state in which the command leaves the tunnel. The command sets it as the wanted
 	// state. It is empty if the command does not start or stop the tunnel.
@@ -81,19 +82,19 @@ type ActionSpec struct {
 // actions is the table of actions, in the order in which people read them.
 var actions = []ActionSpec{
 	{
-		Action: ActionStart, Kind: KindControl, Label: "Start", Words: "start the tunnel",
+		Action: ActionStart, Kind: KindControl, Name: "start", Label: "Start", Words: "start the tunnel",
 		Leaves: WantedRunning, InRollouts: true,
 		QueueTime: time.Hour, AnswerTime: 30 * time.Second, ConfirmTime: 120 * time.Second,
 		ToolRuns: 2, // up, and down if it is taken back
 	},
 	{
-		Action: ActionStop, Kind: KindControl, Label: "Stop", Words: "stop the tunnel",
+		Action: ActionStop, Kind: KindControl, Name: "stop", Label: "Stop", Words: "stop the tunnel",
 		Leaves: WantedStopped, InRollouts: true,
 		QueueTime: time.Hour, AnswerTime: 30 * time.Second,
 		ToolRuns: 1,
 	},
 	{
-		Action: ActionPush, Kind: KindPush, Label: "Push", Words: "push_config: push the config",
+		Action: ActionPush, Kind: KindPush, Name: "push", Label: "Push", Words: "push the tunnel config",
 		InRollouts: true, ReportsStored: true,
 		// A site may be dark for this long, for holidays or a repair. After that long nobody remembers
 		// what was meant.
@@ -102,15 +103,15 @@ var actions = []ActionSpec{
 		ToolRuns: 4, // the former tunnel down, the new one up, and both back if it fails
 	},
 	{
-		Action: ActionDetect, Kind: KindDetect, Label: "Detect", Words: "ask how the tunnel is",
+		Action: ActionDetect, Kind: KindDetect, Name: "check", Label: "Check now", Words: "ask the node how it is",
 		Repeatable: true, ReportsStored: true, AnswerTime: 10 * time.Second,
 	},
 	{
-		Action: ActionWGShow, Kind: KindInfo, Label: "Show WG", Words: "show the tunnel",
+		Action: ActionWGShow, Kind: KindInfo, Name: "tunnel status", Label: "Tunnel status", Words: "show the tunnel’s peers and traffic",
 		Repeatable: true, AnswerTime: 30 * time.Second,
 	},
 	{
-		Action: ActionDescribe, Kind: KindInfo, Label: "Describe", Words: "describe the node",
+		Action: ActionDescribe, Kind: KindInfo, Name: "node details", Label: "Node details", Words: "show the node’s host, agent and tools",
 		Repeatable: true, ReportsStored: true, AnswerTime: 30 * time.Second,
 		// Deployed agents take describe for wg_show.
 		Needs: CapabilityDescribe, Lacking: ErrCannotDescribe,

@@ -42,7 +42,7 @@ func TestActionsAreDescribedCompletely(t *testing.T) {
 			if s.Action.Spec().Action != s.Action {
 				t.Errorf("Spec is that of %q", s.Action.Spec().Action)
 			}
-			if !s.Kind.IsCommand() || s.Label == "" || s.Words == "" || s.AnswerTime == 0 {
+			if !s.Kind.IsCommand() || s.Name == "" || s.Label == "" || s.Words == "" || s.AnswerTime == 0 {
 				t.Errorf("no kind of a command, no words or no time to answer: %+v", s)
 			}
 			if (s.Needs == "") != (s.Lacking == nil) {

@@ -133,9 +133,9 @@ func noPresence() map[string]int {
 func (f facts) unwanted() string {
 	switch {
 	case f.wanted == protocol.WantedRunning && f.presence.Tunnel == presence.TunnelStopped:
-		return "is to run"
+		return "should be running"
 	case f.wanted == protocol.WantedStopped && f.presence.Tunnel == presence.TunnelRunning:
-		return "is to be stopped"
+		return "should be stopped"
 	}
 	return ""
 }

@@ -132,7 +132,7 @@ func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
 	a.browse(page + "?page=-1").shows("1–50 of 120")
 	a.browse(page + "?tag=edge").shows("1–3 of 3 found")
 	a.browse(page + "?q=NBY").shows("1–4 of 4 found")
-	a.browse(page + "?state=online").shows("No node fits")
+	a.browse(page + "?state=online").shows("No matching node")
 	a.browse(page+"?state=offline&tag=edge&q=n").shows("1–3 of 3 found", `value="n"`)
 }
 
@@ -147,7 +147,7 @@ func TestASearchThatIsTooLongIsToldAndRollsNothingOut(t *testing.T) {
 	if r := a.browse("/configs/" + cfg + "/rollout?q=" + long); r.status != 422 || !strings.Contains(r.body, told) {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	if r := a.browse("/configs/" + cfg + "?q=" + long[1:]).shows("No node fits"); strings.Contains(r.body, told) {
+	if r := a.browse("/configs/" + cfg + "?q=" + long[1:]).shows("No matching node"); strings.Contains(r.body, told) {
 		t.Error("200 bytes are too long")
 	}
 }

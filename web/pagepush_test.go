@@ -46,7 +46,7 @@ func TestThePagesNameTheVersionThatAPushTakes(t *testing.T) {
 	a.browse(path).shows("Push version 1 again", `name="force"`)
 	a.browse("/configs/" + cfg + "/rollout").shows("1 node has it already and will be skipped")
 	other := a.addNode(cfg, "bare")
-	a.browse("/configs/" + cfg + "/rollout").shows("1 node has no config, which counts as failed")
+	a.browse("/configs/" + cfg + "/rollout").shows("1 node has no tunnel config, which counts as failed")
 	if r := a.browse("/configs/" + cfg + "/nodes/" + other + "/conf"); strings.Contains(r.body, "Save and push") {
 		t.Error("the page offers to push to a node without an agent")
 	}

@@ -207,7 +207,7 @@ func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
 	b.click("[value=push_config]")
 	b.see("Version 2 is pushed")
 	b.click("#confirm [value=yes]")
-	b.until("document.querySelector('#log tbody tr')?.innerText.includes('push_config')")
+	b.until("document.querySelector('#log tbody tr')?.innerText.includes('Push')")
 }
 
 func TestABindCommandCountsByTheAppliancesClockAndTellsWhenItIsVoid(t *testing.T) {

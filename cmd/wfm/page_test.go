@@ -35,7 +35,7 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface st
 	b.open(strings.TrimPrefix(link, a.URL))
 	b.fill("input[name=password]", apptest.Password)
 	b.click("#setup button")
-	b.see("Overview", "No config yet.")
+	b.see("Overview", "No mesh yet.")
 	b.inspect("overview-empty")
 
 	b.click("[data-open=new-config]")
@@ -50,7 +50,7 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface st
 	b.fill("#new-node input[name=tags]", "edge, attic")
 	b.click("#new-node .primary")
 
-	b.see("Bind an agent", "Make bind command")
+	b.see("Bind an agent", "Create bind command")
 	b.inspect("node-unbound")
 	bindAndRun(t, a, b, iface)
 }
@@ -79,25 +79,26 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser, iface string) {
 	b.see("Waiting for the first signal")
 	b.inspect("node-waiting")
 	apptest.Spawn(t, nil, apptest.Binary("wfm-agent"), "run", "--dir", n.AgentDir).Expect(t, "msg=connected")
-	b.see("Control", "Online because its MQTT connection is open")
+	b.see("Actions", "Online because its MQTT connection is open")
 
 	writeConfig(t, b)
 	b.eval("window.notReloaded = true")
 	b.click("[value=push_config]")
-	b.see("the config stored")
+	b.see("stores the tunnel config")
 	b.click("#confirm [value=yes]")
 	b.until("document.querySelector('.notice.ok')?.innerText.includes('of version 2: done')")
-	b.until("document.querySelector('#log tbody tr')?.innerText.match(/push_config[^]*applied/)")
-	b.until("document.querySelector('#conf').innerText.includes('latest')")
+	b.until("document.querySelector('#log tbody tr')?.innerText.match(/Push[^]*applied/)")
+	b.until("document.querySelector('#conf').innerText.includes('up to date')")
 	b.click("#control [value=start]")
-	b.until("document.querySelector('#log tbody tr').innerText.match(/start[^]*applied/)")
+	b.until("document.querySelector('#log tbody tr').innerText.match(/Start[^]*applied/)")
 	b.until("document.querySelector('h1').innerText.includes('running')")
 	b.click("#control [value=wg_show]")
-	b.see("Tunnel as the node shows it", iface)
+	b.until("document.querySelector('#wg h2')")
+	b.see(iface)
 	b.until("document.querySelector('#wg pre').textContent.includes('interface: " + iface + "')")
 	b.inspect("node")
 	b.click("#log tbody th a")
-	b.see("Its life", "interface: "+iface)
+	b.see("Progress", "interface: "+iface)
 	b.inspect("command")
 	b.open("/")
 	b.see("home")
@@ -108,7 +109,7 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser, iface string) {
 	rollOut(b)
 	useSettings(t, b)
 	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
-	b.see("Control")
+	b.see("Actions")
 
 	b.eval("window.notReloaded = true")
 	b.click("#control [value=stop]")
@@ -118,7 +119,7 @@ func bindAndRun(t *testing.T, a *apptest.Appliance, b *browser, iface string) {
 	b.see("loses its credentials")
 	b.shot("node-reset")
 	b.click("#confirm [value=yes]")
-	b.see("Bind an agent", "Make bind command")
+	b.see("Bind an agent", "Create bind command")
 	if b.eval("window.notReloaded") != true {
 		t.Error("the page was loaded anew")
 	}
@@ -154,7 +155,7 @@ func writeConfig(t *testing.T, b *browser) {
 	b.until("document.querySelector('[data-outcome=ok]')?.textContent === 'Saved as version 2. Push of version 2: done.'")
 	b.see("the first peer")
 	b.click("#v-2 a")
-	b.see("What it changed against version 1", "+AllowedIPs = 10.98.0.2/32")
+	b.see("Changes since version 1", "+AllowedIPs = 10.98.0.2/32")
 	b.inspect("conf")
 	b.open(node)
 	b.see("Push version 2 again")
@@ -164,11 +165,11 @@ func writeConfig(t *testing.T, b *browser) {
 func rollOut(b *browser) {
 	b.t.Helper()
 	b.click("#nodes a[href*=rollout]")
-	b.see("Roll out to 1 node of home")
+	b.see("Apply to 1 node of home")
 	b.inspect("rollout-new")
 	b.click("#form-rollout .primary")
 	b.click("#confirm [value=yes]")
-	b.see("push_config", "1 skipped", "already has version 2")
+	b.see("Push", "1 skipped", "already has version 2")
 	b.until("document.querySelector('h1').innerText.includes('done')")
 	b.inspect("rollout")
 	b.open("/rollouts")
@@ -259,7 +260,7 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.open("/")
 	b.until("document.readyState === 'complete' && document.activeElement.name === 'password'")
 	b.keys(apptest.Password + kb.Enter)
-	b.see("No config yet.")
+	b.see("No mesh yet.")
 	b.until("document.querySelector('#link').dataset.state === 'live'")
 	b.keys(kb.Tab)
 	if got := b.focused(); got != "Skip to the content" {
@@ -267,7 +268,7 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	}
 	b.keys(kb.Enter + kb.Tab)
 	for range 20 {
-		if b.focused() == "New config" {
+		if b.focused() == "New mesh" {
 			break
 		}
 		b.keys(kb.Tab)
@@ -276,7 +277,7 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.until("document.querySelector('#new-config').open && document.activeElement.name === 'name'")
 	b.keys(kb.Escape)
 	b.until("!document.querySelector('#new-config').open")
-	if got := b.focused(); got != "New config" {
+	if got := b.focused(); got != "New mesh" {
 		t.Errorf("after the dialog the focus is on %q", got)
 	}
 	b.keys(kb.Enter)
@@ -284,7 +285,7 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.see("No node yet.")
 	// An action that would lose something asks first, and Enter does not confirm it.
 	for range 20 {
-		if b.focused() == "Delete config" {
+		if b.focused() == "Delete mesh" {
 			break
 		}
 		b.keys(kb.Tab)

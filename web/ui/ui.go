@@ -150,4 +150,5 @@ var funcs = template.FuncMap{
 	},
 	"capital": Capital,
 	"action":  Action,
+	"sync":    syncWords,
 }

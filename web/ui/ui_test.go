@@ -183,13 +183,10 @@ func TestEveryPageHasATemplateAndNothingElseRenders(t *testing.T) {
 
 func TestEveryActionHasWordsOfItsOwn(t *testing.T) {
 	seen := map[string]bool{}
-	for _, a := range []protocol.Action{
-		protocol.ActionStart, protocol.ActionStop, protocol.ActionPush,
-		protocol.ActionDetect, protocol.ActionWGShow, protocol.ActionDescribe,
-	} {
-		words := Action(a)
+	for _, spec := range protocol.Actions(nil) {
+		words := Action(spec.Action)
 		if words == "" || seen[words] || strings.Contains(words, "_") {
-			t.Errorf("%s is called %q", a, words)
+			t.Errorf("%s is called %q", spec.Action, words)
 		}
 		seen[words] = true
 	}

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"strconv"
@@ -101,20 +102,14 @@ func count(n int, noun string) string {
 }
 
 // Action names the action of a command in words. An unknown one is returned unchanged.
-func Action(a protocol.Action) string {
-	switch a {
-	case protocol.ActionPush:
-		return "push"
-	case protocol.ActionDetect:
-		return "check"
-	case protocol.ActionWGShow:
-		return "tunnel status"
-	case protocol.ActionDescribe:
-		return "node details"
-	case protocol.ActionStart, protocol.ActionStop:
-		return string(a)
+func Action(a protocol.Action) string { return cmp.Or(a.Spec().Name, string(a)) }
+
+// syncWords returns the words for a sync state: whether a node has the latest tunnel config.
+func syncWords(state any) string {
+	if s := fmt.Sprint(state); s != "latest" {
+		return s
 	}
-	return string(a)
+	return "up to date"
 }
 
 // Capital returns s with its first letter in upper case.
