@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"wfm/internal/retry"
 )
 
 // backoff decides how long to wait before a connection attempt. The wait grows exponentially with
@@ -52,10 +54,7 @@ func (b *backoff) Next() time.Duration {
 		b.begun = true
 		return 0
 	}
-	wait := b.most
-	if b.streak < 30 && b.least<<b.streak < b.most {
-		wait = b.least << b.streak
-	}
+	wait := retry.Pause(b.least, b.most, b.streak)
 	if b.urgent {
 		wait = b.least
 	} else {
@@ -82,13 +81,7 @@ func (b *backoff) afterDenialLocked() time.Duration {
 	if !b.softLocked() {
 		return b.refused
 	}
-	wait := firstDenied * b.least
-	for range min(b.denials-1, 30) {
-		if wait *= 2; wait >= b.refused {
-			break
-		}
-	}
-	return min(wait, b.refused)
+	return retry.Pause(firstDenied*b.least, b.refused, b.denials-1)
 }
 
 // softLocked reports whether the refusal may pass by itself.
@@ -101,13 +94,7 @@ const firstTaken = 5
 // with each takeover, so that the two machines do not fight for ever. It stays short enough to
 // return soon after the other machine is gone.
 func (b *backoff) afterTakeoverLocked() time.Duration {
-	wait := firstTaken * b.least
-	for range b.taken - 1 {
-		if wait *= 2; wait >= b.longest {
-			return b.longest
-		}
-	}
-	return min(wait, b.longest)
+	return retry.Pause(firstTaken*b.least, b.longest, b.taken-1)
 }
 
 // TakenOver records that another machine took over the session. It reports whether that is news.

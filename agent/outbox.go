@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/retry"
 	"wfm/protocol"
 )
 
@@ -147,7 +148,7 @@ func (o *outbox) Run(ctx context.Context, send func(context.Context, outMessage)
 			continue
 		}
 		select {
-		case <-time.After(o.pause << min(tries-1, 4)):
+		case <-time.After(retry.Pause(o.pause, 16*o.pause, tries-1)):
 		case <-ctx.Done():
 			return
 		}

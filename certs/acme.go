@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 
+	"wfm/internal/retry"
 	"wfm/internal/tlsproblem"
 )
 
@@ -141,7 +142,7 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 			_ = a.keeper.changed() // the error is kept for the status
 			return
 		}
-		wait := retryIn(attempts)
+		wait := retry.Pause(firstRetry, longestRetry, attempts)
 		if limited(err) {
 			wait = longestRetry
 		}
@@ -158,12 +159,11 @@ func (a *acmeSource) obtain(ctx context.Context, name string) {
 	}
 }
 
-const longestRetry = time.Hour
-
-// retryIn returns the pause after a failure that follows the given number of earlier ones.
-func retryIn(failures int) time.Duration {
-	return min(5*time.Second<<min(failures, 10), longestRetry)
-}
+// The pauses between attempts to get the first certificate grow from firstRetry to longestRetry.
+const (
+	firstRetry   = 5 * time.Second
+	longestRetry = time.Hour
+)
 
 // limited reports whether the issuer's rate limit was reached. certmagic does not expose its
 // duration (Retry-After).

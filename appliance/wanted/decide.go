@@ -3,6 +3,8 @@ package wanted
 import (
 	"time"
 
+	"wfm/internal/latest"
+	"wfm/internal/retry"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -65,7 +67,7 @@ func (k *Keeper) decide(tx *store.Tx, nodeID string) (verdict, error) {
 
 // judge is decide for a node that is online and has no open command.
 func judge(n store.Node, w store.Wanted, e store.Evidence, now time.Time) verdict {
-	since := latest(w.At, e.ConnectedAt, w.LastAttemptAt)
+	since := latest.Of(w.At, e.ConnectedAt, w.LastAttemptAt)
 	switch {
 	case e.TunnelRunning == nil || !e.TunnelAt.After(since):
 		if e.ProbeSentAt.After(since) {
@@ -82,22 +84,13 @@ func judge(n store.Node, w store.Wanted, e store.Evidence, now time.Time) verdic
 	case w.Attempts >= maxAttempts && !e.ConnectedAt.After(w.LastAttemptAt):
 		return verdict{}
 	case w.Attempts > 0:
-		at = at.Add(min(firstPause<<min(w.Attempts-1, 10), mostPause))
+		at = at.Add(retry.Pause(firstPause, mostPause, w.Attempts-1))
 	}
 	if n.Can(protocol.CapabilityWantedState) {
-		at = latest(at, since.Add(agentTurn))
+		at = latest.Of(at, since.Add(agentTurn))
 	}
 	if now.Before(at) {
 		return verdict{again: at}
 	}
 	return verdict{act: actStart}
-}
-
-func latest(times ...time.Time) (last time.Time) {
-	for _, t := range times {
-		if t.After(last) {
-			last = t
-		}
-	}
-	return last
 }

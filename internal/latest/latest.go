@@ -3,10 +3,12 @@ package latest
 
 import "time"
 
-// Of returns the later of a and b.
-func Of(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// Of returns the latest of the times, or the zero time without any.
+func Of(times ...time.Time) (last time.Time) {
+	for _, t := range times {
+		if t.After(last) {
+			last = t
+		}
 	}
-	return b
+	return last
 }
