@@ -324,5 +324,5 @@ func TestTheOverviewShowsHowEMQXIs(t *testing.T) {
 	a.broker.status = web.BrokerStatus{
 		Enabled: true, Mode: "external", Status: "error", LastError: "EMQX is away", Accounts: &web.AccountsStatus{Synced: 3, Pending: 2},
 	}
-	a.browse("/").shows("external", "EMQX is away", "3 in step, 2 not yet told")
+	a.browse("/").shows("external", "EMQX is away", "3 up to date, 2 pending")
 }
