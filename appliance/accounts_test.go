@@ -105,7 +105,7 @@ func TestFormerAgentCannotActAsTheNewOneWhileTheManagementAPIFails(t *testing.T)
 	s.online(fresh)
 }
 
-// EMQX remembers for a minute what a session may do, and cannot be made to forget.
+// EMQX caches for a minute what a session may do, and this cache cannot be cleared.
 func TestWhatARememberedSessionSendsIsNotTheNewAgents(t *testing.T) {
 	s := newSite(t)
 	s.connected()
@@ -232,7 +232,7 @@ func TestRebindMovesTheNodeToTheNewAgent(t *testing.T) {
 	if _, code := s.login(b); code == 0 {
 		t.Error("the old password works")
 	}
-	s.agent(fresh) // at once: whoever binds logs in right after
+	s.agent(fresh) // at once: an agent logs in right after its bind
 	s.online(fresh)
 }
 
@@ -428,7 +428,7 @@ func TestSharedKeyIsMadeOnceAndShownOnce(t *testing.T) {
 	}
 }
 
-// two thousand nodes, of which EMQX knows nothing, a part wrong, and some that are no more.
+// Two thousand nodes: some unknown to EMQX, some with wrong accounts, some deleted.
 func TestTwoThousandNodesAreReconciled(t *testing.T) {
 	s := newSite(t)
 	s.settled()

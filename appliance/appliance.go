@@ -30,50 +30,57 @@ import (
 	"wfm/web"
 )
 
-// Options are what an appliance needs. See cmd/wfm for the defaults.
+// Options configures an appliance. See cmd/wfm for the defaults.
 type Options struct {
 	DataDir  string
 	HTTPAddr string
-	// HTTPSAddr serves the same with TLS; HTTP leads people there then. Empty: not.
+	// HTTPSAddr serves the API and page with TLS; HTTP then redirects there. If empty, there is no
+	// TLS.
 	HTTPSAddr string
-	// MQTTEnabled false runs without a broker: everything that needs one answers MQTT_DISABLED.
+	// MQTTEnabled false runs without a broker. Everything that needs one answers MQTT_DISABLED.
 	MQTTEnabled bool
-	// MQTTAddr is without TLS; empty: not served, which MQTTTLSEnabled has to make up for.
+	// MQTTAddr is the address without TLS. If empty, MQTT is served with TLS only, so
+	// MQTTTLSEnabled is required.
 	MQTTAddr string
-	// MQTTTLSEnabled serves MQTT with TLS on MQTTTLSAddr, and has bind hand that out. An external
-	// broker is taken to do the same.
+	// MQTTTLSEnabled serves MQTT with TLS on MQTTTLSAddr, and bind tells agents to use it. An
+	// external broker is expected to serve TLS.
 	MQTTTLSEnabled bool
 	MQTTTLSAddr    string
-	// MQTTPublicHost and MQTTPublicPort are handed to agents at bind. Empty and 0: the host the
-	// agent used for the bind itself, and the port the broker listens on.
+	// MQTTPublicHost and MQTTPublicPort are the broker's address for agents, given to them at bind.
+	// If empty and 0: the host the agent used for the bind itself, and the port the broker listens
+	// on.
 	MQTTPublicHost    string
 	MQTTPublicPort    int
 	MQTTPublicTLSPort int
-	// MQTTKeepAlive is the longest keep-alive an MQTT 5 agent may have, and so how soon a lost link
-	// is noticed; 0 leaves it to the agents.
+	// MQTTKeepAlive is the longest keep-alive that an MQTT 5 agent may have. It decides how soon a
+	// lost link is noticed; 0 leaves it to the agents.
 	MQTTKeepAlive time.Duration
-	// TLSIssuer says where certificates come from: local (the default), acme or files. See package certs.
+	// TLSIssuer is the source of certificates: local (the default), acme or files. See package
+	// certs.
 	TLSIssuer               string
 	ACME                    certs.ACME
 	TLSCertFile, TLSKeyFile string
-	// EMQX has an external broker in the place of the embedded one; nil: the embedded one.
+	// EMQX configures an external broker. If nil, the embedded broker runs.
 	EMQX *emqx.Settings
-	// EMQXQuestions has the questions of an EMQX answered that runs beside the embedded broker; nil: they
-	// are not. With EMQX, its options count.
+	// EMQXQuestions configures the answers to an EMQX beside the embedded broker. If nil, it gets
+	// none. It is ignored if EMQX is set, which has options of its own.
 	EMQXQuestions *EMQXQuestions
-	// PublicOrigin and ExtraAllowedOrigins guard Host and Origin; empty: no guard.
+	// PublicOrigin and ExtraAllowedOrigins are the allowed Host and Origin. If empty, any is
+	// allowed.
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
-	// TrustedProxies are reverse proxies whose word counts for who the client is.
+	// TrustedProxies are the reverse proxies whose headers about the client's address are trusted.
 	TrustedProxies []netip.Prefix
-	// AdminPassword sets up the account "admin" if there is none yet.
+	// AdminPassword creates the account "admin" if there is none.
 	AdminPassword string
 	SessionTTL    time.Duration
-	// Presence are the durations of the rules of presence; zero ones mean presence.DefaultTimes.
+	// Presence has the durations of the rules of presence. Zero ones default to
+	// presence.DefaultTimes.
 	Presence presence.Times
-	// DetectInterval is how often each node is asked how it is while somebody watches; 0 means tracker.DefaultInterval.
+	// DetectInterval is the time between two probes of a node while somebody watches. Default:
+	// tracker.DefaultInterval.
 	DetectInterval time.Duration
-	// DetectTimeout is how long a node may take to answer that; 0 means 10 s.
+	// DetectTimeout is how long a node may take to answer a probe. Default: 10 s.
 	DetectTimeout time.Duration
 	Logger        *slog.Logger
 }
@@ -94,8 +101,8 @@ type Appliance struct {
 	certs    *certs.Keeper // nil without TLS
 
 	httpSocket  net.Listener
-	httpsSocket net.Listener // nil without
-	callbacks   net.Listener // where an EMQX asks apart from the API; nil if it asks there
+	httpsSocket net.Listener // nil without HTTPS
+	callbacks   net.Listener // where an EMQX asks, apart from the API; nil if it asks there
 	setupToken  string
 
 	serving chan error
@@ -109,8 +116,9 @@ type namedStop struct {
 	fn   func(context.Context) error
 }
 
-// New opens the store and binds every port. Its errors are one sentence that names what is taken,
-// missing or wrong; everything opened so far is released then. ctx is for opening only.
+// New opens the store and binds every port. Its errors are one sentence that names the port, file
+// or option at fault; New releases everything opened so far before it returns one. ctx is for
+// opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence = o.Presence.OrDefault()
 	o.DetectInterval = cmp.Or(o.DetectInterval, tracker.DefaultInterval)
@@ -148,11 +156,11 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	return a, nil
 }
 
-// aliveInterval is how often the appliance writes down that it runs: how exactly a gap after a power
-// cut is known.
+// aliveInterval is the time between records that the appliance runs. It decides how exactly a gap
+// is known after a power cut.
 const aliveInterval = time.Minute
 
-// markAlive writes down now and then, and when it is stopped, that the appliance runs.
+// markAlive records that the appliance runs, at intervals and when it is stopped.
 func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -165,7 +173,7 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 			case <-ctx.Done():
 				return
 			case <-ticks.C:
-				_ = mark() // the store itself tells when it cannot write
+				_ = mark() // the store itself reports that it cannot write
 			}
 		}
 	})
@@ -176,11 +184,11 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 	}
 }
 
-// newBroker joins the ledger, ingress and broker, which need each other.
+// newBroker creates the ledger, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	late := &latePublisher{}
 	a.ledger = command.New(a.db, late, o.DetectTimeout, o.Logger)
-	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it is told
+	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it logs
 	in := ingress.New(ingress.Options{Store: a.db, Ledger: a.ledger, Logger: log})
 	var err error
 	if o.external() {
@@ -206,7 +214,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 		}
 	}
 	late.mqttBroker, a.ingress = a.broker, in
-	// The broker is stopped before the ledger, so that nothing comes in for it any more.
+	// The broker stops before the ledger, so that the ledger gets no more messages.
 	a.onStop("commands", func(context.Context) error { a.ledger.Stop(); return nil })
 	a.prober = tracker.NewProber(a.db, a.ledger, o.DetectInterval, o.Logger)
 	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
@@ -217,7 +225,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 		ro.Reachable = a.external.Up
 	}
 	a.rollouts = rollout.New(ro)
-	// Before the broker: nodes it lets go of must not seem to be away at their turn.
+	// Before the broker: nodes that it disconnects must not seem to be away at their turn.
 	a.onStop("rollouts", func(context.Context) error { a.rollouts.Stop(); return nil })
 	a.wanted = wanted.New(wanted.Options{
 		Store: a.db, Commands: a.ledger, Logger: o.Logger,
@@ -232,13 +240,13 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 // latePublisher is the broker once it exists; nothing is published before Start.
 type latePublisher struct{ mqttBroker }
 
-// mqttBroker is what the appliance needs of a broker, whichever it is.
+// mqttBroker is the interface of either broker for the appliance.
 type mqttBroker interface {
 	command.Publisher
 	web.Broker
-	// Test does once what an agent does to reach the target; its error says what to do.
+	// Test connects to the target once as an agent does. Its error says what to do.
 	Test(ctx context.Context, t web.MQTTTarget) error
-	// Port is where agents find it, with or without TLS, unless they are told otherwise.
+	// Port returns the broker's port for agents, with or without TLS, if no other is configured.
 	Port(tls bool) int
 	Start() error
 	Stop(ctx context.Context) error
@@ -269,7 +277,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	if a.certs != nil {
 		w.Certificates = certsView{a.certs}
 		if a.external == nil && w.MQTTHost == "" && len(o.ACME.Domains) > 0 && o.TLSIssuer == string(certs.IssuerACME) {
-			w.MQTTHost = o.ACME.Domains[0] // what the certificate is for
+			w.MQTTHost = o.ACME.Domains[0] // the host that the certificate covers
 		}
 	}
 	if a.httpsSocket != nil {
@@ -278,7 +286,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	return w
 }
 
-// setUp makes the admin account from password, or a token with which it can be set up.
+// setUp creates the admin account with password, or returns a token for setting it up.
 func setUp(db *store.DB, password string, log *slog.Logger) (token string, err error) {
 	err = db.View(func(tx *store.Tx) error { _, err := tx.Admin(); return err })
 	switch {
@@ -305,7 +313,7 @@ func (a *Appliance) onStop(name string, fn func(context.Context) error) {
 	a.stops = append(a.stops, namedStop{name, fn})
 }
 
-// Start takes up open commands and begins to serve.
+// Start continues open commands and begins to serve.
 func (a *Appliance) Start() error {
 	if a.certs != nil {
 		if err := a.certs.Start(); err != nil {
@@ -350,13 +358,13 @@ func (a *Appliance) Start() error {
 	return nil
 }
 
-// Failed delivers the error with which serving ended by itself.
+// Failed delivers the error that ended serving.
 func (a *Appliance) Failed() <-chan error { return a.serving }
 
-// stopShare is what each part may take of the time to stop, so that one cannot take it all.
+// stopShare bounds the time for stopping each part, so that none uses up the time of the others.
 const stopShare = 1500 * time.Millisecond
 
-// Stop ends everything in reverse order and returns when that is done, or when ctx ends. It may be
+// Stop ends all parts in reverse order and returns when that is done, or when ctx ends. It may be
 // called again.
 func (a *Appliance) Stop(ctx context.Context) error {
 	a.stop.Do(func() {
@@ -381,10 +389,10 @@ func (a *Appliance) runStops(ctx context.Context) {
 	}
 }
 
-// HTTPAddr is the address the API is served on.
+// HTTPAddr returns the address of the API.
 func (a *Appliance) HTTPAddr() net.Addr { return a.httpSocket.Addr() }
 
-// HTTPSAddr is the address the API is served on with TLS, nil if it is not.
+// HTTPSAddr returns the address of the API with TLS, nil if there is none.
 func (a *Appliance) HTTPSAddr() net.Addr {
 	if a.httpsSocket == nil {
 		return nil
@@ -392,7 +400,7 @@ func (a *Appliance) HTTPSAddr() net.Addr {
 	return a.httpsSocket.Addr()
 }
 
-// MQTTAddr is the address of the embedded broker, nil without one.
+// MQTTAddr returns the address of the embedded broker, nil if there is none.
 func (a *Appliance) MQTTAddr() net.Addr {
 	if b, ok := a.broker.(*embedded); ok {
 		return b.Addr()
@@ -400,7 +408,7 @@ func (a *Appliance) MQTTAddr() net.Addr {
 	return nil
 }
 
-// MQTTTLSAddr is the address of the embedded broker with TLS, nil without.
+// MQTTTLSAddr returns the address of the embedded broker with TLS, nil if there is none.
 func (a *Appliance) MQTTTLSAddr() net.Addr {
 	if b, ok := a.broker.(*embedded); ok {
 		return b.TLSAddr()
@@ -408,5 +416,5 @@ func (a *Appliance) MQTTTLSAddr() net.Addr {
 	return nil
 }
 
-// SetupToken is what setting up the admin account needs; empty when there is one.
+// SetupToken returns the token for setting up the admin account; empty if the account exists.
 func (a *Appliance) SetupToken() string { return a.setupToken }

@@ -109,7 +109,7 @@ func BenchmarkCommand(b *testing.B) {
 	}
 }
 
-// answerDetects acknowledges whatever detect comes, until the connection ends.
+// answerDetects acknowledges every detect until the connection ends.
 func answerDetects(c *mqtttest.Client, topic protocol.Topic) {
 	for {
 		pk, err := c.Next()

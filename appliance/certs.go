@@ -16,13 +16,13 @@ import (
 	"wfm/web"
 )
 
-// newCerts makes what keeps the certificates, if anything is served with TLS.
+// newCerts creates the keeper of the certificates, if anything is served with TLS.
 func (a *Appliance) newCerts(o Options) (err error) {
 	if !o.tls() {
 		return nil
 	}
 	if o.external() {
-		o.MQTTPublicHost = "" // it is served with certificates of its own
+		o.MQTTPublicHost = "" // it is served with its own certificates
 	}
 	var hosts []string
 	for _, origin := range append([]string{o.PublicOrigin}, o.ExtraAllowedOrigins...) {
@@ -57,7 +57,7 @@ func (o Options) tls() bool { return o.mqttTLS() || o.HTTPSAddr != "" }
 // mqttTLS reports whether the embedded broker is served with TLS.
 func (o Options) mqttTLS() bool { return o.MQTTEnabled && o.MQTTTLSEnabled && o.EMQX == nil }
 
-// isProxy reports whether connections from the address are of a proxy's clients.
+// isProxy reports whether connections from the address carry a proxy's clients.
 func (o Options) isProxy(from net.Addr) bool {
 	return slices.ContainsFunc(o.TrustedProxies, func(network netip.Prefix) bool {
 		addr, err := netip.ParseAddrPort(from.String())
@@ -65,7 +65,7 @@ func (o Options) isProxy(from net.Addr) bool {
 	})
 }
 
-// portOf is the port of host:port, 0 without one.
+// portOf returns the port of host:port, 0 if there is none.
 func portOf(addr string) int {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -75,7 +75,7 @@ func portOf(addr string) int {
 	return n
 }
 
-// listenHTTP binds what the API is served on.
+// listenHTTP binds the sockets of the API.
 func (a *Appliance) listenHTTP(ctx context.Context, o Options) (err error) {
 	share := 4
 	if o.HTTPSAddr != "" {
@@ -87,7 +87,7 @@ func (a *Appliance) listenHTTP(ctx context.Context, o Options) (err error) {
 			return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
 		}
 		a.onStop(what+" socket", func(context.Context) error { _ = l.Close(); return nil })
-		// One address gets an eighth, so that a few do not shut out all others.
+		// One address gets an eighth, so that a few addresses do not shut out all others.
 		limited := connlimit.New(l, connlimit.Share(share, 4096), connlimit.Share(8*share, 512))
 		limited.Exempt = o.isProxy
 		return limited, nil
@@ -99,9 +99,9 @@ func (a *Appliance) listenHTTP(ctx context.Context, o Options) (err error) {
 	return err
 }
 
-// StoredCertificates are those in the data directory of an appliance that does not run, and the CA
-// certificates, PEM, that its clients trust (empty: none yet). Errors: store.ErrInUse while it
-// runs, and those of store.Open.
+// StoredCertificates returns the certificates in the data directory of an appliance that does not
+// run, and the CA certificates, PEM, that its clients trust (empty: none yet). Errors:
+// store.ErrInUse if it runs, and those of store.Open.
 func StoredCertificates(dataDir string) (certificates []certs.Certificate, caCert string, err error) {
 	db, err := store.Open(dataDir, store.Options{})
 	if err != nil {
@@ -111,10 +111,10 @@ func StoredCertificates(dataDir string) (certificates []certs.Certificate, caCer
 	return certs.Stored(db)
 }
 
-// certsView is the certificates as the API sees them.
+// certsView adapts the certificates to the API.
 type certsView struct{ *certs.Keeper }
 
-// Status is the keeper's in the API's words.
+// Status converts the keeper's status.
 func (v certsView) Status() web.CertificateStatus {
 	s := v.Keeper.Status()
 	out := web.CertificateStatus{

@@ -8,7 +8,7 @@ import (
 	"wfm/store"
 )
 
-// firstWrite settles what the last run left open.
+// firstWrite closes the records that the last run left open.
 func firstWrite(tx *store.Tx) error {
 	if err := tx.NoteStart(); err != nil {
 		return err
@@ -16,11 +16,11 @@ func firstWrite(tx *store.Tx) error {
 	return tx.SettleAudit()
 }
 
-// writeRetry is how often a start tries again to write what it could not yet.
+// writeRetry is the pause before a start tries again to write.
 const writeRetry = 2 * time.Second
 
-// onceWritable calls fn, and calls it again as long as the disk takes no writes: what is there is served
-// meanwhile. Its error is any other one of the first call.
+// onceWritable calls fn, and repeats it as long as the disk takes no writes: meanwhile the stored
+// data is served. Any other error of the first call is returned.
 func (a *Appliance) onceWritable(name string, fn func() error) error {
 	err := fn()
 	if !store.Unwritable(err) {

@@ -21,7 +21,7 @@ import (
 )
 
 // doors are the API, the commands and the rollouts over one store, with one node that is bound and
-// online. What is published goes nowhere.
+// online. Published messages go nowhere.
 type doors struct {
 	t       *testing.T
 	db      *store.DB
@@ -92,11 +92,12 @@ func (d *doors) update(fn func(*store.Tx) error) {
 	}
 }
 
-// outcome is what became of a push: the version that was sent or skipped, or why it was refused.
+// outcome is the result of a push: the version that was sent or skipped, or the reason of a
+// refusal.
 type outcome struct {
 	sent, skipped int
 	code          string // of the API
-	refused       string // in words
+	refused       string // for people
 }
 
 type answered struct {

@@ -10,7 +10,7 @@ import (
 	"wfm/web"
 )
 
-// embedded is the embedded broker, in the words of the API.
+// embedded adapts the embedded broker to the API.
 type embedded struct{ *broker.Broker }
 
 func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingress, log *slog.Logger) (mqttBroker, error) {
@@ -30,7 +30,7 @@ func (b *embedded) Test(ctx context.Context, t web.MQTTTarget) error {
 	return b.Broker.Test(ctx, mqttcheck.Target(t))
 }
 
-// Status is always running: the process ends when the embedded broker cannot start.
+// Status is always running: the process ends if the embedded broker cannot start.
 func (b *embedded) Status() web.BrokerStatus {
 	s := web.BrokerStatus{
 		Enabled: true, Connected: true, Status: web.BrokerConnected, LastConnectedAt: b.StartedAt(), Mode: "embedded",

@@ -13,17 +13,17 @@ import (
 	"wfm/web"
 )
 
-// EMQXQuestions is how an EMQX beside the embedded broker asks what nodes may do.
+// EMQXQuestions configures how an EMQX beside the embedded broker asks for permissions.
 type EMQXQuestions struct {
-	SharedKey string // what it shows. Required
-	// Addr is where it asks; empty: where the API is.
+	SharedKey string // identifies it. Required
+	// Addr is the address where it asks; if empty, it asks at the API's address.
 	Addr string
 }
 
 // external reports whether the broker is an external one.
 func (o Options) external() bool { return o.MQTTEnabled && o.EMQX != nil }
 
-// external is an EMQX, in the words of the API.
+// external adapts an EMQX to the API.
 type external struct{ *emqx.External }
 
 // Test checks the target as an agent would.
@@ -31,7 +31,7 @@ func (x *external) Test(ctx context.Context, t web.MQTTTarget) error {
 	return x.External.Test(ctx, mqttcheck.Target(t))
 }
 
-// Status is the connection to EMQX as the API shows it.
+// Status converts the status of the connection to EMQX.
 func (x *external) Status() web.BrokerStatus {
 	s := x.External.Status()
 	status := web.BrokerStatus{
@@ -61,7 +61,7 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-// web is what the API needs to know.
+// web returns the external broker for the API.
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
 		Key: x.Key, Username: x.Settings.Username, Password: x.Settings.Password, ClientIDs: emqx.ClientIDs(x.ClientID),
@@ -91,8 +91,8 @@ func (x *external) account(nodeID string) web.AccountState {
 	return state
 }
 
-// NewEMQXKey is the shared key for EMQX if it was made at this start: shown once, and kept only as
-// a hash.
+// NewEMQXKey returns the shared key for EMQX if it was made at this start: it is shown once, and
+// stored only as a hash.
 func (a *Appliance) NewEMQXKey() string {
 	if a.external == nil {
 		return ""
@@ -100,7 +100,7 @@ func (a *Appliance) NewEMQXKey() string {
 	return a.external.NewKey
 }
 
-// EMQXCallbackAddr is where EMQX asks apart from the API, nil if it asks there.
+// EMQXCallbackAddr returns the address where EMQX asks, apart from the API; nil if it asks there.
 func (a *Appliance) EMQXCallbackAddr() net.Addr {
 	if a.callbacks == nil {
 		return nil

@@ -145,7 +145,7 @@ func TestRestartOfTheApplianceLosesNothingThatEMQXAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.stop()
-	answer(t, c, b) // to nobody but EMQX
+	answer(t, c, b) // only EMQX gets it
 	s.open()
 	s.start()
 	if cmd = s.ended(cmd.RequestID); cmd.State != store.CommandApplied {
@@ -262,10 +262,11 @@ func TestConnectionUnderAnothersClientIDIsNotThatNodes(t *testing.T) {
 	b := s.nodes(2)
 	s.settled()
 	c := mqtttest.Dial(t, s.emqx.NetAddr(), 5)
-	if code := c.Connect(mqtttest.Login{ClientID: protocol.ClientID(b[0].Node.ID), Username: b[1].Node.ID, Password: b[1].Password, Keepalive: 60}).ReasonCode; code != 0 {
+	if code := c.Connect(mqtttest.Login{ClientID: protocol.ClientID(b[0].Node.ID), Username: b[1].Node.ID, Password: b[1].Password,
+		Keepalive: 60}).ReasonCode; code != 0 {
 		t.Skip("the stand-in refuses it")
 	}
-	c.Rest() // kicked, and nobody has asked for it
+	c.Rest() // kicked, without having been requested
 	for _, bound := range b {
 		if s.evidence(bound.Node.ID).ConnectionOpen() {
 			t.Error("counts as connected")

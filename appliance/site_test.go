@@ -208,7 +208,8 @@ func (s *site) login(b store.Bound) (*mqtttest.Client, byte) {
 	ack := c.Connect(mqtttest.Login{
 		ClientID: protocol.ClientID(b.Node.ID), Username: b.Node.ID, Password: b.Password, Keepalive: 60, NotClean: true,
 		WillTopic: topic(b, protocol.KindEvent), WillQos: 1,
-		WillPayload: []byte(`{"type":"event","boot_id":"b","session_id":"s-` + b.Password[:8] + `","payload":{"level":"info","event":"offline","message":"connection lost"}}`),
+		WillPayload: []byte(`{"type":"event","boot_id":"b","session_id":"s-` + b.Password[:8] +
+			`","payload":{"level":"info","event":"offline","message":"connection lost"}}`),
 	})
 	return c, ack.ReasonCode
 }
@@ -231,7 +232,7 @@ func (s *site) agent(b store.Bound) *mqtttest.Client {
 	return c
 }
 
-// subscribe does not wait for the SUBACK: what waits for the node may come before it.
+// subscribe does not wait for the SUBACK: waiting commands may come before it.
 func subscribe(c *mqtttest.Client, b store.Bound) {
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: 1}
 	for _, f := range protocol.SubscribeTopics(b.Node.ConfigID, b.Node.ID) {

@@ -253,7 +253,7 @@ func TestAChangeOfRightsLeavesOtherSessionsAlone(t *testing.T) {
 	b.Ping()
 }
 
-// watch counts what the broker fans out on the topic, whoever may receive it.
+// watch counts the broker's messages on the topic, whoever may receive them.
 func (f *fixture) watch(topic string) *atomic.Int32 {
 	n := new(atomic.Int32)
 	f.server.Topics.InlineSubscribe(mqtt.InlineSubscription{

@@ -19,20 +19,20 @@ import (
 	"wfm/protocol"
 )
 
-// ErrNotConnected is returned by Publish when the node has no live session that is subscribed to
-// the topic and can take the message now.
+// ErrNotConnected is returned by Publish if the node has no live session that is subscribed to the
+// topic and can take the message now.
 var ErrNotConnected = errors.New("node is not connected to the broker")
 
-// Options are what New needs. Limits may be zero.
+// Options configures New. Zero limits mean defaults.
 type Options struct {
-	Addr    string // host:port to listen on; empty: not without TLS
-	TLSAddr string // host:port to listen on with TLS; empty: not
+	Addr    string // host:port to listen on; empty: TLS only
+	TLSAddr string // host:port to listen on with TLS; empty: no TLS
 	TLS     *tls.Config
 	Grants  hooks.Grants
 	Ingress ingress.Port
 	Logger  *slog.Logger
 	Limits  Limits
-	// KeepAlive is the longest keep-alive that an MQTT 5 client may have; default and at most
+	// KeepAlive is the longest keep-alive of an MQTT 5 client; default and maximum
 	// hooks.MaxKeepAlive seconds.
 	KeepAlive time.Duration
 }
@@ -44,18 +44,18 @@ type Broker struct {
 	hook     *hooks.Hook
 	registry *hooks.Registry
 	guests   *guests
-	plain    net.Listener // nil without
-	secure   net.Listener // nil without
+	plain    net.Listener // nil without HTTPS
+	secure   net.Listener // nil without HTTPS
 	listener *listener
 	started  time.Time
 	sent     atomic.Uint64
 
-	unwatch  func() // the grants; nil before Start
+	unwatch  func() // ends watching the grants; nil before Start
 	stopOnce sync.Once
 	stopped  chan struct{}
 }
 
-// New binds the address and builds the broker. The error of a taken or malformed address is the
+// New binds the addresses and builds the broker. The error for a taken or malformed address is the
 // system's, with the address. ctx is for binding only.
 func New(ctx context.Context, o Options) (*Broker, error) {
 	if o.Logger == nil {
@@ -81,7 +81,7 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 	return b, nil
 }
 
-// listen binds the address, nothing when it is empty.
+// listen binds the address; if it is empty, it returns nil.
 func listen(ctx context.Context, what, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
@@ -136,21 +136,21 @@ func serverOptions(log *slog.Logger) *mqtt.Options {
 	c.MaximumQos = 1
 	c.TopicAliasMaximum = 0
 	c.SharedSubAvailable, c.WildcardSubAvailable, c.SubIDAvailable = 0, 0, 0 // announced; the ACL enforces it
-	c.MaximumPacketSize = 2 * hooks.MaxPacketSize                            // the hook refuses earlier, with words
+	c.MaximumPacketSize = 2 * hooks.MaxPacketSize                            // the hook refuses earlier, with a reason
 	c.MaximumClientWritesPending = 128                                       // 8 bytes each, per connection, before CONNECT; twice a node's open commands
 	c.Compatibilities.NoInheritedPropertiesOnAck = true
 	return &mqtt.Options{
 		Capabilities:            c,
 		ClientNetReadBufferSize: 256,
-		SysTopicResendInterval:  60, // each time it stops the world for runtime.ReadMemStats
+		SysTopicResendInterval:  60, // each one stops the world for runtime.ReadMemStats
 		Logger:                  slog.New(hooks.BrokerLog(log.Handler())),
 	}
 }
 
-// Addr is the address the broker listens on without TLS, nil if it does not.
+// Addr returns the broker's address without TLS, nil if there is none.
 func (b *Broker) Addr() net.Addr { return addrOf(b.plain) }
 
-// TLSAddr is the address the broker listens on with TLS, nil if it does not.
+// TLSAddr returns the broker's address with TLS, nil if there is none.
 func (b *Broker) TLSAddr() net.Addr { return addrOf(b.secure) }
 
 func addrOf(l net.Listener) net.Addr {
@@ -160,7 +160,7 @@ func addrOf(l net.Listener) net.Addr {
 	return l.Addr()
 }
 
-// Port is the port the broker listens on with TLS or without, 0 if it does not.
+// Port returns the broker's port, with TLS or without, 0 if there is none.
 func (b *Broker) Port(tls bool) int {
 	addr := b.Addr()
 	if tls {
@@ -182,10 +182,11 @@ func (b *Broker) Start() error {
 	return nil
 }
 
-// StartedAt is when the broker began to accept connections.
+// StartedAt returns when the broker began to accept connections.
 func (b *Broker) StartedAt() time.Time { return b.started }
 
-// Stop closes every connection and returns when all is over or ctx ends. It may be called again.
+// Stop closes every connection and returns when everything has ended or ctx ends. It may be called
+// again.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.stopOnce.Do(func() {
 		b.registry.Close()
@@ -205,15 +206,16 @@ func (b *Broker) Stop(ctx context.Context) error {
 	}
 }
 
-// Publish hands a command to the node's session; it expires after expiry if the client has not
-// got it by then. A nil error means it was handed over, not that it arrived. Error: [ErrNotConnected].
+// Publish passes a command to the node's session. It expires after expiry if the client has not
+// received it by then. A nil error means that the session took it, not that it arrived. Error:
+// [ErrNotConnected].
 func (b *Broker) Publish(topic protocol.Topic, message []byte, expiry time.Duration) error {
 	taken, err := b.registry.Deliver(topic, func() error {
 		return b.server.InjectPacket(b.backend, packets.Packet{
 			FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1},
 			TopicName:   topic.String(),
 			Payload:     message,
-			PacketID:    1,                                                                             // never on the wire: each delivery gets its own
+			PacketID:    1,                                                                             // never sent: each delivery gets its own
 			Properties:  packets.Properties{MessageExpiryInterval: uint32(max(1, expiry/time.Second))}, //nolint:gosec // minutes
 		})
 	})
@@ -227,24 +229,24 @@ func (b *Broker) Publish(topic protocol.Topic, message []byte, expiry time.Durat
 	return nil
 }
 
-// Messages counts since the start: what nodes have published and was stored, what was handed to
-// them, and what they have published and was not stored.
+// Messages returns counts since the start: messages of nodes that were stored, messages passed to
+// nodes, and messages of nodes that were not stored.
 func (b *Broker) Messages() (in, out, refused uint64) {
 	in, refused = b.hook.Messages()
 	return in, b.sent.Load(), refused
 }
 
-// Unserved is the newest client that got no further than its first packet, the zero value if there is
-// none since the start.
+// Unserved returns the last client that was refused at its first packet, the zero value if there
+// was none since the start.
 func (b *Broker) Unserved() Unserved { return b.listener.unserved() }
 
-// Sessions is the number of live sessions.
+// Sessions returns the number of live sessions.
 func (b *Broker) Sessions() int { return b.registry.Sessions() }
 
 // Connected reports whether the node has a live session.
 func (b *Broker) Connected(nodeID string) bool { return b.registry.Connected(nodeID) }
 
-// SessionID is the id of the node's live session, 0 when it has none.
+// SessionID returns the id of the node's live session, 0 if there is none.
 func (b *Broker) SessionID(nodeID string) uint64 { return b.registry.SessionID(nodeID) }
 
 // Ready reports whether the node has a live session that is subscribed to the topic.

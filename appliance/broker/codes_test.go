@@ -45,7 +45,7 @@ func TestConnectIsAnsweredWithTheStandardsCode(t *testing.T) {
 	props := func(p string) string { return string([]byte{byte(len(p))}) + p }
 	for name, tc := range map[string]struct {
 		packet []byte
-		want   string // hex of what the answer begins with; "" for a closed connection without one
+		want   string // hex of the first bytes of the answer; "" for a closed connection without one
 	}{
 		"name MQTT, level 3":                {rawConnect("MQTT", 3, 2, text("a")), "20020001"},
 		"name MQTT, level 0":                {rawConnect("MQTT", 0, 2, text("a")), "20020001"},
@@ -262,16 +262,20 @@ func TestWhoSpeaksAnotherLanguageIsToldApart(t *testing.T) {
 		say    func(c net.Conn)
 		reason string
 	}{
-		"HTTP":          {f.Addr(), say("GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"), "speaks HTTP on the MQTT port:"},
-		"POST":          {f.Addr(), say("POST /api/client/bind HTTP/1.1\r\nHost: x\r\n\r\n"), "speaks HTTP on the MQTT port:"},
-		"TLS":           {f.Addr(), func(c net.Conn) { _ = tls.Client(c, f.roots).Handshake() }, "speaks TLS on the MQTT port without"}, //nolint:noctx // bounded by the broker
-		"PROXY":         {f.Addr(), say("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), "PROXY protocol"},
-		"PROXY 2":       {f.Addr(), say("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), "PROXY protocol"},
-		"MQTT, no TLS":  {f.TLSAddr(), say(string(rawConnect("MQTT", 4, 2, text("a")))), "speaks MQTT without TLS"},
-		"HTTP, no TLS":  {f.TLSAddr(), say("GET / HTTP/1.1\r\n\r\n"), "speaks HTTP on the MQTT port with TLS"},
-		"another CA":    {f.TLSAddr(), func(c net.Conn) { _ = tls.Client(c, &tls.Config{ServerName: "127.0.0.1"}).Handshake() }, "does not trust"}, //nolint:noctx // bounded by the broker
-		"old versions":  {f.TLSAddr(), func(c net.Conn) { _ = tls.Client(c, old).Handshake() }, "no version of TLS in common"},                     //nolint:noctx // bounded by the broker
-		"HTTPS on MQTT": {f.TLSAddr(), func(c net.Conn) { t := tls.Client(c, f.roots); _, _ = t.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }, "speaks HTTP on the MQTT port:"},
+		"HTTP": {f.Addr(), say("GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"), "speaks HTTP on the MQTT port:"},
+		"POST": {f.Addr(), say("POST /api/client/bind HTTP/1.1\r\nHost: x\r\n\r\n"), "speaks HTTP on the MQTT port:"},
+		//nolint:noctx // bounded by the broker
+		"TLS":          {f.Addr(), func(c net.Conn) { _ = tls.Client(c, f.roots).Handshake() }, "speaks TLS on the MQTT port without"},
+		"PROXY":        {f.Addr(), say("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), "PROXY protocol"},
+		"PROXY 2":      {f.Addr(), say("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), "PROXY protocol"},
+		"MQTT, no TLS": {f.TLSAddr(), say(string(rawConnect("MQTT", 4, 2, text("a")))), "speaks MQTT without TLS"},
+		"HTTP, no TLS": {f.TLSAddr(), say("GET / HTTP/1.1\r\n\r\n"), "speaks HTTP on the MQTT port with TLS"},
+		//nolint:noctx // bounded by the broker
+		"another CA": {f.TLSAddr(), func(c net.Conn) { _ = tls.Client(c, &tls.Config{ServerName: "127.0.0.1"}).Handshake() }, "does not trust"},
+		//nolint:noctx // bounded by the broker
+		"old versions": {f.TLSAddr(), func(c net.Conn) { _ = tls.Client(c, old).Handshake() }, "no version of TLS in common"},
+		"HTTPS on MQTT": {f.TLSAddr(), func(c net.Conn) { t := tls.Client(c, f.roots); _, _ = t.Write([]byte("GET / HTTP/1.1\r\n\r\n")) },
+			"speaks HTTP on the MQTT port:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 3 {
@@ -325,7 +329,7 @@ func await(tb testing.TB, b *syncBuffer, words string) {
 	}
 }
 
-// mosquitto's clients print what they make of our reasons.
+// mosquitto's clients print their interpretation of our reasons.
 func TestMosquittoUnderstandsTheReasons(t *testing.T) {
 	bin, err := exec.LookPath("mosquitto_sub")
 	if err != nil {

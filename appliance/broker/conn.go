@@ -12,22 +12,22 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// conn is a client's connection as the broker gets it.
+// conn wraps a client's connection for the broker.
 type conn struct {
 	net.Conn              // with TLS, the encrypted one
-	raw          net.Conn // what it runs over, or the same
-	prefix       []byte   // read by the listener already, still to be read by the broker
+	raw          net.Conn // beneath TLS, or the same
+	prefix       []byte   // read by the listener, to be read again by the broker
 	writeTimeout time.Duration
 	done         chan struct{}
-	address      string      // what limits count
+	address      string      // the key for limits
 	connected    func()      // ends the time before CONNECT, once
-	slow         *time.Timer // closes the connection when that time is over, whatever TLS is at
+	slow         *time.Timer // closes the connection after that time, even within TLS
 	silent       atomic.Bool
 	gone         atomic.Bool  // the other side has closed it, or cannot be reached
-	writing      atomic.Int32 // writes under way
+	writing      atomic.Int32 // writes in progress
 	refused      atomic.Pointer[packets.Code]
 	farewell     atomic.Pointer[func() []byte]
-	frames       frames // the reader's own
+	frames       frames // used by the reader only
 	closeOnce    sync.Once
 	closeErr     error
 }
@@ -49,14 +49,14 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// refusedSize (bytes) and refusedTime bound what is read of a packet that is refused.
+// refusedSize (bytes) and refusedTime bound how much of a refused packet is read.
 const (
 	refusedSize = 1 << 20
 	refusedTime = time.Second
 )
 
-// refuse ends the stream in the packet under way. It reads what is left of that packet: the system
-// would answer it with a reset, which the farewell might not survive.
+// refuse ends the stream within the current packet. It reads the rest of that packet: otherwise the
+// system would answer it with a reset, which the farewell might not survive.
 func (c *conn) refuse(cause error) error {
 	if code, ok := cause.(packets.Code); ok { //nolint:errorlint // never wrapped
 		c.refused.Store(&code)
@@ -77,7 +77,7 @@ func (c *conn) Refused() (packets.Code, bool) {
 // Farewell is part of hooks.Conn.
 func (c *conn) Farewell(compose func() []byte) { c.farewell.Store(&compose) }
 
-// sayFarewell writes the last packet, unless nobody would read it.
+// sayFarewell writes the last packet, unless the other side would not read it.
 func (c *conn) sayFarewell() {
 	compose := c.farewell.Load()
 	if compose == nil || c.gone.Load() {
@@ -85,7 +85,7 @@ func (c *conn) sayFarewell() {
 	}
 	patience := goodbye
 	if c.writing.Load() > 0 {
-		patience = brief // it holds up ours, and may hang
+		patience = brief // the other write delays ours, and may hang
 	}
 	if p := (*compose)(); p != nil {
 		_ = c.SetWriteDeadline(time.Now().Add(patience))
@@ -93,8 +93,8 @@ func (c *conn) sayFarewell() {
 	}
 }
 
-// noteSilence remembers that the link gave no sign any more: a deadline of ours passed, or the
-// system gave up sending.
+// noteSilence records that the link has gone silent: one of our deadlines passed, or the system
+// gave up sending.
 func (c *conn) noteSilence(err error) {
 	var timeout net.Error
 	if (errors.As(err, &timeout) && timeout.Timeout()) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) {
@@ -105,8 +105,8 @@ func (c *conn) noteSilence(err error) {
 // Silent is part of hooks.Conn.
 func (c *conn) Silent() bool { return c.silent.Load() }
 
-// Write gives a client that does not read the write deadline and then up: after half a packet
-// nothing sensible can follow.
+// Write ends the connection of a client that does not read within the write deadline: nothing
+// sensible can follow half a packet.
 func (c *conn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
 		return 0, err
@@ -116,7 +116,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	c.writing.Add(-1)
 	c.noteSilence(err)
 	if err == nil {
-		_ = c.SetWriteDeadline(time.Time{}) // whoever closed it meanwhile has had this one
+		_ = c.SetWriteDeadline(time.Time{}) // Close has set its own by now, if it was called
 	}
 	if err != nil {
 		c.abort()
@@ -124,22 +124,23 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// SetDeadline sets the read deadline only: the broker means the keep-alive by it, and would take
-// away the write deadline. The broker does so first when it has read a whole CONNECT.
+// SetDeadline sets the read deadline only: the broker uses it for the keep-alive, and would clear
+// the write deadline. The broker first calls it after it has read a whole CONNECT.
 func (c *conn) SetDeadline(t time.Time) error {
 	c.connected()
 	return c.SetReadDeadline(t)
 }
 
-// goodbye is how long a farewell, and then TLS's own, may take: both fit the system's buffer, unless
-// the client does not read.
+// goodbye bounds a farewell, and then TLS's own: both fit the system's buffer, unless the client
+// does not read.
 const (
 	goodbye = 250 * time.Millisecond
-	brief   = 20 * time.Millisecond // while another write is under way
+	brief   = 20 * time.Millisecond // while another write is in progress
 )
 
-// Close closes the connection. The farewell goes first, and TLS says goodbye, unless a write hangs: also one that TLS makes
-// while it is read from, to change keys, which it would wait for.
+// Close sends the farewell and TLS's close notification, then closes the connection. If a write
+// hangs, it sends neither. TLS also writes while it is read from, to change keys; Close would wait
+// for that.
 func (c *conn) Close() error {
 	c.closeOnce.Do(func() {
 		hangs := time.AfterFunc(goodbye, func() { _ = c.raw.Close() })
@@ -150,11 +151,11 @@ func (c *conn) Close() error {
 	return c.closeErr
 }
 
-// abort closes the connection without a word, and so at once. It ends a goodbye under way.
+// abort closes the connection at once, without a farewell. It ends a running goodbye.
 func (c *conn) abort() {
 	err := c.raw.Close()
 	c.closeOnce.Do(func() { c.closeErr = err })
 }
 
-// Done is closed when the broker has let go of the connection and the registry has cleaned up.
+// Done is closed once the broker has released the connection and the registry has cleaned up.
 func (c *conn) Done() <-chan struct{} { return c.done }

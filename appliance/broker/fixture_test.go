@@ -23,8 +23,8 @@ import (
 	"wfm/store"
 )
 
-// fixture is a real broker on loopback over a real store with two bound nodes, and what its
-// ingress was told.
+// fixture is a real broker on loopback over a real store with two bound nodes, with the calls of
+// its ingress.
 type fixture struct {
 	*Broker
 	client   *tls.Config // clients of the test connect with TLS; nil: without
@@ -79,7 +79,8 @@ func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grant
 	}
 	server, client := selfSigned(tb)
 	f.roots = client
-	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: f.logger(), Limits: limits})
+	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: f.logger(),
+		Limits: limits})
 	if err != nil {
 		tb.Fatal(err)
 	}

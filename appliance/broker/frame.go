@@ -9,7 +9,7 @@ import (
 const (
 	// maxFilters is the most topic filters in one SUBSCRIBE or UNSUBSCRIBE. A node has four topics.
 	maxFilters = 32
-	// maxFilterPacket bounds a SUBSCRIBE or UNSUBSCRIBE in bytes, and so how long filters may be.
+	// maxFilterPacket bounds a SUBSCRIBE or UNSUBSCRIBE in bytes, and so the length of filters.
 	maxFilterPacket = 8 << 10
 	// maxSmallPacket bounds every other packet but CONNECT and PUBLISH, in bytes.
 	maxSmallPacket = 2 << 10
@@ -17,15 +17,15 @@ const (
 	maxProperties = 2 << 10
 )
 
-// What a packet of a logged-in client may cost is bounded before the broker decodes it: its decoder
-// takes some 400 ns for each filter and property, of which 256 KiB hold tens of thousands.
+// The cost of a packet of a logged-in client is bounded before the broker decodes it: its decoder
+// takes some 400 ns for each filter and property, and 256 KiB hold tens of thousands of them.
 var (
 	errTooManyFilters    = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many topic filters in one packet"}
 	errTooManyProperties = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many properties in one packet"}
 	errPacketTooLong     = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "packet is too long for its type"}
 )
 
-// frames follows the packets in a stream, however it is cut, and keeps nothing of it.
+// frames follows the packets in a stream, however they are cut, and keeps none of their content.
 type frames struct {
 	level byte // the protocol level
 
@@ -49,11 +49,11 @@ const (
 	stepTopic                  // the length of a topic name
 	stepFilter                 // the length of a topic filter
 	stepProperties             // the length of the properties
-	stepRest                   // nothing more to look at
+	stepRest                   // nothing more to check
 )
 
-// scan looks at the next bytes. An error, always a packets.Code, says why the stream ends in the
-// packet under way; of that, left are still to come.
+// scan checks the next bytes. An error, always a packets.Code, is the reason why the stream ends
+// within the current packet; left bytes of it are still to come.
 func (f *frames) scan(p []byte) error {
 	rest, err := f.advance(p)
 	if err != nil {
@@ -62,7 +62,7 @@ func (f *frames) scan(p []byte) error {
 	return err
 }
 
-// advance is scan, and what of p is left after an error.
+// advance is scan, and returns the rest of p after an error.
 func (f *frames) advance(p []byte) (rest []byte, err error) {
 	for len(p) > 0 {
 		switch f.step {
@@ -100,7 +100,7 @@ func (f *frames) advance(p []byte) (rest []byte, err error) {
 	return nil, nil
 }
 
-// next makes s the step.
+// next makes s the current step.
 func (f *frames) next(s step) { f.step, f.number, f.bytes = s, 0, 0 }
 
 // skipThen skips n bytes before s.
@@ -113,8 +113,8 @@ func (f *frames) skipThen(n int, s step) {
 	f.skip, f.after = n, s
 }
 
-// consumed counts bytes of the packet; the last one ends it, whatever was expected. That fields
-// reach beyond it the broker finds.
+// consumed counts bytes of the packet. The last one ends it, even within a field: the broker
+// detects fields that reach beyond the packet.
 func (f *frames) consumed(n int) {
 	if f.left -= n; f.left <= 0 {
 		f.next(stepHeader)
@@ -134,7 +134,7 @@ func (f *frames) varint(b byte) (done bool, err error) {
 	return false, nil
 }
 
-// length reads one byte of the remaining length, and judges the packet by it.
+// length reads one byte of the remaining length, and checks the packet by it.
 func (f *frames) length(b byte) error {
 	done, err := f.varint(b)
 	if err != nil || !done {

@@ -11,8 +11,8 @@ import (
 	"wfm/store"
 )
 
-// guests are rights to use the broker that stand in no store: of checks, while they run. No record
-// knows their nodes, so nothing they do leaves a trace.
+// guests are temporary rights to use the broker, of running checks. They are in no store, and no
+// record knows their nodes, so nothing they do leaves a trace.
 type guests struct {
 	hooks.Grants // of nodes
 
@@ -22,10 +22,10 @@ type guests struct {
 
 type guest struct {
 	store.Grant
-	asked atomic.Bool // the broker was asked to let it in
+	asked atomic.Bool // the broker was asked about it
 }
 
-// Grant is that of the node, or else a guest's.
+// Grant returns the grant of the node, or that of a guest.
 func (g *guests) Grant(nodeID string) (store.Grant, bool) {
 	if grant, ok := g.Grants.Grant(nodeID); ok {
 		return grant, true
@@ -40,7 +40,7 @@ func (g *guests) Grant(nodeID string) (store.Grant, bool) {
 	return one.Grant, true
 }
 
-// admit lets a new guest in until leave is called.
+// admit creates a guest that exists until leave is called.
 func (g *guests) admit() (a mqttcheck.Account, leave func()) {
 	a = mqttcheck.Account{ConfigID: protocol.NewID("check"), NodeID: protocol.NewID("check"), Password: protocol.NewSecret()}
 	g.mu.Lock()
@@ -57,8 +57,8 @@ func (g *guests) admit() (a mqttcheck.Account, leave func()) {
 	}
 }
 
-// Test does once what an agent does to reach the target, with an account that is there for this only.
-// Its error says what to do.
+// Test connects to the target once as an agent does, with a temporary account. Its error says what
+// to do.
 func (b *Broker) Test(ctx context.Context, t mqttcheck.Target) error {
 	account, leave := b.guests.admit()
 	defer b.registry.Settle([]string{account.NodeID})
@@ -66,7 +66,7 @@ func (b *Broker) Test(ctx context.Context, t mqttcheck.Target) error {
 	return mqttcheck.Run(ctx, t, account)
 }
 
-// Guests is the number of accounts of tests that run.
+// Guests returns the number of accounts of running tests.
 func (b *Broker) Guests() int {
 	b.guests.mu.RLock()
 	defer b.guests.mu.RUnlock()

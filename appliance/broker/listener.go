@@ -20,13 +20,13 @@ import (
 	"wfm/internal/floodlog"
 )
 
-// Limits bound what strangers and clients can cost. Zero values mean the defaults.
+// Limits bound the cost of strangers and clients. Zero values mean defaults.
 type Limits struct {
 	Connections    int           // at a time; default 20,000, or half the file descriptors
 	Pending        int           // before CONNECT, at a time; default 1,024, or an eighth of them
-	PendingAddress int           // before CONNECT, of one address (IPv6: /64); default 128
+	PendingAddress int           // before CONNECT, per address (IPv6: /64); default 128
 	ConnectTimeout time.Duration // for a whole CONNECT, and for a TLS handshake before it; default 5 s
-	ConnectSize    int           // of a CONNECT packet's remaining length, bytes; default 16 KiB
+	ConnectSize    int           // remaining length of a CONNECT packet, bytes; default 16 KiB
 	WriteTimeout   time.Duration // for one write to a client; default 5 s
 }
 
@@ -46,10 +46,10 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// listener hands connections to the broker, which by itself bounds nothing before CONNECT, dies
-// of a panic in any connection and stops accepting at the first error.
+// listener passes connections to the broker, which by itself has no limits before CONNECT, dies of
+// a panic in any connection and stops accepting at the first error.
 //
-// It has a socket for plain connections, one for TLS, or both, and its limits hold for all together.
+// It has a socket for plain connections, one for TLS, or both, with common limits.
 type listener struct {
 	id      string
 	sockets []socket
@@ -71,7 +71,7 @@ type listener struct {
 	newest Unserved        // under mu
 }
 
-// socket is where connections come in; with tls, they begin with a handshake.
+// socket accepts connections; with tls, they begin with a handshake.
 type socket struct {
 	net.Listener
 	tls *tls.Config
@@ -87,7 +87,7 @@ func newListener(id string, sockets []socket, limits Limits, log *slog.Logger, e
 	}
 }
 
-// ID, Address, Protocol and Init are what the broker asks of a listener.
+// ID, Address, Protocol and Init are required of a listener by the broker.
 func (l *listener) ID() string              { return l.id }
 func (l *listener) Address() string         { return l.sockets[0].Addr().String() }
 func (l *listener) Protocol() string        { return l.sockets[0].Addr().Network() }
@@ -102,8 +102,8 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 	all.Wait()
 }
 
-// accept accepts until the socket is closed. Any other error, such as being out of file
-// descriptors, is waited out.
+// accept accepts until the socket is closed. After any other error, such as a lack of file
+// descriptors, it waits and tries again.
 func (l *listener) accept(s socket, establish listeners.EstablishFn) {
 	const longest = time.Second
 	delay := time.Duration(0)
@@ -143,7 +143,7 @@ func (l *listener) accept(s socket, establish listeners.EstablishFn) {
 	}
 }
 
-// admit counts the connection in, unless that would exceed a limit.
+// admit counts the connection, unless that would exceed a limit.
 func (l *listener) admit(c *conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,8 +159,8 @@ func (l *listener) admit(c *conn) bool {
 		}
 		return false
 	}
-	// An honest CONNECT comes within a round trip. So when there are too many that have not come,
-	// the one that took longest makes room: whoever holds sockets open keeps nobody else out.
+	// An honest CONNECT arrives within a round trip. So if too many are outstanding, the oldest is
+	// closed: a client that holds sockets open does not keep others out.
 	switch {
 	case len(l.pending[c.address]) >= l.limits.PendingAddress:
 		l.evictLocked(c.address)
@@ -181,7 +181,7 @@ func (l *listener) evictLocked(address string) {
 	oldest.abort()
 }
 
-// fullestLocked is the address with the most unfinished connections.
+// fullestLocked returns the address with the most unfinished connections.
 func (l *listener) fullestLocked() string {
 	fullest := ""
 	for address, conns := range l.pending {
@@ -226,8 +226,8 @@ func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
 	if err != nil {
 		l.tell(c, handshakeFault(c, err))
 	} else {
-		// A time of its own for the whole CONNECT, and no deadline: with TLS that would end reads, and
-		// not what a client can have TLS write instead.
+		// A separate timer for the whole CONNECT instead of a deadline: with TLS, a deadline would
+		// end reads, but not writes that a client can cause TLS to make.
 		c.slow.Reset(l.limits.ConnectTimeout)
 		l.guard(c, "read CONNECT of", func() { err = l.awaitConnect(c) })
 	}
@@ -239,7 +239,7 @@ func (l *listener) serve(c *conn, establish listeners.EstablishFn) {
 	}
 }
 
-// handshake is TLS's, if the connection has it.
+// handshake does TLS's handshake, if the connection has TLS.
 func handshake(c *conn) error {
 	if encrypted, ok := c.Conn.(*tls.Conn); ok {
 		return encrypted.HandshakeContext(context.Background())
@@ -247,8 +247,8 @@ func handshake(c *conn) error {
 	return nil
 }
 
-// guard keeps a panic within the connection. The broker has none of its own, and a SUBSCRIBE of
-// seven bytes makes it panic.
+// guard confines a panic to the connection. The broker does not, and a SUBSCRIBE of seven bytes
+// makes it panic.
 func (l *listener) guard(c *conn, doing string, fn func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -258,8 +258,8 @@ func (l *listener) guard(c *conn, doing string, fn func()) {
 	fn()
 }
 
-// awaitConnect reads the whole first packet, so that a stranger cannot make the broker reserve memory
-// for more than a CONNECT needs, and holds it to the standard.
+// awaitConnect reads the whole first packet, so that a stranger cannot make the broker reserve more
+// memory than a CONNECT needs, and checks it against the standard.
 func (l *listener) awaitConnect(c *conn) error {
 	header := make([]byte, 1, 5)
 	if _, err := io.ReadFull(c.Conn, header); err != nil {
@@ -295,7 +295,7 @@ func (l *listener) awaitConnect(c *conn) error {
 	return nil
 }
 
-// glance reads up to n bytes of what is there, or comes right after.
+// glance reads up to n bytes that are there or arrive at once.
 func glance(c *conn, n int) []byte {
 	_ = c.SetReadDeadline(time.Now().Add(glanceTime))
 	p := make([]byte, n)
@@ -306,7 +306,7 @@ func glance(c *conn, n int) []byte {
 // glanceTime is how long a glance waits.
 const glanceTime = 200 * time.Millisecond
 
-// refuse answers a first packet that the broker does not get.
+// refuse answers a first packet that is not passed to the broker.
 func (l *listener) refuse(c *conn, r *hooks.Refusal) error {
 	if len(r.Answer) > 0 {
 		_, _ = c.Write(r.Answer)
@@ -316,7 +316,7 @@ func (l *listener) refuse(c *conn, r *hooks.Refusal) error {
 }
 
 // Close stops accepting and closes every connection at once: a client that does not read must not
-// hold up the others. The broker's closeClients would.
+// delay the others, as it would in the broker's closeClients.
 func (l *listener) Close(listeners.CloseFn) {
 	for _, s := range l.sockets {
 		_ = s.Close()

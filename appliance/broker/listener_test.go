@@ -65,7 +65,7 @@ func TestUnfinishedConnectionsMakeRoomForNewOnes(t *testing.T) {
 	oldest, other := mqtttest.Dial(t, f.Addr(), 5), mqtttest.Dial(t, f.Addr(), 5)
 	oldest.SendRaw([]byte{0x10})
 	other.SendRaw([]byte{0x10})
-	f.connect(t, f.b, 5) // a node behind the same address gets in all the same
+	f.connect(t, f.b, 5) // another node behind the same address still gets in
 	oldest.Rest()
 	other.SendConnect(f.a.login()) // and this one is still waited for
 	if _, err := other.Next(); err == nil {

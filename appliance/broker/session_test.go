@@ -231,7 +231,7 @@ func TestASessionThatSendsTooMuchForTooLongIsEndedAndItsWillSaysNothing(t *testi
 	for range 1000 { // 200 at once and 50 a second: more than 10 s
 		c.Publish(f.a.topic(protocol.KindHeartbeat), []byte("{}"), 0, 0)
 	}
-	for range 700 { // what is taken until then; a pause between two of them is no longer than a wait
+	for range 700 { // messages taken until then; a pause between two of them is no longer than a wait
 		select {
 		case <-f.received:
 		case <-time.After(10 * time.Second):

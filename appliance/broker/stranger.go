@@ -14,15 +14,16 @@ import (
 	"wfm/hooks"
 )
 
-// Unserved is a client that got no further than its first packet.
+// Unserved is a client that was refused at its first packet.
 type Unserved struct {
 	At      time.Time
 	Address string // IPv6: its /64
-	Reason  string // in words
+	Reason  string // for people
 }
 
-// tell logs why a client is not served, once an hour for each address and reason: it tries again for
-// ever, and many agents in the field log nothing themselves. No reason, nothing to tell.
+// tell logs why a client is not served, once an hour for each address and reason: the client tries
+// again for ever, and many agents in the field log nothing themselves. Without a reason it logs
+// nothing.
 func (l *listener) tell(c *conn, reason string) {
 	if reason == "" {
 		return
@@ -36,14 +37,14 @@ func (l *listener) tell(c *conn, reason string) {
 	}
 }
 
-// unserved is the newest client that could not be served, the zero value if there is none.
+// unserved returns the last client that could not be served, the zero value if there was none.
 func (l *listener) unserved() Unserved {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.newest
 }
 
-// What a client speaks that does not speak MQTT, by how it begins.
+// The languages of clients that do not speak MQTT, by their first bytes.
 var languages = []struct{ beginning, name string }{
 	{"GET ", "HTTP"},
 	{"POST ", "HTTP"},
@@ -60,7 +61,7 @@ var languages = []struct{ beginning, name string }{
 	{"SSH-", "SSH"},
 }
 
-// language names what begins so, "" when it is unknown.
+// language returns the name of the language that begins so, "" if it is unknown.
 func language(beginning []byte) string {
 	for _, l := range languages {
 		if bytes.HasPrefix(beginning, []byte(l.beginning)[:min(len(l.beginning), len(beginning))]) {
@@ -70,7 +71,7 @@ func language(beginning []byte) string {
 	return ""
 }
 
-// refuseOther ends a connection whose first byte is none of a CONNECT [MQTT-3.1.0-1].
+// refuseOther ends a connection whose first byte is not that of a CONNECT [MQTT-3.1.0-1].
 func (l *listener) refuseOther(c *conn, first byte) error {
 	r := &hooks.Refusal{}
 	switch language(append([]byte{first}, glance(c, 11)...)) {
@@ -87,7 +88,8 @@ func (l *listener) refuseOther(c *conn, first byte) error {
 	return l.refuse(c, r)
 }
 
-// wrongPort is for agents whose server address has the MQTT port. They show error.message.
+// wrongPort is the answer for agents whose server address has the MQTT port. They show
+// error.message.
 var wrongPort = func() []byte {
 	const body = `{"success":false,"data":null,"error":{"code":"MQTT_PORT",` +
 		`"message":"This is the MQTT port. Use the address of the page and the API as server.","detail":null}}` + "\n"
@@ -95,8 +97,8 @@ var wrongPort = func() []byte {
 		"Content-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }()
 
-// handshakeFault puts into words why a TLS handshake failed; "" when there is nothing to tell, as of
-// a check whether the port is open.
+// handshakeFault says, for people, why a TLS handshake failed; "" if that is not worth a line, as
+// after a check whether the port is open.
 func handshakeFault(c *conn, err error) string {
 	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return notTLS(header.RecordHeader[:])
@@ -116,7 +118,7 @@ func handshakeFault(c *conn, err error) string {
 	return "the TLS handshake failed: " + strings.TrimPrefix(said, "tls: ")
 }
 
-// notTLS is for a client that does not begin with TLS.
+// notTLS describes a client that does not begin with TLS.
 func notTLS(beginning []byte) string {
 	switch name := language(beginning); {
 	case beginning[0] == 0x10:
@@ -129,10 +131,12 @@ func notTLS(beginning []byte) string {
 	return "the client does not speak TLS on the port with TLS"
 }
 
-// alerts are parts of the errors of TLS, and what they mean for people.
+// alerts are parts of TLS errors, with their meaning for people.
 var alerts = []struct{ part, words string }{
-	{"remote error: tls: bad certificate", "the client does not trust the server's certificate (bad certificate): bind it anew, or give it our certificate authority"},
-	{"remote error: tls: unknown certificate authority", "the client does not trust the server's certificate (unknown authority): bind it anew, or give it our certificate authority"},
+	{"remote error: tls: bad certificate", "the client does not trust the server's certificate (bad certificate): bind it anew, or give it our " +
+		"certificate authority"},
+	{"remote error: tls: unknown certificate authority",
+		"the client does not trust the server's certificate (unknown authority): bind it anew, or give it our certificate authority"},
 	{"remote error: tls: unknown certificate", "the client does not trust the server's certificate: bind it anew, or give it our certificate authority"},
 	{"remote error: tls: expired certificate", "the server's certificate has expired for the client: compare its clock with the server's"},
 	{"remote error: tls: unsupported certificate", "the client does not take this kind of certificate"},

@@ -95,7 +95,8 @@ func startPiped(t *testing.T, limits Limits) (*fixture, func() *tlstest.Client) 
 	return f, func() *tlstest.Client { return tlstest.Over(t, pipes.Dial(), client) }
 }
 
-// TLS answers who asks for new keys from within a read, and holds what a write needs meanwhile.
+// TLS answers a request for new keys from within a read, and meanwhile holds a lock that a write
+// needs.
 func TestClientThatAsksForNewKeysAndDoesNotReadHoldsNobodyUp(t *testing.T) {
 	unread := func(t *testing.T, f *fixture, c *tlstest.Client) {
 		t.Helper()
@@ -134,7 +135,7 @@ func TestClientThatAsksForNewKeysAndDoesNotReadHoldsNobodyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		if err := send(c, 0); !errors.Is(err, io.ErrClosedPipe) { // nobody reads it
+		if err := send(c, 0); !errors.Is(err, io.ErrClosedPipe) { // it is not read
 			t.Errorf("the connection was not closed: %v", err)
 		}
 	})

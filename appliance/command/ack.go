@@ -58,8 +58,8 @@ func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, 
 	return Verdict{Command: cmd}, err
 }
 
-// ignored notes on the command why an ACK does not count for it, and takes from the ACK what the node
-// says about itself all the same.
+// ignored notes on the command why an ACK does not count for it. It still records the data in the
+// ACK about the node itself.
 func ignored(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, why string) error {
 	why, err := lateWord(tx, cmd, topic, ack, why)
 	if err != nil {

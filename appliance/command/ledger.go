@@ -68,7 +68,8 @@ func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog
 	}
 }
 
-// Start continues the commands that were open when the appliance last stopped, in whatever way.
+// Start continues the commands that were open when the appliance last stopped, even if it was
+// killed.
 func (c *Ledger) Start() error {
 	return c.db.Update(func(tx *store.Tx) error {
 		open, err := tx.OpenCommands("")

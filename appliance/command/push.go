@@ -152,7 +152,7 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 }
 
 // applied ends the push after the node reported it applied. The version that was pushed is
-// confirmed, whatever is staged by now.
+// confirmed, not the one staged by now.
 func (c *Ledger) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
 	confirmed, err := confirm(tx, *cmd, ack)
 	if errors.Is(err, errOtherText) {

@@ -8,17 +8,18 @@ import (
 	"wfm/store"
 )
 
-// Events in a node's journal that the appliance itself writes when what is found is not what is wanted.
+// Events that the appliance itself writes into a node's journal if the tunnel differs from the
+// wanted state.
 const eventUnwanted = "tunnel_unwanted" // wanted stopped, found running
 
-// keptRunning is how long a tunnel must run that the appliance has started for that start to count as
-// a success: a later one begins with short pauses again.
+// keptRunning is how long a tunnel that the appliance started must run for that start to count as a
+// success: a later start begins with short pauses again.
 const keptRunning = 10 * time.Minute
 
-// tellFound writes into the node's journal that its tunnel was found otherwise than wanted, once,
-// and that it is as wanted again. An agent that looks after its tunnel tells so itself, but of one
-// that runs although it is to be stopped. While a command is open that may change the tunnel, what
-// is found says nothing.
+// tellFound records in the node's journal, once, that its tunnel differs from the wanted state, and
+// later that it agrees again. An agent that looks after its tunnel reports that itself, except for
+// a tunnel that runs although it should be stopped. While a command is open that may change the
+// tunnel, its state says nothing.
 func tellFound(tx *store.Tx, nodeID string) error {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -53,7 +54,7 @@ func tellFound(tx *store.Tx, nodeID string) error {
 	return nil
 }
 
-// foundEntry is what the journal says; nil when the agent says it.
+// foundEntry returns the entry for the journal; nil if the agent reports it.
 func foundEntry(n store.Node, w store.Wanted, runs bool) *store.JournalEntry {
 	own := n.Can(protocol.CapabilityWantedState)
 	switch {
@@ -67,7 +68,7 @@ func foundEntry(n store.Node, w store.Wanted, runs bool) *store.JournalEntry {
 	return &store.JournalEntry{Level: "warning", Event: protocol.EventTunnelDown, Message: "the tunnel is to run and was found stopped"}
 }
 
-// changing reports whether a command is open that may start or stop the tunnel.
+// changing reports whether an open command may start or stop the tunnel.
 func changing(open []store.Command) bool {
 	return slices.ContainsFunc(open, func(cmd store.Command) bool { return cmd.Kind.ChangesNode() })
 }

@@ -53,7 +53,7 @@ func (f *fixture) sentCommand(m goldentest.Message) {
 	})
 }
 
-// goldenNode is what is known about the node, as a line to compare.
+// goldenNode returns the known state of the node, as a line to compare.
 func (f *fixture) goldenNode() (line string, conf store.ConfState) {
 	f.t.Helper()
 	if err := f.db.View(func(tx *store.Tx) error {
@@ -75,8 +75,8 @@ func (f *fixture) goldenNode() (line string, conf store.ConfState) {
 	return line, conf
 }
 
-// What every message of the deployed client does, in the order they came. After a command's answer:
-// its state, a word of its detail, and the node's presence, tunnel and last event.
+// The effect of every message of the deployed client, in the order they came. After a command's
+// answer: its state, a word of its detail, and the node's presence, tunnel and last event.
 func TestTheIngressUnderstandsEveryMessageOfADeployedClient(t *testing.T) {
 	want := []struct{ kind, state, detail, node string }{
 		{kind: "event", node: "online, unknown, online"},
@@ -144,7 +144,7 @@ func TestTheIngressUnderstandsEveryMessageOfADeployedClient(t *testing.T) {
 	})
 }
 
-// wantGoldenKept checks what the golden messages leave behind.
+// wantGoldenKept checks the records left by the golden messages.
 func (f *fixture) wantGoldenKept(t *testing.T) {
 	t.Helper()
 	if _, conf := f.goldenNode(); conf.Confirmed.Version != 2 || !strings.HasPrefix(conf.Confirmed.SHA256, "a464b6d0") {

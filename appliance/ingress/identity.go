@@ -12,28 +12,28 @@ import (
 	"wfm/store"
 )
 
-// Bounds of what is kept of a node's takeovers.
+// Bounds of the takeovers kept of a node.
 const (
 	arrivalsKept  = 32
 	addressesKept = 8
 )
 
-// identities remembers who took whose session lately, of nodes of which a session was taken over.
+// identities remembers recent takeovers, of nodes whose session was taken over.
 type identities struct {
 	mu      sync.Mutex
 	nodes   map[string]*takeovers
 	stopped bool
 }
 
-// takeovers are a node's sessions, each of which took the place of the one before.
+// takeovers are sessions of a node that each replaced the one before.
 type takeovers struct {
 	generation uint64
 	arrivals   []presence.Arrival
-	ends       *time.Timer // tells of the end of a conflict; nil while there is none
+	ends       *time.Timer // reports the end of a conflict; nil if there is none
 }
 
-// tookOver notes that the session took the place of a live one, whose last message had the boot id.
-// It reports whether that shows two machines, and the addresses the sessions came from.
+// tookOver records that the session replaced a live one, whose last message had the boot id. It
+// reports whether that shows two machines, and returns the addresses of the sessions.
 func (i *identities) tookOver(s Session, bootID string, now time.Time) (two bool, addresses []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -60,7 +60,7 @@ func (i *identities) tookOver(s Session, bootID string, now time.Time) (two bool
 	return presence.TwoMachines(t.arrivals, now), addresses[max(0, len(addresses)-addressesKept):]
 }
 
-// tidyLocked forgets nodes whose takeovers have stopped.
+// tidyLocked forgets nodes without recent takeovers.
 func (i *identities) tidyLocked(now time.Time) {
 	for id, t := range i.nodes {
 		if t.ends == nil && now.Sub(t.arrivals[len(t.arrivals)-1].At) > presence.ConflictEnds {
@@ -69,7 +69,7 @@ func (i *identities) tidyLocked(now time.Time) {
 	}
 }
 
-// endsLater has end called when no takeover has come for as long as a conflict lasts.
+// endsLater calls end when no takeover has come for as long as a conflict lasts.
 func (i *identities) endsLater(nodeID string, end func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -99,7 +99,7 @@ func (i *identities) stop() {
 	}
 }
 
-// host is the address without its port.
+// host returns the address without its port.
 func host(remote string) string {
 	if h, _, err := net.SplitHostPort(remote); err == nil {
 		return h
@@ -107,8 +107,8 @@ func host(remote string) string {
 	return remote
 }
 
-// conflict looks whether the session shows that two machines use its node's identity. What it
-// returns marks that in the evidence, and says whether that is news.
+// conflict checks whether the session shows that two machines use its node's identity. The returned
+// function records that in the evidence, and returns an entry if the conflict is new.
 func (g *Ingress) conflict(s Session) func(e *store.Evidence, now time.Time) *store.JournalEntry {
 	none := func(*store.Evidence, time.Time) *store.JournalEntry { return nil }
 	if s.Replaced == nil {
@@ -142,7 +142,7 @@ func (g *Ingress) conflict(s Session) func(e *store.Evidence, now time.Time) *st
 	}
 }
 
-// conflictEnded records that no machine has thrown out another for a while.
+// conflictEnded records that no machine has replaced another for a while.
 func (g *Ingress) conflictEnded(s Session) {
 	g.saw(s, "end of an identity conflict", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if e.IdentityConflict == nil || presence.Conflict(*e, now) != nil {

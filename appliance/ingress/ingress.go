@@ -14,7 +14,7 @@ import (
 	"wfm/store"
 )
 
-// Bounds of what is kept of an event, in bytes.
+// Bounds of the parts of an event that are kept, in bytes.
 const (
 	maxEventName    = 64
 	maxEventMessage = 1024
@@ -23,7 +23,7 @@ const (
 // errRevoked is returned for a message of a session whose node was reset or disabled meanwhile.
 var errRevoked = errors.New("the node's access was revoked")
 
-// Ingress takes what nodes send and stores it, before it is acknowledged.
+// Ingress stores the messages of nodes before they are acknowledged.
 type Ingress struct {
 	db       *store.DB
 	ledger   *command.Ledger
@@ -35,14 +35,14 @@ type Ingress struct {
 
 var _ Port = (*Ingress)(nil)
 
-// Options are what an ingress needs. A nil Logger discards.
+// Options configures New. A nil Logger discards.
 type Options struct {
 	Store  *store.DB
-	Ledger *command.Ledger // gets ACKs, outputs and nodes that are ready
+	Ledger *command.Ledger // gets ACKs, outputs and ready nodes
 	Logger *slog.Logger
 }
 
-// New makes an ingress; it has nothing to start.
+// New returns an ingress, which needs no start.
 func New(o Options) *Ingress {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -50,15 +50,15 @@ func New(o Options) *Ingress {
 	return &Ingress{db: o.Store, ledger: o.Ledger, log: o.Logger}
 }
 
-// Receive stores one message in one transaction. A message that is malformed or lies is recorded
-// in the node's journal and is a ErrRefused.
+// Receive stores one message in one transaction. If the message is malformed or contradicts its
+// session, Receive records that in the node's journal and returns ErrRefused.
 func (g *Ingress) Receive(s Session, topic protocol.Topic, message []byte) error {
 	take, refused := g.prepare(s, topic, message)
 	return g.outcome(s, topic, refused, g.db.Update(take))
 }
 
-// ReceiveAll stores the messages in order and with one disk write, each in a transaction of its own
-// as Receive does.
+// ReceiveAll stores the messages in order and with one disk write, each like Receive in a
+// transaction of its own.
 func (g *Ingress) ReceiveAll(messages []Message) []error {
 	takes, refused := make([]func(*store.Tx) error, len(messages)), make([]error, len(messages))
 	for i, m := range messages {
@@ -75,8 +75,9 @@ func (g *Ingress) ReceiveAll(messages []Message) []error {
 // errEarlier is returned for a message that waits for an earlier one of its node.
 var errEarlier = errors.New("an earlier message of the node could not be stored")
 
-// inOrder has a node's message fail after one of its earlier messages that has to be stored again, so that
-// an older message never follows a newer one. The store may run the functions more than once.
+// inOrder makes a node's message fail if an earlier message of the node failed and has to be stored
+// again, so that an older message never follows a newer one. The store may run the functions more
+// than once.
 func inOrder(messages []Message, takes []func(*store.Tx) error) {
 	failed := make(map[string]int) // by node: the first message that failed
 	for i, take := range takes {
@@ -97,8 +98,8 @@ func inOrder(messages []Message, takes []func(*store.Tx) error) {
 	}
 }
 
-// prepare returns the function that stores the message. For a malformed message the function records
-// the refusal, and refused says why.
+// prepare returns the function that stores the message. If the message is malformed, the function
+// records the refusal, and refused is the reason.
 func (g *Ingress) prepare(s Session, topic protocol.Topic, message []byte) (fn func(*store.Tx) error, refused error) {
 	env, take, err := g.decode(s, topic, message)
 	if err != nil {
@@ -129,7 +130,7 @@ func (g *Ingress) decode(s Session, topic protocol.Topic, message []byte) (env p
 		var ev protocol.Event
 		err = env.DecodePayload(&ev)
 		take = func(tx *store.Tx) error { return g.event(tx, s, topic, env, ev) }
-	default: // an ACK: the ACL lets no command in
+	default: // an ACK: the ACL admits no command
 		var ack protocol.Ack
 		err = env.DecodePayload(&ack)
 		take = func(tx *store.Tx) error { return g.ack(tx, s, topic, env, ack) }
@@ -160,8 +161,8 @@ func allowed(tx *store.Tx, s Session) error {
 // errRetired is returned for a message of a session that was ended by a bind or a reset.
 var errRetired = fmt.Errorf("%w: its session was ended", ErrRefused)
 
-// notRetired refuses what an external broker still had of the agent that was bound before: nothing
-// of a session is inherited by the next one. The embedded broker knows the session itself.
+// notRetired refuses messages of the formerly bound agent that an external broker delivers late:
+// the next agent inherits nothing of a session. The embedded broker knows the session itself.
 func notRetired(tx *store.Tx, s Session, env protocol.Envelope) error {
 	if s.ID != 0 || env.SessionID == "" {
 		return nil
@@ -173,7 +174,7 @@ func notRetired(tx *store.Tx, s Session, env protocol.Envelope) error {
 	return err
 }
 
-// refuse returns what records the refusal of a message.
+// refuse returns a function that records the refusal of a message.
 func (g *Ingress) refuse(s Session, topic protocol.Topic, cause error) func(*store.Tx) error {
 	g.log.Warn("a node's message was refused", "node_id", s.NodeID, "kind", string(topic.Kind), "err", cause)
 	return func(tx *store.Tx) error {
@@ -186,12 +187,12 @@ func (g *Ingress) refuse(s Session, topic protocol.Topic, cause error) func(*sto
 	}
 }
 
-// markReachable records that the node was heard of, and what else change says.
+// markReachable records that the node sent a message, and makes the other changes of change.
 func markReachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*store.Evidence)) error {
 	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 		e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
 		if s.Late {
-			return // the node said so when it still was there
+			return // the node sent it while it was still connected
 		}
 		e.ReachableAt = tx.Now().UTC()
 		change(e)
@@ -211,8 +212,8 @@ func (g *Ingress) heartbeat(tx *store.Tx, s Session, env protocol.Envelope, hb p
 			return err
 		}
 	}
-	// The agent may have been replaced by another version since it was bound, also by one that says
-	// nothing of what it can do: then it can do nothing beyond the protocol.
+	// The agent may have been replaced by another version since it was bound, even by one that
+	// announces no capabilities: then it has none beyond the protocol.
 	n, err := tx.Node(env.NodeID)
 	version, can := command.Word(hb.ClientVersion), command.Words(hb.Capabilities)
 	if err != nil || n.Client == nil || (slices.Equal(n.Client.Capabilities, can) && (version == "" || n.Client.Version == version)) {
@@ -226,7 +227,7 @@ func (g *Ingress) heartbeat(tx *store.Tx, s Session, env protocol.Envelope, hb p
 	})
 }
 
-// setTunnel takes what the node says of its tunnel; nothing when it does not say.
+// setTunnel records the tunnel's state in the node's message, if it has one.
 func setTunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 	if running != nil {
 		e.TunnelRunning, e.TunnelAt = running, tx.Now().UTC()
@@ -234,7 +235,7 @@ func setTunnel(tx *store.Tx, e *store.Evidence, running *bool) {
 }
 
 func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protocol.Envelope, ack protocol.Ack) error {
-	verdict, err := g.ledger.Ack(tx, topic, env, ack) // first: it looks at how the tunnel was
+	verdict, err := g.ledger.Ack(tx, topic, env, ack) // first: it reads the tunnel's former state
 	if err != nil {
 		return err
 	}
@@ -247,7 +248,7 @@ func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protoco
 			}
 		}
 		if !verdict.Counts(protocol.AckApplied) {
-			return // it does not say how the tunnel is now
+			return // it does not report the tunnel's present state
 		}
 		setTunnel(tx, e, ack.WGOnline)
 		if cmd.Action.Leaves() != protocol.WantedNone {
@@ -259,7 +260,7 @@ func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protoco
 	}
 	switch {
 	case verdict.Counts(protocol.AckFailed) && cmd.Kind.ChangesNode():
-		// Whether it runs now, the next heartbeat or detect will tell.
+		// The next heartbeat or detect shows whether it runs now.
 		err = tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) { e.TunnelRunning = nil })
 	case verdict.Counts(protocol.AckApplied) && !s.Late:
 		err = tellFound(tx, env.NodeID)
@@ -270,7 +271,7 @@ func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protoco
 	return updateClient(tx, cmd)
 }
 
-// updateClient takes what the ACK of the command says about the agent.
+// updateClient records the agent's own data from the ACK of the command.
 func updateClient(tx *store.Tx, cmd store.Command) error {
 	ack, described := cmd.Ack, cmd.Action == protocol.ActionDescribe && cmd.Ack.Status == protocol.AckApplied
 	if ack.ClientVersion == "" && ack.Platform == "" && !described {
@@ -308,7 +309,7 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 	if ev.Event == protocol.EventCommandOutput {
 		return g.ledger.Output(tx, topic, env, ev)
 	}
-	if ev.RequestID != "" { // it is about a command, as the late end of one that failed
+	if ev.RequestID != "" { // it concerns a command, as does the late end of a failed one
 		if err := g.ledger.Remark(tx, topic.NodeID, ev.RequestID, name+": "+message); err != nil {
 			return err
 		}
@@ -318,9 +319,9 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 	})
 }
 
-// superseded reports whether an offline event from an external broker, a will perhaps, may be of
-// another session than the one that is connected, about which it says nothing. Should it be of this
-// one after all, the end of the connection tells.
+// superseded reports whether an offline event from an external broker, perhaps a will, may belong
+// to a session other than the connected one. Then it says nothing about the connected one. If it
+// does belong to it, the end of the connection shows that.
 func superseded(e *store.Evidence, s Session, env protocol.Envelope) bool {
 	return s.ID == 0 && e.ConnectionOpen() && (plaintext.Line(env.SessionID, maxEventName) != e.SessionID || e.ReachableAt.Before(e.ConnectedAt))
 }
@@ -335,12 +336,12 @@ func level(l string) string {
 	return "info"
 }
 
-// Will records the last will. Only that of the node's present session says that it is offline, and
-// only when its own side closed the connection: of a link that fell silent the end of the
-// connection tells, and the node has its grace.
+// Will records the last will. Only the will of the node's present session means offline, and only
+// if the node's side closed the connection. If the link fell silent, the end of the connection
+// counts, and the node has its grace.
 func (g *Ingress) Will(s Session, message []byte, cause WillCause) {
 	topic := protocol.Topic{ConfigID: s.ConfigID, NodeID: s.NodeID, Kind: protocol.KindEvent}
-	env, _ := protocol.Decode(topic, message) // of a will that cannot be read, only the session stays unknown
+	env, _ := protocol.Decode(topic, message) // if the will cannot be read, only the session stays unknown
 	session := plaintext.Line(env.SessionID, maxEventName)
 	g.saw(s, "last will", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		e.WillAt = now
@@ -358,12 +359,12 @@ func (g *Ingress) Will(s Session, message []byte, cause WillCause) {
 	})
 }
 
-// Connected records that the broker has an open connection of the node. Whose agent's session it is
-// the first message will tell.
+// Connected records that the broker has an open connection of the node. Its first message shows
+// which agent's session it is.
 func (g *Ingress) Connected(s Session) {
 	mark := g.conflict(s)
 	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
-		if s.ID != e.LostConnectionID { // else it was there all the time
+		if s.ID != e.LostConnectionID { // otherwise it was there all the time
 			e.ConnectedAt = now
 			e.BootID, e.SessionID, e.WillUndecided = "", "", false
 		}
@@ -372,18 +373,18 @@ func (g *Ingress) Connected(s Session) {
 	})
 }
 
-// Subscribed sends what waits for the node.
+// Subscribed sends the commands that wait for the node.
 func (g *Ingress) Subscribed(s Session) { g.ledger.NodeReady(s.NodeID, s.Since) }
 
-// Disconnected records that the node's connection has ended, unless a newer one is open. A node that
-// lost its right meanwhile has lost its connection all the same.
+// Disconnected records that the node's connection has ended, unless a newer one is open. That also
+// counts for a node that has lost its right meanwhile.
 func (g *Ingress) Disconnected(s Session, reason string) {
 	g.saw(s, "end of connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if e.ConnectionID != s.ID {
 			return nil
 		}
 		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, now, reason
-		// The will of a connection that took no other's place can only be its own.
+		// The will of a connection that replaced no other can only be its own.
 		if e.WillUndecided && e.ReachableAt.Before(e.ConnectedAt) && s.Replaced == nil {
 			e.OfflineAt, e.OfflineReason = now, "its connection was lost (last will)"
 		}

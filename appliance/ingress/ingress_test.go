@@ -118,7 +118,7 @@ func message(requestID, payload string) []byte {
 	return fmt.Appendf(nil, `{"request_id":%q,"boot_id":"boot_1","session_id":"session_1","payload":%s}`, requestID, payload)
 }
 
-// receive takes a message of node_a's session, one second after whatever was before.
+// receive takes a message of node_a's session, one second after the last event.
 func (f *fixture) receive(s Session, kind protocol.Kind, requestID, payload string) {
 	f.t.Helper()
 	<-time.After(time.Second)
@@ -198,13 +198,17 @@ func TestIngressTakesASignalAsEvidenceOfItsSort(t *testing.T) {
 		tunnel  string
 		want    func(store.Evidence) bool
 	}{
-		"heartbeat, tunnel runs":    {protocol.KindHeartbeat, `{"wg_online":true}`, "running", func(e store.Evidence) bool { return now(e.HeartbeatAt) && now(e.TunnelAt) }},
+		"heartbeat, tunnel runs": {protocol.KindHeartbeat, `{"wg_online":true}`, "running",
+			func(e store.Evidence) bool { return now(e.HeartbeatAt) && now(e.TunnelAt) }},
 		"heartbeat, tunnel stopped": {protocol.KindHeartbeat, `{"wg_online":false}`, "stopped", func(e store.Evidence) bool { return now(e.HeartbeatAt) }},
 		"heartbeat, says nothing":   {protocol.KindHeartbeat, `{}`, "unknown", func(e store.Evidence) bool { return now(e.HeartbeatAt) && e.TunnelAt.IsZero() }},
-		"heartbeat, odd":            {protocol.KindHeartbeat, `{"wg_online":"yes","client_online":7}`, "unknown", func(e store.Evidence) bool { return now(e.HeartbeatAt) }},
-		"event":                     {protocol.KindEvent, `{"level":"info","event":"started"}`, "unknown", func(e store.Evidence) bool { return now(e.EventAt) && e.LastEvent == "started" }},
-		"ACK of nothing":            {protocol.KindDetectAck, `{"status":"applied","wg_online":true}`, "unknown", func(e store.Evidence) bool { return now(e.DetectAckAt) }},
-		"control ACK of nothing":    {protocol.KindControlAck, `{"status":"applied"}`, "unknown", func(e store.Evidence) bool { return e.DetectAckAt.IsZero() }},
+		"heartbeat, odd": {protocol.KindHeartbeat, `{"wg_online":"yes","client_online":7}`, "unknown",
+			func(e store.Evidence) bool { return now(e.HeartbeatAt) }},
+		"event": {protocol.KindEvent, `{"level":"info","event":"started"}`, "unknown",
+			func(e store.Evidence) bool { return now(e.EventAt) && e.LastEvent == "started" }},
+		"ACK of nothing": {protocol.KindDetectAck, `{"status":"applied","wg_online":true}`, "unknown",
+			func(e store.Evidence) bool { return now(e.DetectAckAt) }},
+		"control ACK of nothing": {protocol.KindControlAck, `{"status":"applied"}`, "unknown", func(e store.Evidence) bool { return e.DetectAckAt.IsZero() }},
 	} {
 		ingressTest(t, func(t *testing.T, f *fixture) {
 			f.receive(f.session(1), tc.kind, "req_x", tc.payload)
@@ -332,7 +336,8 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 		}
 		long := strings.Repeat("x", 1000)
 		cmd = f.issue(protocol.ActionDescribe)
-		f.receive(s, protocol.KindInfoAck, cmd.RequestID, `{"status":"applied","client_version":"`+long+`","platform":"`+long+`","capabilities":["`+long+`"`+strings.Repeat(`,"c"`, 100)+`]}`)
+		f.receive(s, protocol.KindInfoAck, cmd.RequestID,
+			`{"status":"applied","client_version":"`+long+`","platform":"`+long+`","capabilities":["`+long+`"`+strings.Repeat(`,"c"`, 100)+`]}`)
 		c := f.node().Client
 		if len(c.Version) > 128 || len(c.Platform) > 128 || len(c.Capabilities) != 32 || len(c.Capabilities[0]) > 128 || !strings.HasPrefix(c.Version, "xxx") {
 			t.Errorf("kept: version %d, platform %d, capabilities %d", len(c.Version), len(c.Platform), len(c.Capabilities))
@@ -422,7 +427,8 @@ func TestIngressTakesAnOfflineEventAsOffline(t *testing.T) {
 func TestIngressKeepsEventsInTheJournalBounded(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
-		for given, want := range map[string]string{"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "": "info", "loud": "info"} {
+		for given, want := range map[string]string{"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "": "info",
+			"loud": "info"} {
 			f.receive(s, protocol.KindEvent, "", `{"level":"`+given+`","event":"started","message":"hello"}`)
 			if e := f.journal()[0]; e.Level != want || e.Event != "started" || e.Message != "hello" || e.SessionID != "session_1" || !now(e.At) {
 				t.Errorf("level %q: %+v", given, e)
@@ -576,10 +582,12 @@ func TestIngressTakesOnlyTheWillOfThePresentSessionAsOffline(t *testing.T) {
 			<-time.After(time.Second)
 			f.Will(s, []byte("anything"), tc.cause)
 			e := f.evidence()
-			if now(e.OfflineAt) != tc.offline || !now(e.WillAt) || (e.LastEvent == protocol.EventOffline) != tc.offline || !e.ReachableAt.IsZero() || e.ConnectionID != tc.open {
+			if now(e.OfflineAt) != tc.offline || !now(e.WillAt) || (e.LastEvent == protocol.EventOffline) != tc.offline || !e.ReachableAt.IsZero() ||
+				e.ConnectionID != tc.open {
 				t.Errorf("%s: %+v", name, e)
 			}
-			if j := f.journal()[0]; j.Event != "last_will" || strings.HasPrefix(j.Message, "its connection was lost") != tc.offline || strings.Contains(j.Message, "anything") {
+			if j := f.journal()[0]; j.Event != "last_will" || strings.HasPrefix(j.Message, "its connection was lost") != tc.offline ||
+				strings.Contains(j.Message, "anything") {
 				t.Errorf("%s: journal %+v", name, j)
 			}
 		})
@@ -617,8 +625,8 @@ func TestIngressFencesConnectionsByTheirSession(t *testing.T) {
 	})
 }
 
-// What the broker tells of the end of an old session may come before or after it tells of the new
-// one, and the will may be known as superseded or not.
+// The broker's events about the end of an old session may come before or after those about the new
+// one, and it may know the will as superseded or not.
 func TestWhatAnOldSessionLeavesBehindNeverTakesTheNewOneOffline(t *testing.T) {
 	will := func(cause WillCause) func(f *fixture, first, _ Session) {
 		return func(f *fixture, first, _ Session) { f.Will(first, nil, cause) }
@@ -689,7 +697,7 @@ func TestIngressSaysThatAMessageCouldNotBeStoredAndDoesNotRefuseIt(t *testing.T)
 			if err := f.Receive(s, topicOf(protocol.KindEvent), message("", output)); !errors.Is(err, tc.want) || errors.Is(err, ErrRefused) {
 				t.Errorf("%s: %v, want %v", name, err, tc.want)
 			}
-			if name == "closed" { // what is wrong with it can neither be recorded
+			if name == "closed" { // the reason cannot be recorded either
 				if err := f.Receive(s, topicOf(protocol.KindEvent), []byte("no JSON")); !errors.Is(err, tc.want) || errors.Is(err, ErrRefused) {
 					t.Errorf("%s, malformed: %v", name, err)
 				}

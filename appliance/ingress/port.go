@@ -7,8 +7,8 @@ import (
 	"wfm/protocol"
 )
 
-// ErrRefused is returned (wrapped) by [Port.Receive] for a message that was looked at, recorded
-// and not taken: it will never be taken, so sending it again is of no use.
+// ErrRefused is returned (wrapped) by [Port.Receive] for a message that was examined, recorded and
+// refused for good: sending it again is useless.
 var ErrRefused = errors.New("message refused")
 
 // Message is one message of a session.
@@ -18,11 +18,13 @@ type Message struct {
 	Payload []byte
 }
 
-// Port takes what sessions do, from either broker. Its methods are called from each connection's own
-// goroutine and may block it, but never change a right: that waits for the end of its session.
+// Port takes the events of sessions, from either broker. Its methods are called on each
+// connection's own goroutine and may block it, but never change a right: that waits for the end of
+// its session.
 type Port interface {
-	// Receive takes a message published by the session. Nil means it is stored and may be
-	// acknowledged. ErrRefused: it never will be. Any other error: it could not be stored now.
+	// Receive takes a message published by the session. Nil means that it is stored and may be
+	// acknowledged, ErrRefused that it never will be. Any other error means that it could not be
+	// stored now.
 	Receive(s Session, topic protocol.Topic, message []byte) error
 	// Will takes the session's last will.
 	Will(s Session, message []byte, cause WillCause)
@@ -30,46 +32,46 @@ type Port interface {
 	Connected(s Session)
 	// Subscribed is called after the session's SUBACK was written.
 	Subscribed(s Session)
-	// Disconnected is called when an established session has ended and nothing of it is left.
-	// reason is in words.
+	// Disconnected is called once an established session has ended completely. reason is for
+	// people.
 	Disconnected(s Session, reason string)
 }
 
-// WillCause is why a last will is released.
+// WillCause is the reason why a last will is published.
 type WillCause int
 
 // The causes.
 const (
 	// WillClosed: the node's side closed the connection without a farewell. The agent has ended.
 	WillClosed WillCause = iota
-	// WillSilent: nothing was heard within the keep-alive time, so the broker closed the connection.
-	// The node may be as well as before, behind a broken link: it has said nothing.
+	// WillSilent: nothing arrived within the keep-alive time, so the broker closed the connection.
+	// The node may be well, behind a broken link: it has said nothing.
 	WillSilent
-	// WillSuperseded: another session of the node has taken over, or this one was ended on purpose.
-	// It says nothing about the node.
+	// WillSuperseded: another session of the node has replaced this one, or this one was ended on
+	// purpose. That says nothing about the node.
 	WillSuperseded
 )
 
 // Session is one MQTT session of a node's agent.
 type Session struct {
-	// ID counts the sessions of this process, from 1. An external broker names a connection by when
-	// it began, and does not say which one a message is of: 0 then.
+	// ID counts the sessions of this process, from 1. An external broker identifies a connection by
+	// its begin, and does not say to which one a message belongs: then ID is 0.
 	ID         uint64
 	NodeID     string
 	ConfigID   string
-	Generation uint64 // of the grant it logged in with
+	Generation uint64 // of the grant used to log in
 	Remote     string
-	Since      time.Time // when it took the place of any older one
+	Since      time.Time // when it replaced any older one
 	// Instance names the running agent, if it says so at login; see protocol.PropertyInstance.
 	Instance string
-	// Replaced is the live session whose place it took; nil when there was none.
+	// Replaced is the live session that it replaced; nil if there was none.
 	Replaced *Replaced
-	// Late says that the broker has kept the message until now, and the session has ended since: it
-	// is no sign of life.
+	// Late says that the broker kept the message until now, and that the session has ended since:
+	// it is not a sign of life.
 	Late bool
 }
 
-// Replaced is a live session that another one has ended by logging in.
+// Replaced is a live session that another one ended by logging in.
 type Replaced struct {
 	Remote   string
 	Instance string

@@ -9,11 +9,11 @@ import (
 	"wfm/store"
 )
 
-// storeAgainAfter is when what could not be stored is tried again.
+// storeAgainAfter is the pause before storing is tried again.
 const storeAgainAfter = 5 * time.Second
 
-// unstored is what the broker saw of nodes and could not be stored, as on a full disk. It happened
-// all the same: whoever looks is told, and the store gets it with its true moments once it can.
+// unstored has sightings of nodes that could not be stored, as on a full disk. They happened
+// nevertheless: readers see them, and the store gets them with their true times once it can.
 type unstored struct {
 	mu      sync.Mutex
 	nodes   map[string]sighting
@@ -21,9 +21,9 @@ type unstored struct {
 	stopped bool
 }
 
-// sighting is the evidence of a node as it should be in the store.
+// sighting is a node's evidence as it should be in the store.
 type sighting struct {
-	session  Session // the newest it is of
+	session  Session // the newest session in it
 	evidence store.Evidence
 	notes    []store.JournalEntry
 }
@@ -31,9 +31,10 @@ type sighting struct {
 // notesUnstored bounds the journal entries of a node that wait to be stored.
 const notesUnstored = 10
 
-// saw changes the node's evidence by what the broker saw, and adds what change returns to its
-// journal. Nobody waits for an answer: what cannot be stored now is stored later. Of a session that
-// has lost its right only the end counts. change may run more than once.
+// saw changes the node's evidence by a sighting of the broker, and adds the entry that change
+// returns to its journal. No caller waits for the result: if it cannot be stored now, it is stored
+// later. From a session that has lost its right, only the end counts. change may run more than
+// once.
 func (g *Ingress) saw(s Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
 	u := &g.unstored
 	u.mu.Lock()
@@ -73,7 +74,7 @@ func (g *Ingress) saw(s Session, what string, change func(e *store.Evidence, now
 	}
 }
 
-// lostRight reports whether the session may not be there any more.
+// lostRight reports whether the session has lost its right.
 func lostRight(tx *store.Tx, s Session) (bool, error) {
 	err := allowed(tx, s)
 	if errors.Is(err, errRevoked) {
@@ -82,7 +83,7 @@ func lostRight(tx *store.Tx, s Session) (bool, error) {
 	return false, err
 }
 
-// ended is e with nothing of changed but that the session has ended.
+// ended returns e with the end of the session and nothing else from changed.
 func ended(e store.Evidence, s Session, changed store.Evidence) store.Evidence {
 	if e.ConnectionID == s.ID && changed.ConnectionID == 0 {
 		e.ConnectionID, e.DisconnectedAt, e.DisconnectReason = 0, changed.DisconnectedAt, changed.DisconnectReason
@@ -129,7 +130,7 @@ func (g *Ingress) forget(nodeID string) {
 	delete(g.unstored.nodes, nodeID)
 }
 
-// storeUnstored tries to store what waits.
+// storeUnstored tries to store the waiting sightings.
 func (g *Ingress) storeUnstored() {
 	u := &g.unstored
 	u.mu.Lock()
@@ -152,7 +153,7 @@ func (g *Ingress) storeUnstored() {
 func (g *Ingress) storeAgain(s Session) {
 	u := &g.unstored
 	u.mu.Lock()
-	defer u.mu.Unlock() // nothing new of the node comes in between
+	defer u.mu.Unlock() // keeps new sightings of the node out in between
 	seen, ok := u.nodes[s.NodeID]
 	if !ok || u.stopped {
 		return
@@ -163,7 +164,7 @@ func (g *Ingress) storeAgain(s Session) {
 	}
 }
 
-// store writes the sighting down.
+// store writes the sighting.
 func (s sighting) store(tx *store.Tx) error {
 	revoked, err := lostRight(tx, s.session)
 	if err == nil {
@@ -186,7 +187,7 @@ func (s sighting) store(tx *store.Tx) error {
 	return nil
 }
 
-// addTo adds what the broker saw to evidence that may have got messages since.
+// addTo adds the sighting to evidence that may have got messages since.
 func (s sighting) addTo(e *store.Evidence) {
 	seen := s.evidence
 	e.ConnectionID, e.LostConnectionID, e.ConnectedAt = seen.ConnectionID, seen.LostConnectionID, seen.ConnectedAt
@@ -200,7 +201,7 @@ func (s sighting) addTo(e *store.Evidence) {
 	}
 }
 
-// Evidence is what the store has of a node, and what it should have.
+// Evidence returns the stored evidence of a node, completed by sightings that wait to be stored.
 func (g *Ingress) Evidence(e store.Evidence) store.Evidence {
 	g.unstored.mu.Lock()
 	seen, ok := g.unstored.nodes[e.NodeID]
@@ -211,7 +212,7 @@ func (g *Ingress) Evidence(e store.Evidence) store.Evidence {
 	return e
 }
 
-// Stop ends the tries to store.
+// Stop ends the attempts to store.
 func (g *Ingress) Stop() {
 	g.identities.stop()
 	u := &g.unstored

@@ -18,7 +18,7 @@ func (f *fixture) full() (free func()) {
 	return func() { f.isFull.Store(false) }
 }
 
-// state is the node's state as whoever looks is told.
+// state is the node's state as shown to readers.
 func (f *fixture) state() presence.State {
 	e := f.Evidence(f.evidence())
 	return presence.Project(f.node(), true, e, f.db.Now(), presence.DefaultTimes()).State
@@ -71,10 +71,11 @@ func TestWhatTheBrokerSawWhileTheDiskWasFullIsToldAtOnceAndStoredWithItsMoments(
 		}
 		free()
 		wait(storeAgainAfter)
-		if e := f.evidence(); e != f.Evidence(e) || e.ConnectionID != 0 || e.DisconnectedAt.Sub(begin) != 30*time.Second || e.OfflineAt.Sub(begin) != 10*time.Second || e.DisconnectReason != "link lost" {
+		if e := f.evidence(); e != f.Evidence(e) || e.ConnectionID != 0 || e.DisconnectedAt.Sub(begin) != 30*time.Second ||
+			e.OfflineAt.Sub(begin) != 10*time.Second || e.DisconnectReason != "link lost" {
 			t.Errorf("stored afterwards: %+v", e)
 		}
-		// What lies between the first and the last is not kept; the last is, with its moment.
+		// Sightings between the first and the last are not kept; the last is, with its time.
 		if got := f.transitions(begin); got != "offline@0 online@0 dropped@60" {
 			t.Error(got)
 		}

@@ -20,13 +20,13 @@ import (
 	"wfm/protocol"
 )
 
-// Timeout is for the whole of a check: as long as deployed agents try.
+// Timeout bounds a whole check: it is as long as deployed agents try.
 const Timeout = 15 * time.Second
 
-// maxAnswer bounds what the other side may send as one packet, in bytes.
+// maxAnswer bounds one packet of the other side, in bytes.
 const maxAnswer = 64 << 10
 
-// Target is where agents are sent.
+// Target is the broker's address for agents.
 type Target struct {
 	Host   string
 	Port   int
@@ -36,15 +36,16 @@ type Target struct {
 
 func (t Target) String() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
-// Account is whom the check logs in as.
+// Account is the account that the check uses.
 type Account struct {
 	ConfigID, NodeID, Password string
-	// Asked reports whether the broker that is meant was asked for this account. Without TLS the
-	// password is sent to no other one. nil: that cannot be known, and it is sent to whoever answers.
+	// Asked reports whether the intended broker was asked for this account. Without TLS, the
+	// password is sent to no other broker. If nil, that cannot be known, and the password is sent
+	// to any broker.
 	Asked func() bool
 }
 
-// Failure is a check that did not succeed, in words for an operator.
+// Failure is the result of a failed check, with a message for an operator.
 type Failure struct{ Message string }
 
 func (f *Failure) Error() string { return f.Message }
@@ -68,8 +69,8 @@ func Run(ctx context.Context, t Target, a Account) error {
 	})
 }
 
-// knock finds out whether the broker that is meant answers at the target, with a password that
-// opens nothing anywhere. With TLS, its certificate tells.
+// knock finds out whether the intended broker answers at the target, with a password that is valid
+// nowhere. With TLS, its certificate shows that.
 func knock(ctx context.Context, t Target, a Account) error {
 	return open(ctx, t, func(s *session) error {
 		if _, err := s.connect(a.NodeID, protocol.NewSecret()); err != nil {
@@ -82,7 +83,7 @@ func knock(ctx context.Context, t Target, a Account) error {
 	})
 }
 
-// open connects for the talk.
+// open connects and runs talk.
 func open(ctx context.Context, t Target, talk func(*session) error) error {
 	conn, err := dial(ctx, t)
 	if err != nil {
@@ -133,7 +134,8 @@ func handshake(ctx context.Context, t Target, conn net.Conn) (net.Conn, error) {
 	case errors.As(err, &host):
 		return nil, failure("The certificate of %s is not for the host %s. Use a host it is for: %s.", t, t.Host, names(host.Certificate))
 	case errors.As(err, &unknown):
-		return nil, failure("The certificate of %s does not come from the CA that agents are given. Another server answers there, or something in between ends TLS.", t)
+		return nil, failure("The certificate of %s does not come from the CA that agents are given. Another server answers there, or something in between ends TLS.",
+			t)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return nil, failure("The certificate of %s is not valid at this time. Renew it, or set this machine's clock.", t)
 	case errors.As(err, &plain):
@@ -155,14 +157,14 @@ func names(c *x509.Certificate) string {
 	return strings.Join(all, ", ")
 }
 
-// session is the talk with the broker.
+// session is the conversation with the broker.
 type session struct {
 	net.Conn
 	in     *bufio.Reader
 	target Target
 }
 
-// unknown is the failure of another broker that answers.
+// unknown returns the failure that another broker answers.
 func (s *session) unknown() error {
 	return failure("An MQTT broker answers at %s, but it does not know this appliance's nodes. Use the address of this appliance's own broker.", s.target)
 }
@@ -180,7 +182,7 @@ func (s *session) logIn(a Account) error {
 	return nil
 }
 
-// connect asks for a session of the node, and returns the reason code of the answer.
+// connect requests a session of the node, and returns the reason code of the answer.
 func (s *session) connect(nodeID, password string) (reason byte, err error) {
 	p := packets.NewControlPacket(packets.CONNECT)
 	c := p.Content.(*packets.Connect)
@@ -203,7 +205,7 @@ func (s *session) connect(nodeID, password string) (reason byte, err error) {
 	return reason, err
 }
 
-// subscribe asks for a topic of the node, and for the same of another one.
+// subscribe requests a topic of the node, and the same topic of another node.
 func (s *session) subscribe(a Account) error {
 	own := protocol.Topic{ConfigID: a.ConfigID, NodeID: a.NodeID, Kind: protocol.KindControl}
 	foreign := own
@@ -226,7 +228,7 @@ func (s *session) subscribe(a Account) error {
 	return nil
 }
 
-// exchange sends the packet and returns what the answer holds.
+// exchange sends the packet and returns the content of the answer.
 func (s *session) exchange(p *packets.ControlPacket) (any, error) {
 	if _, err := p.WriteTo(s); err != nil {
 		return nil, err
@@ -243,7 +245,7 @@ func (s *session) exchange(p *packets.ControlPacket) (any, error) {
 
 var errTooLong = errors.New("the answer is no sensible packet")
 
-// bounded looks at the length of the packet that comes before any memory is taken for it.
+// bounded checks the length of the next packet before memory is allocated for it.
 func (s *session) bounded() error {
 	length := 0
 	for i := 1; i <= 4; i++ {
@@ -267,7 +269,7 @@ func timedOut(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
 }
 
-// cause is the system's word for what went wrong, without the addresses around it.
+// cause returns the system's own error, without the addresses around it.
 func cause(err error) string {
 	var no syscall.Errno
 	switch {

@@ -118,7 +118,7 @@ func newAuthority(t *testing.T, until time.Time, hosts ...string) authority {
 	}
 }
 
-// withTLS serves what is at plain with TLS.
+// withTLS serves the address plain with TLS.
 func withTLS(t *testing.T, plain net.Addr, a authority) net.Addr {
 	t.Helper()
 	l := tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{a.cert}})

@@ -65,8 +65,8 @@ func New(o Options) *Runner {
 	return r
 }
 
-// Start continues the rollouts that were not finished when the appliance last stopped, in whatever
-// way. Paused ones stay paused.
+// Start continues the rollouts that were not finished when the appliance last stopped, even if it
+// was killed. Paused ones stay paused.
 func (r *Runner) Start() error {
 	open, err := store.Read(r.db, (*store.Tx).UnfinishedRollouts)
 	if err != nil {
