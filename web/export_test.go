@@ -115,3 +115,13 @@ func RoutesInOneWrite(s *Server) (keys []string) {
 	}
 	return keys
 }
+
+// AuditedRequests are the requests of the API that the audit log records, as its entries name them.
+func AuditedRequests(s *Server) (requests []string) {
+	for _, r := range s.table() {
+		if r.Audited() {
+			requests = append(requests, r.Method+" "+wire.PathTemplate(r.Path))
+		}
+	}
+	return requests
+}

@@ -14,6 +14,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/ui"
 )
 
 // browse gets a page as a browser does: with the session in a cookie.
@@ -158,8 +159,25 @@ func TestTheAuditPageFindsActorsByTheirBeginningAndLeadsBackToTheNewest(t *testi
 	if r := a.browse("/audit?actor=token").shows("token script"); strings.Contains(r.body, "Newest") {
 		t.Error("the newest page leads to itself")
 	}
-	a.browse("/audit?actor=oken").shows("Nothing fits")
+	a.browse("/audit?actor=oken").shows("No matching entry")
 	a.browse("/audit?actor=token&before=2").shows(`href="/audit?actor=token"`)
+}
+
+func TestTheAuditPageSaysInWordsWhatWasDone(t *testing.T) {
+	for _, request := range web.AuditedRequests(web.New(web.Options{Store: openStore(t, 0)})) {
+		if ui.Request(request) == "" {
+			t.Errorf("no words for %s", request)
+		}
+	}
+	a, cfg, node := controlled(t)
+	a.post(nodePath(cfg, node)+"/endpoint/control", object{"action": "start", "queue": true}).ok(nil)
+	a.browse("/audit").shows("Give a command: start", "POST /api/v1/configs/{config_id}/nodes/{node_id}/endpoint/control", "Create a mesh")
+	if err := a.db.Update(func(tx *store.Tx) error { return tx.DeleteNode(node) }); err != nil {
+		t.Fatal(err)
+	}
+	if r := a.browse("/audit").shows("Give a command"); strings.Contains(r.body, "Give a command: start") {
+		t.Error("the page knows a command that was deleted")
+	}
 }
 
 func TestAFormThatTheBrowserSendsByItselfChangesNothingAndIsToldSo(t *testing.T) {

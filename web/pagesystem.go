@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/ui"
 	"wfm/web/wire"
@@ -69,15 +71,21 @@ func (s *Server) auditPage(c echo.Context) (show, error) {
 		Actor, NodeID string
 		LeftOut       string // why the filter is less than was asked for; else empty
 		Entries       []store.AuditEntry
-		Newest, Older string // addresses
+		Actions       map[uint64]protocol.Action // of the entries that are about a command or rollout, by Seq
+		Newest, Older string                     // addresses
 	}
-	v := body{Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id"), LeftOut: leftOut(c, "actor", "node_id")}
+	v := body{Actions: make(map[uint64]protocol.Action), Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id"), LeftOut: leftOut(c, "actor", "node_id")}
 	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
 	s.settle()
 	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
 		v.Entries, err = tx.Audit(before, auditShown+1, func(e store.AuditEntry) bool {
 			return strings.HasPrefix(e.Actor, v.Actor) && (v.NodeID == "" || e.Concerns("node_id", v.NodeID))
 		})
+		for _, e := range v.Entries {
+			if err == nil {
+				v.Actions[e.Seq], err = actionOf(tx, e)
+			}
+		}
 		return err
 	}); err != nil {
 		return show{}, err
@@ -98,6 +106,26 @@ func (s *Server) auditPage(c echo.Context) (show, error) {
 		v.Older = "/audit?" + q.Encode()
 	}
 	return show{template: "audit", Page: ui.Page{Title: "Audit", Nav: "Audit", LiveAll: true, Every: 10, Body: v}}, nil
+}
+
+// actionOf returns the action of the rollout or the command that the entry is about. It is empty if
+// there is none, or not any more.
+func actionOf(tx *store.Tx, e store.AuditEntry) (protocol.Action, error) {
+	if id := e.IDs["rollout_id"]; id != "" {
+		r, err := tx.Rollout(id)
+		if errors.Is(err, store.ErrRolloutNotFound) {
+			return "", nil
+		}
+		return r.Action, err
+	}
+	if id := e.IDs["request_id"]; id != "" {
+		cmd, err := tx.Command(id)
+		if errors.Is(err, store.ErrCommandNotFound) {
+			return "", nil
+		}
+		return cmd.Action, err
+	}
+	return "", nil
 }
 
 // traffic is the last hour, drawn.

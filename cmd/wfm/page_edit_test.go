@@ -107,7 +107,7 @@ func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
 	b.until("document.querySelector('#conf-form').getAttribute('aria-busy')")
 	b.fill("#conf-form textarea", tunnelText("three"))
 	b.eval("answer()")
-	b.see("Saved as version 2.", "What was typed since then is not saved yet.")
+	b.see("Saved as version 2.", "What you typed since then is not saved yet.")
 	b.eval("document.activeElement.blur()")
 	n.Must(t, "POST", n.Path("sync"), nil)
 	b.until("document.querySelector('#v-2').innerText.includes('staged')") // the page was fetched anew
@@ -140,7 +140,7 @@ func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
 
 	b.fill("#conf-form textarea", tunnelText("unsaved"))
 	b.eval("fetch('/api/v1/nodes/" + n.ID + "', {method: 'DELETE'}).then(r => r.status)")
-	b.see("what it is about was deleted")
+	b.see("what it shows was deleted")
 	if got := b.eval(confText); got != tunnelText("unsaved") {
 		t.Errorf("what was typed became %v", got)
 	}

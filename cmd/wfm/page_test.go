@@ -31,7 +31,7 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface st
 	b.see("Set up the appliance", "Set-up token")
 	b.inspect("setup")
 	b.open("/setup#%")
-	b.see("The link is not whole.")
+	b.see("The link is incomplete.")
 	b.open(strings.TrimPrefix(link, a.URL))
 	b.fill("input[name=password]", apptest.Password)
 	b.click("#setup button")
@@ -190,7 +190,7 @@ func useSettings(t *testing.T, b *browser) {
 	b.click("[data-open=new-token]")
 	b.fill("#new-token [name=name]", "backup script")
 	b.click("#new-token .primary")
-	b.see("The token backup script. It is shown this once:")
+	b.see("The token backup script. It is shown only once:")
 	if token := b.text("#token-text"); len(token) < 40 {
 		t.Errorf("no token: %q", token)
 	}

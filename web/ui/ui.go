@@ -151,4 +151,6 @@ var funcs = template.FuncMap{
 	"capital": Capital,
 	"action":  Action,
 	"sync":    syncWords,
+	"request": Request,
+	"idname":  idName,
 }

@@ -70,7 +70,7 @@ async function call(method, path, values) {
   try {
     response = await fetch(path, options)
   } catch {
-    throw { message: 'The appliance did not answer. Look whether it runs, and try again.', detail: null }
+    throw { message: 'The appliance did not answer. Check that it is running, then try again.', detail: null }
   }
   const body = await response.json().catch(() => null)
   if (response.ok && body && body.success) return body.data
@@ -86,7 +86,7 @@ async function call(method, path, values) {
 function toLogin() {
   const address = '/login?next=' + encodeURIComponent(location.pathname + location.search)
   if (!unsaved().length) return location.assign(address)
-  const note = standing('logged-out', 'You are logged out. Your text stays here: log in in another tab, then go on.')
+  const note = standing('logged-out', 'You are logged out. Your text stays here: log in in another tab, then continue.')
   if (!$('a', note)) note.append(element('a', { href: address, target: '_blank', rel: 'noopener' }, 'Log in'))
 }
 
@@ -110,7 +110,7 @@ async function submit(form, submitter) {
     return notice('Nothing was changed.', 'ok')
   }
   const asks = (submitter && submitter.dataset.confirm) || form.dataset.confirm
-  if (asks && !await confirmed(asks, (submitter && submitter.textContent.trim()) || 'Go on')) return
+  if (asks && !await confirmed(asks, (submitter && submitter.textContent.trim()) || 'Continue')) return
   const [method, path] = ((submitter && submitter.dataset.api) || form.dataset.api).split(' ')
   clearMessages(form)
   const buttons = $$('button', form).filter(b => !b.disabled)
@@ -132,11 +132,11 @@ async function submit(form, submitter) {
     if (form.dataset.answer) await showAnswer($('#' + form.dataset.answer), data)
     else if (command) {
       follow(command, teller(form, filled(form.dataset.done || '', data)))
-      if (!asSent) notice('What was typed since then is not saved yet.', 'warn')
+      if (!asSent) notice('What you typed since then is not saved yet.', 'warn')
     } else {
       const said = filled(form.dataset.done || '', data) || (data && data.message) || 'Done.'
       if (asSent) notice(said, 'ok')
-      else notice(said + ' What was typed since then is not saved yet.', 'warn')
+      else notice(said + ' What you typed since then is not saved yet.', 'warn')
     }
     if (!form.dataset.answer) for (const w of (data && data.warnings) || []) notice(warning(w), 'warn') // an answer shows its own
     if (dialog && asSent) dialog.close()
@@ -223,18 +223,24 @@ function showError(form, error) {
     field.setAttribute('aria-describedby', id)
     const folded = field.closest('details')
     if (folded) folded.open = true
-    field.after(element('small', { class: 'problem', id }, `${title(name)} ${problem}.`))
+    field.after(element('small', { class: 'problem', id }, `${title(field)} ${problem}.`))
     first = first || field
   }
+  const warnings = ((error.detail && error.detail.warnings) || []).map(warning)
+  // To scripts, the API says in one sentence all that is listed here, and how to force it.
+  const said = error.code === 'CONFIG_WOULD_CUT_OFF' ? 'Nothing was done, since this tunnel config may cut the node off:' : error.message
   const typed = $$('input:not([type=hidden], [type=checkbox]), textarea, select, [data-force]', form).length > 0
-  if (!typed) return notice(error.message, 'error')
+  if (!typed) return notice([said, ...warnings].join(' '), 'error')
   if (first) return first.focus()
-  const message = element('div', { class: 'message error', role: 'alert' }, error.message)
-  for (const w of (error.detail && error.detail.warnings) || []) message.append(element('p', {}, warning(w)))
+  const message = element('div', { class: 'message error', role: 'alert' }, said)
+  for (const w of warnings) message.append(element('p', {}, w))
   form.append(message)
   // What the API refuses unless it is forced can be forced after it has said why.
   const force = $('[data-force]', form)
-  if (force && error.detail && error.detail.warnings) force.hidden = false
+  if (force && warnings.length) {
+    force.hidden = false
+    message.append(element('p', {}, 'Change the tunnel config, or tick “Do it anyway” and try again.'))
+  }
   const area = $('textarea', form)
   if (area && error.detail && error.detail.line) selectLine(area, error.detail.line)
 }
@@ -247,7 +253,7 @@ async function showConflict(form, text) {
   for (const e of $$('[data-value]', place)) e.textContent = theirs[e.dataset.value]
   $('button[name=base_version]', place).value = theirs.version
   $('pre', place).replaceChildren(...theirs.lines.map(l => element('span', { class: l.class }, l.text + '\n')))
-  if (!theirs.lines.length) $('pre', place).textContent = 'Nothing: the texts are the same.'
+  if (!theirs.lines.length) $('pre', place).textContent = 'The texts are the same.'
   place.hidden = false
   place.focus()
 }
@@ -259,7 +265,8 @@ function selectLine(area, line) {
   area.setSelectionRange(start, start + (lines[line - 1] || '').length)
 }
 
-const title = name => { const s = name.replaceAll('_', ' '); return s[0].toUpperCase() + s.slice(1) }
+// title is what the page calls the field: the beginning of its label.
+const title = field => (field.labels?.length && field.labels[0].firstChild.textContent.trim()) || field.name
 
 // showAnswer fills a place with what is shown this once: a bind command, a token.
 async function showAnswer(place, data) {
@@ -276,7 +283,8 @@ async function showAnswer(place, data) {
   place.hidden = false
   tick()
   for (const e of $$('img[data-qr]', place)) {
-    const response = await fetch('/ui/qr', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ text: data[e.dataset.qr] }) })
+    const body = JSON.stringify({ text: data[e.dataset.qr] })
+    const response = await fetch('/ui/qr', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
     if (response.ok) e.src = 'data:image/svg+xml,' + encodeURIComponent(await response.text())
   }
 }

@@ -78,7 +78,8 @@ function show(page) {
   if (!synchronized) setClock(next.dataset.now)
   const another = now.dataset.shape !== next.dataset.shape
   if (unsaved().some(form => another || !$('#' + form.id, next))) {
-    return standing('gone', 'This page is another one now, or what it is about was deleted. Your text is still here: copy it if you need it, then reload the page.')
+    return standing('gone', 'This page has changed, or what it shows was deleted. ' +
+      'Your text is still here: copy it if you need it, then reload the page.')
   }
   for (const e of $$('[data-standing=gone]')) e.remove()
   document.title = page.title
@@ -199,7 +200,7 @@ function takeSetupToken() {
   try {
     token.value = decodeURIComponent(location.hash.slice(1))
   } catch {
-    return notice('The link is not whole. Copy it once more, or type the token that it ends with.', 'error')
+    return notice('The link is incomplete. Copy it again, or type the token at its end.', 'error')
   }
   history.replaceState(null, '', location.pathname)
   token.closest('label').hidden = true

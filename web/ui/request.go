@@ -1,0 +1,75 @@
+package ui
+
+// requests has words for the requests that the audit log records, by method and path.
+var requests = map[string]string{
+	"POST /api/v1/auth/setup":           "Set up the admin account",
+	"POST /api/v1/auth/login":           "Log in",
+	"POST /api/v1/auth/logout":          "Log out",
+	"POST /api/v1/auth/password":        "Change the password",
+	"POST /api/v1/settings/password":    "Change the password",
+	"DELETE /api/v1/auth/sessions":      "End all other sessions",
+	"DELETE /api/v1/auth/sessions/{id}": "End a session",
+	"POST /api/v1/auth/tokens":          "Create an API token",
+	"DELETE /api/v1/auth/tokens/{id}":   "Delete an API token",
+
+	"GET /api/v1/system/backup":              "Download a backup",
+	"POST /api/v1/system/certificates/renew": "Renew the certificates",
+	"POST /api/v1/system/mqtt/reconcile":     "Compare the accounts with EMQX",
+	"PUT /api/v1/settings/mqtt":              "Change the MQTT settings",
+	"POST /api/v1/settings/mqtt/reset":       "Reset the MQTT settings",
+	"POST /api/v1/settings/mqtt/test":        "Test the MQTT settings",
+
+	"POST /api/v1/configs":                           "Create a mesh",
+	"PUT /api/v1/configs/{config_id}":                "Change the mesh",
+	"DELETE /api/v1/configs/{config_id}":             "Delete the mesh",
+	"POST /api/v1/configs/{config_id}/tags":          "Add a tag",
+	"POST /api/v1/configs/{config_id}/tags/apply":    "Tag nodes",
+	"DELETE /api/v1/configs/{config_id}/tags/{tag}":  "Delete a tag",
+	"POST /api/v1/configs/{config_id}/nodes":         "Add a node",
+	"POST /api/v1/configs/{config_id}/nodes/bulk":    "Add nodes",
+	"POST /api/v1/configs/{config_id}/bind-commands": "Create bind commands",
+
+	"PUT /api/v1/nodes/{node_id}":                                                     "Change the node",
+	"DELETE /api/v1/nodes/{node_id}":                                                  "Delete the node",
+	"PUT /api/v1/configs/{config_id}/nodes/{node_id}":                                 "Change the node",
+	"DELETE /api/v1/configs/{config_id}/nodes/{node_id}":                              "Delete the node",
+	"PUT /api/v1/nodes/{node_id}/tags":                                                "Change the node’s tags",
+	"DELETE /api/v1/nodes/{node_id}/tags/{tag}":                                       "Remove a tag from the node",
+	"POST /api/v1/configs/{config_id}/nodes/{node_id}/bind-command":                   "Create a bind command",
+	"POST /api/v1/configs/{config_id}/nodes/{node_id}/reset-client":                   "Reset the agent",
+	"POST /api/client/bind":                                                           "Bind an agent",
+	"POST /api/client/v1/bind":                                                        "Bind an agent",
+	"PUT /api/v1/configs/{config_id}/nodes/{node_id}/applied-conf":                    "Save the tunnel config",
+	"GET /api/v1/configs/{config_id}/nodes/{node_id}/applied-conf":                    "Read the tunnel config with its key",
+	"GET /configs/{config_id}/nodes/{node_id}/conf":                                   "Read the tunnel config with its key",
+	"GET /api/v1/configs/{config_id}/nodes/{node_id}/conf-history/{version}":          "Read a version with its key",
+	"POST /api/v1/configs/{config_id}/nodes/{node_id}/sync":                           "Stage the tunnel config",
+	"POST /api/v1/configs/{config_id}/sync-all":                                       "Stage all tunnel configs",
+	"POST /api/v1/configs/{config_id}/nodes/{node_id}/endpoint/control":               "Give a command",
+	"POST /api/v1/configs/{config_id}/endpoint/probe-batch":                           "Check nodes",
+	"POST /api/v1/commands/{request_id}/cancel":                                       "Cancel a command",
+	"POST /api/v1/configs/{config_id}/endpoint/control-batch":                         "Start a rollout",
+	"POST /api/v1/rollouts/{rollout_id}/pause":                                        "Pause a rollout",
+	"POST /api/v1/rollouts/{rollout_id}/resume":                                       "Resume a rollout",
+	"POST /api/v1/rollouts/{rollout_id}/cancel":                                       "Cancel a rollout",
+	"POST /api/v1/configs/{config_id}/nodes/{node_id}/conf-history/{version}/restore": "Restore a version",
+}
+
+// Request puts a request that the audit log records into words. It is empty for an unknown one, such
+// as one of an older version.
+func Request(action string) string { return requests[action] }
+
+// idName names the kind of object that an id in the audit log belongs to.
+func idName(name string) string {
+	switch name {
+	case "config_id":
+		return "mesh"
+	case "node_id":
+		return "node"
+	case "request_id":
+		return "command"
+	case "rollout_id":
+		return "rollout"
+	}
+	return name
+}
