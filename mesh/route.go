@@ -1,0 +1,190 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+
+	"wfm/store"
+)
+
+// allowed returns the AllowedIPs of the node's peers, in the order of its halves: those of the links,
+// and the routes of other nodes on the way that leads to them.
+func (m *Mesh) allowed(n *member) [][]netip.Prefix {
+	all := make([][]netip.Prefix, len(n.halves))
+	for i, h := range n.halves {
+		all[i] = unique(h.to.AllowedIPs)
+	}
+	if len(m.routed) == 0 || len(m.routed) == 1 && m.routed[0] == n {
+		return all
+	}
+	w := waysOf(n)
+	for _, behind := range m.routed {
+		if behind == n {
+			continue
+		}
+		i, ok := w.to(behind)
+		if !ok {
+			continue
+		}
+		for _, route := range behind.Routes {
+			if n.has(route) && !w.taken[route.Masked()] {
+				w.taken[route.Masked()] = true
+				all[i] = append(all[i], route.Masked())
+			}
+		}
+	}
+	return all
+}
+
+// ways tells which peer of a node leads where, as the kernel chooses: the longest prefix counts.
+type ways struct {
+	node    *member
+	peers   map[string]int // by node id: the place among the halves
+	nets    map[netip.Prefix]int
+	lengths [2][]int // of the prefixes in nets, for IPv4 and IPv6, longest first
+	// taken are the networks that have their peer, or are behind the node itself.
+	taken map[netip.Prefix]bool
+}
+
+func waysOf(n *member) *ways {
+	w := &ways{node: n, peers: make(map[string]int, len(n.halves)), nets: map[netip.Prefix]int{}, taken: map[netip.Prefix]bool{}}
+	var seen [2][129]bool
+	for i, h := range n.halves {
+		w.peers[h.peer.ID] = i
+		for _, p := range h.to.AllowedIPs {
+			w.nets[p.Masked()] = i // of two peers with the same network, the last one has it
+			w.taken[p.Masked()] = true
+			seen[familyOf(p.Addr())][p.Bits()] = true
+		}
+	}
+	for family := range seen {
+		for length := 128; length >= 0; length-- {
+			if seen[family][length] {
+				w.lengths[family] = append(w.lengths[family], length)
+			}
+		}
+	}
+	for _, p := range n.Routes {
+		w.taken[p.Masked()] = true
+	}
+	return w
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// to returns the peer that leads to the node: the node itself, or the one that has its address.
+func (w *ways) to(n *member) (peer int, ok bool) {
+	if i, direct := w.peers[n.ID]; direct {
+		return i, true
+	}
+	for _, p := range n.Addresses() {
+		for _, length := range w.lengths[familyOf(p.Addr())] {
+			if i, ok := w.nets[netip.PrefixFrom(p.Addr(), length).Masked()]; ok {
+				return i, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// unique returns the networks without those that come twice, in their order.
+func unique(networks []netip.Prefix) []netip.Prefix {
+	all := make([]netip.Prefix, 0, len(networks))
+	if len(networks) < 2 {
+		for _, p := range networks {
+			all = append(all, p.Masked())
+		}
+		return all
+	}
+	seen := make(map[netip.Prefix]bool, len(networks))
+	for _, p := range networks {
+		if p = p.Masked(); !seen[p] {
+			seen[p] = true
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// disjoint returns the networks in their order of addresses, without those that lie in another one.
+func disjoint(networks []netip.Prefix) []netip.Prefix {
+	sorted := make([]netip.Prefix, 0, len(networks))
+	for _, p := range networks {
+		sorted = append(sorted, p.Masked())
+	}
+	slices.SortFunc(sorted, netip.Prefix.Compare) // a network stands before those within it
+	var all []netip.Prefix
+	for _, p := range sorted {
+		if len(all) == 0 || !all[len(all)-1].Overlaps(p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// forwards reports for IPv4 and IPv6 whether packets of others pass through the node: it has routes,
+// is the entry of a port forward, or a peer sends it what is not for its own addresses.
+func (m *Mesh) forwardsFor(n *member) (v4, v6 bool) {
+	note := func(p netip.Prefix) {
+		v4, v6 = v4 || p.Addr().Is4(), v6 || p.Addr().Is6()
+	}
+	for _, p := range n.Routes {
+		note(p)
+	}
+	for _, f := range m.entering(n) {
+		for _, p := range f.targets {
+			note(netip.PrefixFrom(p, p.BitLen()))
+		}
+	}
+	own := n.Addresses()
+	for _, h := range n.halves {
+		for _, p := range h.back.AllowedIPs {
+			if v4 && v6 {
+				return v4, v6
+			}
+			if !slices.ContainsFunc(own, func(a netip.Prefix) bool { return p.IsSingleIP() && p.Addr() == a.Addr() }) {
+				note(p)
+			}
+		}
+	}
+	if v4 || v6 { // what passes may also be for networks behind other nodes
+		for _, behind := range m.routed {
+			for _, p := range behind.Routes {
+				if n.has(p) {
+					note(p)
+				}
+			}
+		}
+	}
+	return v4, v6
+}
+
+// entry is a port forward with the addresses of the service.
+type entry struct {
+	store.PortForward
+	targets []netip.Addr
+}
+
+// entering returns the port forwards in use of which the node is the entry, oldest first.
+func (m *Mesh) entering(n *member) []entry {
+	var all []entry
+	for _, f := range m.forwards[n.ID] {
+		from := m.byID[f.FromNodeID]
+		if !f.Enabled || from == nil || from == n || !from.Enabled {
+			continue
+		}
+		e := entry{PortForward: f}
+		for _, p := range from.Addresses() {
+			if n.has(p) {
+				e.targets = append(e.targets, p.Addr())
+			}
+		}
+		all = append(all, e)
+	}
+	return all
+}
