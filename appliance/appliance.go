@@ -121,7 +121,6 @@ type namedStop struct {
 // opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence = o.Presence.OrDefault()
-	o.DetectInterval = cmp.Or(o.DetectInterval, tracker.DefaultInterval)
 	a := &Appliance{log: o.Logger, serving: make(chan error, 3), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -142,8 +141,8 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	if err := a.newCerts(o); err != nil {
 		return nil, err
 	}
-	a.tracker = tracker.New(a.db, o.Presence, o.Logger)
-	a.onStop("presence", func(context.Context) error { a.tracker.Stop(); return nil })
+	a.tracker = tracker.New(tracker.Options{Store: a.db, Presence: o.Presence, Logger: o.Logger})
+	a.onStop("presence", a.tracker.Stop)
 	if o.MQTTEnabled {
 		if err := a.newBroker(ctx, o); err != nil {
 			return nil, err
@@ -186,10 +185,9 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 
 // newBroker creates the ledger, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
-	late := &latePublisher{}
-	a.ledger = command.New(a.db, late, o.DetectTimeout, o.Logger)
+	a.ledger = command.New(command.Options{Store: a.db, DetectLimit: o.DetectTimeout, Logger: o.Logger})
 	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it logs
-	in := ingress.New(ingress.Options{Store: a.db, Ledger: a.ledger, Logger: log})
+	in := ingress.New(ingress.Options{Store: a.db, Ledger: a.ledger, Logger: o.Logger})
 	var err error
 	if o.external() {
 		ask := func(ctx context.Context, nodeID string) error {
@@ -213,12 +211,12 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 			a.onStop("questions of EMQX", func(context.Context) error { _ = a.callbacks.Close(); return nil })
 		}
 	}
-	late.mqttBroker, a.ingress = a.broker, in
+	a.ingress = in
 	// The broker stops before the ledger, so that the ledger gets no more messages.
-	a.onStop("commands", func(context.Context) error { a.ledger.Stop(); return nil })
-	a.prober = tracker.NewProber(a.db, a.ledger, o.DetectInterval, o.Logger)
-	a.onStop("prober", func(context.Context) error { a.prober.Stop(); return nil })
-	a.onStop("ingress", func(context.Context) error { in.Stop(); return nil })
+	a.onStop("commands", a.ledger.Stop)
+	a.prober = tracker.NewProber(tracker.ProberOptions{Store: a.db, Commands: a.ledger, Interval: o.DetectInterval, Logger: o.Logger})
+	a.onStop("prober", a.prober.Stop)
+	a.onStop("ingress", in.Stop)
 	a.onStop("broker", a.broker.Stop)
 	ro := rollout.Options{Store: a.db, Commands: a.ledger, Presence: o.Presence, Logger: o.Logger}
 	if a.external != nil {
@@ -226,19 +224,16 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	}
 	a.rollouts = rollout.New(ro)
 	// Before the broker: nodes that it disconnects must not seem to be away at their turn.
-	a.onStop("rollouts", func(context.Context) error { a.rollouts.Stop(); return nil })
+	a.onStop("rollouts", a.rollouts.Stop)
 	a.wanted = wanted.New(wanted.Options{
 		Store: a.db, Commands: a.ledger, Logger: o.Logger,
 		Online: func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool {
 			return presence.Project(n, configEnabled, e, now, o.Presence).State == presence.Online
 		},
 	})
-	a.onStop("wanted tunnels", func(context.Context) error { a.wanted.Stop(); return nil })
+	a.onStop("wanted tunnels", a.wanted.Stop)
 	return nil
 }
-
-// latePublisher is the broker once it exists; nothing is published before Start.
-type latePublisher struct{ mqttBroker }
 
 // mqttBroker is the interface of either broker for the appliance.
 type mqttBroker interface {
@@ -324,7 +319,7 @@ func (a *Appliance) Start() error {
 		return fmt.Errorf("read the nodes: %w", err)
 	}
 	if a.broker != nil {
-		if err := a.onceWritable("open commands", a.ledger.Start); err != nil {
+		if err := a.ledger.Start(a.broker); err != nil {
 			return fmt.Errorf("take up open commands: %w", err)
 		}
 		if err := a.broker.Start(); err != nil {

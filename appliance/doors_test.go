@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -46,15 +47,21 @@ func openDoors(t *testing.T) *doors {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	d := &doors{t: t, db: db, token: protocol.NewSecret(), ledger: command.New(db, nowhere{}, 0, log)}
+	d := &doors{t: t, db: db, token: protocol.NewSecret(), ledger: command.New(command.Options{Store: db})}
+	if err := d.ledger.Start(nowhere{}); err != nil {
+		t.Fatal(err)
+	}
 	runner := rollout.New(rollout.Options{Store: db, Commands: d.ledger, Presence: presence.DefaultTimes(), Logger: log})
 	d.handler = web.New(web.Options{
 		Store: db, Logger: log, Commands: d.ledger, Rollouts: runner, Broker: nowhere{},
 		MQTTEnabled: true, MQTTPort: 1883,
 	}).Handler()
 	t.Cleanup(func() {
-		runner.Stop()
-		d.ledger.Stop()
+		for _, stop := range []func(context.Context) error{runner.Stop, d.ledger.Stop} {
+			if err := stop(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		}
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}

@@ -1,11 +1,11 @@
 package command
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -155,10 +155,18 @@ func (f *fixture) open() {
 	f.start()
 }
 
+// Stop stops the ledger, also in a clean-up.
+func (f *fixture) Stop() {
+	f.t.Helper()
+	if err := f.Ledger.Stop(context.WithoutCancel(f.t.Context())); err != nil {
+		f.t.Error(err)
+	}
+}
+
 func (f *fixture) start() {
 	f.t.Helper()
-	f.Ledger = New(f.db, f.pub, 0, slog.New(slog.DiscardHandler))
-	if err := f.Start(); err != nil {
+	f.Ledger = New(Options{Store: f.db})
+	if err := f.Start(f.pub); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/bounded"
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
@@ -43,7 +44,7 @@ const (
 type Ledger struct {
 	db        *store.DB
 	door      tunnel.Door
-	publisher Publisher
+	publisher Publisher // set by Start
 	log       *slog.Logger
 
 	detectLimit time.Duration // within which a node must answer a detect
@@ -58,19 +59,53 @@ type Ledger struct {
 	ready   map[string]*readyTurn  // by node id, while one is processed
 }
 
-// New makes the ledger over db, with a time limit for detects (zero: that of the table of actions). Nothing
-// happens before [Ledger.Start].
-func New(db *store.DB, publisher Publisher, detectLimit time.Duration, log *slog.Logger) *Ledger {
+// Options configures New.
+type Options struct {
+	Store *store.DB
+	// DetectLimit is how long a node may take to answer a detect. Default: that of the table of actions.
+	DetectLimit time.Duration
+	Logger      *slog.Logger // default: discard
+}
+
+// New makes the ledger. Nothing happens before [Ledger.Start].
+func New(o Options) *Ledger {
 	return &Ledger{
-		db: db, door: tunnel.Door{Store: db}, publisher: publisher, log: log, detectLimit: cmp.Or(detectLimit, protocol.ActionDetect.Spec().AnswerTime),
-		done: make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
+		db: o.Store, door: tunnel.Door{Store: o.Store}, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		detectLimit: cmp.Or(o.DetectLimit, protocol.ActionDetect.Spec().AnswerTime),
+		done:        make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 		ready: make(map[string]*readyTurn),
 	}
 }
 
 // Start continues the commands that were open when the appliance last stopped, even if it was
-// killed.
-func (c *Ledger) Start() error {
+// killed, and sends commands through p from now on. While the disk takes no writes, Start has that
+// done later, and returns nil. Before Start, no other method but Stop may be called.
+func (c *Ledger) Start(p Publisher) error {
+	c.publisher = p
+	err := c.resume()
+	if !store.Unwritable(err) {
+		return err
+	}
+	c.log.Warn("the disk takes no writes; open commands wait until it does", "err", err)
+	c.running.Go(func() {
+		ticks := time.NewTicker(retryWrite)
+		defer ticks.Stop()
+		for store.Unwritable(err) {
+			select {
+			case <-c.done:
+				return
+			case <-ticks.C:
+				err = c.resume()
+			}
+		}
+		if err != nil {
+			c.log.Error("cannot continue open commands", "err", err)
+		}
+	})
+	return nil
+}
+
+func (c *Ledger) resume() error {
 	return c.db.Update(func(tx *store.Tx) error {
 		open, err := tx.OpenCommands("")
 		if err != nil {
@@ -98,23 +133,22 @@ func (c *Ledger) Start() error {
 	})
 }
 
-// Stop ends the timers and waits for running work. Open commands stay open in the store.
-func (c *Ledger) Stop() {
+// Stop ends the timers and waits for running work, or until ctx ends. Open commands stay open in the
+// store. Stop may be called again.
+func (c *Ledger) Stop(ctx context.Context) error {
 	c.mu.Lock()
-	if c.stopped {
-		c.mu.Unlock()
-		return
-	}
-	c.stopped = true
-	for _, t := range c.timers {
-		if t.Stop() {
-			c.running.Done()
+	if !c.stopped {
+		c.stopped = true
+		for _, t := range c.timers {
+			if t.Stop() {
+				c.running.Done()
+			}
 		}
+		clear(c.timers)
+		close(c.done)
 	}
-	clear(c.timers)
 	c.mu.Unlock()
-	close(c.done)
-	c.running.Wait()
+	return bounded.Wait(ctx, "stop the commands", c.running.Wait)
 }
 
 // Issue writes a command and sends it. With queue, a start or stop waits up to an hour for a node

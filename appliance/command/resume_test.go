@@ -445,3 +445,21 @@ func (f *fixture) randomStep(r *rand.Rand) {
 		}
 	}
 }
+
+func TestOpenCommandsGoOnOnceTheDiskTakesWritesAgain(t *testing.T) {
+	bubble(t, func(_ *testing.T, f *fixture) {
+		f.limitSize()
+		f.connect("node_a")
+		cmd := f.issue("node_a", protocol.ActionStart, false)
+		f.Stop()
+		release := f.fill()
+		f.start() // no error
+		pass(10 * time.Minute)
+		f.want(cmd.RequestID, store.CommandSent, "")
+		release()
+		pass(retryWrite + time.Second) // its time to answer begins now
+		f.want(cmd.RequestID, store.CommandSent, "")
+		pass(restartGrace)
+		f.want(cmd.RequestID, store.CommandUnknown, "")
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wfm/appliance/command"
+	"wfm/internal/floodlog"
 	"wfm/internal/plaintext"
 	"wfm/protocol"
 	"wfm/store"
@@ -35,19 +36,18 @@ type Ingress struct {
 
 var _ Port = (*Ingress)(nil)
 
-// Options configures New. A nil Logger discards.
+// Options configures New.
 type Options struct {
 	Store  *store.DB
 	Ledger *command.Ledger // gets ACKs, outputs and ready nodes
-	Logger *slog.Logger
+	Logger *slog.Logger    // default: discard
 }
 
 // New returns an ingress, which needs no start.
 func New(o Options) *Ingress {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &Ingress{db: o.Store, ledger: o.Ledger, log: o.Logger}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	// Nodes decide how much there is to log.
+	return &Ingress{db: o.Store, ledger: o.Ledger, log: slog.New(floodlog.New(o.Logger.Handler()))}
 }
 
 // Receive stores one message in one transaction. If the message is malformed or contradicts its

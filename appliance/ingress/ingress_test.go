@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,8 +62,8 @@ func (f *fixture) open() {
 		f.t.Fatal(err)
 	}
 	f.db = db
-	f.ledger = command.New(db, taker{}, 0, f.log)
-	if err := f.ledger.Start(); err != nil {
+	f.ledger = command.New(command.Options{Store: db})
+	if err := f.ledger.Start(taker{}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -75,7 +76,7 @@ func (f *fixture) witness(tx *store.Tx, n store.Node) error {
 }
 
 func (f *fixture) close() {
-	f.ledger.Stop()
+	_ = f.ledger.Stop(context.WithoutCancel(f.t.Context()))
 	_ = f.db.Close()
 }
 

@@ -1,11 +1,13 @@
 package ingress
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"wfm/internal/bounded"
 	"wfm/store"
 )
 
@@ -212,10 +214,14 @@ func (g *Ingress) Evidence(e store.Evidence) store.Evidence {
 	return e
 }
 
-// Stop ends the attempts to store.
-func (g *Ingress) Stop() {
+// Stop ends the attempts to store, and waits for one that runs, or until ctx ends. It may be called
+// again.
+func (g *Ingress) Stop(ctx context.Context) error {
 	g.identities.stop()
-	u := &g.unstored
+	return bounded.Wait(ctx, "stop the ingress", g.unstored.stop)
+}
+
+func (u *unstored) stop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.stopped = true

@@ -174,7 +174,9 @@ func TestNothingIsTriedAgainAfterStop(t *testing.T) {
 		s := f.session(1)
 		free := f.full()
 		f.Connected(s)
-		f.Stop()
+		if err := f.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
 		free()
 		wait(time.Minute)
 		if e := f.evidence(); e.ConnectionID != 0 {

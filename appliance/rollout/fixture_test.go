@@ -3,7 +3,6 @@ package rollout
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -141,9 +140,17 @@ func (f *fixture) open() {
 	f.start()
 }
 
+// Stop stops the runner, also in a clean-up.
+func (f *fixture) Stop() {
+	f.t.Helper()
+	if err := f.Runner.Stop(context.WithoutCancel(f.t.Context())); err != nil {
+		f.t.Error(err)
+	}
+}
+
 func (f *fixture) start() {
 	f.t.Helper()
-	f.Runner = New(Options{Store: f.db, Commands: f.ledger, Presence: presence.DefaultTimes(), Logger: slog.New(slog.DiscardHandler)})
+	f.Runner = New(Options{Store: f.db, Commands: f.ledger, Presence: presence.DefaultTimes()})
 	if err := f.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
 	"time"
 
+	"wfm/internal/bounded"
 	"wfm/internal/refusal"
 	"wfm/presence"
 	"wfm/protocol"
@@ -31,7 +33,7 @@ type Options struct {
 	// Reachable reports whether the broker can be reached. While it cannot, no node has its turn,
 	// since it is unknown which nodes are away. Default: it always can.
 	Reachable func() bool
-	Logger    *slog.Logger
+	Logger    *slog.Logger // default: discard
 }
 
 // Runner runs the rollouts of all configs, each on a goroutine of its own. Its methods may be
@@ -56,7 +58,7 @@ type Runner struct {
 // New makes a runner. Nothing happens before [Runner.Start].
 func New(o Options) *Runner {
 	r := &Runner{
-		db: o.Store, commands: o.Commands, times: o.Presence, log: o.Logger, reachable: o.Reachable, workers: make(map[string]*worker),
+		db: o.Store, commands: o.Commands, times: o.Presence, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), reachable: o.Reachable, workers: make(map[string]*worker),
 	}
 	if r.reachable == nil {
 		r.reachable = func() bool { return true }
@@ -81,14 +83,14 @@ func (r *Runner) Start() error {
 	return nil
 }
 
-// Stop ends the work and waits for it. The rollouts stay unchanged in the store. Stop may be called
+// Stop ends the work and waits for it, or until ctx ends. The rollouts stay unchanged in the store. Stop may be called
 // again.
-func (r *Runner) Stop() {
+func (r *Runner) Stop(ctx context.Context) error {
 	r.mu.Lock()
 	r.stopped = true
 	r.mu.Unlock()
 	r.stop()
-	r.running.Wait()
+	return bounded.Wait(ctx, "stop the rollouts", r.running.Wait)
 }
 
 func (r *Runner) launch(w *worker) {

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/bounded"
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
@@ -25,8 +27,8 @@ const (
 // DefaultInterval is the time between two probes of a node while somebody watches.
 const DefaultInterval = 120 * time.Second
 
-// Issuer gives commands and waits for their end.
-type Issuer interface {
+// Commands gives commands and waits for their end.
+type Commands interface {
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
 	Wait(ctx context.Context, requestID string) (store.Command, error)
 }
@@ -35,10 +37,10 @@ type Issuer interface {
 // are spread over the interval, each always at the same place, so that the first watcher causes no
 // burst.
 type Prober struct {
-	db     *store.DB
-	issuer Issuer
-	slot   time.Duration
-	log    *slog.Logger
+	db       *store.DB
+	commands Commands
+	slot     time.Duration
+	log      *slog.Logger
 
 	inFlight chan struct{} // one place per unanswered detect, for all watchers together
 
@@ -49,9 +51,20 @@ type Prober struct {
 	running  sync.WaitGroup
 }
 
-// NewProber returns a prober that probes each node once per interval while somebody watches.
-func NewProber(db *store.DB, issuer Issuer, interval time.Duration, log *slog.Logger) *Prober {
-	return &Prober{db: db, issuer: issuer, slot: interval / probeSlots, log: log, inFlight: make(chan struct{}, probesInFlight)}
+// ProberOptions configures NewProber.
+type ProberOptions struct {
+	Store    *store.DB
+	Commands Commands
+	Interval time.Duration // between two probes of a node; default: DefaultInterval
+	Logger   *slog.Logger  // default: discard
+}
+
+// NewProber returns a prober. Nothing runs before [Prober.Watch].
+func NewProber(o ProberOptions) *Prober {
+	return &Prober{
+		db: o.Store, commands: o.Commands, slot: cmp.Or(o.Interval, DefaultInterval) / probeSlots,
+		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), inFlight: make(chan struct{}, probesInFlight),
+	}
 }
 
 // Watch keeps the prober running until release is called. release may be called again.
@@ -75,7 +88,7 @@ func (p *Prober) Watch() (release func()) {
 }
 
 // Stop ends probing for good and waits for its goroutines. It may be called again.
-func (p *Prober) Stop() {
+func (p *Prober) Stop(ctx context.Context) error {
 	p.mu.Lock()
 	p.stopped = true
 	if p.cancel != nil {
@@ -83,7 +96,7 @@ func (p *Prober) Stop() {
 		p.cancel = nil
 	}
 	p.mu.Unlock()
-	p.running.Wait()
+	return bounded.Wait(ctx, "stop the prober", p.running.Wait)
 }
 
 func (p *Prober) loop(ctx context.Context) {
@@ -185,10 +198,10 @@ func slotOf(nodeID string) int {
 // probe sends the node a detect and waits for its end. If the node is away or was deleted, that is
 // not an error.
 func (p *Prober) probe(ctx context.Context, nodeID string) {
-	cmd, err := p.issuer.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
+	cmd, err := p.commands.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
 	switch {
 	case err == nil:
-		_, _ = p.issuer.Wait(ctx, cmd.RequestID)
+		_, _ = p.commands.Wait(ctx, cmd.RequestID)
 	case errors.Is(err, refusal.ErrNodeOffline), errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrNodeDisabled),
 		errors.Is(err, refusal.ErrNotInitialized), errors.Is(err, store.ErrNodeStatic), errors.Is(err, store.ErrClosed):
 	default:

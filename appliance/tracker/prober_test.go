@@ -3,7 +3,6 @@ package tracker
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -69,8 +68,8 @@ func probing(t *testing.T, test func(t *testing.T, f *fixture, p *Prober, a *ans
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.bindMany(240)
 		a := &answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}
-		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
-		defer p.Stop()
+		p := NewProber(ProberOptions{Store: f.db, Commands: a, Interval: 120 * time.Second})
+		defer stopped(t, p)
 		test(t, f, p, a)
 	})
 }
@@ -144,7 +143,7 @@ func TestUnansweredProbesAreBoundedAndEndWithTheWatching(t *testing.T) {
 func TestComingAndGoingWatchersShareOneBound(t *testing.T) {
 	probing(t, func(t *testing.T, f *fixture, _ *Prober, _ *answers) {
 		a := &stubborn{answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}}
-		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
+		p := NewProber(ProberOptions{Store: f.db, Commands: a, Interval: 120 * time.Second})
 		for range 5 {
 			release := p.Watch()
 			pass(2 * time.Minute)
@@ -156,7 +155,7 @@ func TestComingAndGoingWatchersShareOneBound(t *testing.T) {
 		}
 		a.mu.Unlock()
 		close(a.answer)
-		p.Stop()
+		stopped(t, p)
 	})
 }
 
@@ -177,8 +176,8 @@ func TestNodesThatNeverAnswerDoNotKeepOthersFromTheirTurn(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.bindMany(1000)
 		a := &silent{answers{asked: make(map[string][]time.Time), answer: make(chan struct{})}}
-		p := NewProber(f.db, a, 120*time.Second, slog.New(slog.DiscardHandler))
-		defer p.Stop()
+		p := NewProber(ProberOptions{Store: f.db, Commands: a, Interval: 120 * time.Second})
+		defer stopped(t, p)
 		defer p.Watch()()
 		pass(20 * time.Minute)
 		a.mu.Lock()
@@ -207,8 +206,8 @@ func TestProberStopsForGood(t *testing.T) {
 	probing(t, func(t *testing.T, _ *fixture, p *Prober, a *answers) {
 		close(a.answer)
 		release := p.Watch()
-		p.Stop()
-		p.Stop()
+		stopped(t, p)
+		stopped(t, p)
 		release()
 		p.Watch()()
 		before := a.count()
@@ -217,4 +216,11 @@ func TestProberStopsForGood(t *testing.T) {
 			t.Error("it went on after Stop")
 		}
 	})
+}
+
+func stopped(t *testing.T, p *Prober) {
+	t.Helper()
+	if err := p.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

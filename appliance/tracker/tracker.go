@@ -1,13 +1,16 @@
 package tracker
 
 import (
+	"cmp"
 	"container/heap"
+	"context"
 	"errors"
 	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
+	"wfm/internal/bounded"
 	"wfm/presence"
 	"wfm/store"
 )
@@ -47,10 +50,17 @@ type known struct {
 	place  int       // in the heap, while next is not zero
 }
 
-// New makes a tracker over db; nothing runs before [Tracker.Start].
-func New(db *store.DB, times presence.Times, log *slog.Logger) *Tracker {
+// Options configures New.
+type Options struct {
+	Store    *store.DB
+	Presence presence.Times // rules that say whether a node is online; zero times take their defaults
+	Logger   *slog.Logger   // default: discard
+}
+
+// New makes a tracker. Nothing runs before [Tracker.Start].
+func New(o Options) *Tracker {
 	return &Tracker{
-		db: db, times: times, log: log, stopping: make(chan struct{}),
+		db: o.Store, times: o.Presence.OrDefault(), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), stopping: make(chan struct{}),
 		known: make(map[string]*known), look: make(map[string]struct{}),
 	}
 }
@@ -67,10 +77,10 @@ func (t *Tracker) Start() error {
 	return nil
 }
 
-// Stop ends the tracker and waits for it. It may be called again.
-func (t *Tracker) Stop() {
+// Stop ends the tracker and waits for it, or until ctx ends. It may be called again.
+func (t *Tracker) Stop(ctx context.Context) error {
 	t.stopOnce.Do(func() { close(t.stopping) })
-	t.done.Wait()
+	return bounded.Wait(ctx, "stop the tracker", t.done.Wait)
 }
 
 func (t *Tracker) run(changes *store.Subscription) {

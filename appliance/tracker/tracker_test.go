@@ -1,15 +1,14 @@
 package tracker
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"wfm/presence"
 	"wfm/store"
 )
 
@@ -44,9 +43,17 @@ func bubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 	})
 }
 
+// Stop stops the tracker, also in a clean-up.
+func (f *fixture) Stop() {
+	f.t.Helper()
+	if err := f.Tracker.Stop(context.WithoutCancel(f.t.Context())); err != nil {
+		f.t.Error(err)
+	}
+}
+
 func (f *fixture) start() {
 	f.t.Helper()
-	f.Tracker = New(f.db, presence.DefaultTimes(), slog.New(slog.DiscardHandler))
+	f.Tracker = New(Options{Store: f.db})
 	if err := f.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package wanted
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"wfm/appliance/command"
+	"wfm/internal/bounded"
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
@@ -52,9 +54,7 @@ type Keeper struct {
 
 // New makes a keeper; nothing happens before [Keeper.Start].
 func New(o Options) *Keeper {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	ctx, end := context.WithCancel(context.Background())
 	return &Keeper{Options: o, ctx: ctx, end: end, due: make(map[string]time.Time)}
 }
@@ -70,10 +70,10 @@ func (k *Keeper) Start() error {
 	return nil
 }
 
-// Stop ends the keeper and waits for it. It may be called again.
-func (k *Keeper) Stop() {
+// Stop ends the keeper and waits for it, or until ctx ends. It may be called again.
+func (k *Keeper) Stop(ctx context.Context) error {
 	k.end()
-	k.done.Wait()
+	return bounded.Wait(ctx, "stop looking after tunnels", k.done.Wait)
 }
 
 func (k *Keeper) run(changes *store.Subscription) {
