@@ -15,6 +15,7 @@ import (
 	"wfm/appliance/ingress"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
+	"wfm/rights"
 	"wfm/store"
 )
 
@@ -167,20 +168,22 @@ func (h *Hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 // admit decides whether the client may log in. If not, it returns the reason as a code and in
 // words.
 func (h *Hook) admit(cl *mqtt.Client, pk packets.Packet) (code packets.Code, reason string) {
-	nodeID := string(pk.Connect.Username)
-	grant, ok := h.grants.Grant(nodeID)
-	// Check it for an unknown user as well, so that the time taken reveals nothing.
-	password := grant.CheckPassword(pk.Connect.Password)
-	switch {
-	case !ok || !password:
-		return packets.ErrBadUsernameOrPassword, "unknown user or wrong password"
-	case cl.ID != protocol.ClientID(nodeID):
-		return packets.ErrClientIdentifierNotValid, "client id is not the node's"
-	case pk.Connect.WillFlag && !willAllowed(grant, pk):
-		return packets.ErrNotAuthorized, "last will is not on the node's own event topic, or is retained"
+	grant, _ := h.grants.Grant(string(pk.Connect.Username))
+	login := rights.Login{ClientID: cl.ID, Password: pk.Connect.Password}
+	if pk.Connect.WillFlag { // the broker publishes it without a question
+		login.Will = &rights.Will{Topic: pk.Connect.WillTopic, QoS: pk.Connect.WillQos, Retain: pk.Connect.WillRetain}
 	}
-	h.registry.add(cl, grant, instance(pk))
-	return packets.CodeSuccess, ""
+	switch rights.Admit(grant, login) {
+	case rights.Admitted:
+		h.registry.add(cl, grant, instance(pk))
+		return packets.CodeSuccess, ""
+	case rights.ForeignClientID:
+		return packets.ErrClientIdentifierNotValid, "client id is not the node's"
+	case rights.ForbiddenWill:
+		return packets.ErrNotAuthorized, "last will is not on the node's own event topic, or is retained"
+	case rights.UnknownUser, rights.WrongPassword: // one answer for both
+	}
+	return packets.ErrBadUsernameOrPassword, "unknown user or wrong password"
 }
 
 // instance returns the name of the agent's process in CONNECT, or "".
@@ -210,12 +213,6 @@ func (h *Hook) tellForbidden(s *session, topic string) {
 	}
 }
 
-// willAllowed reports whether the node may publish the will itself: the broker checks nothing.
-func willAllowed(g store.Grant, pk packets.Packet) bool {
-	own := protocol.Topic{ConfigID: g.ConfigID, NodeID: g.NodeID, Kind: protocol.KindEvent}
-	return pk.Connect.WillTopic == own.String() && !pk.Connect.WillRetain && pk.Connect.WillQos <= 1
-}
-
 // clip shortens a string that an outsider can write into our log.
 func clip(s string) string {
 	if len(s) > 80 {
@@ -230,19 +227,17 @@ func (h *Hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	if s == nil {
 		return false
 	}
-	grant, ok := h.grants.Grant(s.NodeID)
-	if !ok || grant.Generation != s.Generation {
-		return false
+	grant, _ := h.grants.Grant(s.NodeID)
+	switch {
+	case !write:
+		return rights.MaySubscribe(grant, s.right(), topic)
+	case rights.MayPublish(grant, s.right(), topic, false): // the broker retains nothing
+		return true
+	case rights.Holds(grant, s.right()):
+		h.refused.Add(1)
+		h.tellForbidden(s, topic)
 	}
-	if write {
-		may := grant.MayPublish(topic)
-		if !may {
-			h.refused.Add(1)
-			h.tellForbidden(s, topic)
-		}
-		return may
-	}
-	return grant.MaySubscribe(topic)
+	return false
 }
 
 // OnSessionEstablish makes the session the only one of its client id.

@@ -24,9 +24,18 @@ func TestConnectIsMadeCleanBeforeTheBrokerReadsIt(t *testing.T) {
 	}
 }
 
+// oneGrant is the right of the only node.
+type oneGrant store.Grant
+
+func (g oneGrant) Grant(nodeID string) (store.Grant, bool) { return store.Grant(g), nodeID == g.NodeID }
+
+func (oneGrant) WatchGrants(func([]string)) (stop func()) { return func() {} }
+
 func TestWillIsHeldToWhatTheNodeMightPublish(t *testing.T) {
-	g := store.Grant{ConfigID: "cfg_a", NodeID: "node_a"}
-	own := packets.ConnectParams{WillTopic: "wfm/cfg_a/node_a/event", WillQos: 1}
+	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
+	h := New(server, oneGrant(store.NewGrant("node_a", "cfg_a", "secret")), nil, MaxKeepAlive, slog.New(slog.DiscardHandler))
+	cl := server.NewClient(nil, "x", "wfm-node_a", false)
+	own := packets.ConnectParams{Username: []byte("node_a"), Password: []byte("secret"), WillFlag: true, WillTopic: "wfm/cfg_a/node_a/event", WillQos: 1}
 	for name, change := range map[string]func(*packets.ConnectParams){
 		"other node": func(c *packets.ConnectParams) { c.WillTopic = "wfm/cfg_a/node_b/event" },
 		"command":    func(c *packets.ConnectParams) { c.WillTopic = "wfm/cfg_a/node_a/control" },
@@ -35,12 +44,12 @@ func TestWillIsHeldToWhatTheNodeMightPublish(t *testing.T) {
 	} {
 		c := own
 		change(&c)
-		if willAllowed(g, packets.Packet{Connect: c}) {
-			t.Errorf("%s: allowed", name)
+		if code, _ := h.admit(cl, packets.Packet{Connect: c}); code != packets.ErrNotAuthorized {
+			t.Errorf("%s: %v", name, code)
 		}
 	}
-	if !willAllowed(g, packets.Packet{Connect: own}) {
-		t.Error("the node's own event as will is refused")
+	if code, reason := h.admit(cl, packets.Packet{Connect: own}); code != packets.CodeSuccess {
+		t.Errorf("the node's own event as will is refused: %s", reason)
 	}
 }
 

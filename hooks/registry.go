@@ -18,6 +18,7 @@ import (
 
 	"wfm/appliance/ingress"
 	"wfm/protocol"
+	"wfm/rights"
 	"wfm/store"
 )
 
@@ -65,6 +66,11 @@ type session struct {
 	// throttledSince is when the session began to be slowed down; zero once it has paused for a
 	// while. Only the connection's own goroutine uses it.
 	throttledSince time.Time
+}
+
+// right identifies the session to package rights.
+func (s *session) right() rights.Session {
+	return rights.Session{ClientID: s.client.ID, Generation: s.Generation}
 }
 
 func (s *session) willCause() ingress.WillCause {
@@ -318,8 +324,8 @@ func (r *Registry) settle(nodeID string) bool {
 
 // entitled reports whether the node still has the right that the session logged in with.
 func (r *Registry) entitled(s *session) bool {
-	grant, ok := r.grants.Grant(s.NodeID)
-	return ok && grant.Generation == s.Generation
+	grant, _ := r.grants.Grant(s.NodeID)
+	return rights.Holds(grant, s.right())
 }
 
 // Ended cleans up after a connection, for every kind of end; the broker itself forgets part of it

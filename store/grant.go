@@ -49,16 +49,6 @@ func (g Grant) CheckPassword(password []byte) bool {
 // passwords itself.
 func (g Grant) PasswordHash() (salt, hash string) { return g.salt, g.hash }
 
-// MayPublish reports whether the node may publish to the topic name.
-func (g Grant) MayPublish(topic string) bool {
-	return protocol.MayPublish(g.ConfigID, g.NodeID, topic)
-}
-
-// MaySubscribe reports whether the node may subscribe with the topic filter.
-func (g Grant) MaySubscribe(filter string) bool {
-	return protocol.MaySubscribe(g.ConfigID, g.NodeID, filter)
-}
-
 // grants is the copy in memory that brokers ask: without I/O, and never older than the last
 // commit that anyone knows of.
 type grants struct {

@@ -18,6 +18,7 @@ import (
 	"wfm/internal/emqxkey"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
+	"wfm/rights"
 	"wfm/store"
 	"wfm/web/wire"
 )
@@ -180,27 +181,42 @@ func (s *Server) callback(log *slog.Logger, decide func(question) verdict) echo.
 	}
 }
 
-// authz decides as the embedded broker's hook does. EMQX has checked who asks.
+// grantOf returns the right of a node, or of the temporary account of a check. The zero Grant is that of
+// any other user.
+func (s *Server) grantOf(user string) (g store.Grant, node bool) {
+	if g, ok := s.opts.Store.Grant(user); ok {
+		return g, true
+	}
+	if key := s.asked().Key; key.IsCheck(user, time.Now()) {
+		return store.NewGrant(user, emqxkey.CheckConfigID, key.Password(user)), false
+	}
+	return store.Grant{}, false
+}
+
+// authz decides about a topic. EMQX has checked the login.
 func (s *Server) authz(q question) verdict {
 	own := s.asked()
-	grant, ok := s.opts.Store.Grant(q.Username)
-	switch {
-	case own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID):
+	if own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID) {
 		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == "subscribe" && strings.HasPrefix(q.Topic, "$SYS/")) {
 			return allow
 		}
 		return deny
-	case !ok && own.Key.IsCheck(q.Username, time.Now()):
-		grant = store.Grant{ConfigID: emqxkey.CheckConfigID, NodeID: q.Username}
-	case !ok:
+	}
+	grant, node := s.grantOf(q.Username)
+	if node && own.Settled != nil && !own.Settled(q.Username) {
 		return deny
 	}
-	if q.ClientID != protocol.ClientID(q.Username) || (ok && own.Settled != nil && !own.Settled(q.Username)) {
-		return deny
-	}
-	retained := q.Retain == "true" || q.Retain == true
-	if (q.Action == "publish" && !retained && grant.MayPublish(q.Topic)) || (q.Action == "subscribe" && grant.MaySubscribe(q.Topic)) {
-		return allow
+	// EMQX does not know generations. Once it knows the account, sessions of former ones are gone.
+	session := rights.Session{ClientID: q.ClientID, Generation: grant.Generation}
+	switch q.Action {
+	case "publish":
+		if rights.MayPublish(grant, session, q.Topic, q.Retain == "true" || q.Retain == true) {
+			return allow
+		}
+	case "subscribe":
+		if rights.MaySubscribe(grant, session, q.Topic) {
+			return allow
+		}
 	}
 	return deny
 }
@@ -209,26 +225,22 @@ func (s *Server) authz(q question) verdict {
 // authenticators then, and refuses when none knows them.
 func (s *Server) authn(q question) verdict {
 	own := s.asked()
-	grant, ok := s.opts.Store.Grant(q.Username)
-	ready := !ok || own.ready()
-	password := grant.CheckPassword([]byte(q.Password)) // also for an unknown user, so that the time tells nothing
-	if !ok && own.Key.IsCheck(q.Username, time.Now()) {
-		ok, password = true, own.Key.CheckPassword(q.Username, q.Password)
-	}
-	switch {
-	case own.Username != "" && q.Username == own.Username:
+	if own.Username != "" && q.Username == own.Username {
 		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
 			return deny
 		}
 		return verdict{Result: "allow", IsSuperuser: true}
-	case ok && password && ready && q.ClientID == protocol.ClientID(q.Username):
-		// Not all at once: each after between half and once the time.
-		life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
-		return verdict{Result: "allow", ExpireAt: time.Now().Add(life).Unix()}
-	case ok, protocol.IsNewID("node", q.Username):
+	}
+	grant, node := s.grantOf(q.Username)
+	switch v := rights.Admit(grant, rights.Login{ClientID: q.ClientID, Password: []byte(q.Password)}); {
+	case v == rights.UnknownUser && !protocol.IsNewID("node", q.Username):
+		return ignore
+	case v != rights.Admitted, node && !own.ready():
 		return deny
 	}
-	return ignore
+	// Not all at once: each after between half and once the time.
+	life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
+	return verdict{Result: "allow", ExpireAt: time.Now().Add(life).Unix()}
 }
 
 func (s *Server) accountState(nodeID string) *AccountState {

@@ -47,7 +47,7 @@ func (k Key) Fits(secret string) bool {
 func (k Key) Check(now time.Time) (nodeID, password string) {
 	stamp := strconv.FormatInt(now.Unix(), 36)
 	nodeID = checkPrefix + stamp + "_" + k.mac("account", stamp)
-	return nodeID, k.mac("password", nodeID)
+	return nodeID, k.Password(nodeID)
 }
 
 // IsCheck reports whether [Key.Check] returned the user name recently.
@@ -61,10 +61,8 @@ func (k Key) IsCheck(nodeID string, now time.Time) bool {
 	return err == nil && age > -checkLife && age < checkLife
 }
 
-// CheckPassword reports whether the password belongs to the check's account.
-func (k Key) CheckPassword(nodeID, password string) bool {
-	return hmac.Equal([]byte(password), []byte(k.mac("password", nodeID)))
-}
+// Password returns the password of a check's account.
+func (k Key) Password(nodeID string) string { return k.mac("password", nodeID) }
 
 // LeftOver reports whether the user name has the form of a check's account but is not valid.
 func (k Key) LeftOver(user string, now time.Time) bool {
