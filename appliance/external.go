@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"wfm/appliance/emqx"
 	"wfm/appliance/mqttcheck"
 	"wfm/internal/refusal"
 	"wfm/web"
+	"wfm/web/wire"
 )
 
 // EMQXQuestions configures how an EMQX beside the embedded broker asks for permissions.
@@ -39,9 +39,9 @@ func (x *external) Status() web.BrokerStatus {
 		Mode:     "external",
 		Sessions: s.Sessions, MessagesIn: s.Stored, MessagesOut: s.Published, MessagesRefused: s.Refused,
 		Upstream: &web.UpstreamStatus{
-			Sessions: s.Shares, SessionsMost: s.SharesMost, Plain: s.Plain, SessionsLost: s.SessionsLost, LastLostAt: moment(s.LastSessionLost),
+			Sessions: s.Shares, SessionsMost: s.SharesMost, Plain: s.Plain, SessionsLost: s.SessionsLost, LastLostAt: wire.When(s.LastSessionLost),
 		},
-		Accounts: &web.AccountsStatus{Synced: s.Synced, Pending: s.Pending, LastError: s.AccountError, LastReconciledAt: moment(s.ReconciledAt)},
+		Accounts: &web.AccountsStatus{Synced: s.Synced, Pending: s.Pending, LastError: s.AccountError, LastReconciledAt: wire.When(s.ReconciledAt)},
 	}
 	if !s.Connected {
 		status.Status = web.BrokerConnecting
@@ -51,14 +51,6 @@ func (x *external) Status() web.BrokerStatus {
 		status.LastError = cmp.Or(status.LastError, "the connection to EMQX is not up yet")
 	}
 	return status
-}
-
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 // web returns the external broker for the API.
@@ -77,7 +69,7 @@ func (x *external) web() *web.ExternalBroker {
 
 func (x *external) account(nodeID string) web.AccountState {
 	settled, granted, at := x.Account(nodeID)
-	state := web.AccountState{State: "pending", SyncedAt: moment(at)}
+	state := web.AccountState{State: "pending", SyncedAt: wire.When(at)}
 	switch s := x.External.Status(); {
 	case settled && granted:
 		state.State, state.Detail = "synced", "EMQX knows the account"

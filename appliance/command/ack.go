@@ -51,22 +51,22 @@ func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, 
 		return Verdict{}, err
 	}
 	if why := misfit(cmd, topic, ack); why != "" {
-		return Verdict{Refused: why}, ignored(tx, cmd, topic, ack, why)
+		return Verdict{Refused: why}, ignore(tx, cmd, topic, ack, why)
 	}
 	cmd.AckAt, cmd.Ack, cmd.ResolveBy = tx.Now().UTC(), &ack, ""
 	err = c.take(tx, &cmd, ack)
 	return Verdict{Command: cmd}, err
 }
 
-// ignored notes on the command why an ACK does not count for it. It still records the data in the
+// ignore notes on the command why an ACK does not count for it. It still records the data in the
 // ACK about the node itself.
-func ignored(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, why string) error {
-	why, err := lateWord(tx, cmd, topic, ack, why)
+func ignore(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, why string) error {
+	why, err := takeLate(tx, cmd, topic, ack, why)
 	if err != nil {
 		return err
 	}
 	if cmd.State == store.CommandUnknown && topic.Kind == cmd.Kind.Ack() && ack.Status == protocol.AckFailed {
-		if err := refusedStart(tx, cmd, ack); err != nil { // its outcome was unknown until now
+		if err := withdrawStart(tx, cmd, ack); err != nil { // its outcome was unknown until now
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func (c *Ledger) take(tx *store.Tx, cmd *store.Command, ack protocol.Ack) (err e
 		tx.OnCommit(func() { c.arm(*cmd, tx.Now()) })
 		return tx.PutCommand(*cmd)
 	case protocol.AckFailed:
-		if err := refusedStart(tx, *cmd, ack); err != nil {
+		if err := withdrawStart(tx, *cmd, ack); err != nil {
 			return err
 		}
 		if err = c.end(tx, cmd, store.CommandFailed, failure(ack)); err == nil {
@@ -95,7 +95,7 @@ func (c *Ledger) take(tx *store.Tx, cmd *store.Command, ack protocol.Ack) (err e
 		}
 	default:
 		if cmd.Action == protocol.ActionPush {
-			err = c.applied(tx, cmd, ack)
+			err = c.endApplied(tx, cmd, ack)
 		} else {
 			err = c.end(tx, cmd, store.CommandApplied, ack.Message)
 		}

@@ -324,7 +324,7 @@ func (c *Ledger) Cancel(ctx context.Context, requestID, by string) (store.Comman
 func (c *Ledger) end(tx *store.Tx, cmd *store.Command, state store.CommandState, detail string) error {
 	cmd.State, cmd.Detail = state, detail
 	id := cmd.RequestID
-	tx.OnCommit(func() { c.settled(id) })
+	tx.OnCommit(func() { c.disarm(id) })
 	if cmd.Action == protocol.ActionDetect && state != store.CommandApplied && cmd.Attempts > 0 && state != store.CommandCancelled {
 		err := tx.UpdateEvidence(cmd.NodeID, func(e *store.Evidence) {
 			if state == store.CommandUnknown && e.LostConnectionID != 0 {
@@ -339,8 +339,8 @@ func (c *Ledger) end(tx *store.Tx, cmd *store.Command, state store.CommandState,
 	return tx.PutCommand(*cmd)
 }
 
-// settled forgets the command's timer.
-func (c *Ledger) settled(requestID string) {
+// disarm forgets the command's timer.
+func (c *Ledger) disarm(requestID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.timers[requestID]; t != nil && t.Stop() {

@@ -151,9 +151,9 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 	return "", err
 }
 
-// applied ends the push after the node reported it applied. The version that was pushed is
+// endApplied ends the push after the node reported it applied. The version that was pushed is
 // confirmed, not the one staged by now.
-func (c *Ledger) applied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
+func (c *Ledger) endApplied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) error {
 	confirmed, err := confirm(tx, *cmd, ack)
 	if errors.Is(err, errOtherText) {
 		return c.end(tx, cmd, store.CommandFailed, err.Error())
@@ -182,11 +182,11 @@ func confirm(tx *store.Tx, cmd store.Command, ack protocol.Ack) (bool, error) {
 	return tx.ConfirmApplied(cmd.NodeID, store.ConfRef{Version: p.ConfigVersion, SHA256: p.ConfigSHA256}, protocol.ToolFamily(p.TunnelProtocol), cmd.Seq)
 }
 
-// lateWord processes the ACK of a push that ended without one: superseded, cancelled or not
+// takeLate processes the ACK of a push that ended without one: superseded, cancelled or not
 // answered in time. The command stays as it ended, but the config that the node reports is
 // recorded, unless the node has confirmed a later push. lateWord returns the note to leave;
 // otherwise is the note for an ACK that changes nothing.
-func lateWord(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, otherwise string) (string, error) {
+func takeLate(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protocol.Ack, otherwise string) (string, error) {
 	unanswered := cmd.State == store.CommandUnknown || cmd.State == store.CommandSuperseded || cmd.State == store.CommandCancelled
 	if cmd.Action != protocol.ActionPush || !unanswered || cmd.Attempts == 0 || topic.Kind != protocol.KindPushAck {
 		return otherwise, nil

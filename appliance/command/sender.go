@@ -243,7 +243,7 @@ func (c *Ledger) probe(nodeID string, since time.Time) {
 // arm sets the command's timer to the next time at which something is due, or ends it.
 func (c *Ledger) arm(cmd store.Command, now time.Time) {
 	if cmd.State.Ended() {
-		c.settled(cmd.RequestID)
+		c.disarm(cmd.RequestID)
 		return
 	}
 	due := cmd.ExpiresAt
@@ -299,7 +299,7 @@ func (c *Ledger) due(requestID string) {
 	case err == nil && nodeID != "":
 		c.send(nodeID)
 	case errors.Is(err, store.ErrCommandNotFound), errors.Is(err, store.ErrClosed):
-		c.settled(requestID)
+		c.disarm(requestID)
 	case err != nil:
 		c.log.Error("cannot end a command whose time is over; trying again", "request_id", requestID, "err", err)
 		c.armIn(requestID, retryWrite)

@@ -22,13 +22,13 @@ func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.
 	})
 }
 
-// refusedStart withdraws the wanted state that a failed start set: if the agent took the tunnel
+// withdrawStart withdraws the wanted state that a failed start set: if the agent took the tunnel
 // back, for instance since it cut the node off, only the operator may start it again. If the tunnel
 // was wanted before and the node says that it runs as before, the former wanted state is valid
 // again. Deployed agents fail a start of a tunnel that already runs, and take nothing back: if it
 // was last known to run, it runs as ordered. After a failed stop, the tunnel is still wanted
 // stopped.
-func refusedStart(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
+func withdrawStart(tx *store.Tx, cmd store.Command, ack protocol.Ack) error {
 	if !cmd.Action.Starts() {
 		return nil
 	}

@@ -32,9 +32,9 @@ type takeovers struct {
 	ends       *time.Timer // reports the end of a conflict; nil if there is none
 }
 
-// tookOver records that the session replaced a live one, whose last message had the boot id. It
+// noteTakeover records that the session replaced a live one, whose last message had the boot id. It
 // reports whether that shows two machines, and returns the addresses of the sessions.
-func (i *identities) tookOver(s Session, bootID string, now time.Time) (two bool, addresses []string) {
+func (i *identities) noteTakeover(s Session, bootID string, now time.Time) (two bool, addresses []string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.nodes == nil {
@@ -107,9 +107,10 @@ func host(remote string) string {
 	return remote
 }
 
-// conflict checks whether the session shows that two machines use its node's identity. The returned
-// function records that in the evidence, and returns an entry if the conflict is new.
-func (g *Ingress) conflict(s Session) func(e *store.Evidence, now time.Time) *store.JournalEntry {
+// noteArrival remembers that the session replaced another one, and checks whether that shows that two
+// machines use its node's identity. The returned function records a conflict in the evidence, and returns
+// an entry if it is new.
+func (g *Ingress) noteArrival(s Session) func(e *store.Evidence, now time.Time) *store.JournalEntry {
 	none := func(*store.Evidence, time.Time) *store.JournalEntry { return nil }
 	if s.Replaced == nil {
 		return none
@@ -117,7 +118,7 @@ func (g *Ingress) conflict(s Session) func(e *store.Evidence, now time.Time) *st
 	// At worst the boot id stays unknown.
 	e, _ := store.Read(g.db, func(tx *store.Tx) (store.Evidence, error) { return tx.Evidence(s.NodeID) })
 	now := g.db.Now()
-	two, addresses := g.identities.tookOver(s, e.BootID, now)
+	two, addresses := g.identities.noteTakeover(s, e.BootID, now)
 	known := presence.Conflict(e, now) != nil
 	if !two && !known {
 		return none
@@ -144,7 +145,7 @@ func (g *Ingress) conflict(s Session) func(e *store.Evidence, now time.Time) *st
 
 // conflictEnded records that no machine has replaced another for a while.
 func (g *Ingress) conflictEnded(s Session) {
-	g.saw(s, "end of an identity conflict", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+	g.recordSeen(s, "end of an identity conflict", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if e.IdentityConflict == nil || presence.Conflict(*e, now) != nil {
 			return nil
 		}

@@ -315,7 +315,7 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 		}
 	}
 	return tx.Note(env.NodeID, store.JournalEntry{
-		Level: level(ev.Level), Event: name, Message: message, RequestID: command.Word(ev.RequestID), SessionID: env.SessionID,
+		Level: knownLevel(ev.Level), Event: name, Message: message, RequestID: command.Word(ev.RequestID), SessionID: env.SessionID,
 	})
 }
 
@@ -326,7 +326,7 @@ func superseded(e *store.Evidence, s Session, env protocol.Envelope) bool {
 	return s.ID == 0 && e.ConnectionOpen() && (plaintext.Line(env.SessionID, maxEventName) != e.SessionID || e.ReachableAt.Before(e.ConnectedAt))
 }
 
-func level(l string) string {
+func knownLevel(l string) string {
 	switch l {
 	case "debug", "info", "warning", "error":
 		return l
@@ -343,7 +343,7 @@ func (g *Ingress) Will(s Session, message []byte, cause WillCause) {
 	topic := protocol.Topic{ConfigID: s.ConfigID, NodeID: s.NodeID, Kind: protocol.KindEvent}
 	env, _ := protocol.Decode(topic, message) // if the will cannot be read, only the session stays unknown
 	session := plaintext.Line(env.SessionID, maxEventName)
-	g.saw(s, "last will", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+	g.recordSeen(s, "last will", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		e.WillAt = now
 		said := "its connection was lost (last will)"
 		switch {
@@ -362,8 +362,8 @@ func (g *Ingress) Will(s Session, message []byte, cause WillCause) {
 // Connected records that the broker has an open connection of the node. Its first message shows
 // which agent's session it is.
 func (g *Ingress) Connected(s Session) {
-	mark := g.conflict(s)
-	g.saw(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+	mark := g.noteArrival(s)
+	g.recordSeen(s, "connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if s.ID != e.LostConnectionID { // otherwise it was there all the time
 			e.ConnectedAt = now
 			e.BootID, e.SessionID, e.WillUndecided = "", "", false
@@ -379,7 +379,7 @@ func (g *Ingress) Subscribed(s Session) { g.ledger.NodeReady(s.NodeID, s.Since) 
 // Disconnected records that the node's connection has ended, unless a newer one is open. That also
 // counts for a node that has lost its right meanwhile.
 func (g *Ingress) Disconnected(s Session, reason string) {
-	g.saw(s, "end of connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
+	g.recordSeen(s, "end of connection", func(e *store.Evidence, now time.Time) *store.JournalEntry {
 		if e.ConnectionID != s.ID {
 			return nil
 		}

@@ -33,11 +33,11 @@ type sighting struct {
 // notesUnstored bounds the journal entries of a node that wait to be stored.
 const notesUnstored = 10
 
-// saw changes the node's evidence by a sighting of the broker, and adds the entry that change
+// recordSeen changes the node's evidence by a sighting of the broker, and adds the entry that change
 // returns to its journal. No caller waits for the result: if it cannot be stored now, it is stored
 // later. From a session that has lost its right, only the end counts. change may run more than
 // once.
-func (g *Ingress) saw(s Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
+func (g *Ingress) recordSeen(s Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
 	u := &g.unstored
 	u.mu.Lock()
 	waiting, waits := u.nodes[s.NodeID]

@@ -257,7 +257,7 @@ func (t *Tracker) eachStatus(tx *store.Tx, nodeIDs []string, fn func(store.Node,
 		if err != nil {
 			return nil, err
 		}
-		s, err := look(tx, n, t.times)
+		s, err := statusOf(tx, n, t.times)
 		if err == nil {
 			err = fn(n, s)
 		}
@@ -301,7 +301,7 @@ func (t *Tracker) schedule(k *known, next time.Time) {
 // changes that time alone makes.
 func Witness(times presence.Times) func(*store.Tx, store.Node) error {
 	return func(tx *store.Tx, n store.Node) error {
-		s, err := look(tx, n, times)
+		s, err := statusOf(tx, n, times)
 		if err != nil {
 			return err
 		}
@@ -309,8 +309,8 @@ func Witness(times presence.Times) func(*store.Tx, store.Node) error {
 	}
 }
 
-// look returns the node's status as seen by the transaction.
-func look(tx *store.Tx, n store.Node, times presence.Times) (presence.Status, error) {
+// statusOf returns the node's status as seen by the transaction.
+func statusOf(tx *store.Tx, n store.Node, times presence.Times) (presence.Status, error) {
 	cfg, err := tx.Config(n.ConfigID)
 	if err != nil {
 		return presence.Status{}, err
