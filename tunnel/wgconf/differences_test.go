@@ -36,7 +36,7 @@ var differences = []difference{
 	{
 		what: "A second [Interface] section", family: "wg", says: regexp.MustCompile(`second \[Interface\] section`),
 		examples: []string{text("[Interface]\nListenPort = 5")},
-		why:      "It is mostly two files pasted into one.",
+		why:      "It usually means two files pasted into one.",
 	},
 	{
 		what: "No [Interface] section, or an empty text", family: "wg", says: regexp.MustCompile(`^there is no \[Interface\] section`),
@@ -54,19 +54,19 @@ var differences = []difference{
 		why:      "The tools take it for no key.",
 	},
 	{
-		what: "Numbers with leading zeros or in hexadecimal, ports by name, 0 or above 65535 (ListenPort may be 0)", family: "wg",
+		what: "Numbers with leading zeros or in hex, ports by name, 0 (but for ListenPort) or above 65535", family: "wg",
 		says: regexp.MustCompile(`is no number from |neither off nor a number of 32 bits|^AllowedIPs: "[^"/]+/0\d+" is no address`),
 		examples: []string{
 			text("ListenPort = 051"), text("ListenPort = domain"), text("FwMark = 007"), text("", "PersistentKeepalive = 025"),
 			text("", "Endpoint = 127.0.0.1:0"), text("", "Endpoint = 127.0.0.1:65536"), text("", "Endpoint = 127.0.0.1:domain"), text("", "AllowedIPs = 10.0.0.0/08"),
 		},
-		why: "A leading zero means octal to ip(8) and nothing to wg(8); a port above 65535 becomes another one; a name may be missing on the node.",
+		why: "The tools differ over octal; ports wrap around; names may be unknown.",
 	},
 	{
-		what: "An Endpoint with IPv6 outside of brackets, or with anything else in brackets, or a short form of IPv4", family: "wg",
+		what: "An Endpoint with IPv6 without brackets, anything else in them, or short IPv4", family: "wg",
 		says:     regexp.MustCompile(`^Endpoint: .* is no endpoint`),
 		examples: []string{text("", "Endpoint = ::1:51820"), text("", "Endpoint = [127.0.0.1]:51820"), text("", "Endpoint = 127.1:51820")},
-		why:      "Where the address ends and the port begins is a guess.",
+		why:      "The border between address and port is a guess.",
 	},
 	{
 		what: "Spaces within a key, a section's name or a word", family: "wg",
@@ -90,35 +90,35 @@ var differences = []difference{
 		why:      "wg-quick takes the key for its value.",
 	},
 	{
-		what: "A Table other than off, auto, a number from 1 or a name of letters, digits and ._-", family: "wg",
+		what: "A Table other than off, auto, a number from 1 or a name of [A-Za-z0-9._-]", family: "wg",
 		says:     regexp.MustCompile(`^Table: `),
 		examples: []string{text("Table = Off"), text("Table = 0"), text("Table = a/b")},
-		why:      "wg-quick looks at it only when it adds a route, and fails then.",
+		why:      "wg-quick fails only once it adds a route.",
 	},
 	{
-		what: "DNS values that are no address and no domain", family: "wg", up: true, says: regexp.MustCompile(`^DNS: `),
+		what: "DNS values that are neither addresses nor domains", family: "wg", up: true, says: regexp.MustCompile(`^DNS: `),
 		examples: []string{text("DNS = 9.9.9"), text("DNS = 1.1.1.1:53")},
-		why:      "wg-quick hands anything to resolvconf.",
+		why:      "wg-quick passes anything to resolvconf.",
 	},
 	{
 		what: "An Address in a short form, or with a netmask in dots", family: "wg", up: true, says: regexp.MustCompile(`^Address: .* is no address or network`),
 		examples: []string{text("Address = 10.9/16"), text("Address = 10.9.0.1/255.255.0.0")},
-		why:      "ip(8) takes it, and no other program that reads these files.",
+		why:      "Of the programs that read these files, only ip(8) takes it.",
 	},
 	{
-		what: "A hook that ends within a quote, mostly since a # cuts it", family: "wg", up: true, warns: wgconf.CodeOpenQuote,
+		what: "A hook that ends within a quote, usually because a # cuts it", family: "wg", up: true, warns: wgconf.CodeOpenQuote,
 		examples: []string{text("PostUp = echo 'a")},
-		why:      "bash alone can tell what a hook means; it is warned of.",
+		why:      "Only bash can tell what a hook does.",
 	},
 	{
 		what: "Any other hook that fails", family: "wg", up: true, warns: wgconf.CodeHooks,
 		examples: []string{text("PreUp = false"), text("PostUp = exit 3")},
-		why:      "The node knows, the text does not tell.",
+		why:      "Only the node can tell.",
 	},
 	{
 		what: "A routing table, a name of an Endpoint or a zone that the node does not know", family: "wg", up: true, warns: none,
 		examples: []string{text("Table = nosuch", "AllowedIPs = 10.0.0.0/8"), text("", "Endpoint = [fe80::1%nosuch0]:5")},
-		why:      "The node knows, the text does not tell.",
+		why:      "Only the node can tell.",
 	},
 	{
 		what: "AdvancedSecurity", family: "awg", says: regexp.MustCompile(`^AdvancedSecurity: `),
@@ -138,7 +138,7 @@ var differences = []difference{
 	{
 		what: "J1 to J3 and Itime; the tags <c>, <d>, <ds> and <dz>", family: "awg", warns: wgconf.CodeAWGValues,
 		examples: []string{text("J1 = <t>"), text("Itime = 5"), text("I1 = <c>"), text("I1 = <d>")},
-		why:      "One version or one implementation of AmneziaWG takes them, others refuse them; they are warned of.",
+		why:      "Only some versions or implementations of AmneziaWG take them.",
 	},
 }
 
