@@ -3,12 +3,10 @@ package appliance
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -100,12 +98,10 @@ type Appliance struct {
 	web      *web.Server
 	certs    *certs.Keeper // nil without TLS
 
-	httpSocket  net.Listener
-	httpsSocket net.Listener // nil without HTTPS
-	callbacks   net.Listener // where an EMQX asks, apart from the API; nil if it asks there
-	setupToken  string
+	sockets    *web.Sockets
+	callbacks  net.Listener // where an EMQX asks, apart from the API; nil if it asks there
+	setupToken string
 
-	serving chan error
 	stops   []namedStop // in order of start
 	stop    sync.Once
 	stopped chan struct{}
@@ -121,7 +117,7 @@ type namedStop struct {
 // opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence = o.Presence.OrDefault()
-	a := &Appliance{log: o.Logger, serving: make(chan error, 3), stopped: make(chan struct{})}
+	a := &Appliance{log: o.Logger, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = a.Stop(context.WithoutCancel(ctx))
@@ -148,10 +144,15 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 			return nil, err
 		}
 	}
-	if err := a.listenHTTP(ctx, o); err != nil {
+	listen := web.SocketOptions{Addr: o.HTTPAddr, TLSAddr: o.HTTPSAddr, TrustedProxies: o.TrustedProxies}
+	if a.certs != nil {
+		listen.TLS = a.certs.TLSConfig()
+	}
+	if a.sockets, err = web.Listen(ctx, listen); err != nil {
 		return nil, err
 	}
 	a.web = web.New(a.webOptions(o)) //nolint:contextcheck // each request brings a context of its own
+	a.onStop("web", a.web.Stop)
 	return a, nil
 }
 
@@ -249,7 +250,7 @@ type mqttBroker interface {
 
 func (a *Appliance) webOptions(o Options) web.Options {
 	w := web.Options{
-		Store: a.db, Logger: o.Logger, Presence: o.Presence, Version: buildinfo.Version(),
+		Store: a.db, Sockets: a.sockets, Callbacks: a.callbacks, Logger: o.Logger, Presence: o.Presence, Version: buildinfo.Version(),
 		MQTTEnabled: o.MQTTEnabled, SessionTTL: o.SessionTTL,
 		PublicOrigin: o.PublicOrigin, ExtraAllowedOrigins: o.ExtraAllowedOrigins, TrustedProxies: o.TrustedProxies,
 		MQTTHost: o.MQTTPublicHost, MQTTPort: o.MQTTPublicPort, SetupToken: a.setupToken,
@@ -275,8 +276,8 @@ func (a *Appliance) webOptions(o Options) web.Options {
 			w.MQTTHost = o.ACME.Domains[0] // the host that the certificate covers
 		}
 	}
-	if a.httpsSocket != nil {
-		w.HTTPSPort = a.httpsSocket.Addr().(*net.TCPAddr).Port
+	if addr, ok := a.sockets.HTTPSAddr().(*net.TCPAddr); ok {
+		w.HTTPSPort = addr.Port
 	}
 	return w
 }
@@ -332,29 +333,11 @@ func (a *Appliance) Start() error {
 			return fmt.Errorf("look after tunnels: %w", err)
 		}
 	}
-	serve := func(serve func(net.Listener) error, l net.Listener) {
-		err := serve(l)
-		if errors.Is(err, http.ErrServerClosed) {
-			err = nil
-		}
-		a.serving <- err
-	}
-	go serve(a.web.Serve, a.httpSocket)
-	if a.httpsSocket != nil {
-		if a.certs.Status().NotAfter.IsZero() {
-			a.log.Warn("there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS, logins too")
-		}
-		go serve(a.web.Serve, tls.NewListener(a.httpsSocket, a.certs.TLSConfig()))
-	}
-	if a.callbacks != nil {
-		go serve(a.web.ServeCallbacks, a.callbacks)
-	}
-	a.onStop("web", a.web.Shutdown)
-	return nil
+	return a.web.Start()
 }
 
 // Failed delivers the error that ended serving.
-func (a *Appliance) Failed() <-chan error { return a.serving }
+func (a *Appliance) Failed() <-chan error { return a.web.Failed() }
 
 // stopShare bounds the time for stopping each part, so that none uses up the time of the others.
 const stopShare = 1500 * time.Millisecond
@@ -385,15 +368,10 @@ func (a *Appliance) runStops(ctx context.Context) {
 }
 
 // HTTPAddr returns the address of the API.
-func (a *Appliance) HTTPAddr() net.Addr { return a.httpSocket.Addr() }
+func (a *Appliance) HTTPAddr() net.Addr { return a.sockets.HTTPAddr() }
 
 // HTTPSAddr returns the address of the API with TLS, nil if there is none.
-func (a *Appliance) HTTPSAddr() net.Addr {
-	if a.httpsSocket == nil {
-		return nil
-	}
-	return a.httpsSocket.Addr()
-}
+func (a *Appliance) HTTPSAddr() net.Addr { return a.sockets.HTTPSAddr() }
 
 // MQTTAddr returns the address of the embedded broker, nil if there is none.
 func (a *Appliance) MQTTAddr() net.Addr {

@@ -2,16 +2,11 @@ package appliance
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"wfm/certs"
-	"wfm/internal/connlimit"
 	"wfm/store"
 	"wfm/web"
 )
@@ -57,14 +52,6 @@ func (o Options) tls() bool { return o.mqttTLS() || o.HTTPSAddr != "" }
 // mqttTLS reports whether the embedded broker is served with TLS.
 func (o Options) mqttTLS() bool { return o.MQTTEnabled && o.MQTTTLSEnabled && o.EMQX == nil }
 
-// isProxy reports whether connections from the address carry a proxy's clients.
-func (o Options) isProxy(from net.Addr) bool {
-	return slices.ContainsFunc(o.TrustedProxies, func(network netip.Prefix) bool {
-		addr, err := netip.ParseAddrPort(from.String())
-		return err == nil && network.Contains(addr.Addr().Unmap().WithZone(""))
-	})
-}
-
 // portOf returns the port of host:port, 0 if there is none.
 func portOf(addr string) int {
 	_, port, err := net.SplitHostPort(addr)
@@ -73,30 +60,6 @@ func portOf(addr string) int {
 	}
 	n, _ := strconv.Atoi(port)
 	return n
-}
-
-// listenHTTP binds the sockets of the API.
-func (a *Appliance) listenHTTP(ctx context.Context, o Options) (err error) {
-	share := 4
-	if o.HTTPSAddr != "" {
-		share = 8 // together as many as one alone
-	}
-	listen := func(what, addr string) (net.Listener, error) {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
-		}
-		a.onStop(what+" socket", func(context.Context) error { _ = l.Close(); return nil })
-		// One address gets an eighth, so that a few addresses do not shut out all others.
-		limited := connlimit.New(l, connlimit.Share(share, 4096), connlimit.Share(8*share, 512))
-		limited.Exempt = o.isProxy
-		return limited, nil
-	}
-	if a.httpSocket, err = listen("HTTP", o.HTTPAddr); err != nil || o.HTTPSAddr == "" {
-		return err
-	}
-	a.httpsSocket, err = listen("HTTPS", o.HTTPSAddr)
-	return err
 }
 
 // StoredCertificates returns the certificates in the data directory of an appliance that does not

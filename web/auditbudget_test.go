@@ -133,7 +133,7 @@ func TestWhatWasOnlyCountedIsInTheAuditLogAfterTheEnd(t *testing.T) {
 	if got := sum(a.audit("limit=500&actor=anonymous")); got == tries {
 		t.Fatal("nothing was only counted")
 	}
-	if err := a.server.Shutdown(t.Context()); err != nil {
+	if err := a.server.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := a.audit("limit=500&actor=anonymous")

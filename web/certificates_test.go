@@ -177,7 +177,7 @@ func TestFailedHandshakesDoNotFloodTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() { _ = s.Serve(tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12})) }()
-	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	t.Cleanup(func() { _ = s.Stop(context.Background()) })
 	for range 3 * floodlog.PerMinute {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {

@@ -112,14 +112,14 @@ func TestShutdownAnswersThoseThatWait(t *testing.T) {
 	<-waiting
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := s.Shutdown(ctx); err != nil {
+	if err := s.Stop(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
 	}
 	(<-answered).ok(nil)
 	if err := <-served; err != nil {
 		t.Errorf("serve: %v", err)
 	}
-	if err := s.Shutdown(ctx); err != nil {
+	if err := s.Stop(ctx); err != nil {
 		t.Errorf("a second shutdown: %v", err)
 	}
 }
@@ -152,7 +152,7 @@ func TestShutdownClosesHardWhenItsTimeIsOver(t *testing.T) {
 	<-waiting
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+	if err := s.Stop(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("shutdown: %v", err)
 	}
 	if err := <-failed; err == nil {

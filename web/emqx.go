@@ -130,8 +130,8 @@ func (s *Server) newCallbacks() *http.Server {
 	}
 }
 
-// ServeCallbacks answers EMQX's questions, and nothing else, on l until Shutdown, and closes l. It
-// returns nil after Shutdown.
+// ServeCallbacks answers EMQX's questions, and nothing else, on l until Stop, and closes l. It
+// returns nil after Stop.
 func (s *Server) ServeCallbacks(l net.Listener) error { return serve(s.callbacks, l) }
 
 // question is what EMQX asks. Its templates write every value as a string.

@@ -95,7 +95,7 @@ func askAuthz(b *testing.B) func(*testing.B, int) {
 		b.Fatal(err)
 	}
 	go func() { _ = server.ServeCallbacks(l) }()
-	b.Cleanup(func() { _ = server.Shutdown(context.Background()) })
+	b.Cleanup(func() { _ = server.Stop(context.Background()) })
 	// Bytes on a connection, and not a client of net/http: what asks must not be what is measured.
 	conns := make([]net.Conn, connections)
 	readers := make([]*bufio.Reader, connections)

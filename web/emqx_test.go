@@ -245,7 +245,7 @@ func TestCallbacksCanHaveAListenerOfTheirOwn(t *testing.T) {
 	for _, path := range []string{"/", "/login", "/static/wfm.js"} {
 		a.get(path).fails(404, "NOT_FOUND")
 	}
-	if err := errors.Join(server.Shutdown(t.Context()), <-served); err != nil {
+	if err := errors.Join(server.Stop(t.Context()), <-served); err != nil {
 		t.Error(err)
 	}
 }

@@ -38,6 +38,10 @@ const DefaultSessionTTL = 24 * time.Hour
 // Options is what the server needs.
 type Options struct {
 	Store *store.DB // required
+	// Sockets are what Start serves on, and Callbacks is where an external broker asks apart from the API.
+	// Either may be nil.
+	Sockets   *Sockets
+	Callbacks net.Listener
 	// Logger gets what no client is told. Default: discard.
 	Logger *slog.Logger
 	// Commands and Broker may be nil while MQTTEnabled is false.
@@ -174,6 +178,8 @@ type Server struct {
 	recent     activity
 	sampler    sync.Once
 	running    sync.WaitGroup // what runs beside requests
+	listening  sync.WaitGroup // what Start has begun
+	failed     chan error
 
 	document func() ([]byte, error) // the API's description
 	handler  http.Handler
@@ -185,7 +191,7 @@ type Server struct {
 	statuses     statusReader
 	lastServices string // how the services were when the hub looked last
 
-	stopping context.Context // ends when Shutdown begins, so that nobody waits for a command then
+	stopping context.Context // ends when Stop begins, so that nobody waits for a command then
 	stop     context.CancelFunc
 }
 
@@ -211,6 +217,7 @@ func New(o Options) *Server {
 		audit:      newAuditor(o.Store),
 		backups:    make(chan struct{}, 1),
 		tests:      make(chan struct{}, maxTests),
+		failed:     make(chan error, 1),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
@@ -248,8 +255,8 @@ func (l connectionLog) Write(p []byte) (int, error) {
 // Handler is the whole server as one handler.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve answers requests that come in on l until Shutdown, and closes l. It may be called for
-// several listeners. It returns nil after Shutdown.
+// Serve answers requests that come in on l until Stop, and closes l. It may be called for
+// several listeners. It returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
 	s.sampler.Do(func() {
 		s.running.Go(func() { s.recent.run(s.stopping.Done(), s.readGauges) })
@@ -264,9 +271,9 @@ func serve(server *http.Server, l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops listening and waits for running requests; those that wait for a command are
+// Stop stops listening and waits for running requests; those that wait for a command are
 // answered, and event streams ended, at once. When ctx ends first, it closes their connections and returns ctx's error.
-func (s *Server) Shutdown(ctx context.Context) error {
+func (s *Server) Stop(ctx context.Context) error {
 	s.stop()
 	s.hub.wait()
 	s.running.Wait()
@@ -276,6 +283,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("shut down HTTP: %w", err), server.Close())
 		}
 	}
+	if s.opts.Sockets != nil { // which are closed already if they were served on
+		errs = append(errs, s.opts.Sockets.Close())
+	}
+	s.listening.Wait()
 	if err := s.audit.flush(); err != nil {
 		s.log.Error("what was only counted is not in the audit log", "err", err)
 	}

@@ -319,7 +319,7 @@ func TestShutdownEndsStreamsAtOnceAndReleasesEachWatch(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
+	if err := server.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 	if err := <-done; err != nil {

@@ -61,7 +61,7 @@ func timed(t *testing.T, ttl time.Duration, test func(t *testing.T, db *store.DB
 		}
 		test(t, db, (&eventReader{t, resp, bufio.NewReader(resp.Body)}).greeted())
 		resp.Body.Close()
-		if err := server.Shutdown(t.Context()); err != nil {
+		if err := server.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if err := <-served; err != nil {

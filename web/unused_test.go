@@ -39,7 +39,7 @@ func TestConnectionsWithoutARequestDoNotHoldUpTheEnd(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second) // net/http would wait 5 s
 	defer cancel()
-	if err := s.Shutdown(ctx); err != nil {
+	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 	if err := <-served; err != nil {

@@ -1,10 +1,11 @@
-package appliance
+package web_test
 
 import (
+	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,18 +19,21 @@ func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := New(t.Context(), Options{
-			DataDir: t.TempDir(), HTTPAddr: "127.0.0.1:0", TrustedProxies: trusted, Logger: slog.New(slog.DiscardHandler),
-		})
+		sockets, err := web.Listen(t.Context(), web.SocketOptions{Addr: "127.0.0.1:0", TrustedProxies: trusted})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.Start(); err != nil {
+		s := web.New(web.Options{Store: openStore(t, 0), Sockets: sockets})
+		if err := s.Start(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = a.Stop(t.Context()) })
+		t.Cleanup(func() {
+			if err := s.Stop(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
 		dial := func() net.Conn {
-			c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.httpSocket.Addr().String())
+			c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", sockets.HTTPAddr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,5 +63,26 @@ func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.
 		if evicted := !errors.Is(err, os.ErrDeadlineExceeded); evicted != evicts {
 			t.Errorf("proxies %q: the connection that waited longest: %v", proxies, err)
 		}
+	}
+}
+
+func TestSocketsAreClosedWithAServerThatWasNotStarted(t *testing.T) {
+	sockets, err := web.Listen(t.Context(), web.SocketOptions{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := web.New(web.Options{Store: openStore(t, 0), Sockets: sockets}).Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, addr := range []net.Addr{sockets.HTTPAddr(), sockets.HTTPSAddr()} {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr.String())
+		if err != nil {
+			t.Errorf("still taken: %v", err)
+			continue
+		}
+		_ = l.Close()
+	}
+	if _, err := web.Listen(t.Context(), web.SocketOptions{Addr: "127.0.0.1:0", TLSAddr: "nowhere"}); err == nil || !strings.HasPrefix(err.Error(), "listen for HTTPS on nowhere: ") {
+		t.Errorf("a malformed address: %v", err)
 	}
 }
