@@ -9,10 +9,8 @@ import (
 	"unicode"
 
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
-
-// KeptOnNode stands in a pushed text for a private key that only the node has.
-const KeptOnNode = "(kept on the node)"
 
 // allowedPerLine is how many networks a line of AllowedIPs has: wg-quick's time grows with the square
 // of a line's length.
@@ -89,7 +87,7 @@ func (w *writer) hooks(key string, commands ...[]string) {
 func (m *Mesh) writeInterface(w *writer, n *member) {
 	w.WriteString("[Interface]\n")
 	if n.KeyHolder == store.KeyAtNode {
-		w.line("PrivateKey", KeptOnNode)
+		w.line("PrivateKey", wgconf.KeptOnNode)
 	} else {
 		w.line("PrivateKey", n.PrivateKey)
 	}

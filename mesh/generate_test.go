@@ -173,6 +173,7 @@ func TestAKeyThatStaysOnTheNodeIsNotInTheText(t *testing.T) {
 	if got := w.mesh().Text("gate"); !strings.Contains(got, "PrivateKey = (kept on the node)\n") || strings.Contains(got, keysOf("gate").Private) {
 		t.Errorf("the text is\n%s", got)
 	}
+	w.parse(t)
 	w.node("gate").PublicKey = "" // its agent has not told it yet
 	if got := w.mesh().Text("phone"); strings.Contains(got, "[Peer]") {
 		t.Errorf("a peer without a key is in the text:\n%s", got)

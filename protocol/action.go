@@ -29,6 +29,9 @@ const (
 	// that it still reaches the server, and otherwise takes the change back. In between it answers
 	// accepted. An applied detect or describe without config_sha256 means that nothing is stored.
 	CapabilityCommitConfirm = "commit_confirm"
+	// CapabilityNodeKey: the agent has a key pair of its own, and writes the private key into a config
+	// that says that the key is kept on the node.
+	CapabilityNodeKey = "node_key"
 	// CapabilityWantedState: the agent keeps the last wanted state it received, restores a tunnel
 	// that should run and does not, and reports the state it holds.
 	CapabilityWantedState = "wanted_state"

@@ -199,6 +199,9 @@ func (d Door) check(nodeID string, o Order, undone string, reach func(host strin
 		return checked{}, err
 	}
 	conf, err := Read(seen.config, nodeID, seen.text)
+	if err == nil {
+		err = checkKey(conf, seen.node)
+	}
 	if err != nil {
 		return checked{}, err
 	}

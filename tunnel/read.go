@@ -29,6 +29,18 @@ func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
 	return wgconf.Parse(text, Family(cfg))
 }
 
+// checkKey refuses a config whose private key the node's agent cannot put in. The error is a
+// *wgconf.Error. The agent of a node that is not bound yet may be able to.
+func checkKey(conf wgconf.Config, n store.Node) error {
+	if conf.Interface.KeptLine == 0 || n.Client == nil || n.Can(protocol.CapabilityNodeKey) {
+		return nil
+	}
+	return &wgconf.Error{Faults: []wgconf.Fault{{
+		Line:    conf.Interface.KeptLine,
+		Problem: "PrivateKey: the agent of this node has no key of its own; update the agent, or give the node's private key",
+	}}}
+}
+
 // commentSize returns how many bytes of the text are comments, including lines that contain nothing
 // else.
 func commentSize(text string) int {

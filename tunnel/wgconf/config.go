@@ -19,6 +19,7 @@ type Config struct {
 type Interface struct {
 	// HasPrivateKey tells that the text has the key. Without it the node sets one, by a hook say.
 	HasPrivateKey bool
+	KeptLine      int    // of a PrivateKey that is [KeptOnNode]; 0 if there is none
 	PublicKey     string // base64, derived from the private key; "" without one
 
 	Addresses      []netip.Prefix // with their host bits

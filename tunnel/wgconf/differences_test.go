@@ -121,6 +121,11 @@ var differences = []difference{
 		why:      "Only the node can tell.",
 	},
 	{
+		what: "PrivateKey = (kept on the node)", family: "wg", warns: none,
+		examples: []string{"[Interface]\nPrivateKey = (kept on the node)\n"},
+		why:      "The node's agent writes its own key there; an agent that cannot is not given such a config.",
+	},
+	{
 		what: "AdvancedSecurity", family: "awg", says: regexp.MustCompile(`^AdvancedSecurity: `),
 		examples: []string{text("", "AdvancedSecurity = on")},
 		why:      "The kernel module of AmneziaWG takes it, amneziawg-go refuses it, and neither needs it.",

@@ -10,7 +10,7 @@
 //
 // Invariants:
 //   - What Parse accepts, the tools accept, as far as the text alone tells: a routing table or a
-//     version of AmneziaWG may still be missing on the node. Parse is stricter where the tools take
+//     version of AmneziaWG may still be missing on the node. A key that is [KeptOnNode] has to be put in first. Parse is stricter where the tools take
 //     the last of two lines that contradict each other, or what only looks like it works. Each such
 //     place is in the list of a test that asks the real tools (differences_test.go).
 //   - An error names every fault, with its line.

@@ -66,7 +66,15 @@ var keys = func() map[string]key {
 	return m
 }()
 
+// KeptOnNode stands for a PrivateKey that only the node has. Its agent writes the key in its place;
+// the tools refuse it.
+const KeptOnNode = "(kept on the node)"
+
 func setPrivateKey(p *parser, v string) error {
+	if v == KeptOnNode {
+		p.iface().KeptLine = p.line
+		return nil
+	}
 	secret, err := decodeKey(v)
 	if err != nil {
 		return err

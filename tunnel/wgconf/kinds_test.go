@@ -123,7 +123,7 @@ func TestWarningsTellWhatTheToolsDoNotRead(t *testing.T) {
 	}
 	for _, quiet := range []string{
 		text("PostUp = echo 'a' \"b\" it\\'s # fine"), text("ListenPort = 1 # fine\n#fine"), text("DNS = corp.example, 9.9.9.9"),
-		"[Interface]\nPostUp = wg set %i private-key /etc/wireguard/%i.key # the node's", "[Interface]\nPostUp=awg  set %i private-key <(cat f)",
+		"[Interface]\nPrivateKey = (kept on the node)", "[Interface]\nPostUp = wg set %i private-key /etc/wireguard/%i.key # the node's", "[Interface]\nPostUp=awg  set %i private-key <(cat f)",
 	} {
 		for code, w := range codes(mustParse(t, quiet, "awg")) {
 			if code != wgconf.CodeHooks {

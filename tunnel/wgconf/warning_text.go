@@ -40,7 +40,7 @@ func (c Config) lineWarnings() []Warning {
 }
 
 func (c Config) noPrivateKey() Warning {
-	if c.Interface.HasPrivateKey || slices.ContainsFunc(c.Interface.Hooks, func(h Hook) bool { return h.SetsPrivateKey }) {
+	if c.Interface.HasPrivateKey || c.Interface.KeptLine != 0 || slices.ContainsFunc(c.Interface.Hooks, func(h Hook) bool { return h.SetsPrivateKey }) {
 		return Warning{}
 	}
 	return Warning{
