@@ -20,7 +20,7 @@ import (
 	"wfm/appliance/wanted"
 	"wfm/certs"
 	"wfm/internal/buildinfo"
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/floodlog"
 	"wfm/presence"
 	"wfm/protocol"
@@ -268,7 +268,7 @@ func (a *Appliance) webOptions(o Options) web.Options {
 	if a.external != nil {
 		w.External = a.external.web()
 	} else if q := o.EMQXQuestions; q != nil && o.MQTTEnabled {
-		w.Asked = &web.ExternalBroker{Key: emqxkey.New(q.SharedKey), Apart: a.callbacks != nil}
+		w.Asked = &web.ExternalBroker{Key: emqxcall.NewKey(q.SharedKey), Apart: a.callbacks != nil}
 	}
 	if a.certs != nil {
 		w.Certificates = certsView{a.certs}

@@ -12,7 +12,7 @@ import (
 
 	"wfm/appliance/broker"
 	"wfm/appliance/ingress"
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/mqtttest"
 	"wfm/protocol"
 	"wfm/store"
@@ -57,7 +57,7 @@ func openMQTTDoors(t *testing.T) *mqttDoors {
 	}
 	t.Cleanup(func() { _ = d.broker.Stop(t.Context()) })
 	d.handler = web.New(web.Options{
-		Store: db, Broker: nowhere{}, MQTTEnabled: true, Asked: &web.ExternalBroker{Key: emqxkey.New(doorKey)},
+		Store: db, Broker: nowhere{}, MQTTEnabled: true, Asked: &web.ExternalBroker{Key: emqxcall.NewKey(doorKey)},
 	}).Handler()
 	d.update(func(tx *store.Tx) error {
 		return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard})

@@ -15,7 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/rights"
@@ -36,7 +36,7 @@ func (s *Server) emqxRoutes() []wire.Route {
 // ExternalBroker is what the server needs where the broker is an external EMQX.
 type ExternalBroker struct {
 	// Key is what EMQX has to show when it asks. Required.
-	Key emqxkey.Key
+	Key emqxcall.Key
 	// Username and Password are the appliance's own account, which may use every topic of ours and
 	// read $SYS, under the ClientIDs of its sessions.
 	Username, Password string
@@ -91,8 +91,6 @@ type UpstreamStatus struct {
 }
 
 const (
-	// keyHeader carries the shared key of EMQX's questions.
-	keyHeader = "x-wfm-internal-key"
 	// callbackLimit bounds a question in bytes: a topic name has 64 KiB at most, ours far less.
 	callbackLimit = 8 << 10
 	// sessionLife is how long EMQX lets a session live that it asked us about: the longest that one
@@ -114,8 +112,8 @@ func (s *Server) callbackTable() []wire.Route {
 func (s *Server) callbackRoutes() []wire.Route {
 	log := slog.New(floodlog.New(s.log.Handler()))
 	return []wire.Route{
-		{Method: http.MethodPost, Path: "/api/internal/emqx/authz", Access: wire.Open, Handle: s.callback(log, s.authz)},
-		{Method: http.MethodPost, Path: "/api/internal/emqx/auth", Access: wire.Open, Handle: s.callback(log, s.authn)},
+		{Method: http.MethodPost, Path: emqxcall.TopicPath, Access: wire.Open, Handle: s.callback(log, s.authz)},
+		{Method: http.MethodPost, Path: emqxcall.LoginPath, Access: wire.Open, Handle: s.callback(log, s.authn)},
 	}
 }
 
@@ -134,38 +132,20 @@ func (s *Server) newCallbacks() *http.Server {
 // returns nil after Stop.
 func (s *Server) ServeCallbacks(l net.Listener) error { return serve(s.callbacks, l) }
 
-// question is what EMQX asks. Its templates write every value as a string.
-type question struct {
-	Username string `json:"username"`
-	Password string `json:"password"`
-	ClientID string `json:"clientid"`
-	Topic    string `json:"topic"`
-	Action   string `json:"action"`
-	Retain   any    `json:"retain"` // optional
-}
-
-// verdict is the bare answer. EMQX takes any status but 200 for no answer at all, so that a refusal
-// is a 200 too.
-type verdict struct {
-	Result      string `json:"result"` // allow, deny or ignore
-	IsSuperuser bool   `json:"is_superuser,omitempty"`
-	ExpireAt    int64  `json:"expire_at,omitempty"` // Unix seconds
-}
-
 var (
-	allow  = verdict{Result: "allow"}
-	deny   = verdict{Result: "deny"}
-	ignore = verdict{Result: "ignore"}
+	allow  = emqxcall.Answer{Result: emqxcall.Allow}
+	deny   = emqxcall.Answer{Result: emqxcall.Deny}
+	ignore = emqxcall.Answer{Result: emqxcall.Ignore}
 )
 
-func (s *Server) callback(log *slog.Logger, decide func(question) verdict) echo.HandlerFunc {
+func (s *Server) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall.Answer) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !s.asked().Key.Fits(c.Request().Header.Get(keyHeader)) {
+		if !s.asked().Key.Fits(c.Request().Header.Get(emqxcall.KeyHeader)) {
 			s.questions.wrongKey()
 			log.Warn("a question about MQTT access came with a wrong key", "remote_addr", c.Request().RemoteAddr, "route", c.Path())
 			return c.NoContent(http.StatusUnauthorized)
 		}
-		var q question
+		var q emqxcall.Question
 		body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, callbackLimit))
 		if err == nil {
 			err = json.Unmarshal(body, &q)
@@ -188,16 +168,16 @@ func (s *Server) grantOf(user string) (g store.Grant, node bool) {
 		return g, true
 	}
 	if key := s.asked().Key; key.IsCheck(user, time.Now()) {
-		return store.NewGrant(user, emqxkey.CheckConfigID, key.Password(user)), false
+		return store.NewGrant(user, emqxcall.CheckConfigID, key.Password(user)), false
 	}
 	return store.Grant{}, false
 }
 
 // authz decides about a topic. EMQX has checked the login.
-func (s *Server) authz(q question) verdict {
+func (s *Server) authz(q emqxcall.Question) emqxcall.Answer {
 	own := s.asked()
 	if own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID) {
-		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == "subscribe" && strings.HasPrefix(q.Topic, "$SYS/")) {
+		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == emqxcall.Subscribe && strings.HasPrefix(q.Topic, "$SYS/")) {
 			return allow
 		}
 		return deny
@@ -209,11 +189,11 @@ func (s *Server) authz(q question) verdict {
 	// EMQX does not know generations. Once it knows the account, sessions of former ones are gone.
 	session := rights.Session{ClientID: q.ClientID, Generation: grant.Generation}
 	switch q.Action {
-	case "publish":
-		if rights.MayPublish(grant, session, q.Topic, q.Retain == "true" || q.Retain == true) {
+	case emqxcall.Publish:
+		if rights.MayPublish(grant, session, q.Topic, q.Retained()) {
 			return allow
 		}
-	case "subscribe":
+	case emqxcall.Subscribe:
 		if rights.MaySubscribe(grant, session, q.Topic) {
 			return allow
 		}
@@ -223,13 +203,13 @@ func (s *Server) authz(q question) verdict {
 
 // authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
 // authenticators then, and refuses when none knows them.
-func (s *Server) authn(q question) verdict {
+func (s *Server) authn(q emqxcall.Question) emqxcall.Answer {
 	own := s.asked()
 	if own.Username != "" && q.Username == own.Username {
 		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
 			return deny
 		}
-		return verdict{Result: "allow", IsSuperuser: true}
+		return emqxcall.Answer{Result: emqxcall.Allow, IsSuperuser: true}
 	}
 	grant, node := s.grantOf(q.Username)
 	switch v := rights.Admit(grant, rights.Login{ClientID: q.ClientID, Password: []byte(q.Password)}); {
@@ -240,7 +220,7 @@ func (s *Server) authn(q question) verdict {
 	}
 	// Not all at once: each after between half and once the time.
 	life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
-	return verdict{Result: "allow", ExpireAt: time.Now().Add(life).Unix()}
+	return emqxcall.Answer{Result: emqxcall.Allow, ExpireAt: time.Now().Add(life).Unix()}
 }
 
 func (s *Server) accountState(nodeID string) *AccountState {

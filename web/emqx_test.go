@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
@@ -22,7 +22,7 @@ const sharedKey = "the-shared-key"
 func external(change ...func(*web.ExternalBroker)) func(*web.Options) {
 	return func(o *web.Options) {
 		o.External = &web.ExternalBroker{
-			Key: emqxkey.New(sharedKey), Username: "wfm-backend", Password: "backend-password", ClientIDs: []string{"wfm-backend-1"},
+			Key: emqxcall.NewKey(sharedKey), Username: "wfm-backend", Password: "backend-password", ClientIDs: []string{"wfm-backend-1"},
 			Account:   func(string) web.AccountState { return web.AccountState{State: "pending", Detail: "EMQX is away"} },
 			Settled:   func(string) bool { return true },
 			Reconcile: func(context.Context) error { return nil },
@@ -164,7 +164,7 @@ func TestEMQXMayAskWhoLogsIn(t *testing.T) {
 	login := func(user, password, clientID string) string {
 		return a.asked("auth", object{"username": user, "password": password, "clientid": clientID})
 	}
-	check, checkPassword := emqxkey.New(sharedKey).Check(time.Now())
+	check, checkPassword := emqxcall.NewKey(sharedKey).Check(time.Now())
 	for _, c := range []struct{ want, user, password, clientID string }{
 		{"allow", id, bound.Password, "wfm-" + id},
 		{"deny", id, bound.Password + "x", "wfm-" + id},

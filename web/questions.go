@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/internal/emqxcall"
 	"wfm/web/wire"
 )
 
@@ -35,7 +36,7 @@ func (q *questions) wrongKey() {
 	q.status.WrongKey++
 }
 
-func (q *questions) answered(r *http.Request, v verdict, now time.Time) {
+func (q *questions) answered(r *http.Request, v emqxcall.Answer, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.status.LastAskedAt, q.status.LastAskedFrom = &now, wire.RemoteHost(r)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/protocol"
 	"wfm/web"
 )
@@ -21,7 +21,7 @@ func (a *api) systemStatus() object {
 }
 
 func TestQuestionsAreAnsweredBesideTheEmbeddedBrokerAndTold(t *testing.T) {
-	a := newAPI(t, func(o *web.Options) { o.Asked = &web.ExternalBroker{Key: emqxkey.New(sharedKey)} })
+	a := newAPI(t, func(o *web.Options) { o.Asked = &web.ExternalBroker{Key: emqxcall.NewKey(sharedKey)} })
 	_, bound := a.boundNode()
 	id := bound.Node.ID
 	told := func() object {

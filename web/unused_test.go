@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/store"
 	"wfm/web"
 )
@@ -22,7 +22,7 @@ func TestConnectionsWithoutARequestDoNotHoldUpTheEnd(t *testing.T) {
 	t.Cleanup(func() { _ = db.Close() })
 	s := web.New(web.Options{
 		Store: db, Logger: slog.New(slog.DiscardHandler),
-		External: &web.ExternalBroker{Key: emqxkey.New("key"), Apart: true, Settled: func(string) bool { return true }},
+		External: &web.ExternalBroker{Key: emqxcall.NewKey("key"), Apart: true, Settled: func(string) bool { return true }},
 	})
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -33,7 +33,7 @@ type accounts struct {
 	db  *store.DB
 	api *API
 	own account
-	key emqxkey.Key
+	key emqxcall.Key
 	log *slog.Logger
 	// sessions returns the connections of nodes that are about to be kicked, and told is called
 	// with them once EMQX knows the accounts.
@@ -60,7 +60,7 @@ type account struct {
 	clientIDs          []string
 }
 
-func newAccounts(db *store.DB, api *API, own account, key emqxkey.Key, log *slog.Logger) (*accounts, error) {
+func newAccounts(db *store.DB, api *API, own account, key emqxcall.Key, log *slog.Logger) (*accounts, error) {
 	known, err := store.Read(db, (*store.Tx).Accounts)
 	if err != nil {
 		return nil, fmt.Errorf("read the accounts: %w", err)

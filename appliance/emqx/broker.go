@@ -15,7 +15,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"wfm/appliance/ingress"
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/floodlog"
 	"wfm/protocol"
 	"wfm/store"
@@ -69,7 +69,7 @@ type Options struct {
 	// nil.
 	Ask     func(ctx context.Context, nodeID string) error
 	API     *API
-	Key     emqxkey.Key
+	Key     emqxcall.Key
 	Store   *store.DB
 	Ingress Ingress
 	Logger  *slog.Logger

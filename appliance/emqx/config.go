@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"text/template"
+
+	"wfm/internal/emqxcall"
 )
 
 // OwnPort is the port of the listener for the appliance alone in the printed configuration.
@@ -71,8 +73,16 @@ func (ConfigOptions) Inflight() int { return ownInflight }
 // Queue returns the length of the queue of messages for the appliance.
 func (ConfigOptions) Queue() int { return ownQueue }
 
+// configFuncs are the functions of configText.
+var configFuncs = template.FuncMap{
+	"quoted": quoted, "placeholder": emqxcall.Placeholder,
+	"loginPath": func() string { return emqxcall.LoginPath }, "loginFields": emqxcall.LoginFields,
+	"topicPath": func() string { return emqxcall.TopicPath }, "topicFields": emqxcall.TopicFields,
+	"keyHeader": func() string { return emqxcall.KeyHeader },
+}
+
 // configText is the template of EMQX's configuration. EMQX takes text in quotes literally.
-var configText = template.Must(template.New("base.hocon").Funcs(template.FuncMap{"quoted": quoted}).Parse(
+var configText = template.Must(template.New("base.hocon").Funcs(configFuncs).Parse(
 	`## EMQX {{.Version}} for the WFM Appliance.
 {{- if .Version.BaseFile}}
 ## This file is etc/base.hocon, whole: put it there instead of the one that EMQX brings.
@@ -156,15 +166,15 @@ authentication = [
     mechanism = password_based
     backend = http
     method = post
-    url = {{quoted .ApplianceURL "/api/internal/emqx/auth"}}
+    url = {{quoted .ApplianceURL loginPath}}
     headers {
       "content-type" = "application/json"
-      "x-wfm-internal-key" = {{quoted .SharedKey}}
+      {{quoted keyHeader}} = {{quoted .SharedKey}}
     }
     body {
-      username = "${username}"
-      password = "${password}"
-      clientid = "${clientid}"
+{{- range loginFields}}
+      {{.}} = {{quoted (placeholder .)}}
+{{- end}}
     }
     request_timeout = "5s"
   }
@@ -196,17 +206,15 @@ authorization {
       type = http
       enable = true
       method = post
-      url = {{quoted .ApplianceURL "/api/internal/emqx/authz"}}
+      url = {{quoted .ApplianceURL topicPath}}
       headers {
         "content-type" = "application/json"
-        "x-wfm-internal-key" = {{quoted .SharedKey}}
+        {{quoted keyHeader}} = {{quoted .SharedKey}}
       }
       body {
-        username = "${username}"
-        clientid = "${clientid}"
-        topic = "${topic}"
-        action = "${action}"
-        retain = "${retain}"
+{{- range topicFields}}
+        {{.}} = {{quoted (placeholder .)}}
+{{- end}}
       }
       request_timeout = "5s"
     }

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 )
 
 // Level is the severity of a finding.
@@ -132,7 +132,7 @@ func (d *doctor) reachable(ctx context.Context) bool {
 	}
 	// Clearing the permissions of a client that does not exist changes nothing, but requires the
 	// right to change things.
-	err := d.API.call(ctx, "DELETE", "/clients/"+emqxkey.CheckConfigID+"/authorization/cache", nil, nil)
+	err := d.API.call(ctx, "DELETE", "/clients/"+emqxcall.CheckConfigID+"/authorization/cache", nil, nil)
 	if isStatus(err, 401, 403) {
 		d.problem("the API key may read but change nothing: accounts cannot be made, nor sessions ended",
 			"give the key the role administrator, as `wfm emqx config` shows")
@@ -179,9 +179,9 @@ func (d *doctor) authentication(ctx context.Context) {
 	for _, a := range all {
 		switch {
 		case !a.enabled() || a.Backend != "http":
-		case !strings.HasSuffix(a.URL, "/api/internal/emqx/auth"):
+		case !strings.HasSuffix(a.URL, emqxcall.LoginPath):
 			d.problemAbout(aboutLogin, "EMQX asks at "+place(a.URL)+" who may log in, which is not the appliance", askAtLogins)
-		case d.asks(a.request, "username", "password", "clientid") && d.reaches(ctx, "/authentication/password_based%3Ahttp/status", a.URL):
+		case d.asks(a.request, emqxcall.LoginFields()) && d.reaches(ctx, "/authentication/password_based%3Ahttp/status", a.URL):
 			d.ok("EMQX asks the appliance at %s who may log in", place(a.URL))
 		}
 	}
@@ -283,13 +283,13 @@ func (d *doctor) sources(ctx context.Context) {
 	for _, s := range all {
 		switch {
 		case !s.enabled():
-		case s.Type == "http" && strings.Contains(s.URL, "/api/internal/emqx/authz"):
+		case s.Type == "http" && strings.Contains(s.URL, emqxcall.TopicPath):
 			asks = true
-			if d.asks(s.request, "username", "clientid", "topic", "action") && d.reaches(ctx, "/authorization/sources/http/status", s.URL) && d.answers(ctx, s.URL) {
+			if d.asks(s.request, emqxcall.TopicFields()) && d.reaches(ctx, "/authorization/sources/http/status", s.URL) && d.answers(ctx, s.URL) {
 				d.ok("EMQX asks the appliance at %s what nodes may do", place(s.URL))
 			}
-			if _, ok := s.Body["retain"]; !ok {
-				d.warn("the question does not say whether a message is to be retained, so that a node could have EMQX keep one", `set body.retain = "${retain}"`)
+			if _, ok := s.Body[emqxcall.RetainField]; !ok {
+				d.warn("the question does not say whether a message is to be retained, so that a node could have EMQX keep one", setField(emqxcall.RetainField))
 			}
 		case s.Type == "file" && allowsAll.MatchString(s.Rules):
 			d.problemAbout(aboutTopics, "a file source ends with {allow, all}: whenever the appliance does not answer, every node may do everything",
@@ -303,8 +303,13 @@ func (d *doctor) sources(ctx context.Context) {
 	}
 }
 
+// setField is the advice for a field that is missing from the question.
+func setField(field string) string {
+	return fmt.Sprintf("set body.%s = %q", field, emqxcall.Placeholder(field))
+}
+
 // asks reports whether EMQX asks as the appliance expects, with these fields.
-func (d *doctor) asks(s request, fields ...string) bool {
+func (d *doctor) asks(s request, fields []string) bool {
 	faults := 0
 	fault := func(text, advice string) {
 		faults++
@@ -319,21 +324,21 @@ func (d *doctor) asks(s request, fields ...string) bool {
 		fault("EMQX asks the appliance with "+s.Method, "set method = post")
 	}
 	for _, field := range fields {
-		if v, _ := s.Body[field].(string); v != "${"+field+"}" {
-			fault("the question does not hold the "+field, `set body.`+field+` = "${`+field+`}"`)
+		if v, ok := s.Body[field].(string); v != emqxcall.Placeholder(field) && (ok || field != emqxcall.RetainField) {
+			fault("the question does not hold the "+field, setField(field))
 		}
 	}
 	key, hidden := "", false
 	for name, value := range s.Headers {
-		if strings.EqualFold(name, "x-wfm-internal-key") {
+		if strings.EqualFold(name, emqxcall.KeyHeader) {
 			key, hidden = value, strings.Trim(value, "*") == ""
 		}
 	}
 	switch {
 	case key == "" && !hidden:
-		fault("EMQX does not show a key when it asks", "set headers.x-wfm-internal-key to WFM_EMQX_AUTHZ_SHARED_KEY")
-	case d.SharedKey != "" && !hidden && !emqxkey.New(d.SharedKey).Fits(key):
-		fault("EMQX shows another key than WFM_EMQX_AUTHZ_SHARED_KEY when it asks", "set headers.x-wfm-internal-key to it")
+		fault("EMQX does not show a key when it asks", "set headers."+emqxcall.KeyHeader+" to WFM_EMQX_AUTHZ_SHARED_KEY")
+	case d.SharedKey != "" && !hidden && !emqxcall.NewKey(d.SharedKey).Fits(key):
+		fault("EMQX shows another key than WFM_EMQX_AUTHZ_SHARED_KEY when it asks", "set headers."+emqxcall.KeyHeader+" to it")
 	}
 	return faults == 0
 }

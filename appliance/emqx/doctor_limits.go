@@ -16,7 +16,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"wfm/hooks"
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/protocol"
 )
 
@@ -62,8 +62,8 @@ func (d *doctor) answers(ctx context.Context, address string) bool {
 	if d.SharedKey == "" {
 		return true
 	}
-	id, _ := emqxkey.New(d.SharedKey).Check(time.Now())
-	raw, _ := json.Marshal(map[string]string{"username": id, "clientid": protocol.ClientID(id), "topic": "wfm/#", "action": "subscribe"})
+	id, _ := emqxcall.NewKey(d.SharedKey).Check(time.Now())
+	raw, _ := json.Marshal(emqxcall.Question{Username: id, ClientID: protocol.ClientID(id), Topic: "wfm/#", Action: emqxcall.Subscribe})
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(raw))
@@ -71,22 +71,22 @@ func (d *doctor) answers(ctx context.Context, address string) bool {
 		return true
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Wfm-Internal-Key", d.SharedKey)
+	req.Header.Set(emqxcall.KeyHeader, d.SharedKey)
 	res, err := d.API.http.Do(req)
 	if err != nil {
 		return true
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, answerLimitOfTrial))
-	var told struct{ Result string }
+	var told emqxcall.Answer
 	_ = json.Unmarshal(body, &told)
 	switch {
-	case res.StatusCode == http.StatusOK && told.Result == "deny":
+	case res.StatusCode == http.StatusOK && told.Result == emqxcall.Deny:
 		return true
 	case res.StatusCode == http.StatusUnauthorized:
 		d.problemAbout(aboutAsking, "the appliance at "+place(address)+" does not take WFM_EMQX_AUTHZ_SHARED_KEY",
 			"start the appliance with the same key, or give this command the appliance's")
-	case res.StatusCode == http.StatusNoContent || told.Result == "allow":
+	case res.StatusCode == http.StatusNoContent || told.Result == emqxcall.Allow:
 		d.problemAbout(aboutTopics, place(address)+" allows what the appliance denies", "have EMQX ask the appliance, and no other program")
 	default:
 		d.problemAbout(aboutAsking, fmt.Sprintf("%s answers %d to what must be denied, which EMQX takes for no answer", place(address), res.StatusCode),
@@ -243,7 +243,7 @@ func (d *doctor) delayed(ctx context.Context, client *paho.Client, id string) {
 	if err := d.API.call(ctx, http.MethodGet, "/mqtt/delayed", nil, &module); err == nil && module.Enable {
 		d.problemAbout(aboutDelayed, text, advice)
 	}
-	topic := protocol.Topic{ConfigID: emqxkey.CheckConfigID, NodeID: id, Kind: protocol.KindHeartbeat}.String()
+	topic := protocol.Topic{ConfigID: emqxcall.CheckConfigID, NodeID: id, Kind: protocol.KindHeartbeat}.String()
 	mayPublish(ctx, client, fmt.Sprintf("$delayed/%d/%s", trialDelay, topic))
 	type held struct {
 		ID    string `json:"msgid"`

@@ -12,7 +12,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/protocol"
 )
 
@@ -80,7 +80,7 @@ func (d *doctor) login(ctx context.Context, api bool) {
 		d.warn("no login was tried", "set WFM_EMQX_AUTHZ_SHARED_KEY to the key that EMQX shows the appliance")
 		return
 	}
-	id, password, leave, err := admit(ctx, d.API, d.kinds, emqxkey.New(d.SharedKey))
+	id, password, leave, err := admit(ctx, d.API, d.kinds, emqxcall.NewKey(d.SharedKey))
 	if err != nil {
 		d.problem("a user cannot be imported by its hash: "+err.Error(), "check the API key's role, and that EMQX is 5.5 or newer")
 		return
@@ -145,9 +145,9 @@ func (d *doctor) connect(ctx context.Context, clientID, username, password strin
 // topics tries operations that a node may and may not do.
 func (d *doctor) topics(ctx context.Context, client *paho.Client, id string) {
 	own := func(k protocol.Kind) string {
-		return protocol.Topic{ConfigID: emqxkey.CheckConfigID, NodeID: id, Kind: k}.String()
+		return protocol.Topic{ConfigID: emqxcall.CheckConfigID, NodeID: id, Kind: k}.String()
 	}
-	foreign := protocol.Topic{ConfigID: emqxkey.CheckConfigID, NodeID: "node_other", Kind: protocol.KindEvent}
+	foreign := protocol.Topic{ConfigID: emqxcall.CheckConfigID, NodeID: "node_other", Kind: protocol.KindEvent}
 	const hint = "does the appliance run, does EMQX reach it, and is the shared key right? See `wfm emqx config`"
 	var kept, open []string
 	if !mayPublish(ctx, client, own(protocol.KindHeartbeat)) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/emqxtest"
 	"wfm/store"
 	"wfm/web"
@@ -33,7 +33,7 @@ func diagnoseAt(t *testing.T, addr func(*emqxtest.Server) string, breakIt func(*
 	t.Cleanup(func() { _ = db.Close() })
 	server := httptest.NewServer(web.New(web.Options{
 		Store:    db,
-		External: &web.ExternalBroker{Key: emqxkey.New(sharedKey), Username: DefaultUsername, Password: "x", ClientIDs: ClientIDs(ownClientID)},
+		External: &web.ExternalBroker{Key: emqxcall.NewKey(sharedKey), Username: DefaultUsername, Password: "x", ClientIDs: ClientIDs(ownClientID)},
 	}).Handler())
 	t.Cleanup(server.Close)
 	settings := emqxtest.Recommended(server.URL, sharedKey)

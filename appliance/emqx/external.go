@@ -16,7 +16,7 @@ import (
 
 	"wfm/appliance/mqttcheck"
 	"wfm/internal/connlimit"
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -85,7 +85,7 @@ type External struct {
 	*Broker
 	Settings  Settings
 	CACert    string // PEM, for agents; if empty, they are not told to use TLS
-	Key       emqxkey.Key
+	Key       emqxcall.Key
 	ClientID  string       // our own at EMQX; a secret
 	NewKey    string       // the shared key if it is new: shown once, and stored only as a hash
 	Callbacks net.Listener // where EMQX asks, apart from the API; nil if it asks there
@@ -139,7 +139,7 @@ func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*Exter
 // one.
 func (x *External) loadKey(db *store.DB) error {
 	if x.Settings.SharedKey != "" {
-		x.Key = emqxkey.New(x.Settings.SharedKey)
+		x.Key = emqxcall.NewKey(x.Settings.SharedKey)
 		return nil
 	}
 	hash, err := store.Read(db, func(tx *store.Tx) (string, error) { return tx.SecretHash(secretSharedKey), nil })
@@ -147,11 +147,11 @@ func (x *External) loadKey(db *store.DB) error {
 		return fmt.Errorf("read the shared key: %w", err)
 	}
 	if hash != "" {
-		x.Key, err = emqxkey.Parse(hash)
+		x.Key, err = emqxcall.ParseKey(hash)
 		return err
 	}
 	x.NewKey = protocol.NewSecret()
-	x.Key = emqxkey.New(x.NewKey)
+	x.Key = emqxcall.NewKey(x.NewKey)
 	if err := db.Update(func(tx *store.Tx) error { return tx.KeepSecret(secretSharedKey, x.NewKey) }); err != nil {
 		return fmt.Errorf("keep the shared key: %w", err)
 	}
@@ -195,7 +195,7 @@ func (x *External) Test(ctx context.Context, t mqttcheck.Target) error {
 		return &mqttcheck.Failure{Message: "EMQX does not take an account for the test: " + err.Error() + ". `wfm emqx doctor` says what to change."}
 	}
 	defer leave()
-	return mqttcheck.Run(ctx, t, mqttcheck.Account{ConfigID: emqxkey.CheckConfigID, NodeID: id, Password: password})
+	return mqttcheck.Run(ctx, t, mqttcheck.Account{ConfigID: emqxcall.CheckConfigID, NodeID: id, Password: password})
 }
 
 // Settled reports whether EMQX knows the node's present right.

@@ -7,12 +7,12 @@ import (
 	"encoding/hex"
 	"time"
 
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 )
 
 // admit creates the account of a check, in the appliance, which recognizes it by the shared key,
 // and in EMQX's database if EMQX uses it. The account exists until leave is called.
-func admit(ctx context.Context, api *API, kinds kinds, key emqxkey.Key) (nodeID, password string, leave func() error, err error) {
+func admit(ctx context.Context, api *API, kinds kinds, key emqxcall.Key) (nodeID, password string, leave func() error, err error) {
 	nodeID, password = key.Check(time.Now())
 	if !kinds.database {
 		return nodeID, password, func() error { return nil }, nil

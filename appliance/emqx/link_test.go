@@ -25,7 +25,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"wfm/appliance/ingress"
-	"wfm/internal/emqxkey"
+	"wfm/internal/emqxcall"
 	"wfm/internal/emqxtest"
 	"wfm/internal/mqtttest"
 	"wfm/protocol"
@@ -157,7 +157,7 @@ func (f *fixture) open(address *url.URL, tlsConfig *tls.Config) {
 		f.t.Fatal(err)
 	}
 	f.broker, err = New(Options{
-		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", ClientID: ownClientID, API: api, Key: emqxkey.New(sharedKey),
+		URL: address, TLS: tlsConfig, Username: DefaultUsername, Password: "own-password", ClientID: ownClientID, API: api, Key: emqxcall.NewKey(sharedKey),
 		Store: f.db, Ingress: f.ingress, Ask: func(context.Context, string) error { f.asked.Add(1); return nil }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -11,36 +11,44 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"wfm/internal/emqxcall"
 )
 
-// ask makes a question of EMQX's: whatever is no 200 or 204, or comes too late, is no answer.
-func (e *Server) ask(s Settings, url string, body map[string]string, answer any) {
+// ask asks a question with the fields, of which values may have more. A status other than 200 and 204, or
+// an answer that comes too late, is none.
+func (e *Server) ask(s Settings, url string, fields []string, values map[string]string) (answer emqxcall.Answer) {
 	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(s.AskTimeout, 5*time.Second))
 	defer cancel()
 	if e.dead(url) {
-		return
+		return answer
+	}
+	body := make(map[string]string, len(fields))
+	for _, f := range fields {
+		body[f] = values[f]
 	}
 	raw, _ := json.Marshal(body)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(raw))
 	if err != nil {
-		return
+		return answer
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("x-wfm-internal-key", s.SharedKey)
+	req.Header.Set(emqxcall.KeyHeader, s.SharedKey)
 	res, err := e.http.Do(req)
 	if err != nil {
 		e.bury(url, s.DeadFor)
-		return
+		return answer
 	}
 	defer res.Body.Close()
 	got, err := io.ReadAll(res.Body)
 	switch {
 	case err != nil:
 	case res.StatusCode == http.StatusNoContent:
-		_ = json.Unmarshal([]byte(`{"result":"allow"}`), answer)
+		answer.Result = emqxcall.Allow
 	case res.StatusCode == http.StatusOK:
-		_ = json.Unmarshal(got, answer)
+		_ = json.Unmarshal(got, &answer)
 	}
+	return answer
 }
 
 // dead reports whether the address is not to be asked yet.
@@ -137,10 +145,12 @@ func (e *Server) getAuthenticators(w http.ResponseWriter, _ *http.Request) {
 	s := e.config()
 	out := []map[string]any{}
 	if s.HTTPAuth {
+		body := emqxcall.Body(emqxcall.LoginFields())
+		body["clientid"] = cmp.Or(s.AuthClientID, body["clientid"])
 		out = append(out, map[string]any{
 			"id": "password_based:http", "mechanism": "password_based", "backend": "http", "enable": true, "method": "post", "url": s.AuthURL,
-			"headers": map[string]string{"content-type": "application/json", "x-wfm-internal-key": s.SharedKey},
-			"body":    map[string]string{"username": "${username}", "password": "${password}", "clientid": cmp.Or(s.AuthClientID, "${clientid}")},
+			"headers": map[string]string{"content-type": "application/json", emqxcall.KeyHeader: s.SharedKey},
+			"body":    body,
 		})
 	}
 	if s.Database {
@@ -291,10 +301,8 @@ func (e *Server) getAuthzSources(w http.ResponseWriter, _ *http.Request) {
 	if s.AuthzURL != "" {
 		sources = append(sources, map[string]any{
 			"type": "http", "enable": true, "method": "post", "url": s.AuthzURL,
-			"headers": map[string]string{"content-type": "application/json", "x-wfm-internal-key": s.SharedKey},
-			"body": map[string]string{
-				"username": "${username}", "clientid": "${clientid}", "topic": "${topic}", "action": "${action}", "retain": "${retain}",
-			},
+			"headers": map[string]string{"content-type": "application/json", emqxcall.KeyHeader: s.SharedKey},
+			"body":    emqxcall.Body(emqxcall.TopicFields()),
 		})
 	}
 	if s.AllowAll {

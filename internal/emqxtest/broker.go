@@ -12,6 +12,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"wfm/internal/emqxcall"
 )
 
 // brokerName is the node of EMQX's cluster.
@@ -115,15 +117,11 @@ func (b *broker) authenticate(clientID, user, password string) (superuser bool, 
 		return false, 0 // nobody is asked: anybody may
 	}
 	if s.HTTPAuth {
-		var answer struct {
-			Result      string `json:"result"`
-			IsSuperuser bool   `json:"is_superuser"`
-		}
-		b.emqx.ask(s, s.AuthURL, map[string]string{"username": user, "password": password, "clientid": clientID}, &answer)
+		answer := b.emqx.ask(s, s.AuthURL, emqxcall.LoginFields(), map[string]string{"username": user, "password": password, "clientid": clientID})
 		switch answer.Result {
-		case "allow":
+		case emqxcall.Allow:
 			return answer.IsSuperuser, 0
-		case "deny":
+		case emqxcall.Deny:
 			return false, packets.ErrNotAuthorized.Code
 		}
 	}
@@ -264,17 +262,14 @@ func (b *broker) decide(c Settings, clientID, user, action, topic string, qos by
 		b.emqx.mu.Lock()
 		b.emqx.asked++
 		b.emqx.mu.Unlock()
-		var answer struct {
-			Result string `json:"result"`
-		}
-		b.emqx.ask(c, c.AuthzURL, map[string]string{
+		answer := b.emqx.ask(c, c.AuthzURL, emqxcall.TopicFields(), map[string]string{
 			"username": user, "clientid": clientID, "topic": topic, "action": action,
 			"qos": strconv.Itoa(int(qos)), "retain": strconv.FormatBool(retain),
-		}, &answer)
+		})
 		switch answer.Result {
-		case "allow":
+		case emqxcall.Allow:
 			return true
-		case "deny":
+		case emqxcall.Deny:
 			return false
 		}
 	}

@@ -22,6 +22,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"wfm/internal/emqxcall"
 )
 
 // The API key of every stand-in.
@@ -77,7 +79,7 @@ func (s Settings) before(major, minor, patch int) bool {
 func Recommended(base, sharedKey string) Settings {
 	return Settings{
 		HTTPAuth: true, HashName: "sha256", SaltPosition: "prefix",
-		AuthURL: base + "/api/internal/emqx/auth", AuthzURL: base + "/api/internal/emqx/authz", SharedKey: sharedKey,
+		AuthURL: base + emqxcall.LoginPath, AuthzURL: base + emqxcall.TopicPath, SharedKey: sharedKey,
 		AskTimeout: 5 * time.Second, NoMatch: "deny", DenyAction: "ignore", CacheTTL: time.Minute,
 		Zone: defaultZone(), OwnZone: ownZone(), ShareStrategy: "hash_clientid", Told: told(),
 	}

@@ -1,4 +1,4 @@
-package emqxkey
+package emqxcall
 
 import (
 	"crypto/hmac"
@@ -24,11 +24,11 @@ const (
 // Key is the hash of the shared secret. The zero Key fits no secret.
 type Key [sha256.Size]byte
 
-// New returns the key of a secret.
-func New(secret string) Key { return sha256.Sum256([]byte(secret)) }
+// NewKey returns the key of a secret.
+func NewKey(secret string) Key { return sha256.Sum256([]byte(secret)) }
 
-// Parse reads the hex of a key.
-func Parse(text string) (k Key, err error) {
+// ParseKey reads the hex of a key.
+func ParseKey(text string) (k Key, err error) {
 	raw, err := hex.DecodeString(text)
 	if err != nil || len(raw) != len(k) {
 		return k, fmt.Errorf("not the hash of a key: %d characters", len(text))
@@ -38,7 +38,7 @@ func Parse(text string) (k Key, err error) {
 
 // Fits reports whether secret belongs to the key.
 func (k Key) Fits(secret string) bool {
-	given := New(secret)
+	given := NewKey(secret)
 	return subtle.ConstantTimeCompare(k[:], given[:]) == 1
 }
 

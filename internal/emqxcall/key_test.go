@@ -1,4 +1,4 @@
-package emqxkey
+package emqxcall
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestKeyFitsItsSecretOnly(t *testing.T) {
-	k := New("secret")
+	k := NewKey("secret")
 	if !k.Fits("secret") {
 		t.Error("its own secret does not fit")
 	}
@@ -24,18 +24,18 @@ func TestKeyFitsItsSecretOnly(t *testing.T) {
 }
 
 func TestCheckAccountWorksForAWhileAndOnlyWithItsKey(t *testing.T) {
-	k, now := New("secret"), time.Unix(1_700_000_000, 0)
+	k, now := NewKey("secret"), time.Unix(1_700_000_000, 0)
 	id, password := k.Check(now)
 	if !protocol.ValidID(id) || !k.IsCheck(id, now) || k.Password(id) != password {
 		t.Errorf("%q is no account of a check", id)
 	}
-	if New("other").Password(id) == password || k.Password(id+"x") == password {
+	if NewKey("other").Password(id) == password || k.Password(id+"x") == password {
 		t.Error("another account has the same password")
 	}
 	if k.IsCheck(id, now.Add(time.Hour)) || !k.LeftOver(id, now.Add(time.Hour)) || k.LeftOver(id, now) {
 		t.Error("it works for ever, or is not known as a left-over")
 	}
-	if New("other").IsCheck(id, now) || (Key{}).IsCheck(id, now) {
+	if NewKey("other").IsCheck(id, now) || (Key{}).IsCheck(id, now) {
 		t.Error("it works with another key")
 	}
 	for _, forged := range []string{"check_", "check__", "node_abc", strings.Replace(id, "check_", "check_1", 1)} {

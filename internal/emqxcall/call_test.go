@@ -1,0 +1,61 @@
+package emqxcall
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+// What is written here stands in configurations that nobody changes when the appliance is updated.
+func TestTheContractIsTheOneInTheField(t *testing.T) {
+	if LoginPath != "/api/internal/emqx/auth" || TopicPath != "/api/internal/emqx/authz" || KeyHeader != "x-wfm-internal-key" {
+		t.Error(LoginPath, TopicPath, KeyHeader)
+	}
+	for _, tc := range []struct {
+		fields []string
+		want   string
+	}{
+		{LoginFields(), `{"clientid":"${clientid}","password":"${password}","username":"${username}"}`},
+		{TopicFields(), `{"action":"${action}","clientid":"${clientid}","retain":"${retain}","topic":"${topic}","username":"${username}"}`},
+	} {
+		body, err := json.Marshal(Body(tc.fields))
+		if err != nil || string(body) != tc.want {
+			t.Errorf("%s, want %s (%v)", body, tc.want, err)
+		}
+	}
+	for want, a := range map[string]Answer{
+		`{"result":"deny"}`:                         {Result: Deny},
+		`{"result":"ignore"}`:                       {Result: Ignore},
+		`{"result":"allow","is_superuser":true}`:    {Result: Allow, IsSuperuser: true},
+		`{"result":"allow","expire_at":1700000000}`: {Result: Allow, ExpireAt: 1_700_000_000},
+	} {
+		if raw, err := json.Marshal(a); err != nil || string(raw) != want {
+			t.Errorf("%s, want %s (%v)", raw, want, err)
+		}
+	}
+}
+
+func TestEveryFieldOfAQuestionIsRead(t *testing.T) {
+	values := map[string]string{}
+	for _, fields := range [][]string{LoginFields(), TopicFields()} {
+		for _, f := range fields {
+			values[f] = "value of " + f
+		}
+	}
+	raw, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q Question
+	if err := json.Unmarshal(raw, &q); err != nil {
+		t.Fatal(err)
+	}
+	want := Question{"value of username", "value of password", "value of clientid", "value of topic", "value of action", "value of retain"}
+	if q != want {
+		t.Errorf("%+v, want %+v", q, want)
+	}
+	for retain, want := range map[any]bool{"true": true, true: true, "false": false, false: false, nil: false, "": false, "1": false} {
+		if got := (Question{Retain: retain}).Retained(); got != want {
+			t.Errorf("retain %v: %v", retain, got)
+		}
+	}
+}
