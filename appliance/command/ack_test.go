@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -185,17 +186,51 @@ func TestWhatIsKeptOfAnAckIsBounded(t *testing.T) {
 			t.Errorf("the verdict has another ACK than is kept: %+v", verdict)
 		}
 		for _, s := range append(a.Capabilities, string(a.Action), a.Platform, a.ClientVersion, a.Arch, a.ConfigSHA256, a.Toolchain["wg"]) {
-			if len(s) == 0 || len(s) > maxWord || strings.ContainsRune(s, '\uFFFD') {
+			if len(s) == 0 || len(s) > 128 || strings.ContainsRune(s, '\uFFFD') {
 				t.Errorf("%d bytes are kept: %q", len(s), s)
 			}
 		}
-		if len(a.Message) > maxMessage || len(a.Capabilities) != maxList || len(a.Toolchain) != 1 {
+		if len(a.Message) > 4096 || len(a.Capabilities) != 32 || len(a.Toolchain) != 1 {
 			t.Errorf("kept: message %d, capabilities %d, toolchain %d", len(a.Message), len(a.Capabilities), len(a.Toolchain))
 		}
 		strange := f.issue("node_a", protocol.ActionStart, false)
 		f.ackOn("node_a", protocol.KindControlAck, strange.RequestID, protocol.Ack{Status: protocol.AckStatus(long)})
-		if note := f.want(strange.RequestID, store.CommandSent, "unknown status").Notes[0].Text; len(note) > 2*maxWord {
+		if note := f.want(strange.RequestID, store.CommandSent, "unknown status").Notes[0].Text; len(note) > 2*128 {
 			t.Errorf("a note of %d bytes", len(note))
+		}
+	})
+}
+
+func TestWhatIsAsLongAsMayBeIsKeptWholeAndOneMoreIsCut(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.connect("node_a")
+		kept := func(more int) protocol.Ack {
+			ack := protocol.Ack{
+				Status: protocol.AckApplied, Message: strings.Repeat("m", 4096+more), Platform: strings.Repeat("p", 128+more),
+				Capabilities: make([]string, 32+more), Toolchain: map[string]string{strings.Repeat("t", 128+more): "1"},
+			}
+			cmd := f.issue("node_a", protocol.ActionDescribe, false)
+			f.ackOn("node_a", protocol.KindInfoAck, cmd.RequestID, ack)
+			return *f.want(cmd.RequestID, store.CommandApplied, "").Ack
+		}
+		a := kept(0)
+		if len(a.Message) != 4096 || strings.Trim(a.Message, "m") != "" || strings.Trim(a.Platform, "p") != "" || len(a.Capabilities) != 32 || len(a.Toolchain) != 1 {
+			t.Errorf("cut: message %d, platform %q, capabilities %d, toolchain %v", len(a.Message), a.Platform, len(a.Capabilities), a.Toolchain)
+		}
+		a = kept(1)
+		if !strings.HasSuffix(a.Message, "m…") || !strings.HasSuffix(a.Platform, "p…") || len(a.Capabilities) != 32 || len(a.Toolchain) != 0 {
+			t.Errorf("not cut: message %d, platform %q, capabilities %d, toolchain %v", len(a.Message), a.Platform, len(a.Capabilities), a.Toolchain)
+		}
+		for tools, want := range map[int]int{32: 32, 33: 0} {
+			chain := make(map[string]string)
+			for i := range tools {
+				chain[fmt.Sprint("tool ", i)] = "1"
+			}
+			cmd := f.issue("node_a", protocol.ActionDescribe, false)
+			f.ackOn("node_a", protocol.KindInfoAck, cmd.RequestID, protocol.Ack{Status: protocol.AckApplied, Toolchain: chain})
+			if got := len(f.command(cmd.RequestID).Ack.Toolchain); got != want {
+				t.Errorf("of %d tools %d are kept, want %d", tools, got, want)
+			}
 		}
 	})
 }
@@ -257,7 +292,7 @@ func TestOutputOfARunningCommandIsKeptInOrderAndBounded(t *testing.T) {
 		f.output("node_a", cmd.RequestID, "stderr", "second")
 		got := f.outputs(cmd.RequestID)
 		if len(got) != 2 || got[0].Output != "first" || got[0].Stream != "stdout" || got[1].Output != "second" || got[1].Stream != "stderr" ||
-			len(got[0].Message) > maxMessage {
+			len(got[0].Message) > 4096 {
 			t.Fatalf("kept: %+v", got)
 		}
 		for range 30 {
@@ -293,7 +328,7 @@ func TestOutputThatBelongsToNoRunningCommandOfTheNodeIsRefused(t *testing.T) {
 		} {
 			f.output(tc.node, tc.id, tc.stream, "secret")
 			e := f.journal(tc.node)[0]
-			if e.Event != "output_unmatched" || !strings.Contains(e.Message, tc.why) || strings.Contains(e.Message, "secret") || len(e.RequestID) > maxWord {
+			if e.Event != "output_unmatched" || !strings.Contains(e.Message, tc.why) || strings.Contains(e.Message, "secret") || len(e.RequestID) > 128 {
 				t.Errorf("%s: journal %+v", name, e)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wfm/internal/storetest"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -337,50 +338,25 @@ func (f *fixture) mustBeOnDiskAsSent(p published) {
 // limitSize keeps the file from growing beyond its present size, with some room in it, as fill needs.
 func (f *fixture) limitSize() {
 	f.t.Helper()
-	for _, text := range []string{strings.Repeat("x", 4<<10), ""} { // short notes push out the long ones
-		f.update(func(tx *store.Tx) error {
-			for range 200 {
-				if err := tx.Note("ballast", store.JournalEntry{Message: text}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	storetest.Ballast(f.t, f.db)
+	f.limit = storetest.MaxSize
+	f.reopen()
+}
+
+// reopen closes the file and opens it again.
+func (f *fixture) reopen() {
+	f.t.Helper()
 	f.Stop()
 	if err := f.db.Close(); err != nil {
 		f.t.Fatal(err)
 	}
-	f.limit = 1
 	f.open()
 }
 
-// fill leaves the store without room even for a small change until the function it returns is
-// called: a reader of every version keeps its pages from being used again.
+// fill leaves the store without room even for a small change until the function it returns is called.
 func (f *fixture) fill() (release func()) {
 	f.t.Helper()
-	var readers sync.WaitGroup
-	end := make(chan struct{})
-	release = sync.OnceFunc(func() { close(end); readers.Wait() })
-	f.t.Cleanup(release)
-	for range 1000 {
-		err := f.db.Update(func(tx *store.Tx) error {
-			return tx.UpdateEvidence("node_b", func(e *store.Evidence) { e.HeartbeatAt = tx.Now() })
-		})
-		if errors.Is(err, store.ErrFull) {
-			return release
-		}
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		started := make(chan struct{})
-		readers.Go(func() {
-			_ = f.db.View(func(*store.Tx) error { close(started); <-end; return nil })
-		})
-		<-started
-	}
-	f.t.Fatal("the store never filled up")
-	return nil
+	return storetest.Fill(f.t, f.db, "node_b")
 }
 
 // samePayload reports whether the published payload is the one on disk. A push is published with

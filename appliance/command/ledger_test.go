@@ -544,7 +544,7 @@ func TestAnEndThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 		pass(time.Minute)
 		f.want(cmd.RequestID, store.CommandSent, "")
 		release()
-		pass(retryWrite)
+		pass(5 * time.Second) // at most: it is tried again that often
 		f.want(cmd.RequestID, store.CommandUnknown, "not known")
 	})
 }

@@ -178,7 +178,9 @@ func TestANewerPushSupersedesTheOpenOne(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		queued, _ := f.pushed("node_a", "text 1")
 		sent, _ := f.pushed("node_a", "text 2")
-		f.want(queued.RequestID, store.CommandSuperseded, sent.RequestID)
+		if detail := f.want(queued.RequestID, store.CommandSuperseded, "").Detail; detail != "superseded by "+sent.RequestID {
+			t.Errorf("one that was never sent says %q", detail)
+		}
 		f.connect("node_a")
 		accepted, _ := f.pushed("node_a", "text 3")
 		f.want(sent.RequestID, store.CommandSuperseded, accepted.RequestID+"; it had been sent")
@@ -257,7 +259,7 @@ func TestANodeThatStoredAnotherTextConfirmsNothing(t *testing.T) {
 }
 
 func TestAPushThatWasRolledBackSaysSoInTheNodesWords(t *testing.T) {
-	bubble(t, func(_ *testing.T, f *fixture) {
+	bubble(t, func(t *testing.T, f *fixture) {
 		f.connect("node_a")
 		cmd, first := f.pushed("node_a", "text 1")
 		f.answer(cmd, protocol.AckApplied)
@@ -268,6 +270,11 @@ func TestAPushThatWasRolledBackSaysSoInTheNodesWords(t *testing.T) {
 		f.want(cmd.RequestID, store.CommandFailed, "rolled back: the tool said no")
 		f.wantConfirmed("node_a", first)
 		f.wantReported("node_a", first.SHA256, true)
+		cmd, _ = f.pushed("node_a", "text 3")
+		f.ackOn("node_a", protocol.KindPushAck, cmd.RequestID, protocol.Ack{Status: protocol.AckFailed, RolledBack: true})
+		if detail := f.want(cmd.RequestID, store.CommandFailed, "").Detail; detail != "rolled back" {
+			t.Errorf("without a word of the node: %q", detail)
+		}
 	})
 }
 

@@ -22,7 +22,7 @@ func TestAfterARestartOpenCommandsGoOnAndGetTheGraceThenEnd(t *testing.T) {
 			accepted := f.issue("node_a", protocol.ActionDetect, false)
 			f.answer(accepted, protocol.AckAccepted)
 			f.restart(20*time.Minute, reopen)
-			pass(restartGrace - time.Nanosecond)
+			pass(60*time.Second - time.Nanosecond)
 			f.want(answered.RequestID, store.CommandSent, "")
 			f.want(silent.RequestID, store.CommandSent, "")
 			f.want(accepted.RequestID, store.CommandAccepted, "")
@@ -58,7 +58,7 @@ func TestACommandThatWaitsToBeSentAgainGetsTheGraceOfARestartToo(t *testing.T) {
 		synctest.Wait()
 		f.want(cmd.RequestID, store.CommandQueued, "sent again")
 		f.restart(time.Minute, true)
-		pass(restartGrace - time.Second)
+		pass(60*time.Second - time.Second)
 		f.connect("node_a")
 		f.want(cmd.RequestID, store.CommandSent, "")
 		f.answer(cmd, protocol.AckApplied)
@@ -177,6 +177,9 @@ func (f *fixture) lost(action protocol.Action) (cmd, detect store.Command) {
 	if detect.Action != protocol.ActionDetect || detect.State != store.CommandSent || detect.RequestedBy != "system" ||
 		f.command(cmd.RequestID).ResolveBy != detect.RequestID {
 		f.t.Fatalf("no detect was sent: %+v", detect)
+	}
+	if wait := detect.ExpiresAt.Sub(detect.CreatedAt); wait != 10*time.Second {
+		f.t.Errorf("the detect may wait %s to be sent", wait)
 	}
 	f.want(cmd.RequestID, store.CommandSent, "")
 	return f.command(cmd.RequestID), detect

@@ -79,7 +79,13 @@ func TestWordGoesWithItsCommandAlone(t *testing.T) {
 		f.wantWanted("a start that failed over a tunnel that runs", protocol.WantedRunning)
 
 		late := f.issue("node_a", protocol.ActionStart, false)
+		f.ackOn("node_a", protocol.KindInfoAck, late.RequestID, protocol.Ack{Status: protocol.AckFailed})
+		f.wantWanted("a start with an ACK that does not fit", protocol.WantedRunning)
 		pass(5 * time.Minute)
+		f.answer(f.command(late.RequestID), protocol.AckApplied)
+		f.wantWanted("a start that was carried out, as comes late", protocol.WantedRunning)
+		f.ackOn("node_a", protocol.KindInfoAck, late.RequestID, protocol.Ack{Status: protocol.AckFailed})
+		f.wantWanted("a start with a late ACK that does not fit", protocol.WantedRunning)
 		f.wantWanted("a start without an answer", protocol.WantedRunning)
 		f.answer(f.command(late.RequestID), protocol.AckFailed)
 		f.wantWanted("a start whose failure comes late", protocol.WantedNone)

@@ -1,0 +1,95 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"wfm/store"
+)
+
+// Ballast leaves some room within the data file, for [Fill] to take. The store must then be closed, and
+// opened again with [MaxSize].
+func Ballast(t testing.TB, db *store.DB) {
+	t.Helper()
+	for _, text := range []string{strings.Repeat("x", 4<<10), ""} { // short notes push out the long ones
+		err := db.Update(func(tx *store.Tx) error {
+			for range 200 {
+				if err := tx.Note("ballast", store.JournalEntry{Message: text}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// MaxSize, as an option of the store, keeps the data file from growing beyond its present size.
+const MaxSize = 1
+
+// Fill leaves the store without room even for a small change until the function it returns is called: a
+// reader of every version keeps its pages from being used again. It changes the evidence of the node.
+func Fill(t testing.TB, db *store.DB, nodeID string) (release func()) {
+	t.Helper()
+	var readers sync.WaitGroup
+	end := make(chan struct{})
+	release = sync.OnceFunc(func() { close(end); readers.Wait() })
+	t.Cleanup(release)
+	for range 1000 {
+		err := db.Update(func(tx *store.Tx) error {
+			return tx.UpdateEvidence(nodeID, func(e *store.Evidence) { e.HeartbeatAt = tx.Now() })
+		})
+		if errors.Is(err, store.ErrFull) {
+			return release
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan struct{})
+		readers.Go(func() {
+			_ = db.View(func(*store.Tx) error { close(started); <-end; return nil })
+		})
+		<-started
+	}
+	t.Fatal("the store never filled up")
+	return nil
+}
+
+// Damage makes the records that begin with the text unreadable in the data file in dir, while it is
+// open. A record that the writer has read since the file was opened may be known to it still.
+func Damage(t testing.TB, dir, begin string) {
+	t.Helper()
+	path := filepath.Join(dir, store.FileName)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for at := 0; ; {
+		next := bytes.Index(raw[at:], []byte(begin))
+		if next < 0 {
+			break
+		}
+		found = true
+		at += next
+		if _, err := f.WriteAt([]byte{'#'}, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		at++
+	}
+	if !found {
+		t.Fatalf("no record begins with %s", begin)
+	}
+}
