@@ -54,13 +54,13 @@ var differences = []difference{
 		why:      "The tools take it for no key.",
 	},
 	{
-		what: "Numbers with leading zeros or in hex, ports by name, 0 (but for ListenPort) or above 65535", family: "wg",
+		what: "Numbers with leading zeros or in hex; ports by name, 0 (but for ListenPort) or above 65535", family: "wg",
 		says: regexp.MustCompile(`is no number from |neither off nor a number of 32 bits|^AllowedIPs: "[^"/]+/0\d+" is no address`),
 		examples: []string{
 			text("ListenPort = 051"), text("ListenPort = domain"), text("FwMark = 007"), text("", "PersistentKeepalive = 025"),
 			text("", "Endpoint = 127.0.0.1:0"), text("", "Endpoint = 127.0.0.1:65536"), text("", "Endpoint = 127.0.0.1:domain"), text("", "AllowedIPs = 10.0.0.0/08"),
 		},
-		why: "The tools differ over octal; ports wrap around; names may be unknown.",
+		why: "ip(8) reads octal; ports wrap around.",
 	},
 	{
 		what: "An Endpoint with IPv6 without brackets, anything else in them, or short IPv4", family: "wg",
