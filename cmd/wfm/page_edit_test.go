@@ -92,7 +92,7 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 	b.click("[data-conflict] [name=base_version]")
 	b.see("saved version 4 since you began", "-# four", "+# mine")
 	b.click("[data-conflict] [name=base_version]")
-	b.see("Saved as version 5.", "made from version 5")
+	b.see("Saved as version 5.", "based on version 5")
 	if got := savedText(t, n); got != tunnelText("mine") {
 		t.Errorf("saved is %q", got)
 	}

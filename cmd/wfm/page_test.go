@@ -197,7 +197,7 @@ func useSettings(t *testing.T, b *browser) {
 	b.until("document.querySelector('#tokens tbody th').innerText === 'backup script'")
 	b.inspect("settings")
 	b.open("/audit")
-	b.see("POST /api/v1/auth/tokens")
+	b.see("Create an API token")
 	b.inspect("audit")
 }
 

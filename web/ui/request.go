@@ -70,6 +70,8 @@ func idName(name string) string {
 		return "command"
 	case "rollout_id":
 		return "rollout"
+	case "against":
+		return "compared with version"
 	}
 	return name
 }
