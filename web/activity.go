@@ -11,10 +11,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) activityRoutes() []wire.Route {
+func (a *systemAPI) activityRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/activity", Access: wire.Session, Handle: s.systemActivity,
+			Method: http.MethodGet, Path: "/api/v1/system/activity", Access: wire.Session, Handle: a.systemActivity,
 			Summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.",
 			Data:    activityView{},
 		},
@@ -97,7 +97,7 @@ func (a *activity) recent() []activitySample {
 }
 
 func (s *Server) readGauges() gauges {
-	b := s.brokerStatus()
+	b := s.reader.brokerStatus()
 	return gauges{
 		in: b.MessagesIn, out: b.MessagesOut, refused: b.MessagesRefused, commands: s.opts.Store.CommandCounts().Added,
 		requests: s.counts.total(), connections: b.Sessions, streams: s.hub.count(),
@@ -109,6 +109,6 @@ type activityView struct {
 	Samples         []activitySample `json:"samples"` // oldest first, an hour at most
 }
 
-func (s *Server) systemActivity(c echo.Context) error {
-	return wire.Respond(c, activityView{int(activityInterval / time.Second), s.recent.recent()})
+func (a *systemAPI) systemActivity(c echo.Context) error {
+	return wire.Respond(c, activityView{int(activityInterval / time.Second), a.recent.recent()})
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"strconv"
@@ -16,15 +17,15 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) auditRoutes() []wire.Route {
+func (a *accountAPI) auditRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/audit", Access: wire.Session, Handle: s.listAudit,
+			Method: http.MethodGet, Path: "/api/v1/audit", Access: wire.Session, Handle: a.listAudit,
 			Summary: "Who did what, newest first. Each entry's hash covers it and the hash before.",
 			Query:   "actor node_id config_id", Data: []store.AuditEntry{}, Paged: true,
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/audit/export", Access: wire.Session, Handle: s.exportAudit,
+			Method: http.MethodGet, Path: "/api/v1/audit/export", Access: wire.Session, Handle: a.exportAudit,
 			Summary: "The whole audit log, oldest first, an entry a line, and a closing line with their number and the last hash; wfm audit verify checks it.",
 			Bare:    "application/x-ndjson",
 		},
@@ -61,6 +62,7 @@ func noteID(c echo.Context, name, id string) {
 // in one transaction, its entry is in that one, see [Server.update].
 type auditor struct {
 	db     *store.DB
+	log    *slog.Logger
 	budget *auditBudget
 
 	mu        sync.Mutex
@@ -73,7 +75,9 @@ type outcome struct {
 	summed bool
 }
 
-func newAuditor(db *store.DB) *auditor { return &auditor{db: db, budget: newAuditBudget()} }
+func newAuditor(db *store.DB, log *slog.Logger) *auditor {
+	return &auditor{db: db, log: log, budget: newAuditBudget()}
+}
 
 func entryOf(c echo.Context) store.AuditEntry {
 	e := store.AuditEntry{
@@ -110,19 +114,19 @@ func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 }
 
 // audited is around the handlers of requests of somebody who is logged in.
-func (s *Server) audited(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
+func (a *auditor) audited(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		whole := s.audit.budget.takeWrite(loginOf(c), time.Now())
+		whole := a.budget.takeWrite(loginOf(c), time.Now())
 		e := entryOf(c)
 		if r.OneWrite {
-			return s.auditedInOne(c, &auditTrail{begun: e, summed: !whole}, next)
+			return a.auditedInOne(c, &auditTrail{begun: e, summed: !whole}, next)
 		}
-		if err := s.beginAudit(c, e); err != nil {
+		if err := a.beginAudit(c, e); err != nil {
 			return err
 		}
 		err := wire.Recovered(next, c)
-		if err := s.audit.close(outcome{ended(c, e, err), !whole}); err != nil {
-			s.log.Error("the result of a request could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
+		if err := a.close(outcome{ended(c, e, err), !whole}); err != nil {
+			a.log.Error("the result of a request could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
 		}
 		return err
 	}
@@ -130,32 +134,32 @@ func (s *Server) audited(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 
 // auditedStranger is around the handlers that prove who somebody is. A crash before the entry is
 // written leaves nobody with anything: the answer, with its secret, has not been sent yet.
-func (s *Server) auditedStranger(next echo.HandlerFunc) echo.HandlerFunc {
+func (a *auditor) auditedStranger(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		return s.auditedInOne(c, &auditTrail{begun: entryOf(c), stranger: true}, next)
+		return a.auditedInOne(c, &auditTrail{begun: entryOf(c), stranger: true}, next)
 	}
 }
 
 // beginAudit writes down that the request of e begins.
-func (s *Server) beginAudit(c echo.Context, e store.AuditEntry) error {
+func (a *auditor) beginAudit(c echo.Context, e store.AuditEntry) error {
 	e = ended(c, e, nil)
 	e.Status = 0
-	return s.opts.Store.Update(func(tx *store.Tx) error { return tx.OpenAudit(e) })
+	return a.db.Update(func(tx *store.Tx) error { return tx.OpenAudit(e) })
 }
 
 // noteRefused writes down a request that was refused for who made it.
-func (s *Server) noteRefused(c echo.Context, err error) { s.noteAttempt(ended(c, entryOf(c), err)) }
+func (a *auditor) noteRefused(c echo.Context, err error) { a.noteAttempt(ended(c, entryOf(c), err)) }
 
-func (s *Server) noteAttempt(e store.AuditEntry) {
-	if s.audit.budget.admitAttempt(&e) {
-		s.note(e)
+func (a *auditor) noteAttempt(e store.AuditEntry) {
+	if a.budget.admitAttempt(&e) {
+		a.note(e)
 	}
 }
 
 // noteKeyRead writes down that the text of a version of the node's config, which holds private keys,
 // is shown, with what it is compared with (0: nothing). It is shown also when that cannot be written
 // yet: it changes nothing, and a full disk must not hide what is to be mended.
-func (s *Server) noteKeyRead(c echo.Context, nodeID string, version, against int) {
+func (a *auditor) noteKeyRead(c echo.Context, nodeID string, version, against int) {
 	e := entryOf(c)
 	noteID(c, "version", strconv.Itoa(version))
 	if against != 0 {
@@ -163,14 +167,14 @@ func (s *Server) noteKeyRead(c echo.Context, nodeID string, version, against int
 	}
 	e = ended(c, e, nil)
 	text := fmt.Sprint(e.ActorID, " ", nodeID, " ", version, " ", against)
-	if _, ok := s.audit.budget.sameKeys.take(text, time.Now()); ok && s.audit.budget.admitKeyRead(&e) {
-		s.note(e)
+	if _, ok := a.budget.sameKeys.take(text, time.Now()); ok && a.budget.admitKeyRead(&e) {
+		a.note(e)
 	}
 }
 
-func (s *Server) note(e store.AuditEntry) {
-	if err := s.audit.close(outcome{e, false}); err != nil {
-		s.log.Error("an entry could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
+func (a *auditor) note(e store.AuditEntry) {
+	if err := a.close(outcome{e, false}); err != nil {
+		a.log.Error("an entry could not be written to the audit log yet", "request_id", e.RequestID, "err", err)
 	}
 }
 
@@ -187,13 +191,14 @@ func (a *auditor) flush() error { return a.write(a.counted(true), always) }
 func always(store.AuditEntry, time.Time) bool { return true }
 
 // settle closes the sums that the budget allows, for somebody who reads the log.
-func (s *Server) settle() {
-	if err := s.audit.settle(); err != nil {
-		s.log.Error("sums could not be written to the audit log yet", "err", err)
+func (a *auditor) settle() {
+	if err := a.closeDue(); err != nil {
+		a.log.Error("sums could not be written to the audit log yet", "err", err)
 	}
 }
 
-func (a *auditor) settle() error {
+// closeDue closes the sums that the budget allows.
+func (a *auditor) closeDue() error {
 	return a.write(nil, func(_ store.AuditEntry, now time.Time) bool { _, ok := a.budget.sums.take("", now); return ok })
 }
 
@@ -246,15 +251,15 @@ func endAudit(tx *store.Tx, o outcome) error {
 
 // listAudit is the audit log, newest first; of one actor (its name, or the id of its
 // session or API token) or about one node when they are named.
-func (s *Server) listAudit(c echo.Context) error {
+func (a *accountAPI) listAudit(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
 	actor, node, config := c.QueryParam("actor"), c.QueryParam("node_id"), c.QueryParam("config_id")
-	s.settle()
+	a.audit.settle()
 	var entries []store.AuditEntry
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := a.db.View(func(tx *store.Tx) (err error) {
 		entries, err = tx.Audit(before, limit+1, func(e store.AuditEntry) bool {
 			return (actor == "" || e.Actor == actor || e.ActorID == actor) && (node == "" || e.Concerns("node_id", node)) &&
 				(config == "" || e.Concerns("config_id", config))
@@ -273,16 +278,16 @@ const exportedAtATime = 500
 
 // exportAudit is the whole audit log as a download, oldest first and with a closing line, for
 // `wfm audit verify` and for keeping.
-func (s *Server) exportAudit(c echo.Context) error {
-	s.settle()
+func (a *accountAPI) exportAudit(c echo.Context) error {
+	a.audit.settle()
 	var newest []store.AuditEntry
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := a.db.View(func(tx *store.Tx) (err error) {
 		newest, err = tx.Audit(0, 1, func(store.AuditEntry) bool { return true })
 		return err
 	}); err != nil {
 		return err
 	}
-	w := s.startDownload(c, "application/x-ndjson", "wfm-audit-"+time.Now().UTC().Format("20060102-150405")+".jsonl", -1)
+	w := wire.StartDownload(a.stopping, c, "application/x-ndjson", "wfm-audit-"+time.Now().UTC().Format("20060102-150405")+".jsonl", -1)
 	var end store.AuditEnd
 	var last, until uint64
 	if len(newest) > 0 {
@@ -290,7 +295,7 @@ func (s *Server) exportAudit(c echo.Context) error {
 	}
 	for last < until {
 		var lines [][]byte
-		if err := s.opts.Store.View(func(tx *store.Tx) error {
+		if err := a.db.View(func(tx *store.Tx) error {
 			lines, last = tx.AuditLines(last, exportedAtATime)
 			return nil
 		}); err != nil {

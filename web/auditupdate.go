@@ -41,28 +41,28 @@ func (t *auditTrail) admits(b *auditBudget, e *store.AuditEntry) bool {
 
 // update runs fn in a transaction, with the end of the request's audit entry where that is the request's
 // one write. fn notes the ids of what it makes, but those of commands and rollouts, which are noted here.
-func (s *Server) update(c echo.Context, fn func(*store.Tx) error) error {
+func (a *auditor) update(c echo.Context, fn func(*store.Tx) error) error {
 	trail, ok := c.Get(auditTrailKey).(*auditTrail)
 	if !ok || trail.written != nil {
-		return s.opts.Store.Update(fn)
+		return a.db.Update(fn)
 	}
 	ids, _ := c.Get(auditIDsKey).(map[string]string)
 	ids = maps.Clone(ids)
 	var written store.AuditEntry
-	err := s.opts.Store.Update(func(tx *store.Tx) error {
+	err := a.db.Update(func(tx *store.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
 		noteMade(c, tx)
 		written = ended(c, trail.begun, nil)
 		written.Status = http.StatusOK // what every answer has that is no error
-		if !trail.admits(s.audit.budget, &written) {
+		if !trail.admits(a.budget, &written) {
 			return nil
 		}
 		if err := endAudit(tx, outcome{written, trail.summed}); err != nil {
 			return err
 		}
-		return tx.CloseAuditSums(func(sum store.AuditEntry) bool { return s.audit.budget.takeSum(sum, tx.Now()) })
+		return tx.CloseAuditSums(func(sum store.AuditEntry) bool { return a.budget.takeSum(sum, tx.Now()) })
 	})
 	if err != nil {
 		c.Set(auditIDsKey, ids) // of what was made there is nothing
@@ -86,33 +86,33 @@ func noteMade(c echo.Context, tx *store.Tx) {
 }
 
 // auditedInOne is around a handler that changes something in one transaction alone.
-func (s *Server) auditedInOne(c echo.Context, trail *auditTrail, next echo.HandlerFunc) error {
+func (a *auditor) auditedInOne(c echo.Context, trail *auditTrail, next echo.HandlerFunc) error {
 	c.Set(auditTrailKey, trail)
-	c.SetRequest(c.Request().WithContext(store.WithUpdate(c.Request().Context(), func(fn func(*store.Tx) error) error { return s.update(c, fn) })))
+	c.SetRequest(c.Request().WithContext(store.WithUpdate(c.Request().Context(), func(fn func(*store.Tx) error) error { return a.update(c, fn) })))
 	err := wire.Recovered(next, c)
 	end := ended(c, trail.begun, err)
 	if w := trail.written; w != nil && w.Status == end.Status && w.Code == end.Code && maps.Equal(w.IDs, end.IDs) {
-		s.audit.writeDue()
+		a.writeDue()
 		return err
 	}
 	if trail.stranger {
-		s.noteAttempt(end)
+		a.noteAttempt(end)
 		return err
 	}
-	if err := s.audit.close(outcome{end, trail.summed}); err != nil {
-		s.log.Error("the result of a request could not be written to the audit log yet", "request_id", end.RequestID, "err", err)
+	if err := a.close(outcome{end, trail.summed}); err != nil {
+		a.log.Error("the result of a request could not be written to the audit log yet", "request_id", end.RequestID, "err", err)
 	}
 	return err
 }
 
 // begin writes down that the request begins, for a handler that changes something before its one
 // transaction after all.
-func (s *Server) begin(c echo.Context) error {
+func (a *auditor) begin(c echo.Context) error {
 	trail, ok := c.Get(auditTrailKey).(*auditTrail)
 	if !ok || trail.stranger {
 		return nil
 	}
-	return s.beginAudit(c, trail.begun)
+	return a.beginAudit(c, trail.begun)
 }
 
 // writeDue writes what was only counted or could not be written so far, if there is any that is due.

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -14,41 +16,53 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) authRoutes() []wire.Route {
+// accountAPI answers the calls about the admin, sessions, API tokens and the audit log.
+type accountAPI struct {
+	db         *store.DB
+	log        *slog.Logger
+	guard      *guard
+	audit      *auditor
+	hub        *hub
+	sessionTTL time.Duration
+	setupToken string
+	stopping   context.Context
+}
+
+func (a *accountAPI) authRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/auth/state", Access: wire.Guarded, Handle: s.authState,
+			Method: http.MethodGet, Path: "/api/v1/auth/state", Access: wire.Guarded, Handle: a.authState,
 			Summary: "Whether set-up is needed, and who asks.",
 			Data:    authStateView{},
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/auth/setup", Access: wire.Guarded, Handle: s.authSetup,
+			Method: http.MethodPost, Path: "/api/v1/auth/setup", Access: wire.Guarded, Handle: a.authSetup,
 			Summary: "Makes the admin account with the token printed at the start.",
 			Body:    "password!, setup_token!", Data: startedSession{}, Codes: "AUTH_ALREADY_INITIALIZED INVALID_TOKEN RATE_LIMITED",
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/auth/login", Access: wire.Guarded, Handle: s.authLogin,
+			Method: http.MethodPost, Path: "/api/v1/auth/login", Access: wire.Guarded, Handle: a.authLogin,
 			Summary: "Starts a session.",
 			Body:    "username!, password!", Data: startedSession{}, Codes: "AUTH_SETUP_REQUIRED AUTH_FAILED RATE_LIMITED",
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/auth/logout", Access: wire.Admin, Handle: s.authLogout, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/auth/logout", Access: wire.Admin, Handle: a.authLogout, OneWrite: true,
 			Summary: "Ends the session that asks.",
 			Data:    wire.Message{},
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/auth/session", Access: wire.Session, Handle: s.authSession,
+			Method: http.MethodGet, Path: "/api/v1/auth/session", Access: wire.Session, Handle: a.authSession,
 			Summary: "Who asks.",
 			Data:    authStateView{},
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/auth/password", Access: wire.Admin, Handle: s.authPassword, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/auth/password", Access: wire.Admin, Handle: a.authPassword, OneWrite: true,
 			Summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
 			Body:    "current_password!, new_password!", Data: startedSession{},
 			Codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
 		},
 		{ // as WG Free Mesh has it
-			Method: http.MethodPost, Path: "/api/v1/settings/password", Access: wire.Admin, Handle: s.authPassword, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/settings/password", Access: wire.Admin, Handle: a.authPassword, OneWrite: true,
 			Summary: "The same as POST /api/v1/auth/password.",
 			Body:    "current_password!, new_password!", Data: startedSession{},
 			Codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
@@ -78,21 +92,24 @@ func loginOf(c echo.Context) login {
 	return l
 }
 
+// setLogin says who makes the request.
+func setLogin(c echo.Context, l login) { c.Set(sessionKey, l) }
+
 // withLogin lets only requests pass whose login may do what the route asks for.
-func (s *Server) withLogin(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
+func (g *guard) withLogin(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		l, fromCookie, err := s.authenticate(c.Request())
+		l, fromCookie, err := g.authenticate(c.Request())
 		if err != nil {
 			if r.Audited() && (errors.Is(err, wire.ErrInvalidToken) || errors.Is(err, wire.ErrTokenExpired)) {
-				s.noteRefused(c, err) // somebody had a token, or thinks so
+				g.audit.noteRefused(c, err) // somebody had a token, or thinks so
 			}
 			return err
 		}
-		c.Set(sessionKey, l)
-		s.noteTokenUse(l)
-		if err := s.permits(c.Request(), l, fromCookie, r.Access); err != nil {
-			s.noteOriginRefused(c.Request(), err)
-			s.noteRefused(c, err)
+		setLogin(c, l)
+		g.noteTokenUse(l)
+		if err := g.permits(c.Request(), l, fromCookie, r.Access); err != nil {
+			g.noteOriginRefused(c.Request(), err)
+			g.audit.noteRefused(c, err)
 			return err
 		}
 		return next(c)
@@ -101,11 +118,11 @@ func (s *Server) withLogin(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc
 
 // permits returns why the login may not make the request. Errors: wire.ErrOriginRejected,
 // wire.ErrSessionOnly, wire.ErrReadOnlyToken.
-func (s *Server) permits(r *http.Request, l login, fromCookie bool, need wire.Access) error {
+func (g *guard) permits(r *http.Request, l login, fromCookie bool, need wire.Access) error {
 	switch {
 	// A browser sends the cookie whatever page asks it to; the token, only our own page does.
-	case fromCookie && !wire.ReadOnly(r) && !s.origins.allowsOrigin(r.Header.Get("Origin"), r):
-		return s.strangeOrigin(r)
+	case fromCookie && !wire.ReadOnly(r) && !g.origins.allowsOrigin(r.Header.Get("Origin"), r):
+		return g.strangeOrigin(r)
 	case need == wire.Admin && l.scope != "":
 		return wire.ErrSessionOnly
 	case (need == wire.Write || !wire.ReadOnly(r)) && !mayWrite(l):
@@ -116,9 +133,9 @@ func (s *Server) permits(r *http.Request, l login, fromCookie bool, need wire.Ac
 
 // authenticate finds the request's login. Errors: [store.ErrNoAdmin], wire.ErrAuthRequired,
 // wire.ErrInvalidToken, wire.ErrTokenExpired.
-func (s *Server) authenticate(r *http.Request) (l login, fromCookie bool, err error) {
+func (g *guard) authenticate(r *http.Request) (l login, fromCookie bool, err error) {
 	token, fromCookie := sessionToken(r)
-	err = s.opts.Store.View(func(tx *store.Tx) error {
+	err = g.db.View(func(tx *store.Tx) error {
 		if _, err := tx.Admin(); err != nil {
 			return err
 		}
@@ -176,8 +193,8 @@ type authStateView struct {
 	ExpiresAt     *time.Time `json:"expires_at"`
 }
 
-func (s *Server) authState(c echo.Context) error {
-	l, _, err := s.authenticate(c.Request())
+func (a *accountAPI) authState(c echo.Context) error {
+	l, _, err := a.guard.authenticate(c.Request())
 	switch {
 	case errors.Is(err, store.ErrNoAdmin):
 		return wire.Respond(c, authStateView{SetupRequired: true})
@@ -189,7 +206,7 @@ func (s *Server) authState(c echo.Context) error {
 	return wire.Respond(c, stateOf(l))
 }
 
-func (s *Server) authSession(c echo.Context) error { return wire.Respond(c, stateOf(loginOf(c))) }
+func (a *accountAPI) authSession(c echo.Context) error { return wire.Respond(c, stateOf(loginOf(c))) }
 
 func stateOf(l login) authStateView {
 	v := authStateView{Authenticated: true, Username: l.Username, DisplayName: displayName, ExpiresAt: wire.When(l.ExpiresAt)}
@@ -199,14 +216,14 @@ func stateOf(l login) authStateView {
 	return v
 }
 
-func (s *Server) authSetup(c echo.Context) error {
+func (a *accountAPI) authSetup(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	setupToken := f.Need("setup_token", secret)
 	newPassword := f.Need("password", password)
-	if _, err := s.admin(); err == nil {
+	if _, err := a.guard.admin(); err == nil {
 		return store.ErrAdminExists
 	} else if !errors.Is(err, store.ErrNoAdmin) {
 		return err
@@ -214,19 +231,19 @@ func (s *Server) authSetup(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	return s.attempt(c, func() error {
-		if s.opts.SetupToken == "" || subtle.ConstantTimeCompare([]byte(setupToken), []byte(s.opts.SetupToken)) != 1 {
+	return a.guard.attempt(c, func() error {
+		if a.setupToken == "" || subtle.ConstantTimeCompare([]byte(setupToken), []byte(a.setupToken)) != 1 {
 			return wire.ErrSetupToken
 		}
-		hash, err := s.hasher.hash(c.Request().Context(), s.placeOf(c), newPassword)
+		hash, err := a.guard.newHash(c, newPassword)
 		if err != nil {
 			return err
 		}
-		return s.startSession(c, "admin set up", func(tx *store.Tx) error { return tx.CreateAdmin(AdminUser, hash) })
+		return a.startSession(c, "admin set up", func(tx *store.Tx) error { return tx.CreateAdmin(AdminUser, hash) })
 	})
 }
 
-func (s *Server) authLogin(c echo.Context) error {
+func (a *accountAPI) authLogin(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -236,8 +253,8 @@ func (s *Server) authLogin(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	return s.attempt(c, func() error {
-		admin, err := s.admin()
+	return a.guard.attempt(c, func() error {
+		admin, err := a.guard.admin()
 		if err != nil {
 			return err
 		}
@@ -245,18 +262,18 @@ func (s *Server) authLogin(c echo.Context) error {
 		if username != admin.Username {
 			hash = ""
 		}
-		ok, err := s.hasher.check(c.Request().Context(), s.placeOf(c), hash, given)
+		ok, err := a.guard.checkHash(c, hash, given)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			return wire.ErrAuthFailed
 		}
-		return s.startSession(c, "admin logged in", unchanged(hash, wire.ErrAuthFailed))
+		return a.startSession(c, "admin logged in", unchanged(hash, wire.ErrAuthFailed))
 	})
 }
 
-func (s *Server) authPassword(c echo.Context) error {
+func (a *accountAPI) authPassword(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -266,13 +283,12 @@ func (s *Server) authPassword(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	return s.attempt(c, func() error {
-		ctx := c.Request().Context()
-		admin, err := s.admin()
+	return a.guard.attempt(c, func() error {
+		admin, err := a.guard.admin()
 		if err != nil {
 			return err
 		}
-		ok, err := s.hasher.check(ctx, s.placeOf(c), admin.PasswordHash, current)
+		ok, err := a.guard.checkHash(c, admin.PasswordHash, current)
 		switch {
 		case err != nil:
 			return err
@@ -281,11 +297,11 @@ func (s *Server) authPassword(c echo.Context) error {
 		case current == wanted:
 			return wire.ErrSamePassword
 		}
-		hash, err := s.hasher.hash(ctx, s.placeOf(c), wanted)
+		hash, err := a.guard.newHash(c, wanted)
 		if err != nil {
 			return err
 		}
-		return s.startSession(c, "admin password changed", func(tx *store.Tx) error {
+		return a.startSession(c, "admin password changed", func(tx *store.Tx) error {
 			if err := unchanged(admin.PasswordHash, wire.ErrWrongPassword)(tx); err != nil {
 				return err
 			}
@@ -294,7 +310,7 @@ func (s *Server) authPassword(c echo.Context) error {
 	})
 }
 
-func (s *Server) admin() (store.Admin, error) { return store.Read(s.opts.Store, (*store.Tx).Admin) }
+func (g *guard) admin() (store.Admin, error) { return store.Read(g.db, (*store.Tx).Admin) }
 
 // unchanged fails with otherwise when the password was changed since hash was checked.
 func unchanged(hash string, otherwise error) func(*store.Tx) error {
@@ -310,9 +326,9 @@ func unchanged(hash string, otherwise error) func(*store.Tx) error {
 // attempt runs try under the limit of failed attempts to prove to be the admin. The token is taken
 // before, so that concurrent attempts cannot pass together, and given back unless try found the
 // proof wrong.
-func (s *Server) attempt(c echo.Context, try func() error) error {
+func (g *guard) attempt(c echo.Context, try func() error) error {
 	from := remoteKey(c.Request().RemoteAddr)
-	end, err := s.underWay.start(c.Request().Context(), from, func() (func(), error) { return s.takeAttempt(from, time.Now()) })
+	end, err := g.underWay.start(c.Request().Context(), from, func() (func(), error) { return g.takeAttempt(from, time.Now()) })
 	if err != nil {
 		return err
 	}
@@ -320,39 +336,55 @@ func (s *Server) attempt(c echo.Context, try func() error) error {
 	defer func() { end(!wrong) }()
 	err = try()
 	if wrong = errors.Is(err, wire.ErrAuthFailed) || errors.Is(err, wire.ErrWrongPassword) || errors.Is(err, wire.ErrSetupToken); wrong {
-		s.log.Warn("admin not recognized", "route", c.Path(), "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
+		g.log.Warn("admin not recognized", "route", c.Path(), "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
 	}
 	return err
 }
 
 // placeOf says where the login comes from. Who has a session is known wherever that is.
-func (s *Server) placeOf(c echo.Context) place {
+func (g *guard) placeOf(c echo.Context) place {
 	from := remoteKey(c.Request().RemoteAddr)
-	return place{known: loginOf(c).ID != "" || s.knownAddrs.has(from), network: networkOf(from)}
+	return place{known: loginOf(c).ID != "" || g.knownAddrs.has(from), network: networkOf(from)}
+}
+
+// makeKnown has the address of the request be one that an admin has logged in from.
+func (g *guard) makeKnown(c echo.Context) {
+	g.knownAddrs.add(remoteKey(c.Request().RemoteAddr), time.Now())
+}
+
+// newHash hashes a new password when it is the request's turn. Errors: [wire.ErrBusy], the context's.
+func (g *guard) newHash(c echo.Context, password string) (string, error) {
+	return g.hasher.hash(c.Request().Context(), g.placeOf(c), password)
+}
+
+// checkHash compares the password with hash when it is the request's turn; an empty hash takes as long and fails.
+// Errors: [wire.ErrBusy], the context's.
+func (g *guard) checkHash(c echo.Context, hash, password string) (bool, error) {
+	return g.hasher.check(c.Request().Context(), g.placeOf(c), hash, password)
 }
 
 // startSession makes a session in the transaction that change is made in, and answers it. event is
 // what the log says.
-func (s *Server) startSession(c echo.Context, event string, change func(*store.Tx) error) error {
+func (a *accountAPI) startSession(c echo.Context, event string, change func(*store.Tx) error) error {
 	token := protocol.NewSecret()
 	var session store.Session
 	was := loginOf(c)
-	err := s.update(c, func(tx *store.Tx) (err error) {
+	err := a.audit.update(c, func(tx *store.Tx) (err error) {
 		if err := change(tx); err != nil {
 			return err
 		}
-		session, err = tx.CreateSession(token, AdminUser, wire.RemoteHost(c.Request()), s.opts.SessionTTL)
-		c.Set(sessionKey, login{Session: session, token: token}) // the entry is that login's
+		session, err = tx.CreateSession(token, AdminUser, wire.RemoteHost(c.Request()), a.sessionTTL)
+		setLogin(c, login{Session: session, token: token}) // the entry is that login's
 		return err
 	})
 	if err != nil {
-		c.Set(sessionKey, was)
+		setLogin(c, was)
 		return err
 	}
-	s.knownAddrs.add(remoteKey(c.Request().RemoteAddr), time.Now())
-	s.hub.recheck() // a new password ends sessions, and so does the bound on their number
-	s.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
-	c.SetCookie(s.cookie(c.Request(), token, int(s.opts.SessionTTL.Seconds())))
+	a.guard.makeKnown(c)
+	a.hub.recheck() // a new password ends sessions, and so does the bound on their number
+	a.log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
+	c.SetCookie(a.guard.cookie(c.Request(), token, int(a.sessionTTL.Seconds())))
 	return wire.Respond(c, startedSession{token, "bearer", wire.When(session.ExpiresAt), session.Username})
 }
 
@@ -364,20 +396,20 @@ type startedSession struct {
 }
 
 // cookie makes the session's cookie; a negative age, in seconds, takes it back.
-func (s *Server) cookie(r *http.Request, token string, age int) *http.Cookie {
+func (g *guard) cookie(r *http.Request, token string, age int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // without TLS a Secure cookie would never come back
 		Name: wire.CookieName, Value: token, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: secure(r) || s.origins.namesHTTPS(r),
+		Secure: secure(r) || g.origins.namesHTTPS(r),
 	}
 }
 
-func (s *Server) authLogout(c echo.Context) error {
+func (a *accountAPI) authLogout(c echo.Context) error {
 	token := loginOf(c).token
-	if err := s.update(c, func(tx *store.Tx) error { return tx.DeleteSession(token) }); err != nil {
+	if err := a.audit.update(c, func(tx *store.Tx) error { return tx.DeleteSession(token) }); err != nil {
 		return err
 	}
-	s.hub.recheck()
-	c.SetCookie(s.cookie(c.Request(), "", -1))
+	a.hub.recheck()
+	c.SetCookie(a.guard.cookie(c.Request(), "", -1))
 	return wire.Respond(c, wire.Message{Message: "Logged out."})
 }

@@ -10,10 +10,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) backupRoutes() []wire.Route {
+func (a *systemAPI) backupRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/backup", Access: wire.Write, Handle: s.backup, Discloses: true,
+			Method: http.MethodGet, Path: "/api/v1/system/backup", Access: wire.Write, Handle: a.backup, Discloses: true,
 			Summary: "A copy of the data file as it is now, with every secret in it. To restore it, stop the appliance and put it in the place of wfm.db.",
 			Bare:    "application/octet-stream", Codes: "RATE_LIMITED",
 		},
@@ -21,19 +21,19 @@ func (s *Server) backupRoutes() []wire.Route {
 }
 
 // backup is a copy of the data file as a download. It holds every private key.
-func (s *Server) backup(c echo.Context) error {
+func (a *systemAPI) backup(c echo.Context) error {
 	select {
-	case s.backups <- struct{}{}:
-		defer func() { <-s.backups }()
+	case a.backups <- struct{}{}:
+		defer func() { <-a.backups }()
 	default:
 		return wire.ErrBackupRunning
 	}
-	b, err := s.opts.Store.Backup()
+	b, err := a.db.Backup()
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	w := s.startDownload(c, "application/octet-stream", "wfm-"+time.Now().UTC().Format("20060102-150405")+".db", b.Size)
+	w := wire.StartDownload(a.stopping, c, "application/octet-stream", "wfm-"+time.Now().UTC().Format("20060102-150405")+".db", b.Size)
 	_, err = io.Copy(w, b)
 	return err
 }

@@ -3,7 +3,10 @@ package web
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -15,6 +18,17 @@ import (
 	"wfm/web/wire"
 )
 
+// bindAPI answers the calls that bind agents.
+type bindAPI struct {
+	db        *store.DB
+	log       *slog.Logger
+	audit     *auditor
+	reader    *reader
+	directory *directory
+	resolver  *net.Resolver
+	binds     *limiter[netip.Addr] // bind requests without a token that can be spent
+}
+
 // What the bodies and errors of the calls have in common.
 const (
 	bindMembers = "token!, hostname, platform, client_version, capabilities strings"
@@ -22,20 +36,20 @@ const (
 		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE"
 )
 
-func (s *Server) bindRoutes() []wire.Route {
+func (a *bindAPI) bindRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: "/api/client/bind", Access: wire.Open, Handle: s.clientBind,
+			Method: http.MethodPost, Path: "/api/client/bind", Access: wire.Open, Handle: a.clientBind,
 			Summary: "An agent spends its bind token for credentials, which are shown once.",
 			Body:    bindMembers, Data: protocol.BindResponse{}, Codes: binding,
 		},
 		{ // older agents
-			Method: http.MethodPost, Path: "/api/client/v1/bind", Access: wire.Open, Handle: s.clientBind,
+			Method: http.MethodPost, Path: "/api/client/v1/bind", Access: wire.Open, Handle: a.clientBind,
 			Summary: "The same, where older agents look for it.",
 			Body:    bindMembers, Data: protocol.BindResponse{}, Codes: binding,
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathNode + "/reset-client", Access: wire.Session, Handle: s.resetClient, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathNode + "/reset-client", Access: wire.Session, Handle: a.resetClient, OneWrite: true,
 			Summary: "Takes the node's access away and ends its session.",
 			Data:    resetView{}, Codes: "CLIENT_BIND_STATIC_NODE",
 		},
@@ -50,9 +64,9 @@ type resetView struct {
 }
 
 // resetClient takes the node back to the state before binding and ends its session.
-func (s *Server) resetClient(c echo.Context) error {
+func (a *bindAPI) resetClient(c echo.Context) error {
 	var f facts
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err
@@ -66,28 +80,28 @@ func (s *Server) resetClient(c echo.Context) error {
 		if n, err = tx.Node(n.ID); err != nil {
 			return err
 		}
-		f, err = s.facts(tx, cfg, n)
+		f, err = a.reader.facts(tx, cfg, n)
 		return err
 	}); err != nil {
 		return err
 	}
-	s.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
+	a.log.Info("client reset", "node_id", f.node.ID, "by", loginOf(c).Username)
 	return wire.Respond(c, resetView{f.clientState()})
 }
 
 // clientBind spends a bind token. An agent shows the person at the node nothing but the message of
 // an error.
-func (s *Server) clientBind(c echo.Context) error {
-	body, token, err := s.readBindToken(c)
+func (a *bindAPI) clientBind(c echo.Context) error {
+	body, token, err := a.readBindToken(c)
 	if err != nil {
 		return err
 	}
-	if err := s.mqtt(); err != nil {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	target, err := s.mqttTarget(wire.RequestHost(c.Request().Host))
+	target, err := a.directory.mqttTarget(wire.RequestHost(c.Request().Host))
 	if err != nil {
-		s.log.Warn("bind refused: no address to hand out", "err", err)
+		a.log.Warn("bind refused: no address to hand out", "err", err)
 		return err // before the token is spent
 	}
 	client := store.Client{
@@ -102,8 +116,8 @@ func (s *Server) clientBind(c echo.Context) error {
 	client.MQTTHost = target.Host
 	var bound store.Bound
 	var answer protocol.BindResponse
-	reach := tunnel.Reach(c.Request().Context(), s.opts.Resolver, target.Host)
-	if err := s.update(c, func(tx *store.Tx) (err error) {
+	reach := tunnel.Reach(c.Request().Context(), a.resolver, target.Host)
+	if err := a.audit.update(c, func(tx *store.Tx) (err error) {
 		if bound, answer, err = bindNode(tx, token, client, target, reach); err == nil {
 			noteID(c, "config_id", bound.Config.ID)
 			noteID(c, "node_id", bound.Node.ID)
@@ -112,21 +126,21 @@ func (s *Server) clientBind(c echo.Context) error {
 	}); err != nil {
 		return bindRefusal(err)
 	}
-	s.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
+	a.log.Info("agent bound", "node_id", bound.Node.ID, "remote_addr", c.Request().RemoteAddr)
 	return wire.Respond(c, answer)
 }
 
 // readBindToken reads the body of a bind request and its token. Requests without a token that can be
 // spent are bounded by address; with one they are not: a site, or a script, may bind many nodes from one
 // address at once, and while somebody guesses from there.
-func (s *Server) readBindToken(c echo.Context) (body *wire.Fields, token string, err error) {
+func (a *bindAPI) readBindToken(c echo.Context) (body *wire.Fields, token string, err error) {
 	body, err = wire.ReadBody(c, bindBodyLimit)
 	if err == nil {
 		token = body.Need("token", wire.Line(1, 128))
 	}
-	spendable := s.opts.Store.View(func(tx *store.Tx) error { _, _, err := tx.BindTarget(token); return err }) == nil
+	spendable := a.db.View(func(tx *store.Tx) error { _, _, err := tx.BindTarget(token); return err }) == nil
 	if !spendable {
-		if wait, ok := s.binds.take(remoteKey(c.Request().RemoteAddr), time.Now()); !ok {
+		if wait, ok := a.binds.take(remoteKey(c.Request().RemoteAddr), time.Now()); !ok {
 			return nil, "", &wire.RateError{Wait: wait}
 		}
 	}

@@ -12,10 +12,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) bindbulkRoutes() []wire.Route {
+func (a *bindAPI) bindbulkRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/bind-commands", Access: wire.Session, Handle: s.bindCommands, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/bind-commands", Access: wire.Session, Handle: a.bindCommands, OneWrite: true,
 			Summary: "Bind commands for up to 1,000 nodes, all or none; without node_ids page by page for those that have no agent yet.",
 			Body:    "? node_ids strings, server_url", Data: []nodeBindCommand{}, Paged: true,
 			Codes: "NODE_DISABLED MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
@@ -31,7 +31,7 @@ type nodeBindCommand struct {
 
 // bindCommands makes bind commands for many nodes in one transaction: for the nodes named, all or none
 // and every fault of them, or page by page for those that have no agent and may have one.
-func (s *Server) bindCommands(c echo.Context) error {
+func (a *bindAPI) bindCommands(c echo.Context) error {
 	limit, after, pageErr := wire.ReadPage(c)
 	body, err := wire.ReadOptionalBody(c, bulkBodyLimit)
 	if err != nil {
@@ -42,19 +42,19 @@ func (s *Server) bindCommands(c echo.Context) error {
 	if err := errors.Join(pageErr, body.Err()); err != nil {
 		return err
 	}
-	if err := s.mqtt(); err != nil {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	way, err := s.wayForAgents(c.Request(), given)
+	way, err := a.directory.wayForAgents(c.Request(), given)
 	if err != nil {
 		return err
 	}
-	if err := s.cover(c, way.url.Hostname()); err != nil {
+	if err := a.directory.cover(c, way.url.Hostname()); err != nil {
 		return err
 	}
 	var rows []nodeBindCommand
 	var next string
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		rows, next = nil, ""
 		nodes, err := nodesToBind(tx, c.Param("config_id"), ids, after, limit)
 		if err != nil {
@@ -68,7 +68,7 @@ func (s *Server) bindCommands(c echo.Context) error {
 			if err != nil {
 				return err
 			}
-			rows = append(rows, nodeBindCommand{n.ID, n.Name, s.bindCommandView(c.Request(), way, token, expires)})
+			rows = append(rows, nodeBindCommand{n.ID, n.Name, a.bindCommandView(c.Request(), way, token, expires)})
 		}
 		named := make([]string, len(rows))
 		for i, row := range rows {
@@ -79,7 +79,7 @@ func (s *Server) bindCommands(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("bind commands issued", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
+	a.log.Info("bind commands issued", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
 	return wire.RespondList(c, rows, next)
 }
 

@@ -14,10 +14,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) bindcommandRoutes() []wire.Route {
+func (a *bindAPI) bindcommandRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: wire.PathNode + "/bind-command", Access: wire.Session, Handle: s.bindCommand, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathNode + "/bind-command", Access: wire.Session, Handle: a.bindCommand, OneWrite: true,
 			Summary: "A command that binds an agent to the node, once and within five minutes.",
 			Body:    "? server_url", Data: bindCommandView{},
 			Codes: "NODE_DISABLED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY",
@@ -40,7 +40,7 @@ type bindCommandView struct {
 }
 
 // bindCommand makes the commands that a person runs on the node to bind its agent.
-func (s *Server) bindCommand(c echo.Context) error {
+func (a *bindAPI) bindCommand(c echo.Context) error {
 	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -49,19 +49,19 @@ func (s *Server) bindCommand(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	if err := s.mqtt(); err != nil {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	way, err := s.wayForAgents(c.Request(), given)
+	way, err := a.directory.wayForAgents(c.Request(), given)
 	if err != nil {
 		return err
 	}
-	if err := s.cover(c, way.url.Hostname()); err != nil {
+	if err := a.directory.cover(c, way.url.Hostname()); err != nil {
 		return err
 	}
 	var nodeID, token string
 	var expires time.Time
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		_, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err
@@ -72,13 +72,13 @@ func (s *Server) bindCommand(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
-	return wire.Respond(c, s.bindCommandView(c.Request(), way, token, expires))
+	a.log.Info("bind command issued", "node_id", nodeID, "by", loginOf(c).Username)
+	return wire.Respond(c, a.bindCommandView(c.Request(), way, token, expires))
 }
 
 // bindCommandView words the commands for the token.
-func (s *Server) bindCommandView(r *http.Request, w agentWay, token string, expires time.Time) bindCommandView {
-	pin := s.pin(r, w.url)
+func (a *bindAPI) bindCommandView(r *http.Request, w agentWay, token string, expires time.Time) bindCommandView {
+	pin := a.directory.pin(r, w.url)
 	warnings := append([]string{}, w.warnings...)
 	if pin != "" {
 		warnings = append(warnings, "wfmctl takes no fingerprint: on a node with the WG Free Mesh client, the appliance's CA (/api/v1/system/ca.pem) has to be among those the system trusts.")
@@ -107,14 +107,14 @@ type agentWay struct {
 
 // wayForAgents is the address given, else the public origin, else the one under which this request's
 // client knows the appliance. Error: wire.ErrNoServerAddress.
-func (s *Server) wayForAgents(r *http.Request, given *string) (agentWay, error) {
+func (d *directory) wayForAgents(r *http.Request, given *string) (agentWay, error) {
 	page, proxied := clientOrigin(r)
 	var w agentWay
 	switch {
 	case given != nil:
 		w.address = *given
-	case s.origins.public != "":
-		w.address = s.origins.public
+	case d.origins.public != "":
+		w.address = d.origins.public
 	default:
 		address, problem := wire.ServerURL(page)
 		if problem != "" {
@@ -126,7 +126,7 @@ func (s *Server) wayForAgents(r *http.Request, given *string) (agentWay, error) 
 	if w.url, err = url.Parse(w.address); err != nil {
 		return w, wire.ErrNoServerAddress
 	}
-	if proxied && s.origins.public == "" {
+	if proxied && d.origins.public == "" {
 		w.warn("You reached the appliance by %s, but the request came to it without TLS: a proxy is in front. Start the appliance with --trusted-proxies %s, or with --public-origin %s.",
 			page, wire.RequestHost(r.RemoteAddr), page)
 	}

@@ -13,10 +13,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) bulkRoutes() []wire.Route {
+func (a *meshAPI) bulkRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: s.createNodes, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: a.createNodes, OneWrite: true,
 			Summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
 			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{},
 		},
@@ -42,7 +42,7 @@ type newNode struct {
 }
 
 // createNodes makes many nodes in one transaction: all of them, or none and every fault of every row.
-func (s *Server) createNodes(c echo.Context) error {
+func (a *meshAPI) createNodes(c echo.Context) error {
 	body, err := wire.ReadBody(c, bulkBodyLimit)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (s *Server) createNodes(c echo.Context) error {
 		ids[i] = row.id
 	}
 	v := createdNodes{CreatedCount: len(rows)}
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		v.Nodes = nil
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
@@ -73,7 +73,7 @@ func (s *Server) createNodes(c echo.Context) error {
 			if err := tx.PutNode(&n); err != nil {
 				return err
 			}
-			f, err := s.facts(tx, cfg, n)
+			f, err := a.reader.facts(tx, cfg, n)
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ func (s *Server) createNodes(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
+	a.log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", loginOf(c).Username)
 	return wire.Respond(c, v)
 }
 

@@ -17,23 +17,23 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) certificatesRoutes() []wire.Route {
+func (a *systemAPI) certificatesRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/.well-known/acme-challenge/:token", Access: wire.Open, Handle: s.acmeChallenge,
+			Method: http.MethodGet, Path: "/.well-known/acme-challenge/:token", Access: wire.Open, Handle: a.acmeChallenge,
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/certificates", Access: wire.Session, Handle: s.listCertificates,
+			Method: http.MethodGet, Path: "/api/v1/system/certificates", Access: wire.Session, Handle: a.listCertificates,
 			Summary: "The TLS certificates, and how their renewal goes.",
 			Data:    certificatesView{},
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/system/certificates/renew", Access: wire.Session, Handle: s.renewCertificates,
+			Method: http.MethodPost, Path: "/api/v1/system/certificates/renew", Access: wire.Session, Handle: a.renewCertificates,
 			Summary: "Renews them now; with new_ca under a new root of the appliance's own CA.",
 			Body:    "? new_ca bool", Data: certificatesView{}, Codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY CERTIFICATE_RENEWAL_FAILED/502",
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/ca.pem", Access: wire.Open, Handle: s.caCertificate,
+			Method: http.MethodGet, Path: "/api/v1/system/ca.pem", Access: wire.Open, Handle: a.caCertificate,
 			Summary: "What a client needs to trust to reach what the appliance serves with TLS.",
 			Bare:    "application/x-pem-file", Codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
 		},
@@ -99,12 +99,12 @@ type tlsServiceView struct {
 	Warning     string     `json:"warning"`
 }
 
-func (s *Server) tlsService() tlsServiceView {
-	if s.opts.Certificates == nil {
+func (r *reader) tlsService() tlsServiceView {
+	if r.certs == nil {
 		return tlsServiceView{Status: "off", Names: []string{}}
 	}
-	v := viewTLS(s.opts.Certificates.Status(), time.Now())
-	if v.NotAfter == nil && s.opts.HTTPSPort != 0 && v.Warning == "" {
+	v := viewTLS(r.certs.Status(), time.Now())
+	if v.NotAfter == nil && r.httpsPort != 0 && v.Warning == "" {
 		v.Warning = "there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS"
 	}
 	return v
@@ -112,8 +112,8 @@ func (s *Server) tlsService() tlsServiceView {
 
 // redirects reports whether HTTP leads to HTTPS. It does not before the first certificate: nobody
 // could follow, and whoever is to mend that would be locked out.
-func (s *Server) redirects() bool {
-	return s.opts.HTTPSPort != 0 && (s.opts.Certificates == nil || !s.opts.Certificates.Status().NotAfter.IsZero())
+func (g *guard) redirects() bool {
+	return g.httpsPort != 0 && g.certified()
 }
 
 func viewTLS(st CertificateStatus, now time.Time) tlsServiceView {
@@ -146,15 +146,21 @@ type certificatesView struct {
 	Certificates []Certificate `json:"certificates"`
 }
 
-func (s *Server) listCertificates(c echo.Context) error {
-	v := certificatesView{tlsServiceView: s.tlsService(), Certificates: []Certificate{}}
-	if s.opts.Certificates != nil {
-		v.Certificates = append(v.Certificates, s.opts.Certificates.Status().Certificates...)
+// certificates describes those in use.
+func (r *reader) certificates() []Certificate {
+	if r.certs == nil {
+		return nil
 	}
+	return r.certs.Status().Certificates
+}
+
+func (a *systemAPI) listCertificates(c echo.Context) error {
+	v := certificatesView{tlsServiceView: a.reader.tlsService(), Certificates: []Certificate{}}
+	v.Certificates = append(v.Certificates, a.reader.certificates()...)
 	return wire.Respond(c, v)
 }
 
-func (s *Server) renewCertificates(c echo.Context) error {
+func (a *systemAPI) renewCertificates(c echo.Context) error {
 	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -163,24 +169,24 @@ func (s *Server) renewCertificates(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	if s.opts.Certificates == nil {
+	if a.certificates == nil {
 		return wire.ErrTLSOff
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), renewalTimeout)
 	defer cancel()
-	if err := s.opts.Certificates.Renew(ctx, newCA); err != nil {
-		return &wire.RenewalError{Err: err, None: s.opts.Certificates.Status().NotAfter.IsZero()}
+	if err := a.certificates.Renew(ctx, newCA); err != nil {
+		return &wire.RenewalError{Err: err, None: a.certificates.Status().NotAfter.IsZero()}
 	}
-	s.log.Info("certificates renewed", "new_ca", newCA, "by", loginOf(c).Username)
-	return s.listCertificates(c)
+	a.log.Info("certificates renewed", "new_ca", newCA, "by", loginOf(c).Username)
+	return a.listCertificates(c)
 }
 
 // caCertificate is public: whoever is to connect needs it first.
-func (s *Server) caCertificate(c echo.Context) error {
-	if s.opts.Certificates == nil {
+func (a *systemAPI) caCertificate(c echo.Context) error {
+	if a.certificates == nil {
 		return wire.ErrTLSOff
 	}
-	pem, err := s.opts.Certificates.CACert("")
+	pem, err := a.certificates.CACert("")
 	if err != nil {
 		return err
 	}
@@ -188,8 +194,8 @@ func (s *Server) caCertificate(c echo.Context) error {
 	return c.Blob(http.StatusOK, "application/x-pem-file", []byte(pem))
 }
 
-func (s *Server) acmeChallenge(c echo.Context) error {
-	if s.opts.Certificates == nil || !s.opts.Certificates.HTTPChallenge(c.Response(), c.Request()) {
+func (a *systemAPI) acmeChallenge(c echo.Context) error {
+	if a.certificates == nil || !a.certificates.HTTPChallenge(c.Response(), c.Request()) {
 		return wire.ErrUnknownPath
 	}
 	return nil
@@ -197,32 +203,32 @@ func (s *Server) acmeChallenge(c echo.Context) error {
 
 // cover has the certificate cover the host that the agent will be told, which an administrator has
 // just named by asking for the bind command there.
-func (s *Server) cover(c echo.Context, host string) error {
-	return s.coverBroker(c, s.mqttHost(host))
+func (d *directory) cover(c echo.Context, host string) error {
+	return d.coverBroker(c, d.mqttHost(host))
 }
 
 // coverBroker has the certificate cover the name or address of the broker. A host that is new takes writes
 // of its own, with a certificate to be made before anybody is told of the host.
-func (s *Server) coverBroker(c echo.Context, host string) error {
-	if !s.ownTLS() {
+func (d *directory) coverBroker(c echo.Context, host string) error {
+	if !d.ownTLS() {
 		return nil
 	}
-	if _, err := s.opts.Certificates.CACert(host); !errors.Is(err, tlsproblem.ErrHost) {
+	if _, err := d.certs.CACert(host); !errors.Is(err, tlsproblem.ErrHost) {
 		return err
 	}
-	if err := s.begin(c); err != nil {
+	if err := d.audit.begin(c); err != nil {
 		return err
 	}
-	return s.opts.Certificates.Cover(host)
+	return d.certs.Cover(host)
 }
 
 // pin has the agent trust our own CA at the address. That it is served there is known if
 // this request has come that way.
-func (s *Server) pin(r *http.Request, address *url.URL) string {
-	if s.opts.Certificates == nil || r.TLS == nil || address.Scheme != "https" || plainHost("https", address.Host) != plainHost("https", r.Host) {
+func (d *directory) pin(r *http.Request, address *url.URL) string {
+	if d.certs == nil || r.TLS == nil || address.Scheme != "https" || plainHost("https", address.Host) != plainHost("https", r.Host) {
 		return ""
 	}
-	if f := s.opts.Certificates.Fingerprint(address.Hostname()); f != "" {
+	if f := d.certs.Fingerprint(address.Hostname()); f != "" {
 		return " --cert-sha256 " + f
 	}
 	return ""
@@ -230,19 +236,19 @@ func (s *Server) pin(r *http.Request, address *url.URL) string {
 
 // secured sends people to HTTPS, where it is served. What programs send is refused instead: their
 // token has been in the clear once already, and must not be again.
-func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
+func (g *guard) secured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if secure(r) || !s.redirects() {
-			s.pinHTTPS(c)
+		if secure(r) || !g.redirects() {
+			g.pinHTTPS(c)
 			return next(c)
 		}
 		if !wire.ReadOnly(r) {
 			return insecure(r)
 		}
-		origin := s.origins.public
+		origin := g.origins.public
 		if !strings.HasPrefix(origin, "https://") {
-			origin = "https://" + plainHost("https", net.JoinHostPort(wire.RequestHost(r.Host), strconv.Itoa(s.opts.HTTPSPort)))
+			origin = "https://" + plainHost("https", net.JoinHostPort(wire.RequestHost(r.Host), strconv.Itoa(g.httpsPort)))
 		}
 		return c.Redirect(http.StatusPermanentRedirect, origin+r.URL.RequestURI())
 	}
@@ -252,10 +258,10 @@ func (s *Server) secured(next echo.HandlerFunc) echo.HandlerFunc {
 // gets to answer a first request without it. Only where they trust the certificate by themselves:
 // otherwise they could not be told to go on if it changes. And only on the standard port: it would
 // lead http://host:8000 to https on that same port, where nothing answers it.
-func (s *Server) pinHTTPS(c echo.Context) {
+func (g *guard) pinHTTPS(c echo.Context) {
 	r := c.Request()
 	host := wire.RequestHost(r.Host)
-	if r.TLS == nil || s.opts.Certificates == nil || host != r.Host || s.opts.Certificates.Fingerprint(host) != "" {
+	if r.TLS == nil || g.certificates == nil || host != r.Host || g.certificates.Fingerprint(host) != "" {
 		return
 	}
 	c.Response().Header().Set("Strict-Transport-Security", "max-age="+strconv.Itoa(int(httpsPinned.Seconds())))

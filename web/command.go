@@ -18,15 +18,15 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) commandRoutes() []wire.Route {
+func (a *nodeAPI) commandRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/commands/:request_id", Access: wire.Session, Handle: s.getCommand,
+			Method: http.MethodGet, Path: "/api/v1/commands/:request_id", Access: wire.Session, Handle: a.getCommand,
 			Summary: "A command's whole life.",
 			Data:    commandView{}, Codes: "CONTROL_LOG_NOT_FOUND",
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/commands/:request_id/cancel", Access: wire.Session, Handle: s.cancelCommand, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/commands/:request_id/cancel", Access: wire.Session, Handle: a.cancelCommand, OneWrite: true,
 			Summary: "Cancels a command that has not ended.",
 			Data:    commandView{}, Codes: "CONTROL_LOG_NOT_FOUND COMMAND_ENDED MQTT_DISABLED",
 		},
@@ -189,38 +189,38 @@ func shownPayload(c store.Command) json.RawMessage {
 	return raw
 }
 
-func (s *Server) getCommand(c echo.Context) error {
-	cmd, err := s.command(c)
+func (a *nodeAPI) getCommand(c echo.Context) error {
+	cmd, err := a.command(c)
 	if err != nil {
 		return err
 	}
-	return s.respondCommand(c, cmd)
+	return a.respondCommand(c, cmd)
 }
 
 // command returns the command that the path names.
-func (s *Server) command(c echo.Context) (store.Command, error) {
-	return store.Read(s.opts.Store, func(tx *store.Tx) (store.Command, error) { return tx.Command(c.Param("request_id")) })
+func (a *nodeAPI) command(c echo.Context) (store.Command, error) {
+	return store.Read(a.db, func(tx *store.Tx) (store.Command, error) { return tx.Command(c.Param("request_id")) })
 }
 
-func (s *Server) cancelCommand(c echo.Context) error {
-	if err := s.mqtt(); err != nil {
+func (a *nodeAPI) cancelCommand(c echo.Context) error {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	cmd, err := s.command(c)
+	cmd, err := a.command(c)
 	if err != nil {
 		return err
 	}
 	noteID(c, "node_id", cmd.NodeID)
-	cmd, err = s.opts.Commands.Cancel(c.Request().Context(), c.Param("request_id"), loginOf(c).Username)
+	cmd, err = a.commands.Cancel(c.Request().Context(), c.Param("request_id"), loginOf(c).Username)
 	if err != nil {
 		return err
 	}
-	s.log.Info("command cancelled", "node_id", cmd.NodeID, "command_id", cmd.RequestID, "by", loginOf(c).Username)
-	return s.respondCommand(c, cmd)
+	a.log.Info("command cancelled", "node_id", cmd.NodeID, "command_id", cmd.RequestID, "by", loginOf(c).Username)
+	return a.respondCommand(c, cmd)
 }
 
-func (s *Server) respondCommand(c echo.Context, cmd store.Command) error {
-	output, err := s.output(cmd.RequestID)
+func (a *nodeAPI) respondCommand(c echo.Context, cmd store.Command) error {
+	output, err := a.output(cmd.RequestID)
 	if err != nil {
 		return err
 	}

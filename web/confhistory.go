@@ -13,20 +13,20 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) confhistoryRoutes() []wire.Route {
+func (a *nodeAPI) confhistoryRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/conf-history", Access: wire.Session, Handle: s.confHistory,
+			Method: http.MethodGet, Path: wire.PathNode + "/conf-history", Access: wire.Session, Handle: a.confHistory,
 			Summary: "The versions of a node's config, newest first.",
 			Data:    []confVersionView{}, Paged: true,
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/conf-history/:version", Access: wire.Session, Handle: s.confVersion,
+			Method: http.MethodGet, Path: wire.PathNode + "/conf-history/:version", Access: wire.Session, Handle: a.confVersion,
 			Summary: "A version, and how it differs from the one before or from against.",
 			Query:   "against", Data: confTextView{}, Codes: "CONFIG_VERSION_NOT_FOUND VALIDATION_ERROR",
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathNode + "/conf-history/:version/restore", Access: wire.Session, Handle: s.restoreConf, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathNode + "/conf-history/:version/restore", Access: wire.Session, Handle: a.restoreConf, OneWrite: true,
 			Summary: "Saves a former version as a new one.",
 			Body:    "? " + wishMembers, Data: savedView{}, Codes: wishing + " CONFIG_VERSION_NOT_FOUND",
 		},
@@ -55,13 +55,13 @@ func (f facts) versionView(v store.ConfVersion) confVersionView {
 }
 
 // confHistory are the versions of the node's config, newest first.
-func (s *Server) confHistory(c echo.Context) error {
+func (a *nodeAPI) confHistory(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
 	var versions []store.ConfVersion
-	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+	f, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		versions, err = tx.ConfVersions(f.node.ID, before, limit+1)
 		return err
 	})
@@ -87,7 +87,7 @@ type confTextView struct {
 
 // confVersion is one version with its text and what it changed: against the version before it, or
 // the one that ?against names.
-func (s *Server) confVersion(c echo.Context) error {
+func (a *nodeAPI) confVersion(c echo.Context) error {
 	version, err := versionParam(c)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (s *Server) confVersion(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := s.readConfVersion(c, version, against)
+	v, err := a.reader.readConfVersion(c, version, against)
 	if err != nil {
 		return err
 	}
@@ -104,9 +104,9 @@ func (s *Server) confVersion(c echo.Context) error {
 }
 
 // readConfVersion reads the version of the node the path names; against is 0 for the one before it.
-func (s *Server) readConfVersion(c echo.Context, version, against int) (v confTextView, err error) {
+func (r *reader) readConfVersion(c echo.Context, version, against int) (v confTextView, err error) {
 	var former string
-	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+	f, err := r.pathFacts(c, func(tx *store.Tx, f facts) error {
 		this, err := tx.ConfVersion(f.node.ID, version)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (s *Server) readConfVersion(c echo.Context, version, against int) (v confTe
 		return v, err
 	}
 	if !v.ContentHidden {
-		s.noteKeyRead(c, f.node.ID, version, v.Against)
+		r.audit.noteKeyRead(c, f.node.ID, version, v.Against)
 	}
 	if v.Against != 0 {
 		v.Diff, err = diff(fmt.Sprint("version ", v.Against), former, fmt.Sprint("version ", version), v.Content)
@@ -171,7 +171,7 @@ func diff(fromName, from, toName, to string) (string, error) {
 
 // restoreConf makes the text of an older version the desired one again, as a new version, with all
 // that saving checks.
-func (s *Server) restoreConf(c echo.Context) error {
+func (a *nodeAPI) restoreConf(c echo.Context) error {
 	version, err := versionParam(c)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (s *Server) restoreConf(c echo.Context) error {
 	if err := body.Err(); err != nil {
 		return err
 	}
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+	if _, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) error {
 		v, err := tx.ConfVersion(f.node.ID, version)
 		if err != nil {
 			return err
@@ -194,7 +194,7 @@ func (s *Server) restoreConf(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	return s.saveDesired(c, o, false)
+	return a.saveDesired(c, o, false)
 }
 
 // versionParam is the version the path names; what is no number names none.

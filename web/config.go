@@ -1,6 +1,7 @@
 package web
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -12,40 +13,48 @@ import (
 	"wfm/web/wire"
 )
 
+// meshAPI answers the calls about configs, nodes and tags.
+type meshAPI struct {
+	db     *store.DB
+	log    *slog.Logger
+	audit  *auditor
+	reader *reader
+}
+
 // What the bodies of the calls have in common.
 const (
 	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
 )
 
-func (s *Server) configRoutes() []wire.Route {
+func (a *meshAPI) configRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/configs", Access: wire.Session, Handle: s.listConfigs,
+			Method: http.MethodGet, Path: "/api/v1/configs", Access: wire.Session, Handle: a.listConfigs,
 			Summary: "The configs, by name.",
 			Data:    []countedConfigView{}, Paged: true,
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: s.createConfig, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: a.createConfig, OneWrite: true,
 			Summary: "Makes a config.",
 			Body:    "name!, " + configMembers, Data: configView{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathConfig, Access: wire.Session, Handle: s.getConfig,
+			Method: http.MethodGet, Path: wire.PathConfig, Access: wire.Session, Handle: a.getConfig,
 			Summary: "A config.",
 			Data:    countedConfigView{},
 		},
 		{
-			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: s.updateConfig, OneWrite: true,
+			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: a.updateConfig, OneWrite: true,
 			Summary: "Changes a config; what is absent stays.",
 			Body:    "name, " + configMembers, Data: configView{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{
-			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: s.deleteConfig, OneWrite: true,
+			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: a.deleteConfig, OneWrite: true,
 			Summary: "Deletes a config and its nodes.",
 			Data:    deletedConfig{},
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathConfig + "/overview", Access: wire.Session, Handle: s.overview,
+			Method: http.MethodGet, Path: wire.PathConfig + "/overview", Access: wire.Session, Handle: a.overview,
 			Summary: "A config, its nodes, and their number by state.",
 			Data:    overviewView{},
 		},
@@ -121,9 +130,9 @@ type countedConfigView struct {
 	nodeCounts
 }
 
-func (s *Server) countedConfig(tx *store.Tx, cfg store.Config) (countedConfigView, error) {
+func (r *reader) countedConfig(tx *store.Tx, cfg store.Config) (countedConfigView, error) {
 	v := countedConfigView{configView: viewConfig(cfg)}
-	return v, s.eachFacts(tx, cfg, v.add)
+	return v, r.eachFacts(tx, cfg, v.add)
 }
 
 // configPatch is what a request wants of a config; nil is not mentioned.
@@ -162,21 +171,21 @@ func (p configPatch) apply(c *store.Config) error {
 	return nil
 }
 
-func (s *Server) listConfigs(c echo.Context) error {
+func (a *meshAPI) listConfigs(c echo.Context) error {
 	limit, after, err := wire.ReadPage(c)
 	if err != nil {
 		return err
 	}
 	var views []countedConfigView
 	var next string
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := a.db.View(func(tx *store.Tx) error {
 		configs, err := tx.Configs(after, limit+1)
 		if err != nil {
 			return err
 		}
 		configs, next = wire.Cut(configs, limit, func(c store.Config) string { return c.Name })
 		for _, cfg := range configs {
-			v, err := s.countedConfig(tx, cfg)
+			v, err := a.reader.countedConfig(tx, cfg)
 			if err != nil {
 				return err
 			}
@@ -189,7 +198,7 @@ func (s *Server) listConfigs(c echo.Context) error {
 	return wire.RespondList(c, views, next)
 }
 
-func (s *Server) createConfig(c echo.Context) error {
+func (a *meshAPI) createConfig(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -200,7 +209,7 @@ func (s *Server) createConfig(c echo.Context) error {
 		return err
 	}
 	id := protocol.NewID("cfg")
-	cfg, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (store.Config, error) {
+	cfg, err := store.WriteFor(c.Request().Context(), a.db, func(tx *store.Tx) (store.Config, error) {
 		cfg := store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
 			return cfg, err
@@ -214,19 +223,19 @@ func (s *Server) createConfig(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	s.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
+	a.log.Info("config created", "config_id", id, "by", loginOf(c).Username)
 	v := viewConfig(cfg)
 	v.Warnings = f.Ignored(ignoredConfig)
 	return wire.Respond(c, v)
 }
 
-func (s *Server) getConfig(c echo.Context) error {
-	v, err := store.Read(s.opts.Store, func(tx *store.Tx) (countedConfigView, error) {
+func (a *meshAPI) getConfig(c echo.Context) error {
+	v, err := store.Read(a.db, func(tx *store.Tx) (countedConfigView, error) {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return countedConfigView{}, err
 		}
-		return s.countedConfig(tx, cfg)
+		return a.reader.countedConfig(tx, cfg)
 	})
 	if err != nil {
 		return err
@@ -234,7 +243,7 @@ func (s *Server) getConfig(c echo.Context) error {
 	return wire.Respond(c, v)
 }
 
-func (s *Server) updateConfig(c echo.Context) error {
+func (a *meshAPI) updateConfig(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -243,7 +252,7 @@ func (s *Server) updateConfig(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	cfg, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (cfg store.Config, err error) {
+	cfg, err := store.WriteFor(c.Request().Context(), a.db, func(tx *store.Tx) (cfg store.Config, err error) {
 		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
 			return cfg, err
 		}
@@ -255,7 +264,7 @@ func (s *Server) updateConfig(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	s.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
+	a.log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", loginOf(c).Username)
 	v := viewConfig(cfg)
 	v.Warnings = f.Ignored(ignoredConfig)
 	return wire.Respond(c, v)
@@ -266,12 +275,12 @@ type deletedConfig struct {
 	ConfigID string `json:"config_id"`
 }
 
-func (s *Server) deleteConfig(c echo.Context) error {
+func (a *meshAPI) deleteConfig(c echo.Context) error {
 	id := c.Param("config_id")
-	if err := s.update(c, func(tx *store.Tx) error { return tx.DeleteConfig(id) }); err != nil {
+	if err := a.audit.update(c, func(tx *store.Tx) error { return tx.DeleteConfig(id) }); err != nil {
 		return err
 	}
-	s.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
+	a.log.Info("config deleted", "config_id", id, "by", loginOf(c).Username)
 	return wire.Respond(c, deletedConfig{"The mesh and its nodes were deleted.", id})
 }
 
@@ -285,9 +294,9 @@ type overviewView struct {
 	Nodes    []nodeView               `json:"nodes"`
 }
 
-func (s *Server) overview(c echo.Context) error {
+func (a *meshAPI) overview(c echo.Context) error {
 	var v overviewView
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := a.db.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
@@ -302,7 +311,7 @@ func (s *Server) overview(c echo.Context) error {
 			Sync:     noSyncYet(),
 		}
 		for _, n := range nodes {
-			facts, err := s.facts(tx, cfg, n)
+			facts, err := a.reader.facts(tx, cfg, n)
 			if err != nil {
 				return err
 			}

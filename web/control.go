@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -20,22 +19,21 @@ import (
 
 // What the bodies and errors of commands have in common.
 const (
-	choosing    = "staged bool, staged_version 1..2147483647, version 1..2147483647, force bool" // the version that a push takes
 	controlling = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
 	pushing     = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND TOO_MANY_COMMANDS"
 )
 
-func (s *Server) controlRoutes() []wire.Route {
+func (a *nodeAPI) controlRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/probe-batch", Access: wire.Session, Handle: s.probeBatch,
+			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/probe-batch", Access: wire.Session, Handle: a.probeBatch,
 			Summary: "Asks nodes how they are; without node_ids every one that has an agent.",
 			Body:    "? node_ids strings", Data: probeBatchView{}, Codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathNode + "/endpoint/control", Access: wire.Session, Handle: s.control, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathNode + "/endpoint/control", Access: wire.Session, Handle: a.control, OneWrite: true,
 			Summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
-			Body:    "action!, queue bool, wait 0..60, " + choosing, Data: controlView{},
+			Body:    "action!, queue bool, wait 0..60, " + wire.Choosing, Data: controlView{},
 			Codes: controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
 		},
 	}
@@ -58,14 +56,14 @@ type controlView struct {
 	Output []store.Output `json:"output,omitzero"`
 }
 
-func (s *Server) control(c echo.Context) error {
+func (a *nodeAPI) control(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	action := protocol.Action(body.Need("action", wire.Line(1, 64)))
 	queue := wire.Or(body.Flag("queue"), false)
-	order := readOrder(body)
+	order := wire.ReadOrder(body)
 	wait := wire.Or(body.Number("wait", 0, maxWait), 0)
 	if err := body.Err(); err != nil {
 		return err
@@ -73,24 +71,24 @@ func (s *Server) control(c echo.Context) error {
 	if action.Kind() == "" {
 		return protocol.ErrInvalidAction
 	}
-	if err := s.mqtt(); err != nil {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	node, err := s.orderFor(c, &order)
+	node, err := a.orderFor(c, &order)
 	if err != nil {
 		return err
 	}
 	var v controlView
 	if action == protocol.ActionPush {
-		v, _, err = s.push(c, node, order)
+		v, _, err = a.push(c, node, order)
 	} else {
-		v, err = s.issue(c, node, action, queue)
+		v, err = a.issue(c, node, action, queue)
 	}
 	if err != nil {
 		return err
 	}
 	if wait > 0 && v.RequestID != "" {
-		cmd, err := s.await(c, v.RequestID, time.Duration(wait)*time.Second)
+		cmd, err := a.await(c, v.RequestID, time.Duration(wait)*time.Second)
 		if err != nil {
 			return err
 		}
@@ -100,60 +98,42 @@ func (s *Server) control(c echo.Context) error {
 		}
 	}
 	if wait > 0 && action.Kind() == protocol.KindInfo {
-		if v.Output, err = s.output(v.RequestID); err != nil {
+		if v.Output, err = a.output(v.RequestID); err != nil {
 			return err
 		}
 	}
 	return wire.Respond(c, v)
 }
 
-// readOrder reads which version a push takes. With neither staged, staged_version nor version it takes
-// what is desired.
-func readOrder(f *wire.Fields) tunnel.Order {
-	o := tunnel.Order{Staged: wire.Or(f.Flag("staged"), false), Force: wire.Or(f.Flag("force"), false)}
-	staged, version := f.Number("staged_version", 1, math.MaxInt32), f.Number("version", 1, math.MaxInt32)
-	switch {
-	case staged != nil && version != nil:
-		f.Reject("version", "must not be given together with staged_version")
-	case staged != nil:
-		o.Staged, o.Version = true, *staged
-	case version != nil && o.Staged:
-		f.Reject("version", "must not be given together with staged; use staged_version")
-	case version != nil:
-		o.Version = *version
-	}
-	return o
-}
-
-func (s *Server) issue(c echo.Context, nodeID string, action protocol.Action, queue bool) (controlView, error) {
-	cmd, err := s.opts.Commands.Issue(c.Request().Context(), nodeID, action, loginOf(c).Username, queue)
-	if errors.Is(err, refusal.ErrNodeOffline) && s.brokerStatus().away() {
+func (a *nodeAPI) issue(c echo.Context, nodeID string, action protocol.Action, queue bool) (controlView, error) {
+	cmd, err := a.commands.Issue(c.Request().Context(), nodeID, action, loginOf(c).Username, queue)
+	if errors.Is(err, refusal.ErrNodeOffline) && a.reader.brokerStatus().away() {
 		err = refusal.ErrMQTTUnavailable // whether the node is there cannot be seen
 	}
 	if err != nil {
 		return controlView{}, err
 	}
-	s.noteCommand(c, cmd)
+	a.noteCommand(c, cmd)
 	return viewControl(cmd), nil
 }
 
 // push has what the order takes pushed to the node. That the node has it already is no error: the
 // answer says so, and names the push that took it there.
-func (s *Server) push(c echo.Context, nodeID string, o tunnel.Order) (controlView, tunnel.Taken, error) {
-	cmd, t, err := s.opts.Commands.Push(c.Request().Context(), nodeID, o, loginOf(c).Username)
+func (a *nodeAPI) push(c echo.Context, nodeID string, o tunnel.Order) (controlView, tunnel.Taken, error) {
+	cmd, t, err := a.commands.Push(c.Request().Context(), nodeID, o, loginOf(c).Username)
 	if has, ok := errors.AsType[*tunnel.UpToDateError](err); ok {
-		v, err := s.viewSkipped(nodeID, has)
+		v, err := a.viewSkipped(nodeID, has)
 		return v, t, err
 	}
 	if err != nil {
 		return controlView{}, t, err
 	}
-	s.noteCommand(c, cmd)
+	a.noteCommand(c, cmd)
 	return viewControl(cmd), t, nil
 }
 
-func (s *Server) noteCommand(c echo.Context, cmd store.Command) {
-	s.log.Info("command given", "node_id", cmd.NodeID, "action", cmd.Action, "command_id", cmd.RequestID, "by", loginOf(c).Username)
+func (a *nodeAPI) noteCommand(c echo.Context, cmd store.Command) {
+	a.log.Info("command given", "node_id", cmd.NodeID, "action", cmd.Action, "command_id", cmd.RequestID, "by", loginOf(c).Username)
 }
 
 func viewControl(cmd store.Command) controlView {
@@ -164,12 +144,12 @@ func viewControl(cmd store.Command) controlView {
 }
 
 // viewSkipped answers a push of what the node has already.
-func (s *Server) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView, error) {
+func (a *nodeAPI) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView, error) {
 	v := controlView{
 		Message: fmt.Sprintf("The node already has version %d, so nothing was sent. To apply it again, push with force: true.", has.Version),
 		Status:  cmdStatus(store.CommandApplied), State: store.CommandApplied, ConfigVersion: has.Version, Skipped: true,
 	}
-	err := s.opts.Store.View(func(tx *store.Tx) error {
+	err := a.db.View(func(tx *store.Tx) error {
 		at, err := tx.Commands(nodeID, has.ConfirmedSeq+1, 1)
 		if len(at) == 1 && at[0].Seq == has.ConfirmedSeq { // otherwise it made room for newer ones
 			v.RequestID = at[0].RequestID
@@ -180,7 +160,7 @@ func (s *Server) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlV
 }
 
 // await waits for the end of the command, the time, the client or the server's shutdown.
-func (s *Server) await(c echo.Context, requestID string, wait time.Duration) (store.Command, error) {
+func (a *nodeAPI) await(c echo.Context, requestID string, wait time.Duration) (store.Command, error) {
 	// The time to read a request has nothing to do with how long it waits; once over, it would end
 	// the request's context.
 	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -188,12 +168,12 @@ func (s *Server) await(c echo.Context, requestID string, wait time.Duration) (st
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), wait)
 	defer cancel()
-	defer context.AfterFunc(s.stopping, cancel)()
-	return s.opts.Commands.Wait(ctx, requestID)
+	defer context.AfterFunc(a.stopping, cancel)()
+	return a.commands.Wait(ctx, requestID)
 }
 
-func (s *Server) output(requestID string) ([]store.Output, error) {
-	out, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Output, error) { return tx.Output(requestID) })
+func (a *nodeAPI) output(requestID string) ([]store.Output, error) {
+	out, err := store.Read(a.db, func(tx *store.Tx) ([]store.Output, error) { return tx.Output(requestID) })
 	if out == nil {
 		out = []store.Output{}
 	}
@@ -218,7 +198,7 @@ type probeBatchView struct {
 
 // probeBatch gives every node named a detect; without names, every node of the config that has an
 // agent. One node's refusal is no reason to spare the others.
-func (s *Server) probeBatch(c echo.Context) error {
+func (a *nodeAPI) probeBatch(c echo.Context) error {
 	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -227,11 +207,11 @@ func (s *Server) probeBatch(c echo.Context) error {
 	if err := body.Err(); err != nil {
 		return err
 	}
-	if err := s.mqtt(); err != nil {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
 	configID := c.Param("config_id")
-	nodes, err := s.initializedNodes(configID)
+	nodes, err := a.initializedNodes(configID)
 	if err != nil {
 		return err
 	}
@@ -241,25 +221,25 @@ func (s *Server) probeBatch(c echo.Context) error {
 	slices.Sort(ids)
 	dispatched, left := []probed{}, []skipped{}
 	for _, id := range slices.Compact(ids) {
-		requestID, err := s.probe(c, configID, id)
+		requestID, err := a.probe(c, configID, id)
 		switch {
 		case err == nil:
 			dispatched = append(dispatched, probed{id, requestID})
 		case errors.Is(err, refusal.ErrMQTTUnavailable) && len(dispatched) == 0:
 			return err // as good as certain for all the others
 		default:
-			a := wire.Translate(err)
-			if a.Code == wire.CodeInternal {
-				s.log.Error("probe failed", "node_id", id, "request_id", wire.RequestIDOf(c), "err", err)
+			told := wire.Translate(err)
+			if told.Code == wire.CodeInternal {
+				a.log.Error("probe failed", "node_id", id, "request_id", wire.RequestIDOf(c), "err", err)
 			}
-			left = append(left, skipped{id, a.Code, a.Message})
+			left = append(left, skipped{id, told.Code, told.Message})
 		}
 	}
 	return wire.Respond(c, probeBatchView{dispatched, left})
 }
 
-func (s *Server) probe(c echo.Context, configID, nodeID string) (requestID string, err error) {
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+func (a *nodeAPI) probe(c echo.Context, configID, nodeID string) (requestID string, err error) {
+	if err := a.db.View(func(tx *store.Tx) error {
 		n, err := tx.Node(nodeID)
 		if err == nil && n.ConfigID != configID {
 			err = wire.ErrConfigMismatch
@@ -268,12 +248,12 @@ func (s *Server) probe(c echo.Context, configID, nodeID string) (requestID strin
 	}); err != nil {
 		return "", err
 	}
-	cmd, err := s.opts.Commands.Issue(c.Request().Context(), nodeID, protocol.ActionDetect, loginOf(c).Username, false)
+	cmd, err := a.commands.Issue(c.Request().Context(), nodeID, protocol.ActionDetect, loginOf(c).Username, false)
 	return cmd.RequestID, err
 }
 
-func (s *Server) initializedNodes(configID string) (ids []string, err error) {
-	err = s.opts.Store.View(func(tx *store.Tx) error {
+func (a *nodeAPI) initializedNodes(configID string) (ids []string, err error) {
+	err = a.db.View(func(tx *store.Tx) error {
 		if _, err := tx.Config(configID); err != nil {
 			return err
 		}

@@ -1,7 +1,10 @@
 package web
 
 import (
+	"context"
+	"log/slog"
 	"math"
+	"net"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -17,15 +20,27 @@ const (
 	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT"
 )
 
-func (s *Server) desiredRoutes() []wire.Route {
+// nodeAPI answers the calls about one node: its tunnel config, its commands, how it is.
+type nodeAPI struct {
+	db        *store.DB
+	log       *slog.Logger
+	audit     *auditor
+	reader    *reader
+	directory *directory
+	resolver  *net.Resolver
+	commands  Commands
+	stopping  context.Context
+}
+
+func (a *nodeAPI) desiredRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: s.appliedConf,
+			Method: http.MethodGet, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.appliedConf,
 			Summary: "The config that is desired, whose text only those see who may write.",
 			Data:    appliedConfView{},
 		},
 		{
-			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: s.putAppliedConf, OneWrite: true,
+			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.putAppliedConf, OneWrite: true,
 			Summary: "Saves another config as desired, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
 				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
 			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
@@ -48,9 +63,9 @@ type appliedConfView struct {
 }
 
 // appliedConf is the node's desired config.
-func (s *Server) appliedConf(c echo.Context) error {
+func (a *nodeAPI) appliedConf(c echo.Context) error {
 	var text string
-	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+	f, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		if f.conf.Desired.Version != 0 && mayWrite(loginOf(c)) {
 			text, err = tx.ConfText(f.node.ID, f.conf.Desired.SHA256)
 		}
@@ -63,7 +78,7 @@ func (s *Server) appliedConf(c echo.Context) error {
 	if v.Exists {
 		v.Source, v.ContentHidden = "desired", !mayWrite(loginOf(c))
 		if !v.ContentHidden {
-			s.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
+			a.audit.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
 		}
 	}
 	return wire.Respond(c, v)
@@ -83,7 +98,7 @@ func readWish(c echo.Context, f *wire.Fields, source string) tunnel.Order {
 
 // putAppliedConf saves a text as the desired one; unless told otherwise it stages it too, so that a
 // script may push right after.
-func (s *Server) putAppliedConf(c echo.Context) error {
+func (a *nodeAPI) putAppliedConf(c echo.Context) error {
 	f, err := wire.ReadBody(c, confBodyLimit)
 	if err != nil {
 		return err
@@ -98,9 +113,9 @@ func (s *Server) putAppliedConf(c echo.Context) error {
 		return err
 	}
 	if push {
-		return s.savePushed(c, o)
+		return a.savePushed(c, o)
 	}
-	return s.saveDesired(c, o, stage)
+	return a.saveDesired(c, o, stage)
 }
 
 type savedView struct {
@@ -111,50 +126,50 @@ type savedView struct {
 }
 
 // saveDesired saves the order's wish for the node of the path.
-func (s *Server) saveDesired(c echo.Context, o tunnel.Order, stage bool) error {
-	node, err := s.orderFor(c, &o)
+func (a *nodeAPI) saveDesired(c echo.Context, o tunnel.Order, stage bool) error {
+	node, err := a.orderFor(c, &o)
 	if err != nil {
 		return err
 	}
-	t, err := s.door().Save(c.Request().Context(), node, o, stage)
+	t, err := a.door().Save(c.Request().Context(), node, o, stage)
 	if err != nil {
 		return err
 	}
-	return s.respondSaved(c, t, o, nil)
+	return a.respondSaved(c, t, o, nil)
 }
 
 // savePushed saves the order's wish and pushes it, or does neither.
-func (s *Server) savePushed(c echo.Context, o tunnel.Order) error {
-	if err := s.mqtt(); err != nil {
+func (a *nodeAPI) savePushed(c echo.Context, o tunnel.Order) error {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	node, err := s.orderFor(c, &o)
+	node, err := a.orderFor(c, &o)
 	if err != nil {
 		return err
 	}
-	v, t, err := s.push(c, node, o)
+	v, t, err := a.push(c, node, o)
 	if err != nil {
 		return err
 	}
-	return s.respondSaved(c, t, o, &v)
+	return a.respondSaved(c, t, o, &v)
 }
 
-func (s *Server) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push *controlView) error {
-	s.log.Info("desired config saved", "node_id", t.Node.ID, "version", t.Ref.Version, "source", o.Wish.Source,
+func (a *nodeAPI) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push *controlView) error {
+	a.log.Info("desired config saved", "node_id", t.Node.ID, "version", t.Ref.Version, "source", o.Wish.Source,
 		"forced", o.Force && tunnel.CutsOff(t.Warnings), "by", loginOf(c).Username)
 	f := facts{config: t.Config, node: t.Node, conf: t.State}
 	return wire.Respond(c, savedView{f.syncView(), wire.ViewWarnings(t.Warnings), push})
 }
 
 // door is the way to save and stage configs.
-func (s *Server) door() tunnel.Door {
-	return tunnel.Door{Store: s.opts.Store, Resolver: s.opts.Resolver}
+func (a *nodeAPI) door() tunnel.Door {
+	return tunnel.Door{Store: a.db, Resolver: a.resolver}
 }
 
 // orderFor is the id of the node that the path names, and fills in where an agent would be sent that
 // is bound by this request.
-func (s *Server) orderFor(c echo.Context, o *tunnel.Order) (nodeID string, err error) {
-	o.Host = s.mqttHost(wire.RequestHost(c.Request().Host))
-	f, err := s.pathFacts(c)
+func (a *nodeAPI) orderFor(c echo.Context, o *tunnel.Order) (nodeID string, err error) {
+	o.Host = a.directory.mqttHost(wire.RequestHost(c.Request().Host))
+	f, err := a.reader.pathFacts(c)
 	return f.node.ID, err
 }

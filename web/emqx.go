@@ -23,10 +23,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) emqxRoutes() []wire.Route {
+func (a *systemAPI) emqxRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: "/api/v1/system/mqtt/reconcile", Access: wire.Session, Handle: s.reconcileAccounts,
+			Method: http.MethodPost, Path: "/api/v1/system/mqtt/reconcile", Access: wire.Session, Handle: a.reconcileAccounts,
 			Summary: "Compares all accounts with those that an external EMQX has now, and repairs what differs.",
 			Data:    AccountsStatus{}, Codes: "MQTT_DISABLED MQTT_EMBEDDED MQTT_CONTROL_UNAVAILABLE",
 		},
@@ -59,7 +59,16 @@ type ExternalBroker struct {
 	Reconcile func(ctx context.Context) error
 }
 
-func (b *ExternalBroker) ready() bool { return b.Ready == nil || b.Ready() }
+// asker is the EMQX whose questions are answered. Its fields are those of [ExternalBroker].
+type asker struct {
+	Key                emqxcall.Key
+	Username, Password string
+	ClientIDs          []string
+	Settled            func(nodeID string) bool
+	Ready              func() bool
+}
+
+func (b *asker) ready() bool { return b.Ready == nil || b.Ready() }
 
 // AccountState is how far an external broker knows a node's account.
 type AccountState struct {
@@ -101,15 +110,47 @@ const (
 	callbackIdle = 10 * time.Minute
 )
 
+// asked is the broker whose questions are answered: the external one, or an EMQX beside the embedded
+// broker. Nil: none is.
+func (s *Server) asked() *ExternalBroker {
+	if s.opts.External != nil {
+		return s.opts.External
+	}
+	return s.opts.Asked
+}
+
+// callbacks answers what an EMQX asks.
+type callbacks struct {
+	db        *store.DB
+	log       *slog.Logger
+	own       *asker
+	questions questions
+}
+
+// asker is what of it answers need; nil while nothing is answered.
+func (o Options) asker() *asker {
+	b := o.External
+	if b == nil {
+		b = o.Asked
+	}
+	if b == nil {
+		return nil
+	}
+	return &asker{b.Key, b.Username, b.Password, b.ClientIDs, b.Settled, b.Ready}
+}
+
 // callbackTable is what EMQX asks where the API is. It is no part of the API: the answers are bare.
 func (s *Server) callbackTable() []wire.Route {
 	if own := s.asked(); own == nil || own.Apart {
 		return nil
 	}
-	return s.callbackRoutes()
+	return s.callbacks.callbackRoutes()
 }
 
-func (s *Server) callbackRoutes() []wire.Route {
+func (s *callbacks) callbackRoutes() []wire.Route {
+	if s.own == nil {
+		return nil
+	}
 	log := slog.New(floodlog.New(s.log.Handler()))
 	return []wire.Route{
 		{Method: http.MethodPost, Path: emqxcall.TopicPath, Access: wire.Open, Handle: s.callback(log, s.authz)},
@@ -118,19 +159,15 @@ func (s *Server) callbackRoutes() []wire.Route {
 }
 
 func (s *Server) newCallbacks() *http.Server {
-	var table []wire.Route
-	if s.asked() != nil {
-		table = s.callbackRoutes()
-	}
 	return &http.Server{
-		Handler: s.serving(table), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		Handler: s.serving(s.callbacks.callbackRoutes()), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: callbackIdle, MaxHeaderBytes: maxHeaderBytes, ErrorLog: s.http.ErrorLog,
 	}
 }
 
 // ServeCallbacks answers EMQX's questions, and nothing else, on l until Stop, and closes l. It
 // returns nil after Stop.
-func (s *Server) ServeCallbacks(l net.Listener) error { return serve(s.callbacks, l) }
+func (s *Server) ServeCallbacks(l net.Listener) error { return serve(s.callbackHTTP, l) }
 
 var (
 	allow  = emqxcall.Answer{Result: emqxcall.Allow}
@@ -138,9 +175,9 @@ var (
 	ignore = emqxcall.Answer{Result: emqxcall.Ignore}
 )
 
-func (s *Server) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall.Answer) echo.HandlerFunc {
+func (s *callbacks) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall.Answer) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !s.asked().Key.Fits(c.Request().Header.Get(emqxcall.KeyHeader)) {
+		if !s.own.Key.Fits(c.Request().Header.Get(emqxcall.KeyHeader)) {
 			s.questions.wrongKey()
 			log.Warn("a question about MQTT access came with a wrong key", "remote_addr", c.Request().RemoteAddr, "route", c.Path())
 			return c.NoContent(http.StatusUnauthorized)
@@ -163,19 +200,19 @@ func (s *Server) callback(log *slog.Logger, decide func(emqxcall.Question) emqxc
 
 // grantOf returns the right of a node, or of the temporary account of a check. The zero Grant is that of
 // any other user.
-func (s *Server) grantOf(user string) (g store.Grant, node bool) {
-	if g, ok := s.opts.Store.Grant(user); ok {
+func (s *callbacks) grantOf(user string) (g store.Grant, node bool) {
+	if g, ok := s.db.Grant(user); ok {
 		return g, true
 	}
-	if key := s.asked().Key; key.IsCheck(user, time.Now()) {
+	if key := s.own.Key; key.IsCheck(user, time.Now()) {
 		return store.NewGrant(user, emqxcall.CheckConfigID, key.Password(user)), false
 	}
 	return store.Grant{}, false
 }
 
 // authz decides about a topic. EMQX has checked the login.
-func (s *Server) authz(q emqxcall.Question) emqxcall.Answer {
-	own := s.asked()
+func (s *callbacks) authz(q emqxcall.Question) emqxcall.Answer {
+	own := s.own
 	if own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID) {
 		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == emqxcall.Subscribe && strings.HasPrefix(q.Topic, "$SYS/")) {
 			return allow
@@ -203,8 +240,8 @@ func (s *Server) authz(q emqxcall.Question) emqxcall.Answer {
 
 // authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
 // authenticators then, and refuses when none knows them.
-func (s *Server) authn(q emqxcall.Question) emqxcall.Answer {
-	own := s.asked()
+func (s *callbacks) authn(q emqxcall.Question) emqxcall.Answer {
+	own := s.own
 	if own.Username != "" && q.Username == own.Username {
 		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
 			return deny
@@ -223,25 +260,25 @@ func (s *Server) authn(q emqxcall.Question) emqxcall.Answer {
 	return emqxcall.Answer{Result: emqxcall.Allow, ExpireAt: time.Now().Add(life).Unix()}
 }
 
-func (s *Server) accountState(nodeID string) *AccountState {
-	if s.opts.External == nil {
+func (r *reader) accountState(nodeID string) *AccountState {
+	if r.account == nil {
 		return nil
 	}
-	state := s.opts.External.Account(nodeID)
+	state := r.account(nodeID)
 	return &state
 }
 
 // reconcileAccounts compares all accounts with EMQX's now.
-func (s *Server) reconcileAccounts(c echo.Context) error {
-	if err := s.mqtt(); err != nil {
+func (a *systemAPI) reconcileAccounts(c echo.Context) error {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	if s.opts.External == nil {
+	if a.external == nil {
 		return wire.ErrEmbeddedBroker
 	}
-	if err := s.opts.External.Reconcile(c.Request().Context()); err != nil {
+	if err := a.external.Reconcile(c.Request().Context()); err != nil {
 		return err
 	}
-	s.log.Info("accounts reconciled", "by", loginOf(c).Username)
-	return wire.Respond(c, s.brokerStatus().Accounts)
+	a.log.Info("accounts reconciled", "by", loginOf(c).Username)
+	return wire.Respond(c, a.reader.brokerStatus().Accounts)
 }

@@ -22,7 +22,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 		err = underPath(c.Request(), fromRouter(routing), s.paths)
 	}
 	if errors.Is(err, wire.ErrUnknownPath) && wantsPage(c.Request()) {
-		if err := s.errorPage(c, err); err != nil {
+		if err := s.pages.errorPage(c, err); err != nil {
 			s.log.Error("page failed", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
 		}
 		return

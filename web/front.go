@@ -14,7 +14,7 @@ import (
 
 // strangeOrigin is the error for a write of a page whose origin is not ours, as the request names us. It
 // says what to do about a proxy, unless the browser says that the page is another site's.
-func (s *Server) strangeOrigin(r *http.Request) error {
+func (g *guard) strangeOrigin(r *http.Request) error {
 	origin, err := ParseOrigin(r.Header.Get("Origin"))
 	if site := r.Header.Get("Sec-Fetch-Site"); err != nil || site == "cross-site" || site == "same-site" {
 		return wire.ErrOriginRejected
@@ -40,13 +40,13 @@ func (s *Server) strangeOrigin(r *http.Request) error {
 }
 
 // strangeHost is the error for a request that names a host which is none of ours.
-func (s *Server) strangeHost(r *http.Request) error {
-	if s.origins.public == "" {
+func (g *guard) strangeHost(r *http.Request) error {
+	if g.origins.public == "" {
 		return wire.ErrHostRejected
 	}
 	return &wire.OriginError{Err: wire.ErrHostRejected, Message: fmt.Sprintf("This request names the host %s, and the appliance answers at %s. "+
 		"If a proxy is in front, have it keep Host with its port (nginx: proxy_set_header Host $http_host;). "+
-		"Otherwise use that address, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", shown(r.Host), s.origins.public)}
+		"Otherwise use that address, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", shown(r.Host), g.origins.public)}
 }
 
 // insecure is the error for a write without TLS where HTTPS is served.
@@ -102,23 +102,23 @@ func (n *frontNotes) once(kind, note string) bool {
 }
 
 // noteFront logs, once for each peer, headers of a proxy that do not have the effect they are sent for.
-func (s *Server) noteFront(r *http.Request) {
+func (g *guard) noteFront(r *http.Request) {
 	f, h := frontOf(r), r.Header
 	says := h.Get("X-Forwarded-For") != "" || f.proto != ""
 	switch {
-	case !f.trusted && (says || h.Get("Forwarded") != "") && s.fronts.once("untrusted", f.peer):
-		s.log.Warn("X-Forwarded-For and X-Forwarded-Proto count for nothing, since no trusted proxy sent them: limits, the audit log and https:// are "+
+	case !f.trusted && (says || h.Get("Forwarded") != "") && g.fronts.once("untrusted", f.peer):
+		g.log.Warn("X-Forwarded-For and X-Forwarded-Proto count for nothing, since no trusted proxy sent them: limits, the audit log and https:// are "+
 			"taken for those of the proxy; if it is yours, start with --trusted-proxies "+f.peer, "peer", f.peer)
-	case f.trusted && !says && h.Get("Forwarded") != "" && s.fronts.once("forwarded", f.peer):
-		s.log.Warn("the header Forwarded is not read; have the proxy send X-Forwarded-For and X-Forwarded-Proto", "peer", f.peer)
-	case f.trusted && f.proto != "" && h.Get("X-Forwarded-For") == "" && s.fronts.once("nameless", f.peer):
-		s.log.Warn("the trusted proxy sends no X-Forwarded-For, so that all its clients count as one; have it append to that", "peer", f.peer)
+	case f.trusted && !says && h.Get("Forwarded") != "" && g.fronts.once("forwarded", f.peer):
+		g.log.Warn("the header Forwarded is not read; have the proxy send X-Forwarded-For and X-Forwarded-Proto", "peer", f.peer)
+	case f.trusted && f.proto != "" && h.Get("X-Forwarded-For") == "" && g.fronts.once("nameless", f.peer):
+		g.log.Warn("the trusted proxy sends no X-Forwarded-For, so that all its clients count as one; have it append to that", "peer", f.peer)
 	}
 }
 
 // noteOriginRefused logs once why pages cannot write.
-func (s *Server) noteOriginRefused(r *http.Request, err error) {
-	if e, ok := errors.AsType[*wire.OriginError](err); ok && s.fronts.once("refused", e.Message) {
-		s.log.Warn("requests are refused: "+e.Message, "peer", frontOf(r).peer, "host", shown(r.Host), "origin", shown(r.Header.Get("Origin")))
+func (g *guard) noteOriginRefused(r *http.Request, err error) {
+	if e, ok := errors.AsType[*wire.OriginError](err); ok && g.fronts.once("refused", e.Message) {
+		g.log.Warn("requests are refused: "+e.Message, "peer", frontOf(r).peer, "host", shown(r.Host), "origin", shown(r.Header.Get("Origin")))
 	}
 }

@@ -2,15 +2,51 @@ package web
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/store"
 	"wfm/web/wire"
 )
+
+// guard decides who may make a request, and how often.
+type guard struct {
+	db           *store.DB
+	log          *slog.Logger
+	audit        *auditor
+	origins      origins
+	publicOrigin string
+	httpsPort    int
+	certified    func() bool // there is a certificate for HTTPS
+	certificates Certificates
+
+	hasher     *hasher
+	logins     *limiter[netip.Addr]   // failed attempts to prove to be the admin
+	networks   *limiter[netip.Prefix] // those of strangers, by /24, /56 and /48
+	knownAddrs *knownAddresses
+	underWay   underWay // attempts whose outcome is open
+	uses       tokenUses
+	fronts     frontNotes
+}
+
+func newGuard(o Options, audit *auditor) *guard {
+	return &guard{
+		db: o.Store, log: o.Logger, audit: audit, origins: newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins), publicOrigin: o.PublicOrigin,
+		httpsPort: o.HTTPSPort, certificates: o.Certificates,
+		certified:  func() bool { return o.Certificates == nil || !o.Certificates.Status().NotAfter.IsZero() },
+		hasher:     newHasher(),
+		logins:     newLimiter[netip.Addr](10, 5),
+		networks:   newLimiter[netip.Prefix](30, 20),
+		knownAddrs: newKnownAddresses(o.Store),
+		underWay:   underWay{open: make(map[netip.Addr]*openAttempts)},
+	}
+}
 
 // observe is around every request, known path or not: names it, finds out who sent it through our
 // proxies, sets the headers every answer has, and turns a panic into an error.
@@ -19,7 +55,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		start := time.Now()
 		id := wire.NameRequest(c)
 		c.SetRequest(forwarded(c.Request(), s.opts.TrustedProxies))
-		s.noteFront(c.Request())
+		s.guard.noteFront(c.Request())
 		h := c.Response().Header()
 		h.Set("X-Request-Id", id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -120,15 +156,15 @@ func (o origins) namesHTTPS(r *http.Request) bool {
 // attacker has pointed at the appliance) and requests from other sites' pages. Without one it refuses
 // other origins' pages the writes that need no login, as any other write: nobody is to be logged in by a
 // page of theirs, and who cannot write behind a proxy hears of it before logging in.
-func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
+func (g *guard) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		err := s.guards(c.Request())
+		err := g.guards(c.Request())
 		if err == nil {
 			return next(c)
 		}
-		s.noteOriginRefused(c.Request(), err)
+		g.noteOriginRefused(c.Request(), err)
 		if !wire.ReadOnly(c.Request()) {
-			s.noteRefused(c, err)
+			g.audit.noteRefused(c, err)
 		}
 		return err
 	}
@@ -136,17 +172,17 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 
 // guards returns why the request is refused, whoever made it. Errors: wire.ErrHostRejected,
 // wire.ErrOriginRejected.
-func (s *Server) guards(r *http.Request) error {
+func (g *guard) guards(r *http.Request) error {
 	origin := r.Header.Get("Origin")
 	switch {
-	case s.opts.PublicOrigin == "":
-		if !wire.ReadOnly(r) && r.Header.Get("Authorization") == "" && origin != "" && !s.origins.allowsOrigin(origin, r) {
-			return s.strangeOrigin(r)
+	case g.publicOrigin == "":
+		if !wire.ReadOnly(r) && r.Header.Get("Authorization") == "" && origin != "" && !g.origins.allowsOrigin(origin, r) {
+			return g.strangeOrigin(r)
 		}
-	case !s.origins.allowsHost(r.Host):
-		return s.strangeHost(r)
-	case origin != "" && !s.origins.allowsOrigin(origin, r):
-		return s.strangeOrigin(r)
+	case !g.origins.allowsHost(r.Host):
+		return g.strangeHost(r)
+	case origin != "" && !g.origins.allowsOrigin(origin, r):
+		return g.strangeOrigin(r)
 	}
 	return nil
 }

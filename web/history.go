@@ -12,10 +12,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) historyRoutes() []wire.Route {
+func (a *statusAPI) historyRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/history", Access: wire.Session, Handle: s.endpointHistory,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/history", Access: wire.Session, Handle: a.endpointHistory,
 			Summary: "When and why a node's presence changed, newest first, and in figures.",
 			Data:    historyView{}, Paged: true,
 		},
@@ -39,14 +39,14 @@ type historyView struct {
 }
 
 // endpointHistory is the history of the node's presence, newest first.
-func (s *Server) endpointHistory(c echo.Context) error {
+func (a *statusAPI) endpointHistory(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
 	v := historyView{Transitions: []transitionView{}, Gaps: []store.Gap{}}
 	var page []store.Transition
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+	if _, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		v.NodeID = f.node.ID
 		if page, err = tx.Transitions(f.node.ID, before, limit+1); err != nil {
 			return err

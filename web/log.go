@@ -14,10 +14,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) logRoutes() []wire.Route {
+func (a *statusAPI) logRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/logs", Access: wire.Session, Handle: s.endpointLogs,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/logs", Access: wire.Session, Handle: a.endpointLogs,
 			Summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.",
 			Data:    []logView{}, Paged: true,
 		},
@@ -53,14 +53,14 @@ func readLogPage(c echo.Context) (limit int, at logPosition, err error) {
 
 // endpointLogs is all that happened with a node, newest first: its commands, what they printed, and its
 // journal.
-func (s *Server) endpointLogs(c echo.Context) error {
+func (a *statusAPI) endpointLogs(c echo.Context) error {
 	limit, at, err := readLogPage(c)
 	if err != nil {
 		return err
 	}
 	var rows []logView
 	next := ""
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+	if _, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) error {
 		var more bool
 		rows, at, more, err = readLog(tx, f.node, at, limit)
 		if more {

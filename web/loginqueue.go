@@ -297,30 +297,30 @@ func (u *underWay) forgetLocked(from netip.Addr, a *openAttempts) {
 
 // takeAttempt spends a token of an attempt to prove to be the admin: of the address, and of a stranger
 // also of the networks around it, since who has a /56 has 256 × /64.
-func (s *Server) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), err error) {
+func (g *guard) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), err error) {
 	networks := []netip.Prefix{}
-	if !s.knownAddrs.has(from) && from.IsValid() {
+	if !g.knownAddrs.has(from) && from.IsValid() {
 		networks = append(networks, networkOf(from))
 		if site, err := from.Prefix(56); err == nil && !from.Is4() {
 			networks = append(networks, site)
 		}
 	}
-	if wait, ok := s.logins.take(from, now); !ok {
+	if wait, ok := g.logins.take(from, now); !ok {
 		return nil, &wire.RateError{Wait: wait}
 	}
 	for i, network := range networks {
-		if wait, ok := s.networks.take(network, now); !ok {
-			s.logins.giveBack(from)
+		if wait, ok := g.networks.take(network, now); !ok {
+			g.logins.giveBack(from)
 			for _, earlier := range networks[:i] {
-				s.networks.giveBack(earlier)
+				g.networks.giveBack(earlier)
 			}
 			return nil, &wire.RateError{Wait: wait, Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later."}
 		}
 	}
 	return func() {
-		s.logins.giveBack(from)
+		g.logins.giveBack(from)
 		for _, network := range networks {
-			s.networks.giveBack(network)
+			g.networks.giveBack(network)
 		}
 	}, nil
 }

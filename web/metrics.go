@@ -17,10 +17,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) metricsRoutes() []wire.Route {
+func (a *systemAPI) metricsRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/metrics", Access: wire.Session, Handle: s.metrics,
+			Method: http.MethodGet, Path: "/metrics", Access: wire.Session, Handle: a.metrics,
 			Summary: "Metrics in the text format of Prometheus.",
 			Bare:    "text/plain",
 		},
@@ -96,18 +96,18 @@ func (x *exposition) single(name, kind, help string, v any) {
 // metrics is for Prometheus. It wants a login, an API token of scope read, also from this machine:
 // behind a reverse proxy everybody comes from there. No label names a node, so that their number
 // does not grow with the mesh.
-func (s *Server) metrics(c echo.Context) error {
-	status, err := s.readStatus()
+func (a *systemAPI) metrics(c echo.Context) error {
+	status, err := a.reader.readStatus()
 	if err != nil {
 		return err
 	}
-	open, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Command, error) { return tx.OpenCommands("") })
+	open, err := store.Read(a.db, func(tx *store.Tx) ([]store.Command, error) { return tx.OpenCommands("") })
 	if err != nil {
 		return err
 	}
 	x := &exposition{}
 	x.family("wfm_build_info", "gauge", "The version that runs.")
-	x.value("wfm_build_info", 1, "version", s.opts.Version, "go_version", runtime.Version())
+	x.value("wfm_build_info", 1, "version", a.version, "go_version", runtime.Version())
 	x.single("wfm_configs", "gauge", "Configs.", status.Summary.Configs)
 	x.family("wfm_nodes", "gauge", "Nodes by presence.")
 	for _, state := range []presence.State{presence.Online, presence.Dropped, presence.Offline} {
@@ -120,12 +120,12 @@ func (s *Server) metrics(c echo.Context) error {
 		}
 	}
 	x.single("wfm_identity_conflicts", "gauge", "Nodes whose identity two machines use.", status.Summary.IdentityConflicts)
-	x.commands(open, s.opts.Store.CommandCounts())
-	x.mqtt(s.brokerStatus())
-	x.asked(s.questionsStatus())
-	x.http(&s.counts, s.hub.count())
+	x.commands(open, a.db.CommandCounts())
+	x.mqtt(a.reader.brokerStatus())
+	x.asked(a.reader.questions())
+	x.http(a.counts, a.hub.count())
 	x.single("wfm_store_size_bytes", "gauge", "Size of the data file.", status.Services.Store.SizeBytes)
-	x.single("wfm_store_commits_total", "counter", "Writes to the data file since it was made.", s.opts.Store.Commits())
+	x.single("wfm_store_commits_total", "counter", "Writes to the data file since it was made.", a.db.Commits())
 	x.single("wfm_store_write_failing", "gauge", "1 while the data file cannot be written.", truth(status.Services.Store.Status != "ok"))
 	if end := status.Services.TLS.NotAfter; end != nil {
 		x.single("wfm_tls_certificate_expiry_seconds", "gauge", "When the TLS certificate that ends first ends, Unix time.", end.Unix())

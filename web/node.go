@@ -19,45 +19,45 @@ const (
 	nodeMembers = "enabled bool, node_type, interface_name, client_platform, tags strings"
 )
 
-func (s *Server) nodeRoutes() []wire.Route {
+func (a *meshAPI) nodeRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: s.listNodes,
+			Method: http.MethodGet, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: a.listNodes,
 			Summary: "The nodes of a config, by name.",
 			Data:    []nodeView{}, Paged: true,
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: s.createNode, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: a.createNode, OneWrite: true,
 			Summary: "Makes a node.",
 			Body:    "name!, " + nodeMembers, Data: nodeView{}, Codes: "NODE_NAME_EXISTS",
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: s.getNode,
+			Method: http.MethodGet, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.getNode,
 			Summary: "A node.",
 			Data:    nodeView{},
 		},
 		{
-			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: s.updateNode, OneWrite: true,
+			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.updateNode, OneWrite: true,
 			Summary: "Changes a node; what is absent stays.",
 			Body:    "name, " + nodeMembers, Data: nodeView{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
 		},
 		{
-			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: s.deleteNode, OneWrite: true,
+			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.deleteNode, OneWrite: true,
 			Summary: "Deletes a node.",
 			Data:    deletedNode{},
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathNode, Access: wire.Session, Handle: s.getNode,
+			Method: http.MethodGet, Path: wire.PathNode, Access: wire.Session, Handle: a.getNode,
 			Summary: "A node.",
 			Data:    nodeView{},
 		},
 		{
-			Method: http.MethodPut, Path: wire.PathNode, Access: wire.Session, Handle: s.updateNode, OneWrite: true,
+			Method: http.MethodPut, Path: wire.PathNode, Access: wire.Session, Handle: a.updateNode, OneWrite: true,
 			Summary: "Changes a node; what is absent stays.",
 			Body:    "name, " + nodeMembers, Data: nodeView{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
 		},
 		{
-			Method: http.MethodDelete, Path: wire.PathNode, Access: wire.Session, Handle: s.deleteNode, OneWrite: true,
+			Method: http.MethodDelete, Path: wire.PathNode, Access: wire.Session, Handle: a.deleteNode, OneWrite: true,
 			Summary: "Deletes a node.",
 			Data:    deletedNode{},
 		},
@@ -96,6 +96,23 @@ type nodeView struct {
 	Warnings []string `json:"warnings,omitzero"`
 }
 
+// reader reads what both the API and the page show.
+type reader struct {
+	db          *store.DB
+	audit       *auditor
+	evidence    func(store.Evidence) store.Evidence
+	times       presence.Times
+	mqttEnabled bool
+	commanded   bool // there is something to give commands with
+	broker      Broker
+	account     func(nodeID string) AccountState // nil with the embedded broker
+	certs       Certificates
+	httpsPort   int
+	streams     func() int              // event streams that are open
+	questions   func() *QuestionsStatus // nil where no EMQX asks
+	statuses    statusReader
+}
+
 // facts is all that is known of a node in one transaction.
 type facts struct {
 	config   store.Config
@@ -107,13 +124,13 @@ type facts struct {
 	wanted   protocol.WantedState
 }
 
-func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, error) {
+func (r *reader) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, error) {
 	e, err := tx.Evidence(n.ID)
 	if err != nil {
 		return facts{}, err
 	}
-	if s.opts.Evidence != nil {
-		e = s.opts.Evidence(e)
+	if r.evidence != nil {
+		e = r.evidence(e)
 	}
 	w, err := tx.Wanted(n.ID)
 	if err != nil {
@@ -121,7 +138,7 @@ func (s *Server) facts(tx *store.Tx, cfg store.Config, n store.Node) (facts, err
 	}
 	conf, err := tx.ConfState(n.ID)
 	now := tx.Now()
-	return facts{cfg, n, e, presence.Project(n, cfg.Enabled, e, now, s.opts.Presence), presence.Conflict(e, now), conf, w.State}, err
+	return facts{cfg, n, e, presence.Project(n, cfg.Enabled, e, now, r.times), presence.Conflict(e, now), conf, w.State}, err
 }
 
 // noPresence returns a count of nodes by state in which each state stands, with zero.
@@ -183,13 +200,13 @@ func nodeOf(tx *store.Tx, c echo.Context) (store.Config, store.Node, error) {
 }
 
 // pathFacts reads what is known of the node the path names; more reads on in the same transaction.
-func (s *Server) pathFacts(c echo.Context, more ...func(*store.Tx, facts) error) (f facts, err error) {
-	err = s.opts.Store.View(func(tx *store.Tx) error {
+func (r *reader) pathFacts(c echo.Context, more ...func(*store.Tx, facts) error) (f facts, err error) {
+	err = r.db.View(func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err
 		}
-		if f, err = s.facts(tx, cfg, n); err != nil {
+		if f, err = r.facts(tx, cfg, n); err != nil {
 			return err
 		}
 		for _, read := range more {
@@ -273,13 +290,13 @@ func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
 	return nil
 }
 
-func (s *Server) listNodes(c echo.Context) error {
+func (a *meshAPI) listNodes(c echo.Context) error {
 	limit, after, err := wire.ReadPage(c)
 	if err != nil {
 		return err
 	}
 	var views []nodeView
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := a.db.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
@@ -289,7 +306,7 @@ func (s *Server) listNodes(c echo.Context) error {
 			return err
 		}
 		for _, n := range nodes {
-			f, err := s.facts(tx, cfg, n)
+			f, err := a.reader.facts(tx, cfg, n)
 			if err != nil {
 				return err
 			}
@@ -303,7 +320,7 @@ func (s *Server) listNodes(c echo.Context) error {
 	return wire.RespondList(c, views, next)
 }
 
-func (s *Server) createNode(c echo.Context) error {
+func (a *meshAPI) createNode(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -315,7 +332,7 @@ func (s *Server) createNode(c echo.Context) error {
 	}
 	id := protocol.NewID("node")
 	var f facts
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
@@ -328,24 +345,24 @@ func (s *Server) createNode(c echo.Context) error {
 			return err
 		}
 		noteID(c, "node_id", id)
-		f, err = s.facts(tx, cfg, n)
+		f, err = a.reader.facts(tx, cfg, n)
 		return err
 	}); err != nil {
 		return err
 	}
-	s.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
+	a.log.Info("node created", "config_id", f.node.ConfigID, "node_id", id, "by", loginOf(c).Username)
 	return wire.Respond(c, f.viewWarned(body.Ignored(ignoredNode)))
 }
 
-func (s *Server) getNode(c echo.Context) error {
-	f, err := s.pathFacts(c)
+func (a *meshAPI) getNode(c echo.Context) error {
+	f, err := a.reader.pathFacts(c)
 	if err != nil {
 		return err
 	}
 	return wire.Respond(c, f.view())
 }
 
-func (s *Server) updateNode(c echo.Context) error {
+func (a *meshAPI) updateNode(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -355,7 +372,7 @@ func (s *Server) updateNode(c echo.Context) error {
 		return err
 	}
 	var f facts
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err
@@ -366,12 +383,12 @@ func (s *Server) updateNode(c echo.Context) error {
 		if err := tx.PutNode(&n); err != nil {
 			return err
 		}
-		f, err = s.facts(tx, cfg, n)
+		f, err = a.reader.facts(tx, cfg, n)
 		return err
 	}); err != nil {
 		return err
 	}
-	s.log.Info("node changed", "node_id", f.node.ID, "enabled", f.node.Enabled, "by", loginOf(c).Username)
+	a.log.Info("node changed", "node_id", f.node.ID, "enabled", f.node.Enabled, "by", loginOf(c).Username)
 	return wire.Respond(c, f.viewWarned(body.Ignored(ignoredNode)))
 }
 
@@ -380,9 +397,9 @@ type deletedNode struct {
 	NodeID  string `json:"node_id"`
 }
 
-func (s *Server) deleteNode(c echo.Context) error {
+func (a *meshAPI) deleteNode(c echo.Context) error {
 	var node store.Node
-	if err := s.update(c, func(tx *store.Tx) (err error) {
+	if err := a.audit.update(c, func(tx *store.Tx) (err error) {
 		if _, node, err = nodeOf(tx, c); err != nil {
 			return err
 		}
@@ -390,6 +407,6 @@ func (s *Server) deleteNode(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("node deleted", "node_id", node.ID, "by", loginOf(c).Username)
+	a.log.Info("node deleted", "node_id", node.ID, "by", loginOf(c).Username)
 	return wire.Respond(c, deletedNode{"The node was deleted.", node.ID})
 }

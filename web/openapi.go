@@ -8,10 +8,10 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) openapiRoutes() []wire.Route {
+func (a *systemAPI) openapiRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/openapi.json", Access: wire.Guarded, Handle: s.openAPI,
+			Method: http.MethodGet, Path: "/api/openapi.json", Access: wire.Guarded, Handle: a.openAPI,
 			Summary: "This description.",
 			Bare:    "application/json",
 		},
@@ -19,8 +19,8 @@ func (s *Server) openapiRoutes() []wire.Route {
 }
 
 // openAPI is the description of the API for machines, OpenAPI 3.0.
-func (s *Server) openAPI(c echo.Context) error {
-	raw, err := s.document()
+func (a *systemAPI) openAPI(c echo.Context) error {
+	raw, err := a.document()
 	if err != nil {
 		return err
 	}

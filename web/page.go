@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -27,32 +28,45 @@ var queryTooLong = fmt.Sprintf("The search text is longer than %d bytes, so it w
 
 const pathStatic = "/static/:name"
 
+// pages serves the admin page.
+type pages struct {
+	db        *store.DB
+	log       *slog.Logger
+	version   string
+	guard     *guard
+	audit     *auditor
+	reader    *reader
+	directory *directory
+	hub       *hub
+	recent    *activity
+}
+
 // pages are the routes of the admin page. They only read: whatever a page changes, it changes by
 // the calls of table.
-func (s *Server) pages() []wire.Route {
+func (p *pages) pages() []wire.Route {
 	open := func(path string, build func(echo.Context) (show, error)) wire.Route {
-		return wire.Route{Method: http.MethodGet, Path: path, Access: wire.Guarded, Handle: s.page(build)}
+		return wire.Route{Method: http.MethodGet, Path: path, Access: wire.Guarded, Handle: p.page(build)}
 	}
 	known := func(path string, build func(echo.Context) (show, error)) wire.Route {
-		return open(path, s.known(build))
+		return open(path, p.known(build))
 	}
 	return []wire.Route{
-		{Method: http.MethodGet, Path: pathStatic, Access: wire.Guarded, Handle: s.static},
-		{Method: http.MethodPost, Path: "/ui/qr", Access: wire.Session, Harmless: true, Handle: s.qr},
-		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/diff", Access: wire.Session, Harmless: true, Handle: s.confDiff},
-		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: s.scriptNeeded}, // reads nothing, whoever asks
-		open("/setup", s.setupPage),
-		open("/login", s.loginPage),
-		known("/", s.overviewPage),
-		known("/configs/:config_id", s.configPage),
-		known("/configs/:config_id/nodes/:node_id", s.nodePage),
-		known("/configs/:config_id/nodes/:node_id/conf", s.confPage),
-		known("/configs/:config_id/rollout", s.newRolloutPage),
-		known("/settings", s.settingsPage),
-		known("/audit", s.auditPage),
-		known("/rollouts", s.rolloutsPage),
-		known("/rollouts/:rollout_id", s.rolloutPage),
-		known("/commands/:request_id", s.commandPage),
+		{Method: http.MethodGet, Path: pathStatic, Access: wire.Guarded, Handle: p.static},
+		{Method: http.MethodPost, Path: "/ui/qr", Access: wire.Session, Harmless: true, Handle: p.qr},
+		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/diff", Access: wire.Session, Harmless: true, Handle: p.confDiff},
+		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: p.scriptNeeded}, // reads nothing, whoever asks
+		open("/setup", p.setupPage),
+		open("/login", p.loginPage),
+		known("/", p.overviewPage),
+		known("/configs/:config_id", p.configPage),
+		known("/configs/:config_id/nodes/:node_id", p.nodePage),
+		known("/configs/:config_id/nodes/:node_id/conf", p.confPage),
+		known("/configs/:config_id/rollout", p.newRolloutPage),
+		known("/settings", p.settingsPage),
+		known("/audit", p.auditPage),
+		known("/rollouts", p.rolloutsPage),
+		known("/rollouts/:rollout_id", p.rolloutPage),
+		known("/commands/:request_id", p.commandPage),
 	}
 }
 
@@ -64,21 +78,21 @@ type show struct {
 }
 
 // page answers with the page, and with a page for every error.
-func (s *Server) page(build func(echo.Context) (show, error)) echo.HandlerFunc {
+func (p *pages) page(build func(echo.Context) (show, error)) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		v, err := build(c)
 		if err != nil {
-			return s.errorPage(c, err)
+			return p.errorPage(c, err)
 		}
 		if v.goTo != "" {
 			return c.Redirect(http.StatusSeeOther, v.goTo)
 		}
-		return s.render(c, http.StatusOK, v)
+		return p.render(c, http.StatusOK, v)
 	}
 }
 
-func (s *Server) render(c echo.Context, status int, v show) error {
-	v.User, v.Version = loginOf(c).Username, s.opts.Version
+func (p *pages) render(c echo.Context, status int, v show) error {
+	v.User, v.Version = loginOf(c).Username, p.version
 	body, err := ui.Render(v.template, v.Page)
 	if err != nil {
 		return err
@@ -88,9 +102,9 @@ func (s *Server) render(c echo.Context, status int, v show) error {
 }
 
 // known is a page for who is logged in. Others are taken to where they can be.
-func (s *Server) known(build func(echo.Context) (show, error)) func(echo.Context) (show, error) {
+func (p *pages) known(build func(echo.Context) (show, error)) func(echo.Context) (show, error) {
 	return func(c echo.Context) (show, error) {
-		l, _, err := s.authenticate(c.Request())
+		l, _, err := p.guard.authenticate(c.Request())
 		switch {
 		case errors.Is(err, store.ErrNoAdmin):
 			return show{goTo: "/setup"}, nil
@@ -99,25 +113,25 @@ func (s *Server) known(build func(echo.Context) (show, error)) func(echo.Context
 		case err != nil:
 			return show{}, err
 		}
-		c.Set(sessionKey, l)
-		event := s.hub.newest() // before the page is read: its stream begins here
+		setLogin(c, l)
+		event := p.hub.newest() // before the page is read: its stream begins here
 		v, err := build(c)
 		v.Event = event
 		return v, err
 	}
 }
 
-func (s *Server) errorPage(c echo.Context, err error) error {
+func (p *pages) errorPage(c echo.Context, err error) error {
 	a := wire.Translate(err)
 	v := map[string]string{"Title": http.StatusText(a.Status), "Message": a.Message}
 	if a.Code == wire.CodeInternal {
-		s.log.Error("page failed", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
+		p.log.Error("page failed", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
 		v["RequestID"] = wire.RequestIDOf(c)
 	}
-	return s.render(c, a.Status, show{template: "error", Page: ui.Page{Title: v["Title"], Body: v}})
+	return p.render(c, a.Status, show{template: "error", Page: ui.Page{Title: v["Title"], Body: v}})
 }
 
-func (s *Server) static(c echo.Context) error {
+func (p *pages) static(c echo.Context) error {
 	a, ok := ui.Static(c.Param("name"))
 	if !ok {
 		return wire.ErrUnknownPath
@@ -132,7 +146,7 @@ func (s *Server) static(c echo.Context) error {
 }
 
 // qr draws a text, for the script that has just got it: a bind command is in no address.
-func (s *Server) qr(c echo.Context) error {
+func (p *pages) qr(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -150,16 +164,16 @@ func (s *Server) qr(c echo.Context) error {
 
 // scriptNeeded answers a form that the browser has sent by itself, since the page's script has not
 // run. It reads nothing of it: what was typed is perhaps a password.
-func (s *Server) scriptNeeded(c echo.Context) error {
+func (p *pages) scriptNeeded(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderAllow, "")
-	return s.render(c, http.StatusMethodNotAllowed, show{template: "error", Page: ui.Page{Title: "JavaScript is needed", Body: map[string]string{
+	return p.render(c, http.StatusMethodNotAllowed, show{template: "error", Page: ui.Page{Title: "JavaScript is needed", Body: map[string]string{
 		"Title":   "Nothing was changed",
 		"Message": "Changing something here needs JavaScript, and the page's script did not run. Allow JavaScript, go back, reload the page and try again.",
 	}}})
 }
 
-func (s *Server) setupPage(echo.Context) (show, error) {
-	_, err := s.admin()
+func (p *pages) setupPage(echo.Context) (show, error) {
+	_, err := p.guard.admin()
 	if err != nil && !errors.Is(err, store.ErrNoAdmin) {
 		return show{}, err
 	}
@@ -168,18 +182,18 @@ func (s *Server) setupPage(echo.Context) (show, error) {
 	}}}, nil
 }
 
-func (s *Server) loginPage(c echo.Context) (show, error) {
-	if _, err := s.admin(); errors.Is(err, store.ErrNoAdmin) {
+func (p *pages) loginPage(c echo.Context) (show, error) {
+	if _, err := p.guard.admin(); errors.Is(err, store.ErrNoAdmin) {
 		return show{goTo: "/setup"}, nil
 	}
-	return show{template: "login", Page: ui.Page{Title: "Log in", Body: map[string]any{"Next": s.ownPath(c.QueryParam("next"))}}}, nil
+	return show{template: "login", Page: ui.Page{Title: "Log in", Body: map[string]any{"Next": p.ownPath(c.QueryParam("next"))}}}, nil
 }
 
 // ownPath is path if it leads to a page, else the overview. A link must neither send who logs in to
 // another host (browsers take a backslash for a slash, and drop controls), nor have the browser ask
 // for what is no page: that request would be of our own site, and bring the cookie that SameSite
 // keeps from the link itself.
-func (s *Server) ownPath(path string) string {
+func (p *pages) ownPath(path string) string {
 	const home = "/"
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsFunc(path, func(r rune) bool {
 		return r <= ' ' || r == '\\' || r == '{'
@@ -190,7 +204,7 @@ func (s *Server) ownPath(path string) string {
 	if err != nil || u.RawPath != "" { // an encoded slash
 		return home
 	}
-	for _, r := range s.pages() {
+	for _, r := range p.pages() {
 		if r.Method == http.MethodGet && r.Path != pathStatic && matches(r.Path, u.Path) {
 			return path
 		}

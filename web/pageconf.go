@@ -23,7 +23,7 @@ type diffView struct {
 
 // confDiff compares a text with the one that is desired. Like the text, the answer holds a private
 // key; so it is for who may write, and is not kept.
-func (s *Server) confDiff(c echo.Context) error {
+func (p *pages) confDiff(c echo.Context) error {
 	body, err := wire.ReadBody(c, confBodyLimit)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (s *Server) confDiff(c echo.Context) error {
 	}
 	var v diffView
 	var theirs string
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) error {
+	if _, err := p.reader.pathFacts(c, func(tx *store.Tx, f facts) error {
 		this, err := tx.ConfVersion(f.node.ID, f.conf.Desired.Version)
 		if err != nil {
 			return err
@@ -76,10 +76,10 @@ type diffLine struct {
 }
 
 // confPage is the editor of a node's tunnel config, with its history.
-func (s *Server) confPage(c echo.Context) (show, error) {
+func (p *pages) confPage(c echo.Context) (show, error) {
 	v := confBody{Hidden: !mayWrite(loginOf(c))}
 	version, _ := strconv.Atoi(pageQuery(c, "version")) // anything else shows none
-	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+	f, err := p.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		if f.conf.Desired.Version != 0 && !v.Hidden {
 			if v.Text, err = tx.ConfText(f.node.ID, f.conf.Desired.SHA256); err != nil {
 				return err
@@ -95,17 +95,17 @@ func (s *Server) confPage(c echo.Context) (show, error) {
 		return show{}, err
 	}
 	if v.Text != "" {
-		s.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
+		p.audit.noteKeyRead(c, f.node.ID, f.conf.Desired.Version, 0)
 	}
 	if version > 0 {
-		shown, err := s.readConfVersion(c, version, 0)
+		shown, err := p.reader.readConfVersion(c, version, 0)
 		if err != nil {
 			return show{}, err
 		}
 		v.Shown, v.Diff = &shown, diffLines(shown.Diff)
 	}
 	v.Config, v.Node, v.Conf, v.Sync = f.config, f.view(), f.syncRefs(), f.syncShown()
-	v.CanPush, v.ToStage = f.bound() && s.obstacle(f) == "", f.toStage()
+	v.CanPush, v.ToStage = f.bound() && p.reader.obstacle(f) == "", f.toStage()
 	v.NodePath = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
 	v.API, v.DiffPath = "/api/v1"+v.NodePath, "/ui"+v.NodePath+"/diff"
 	return show{template: "conf", Page: ui.Page{

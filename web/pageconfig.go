@@ -95,19 +95,19 @@ func (configBody) Syncs() []store.SyncStatus {
 	return []store.SyncStatus{store.SyncLatest, store.SyncPending, store.SyncDrifted}
 }
 
-func (s *Server) configPage(c echo.Context) (show, error) {
+func (p *pages) configPage(c echo.Context) (show, error) {
 	v := configBody{
 		tally:   newTally(),
 		Filter:  readNodeFilter(c),
 		NewNode: nodeView{NodeType: string(store.NodeDynamic)},
 	}
 	var matching []facts
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := p.db.View(func(tx *store.Tx) (err error) {
 		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
 			return err
 		}
 		tags := make(map[string]bool)
-		err = s.eachFacts(tx, v.Config, func(f facts) {
+		err = p.reader.eachFacts(tx, v.Config, func(f facts) {
 			v.add(f)
 			for _, t := range f.node.Tags {
 				tags[t] = true

@@ -85,13 +85,13 @@ type tunnelShow struct {
 	Text       string
 }
 
-func (s *Server) nodePage(c echo.Context) (show, error) {
+func (p *pages) nodePage(c echo.Context) (show, error) {
 	v := nodeBody{Probes: pageQuery(c, "detects") != ""}
 	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
-	f, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+	f, err := p.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		v.Signal, v.SignalAt = f.newestSignal()
 		v.Self = "/configs/" + f.config.ID + "/nodes/" + f.node.ID
-		if err := s.readHistory(tx, f, &v); err != nil {
+		if err := p.readHistory(tx, f, &v); err != nil {
 			return err
 		}
 		if err := v.readCommands(tx, f, before); err != nil {
@@ -116,10 +116,10 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 	if f.node.Client != nil {
 		v.BoundAt = f.node.Client.BoundAt
 	}
-	if way, err := s.wayForAgents(c.Request(), nil); err == nil {
+	if way, err := p.directory.wayForAgents(c.Request(), nil); err == nil {
 		v.Address = way.address
 	}
-	v.Obstacle, v.Unwanted = s.obstacle(f), f.unwanted()
+	v.Obstacle, v.Unwanted = p.reader.obstacle(f), f.unwanted()
 	v.Conf, v.Sync = f.syncRefs(), f.syncShown()
 	v.CanPush, v.ToStage = f.pushable(), f.toStage()
 	return show{template: "node", Page: ui.Page{
@@ -128,8 +128,8 @@ func (s *Server) nodePage(c echo.Context) (show, error) {
 }
 
 // obstacle says why the node can be neither bound nor commanded; empty when it can.
-func (s *Server) obstacle(f facts) string {
-	err := s.mqtt()
+func (r *reader) obstacle(f facts) string {
+	err := r.mqtt()
 	if !f.node.Enabled || !f.config.Enabled {
 		err = store.ErrNodeDisabled
 	}
@@ -140,7 +140,7 @@ func (s *Server) obstacle(f facts) string {
 }
 
 // readHistory draws the node's presence.
-func (s *Server) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
+func (p *pages) readHistory(tx *store.Tx, f facts, v *nodeBody) error {
 	all, err := store.Collect(tx.EachTransition(f.node.ID))
 	if err != nil {
 		return err
@@ -228,7 +228,7 @@ func showOf(tx *store.Tx, cmd store.Command) (*tunnelShow, error) {
 	return &tunnelShow{cmd.AckAt, wgshow.Parse(text.String()), text.String()}, nil
 }
 
-func (s *Server) commandPage(c echo.Context) (show, error) {
+func (p *pages) commandPage(c echo.Context) (show, error) {
 	type body struct {
 		Config  store.Config
 		Node    store.Node
@@ -236,7 +236,7 @@ func (s *Server) commandPage(c echo.Context) (show, error) {
 		Payload string
 	}
 	var v body
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := p.db.View(func(tx *store.Tx) error {
 		cmd, err := tx.Command(c.Param("request_id"))
 		if err != nil {
 			return err

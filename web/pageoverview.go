@@ -84,7 +84,7 @@ type configRow struct {
 	tally
 }
 
-func (s *Server) overviewPage(echo.Context) (show, error) {
+func (p *pages) overviewPage(echo.Context) (show, error) {
 	type body struct {
 		tally
 		Configs     []configRow
@@ -94,14 +94,14 @@ func (s *Server) overviewPage(echo.Context) (show, error) {
 		NewConfig   store.Config
 	}
 	v := body{tally: newTally(), NewConfig: store.Config{TunnelProtocol: protocol.TunnelWireGuard}}
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := p.db.View(func(tx *store.Tx) error {
 		configs, err := tx.Configs("", 0)
 		if err != nil {
 			return err
 		}
 		for _, cfg := range configs {
 			row := configRow{cfg, newTally()}
-			if err := s.eachFacts(tx, cfg, func(f facts) {
+			if err := p.reader.eachFacts(tx, cfg, func(f facts) {
 				row.add(f)
 				v.add(f)
 			}); err != nil {
@@ -113,18 +113,18 @@ func (s *Server) overviewPage(echo.Context) (show, error) {
 	}); err != nil {
 		return show{}, err
 	}
-	v.ConfigCount, v.Services, v.Traffic = len(v.Configs), s.services(), s.traffic()
+	v.ConfigCount, v.Services, v.Traffic = len(v.Configs), p.reader.services(), p.traffic()
 	return show{template: "overview", Page: ui.Page{Title: "Overview", Nav: "Overview", LiveAll: true, Every: 10, Body: v}}, nil
 }
 
 // eachFacts calls fn for every node of the config, by name.
-func (s *Server) eachFacts(tx *store.Tx, cfg store.Config, fn func(facts)) error {
+func (r *reader) eachFacts(tx *store.Tx, cfg store.Config, fn func(facts)) error {
 	nodes, err := tx.Nodes(cfg.ID, "", 0)
 	if err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		f, err := s.facts(tx, cfg, n)
+		f, err := r.facts(tx, cfg, n)
 		if err != nil {
 			return err
 		}

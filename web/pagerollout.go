@@ -23,9 +23,9 @@ type rolloutRow struct {
 }
 
 // rolloutsPage lists the newest rollouts of every config, newest first.
-func (s *Server) rolloutsPage(echo.Context) (show, error) {
+func (p *pages) rolloutsPage(echo.Context) (show, error) {
 	var rows []rolloutRow
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := p.db.View(func(tx *store.Tx) error {
 		configs, err := tx.Configs("", 0)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func (s *Server) rolloutsPage(echo.Context) (show, error) {
 	return show{template: "rollouts", Page: ui.Page{Title: "Rollouts", Nav: "Rollouts", LiveAll: true, Body: rows}}, nil
 }
 
-func (s *Server) rolloutPage(c echo.Context) (show, error) {
+func (p *pages) rolloutPage(c echo.Context) (show, error) {
 	type body struct {
 		Rollout    rolloutView
 		ConfigName string
@@ -59,7 +59,7 @@ func (s *Server) rolloutPage(c echo.Context) (show, error) {
 	}
 	var v body
 	v.After, _ = strconv.ParseUint(pageQuery(c, "after"), 10, 64) // anything else is the beginning
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := p.db.View(func(tx *store.Tx) error {
 		r, err := tx.Rollout(c.Param("rollout_id"))
 		if err != nil {
 			return err
@@ -96,7 +96,7 @@ func (s *Server) rolloutPage(c echo.Context) (show, error) {
 
 // newRolloutPage is where a rollout over the nodes that fit a filter is begun. It names each of them,
 // so that the rollout is over those that were looked at and no others.
-func (s *Server) newRolloutPage(c echo.Context) (show, error) {
+func (p *pages) newRolloutPage(c echo.Context) (show, error) {
 	type body struct {
 		Config          store.Config
 		Count           int
@@ -111,11 +111,11 @@ func (s *Server) newRolloutPage(c echo.Context) (show, error) {
 	if filter.LeftOut != "" { // a rollout to more than was searched for
 		return show{}, &wire.InvalidError{Message: filter.LeftOut}
 	}
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := p.db.View(func(tx *store.Tx) (err error) {
 		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
 			return err
 		}
-		return s.eachFacts(tx, v.Config, func(f facts) {
+		return p.reader.eachFacts(tx, v.Config, func(f facts) {
 			if f.node.Type != store.NodeStatic && filter.fits(f) {
 				ids, names = append(ids, f.node.ID), append(names, f.node.Name)
 				switch f.syncShown() {

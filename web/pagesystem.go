@@ -22,7 +22,7 @@ const auditShown = 100
 // storedTexts are the overrides of the MQTT settings as a form shows them; empty overrides nothing.
 type storedTexts struct{ Host, Port, TLS string }
 
-func (s *Server) settingsPage(c echo.Context) (show, error) {
+func (p *pages) settingsPage(c echo.Context) (show, error) {
 	if loginOf(c).scope != "" {
 		return show{}, wire.ErrSessionOnly // tokens and sessions are on it
 	}
@@ -38,12 +38,9 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 		Unserved     *UnservedClient
 		Questions    *QuestionsStatus
 	}
-	v := body{Questions: s.questionsStatus(), Unserved: s.brokerStatus().Unserved, MinPassword: minPassword, StoreSize: s.opts.Store.Size(), TLS: s.tlsService()}
-	if s.opts.Certificates != nil {
-		v.Certificates = s.opts.Certificates.Status().Certificates
-	}
+	v := body{Questions: p.reader.questions(), Unserved: p.reader.brokerStatus().Unserved, MinPassword: minPassword, StoreSize: p.db.Size(), TLS: p.reader.tlsService(), Certificates: p.reader.certificates()}
 	var stored store.MQTTSettings
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := p.db.View(func(tx *store.Tx) (err error) {
 		if stored, err = tx.MQTTSettings(); err != nil {
 			return err
 		}
@@ -55,7 +52,7 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 	}); err != nil {
 		return show{}, err
 	}
-	v.MQTT = s.mqttInForce(stored, wire.RequestHost(c.Request().Host))
+	v.MQTT = p.directory.mqttInForce(stored, wire.RequestHost(c.Request().Host))
 	v.Stored.Host = wire.Or(stored.Host, "")
 	if stored.Port != nil {
 		v.Stored.Port = strconv.Itoa(*stored.Port)
@@ -66,7 +63,7 @@ func (s *Server) settingsPage(c echo.Context) (show, error) {
 	return show{template: "settings", Page: ui.Page{Title: "Settings", Nav: "Settings", LiveAll: true, Body: v}}, nil
 }
 
-func (s *Server) auditPage(c echo.Context) (show, error) {
+func (p *pages) auditPage(c echo.Context) (show, error) {
 	type body struct {
 		Actor, NodeID string
 		LeftOut       string // why the filter is less than was asked for; else empty
@@ -76,8 +73,8 @@ func (s *Server) auditPage(c echo.Context) (show, error) {
 	}
 	v := body{Actions: make(map[uint64]protocol.Action), Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id"), LeftOut: leftOut(c, "actor", "node_id")}
 	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
-	s.settle()
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	p.audit.settle()
+	if err := p.db.View(func(tx *store.Tx) (err error) {
 		v.Entries, err = tx.Audit(before, auditShown+1, func(e store.AuditEntry) bool {
 			return strings.HasPrefix(e.Actor, v.Actor) && (v.NodeID == "" || e.Concerns("node_id", v.NodeID))
 		})
@@ -133,8 +130,8 @@ type traffic struct {
 	Messages, Connections ui.Graph
 }
 
-func (s *Server) traffic() traffic {
-	samples := s.recent.recent()
+func (p *pages) traffic() traffic {
+	samples := p.recent.recent()
 	in, out, open := make([]float64, 0, len(samples)), make([]float64, 0, len(samples)), make([]float64, 0, len(samples))
 	for _, one := range samples {
 		in = append(in, float64(one.MessagesIn))

@@ -110,7 +110,7 @@ func TestNetworkThatWasRefusedStandsBeforeEverNewOnesAtTheNextTry(t *testing.T) 
 
 func TestOneNetworkOfStrangersHasOneBudgetAndKnownAddressesTheirOwn(t *testing.T) {
 	t.Parallel()
-	s := &Server{
+	s := &guard{
 		logins: newLimiter[netip.Addr](10, 5), networks: newLimiter[netip.Prefix](30, 20),
 		knownAddrs: &knownAddresses{last: map[netip.Addr]time.Time{}},
 	}

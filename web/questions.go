@@ -51,18 +51,9 @@ func (q *questions) answered(r *http.Request, v emqxcall.Answer, now time.Time) 
 	}
 }
 
-// asked is the broker whose questions are answered: the external one, or an EMQX beside the embedded
-// broker. Nil: none is.
-func (s *Server) asked() *ExternalBroker {
-	if s.opts.External != nil {
-		return s.opts.External
-	}
-	return s.opts.Asked
-}
-
-// questionsStatus is nil where no questions are answered.
-func (s *Server) questionsStatus() *QuestionsStatus {
-	if s.asked() == nil {
+// status is nil where no questions are answered.
+func (s *callbacks) status() *QuestionsStatus {
+	if s.own == nil {
 		return nil
 	}
 	s.questions.mu.Lock()

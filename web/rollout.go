@@ -21,37 +21,45 @@ const (
 	rolling = "MQTT_DISABLED ROLLOUT_NOT_FOUND ROLLOUT_ENDED ROLLOUT_ACTIVE/409"
 )
 
-func (s *Server) rolloutRoutes() []wire.Route {
+// rolloutAPI answers the calls about rollouts.
+type rolloutAPI struct {
+	db        *store.DB
+	reader    *reader
+	directory *directory
+	rollouts  Rollouts
+}
+
+func (a *rolloutAPI) rolloutRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/control-batch", Access: wire.Session, Handle: s.controlBatch, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/control-batch", Access: wire.Session, Handle: a.controlBatch, OneWrite: true,
 			Summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
 				"desired at each node's turn, unless staged or version names another, and skips a node that has it already unless forced.",
-			Body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + choosing, Data: rolloutDetail{},
+			Body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + wire.Choosing, Data: rolloutDetail{},
 			Paged: true, Codes: controlling + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathConfig + "/rollouts", Access: wire.Session, Handle: s.listRollouts,
+			Method: http.MethodGet, Path: wire.PathConfig + "/rollouts", Access: wire.Session, Handle: a.listRollouts,
 			Summary: "The rollouts of a config, newest first.",
 			Data:    []rolloutView{}, Paged: true,
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/rollouts/:rollout_id", Access: wire.Session, Handle: s.getRollout,
+			Method: http.MethodGet, Path: "/api/v1/rollouts/:rollout_id", Access: wire.Session, Handle: a.getRollout,
 			Summary: "A rollout, and page by page its nodes.",
 			Data:    rolloutDetail{}, Paged: true, Codes: "ROLLOUT_NOT_FOUND",
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/pause", Access: wire.Session, Handle: s.pauseRollout, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/pause", Access: wire.Session, Handle: a.pauseRollout, OneWrite: true,
 			Summary: "Holds a rollout before its next wave.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/resume", Access: wire.Session, Handle: s.resumeRollout, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/resume", Access: wire.Session, Handle: a.resumeRollout, OneWrite: true,
 			Summary: "Lets a rollout go on.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/cancel", Access: wire.Session, Handle: s.cancelRollout, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/cancel", Access: wire.Session, Handle: a.cancelRollout, OneWrite: true,
 			Summary: "Ends a rollout.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
@@ -167,7 +175,7 @@ type rolloutPayload struct {
 }
 
 // controlBatch begins a rollout.
-func (s *Server) controlBatch(c echo.Context) error {
+func (a *rolloutAPI) controlBatch(c echo.Context) error {
 	body, err := wire.ReadBody(c, rolloutBodyLimit)
 	if err != nil {
 		return err
@@ -178,31 +186,31 @@ func (s *Server) controlBatch(c echo.Context) error {
 		WaveSize:    wire.Or(body.Number("wave_size", 1, maxWaveSize), defaultWaveSize),
 		MaxFailures: wire.Or(body.Number("max_failures", 1, maxRolloutNodes), defaultMaxFailures),
 	}
-	choice, order := readSelection(body), readOrder(body)
+	choice, order := readSelection(body), wire.ReadOrder(body)
 	if err := body.Err(); err != nil {
 		return err
 	}
 	if !r.Action.Spec().InRollouts {
 		return wire.ErrRolloutAction
 	}
-	if err := s.rollouts(); err != nil {
+	if err := a.canRollOut(); err != nil {
 		return err
 	}
 	if r.Action == protocol.ActionPush {
 		r.Staged, r.Version, r.Force = order.Staged, order.Version, order.Force
-		r.BrokerHost = s.mqttHost(wire.RequestHost(c.Request().Host))
+		r.BrokerHost = a.directory.mqttHost(wire.RequestHost(c.Request().Host))
 	}
 	var ids []string
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := a.db.View(func(tx *store.Tx) (err error) {
 		ids, err = choice.nodes(tx, r.ConfigID, body)
 		return err
 	}); err != nil {
 		return err
 	}
-	if r, err = s.opts.Rollouts.Begin(c.Request().Context(), r, ids); err != nil {
+	if r, err = a.rollouts.Begin(c.Request().Context(), r, ids); err != nil {
 		return err
 	}
-	return s.respondRollout(c, r.ID, wire.DefaultPage, 0)
+	return a.respondRollout(c, r.ID, wire.DefaultPage, 0)
 }
 
 // selection names the nodes of a rollout, by id or by a tag.
@@ -268,44 +276,44 @@ func (v selection) nodes(tx *store.Tx, configID string, f *wire.Fields) ([]strin
 	return v.ids, f.Err()
 }
 
-// rollouts returns [refusal.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
-func (s *Server) rollouts() error {
-	if s.opts.Rollouts == nil {
+// canRollOut returns [refusal.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
+func (a *rolloutAPI) canRollOut() error {
+	if a.rollouts == nil {
 		return refusal.ErrMQTTDisabled
 	}
-	return s.mqtt()
+	return a.reader.mqtt()
 }
 
-func (s *Server) pauseRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Pause) }
+func (a *rolloutAPI) pauseRollout(c echo.Context) error { return a.changeRollout(c, Rollouts.Pause) }
 
-func (s *Server) resumeRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Resume) }
+func (a *rolloutAPI) resumeRollout(c echo.Context) error { return a.changeRollout(c, Rollouts.Resume) }
 
-func (s *Server) cancelRollout(c echo.Context) error { return s.changeRollout(c, Rollouts.Cancel) }
+func (a *rolloutAPI) cancelRollout(c echo.Context) error { return a.changeRollout(c, Rollouts.Cancel) }
 
-func (s *Server) changeRollout(c echo.Context, change func(r Rollouts, ctx context.Context, id, by string) (store.Rollout, error)) error {
-	if err := s.rollouts(); err != nil {
+func (a *rolloutAPI) changeRollout(c echo.Context, change func(r Rollouts, ctx context.Context, id, by string) (store.Rollout, error)) error {
+	if err := a.canRollOut(); err != nil {
 		return err
 	}
-	r, err := change(s.opts.Rollouts, c.Request().Context(), c.Param("rollout_id"), loginOf(c).Username)
+	r, err := change(a.rollouts, c.Request().Context(), c.Param("rollout_id"), loginOf(c).Username)
 	if err != nil {
 		return err
 	}
-	return s.respondRollout(c, r.ID, wire.DefaultPage, 0)
+	return a.respondRollout(c, r.ID, wire.DefaultPage, 0)
 }
 
 // getRollout is the rollout with its nodes, page by page.
-func (s *Server) getRollout(c echo.Context) error {
+func (a *rolloutAPI) getRollout(c echo.Context) error {
 	limit, after, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
-	return s.respondRollout(c, c.Param("rollout_id"), limit, after)
+	return a.respondRollout(c, c.Param("rollout_id"), limit, after)
 }
 
-func (s *Server) respondRollout(c echo.Context, id string, limit int, after uint64) error {
+func (a *rolloutAPI) respondRollout(c echo.Context, id string, limit int, after uint64) error {
 	var r store.Rollout
 	var nodes []store.RolloutNode
-	if err := s.opts.Store.View(func(tx *store.Tx) (err error) {
+	if err := a.db.View(func(tx *store.Tx) (err error) {
 		if r, err = tx.Rollout(id); err != nil {
 			return err
 		}
@@ -323,13 +331,13 @@ func (s *Server) respondRollout(c echo.Context, id string, limit int, after uint
 }
 
 // listRollouts are the config's rollouts, newest first.
-func (s *Server) listRollouts(c echo.Context) error {
+func (a *rolloutAPI) listRollouts(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
 	var all []store.Rollout
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := a.db.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err

@@ -158,41 +158,45 @@ type UnservedClient struct {
 
 // Server answers HTTP requests. Its methods may be called concurrently.
 type Server struct {
-	opts       Options
-	log        *slog.Logger
-	origins    origins
-	hasher     *hasher
-	logins     *limiter[netip.Addr]   // failed attempts to prove to be the admin
-	networks   *limiter[netip.Prefix] // those of strangers, by /24, /56 and /48
-	knownAddrs *knownAddresses
-	underWay   underWay             // attempts whose outcome is open
-	binds      *limiter[netip.Addr] // bind requests without a token that can be spent
-	hub        *hub
-	audit      *auditor
-	uses       tokenUses
-	fronts     frontNotes
-	paths      []string      // of all routes
-	backups    chan struct{} // has room for one
-	tests      chan struct{} // has room for maxTests
-	counts     requestCounts
-	recent     activity
-	sampler    sync.Once
-	running    sync.WaitGroup // what runs beside requests
-	listening  sync.WaitGroup // what Start has begun
-	failed     chan error
+	opts    Options
+	log     *slog.Logger
+	guard   *guard
+	audit   *auditor
+	reader  *reader
+	hub     *hub
+	streams *streams
+	pages   *pages
+	apis    apis
+	// callbacks answers what an EMQX asks.
+	callbacks *callbacks
+
+	paths     []string // of all routes
+	counts    *requestCounts
+	recent    *activity
+	sampler   sync.Once
+	running   sync.WaitGroup // what runs beside requests
+	listening sync.WaitGroup // what Start has begun
+	failed    chan error
 
 	document func() ([]byte, error) // the API's description
 	handler  http.Handler
 	http     *http.Server
-	// callbacks serves what an external broker asks, where that has a listener of its own.
-	callbacks *http.Server
-	questions questions
-
-	statuses     statusReader
-	lastServices string // how the services were when the hub looked last
+	// callbackHTTP serves what an external broker asks, where that has a listener of its own.
+	callbackHTTP *http.Server
 
 	stopping context.Context // ends when Stop begins, so that nobody waits for a command then
 	stop     context.CancelFunc
+}
+
+// apis are the parts of the API.
+type apis struct {
+	system  *systemAPI
+	account *accountAPI
+	mesh    *meshAPI
+	bind    *bindAPI
+	node    *nodeAPI
+	status  *statusAPI
+	rollout *rolloutAPI
 }
 
 // New makes a server; nothing runs yet.
@@ -204,24 +208,21 @@ func New(o Options) *Server {
 		o.SessionTTL = DefaultSessionTTL
 	}
 	o.Presence = o.Presence.OrDefault()
-	s := &Server{
-		opts:       o,
-		log:        o.Logger,
-		origins:    newOrigins(o.PublicOrigin, o.ExtraAllowedOrigins),
-		hasher:     newHasher(),
-		logins:     newLimiter[netip.Addr](10, 5),
-		networks:   newLimiter[netip.Prefix](30, 20),
-		knownAddrs: newKnownAddresses(o.Store),
-		underWay:   underWay{open: make(map[netip.Addr]*openAttempts)},
-		binds:      newLimiter[netip.Addr](20, 10),
-		audit:      newAuditor(o.Store),
-		backups:    make(chan struct{}, 1),
-		tests:      make(chan struct{}, maxTests),
-		failed:     make(chan error, 1),
-	}
+	s := &Server{opts: o, log: o.Logger, counts: new(requestCounts), recent: new(activity), failed: make(chan error, 1)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.hub = newHub(o.Store, o.Logger, s.stopping.Done(), s.eventsOf, s.statusEvent)
-	for _, r := range slices.Concat(s.table(), s.pages()) {
+	s.audit = newAuditor(o.Store, o.Logger)
+	s.guard = newGuard(o, s.audit)
+	s.callbacks = &callbacks{db: o.Store, log: o.Logger, own: o.asker()}
+	s.reader = s.newReader()
+	s.streams = newStreams(o, s.guard, s.reader, s.stopping.Done())
+	s.hub = s.streams.hub
+	d := newDirectory(o, s.guard, s.audit)
+	s.pages = &pages{
+		db: o.Store, log: o.Logger, version: o.Version, guard: s.guard, audit: s.audit, reader: s.reader, directory: d, hub: s.hub, recent: s.recent,
+	}
+	s.document = sync.OnceValues(func() ([]byte, error) { return wire.Describe(s.table(), o.Version) })
+	s.apis = s.newAPIs(d)
+	for _, r := range slices.Concat(s.table(), s.pages.pages()) {
 		s.paths = append(s.paths, r.Path)
 	}
 	s.handler = s.routes()
@@ -234,12 +235,48 @@ func New(o Options) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(connectionLog{slog.New(floodlog.New(o.Logger.Handler()))}, "", 0),
 	}
-	s.callbacks = s.newCallbacks()
-	for _, server := range []*http.Server{s.http, s.callbacks} {
+	s.callbackHTTP = s.newCallbacks()
+	for _, server := range []*http.Server{s.http, s.callbackHTTP} {
 		new(unused).watch(server)
 	}
-	s.document = sync.OnceValues(func() ([]byte, error) { return wire.Describe(s.table(), o.Version) })
 	return s
+}
+
+func (s *Server) newReader() *reader {
+	o := s.opts
+	r := &reader{
+		db: o.Store, audit: s.audit, evidence: o.Evidence, times: o.Presence, mqttEnabled: o.MQTTEnabled, commanded: o.Commands != nil,
+		broker: o.Broker, certs: o.Certificates, httpsPort: o.HTTPSPort, questions: s.callbacks.status,
+		streams: func() int { return s.hub.count() },
+	}
+	if o.External != nil {
+		r.account = o.External.Account
+	}
+	return r
+}
+
+func (s *Server) newAPIs(d *directory) apis {
+	o := s.opts
+	return apis{
+		system: &systemAPI{
+			db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader, directory: d, certificates: o.Certificates, external: o.External, hub: s.hub,
+			version: o.Version, mqttEnabled: o.MQTTEnabled, testMQTT: o.TestMQTT, document: s.document, counts: s.counts, recent: s.recent,
+			backups: make(chan struct{}, 1), tests: make(chan struct{}, maxTests), stopping: s.stopping,
+		},
+		account: &accountAPI{
+			db: o.Store, log: o.Logger, guard: s.guard, audit: s.audit, hub: s.hub, sessionTTL: o.SessionTTL, setupToken: o.SetupToken, stopping: s.stopping,
+		},
+		mesh: &meshAPI{db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader},
+		bind: &bindAPI{
+			db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader, directory: d, resolver: o.Resolver, binds: newLimiter[netip.Addr](20, 10),
+		},
+		node: &nodeAPI{
+			db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader, directory: d, resolver: o.Resolver,
+			commands: o.Commands, stopping: s.stopping,
+		},
+		status:  &statusAPI{db: o.Store, reader: s.reader},
+		rollout: &rolloutAPI{db: o.Store, reader: s.reader, directory: d, rollouts: o.Rollouts},
+	}
 }
 
 // connectionLog takes what net/http says of connections. Strangers decide how often it does, and
@@ -278,7 +315,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.hub.wait()
 	s.running.Wait()
 	var errs []error
-	for _, server := range []*http.Server{s.http, s.callbacks} {
+	for _, server := range []*http.Server{s.http, s.callbackHTTP} {
 		if err := server.Shutdown(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("shut down HTTP: %w", err), server.Close())
 		}
@@ -294,16 +331,16 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // mqtt returns [refusal.ErrMQTTDisabled] while there is nothing to reach an agent with.
-func (s *Server) mqtt() error {
-	if !s.opts.MQTTEnabled || s.opts.Commands == nil {
+func (r *reader) mqtt() error {
+	if !r.mqttEnabled || !r.commanded {
 		return refusal.ErrMQTTDisabled
 	}
 	return nil
 }
 
-func (s *Server) brokerStatus() BrokerStatus {
-	if !s.opts.MQTTEnabled || s.opts.Broker == nil {
+func (r *reader) brokerStatus() BrokerStatus {
+	if !r.mqttEnabled || r.broker == nil {
 		return BrokerStatus{Status: BrokerDisabled, Mode: "disabled"}
 	}
-	return s.opts.Broker.Status()
+	return r.broker.Status()
 }

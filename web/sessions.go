@@ -10,20 +10,20 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) sessionsRoutes() []wire.Route {
+func (a *accountAPI) sessionsRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: s.listSessions,
+			Method: http.MethodGet, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: a.listSessions,
 			Summary: "The sessions that are valid, newest first.",
 			Data:    []sessionView{},
 		},
 		{
-			Method: http.MethodDelete, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: s.endOtherSessions, OneWrite: true,
+			Method: http.MethodDelete, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: a.endOtherSessions, OneWrite: true,
 			Summary: "Ends all sessions but the one that asks.",
 			Data:    endedSessions{},
 		},
 		{
-			Method: http.MethodDelete, Path: "/api/v1/auth/sessions/:id", Access: wire.Admin, Handle: s.endSession, OneWrite: true,
+			Method: http.MethodDelete, Path: "/api/v1/auth/sessions/:id", Access: wire.Admin, Handle: a.endSession, OneWrite: true,
 			Summary: "Ends a session.",
 			Data:    wire.Message{}, Codes: "SESSION_NOT_FOUND",
 		},
@@ -39,8 +39,8 @@ type sessionView struct {
 	Current    bool       `json:"current"` // it is the one that asks
 }
 
-func (s *Server) listSessions(c echo.Context) error {
-	views, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]sessionView, error) { return readSessions(tx, loginOf(c).ID) })
+func (a *accountAPI) listSessions(c echo.Context) error {
+	views, err := store.Read(a.db, func(tx *store.Tx) ([]sessionView, error) { return readSessions(tx, loginOf(c).ID) })
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func readSessions(tx *store.Tx, current string) ([]sessionView, error) {
 	return views, err
 }
 
-func (s *Server) endSession(c echo.Context) error {
-	if err := s.update(c, func(tx *store.Tx) error { return tx.EndSession(c.Param("id")) }); err != nil {
+func (a *accountAPI) endSession(c echo.Context) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error { return tx.EndSession(c.Param("id")) }); err != nil {
 		return err
 	}
-	s.hub.recheck()
+	a.hub.recheck()
 	return wire.Respond(c, wire.Message{Message: "The session was ended."})
 }
 
@@ -73,14 +73,14 @@ type endedSessions struct {
 	Ended   int    `json:"ended"`
 }
 
-func (s *Server) endOtherSessions(c echo.Context) error {
+func (a *accountAPI) endOtherSessions(c echo.Context) error {
 	v := endedSessions{Message: "All other sessions were ended."}
-	if err := s.update(c, func(tx *store.Tx) (err error) {
+	if err := a.audit.update(c, func(tx *store.Tx) (err error) {
 		v.Ended, err = tx.EndOtherSessions(loginOf(c).ID)
 		return err
 	}); err != nil {
 		return err
 	}
-	s.hub.recheck()
+	a.hub.recheck()
 	return wire.Respond(c, v)
 }

@@ -16,25 +16,25 @@ const (
 	mqttMembers = "host, port 1..65535, tls bool"
 )
 
-func (s *Server) settingsRoutes() []wire.Route {
+func (a *systemAPI) settingsRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: s.getMQTTSettings,
+			Method: http.MethodGet, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: a.getMQTTSettings,
 			Summary: "Where agents are sent, and which part was set where.",
 			Data:    mqttSettingsView{},
 		},
 		{
-			Method: http.MethodPut, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: s.putMQTTSettings, OneWrite: true,
+			Method: http.MethodPut, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: a.putMQTTSettings, OneWrite: true,
 			Summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.",
 			Body:    mqttMembers, Data: mqttSettingsView{}, Codes: "MQTT_TLS_CA_NOT_READY",
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/reset", Access: wire.Session, Handle: s.resetMQTTSettings, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/reset", Access: wire.Session, Handle: a.resetMQTTSettings, OneWrite: true,
 			Summary: "Sends agents where the flags of the start say.",
 			Data:    mqttSettingsView{},
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/test", Access: wire.Session, Handle: s.testMQTTSettings,
+			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/test", Access: wire.Session, Handle: a.testMQTTSettings,
 			Summary: "Does there what an agent does; with what is sent along in place of what is set.",
 			Body:    "? " + mqttMembers, Data: mqttTestView{}, Codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
 		},
@@ -72,23 +72,41 @@ type mqttSettingsView struct {
 	TLSAvailable bool `json:"tls_available"`
 }
 
+// directory tells where agents find the appliance and its broker.
+type directory struct {
+	db       *store.DB
+	audit    *auditor
+	host     string
+	port     int
+	tls      bool
+	external *ExternalBroker
+	certs    Certificates
+	origins  origins
+}
+
+func newDirectory(o Options, g *guard, audit *auditor) *directory {
+	return &directory{
+		db: o.Store, audit: audit, host: o.MQTTHost, port: o.MQTTPort, tls: o.MQTTTLS, external: o.External, certs: o.Certificates, origins: g.origins,
+	}
+}
+
 // mqttInForce is what an agent is told whose request, or whose administrator's, was sent to host.
-func (s *Server) mqttInForce(stored store.MQTTSettings, host string) mqttSettingsView {
+func (d *directory) mqttInForce(stored store.MQTTSettings, host string) mqttSettingsView {
 	if len(host) > 255 { // no name is longer
 		host = ""
 	}
 	v := mqttSettingsView{
-		Host: host, Port: s.opts.MQTTPort, TLS: s.opts.MQTTTLS,
+		Host: host, Port: d.port, TLS: d.tls,
 		Source:       mqttSources{sourceRequest, sourceStart, sourceStart},
-		TLSAvailable: s.brokerTLS(),
+		TLSAvailable: d.brokerTLS(),
 	}
 	switch {
 	case stored.Host != nil:
 		v.Host, v.Source.Host = *stored.Host, sourceStored
-	case s.opts.MQTTHost != "":
-		v.Host, v.Source.Host = s.opts.MQTTHost, sourceStart
+	case d.host != "":
+		v.Host, v.Source.Host = d.host, sourceStart
 	case host == "":
-		if u, err := url.Parse(s.origins.public); err == nil && s.origins.public != "" {
+		if u, err := url.Parse(d.origins.public); err == nil && d.origins.public != "" {
 			v.Host, v.Source.Host = u.Hostname(), sourceStart
 		}
 	}
@@ -102,57 +120,57 @@ func (s *Server) mqttInForce(stored store.MQTTSettings, host string) mqttSetting
 }
 
 // brokerTLS reports whether the broker is served with TLS.
-func (s *Server) brokerTLS() bool {
-	return s.opts.MQTTTLS && (s.opts.External != nil || s.opts.Certificates != nil)
+func (d *directory) brokerTLS() bool {
+	return d.tls && (d.external != nil || d.certs != nil)
 }
 
 // ownTLS reports whether that is with our own certificates.
-func (s *Server) ownTLS() bool { return s.brokerTLS() && s.opts.External == nil }
+func (d *directory) ownTLS() bool { return d.brokerTLS() && d.external == nil }
 
 // target adds what an agent needs to trust. Errors: wire.ErrNoCA, while the broker is not served with TLS;
 // those of [Certificates].
-func (s *Server) target(v mqttSettingsView) (MQTTTarget, error) {
+func (d *directory) target(v mqttSettingsView) (MQTTTarget, error) {
 	t := MQTTTarget{Host: v.Host, Port: v.Port, TLS: v.TLS}
 	if !t.TLS {
 		return t, nil
 	}
-	if !s.brokerTLS() {
+	if !d.brokerTLS() {
 		return t, wire.ErrNoCA
 	}
-	if s.opts.External != nil {
-		t.CACert = s.opts.External.CACert
+	if d.external != nil {
+		t.CACert = d.external.CACert
 		return t, nil
 	}
 	var err error
-	t.CACert, err = s.opts.Certificates.CACert(t.Host)
+	t.CACert, err = d.certs.CACert(t.Host)
 	return t, err
 }
 
 // mqttTarget is where an agent is sent whose request came to host.
-func (s *Server) mqttTarget(host string) (MQTTTarget, error) {
-	stored, err := s.storedMQTT()
+func (d *directory) mqttTarget(host string) (MQTTTarget, error) {
+	stored, err := d.storedMQTT()
 	if err != nil {
 		return MQTTTarget{}, err
 	}
-	in := s.mqttInForce(stored, host)
+	in := d.mqttInForce(stored, host)
 	if in.Host == "" {
 		return MQTTTarget{}, wire.ErrNoHost
 	}
-	return s.target(in)
+	return d.target(in)
 }
 
 // wire.MQTTHost is the broker's name or address for an agent that found the appliance under host, as far as
 // that can be known.
-func (s *Server) mqttHost(host string) string {
-	stored, err := s.storedMQTT()
+func (d *directory) mqttHost(host string) string {
+	stored, err := d.storedMQTT()
 	if err != nil {
 		stored = store.MQTTSettings{}
 	}
-	return s.mqttInForce(stored, host).Host
+	return d.mqttInForce(stored, host).Host
 }
 
-func (s *Server) storedMQTT() (store.MQTTSettings, error) {
-	return store.Read(s.opts.Store, (*store.Tx).MQTTSettings)
+func (d *directory) storedMQTT() (store.MQTTSettings, error) {
+	return store.Read(d.db, (*store.Tx).MQTTSettings)
 }
 
 // readMQTTSettings reads overrides; what is absent, null or empty overrides nothing.
@@ -164,22 +182,22 @@ func readMQTTSettings(f *wire.Fields) store.MQTTSettings {
 	return m
 }
 
-func (s *Server) getMQTTSettings(c echo.Context) error {
-	stored, err := s.storedMQTT()
+func (a *systemAPI) getMQTTSettings(c echo.Context) error {
+	stored, err := a.directory.storedMQTT()
 	if err != nil {
 		return err
 	}
-	return wire.Respond(c, s.mqttInForce(stored, wire.RequestHost(c.Request().Host)))
+	return wire.Respond(c, a.directory.mqttInForce(stored, wire.RequestHost(c.Request().Host)))
 }
 
-func (s *Server) putMQTTSettings(c echo.Context) error {
+func (a *systemAPI) putMQTTSettings(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
 	}
 	m := readMQTTSettings(f)
 	switch {
-	case m.TLS == nil || *m.TLS == s.opts.MQTTTLS:
+	case m.TLS == nil || *m.TLS == a.directory.tls:
 	case *m.TLS:
 		f.Reject("tls", "cannot be true: the broker is not served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true")
 	case m.Port == nil:
@@ -189,25 +207,25 @@ func (s *Server) putMQTTSettings(c echo.Context) error {
 		return err
 	}
 	if m.Host != nil {
-		if err := s.coverBroker(c, *m.Host); err != nil {
+		if err := a.directory.coverBroker(c, *m.Host); err != nil {
 			return err
 		}
 	}
-	if err := s.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
+	if err := a.audit.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
 		return err
 	}
-	v := s.mqttInForce(m, wire.RequestHost(c.Request().Host))
-	s.log.Info("MQTT settings changed", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
+	v := a.directory.mqttInForce(m, wire.RequestHost(c.Request().Host))
+	a.log.Info("MQTT settings changed", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
 	return wire.Respond(c, v)
 }
 
 // resetMQTTSettings takes back what was set over the API.
-func (s *Server) resetMQTTSettings(c echo.Context) error {
-	if err := s.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
+func (a *systemAPI) resetMQTTSettings(c echo.Context) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
 		return err
 	}
-	v := s.mqttInForce(store.MQTTSettings{}, wire.RequestHost(c.Request().Host))
-	s.log.Info("MQTT settings reset", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
+	v := a.directory.mqttInForce(store.MQTTSettings{}, wire.RequestHost(c.Request().Host))
+	a.log.Info("MQTT settings reset", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", loginOf(c).Username)
 	return wire.Respond(c, v)
 }
 
@@ -223,7 +241,7 @@ type mqttTestView struct {
 
 // testMQTTSettings does what an agent does with the settings in force, or with those that are sent
 // along to be tried before they are saved.
-func (s *Server) testMQTTSettings(c echo.Context) error {
+func (a *systemAPI) testMQTTSettings(c echo.Context) error {
 	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -232,10 +250,10 @@ func (s *Server) testMQTTSettings(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	if err := s.mqtt(); err != nil {
+	if err := a.reader.mqtt(); err != nil {
 		return err
 	}
-	stored, err := s.storedMQTT()
+	stored, err := a.directory.storedMQTT()
 	if err != nil {
 		return err
 	}
@@ -249,20 +267,20 @@ func (s *Server) testMQTTSettings(c echo.Context) error {
 		tried.TLS = stored.TLS
 	}
 	select {
-	case s.tests <- struct{}{}:
-		defer func() { <-s.tests }()
+	case a.tests <- struct{}{}:
+		defer func() { <-a.tests }()
 	default:
 		return wire.ErrTestsRunning
 	}
-	t, err := s.target(s.mqttInForce(tried, wire.RequestHost(c.Request().Host)))
+	t, err := a.directory.target(a.directory.mqttInForce(tried, wire.RequestHost(c.Request().Host)))
 	if err != nil {
 		return err
 	}
 	start := time.Now()
 	v := mqttTestView{Success: true, Message: "A node can log in there, gets its own commands and nobody else's."}
-	if s.opts.TestMQTT == nil {
+	if a.testMQTT == nil {
 		v.Success, v.Message = false, "This broker cannot be tested from here; bind an agent and look whether it comes online."
-	} else if err := s.opts.TestMQTT(c.Request().Context(), t); err != nil {
+	} else if err := a.testMQTT(c.Request().Context(), t); err != nil {
 		v.Success, v.Message = false, err.Error()
 	}
 	v.LatencyMS = time.Since(start).Milliseconds()

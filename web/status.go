@@ -13,20 +13,26 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) statusRoutes() []wire.Route {
+// statusAPI answers the calls that tell how nodes are and what happened with them.
+type statusAPI struct {
+	db     *store.DB
+	reader *reader
+}
+
+func (a *statusAPI) statusRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathConfig + "/endpoint/runtime-snapshot", Access: wire.Session, Handle: s.runtimeSnapshot,
+			Method: http.MethodGet, Path: wire.PathConfig + "/endpoint/runtime-snapshot", Access: wire.Session, Handle: a.runtimeSnapshot,
 			Summary: "How each node of a config is, a row a node.",
 			Data:    []snapshotRow{},
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/status", Access: wire.Session, Handle: s.endpointStatus,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/status", Access: wire.Session, Handle: a.endpointStatus,
 			Summary: "All that is known of how a node is, and on what it rests.",
 			Data:    endpointStatusView{},
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/events", Access: wire.Session, Handle: s.endpointEvents,
+			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/events", Access: wire.Session, Handle: a.endpointEvents,
 			Summary: "What happened with a node, newest first.",
 			Data:    []store.JournalEntry{}, Paged: true,
 		},
@@ -141,9 +147,9 @@ type mqttServiceView struct {
 	Questions *QuestionsStatus `json:"questions,omitempty"`
 }
 
-func (s *Server) mqttService() mqttServiceView {
-	b := s.brokerStatus()
-	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, wire.When(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream, s.questionsStatus()}
+func (r *reader) mqttService() mqttServiceView {
+	b := r.brokerStatus()
+	return mqttServiceView{b.Enabled, b.Connected, b.Status, b.LastError, wire.When(b.LastConnectedAt), b.Mode, b.Unserved, b.Accounts, b.Upstream, r.questions()}
 }
 
 type configStateView struct {
@@ -179,10 +185,10 @@ type endpointStatusView struct {
 	MQTTAccount *AccountState `json:"mqtt_account,omitempty"`
 }
 
-func (s *Server) endpointStatus(c echo.Context) error {
+func (a *statusAPI) endpointStatus(c echo.Context) error {
 	var v endpointStatusView
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
-		v, err = s.viewStatus(tx, f, s.mqttService())
+	if _, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+		v, err = a.reader.viewStatus(tx, f, a.reader.mqttService())
 		return err
 	}); err != nil {
 		return err
@@ -191,7 +197,7 @@ func (s *Server) endpointStatus(c echo.Context) error {
 }
 
 // viewStatus is all that is known of how the node is, for whom asks and for the event stream.
-func (s *Server) viewStatus(tx *store.Tx, f facts, mqtt mqttServiceView) (endpointStatusView, error) {
+func (r *reader) viewStatus(tx *store.Tx, f facts, mqtt mqttServiceView) (endpointStatusView, error) {
 	probing, err := openProbes(tx, f.node.ID)
 	if err != nil {
 		return endpointStatusView{}, err
@@ -200,7 +206,7 @@ func (s *Server) viewStatus(tx *store.Tx, f facts, mqtt mqttServiceView) (endpoi
 		Node: f.view(), Runtime: f.runtime(probing[f.node.ID]), ClientState: f.clientState(), MQTTService: mqtt,
 		ConfigState: configStateView{f.config.ID, f.config.Name, f.config.Enabled, f.config.TunnelProtocol, orNull(f.config.AWGVersion), f.syncRefs(), f.sync(), f.sync()},
 		Evidence:    evidenceView{string(f.presence.State), f.presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
-		MQTTAccount: s.accountState(f.node.ID),
+		MQTTAccount: r.accountState(f.node.ID),
 	}
 	last, ok, err := tx.LastCommand(f.node.ID)
 	if ok {
@@ -220,9 +226,9 @@ type snapshotRow struct {
 	runtimeView
 }
 
-func (s *Server) runtimeSnapshot(c echo.Context) error {
+func (a *statusAPI) runtimeSnapshot(c echo.Context) error {
 	rows := []snapshotRow{}
-	if err := s.opts.Store.View(func(tx *store.Tx) error {
+	if err := a.db.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
@@ -236,7 +242,7 @@ func (s *Server) runtimeSnapshot(c echo.Context) error {
 			return err
 		}
 		for _, n := range nodes {
-			f, err := s.facts(tx, cfg, n)
+			f, err := a.reader.facts(tx, cfg, n)
 			if err != nil {
 				return err
 			}
@@ -252,13 +258,13 @@ func (s *Server) runtimeSnapshot(c echo.Context) error {
 }
 
 // endpointEvents is the node's journal, newest first.
-func (s *Server) endpointEvents(c echo.Context) error {
+func (a *statusAPI) endpointEvents(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
 		return err
 	}
 	var entries []store.JournalEntry
-	if _, err := s.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
+	if _, err := a.reader.pathFacts(c, func(tx *store.Tx, f facts) (err error) {
 		entries, err = tx.Journal(f.node.ID, before, limit+1)
 		return err
 	}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) streamRoutes() []wire.Route {
+func (s *streams) streamRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/events/stream", Access: wire.Session, Handle: s.eventStream,
@@ -36,6 +37,23 @@ const (
 
 // writtenAtATime bounds the events that share a write and its deadline.
 const writtenAtATime = 64
+
+// streams serves the event stream.
+type streams struct {
+	hub          *hub
+	db           *store.DB
+	log          *slog.Logger
+	guard        *guard
+	reader       *reader
+	watch        func() (release func())
+	lastServices string // how the services were when the hub looked last
+}
+
+func newStreams(o Options, g *guard, r *reader, stopping <-chan struct{}) *streams {
+	s := &streams{db: o.Store, log: o.Logger, guard: g, reader: r, watch: o.Watch}
+	s.hub = newHub(o.Store, o.Logger, stopping, s.eventsOf, s.statusEvent)
+	return s
+}
 
 type configRef struct {
 	ConfigID string `json:"config_id"`
@@ -80,7 +98,7 @@ type resyncPayload struct {
 
 // eventStream sends events until the client leaves, its session ends, it reads too slowly, or the
 // server stops. It answers [wire.RateError] while too many streams are open.
-func (s *Server) eventStream(c echo.Context) error {
+func (s *streams) eventStream(c echo.Context) error {
 	r, h := c.Request(), c.Response().Header()
 	if r.Method == http.MethodHead {
 		h.Set(echo.HeaderContentType, "text/event-stream")
@@ -95,11 +113,11 @@ func (s *Server) eventStream(c echo.Context) error {
 		return err
 	}
 	defer s.hub.detach(st)
-	if err := s.sessionLives(l.token); err != nil { // may have ended before the hub knew of us
+	if err := s.guard.sessionLives(l.token); err != nil { // may have ended before the hub knew of us
 		return err
 	}
-	if s.opts.Watch != nil {
-		defer s.opts.Watch()()
+	if s.watch != nil {
+		defer s.watch()()
 	}
 	// The time to read a request has nothing to do with how long its stream is; once over, it would
 	// end the request's context.
@@ -130,15 +148,15 @@ func lastEventID(r *http.Request) string {
 
 // sessionLives returns why nobody is logged in with the token any more. Errors: wire.ErrInvalidToken,
 // wire.ErrTokenExpired.
-func (s *Server) sessionLives(token string) error {
-	return s.opts.Store.View(func(tx *store.Tx) error {
+func (g *guard) sessionLives(token string) error {
+	return g.db.View(func(tx *store.Tx) error {
 		_, err := findLogin(tx, token)
 		return err
 	})
 }
 
 // sendEvents returns the error that ended the stream.
-func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, begin joined, expires time.Time) error {
+func (s *streams) sendEvents(ctx context.Context, w *eventWriter, st *stream, begin joined, expires time.Time) error {
 	last := begin.seq
 	if err := s.greet(w, begin); err != nil {
 		return err
@@ -167,15 +185,15 @@ func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, beg
 			out = waiting(f, st.queue)
 			last = out[len(out)-1].seq
 		case <-st.check:
-			if err := s.sessionLives(st.token); err != nil {
+			if err := s.guard.sessionLives(st.token); err != nil {
 				return err
 			}
 		case <-expiry:
-			if err := s.sessionLives(st.token); err != nil {
+			if err := s.guard.sessionLives(st.token); err != nil {
 				return err
 			}
 		case <-clock.C:
-			if err := s.sessionLives(st.token); err != nil {
+			if err := s.guard.sessionLives(st.token); err != nil {
 				return err
 			}
 			f, err := own(clockEvent(), s.hub.id(last))
@@ -192,12 +210,12 @@ func (s *Server) sendEvents(ctx context.Context, w *eventWriter, st *stream, beg
 
 // greet writes what every stream begins with. These frames are this stream's own: their id is that
 // of the event before the next, so that whoever resumes after one of them misses nothing.
-func (s *Server) greet(w *eventWriter, begin joined) error {
+func (s *streams) greet(w *eventWriter, begin joined) error {
 	id := s.hub.id(begin.seq)
 	if begin.resync != "" {
 		id = unknownID
 	}
-	status, err := s.readStatus() // after the stream was attached, so that later changes come as events
+	status, err := s.reader.readStatus() // after the stream was attached, so that later changes come as events
 	if err != nil {
 		return err
 	}
@@ -292,13 +310,13 @@ func (w *eventWriter) finish() {
 
 // eventsOf turns committed changes into events, as the store is now, and names the configs whose
 // overview has changed. What is gone already makes no event of its own.
-func (s *Server) eventsOf(changes []store.Change) (events []event, configs configChanges, err error) {
+func (s *streams) eventsOf(changes []store.Change) (events []event, configs configChanges, err error) {
 	r := changeReader{s: s, told: make(map[string]bool), configs: configChanges{}}
 	if s.hub.count() > 0 {
-		mqtt := s.mqttService()
+		mqtt := s.reader.mqttService()
 		r.mqtt = &mqtt
 	}
-	err = s.opts.Store.View(func(tx *store.Tx) error {
+	err = s.db.View(func(tx *store.Tx) error {
 		for _, c := range changes {
 			if err := r.read(tx, c); err != nil && !gone(err) {
 				return err
@@ -311,7 +329,7 @@ func (s *Server) eventsOf(changes []store.Change) (events []event, configs confi
 
 // changeReader makes the events of some changes with one read of the store.
 type changeReader struct {
-	s       *Server
+	s       *streams
 	mqtt    *mqttServiceView // nil while nobody listens
 	told    map[string]bool  // rollouts and nodes whose state is among events
 	events  []event
@@ -379,11 +397,11 @@ func (r *changeReader) readStatus(tx *store.Tx, ref nodeRef) error {
 		r.add(eventStatus, statusPayload{nodeRef: ref})
 		return nil
 	}
-	f, err := r.s.nodeFacts(tx, ref.NodeID)
+	f, err := r.s.reader.nodeFacts(tx, ref.NodeID)
 	if err != nil {
 		return err
 	}
-	v, err := r.s.viewStatus(tx, f, *r.mqtt)
+	v, err := r.s.reader.viewStatus(tx, f, *r.mqtt)
 	if err != nil {
 		return err
 	}

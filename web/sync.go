@@ -13,25 +13,25 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) syncRoutes() []wire.Route {
+func (a *nodeAPI) syncRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathConfig + "/sync-status", Access: wire.Session, Handle: s.configSyncStatus,
+			Method: http.MethodGet, Path: wire.PathConfig + "/sync-status", Access: wire.Session, Handle: a.configSyncStatus,
 			Summary: "Whether each node of a config has the config that is desired.",
 			Data:    []syncView{},
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/sync-all", Access: wire.Session, Handle: s.syncAll, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/sync-all", Access: wire.Session, Handle: a.syncAll, OneWrite: true,
 			Summary: "Stages what is desired on every node of the config that has something else staged.",
 			Data:    syncAllView{},
 		},
 		{
-			Method: http.MethodGet, Path: wire.PathNode + "/sync-status", Access: wire.Session, Handle: s.syncStatus,
+			Method: http.MethodGet, Path: wire.PathNode + "/sync-status", Access: wire.Session, Handle: a.syncStatus,
 			Summary: "Whether a node has the config that is desired.",
 			Data:    syncView{},
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathNode + "/sync", Access: wire.Session, Handle: s.syncNode, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathNode + "/sync", Access: wire.Session, Handle: a.syncNode, OneWrite: true,
 			Summary: "Stages what is desired, to be pushed.",
 			Body:    "? force bool", Data: stagedView{}, Codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409",
 		},
@@ -84,17 +84,17 @@ func noSyncYet() map[store.SyncStatus]int {
 	return map[store.SyncStatus]int{store.SyncLatest: 0, store.SyncPending: 0, store.SyncDrifted: 0}
 }
 
-func (s *Server) syncStatus(c echo.Context) error {
-	f, err := s.pathFacts(c)
+func (a *nodeAPI) syncStatus(c echo.Context) error {
+	f, err := a.reader.pathFacts(c)
 	if err != nil {
 		return err
 	}
 	return wire.Respond(c, f.syncView())
 }
 
-func (s *Server) configSyncStatus(c echo.Context) error {
+func (a *nodeAPI) configSyncStatus(c echo.Context) error {
 	views := []syncView{}
-	all, err := s.nodesFacts(c.Param("config_id"))
+	all, err := a.reader.nodesFacts(c.Param("config_id"))
 	if err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func (s *Server) configSyncStatus(c echo.Context) error {
 	return wire.Respond(c, views)
 }
 
-func (s *Server) nodesFacts(configID string) (all []facts, err error) {
-	err = s.opts.Store.View(func(tx *store.Tx) error {
+func (r *reader) nodesFacts(configID string) (all []facts, err error) {
+	err = r.db.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(configID)
 		if err != nil {
 			return err
@@ -115,7 +115,7 @@ func (s *Server) nodesFacts(configID string) (all []facts, err error) {
 			return err
 		}
 		for _, n := range nodes {
-			f, err := s.facts(tx, cfg, n)
+			f, err := r.facts(tx, cfg, n)
 			if err != nil {
 				return err
 			}
@@ -134,7 +134,7 @@ type stagedView struct {
 }
 
 // syncNode stages the node's desired config.
-func (s *Server) syncNode(c echo.Context) error {
+func (a *nodeAPI) syncNode(c echo.Context) error {
 	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -143,11 +143,11 @@ func (s *Server) syncNode(c echo.Context) error {
 	if err := body.Err(); err != nil {
 		return err
 	}
-	f, err := s.pathFacts(c)
+	f, err := a.reader.pathFacts(c)
 	if err != nil {
 		return err
 	}
-	t, err := s.stage(c, f.node.ID, force)
+	t, err := a.stage(c, f.node.ID, force)
 	if err != nil {
 		return err
 	}
@@ -159,17 +159,17 @@ func (s *Server) syncNode(c echo.Context) error {
 		message = fmt.Sprintf("Version %d was staged already.", t.Ref.Version)
 	}
 	f.config, f.node, f.conf = t.Config, t.Node, t.State
-	s.log.Info("config staged", "node_id", f.node.ID, "version", f.conf.Staged.Version, "by", loginOf(c).Username)
+	a.log.Info("config staged", "node_id", f.node.ID, "version", f.conf.Staged.Version, "by", loginOf(c).Username)
 	return wire.Respond(c, stagedView{message, f.conf.Staged.Version, f.conf.Staged.SHA256, f.sync()})
 }
 
 // stage stages what is desired for the node.
-func (s *Server) stage(c echo.Context, nodeID string, force bool) (tunnel.Taken, error) {
-	o := tunnel.Order{Force: force, Host: s.mqttHost(wire.RequestHost(c.Request().Host))}
-	return s.door().Stage(c.Request().Context(), nodeID, o)
+func (a *nodeAPI) stage(c echo.Context, nodeID string, force bool) (tunnel.Taken, error) {
+	o := tunnel.Order{Force: force, Host: a.directory.mqttHost(wire.RequestHost(c.Request().Host))}
+	return a.door().Stage(c.Request().Context(), nodeID, o)
 }
 
-func (s *Server) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {
+func (r *reader) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
 		return facts{}, err
@@ -178,7 +178,7 @@ func (s *Server) nodeFacts(tx *store.Tx, nodeID string) (facts, error) {
 	if err != nil {
 		return facts{}, err
 	}
-	return s.facts(tx, cfg, n)
+	return r.facts(tx, cfg, n)
 }
 
 type syncedView struct {
@@ -204,8 +204,8 @@ type syncAllView struct {
 
 // syncAll stages the desired config of every node that is not staged yet. One node's refusal is no
 // reason to spare the others.
-func (s *Server) syncAll(c echo.Context) error {
-	all, err := s.nodesFacts(c.Param("config_id"))
+func (a *nodeAPI) syncAll(c echo.Context) error {
+	all, err := a.reader.nodesFacts(c.Param("config_id"))
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (s *Server) syncAll(c echo.Context) error {
 			todo, ids = append(todo, f.node), append(ids, f.node.ID)
 		}
 	}
-	outcomes, err := s.door().StageAll(c.Request().Context(), ids, s.mqttHost(wire.RequestHost(c.Request().Host)))
+	outcomes, err := a.door().StageAll(c.Request().Context(), ids, a.directory.mqttHost(wire.RequestHost(c.Request().Host)))
 	if err != nil {
 		return err
 	}
@@ -228,15 +228,15 @@ func (s *Server) syncAll(c echo.Context) error {
 			v.Synced = append(v.Synced, syncedView{n.ID, n.Name, t.State.Staged.Version})
 		case errors.Is(t.Err, store.ErrNodeNotFound): // deleted meanwhile
 		default:
-			a := wire.Translate(t.Err)
-			if a.Code == wire.CodeInternal {
-				s.log.Error("staging failed", "node_id", n.ID, "request_id", wire.RequestIDOf(c), "err", t.Err)
+			told := wire.Translate(t.Err)
+			if told.Code == wire.CodeInternal {
+				a.log.Error("staging failed", "node_id", n.ID, "request_id", wire.RequestIDOf(c), "err", t.Err)
 			}
-			v.Failed = append(v.Failed, syncFailedView{n.ID, n.Name, a.Code, a.Message})
+			v.Failed = append(v.Failed, syncFailedView{n.ID, n.Name, told.Code, told.Message})
 		}
 	}
 	v.SyncedCount, v.FailedCount = len(v.Synced), len(v.Failed)
 	v.Message = fmt.Sprintf("%d staged, %d failed; all others were staged already or have no tunnel config.", v.SyncedCount, v.FailedCount)
-	s.log.Info("configs staged", "config_id", c.Param("config_id"), "synced", v.SyncedCount, "failed", v.FailedCount, "by", loginOf(c).Username)
+	a.log.Info("configs staged", "config_id", c.Param("config_id"), "synced", v.SyncedCount, "failed", v.FailedCount, "by", loginOf(c).Username)
 	return wire.Respond(c, v)
 }

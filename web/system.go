@@ -1,8 +1,10 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -13,30 +15,51 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) systemRoutes() []wire.Route {
+// systemAPI answers the calls about the appliance itself.
+type systemAPI struct {
+	db           *store.DB
+	log          *slog.Logger
+	audit        *auditor
+	reader       *reader
+	directory    *directory
+	certificates Certificates
+	external     *ExternalBroker
+	hub          *hub
+	version      string
+	mqttEnabled  bool
+	testMQTT     func(ctx context.Context, t MQTTTarget) error
+	document     func() ([]byte, error) // the API's description
+	counts       *requestCounts
+	recent       *activity
+	backups      chan struct{} // has room for one
+	tests        chan struct{} // has room for maxTests
+	stopping     context.Context
+}
+
+func (a *systemAPI) systemRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/healthz", Access: wire.Open, Handle: s.healthz,
+			Method: http.MethodGet, Path: "/healthz", Access: wire.Open, Handle: a.healthz,
 			Summary: "Whether the process answers.",
 			Bare:    "text/plain",
 		},
 		{
-			Method: http.MethodGet, Path: "/readyz", Access: wire.Open, Handle: s.readyz,
+			Method: http.MethodGet, Path: "/readyz", Access: wire.Open, Handle: a.readyz,
 			Summary: "Whether the appliance can write its data and serve its agents; says why not.",
 			Bare:    "text/plain",
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/health", Access: wire.Open, Handle: s.health,
+			Method: http.MethodGet, Path: "/api/v1/system/health", Access: wire.Open, Handle: a.health,
 			Summary: "The process and its version.",
 			Data:    healthView{},
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/status", Access: wire.Session, Handle: s.systemStatus,
+			Method: http.MethodGet, Path: "/api/v1/system/status", Access: wire.Session, Handle: a.systemStatus,
 			Summary: "Counts of configs and nodes, and how the services are.",
 			Data:    systemStatusView{},
 		},
 		{
-			Method: http.MethodGet, Path: "/api/v1/system/timezone", Access: wire.Session, Handle: s.systemTimezone,
+			Method: http.MethodGet, Path: "/api/v1/system/timezone", Access: wire.Session, Handle: a.systemTimezone,
 			Summary: "The zone of every time that is answered.",
 			Data:    timezoneView{},
 		},
@@ -56,29 +79,31 @@ type healthView struct {
 // timezone is the zone of every time that the API answers.
 const timezone = "UTC"
 
-func (s *Server) health(c echo.Context) error {
-	return wire.Respond(c, healthView{"ok", "wfm", s.opts.Version, wire.When(time.Now()), timezone, s.opts.MQTTEnabled})
+func (a *systemAPI) health(c echo.Context) error {
+	return wire.Respond(c, healthView{"ok", "wfm", a.version, wire.When(time.Now()), timezone, a.mqttEnabled})
 }
 
 type timezoneView struct {
 	Timezone string `json:"timezone"`
 }
 
-func (s *Server) systemTimezone(c echo.Context) error { return wire.Respond(c, timezoneView{timezone}) }
+func (a *systemAPI) systemTimezone(c echo.Context) error {
+	return wire.Respond(c, timezoneView{timezone})
+}
 
 // healthz says that the process answers, and nothing about what it depends on.
-func (s *Server) healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
+func (a *systemAPI) healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
 
 // readyz says whether the appliance can do its work: write its data and reach its agents.
-func (s *Server) readyz(c echo.Context) error {
-	if err := s.opts.Store.WriteError(); err != nil {
-		s.log.Warn("not ready", "err", err)
+func (a *systemAPI) readyz(c echo.Context) error {
+	if err := a.db.WriteError(); err != nil {
+		a.log.Warn("not ready", "err", err)
 		return c.String(http.StatusServiceUnavailable, "not ready: "+storeProblem(err)+"\n")
 	}
-	if s.opts.MQTTEnabled && !s.brokerStatus().Connected {
+	if a.mqttEnabled && !a.reader.brokerStatus().Connected {
 		return c.String(http.StatusServiceUnavailable, "not ready: the MQTT broker does not serve; look at the appliance's log\n")
 	}
-	if tls := s.tlsService(); tls.Status != "off" && tls.NotAfter == nil {
+	if tls := a.reader.tlsService(); tls.Status != "off" && tls.NotAfter == nil {
 		return c.String(http.StatusOK, "ready, but without a TLS certificate yet: nobody can connect with TLS; look at the system status\n")
 	}
 	return c.String(http.StatusOK, "ready\n")
@@ -139,8 +164,8 @@ type systemStatusView struct {
 	Timezone  string                   `json:"timezone"`
 }
 
-func (s *Server) systemStatus(c echo.Context) error {
-	v, err := s.readStatus()
+func (a *systemAPI) systemStatus(c echo.Context) error {
+	v, err := a.reader.readStatus()
 	if err != nil {
 		return err
 	}
@@ -162,32 +187,32 @@ type statusReading struct {
 	err   error
 }
 
-func (s *Server) readStatus() (systemStatusView, error) {
-	r := &s.statuses
-	r.mu.Lock()
-	if r.next == nil {
-		r.next = &statusReading{err: wire.ErrPanic} // unless it comes to its end
+func (r *reader) readStatus() (systemStatusView, error) {
+	q := &r.statuses
+	q.mu.Lock()
+	if q.next == nil {
+		q.next = &statusReading{err: wire.ErrPanic} // unless it comes to its end
 	}
-	mine := r.next
-	r.mu.Unlock()
+	mine := q.next
+	q.mu.Unlock()
 
-	r.running.Lock()
-	defer r.running.Unlock()
+	q.running.Lock()
+	defer q.running.Unlock()
 	mine.once.Do(func() {
-		r.mu.Lock()
-		r.next = nil // who asks from now on waits for the one after this
-		r.mu.Unlock()
-		mine.value, mine.err = s.computeStatus()
+		q.mu.Lock()
+		q.next = nil // who asks from now on waits for the one after this
+		q.mu.Unlock()
+		mine.value, mine.err = r.computeStatus()
 	})
 	return mine.value, mine.err
 }
 
 // statusEvent tells of the system's status if nodes have changed or a service has since it was asked
 // last. It is for the hub's goroutine alone.
-func (s *Server) statusEvent(nodesChanged bool) (e event, changed bool, err error) {
-	mqtt := s.mqttService()
-	tls := s.tlsService()
-	services := fmt.Sprint(s.storeService().Status, mqtt.Status, mqtt.Connected, mqtt.LastError, tls.Status, tls.LastError, tls.Warning)
+func (s *streams) statusEvent(nodesChanged bool) (e event, changed bool, err error) {
+	mqtt := s.reader.mqttService()
+	tls := s.reader.tlsService()
+	services := fmt.Sprint(s.reader.storeService().Status, mqtt.Status, mqtt.Connected, mqtt.LastError, tls.Status, tls.LastError, tls.Warning)
 	if tls.NotAfter != nil { // a renewal is news
 		services += tls.NotAfter.String()
 	}
@@ -197,26 +222,26 @@ func (s *Server) statusEvent(nodesChanged bool) (e event, changed bool, err erro
 	if !changed {
 		return event{}, false, nil
 	}
-	status, err := s.readStatus()
+	status, err := s.reader.readStatus()
 	return event{eventSystemStatus, status}, err == nil, err
 }
 
-func (s *Server) storeService() storeServiceView {
-	v := storeServiceView{Status: "ok", SizeBytes: s.opts.Store.Size()}
-	if err := s.opts.Store.WriteError(); err != nil {
+func (r *reader) storeService() storeServiceView {
+	v := storeServiceView{Status: "ok", SizeBytes: r.db.Size()}
+	if err := r.db.WriteError(); err != nil {
 		v.Status, v.Error = "error", storeProblem(err)
 	}
 	return v
 }
 
-func (s *Server) computeStatus() (systemStatusView, error) {
+func (r *reader) computeStatus() (systemStatusView, error) {
 	v := systemStatusView{
 		Summary: systemSummary{
 			Presence: noPresence(), tunnels: map[[2]string]int{},
 		},
 		Sync: noSyncYet(),
 	}
-	err := s.opts.Store.View(func(tx *store.Tx) error {
+	err := r.db.View(func(tx *store.Tx) error {
 		v.Timestamp = wire.When(tx.Now())
 		configs, err := tx.Configs("", 0)
 		if err != nil {
@@ -232,7 +257,7 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 			}
 			v.Summary.Nodes += len(nodes)
 			for _, n := range nodes {
-				f, err := s.facts(tx, cfg, n)
+				f, err := r.facts(tx, cfg, n)
 				if err != nil {
 					return err
 				}
@@ -254,15 +279,15 @@ func (s *Server) computeStatus() (systemStatusView, error) {
 	if err != nil {
 		return systemStatusView{}, err
 	}
-	v.Services = s.services()
+	v.Services = r.services()
 	return v, nil
 }
 
-func (s *Server) services() systemServices {
+func (r *reader) services() systemServices {
 	return systemServices{
-		Store: s.storeService(),
-		MQTT:  s.mqttService(),
-		HTTP:  httpServiceView{Status: "running", Streams: s.hub.count()},
-		TLS:   s.tlsService(),
+		Store: r.storeService(),
+		MQTT:  r.mqttService(),
+		HTTP:  httpServiceView{Status: "running", Streams: r.streams()},
+		TLS:   r.tlsService(),
 	}
 }

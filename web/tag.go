@@ -13,50 +13,50 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) tagRoutes() []wire.Route {
+func (a *meshAPI) tagRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: s.listTags,
+			Method: http.MethodGet, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: a.listTags,
 			Summary: "The tags of a config, by name, and how many nodes have each.",
 			Data:    []store.Tag{},
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: s.createTag, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: a.createTag, OneWrite: true,
 			Summary: "Keeps a tag, also while no node has it.",
 			Body:    "name!", Data: store.Tag{}, Codes: "TOO_MANY_TAGS",
 		},
 		{
-			Method: http.MethodPost, Path: wire.PathConfig + "/tags/apply", Access: wire.Session, Handle: s.applyTag, OneWrite: true,
+			Method: http.MethodPost, Path: wire.PathConfig + "/tags/apply", Access: wire.Session, Handle: a.applyTag, OneWrite: true,
 			Summary: "Gives nodes the tag beside those they have; the answer is those nodes.",
 			Body:    "tag!, node_ids! strings", Data: []nodeView{}, Codes: "TOO_MANY_TAGS",
 		},
 		{
-			Method: http.MethodDelete, Path: wire.PathConfig + "/tags/:tag", Access: wire.Session, Handle: s.deleteTag, OneWrite: true,
+			Method: http.MethodDelete, Path: wire.PathConfig + "/tags/:tag", Access: wire.Session, Handle: a.deleteTag, OneWrite: true,
 			Summary: "Takes a tag from a config and all its nodes.",
 			Data:    deletedTag{}, Codes: "TAG_NOT_FOUND",
 		},
 		{
-			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id/tags", Access: wire.Session, Handle: s.putNodeTags, OneWrite: true,
+			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id/tags", Access: wire.Session, Handle: a.putNodeTags, OneWrite: true,
 			Summary: "Replaces the tags of a node.",
 			Body:    "tags! strings", Data: nodeView{},
 		},
 		{
-			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id/tags/:tag", Access: wire.Session, Handle: s.deleteNodeTag, OneWrite: true,
+			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id/tags/:tag", Access: wire.Session, Handle: a.deleteNodeTag, OneWrite: true,
 			Summary: "Takes a tag from a node.",
 			Data:    nodeView{}, Codes: "TAG_NOT_FOUND",
 		},
 	}
 }
 
-func (s *Server) listTags(c echo.Context) error {
-	tags, err := store.Read(s.opts.Store, func(tx *store.Tx) ([]store.Tag, error) { return tx.Tags(c.Param("config_id")) })
+func (a *meshAPI) listTags(c echo.Context) error {
+	tags, err := store.Read(a.db, func(tx *store.Tx) ([]store.Tag, error) { return tx.Tags(c.Param("config_id")) })
 	if err != nil {
 		return err
 	}
 	return wire.Respond(c, tags)
 }
 
-func (s *Server) createTag(c echo.Context) error {
+func (a *meshAPI) createTag(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *Server) createTag(c echo.Context) error {
 		return err
 	}
 	configID := c.Param("config_id")
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		if err := tx.KeepTag(configID, tag.Name); err != nil {
 			return err
 		}
@@ -78,12 +78,12 @@ func (s *Server) createTag(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("tag kept", "config_id", configID, "by", loginOf(c).Username)
+	a.log.Info("tag kept", "config_id", configID, "by", loginOf(c).Username)
 	return wire.Respond(c, tag)
 }
 
 // applyTag gives the tag to all of the nodes, or to none.
-func (s *Server) applyTag(c echo.Context) error {
+func (a *meshAPI) applyTag(c echo.Context) error {
 	body, err := wire.ReadBody(c, bulkBodyLimit)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (s *Server) applyTag(c echo.Context) error {
 		return err
 	}
 	configID, views := c.Param("config_id"), []nodeView{}
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		views = views[:0]
 		nodes, cfg, err := namedNodes(tx, configID, ids)
 		if err != nil {
@@ -108,7 +108,7 @@ func (s *Server) applyTag(c echo.Context) error {
 			if n, err = tx.SetTags(n.ID, append(slices.Clone(n.Tags), tag)); err != nil {
 				return err
 			}
-			f, err := s.facts(tx, cfg, n)
+			f, err := a.reader.facts(tx, cfg, n)
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ func (s *Server) applyTag(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("tag applied", "config_id", configID, "nodes", len(views), "by", loginOf(c).Username)
+	a.log.Info("tag applied", "config_id", configID, "nodes", len(views), "by", loginOf(c).Username)
 	return wire.Respond(c, views)
 }
 
@@ -154,20 +154,20 @@ type deletedTag struct {
 	RemovedCount int    `json:"removed_count"` // nodes that had it
 }
 
-func (s *Server) deleteTag(c echo.Context) error {
+func (a *meshAPI) deleteTag(c echo.Context) error {
 	configID, tag := c.Param("config_id"), tagOf(c)
 	v := deletedTag{Message: "The tag was deleted."}
-	if err := s.update(c, func(tx *store.Tx) (err error) {
+	if err := a.audit.update(c, func(tx *store.Tx) (err error) {
 		v.RemovedCount, err = tx.DeleteTag(configID, tag)
 		return err
 	}); err != nil {
 		return err
 	}
-	s.log.Info("tag deleted", "config_id", configID, "nodes", v.RemovedCount, "by", loginOf(c).Username)
+	a.log.Info("tag deleted", "config_id", configID, "nodes", v.RemovedCount, "by", loginOf(c).Username)
 	return wire.Respond(c, v)
 }
 
-func (s *Server) putNodeTags(c echo.Context) error {
+func (a *meshAPI) putNodeTags(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -177,11 +177,11 @@ func (s *Server) putNodeTags(c echo.Context) error {
 	if err := body.Err(); err != nil {
 		return err
 	}
-	return s.changeTags(c, func([]string) ([]string, error) { return tags, nil })
+	return a.changeTags(c, func([]string) ([]string, error) { return tags, nil })
 }
 
-func (s *Server) deleteNodeTag(c echo.Context) error {
-	return s.changeTags(c, func(tags []string) ([]string, error) {
+func (a *meshAPI) deleteNodeTag(c echo.Context) error {
+	return a.changeTags(c, func(tags []string) ([]string, error) {
 		i := slices.Index(tags, tagOf(c))
 		if i < 0 {
 			return nil, store.ErrTagNotFound
@@ -191,9 +191,9 @@ func (s *Server) deleteNodeTag(c echo.Context) error {
 }
 
 // changeTags changes the tags of the node that the path names, and answers the node.
-func (s *Server) changeTags(c echo.Context, change func(tags []string) ([]string, error)) error {
+func (a *meshAPI) changeTags(c echo.Context, change func(tags []string) ([]string, error)) error {
 	var f facts
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		cfg, n, err := nodeOf(tx, c)
 		if err != nil {
 			return err
@@ -205,12 +205,12 @@ func (s *Server) changeTags(c echo.Context, change func(tags []string) ([]string
 		if n, err = tx.SetTags(n.ID, tags); err != nil {
 			return err
 		}
-		f, err = s.facts(tx, cfg, n)
+		f, err = a.reader.facts(tx, cfg, n)
 		return err
 	}); err != nil {
 		return err
 	}
-	s.log.Info("tags changed", "node_id", f.node.ID, "by", loginOf(c).Username)
+	a.log.Info("tags changed", "node_id", f.node.ID, "by", loginOf(c).Username)
 	return wire.Respond(c, f.view())
 }
 

@@ -11,20 +11,20 @@ import (
 	"wfm/web/wire"
 )
 
-func (s *Server) tokensRoutes() []wire.Route {
+func (a *accountAPI) tokensRoutes() []wire.Route {
 	return []wire.Route{
 		{
-			Method: http.MethodGet, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: s.listTokens,
+			Method: http.MethodGet, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: a.listTokens,
 			Summary: "The API tokens, by name, without their secrets.",
 			Data:    []tokenView{},
 		},
 		{
-			Method: http.MethodPost, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: s.createToken, OneWrite: true,
+			Method: http.MethodPost, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: a.createToken, OneWrite: true,
 			Summary: "Makes an API token of scope read or write; its secret is shown this once. Without expires_in_days it does not expire.",
 			Body:    "name!, scope!, expires_in_days 1..3650", Data: newTokenView{}, Codes: "TOKEN_NAME_EXISTS TOO_MANY_TOKENS",
 		},
 		{
-			Method: http.MethodDelete, Path: "/api/v1/auth/tokens/:id", Access: wire.Admin, Handle: s.deleteToken, OneWrite: true,
+			Method: http.MethodDelete, Path: "/api/v1/auth/tokens/:id", Access: wire.Admin, Handle: a.deleteToken, OneWrite: true,
 			Summary: "Ends an API token and its event streams.",
 			Data:    wire.Message{}, Codes: "TOKEN_NOT_FOUND",
 		},
@@ -57,8 +57,8 @@ type newTokenView struct {
 	Token string `json:"token"`
 }
 
-func (s *Server) listTokens(c echo.Context) error {
-	views, err := store.Read(s.opts.Store, readTokens)
+func (a *accountAPI) listTokens(c echo.Context) error {
+	views, err := store.Read(a.db, readTokens)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func readTokens(tx *store.Tx) ([]tokenView, error) {
 	return views, err
 }
 
-func (s *Server) createToken(c echo.Context) error {
+func (a *accountAPI) createToken(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (s *Server) createToken(c echo.Context) error {
 		return err
 	}
 	var v newTokenView
-	if err := s.update(c, func(tx *store.Tx) error {
+	if err := a.audit.update(c, func(tx *store.Tx) error {
 		var expires time.Time
 		if days != nil {
 			expires = tx.Now().AddDate(0, 0, *days)
@@ -101,20 +101,20 @@ func (s *Server) createToken(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.log.Info("API token created", "token_id", v.ID, "scope", v.Scope, "by", loginOf(c).Username)
+	a.log.Info("API token created", "token_id", v.ID, "scope", v.Scope, "by", loginOf(c).Username)
 	return wire.Respond(c, v)
 }
 
-func (s *Server) deleteToken(c echo.Context) error {
-	t, err := store.WriteFor(c.Request().Context(), s.opts.Store, func(tx *store.Tx) (store.Token, error) {
+func (a *accountAPI) deleteToken(c echo.Context) error {
+	t, err := store.WriteFor(c.Request().Context(), a.db, func(tx *store.Tx) (store.Token, error) {
 		return tx.DeleteToken(c.Param("id"))
 	})
 	if err != nil {
 		return err
 	}
-	s.uses.forget(t.ID)
-	s.hub.recheck() // its event streams end
-	s.log.Info("API token deleted", "token_id", t.ID, "by", loginOf(c).Username)
+	a.guard.forgetToken(t.ID)
+	a.hub.recheck() // its event streams end
+	a.log.Info("API token deleted", "token_id", t.ID, "by", loginOf(c).Username)
 	return wire.Respond(c, wire.Message{Message: "The API token was deleted; it works no more."})
 }
 
@@ -143,13 +143,16 @@ func (u *tokenUses) forget(id string) {
 	delete(u.noted, id)
 }
 
+// forgetToken forgets the use of a token that was deleted.
+func (g *guard) forgetToken(id string) { g.uses.forget(id) }
+
 // noteTokenUse keeps when an API token was used last. That it could not is no reason to refuse the
 // request.
-func (s *Server) noteTokenUse(l login) {
-	if l.scope == "" || !s.uses.due(l.ID, time.Now()) {
+func (g *guard) noteTokenUse(l login) {
+	if l.scope == "" || !g.uses.due(l.ID, time.Now()) {
 		return
 	}
-	if err := s.opts.Store.Update(func(tx *store.Tx) error { return tx.TokenUsed(l.token) }); err != nil {
-		s.log.Debug("the use of an API token was not noted", "token_id", l.ID, "err", err)
+	if err := g.db.Update(func(tx *store.Tx) error { return tx.TokenUsed(l.token) }); err != nil {
+		g.log.Debug("the use of an API token was not noted", "token_id", l.ID, "err", err)
 	}
 }

@@ -1,6 +1,7 @@
-package web
+package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,10 +20,10 @@ const (
 
 var errDownloadTooSlow = errors.New("the client takes too long for a download")
 
-// startDownload begins the answer of a file with the name. size is in bytes, negative when not
+// StartDownload begins the answer of a file with the name. size is in bytes, negative when not
 // known; a client that gets less knows that something is missing. A request for the head gets no
-// more than that.
-func (s *Server) startDownload(c echo.Context, contentType, name string, size int64) io.Writer {
+// more than that. Once stopping ends, so does the download.
+func StartDownload(stopping context.Context, c echo.Context, contentType, name string, size int64) io.Writer {
 	h := c.Response().Header()
 	h.Set(echo.HeaderContentType, contentType)
 	h.Set(echo.HeaderContentDisposition, fmt.Sprintf("attachment; filename=%q", name))
@@ -34,14 +35,14 @@ func (s *Server) startDownload(c echo.Context, contentType, name string, size in
 		return io.Discard
 	}
 	return &downloadWriter{
-		server: s, response: c.Response(), control: http.NewResponseController(c.Response()), until: time.Now().Add(downloadTimeout),
+		stopping: stopping.Err, response: c.Response(), control: http.NewResponseController(c.Response()), until: time.Now().Add(downloadTimeout),
 	}
 }
 
 // downloadWriter gives every write a deadline of its own, all of them together a limit, and none
 // once the server stops.
 type downloadWriter struct {
-	server   *Server
+	stopping func() error // not nil once the server stops
 	response io.Writer
 	control  *http.ResponseController
 	until    time.Time
@@ -49,7 +50,7 @@ type downloadWriter struct {
 
 func (w *downloadWriter) Write(p []byte) (int, error) {
 	now := time.Now()
-	switch err := w.server.stopping.Err(); {
+	switch err := w.stopping(); {
 	case err != nil:
 		return 0, err
 	case now.After(w.until):

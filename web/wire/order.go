@@ -1,0 +1,28 @@
+package wire
+
+import (
+	"math"
+
+	"wfm/tunnel"
+)
+
+// Choosing describes what [ReadOrder] reads.
+const Choosing = "staged bool, staged_version 1..2147483647, version 1..2147483647, force bool"
+
+// ReadOrder reads which version a push takes. With neither staged, staged_version nor version it takes
+// what is desired.
+func ReadOrder(f *Fields) tunnel.Order {
+	o := tunnel.Order{Staged: Or(f.Flag("staged"), false), Force: Or(f.Flag("force"), false)}
+	staged, version := f.Number("staged_version", 1, math.MaxInt32), f.Number("version", 1, math.MaxInt32)
+	switch {
+	case staged != nil && version != nil:
+		f.Reject("version", "must not be given together with staged_version")
+	case staged != nil:
+		o.Staged, o.Version = true, *staged
+	case version != nil && o.Staged:
+		f.Reject("version", "must not be given together with staged; use staged_version")
+	case version != nil:
+		o.Version = *version
+	}
+	return o
+}
