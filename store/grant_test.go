@@ -99,8 +99,8 @@ func TestAWatcherHoldsUpNobodyElse(t *testing.T) {
 		t.Error(err)
 	}
 	select {
-	case <-done:
-		t.Fatal("the Update returned before the watcher")
+	case err := <-done:
+		t.Fatalf("the Update returned before the watcher: %v", err)
 	default:
 	}
 	close(hang)

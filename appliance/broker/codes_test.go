@@ -274,8 +274,10 @@ func TestWhoSpeaksAnotherLanguageIsToldApart(t *testing.T) {
 		"another CA": {f.TLSAddr(), func(c net.Conn) { _ = tls.Client(c, &tls.Config{ServerName: "127.0.0.1"}).Handshake() }, "does not trust"},
 		//nolint:noctx // bounded by the broker
 		"old versions": {f.TLSAddr(), func(c net.Conn) { _ = tls.Client(c, old).Handshake() }, "no version of TLS in common"},
-		"HTTPS on MQTT": {f.TLSAddr(), func(c net.Conn) { t := tls.Client(c, f.roots); _, _ = t.Write([]byte("GET / HTTP/1.1\r\n\r\n")) },
-			"speaks HTTP on the MQTT port:"},
+		"HTTPS on MQTT": {
+			f.TLSAddr(), func(c net.Conn) { t := tls.Client(c, f.roots); _, _ = t.Write([]byte("GET / HTTP/1.1\r\n\r\n")) },
+			"speaks HTTP on the MQTT port:",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 3 {

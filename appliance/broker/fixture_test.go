@@ -79,8 +79,10 @@ func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grant
 	}
 	server, client := selfSigned(tb)
 	f.roots = client
-	f.Broker, err = New(tb.Context(), Options{Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: f.logger(),
-		Limits: limits})
+	f.Broker, err = New(tb.Context(), Options{
+		Addr: "127.0.0.1:0", TLSAddr: "127.0.0.1:0", TLS: server, Grants: grants, Ingress: f, Logger: f.logger(),
+		Limits: limits,
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -135,8 +135,10 @@ func notTLS(beginning []byte) string {
 var alerts = []struct{ part, words string }{
 	{"remote error: tls: bad certificate", "the client does not trust the server's certificate (bad certificate): bind it anew, or give it our " +
 		"certificate authority"},
-	{"remote error: tls: unknown certificate authority",
-		"the client does not trust the server's certificate (unknown authority): bind it anew, or give it our certificate authority"},
+	{
+		"remote error: tls: unknown certificate authority",
+		"the client does not trust the server's certificate (unknown authority): bind it anew, or give it our certificate authority",
+	},
 	{"remote error: tls: unknown certificate", "the client does not trust the server's certificate: bind it anew, or give it our certificate authority"},
 	{"remote error: tls: expired certificate", "the server's certificate has expired for the client: compare its clock with the server's"},
 	{"remote error: tls: unsupported certificate", "the client does not take this kind of certificate"},

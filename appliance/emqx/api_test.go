@@ -50,8 +50,10 @@ func TestErrorsOfTheAPISayWhatToDoAndNoSecret(t *testing.T) {
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(`{"code":"SOME_CODE","message":"very-secret"}`))
 	})
-	for code, want := range map[int]string{401: "WFM_EMQX_API_KEY", 403: "administrator", 429: "too many", 500: "500 SOME_CODE to GET /authentication",
-		302: "302"} {
+	for code, want := range map[int]string{
+		401: "WFM_EMQX_API_KEY", 403: "administrator", 429: "too many", 500: "500 SOME_CODE to GET /authentication",
+		302: "302",
+	} {
 		status = code
 		_, err := api.authenticators(t.Context())
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "very-secret") {

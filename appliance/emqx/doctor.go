@@ -255,8 +255,10 @@ func (d *doctor) settings(ctx context.Context) {
 	}
 	ttl := s.remembers()
 	if ttl == 0 {
-		d.found = append(d.found, Finding{OK, "the cache is off, so EMQX asks the appliance about every message",
-			`authorization.cache { enable = true, ttl = "1m" } would spare both that`})
+		d.found = append(d.found, Finding{
+			OK, "the cache is off, so EMQX asks the appliance about every message",
+			`authorization.cache { enable = true, ttl = "1m" } would spare both that`,
+		})
 	}
 	if ttl > cacheMost {
 		d.warn(fmt.Sprintf("EMQX remembers for %s what a node may do; whom it cannot be made to forget keeps a lost right as long", ttl),

@@ -63,7 +63,8 @@ func (d *doctor) answers(ctx context.Context, address string) bool {
 		return true
 	}
 	id, _ := emqxcall.NewKey(d.SharedKey).Check(time.Now())
-	raw, _ := json.Marshal(emqxcall.Question{Username: id, ClientID: protocol.ClientID(id), Topic: "wfm/#", Action: emqxcall.Subscribe})
+	question := emqxcall.Question{Username: id, ClientID: protocol.ClientID(id), Topic: "wfm/#", Action: emqxcall.Subscribe}
+	raw, _ := json.Marshal(question.Form(emqxcall.TopicFields()))
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(raw))

@@ -24,7 +24,8 @@ func diagnose(t *testing.T, breakIt func(*emqxtest.Settings), adjust ...func(*Do
 
 // diagnoseAt is diagnose at the listener with the address.
 func diagnoseAt(t *testing.T, addr func(*emqxtest.Server) string, breakIt func(*emqxtest.Settings),
-	adjust ...func(*DoctorOptions)) (*emqxtest.Server, []Finding) {
+	adjust ...func(*DoctorOptions),
+) (*emqxtest.Server, []Finding) {
 	t.Helper()
 	db, err := store.Open(t.TempDir(), store.Options{})
 	if err != nil {

@@ -56,8 +56,10 @@ func (b *Broker) session(nodeID string) (s ingress.Session, news, ok bool) {
 
 func (b *Broker) ingressSession(nodeID string, s *nodeSession) ingress.Session {
 	grant, _ := b.o.Store.Grant(nodeID)
-	return ingress.Session{ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote,
-		Replaced: s.replaced}
+	return ingress.Session{
+		ID: uint64(s.connectedAt), NodeID: nodeID, ConfigID: grant.ConfigID, Generation: grant.Generation, Since: s.since, Remote: s.remote,
+		Replaced: s.replaced,
+	}
 }
 
 // opened records a connection.

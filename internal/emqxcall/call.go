@@ -1,5 +1,10 @@
 package emqxcall
 
+import (
+	"maps"
+	"slices"
+)
+
 // The requests, each a POST with a [Question] as JSON, and the header with the shared secret.
 const (
 	LoginPath = "/api/internal/emqx/auth"
@@ -46,6 +51,19 @@ type Question struct {
 
 // Retained reports whether the message is to be retained.
 func (q Question) Retained() bool { return q.Retain == "true" || q.Retain == true }
+
+// Form returns the named fields as EMQX sends them.
+func (q Question) Form(fields []string) map[string]string {
+	retain := "false"
+	if q.Retained() {
+		retain = "true"
+	}
+	all := map[string]string{
+		"username": q.Username, "password": q.Password, "clientid": q.ClientID, "topic": q.Topic, "action": q.Action, RetainField: retain,
+	}
+	maps.DeleteFunc(all, func(field, _ string) bool { return !slices.Contains(fields, field) })
+	return all
+}
 
 // The results of an answer.
 const (

@@ -35,23 +35,19 @@ func TestTheContractIsTheOneInTheField(t *testing.T) {
 }
 
 func TestEveryFieldOfAQuestionIsRead(t *testing.T) {
-	values := map[string]string{}
-	for _, fields := range [][]string{LoginFields(), TopicFields()} {
-		for _, f := range fields {
-			values[f] = "value of " + f
+	for want, fields := range map[Question][]string{
+		{Username: "u", Password: "p", ClientID: "c"}:                                 LoginFields(),
+		{Username: "u", ClientID: "c", Topic: "t", Action: "publish", Retain: "true"}: TopicFields(),
+	} {
+		sent := Question{"u", "p", "c", "t", "publish", "true"}.Form(fields)
+		raw, err := json.Marshal(sent)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	raw, err := json.Marshal(values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var q Question
-	if err := json.Unmarshal(raw, &q); err != nil {
-		t.Fatal(err)
-	}
-	want := Question{"value of username", "value of password", "value of clientid", "value of topic", "value of action", "value of retain"}
-	if q != want {
-		t.Errorf("%+v, want %+v", q, want)
+		var q Question
+		if err := json.Unmarshal(raw, &q); err != nil || q != want || len(sent) != len(fields) {
+			t.Errorf("%s is read as %+v, want %+v (%v)", raw, q, want, err)
+		}
 	}
 	for retain, want := range map[any]bool{"true": true, true: true, "false": false, false: false, nil: false, "": false, "1": false} {
 		if got := (Question{Retain: retain}).Retained(); got != want {

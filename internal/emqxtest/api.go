@@ -15,19 +15,14 @@ import (
 	"wfm/internal/emqxcall"
 )
 
-// ask asks a question with the fields, of which values may have more. A status other than 200 and 204, or
-// an answer that comes too late, is none.
-func (e *Server) ask(s Settings, url string, fields []string, values map[string]string) (answer emqxcall.Answer) {
+// ask asks a question. A status other than 200 and 204, or an answer that comes too late, is no answer.
+func (e *Server) ask(s Settings, url string, question map[string]string) (answer emqxcall.Answer) {
 	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(s.AskTimeout, 5*time.Second))
 	defer cancel()
 	if e.dead(url) {
 		return answer
 	}
-	body := make(map[string]string, len(fields))
-	for _, f := range fields {
-		body[f] = values[f]
-	}
-	raw, _ := json.Marshal(body)
+	raw, _ := json.Marshal(question)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(raw))
 	if err != nil {
 		return answer

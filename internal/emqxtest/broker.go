@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -117,7 +116,7 @@ func (b *broker) authenticate(clientID, user, password string) (superuser bool, 
 		return false, 0 // nobody is asked: anybody may
 	}
 	if s.HTTPAuth {
-		answer := b.emqx.ask(s, s.AuthURL, emqxcall.LoginFields(), map[string]string{"username": user, "password": password, "clientid": clientID})
+		answer := b.emqx.ask(s, s.AuthURL, emqxcall.Question{Username: user, Password: password, ClientID: clientID}.Form(emqxcall.LoginFields()))
 		switch answer.Result {
 		case emqxcall.Allow:
 			return answer.IsSuperuser, 0
@@ -161,7 +160,7 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 	}
 	for _, f := range pk.Filters {
 		shared := strings.HasPrefix(f.Filter, sharePrefix)
-		allowed := b.authorize(cl, s, "subscribe", f.Filter, f.Qos, false) && (!shared || !b.zone(cl).NoShared)
+		allowed := b.authorize(cl, s, emqxcall.Subscribe, f.Filter, false) && (!shared || !b.zone(cl).NoShared)
 		if shared && allowed {
 			b.joined(cl.ID, f.Filter)
 		}
@@ -212,14 +211,14 @@ func (b *broker) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		refused, asked := s.refused[topic]
 		return asked && !refused
 	case write:
-		return b.authorize(cl, s, "publish", topic, 1, false)
+		return b.authorize(cl, s, emqxcall.Publish, topic, false)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !s.refused[topic]
 }
 
-func (b *broker) authorize(cl *mqtt.Client, s *session, action, topic string, qos byte, retain bool) bool {
+func (b *broker) authorize(cl *mqtt.Client, s *session, action, topic string, retain bool) bool {
 	if s.superuser {
 		return true
 	}
@@ -230,7 +229,7 @@ func (b *broker) authorize(cl *mqtt.Client, s *session, action, topic string, qo
 	b.mu.Unlock()
 	allowed := ok && known.allowed
 	if !ok || time.Now().After(known.until) {
-		allowed = b.decide(c, cl.ID, s.username, action, plainTopic(topic), qos, retain)
+		allowed = b.decide(c, cl.ID, s.username, action, plainTopic(topic), retain)
 		b.mu.Lock()
 		if len(s.cache) >= 32 {
 			clear(s.cache)
@@ -257,15 +256,13 @@ func plainTopic(topic string) string {
 	return topic
 }
 
-func (b *broker) decide(c Settings, clientID, user, action, topic string, qos byte, retain bool) bool {
+func (b *broker) decide(c Settings, clientID, user, action, topic string, retain bool) bool {
 	if c.AuthzURL != "" {
 		b.emqx.mu.Lock()
 		b.emqx.asked++
 		b.emqx.mu.Unlock()
-		answer := b.emqx.ask(c, c.AuthzURL, emqxcall.TopicFields(), map[string]string{
-			"username": user, "clientid": clientID, "topic": topic, "action": action,
-			"qos": strconv.Itoa(int(qos)), "retain": strconv.FormatBool(retain),
-		})
+		question := emqxcall.Question{Username: user, ClientID: clientID, Topic: topic, Action: action, Retain: retain}
+		answer := b.emqx.ask(c, c.AuthzURL, question.Form(emqxcall.TopicFields()))
 		switch answer.Result {
 		case emqxcall.Allow:
 			return true
@@ -392,7 +389,7 @@ func (b *broker) subscribesShared(cl *mqtt.Client) bool {
 // OnWill asks for the will when it is published.
 func (b *broker) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
 	s := b.session(cl)
-	if s == nil || !b.authorize(cl, s, "publish", will.TopicName, will.Qos, will.Retain) {
+	if s == nil || !b.authorize(cl, s, emqxcall.Publish, will.TopicName, will.Retain) {
 		return mqtt.Will{}, nil
 	}
 	return will, nil
