@@ -46,7 +46,7 @@ func (e *Server) ask(s Settings, url string, question map[string]string) (answer
 	return answer
 }
 
-// dead reports whether the address is not to be asked yet.
+// dead reports whether the address must not be asked yet.
 func (e *Server) dead(url string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -160,7 +160,7 @@ func (e *Server) getAuthenticators(w http.ResponseWriter, _ *http.Request) {
 	answer(w, out)
 }
 
-// page cuts the rows to the page that was asked for.
+// page cuts the rows to the requested page.
 func page[T any](w http.ResponseWriter, r *http.Request, rows []T) {
 	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
 	number, _ := strconv.Atoi(r.URL.Query().Get("page"))

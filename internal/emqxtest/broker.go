@@ -27,15 +27,15 @@ type broker struct {
 
 	mu       sync.Mutex
 	sessions map[*mqtt.Client]*session
-	lastAt   map[string]int64 // by client id, so that no two connections began at once
+	lastAt   map[string]int64 // by client id, so that no two connections have the same time
 	inboxes  map[string]*inbox
-	members  map[string][]string // of shared filters, in the order in which they came
+	members  map[string][]string // of shared filters, in order of subscription
 	stuck    map[string]string
 	turn     int
 	refusals map[*mqtt.Client]byte    // CONNACK codes
-	kicks    map[string]chan struct{} // of clients that are being kicked; closed when the session is gone
+	kicks    map[string]chan struct{} // of clients being kicked; closed when the session is gone
 
-	done chan struct{} // closed when the broker has stopped
+	done chan struct{} // closed once the broker has stopped
 }
 
 type session struct {
@@ -64,7 +64,7 @@ func newBroker(e *Server, server *mqtt.Server, s *conns) *broker {
 // ID names the hook.
 func (b *broker) ID() string { return "emqxtest" }
 
-// Provides lists the events the hook wants.
+// Provides lists the events that the hook handles.
 func (b *broker) Provides(event byte) bool {
 	return slices.Contains([]byte{
 		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
@@ -72,14 +72,14 @@ func (b *broker) Provides(event byte) bool {
 	}, event)
 }
 
-// OnConnect keeps mochi's trouble with the receive maximum away.
+// OnConnect avoids a problem of mochi with the receive maximum.
 func (b *broker) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	cl.Properties.Props.ReceiveMaximum = 0
 	cl.State.Inflight.ResetSendQuota(0)
 	return nil
 }
 
-// OnConnectAuthenticate goes through the authenticators.
+// OnConnectAuthenticate asks the authenticators in turn.
 func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	user, password := string(pk.Connect.Username), string(pk.Connect.Password)
 	if b.emqx.busy() {
@@ -100,7 +100,7 @@ func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	return true
 }
 
-// refuse has the CONNACK bear the code.
+// refuse sets the code of the CONNACK.
 func (b *broker) refuse(cl *mqtt.Client, code byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,12 +108,12 @@ func (b *broker) refuse(cl *mqtt.Client, code byte) bool {
 	return false
 }
 
-// authenticate returns the code of the CONNACK. A user that no authenticator knows, or that could not
-// be asked about, is not authorized; a wrong password in the database is a bad one.
+// authenticate returns the code of the CONNACK. A user that no authenticator knows, or that could
+// not be asked about, is not authorized; a wrong password in the database is a bad one.
 func (b *broker) authenticate(clientID, user, password string) (superuser bool, code byte) {
 	s := b.emqx.config()
 	if !s.HTTPAuth && !s.Database {
-		return false, 0 // nobody is asked: anybody may
+		return false, 0 // no authenticator: anyone can log in
 	}
 	if s.HTTPAuth {
 		answer := b.emqx.ask(s, s.AuthURL, emqxcall.Question{Username: user, Password: password, ClientID: clientID}.Form(emqxcall.LoginFields()))
@@ -171,11 +171,11 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 	return pk, nil
 }
 
-// clientsOwn keeps packet ids that clients chose apart from those of messages to them, which mochi
-// takes for the same. Tests use small ones.
+// clientsOwn separates packet ids that clients chose from those of messages to them, which mochi
+// mixes up. Tests use small ones.
 const clientsOwn = 1 << 15
 
-// OnPacketEncode gives acknowledgements the client's packet id back.
+// OnPacketEncode restores the client's packet id in acknowledgements.
 func (b *broker) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	if pk.FixedHeader.Type == packets.Suback || pk.FixedHeader.Type == packets.Puback {
 		pk.PacketID &^= clientsOwn
@@ -194,18 +194,18 @@ func (b *broker) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Pack
 		b.mu.Unlock()
 	}
 	if pk.ReasonCode == packets.CodeNoMatchingSubscribers.Code {
-		pk.Properties.ReasonString = packets.CodeNoMatchingSubscribers.Reason // without, mochi leaves the code out
+		pk.Properties.ReasonString = packets.CodeNoMatchingSubscribers.Reason // otherwise mochi leaves the code out
 	}
 	return pk
 }
 
-// OnACLCheck asks for a PUBLISH, and knows the answer for a SUBSCRIBE already.
+// OnACLCheck asks for a PUBLISH; for a SUBSCRIBE it already has the answer.
 func (b *broker) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	s := b.session(cl)
 	switch {
 	case s == nil: // a delivery to a session without a connection
 		return !write && b.inbox(cl.ID) == nil
-	case !write && b.inbox(cl.ID) != nil: // deliveries are spread's
+	case !write && b.inbox(cl.ID) != nil: // spread delivers
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		refused, asked := s.refused[topic]
@@ -245,7 +245,7 @@ func (b *broker) authorize(cl *mqtt.Client, s *session, action, topic string, re
 	return allowed
 }
 
-// plainTopic is what EMQX asks for: without $share and $delayed.
+// plainTopic returns the topic that EMQX asks about: without $share and $delayed.
 func plainTopic(topic string) string {
 	for _, prefix := range []string{"$share/", "$delayed/"} {
 		if rest, ok := strings.CutPrefix(topic, prefix); ok {
@@ -273,7 +273,7 @@ func (b *broker) decide(c Settings, clientID, user, action, topic string, retain
 	return c.AllowAll || c.NoMatch == "allow"
 }
 
-// OnSessionEstablish waits until nothing is left of a session of the client id that is ending.
+// OnSessionEstablish waits until a session of the client id that is ending is gone completely.
 func (b *broker) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	if old, ok := b.server.Clients.Get(cl.ID); ok && old != cl && old.Closed() {
 		<-b.socket.done(old.Net.Conn)
@@ -289,7 +289,7 @@ func (b *broker) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	}
 }
 
-// OnSessionEstablished tells of the connection.
+// OnSessionEstablished publishes the event of the connection.
 func (b *broker) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	s := b.session(cl)
 	if s == nil {
@@ -304,7 +304,7 @@ func (b *broker) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	}
 }
 
-// OnDisconnect tells of its end.
+// OnDisconnect publishes the event of its end.
 func (b *broker) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 	s := b.session(cl)
 	if s == nil {
@@ -343,15 +343,16 @@ func (b *broker) tell(cl *mqtt.Client, s *session, event, reason string) {
 		fields["reason"], fields["disconnected_at"] = reason, now
 	}
 	raw, _ := json.Marshal(fields)
-	out := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 0}, TopicName: "$SYS/brokers/" + brokerName + "/clients/" + cl.ID + "/" + event, Payload: raw}
+	out := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 0}, TopicName: "$SYS/brokers/" + brokerName + "/clients/" + cl.ID + "/" +
+		event, Payload: raw}
 	b.spread(cl.ID, out)
 	_ = b.server.Publish("$SYS/brokers/"+brokerName+"/clients/"+cl.ID+"/"+event, raw, false, 0)
 }
 
-// OnPublish says when nobody is subscribed, as EMQX does to a client of MQTT 5.
+// OnPublish reports a lack of subscribers, as EMQX does to a client of MQTT 5.
 func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if strings.HasPrefix(pk.TopicName, "$SYS/") {
-		return pk, nil // tell has
+		return pk, nil // done in tell
 	}
 	if b.delay(cl.ID, pk) {
 		return pk, packets.CodeSuccessIgnore
@@ -363,14 +364,14 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	return pk, nil
 }
 
-// OnWillSent delivers a will to the superusers; mochi has to all others.
+// OnWillSent delivers a will to the superusers; mochi delivers it to all others.
 func (b *broker) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
 	if pk.TopicName != "" {
 		b.spread(cl.ID, pk)
 	}
 }
 
-// subscribesShared reports whether the client has asked for a shared subscription that it did not get.
+// subscribesShared reports whether the client requested a shared subscription and did not get it.
 func (b *broker) subscribesShared(cl *mqtt.Client) bool {
 	s := b.session(cl)
 	if s == nil {
@@ -386,7 +387,7 @@ func (b *broker) subscribesShared(cl *mqtt.Client) bool {
 	return false
 }
 
-// OnWill asks for the will when it is published.
+// OnWill asks for permission when the will is published.
 func (b *broker) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
 	s := b.session(cl)
 	if s == nil || !b.authorize(cl, s, emqxcall.Publish, will.TopicName, will.Retain) {
@@ -403,7 +404,7 @@ func (b *broker) client(id string) *mqtt.Client {
 	return cl
 }
 
-// kick ends a client's session and returns when it is gone.
+// kick ends a client's session and returns once it is gone.
 func (b *broker) kick(id string) bool {
 	cl := b.client(id)
 	if cl == nil {

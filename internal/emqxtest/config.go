@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// getSourceStatus says whether the authorization source is reached.
+// getSourceStatus reports whether the authorization source can be reached.
 func (e *Server) getSourceStatus(w http.ResponseWriter, _ *http.Request) {
 	s := e.config()
 	if s.AuthzURL == "" {
@@ -26,8 +26,8 @@ func (e *Server) getListeners(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// getConfigs is the part of the configuration that the query's key names, as HOCON, of which JSON is
-// a subset.
+// getConfigs returns the part of the configuration that the query's key names, as HOCON. JSON is a
+// subset of that.
 func (e *Server) getConfigs(w http.ResponseWriter, r *http.Request) {
 	s := e.config()
 	zone := func(z Zone) map[string]any {

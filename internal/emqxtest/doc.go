@@ -1,10 +1,10 @@
-// Package emqxtest is a stand-in for EMQX 5, for tests: an MQTT broker on a real port that checks
-// users against a built-in database or by asking over HTTP, asks over HTTP what clients may do and
-// remembers the answers, tells of connections under $SYS, and has the management API that the
-// appliance uses.
+// Package emqxtest is a stand-in for EMQX 5, for tests. It is an MQTT broker on a real port that
+// checks users against a built-in database or by asking over HTTP, asks over HTTP for permissions
+// and caches the answers, publishes events about connections under $SYS, and has the management API
+// that the appliance uses.
 //
-// It owns how EMQX behaves where the appliance can tell the difference. It does not own what
-// follows for the appliance. Clustering, gateways, rules and the dashboard are not there.
+// It owns EMQX's behaviour as far as the appliance can observe it. It does not own the consequences
+// for the appliance. It has no clustering, gateways, rules or dashboard.
 //
-// Enter at [Start]; [NewProxy] puts a line in between that can be cut.
+// Enter at [Start]; [NewProxy] adds a line that can be cut.
 package emqxtest

@@ -9,25 +9,26 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// Zone is what holds for the sessions of a listener.
+// Zone has the limits of a listener's sessions.
 type Zone struct {
-	// MaxInflight bounds what a client has been sent and has not acknowledged; it wins over the client's
-	// own Receive Maximum. MaxMQueue bounds what waits behind that; the oldest is dropped.
+	// MaxInflight bounds the messages sent to a client and not acknowledged; it overrides the
+	// client's own Receive Maximum. MaxMQueue bounds the queue behind them, which drops the oldest.
 	MaxInflight, MaxMQueue int
-	// MaxMailbox is force_shutdown: a session whose process has more messages than this before it is
-	// ended, with everything that waits in it. 0: no bound.
+	// MaxMailbox is force_shutdown: a session whose process has more messages than this waiting is
+	// ended, with all its messages. 0: no bound.
 	MaxMailbox int
-	// Handling is how long a session's process is busy with one message.
+	// Handling is the time that a session's process needs for one message.
 	Handling time.Duration
-	// NoShared has shared subscriptions refused.
+	// NoShared makes the broker refuse shared subscriptions.
 	NoShared bool
 }
 
-// The zones of an EMQX as it comes, and of the appliance's own listener as `wfm emqx config` prints it.
+// The default zone of an EMQX, and the zone of the appliance's own listener as `wfm emqx config`
+// prints it.
 func defaultZone() Zone { return Zone{MaxInflight: 32, MaxMQueue: 1000, MaxMailbox: 1000} }
 func ownZone() Zone     { return Zone{MaxInflight: 512, MaxMQueue: 100_000} }
 
-// batch is how many messages a session's process takes at once.
+// batch is the number of messages that a session's process takes at once.
 const batch = 64
 
 // inbox is the session of a superuser, the appliance: a process with a mailbox, a window and a queue.
@@ -41,7 +42,7 @@ type inbox struct {
 	wake     chan struct{}
 
 	mu       sync.Mutex
-	cl       *mqtt.Client // nil while there is no connection
+	cl       *mqtt.Client // nil if there is no connection
 	mailbox  []packets.Packet
 	queue    []packets.Packet
 	inflight map[uint16]packets.Packet
@@ -94,8 +95,8 @@ func (i *inbox) run() {
 	}
 }
 
-// step takes messages from the mailbox and sends as far as the window is open. It returns how many it
-// took.
+// step takes messages from the mailbox and sends as many as the window allows. It returns the
+// number taken.
 func (i *inbox) step() int {
 	i.mu.Lock()
 	if i.dead {
@@ -116,7 +117,7 @@ func (i *inbox) step() int {
 	}
 	i.mu.Unlock()
 	for _, pk := range out {
-		_ = cl.WritePacket(pk) // a connection that is gone gets it again
+		_ = cl.WritePacket(pk) // after a lost connection it is sent again
 	}
 	return n
 }
@@ -149,7 +150,7 @@ func (i *inbox) acknowledged(id uint16) {
 	i.stir()
 }
 
-// attach gives the session a connection: it is sent again what was in flight.
+// attach gives the session a connection, which gets the messages in flight again.
 func (i *inbox) attach(cl *mqtt.Client, zone Zone) {
 	i.mu.Lock()
 	i.zone = zone
@@ -179,14 +180,14 @@ func (i *inbox) size() int {
 	return len(i.mailbox) + len(i.queue) + len(i.inflight)
 }
 
-// all returns what waits, the oldest first.
+// all returns the waiting messages, oldest first.
 func (i *inbox) all() []packets.Packet {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.Concat(i.unacknowledged(), i.queue, i.mailbox)
 }
 
-// unacknowledged returns what is in flight, the oldest first; i.mu is held.
+// unacknowledged returns the messages in flight, oldest first; i.mu is held.
 func (i *inbox) unacknowledged() (out []packets.Packet) {
 	seen := make(map[uint16]bool)
 	for _, id := range i.sent {

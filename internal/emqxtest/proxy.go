@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Proxy is a line to something that can be cut.
+// Proxy is a line to a server that can be cut.
 type Proxy struct {
 	tb     testing.TB
 	target string
@@ -16,12 +16,12 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	l     net.Listener // nil while it is cut
-	lose  bool         // whatever is sent to the target
+	lose  bool         // data to the target
 	lost  int          // bytes
 	conns map[net.Conn]struct{}
 }
 
-// NewProxy leads a free port of the loopback to target until the test ends.
+// NewProxy forwards a free loopback port to target until the test ends.
 func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	l := listen(tb, "127.0.0.1:0")
@@ -31,7 +31,7 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is where it listens.
+// Addr returns the address where it listens.
 func (p *Proxy) Addr() string { return p.addr }
 
 // Cut ends every connection, and refuses new ones.
@@ -49,21 +49,21 @@ func (p *Proxy) Cut() {
 	p.lose, p.lost = false, 0
 }
 
-// Lose has whatever is sent to the target from now on vanish, until the line is cut.
+// Lose drops all data to the target from now on, until the line is cut.
 func (p *Proxy) Lose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lose = true
 }
 
-// Lost is how many bytes have vanished since.
+// Lost returns the number of bytes dropped since then.
 func (p *Proxy) Lost() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
 }
 
-// toTarget writes to the target, unless that vanishes.
+// toTarget writes to the target, or drops the data.
 type toTarget struct {
 	net.Conn
 	p *Proxy

@@ -16,21 +16,21 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// Sender is a node that publishes as an agent does: what was refused or not acknowledged is sent again,
-// over a new connection where the old one is gone.
+// Sender is a node that publishes as an agent does: refused or unacknowledged messages are sent
+// again, over a new connection if the old one is lost.
 type Sender struct {
 	Addr, ClientID, Username, Password string
 	Topic                              string
-	// Pause is how long it waits before it tries again.
+	// Pause is the time before it tries again.
 	Pause time.Duration
 	// Linger is called once every payload is acknowledged; the connection stays open until it returns.
 	Linger func()
-	// Retries counts what was sent again, Reconnects the connections after the first.
+	// Retries counts repeated messages, Reconnects the connections after the first.
 	Retries, Reconnects int
 }
 
-// Send publishes the payloads with QoS 1 and returns when every one is acknowledged, or ctx ends. At most
-// 32,000 at once.
+// Send publishes the payloads with QoS 1 and returns once all are acknowledged, or ctx ends. At
+// most 32,000 at once.
 func (s *Sender) Send(ctx context.Context, payloads [][]byte) error {
 	open := make(map[uint16][]byte, len(payloads))
 	for i, p := range payloads {
@@ -51,7 +51,8 @@ func (s *Sender) Send(ctx context.Context, payloads [][]byte) error {
 	return nil
 }
 
-// connection sends over one connection what is open, again and again, until nothing is or it ends.
+// connection sends the open payloads over one connection, again and again, until none is left or it
+// ends.
 func (s *Sender) connection(ctx context.Context, open map[uint16][]byte) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr)
 	if err != nil {
@@ -96,7 +97,7 @@ func (s *Sender) connection(ctx context.Context, open map[uint16][]byte) error {
 	return nil
 }
 
-// round sends what is open and takes out of it what is acknowledged.
+// round sends the open payloads and removes the acknowledged ones.
 func (s *Sender) round(c net.Conn, r *bufio.Reader, open map[uint16][]byte) error {
 	var out bytes.Buffer
 	for _, id := range slices.Sorted(maps.Keys(open)) {

@@ -32,36 +32,37 @@ const (
 	APISecret = "test-secret"
 )
 
-// Settings are EMQX's configuration. They may change while it runs.
+// Settings are EMQX's configuration. They may be changed while it runs.
 type Settings struct {
-	// Database has users checked against the built-in database, HTTPAuth by asking AuthURL. Both:
-	// first by asking. Neither: anybody may log in.
+	// Database checks users against the built-in database, HTTPAuth by asking AuthURL. With both,
+	// it first asks. With neither, anyone can log in.
 	Database, HTTPAuth bool
 	HashName           string // sha256
 	SaltPosition       string // prefix
-	// AuthURL and AuthzURL are asked with SharedKey. Empty AuthzURL: there is no such source.
+	// AuthURL and AuthzURL are asked with SharedKey. If AuthzURL is empty, there is no such source.
 	AuthURL, AuthzURL, SharedKey string
-	// AuthClientID is the template of the client id in what AuthURL is asked; empty: the right one.
+	// AuthClientID is the template of the client id in the question to AuthURL; empty: the right
+	// one.
 	AuthClientID string
 	AskTimeout   time.Duration
-	// NoMatch is what holds when no source of authorization decides: allow or deny.
+	// NoMatch is the result if no source of authorization decides: allow or deny.
 	NoMatch string
 	// DenyAction is ignore or disconnect.
 	DenyAction string
 	// AllowAll is a file source that ends with {allow, all}.
 	AllowAll bool
-	// CacheTTL is how long answers are remembered for a connection, also a denial that came of no
-	// answer; 0: not.
+	// CacheTTL is how long answers are cached for a connection, including a denial for lack of an
+	// answer; 0: not at all.
 	CacheTTL time.Duration
-	// DeadFor is how long an address that could not be reached is not asked again. 15 s at EMQX.
+	// DeadFor is how long an address that could not be reached is not asked again: 15 s in EMQX.
 	DeadFor time.Duration
-	// Zone holds for the listener of all, OwnZone for that of the appliance.
+	// Zone is that of the nodes' listener, OwnZone that of the appliance's.
 	Zone, OwnZone Zone
-	// ShareStrategy is how the member of a shared subscription is chosen that gets a message: EMQX's names.
+	// ShareStrategy chooses the member of a shared subscription for a message, by EMQX's names.
 	ShareStrategy string
-	// Delayed has $delayed/N/topic hold messages back.
+	// Delayed makes $delayed/N/topic delay messages.
 	Delayed bool
-	// Version is EMQX's, as in 5.8.1; empty: the newest.
+	// Version is EMQX's, as in 5.8.1; empty: the latest.
 	Version string
 	Told    Told
 }
@@ -98,8 +99,7 @@ type User struct {
 	Superuser  bool
 }
 
-// Fault decides what becomes of a request to the management API: a status other than 0 is answered
-// in the place of doing it. It may block.
+// Fault answers a request to the management API with its status, unless that is 0. It may block.
 type Fault func(r *http.Request) (status int)
 
 // Server is the stand-in.
@@ -118,7 +118,7 @@ type Server struct {
 	calls    []string // to the management API, as METHOD path
 	asked    int      // questions about authorization
 	broker   *broker  // nil while it is stopped
-	toRefuse int      // logins to answer with "busy"
+	toRefuse int      // number of logins to answer with "busy"
 	deadTill map[string]time.Time
 	held     map[string]Held // messages of $delayed, by id
 }
@@ -160,14 +160,14 @@ func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
 	return e
 }
 
-// lastPort is the newest port that listen took for an address without one. The ports lie below those that
-// the system gives to clients: a client that tries to reach a stopped listener would otherwise get its port,
-// and would then be connected to itself. Each process of tests begins elsewhere.
+// lastPort is the last port that listen took for an address without one. The ports lie below those
+// that the system gives to clients: otherwise a client of a stopped listener could get its port,
+// and would be connected to itself. Each test process begins elsewhere.
 var lastPort atomic.Int32
 
 func init() { lastPort.Store(10_000 + int32(os.Getpid()%400)*20) } //nolint:gosec // below 18,000
 
-// listen listens on the address. Port 0 means one that it can listen on again later.
+// listen listens on the address. Port 0 stands for a port that can be listened on again later.
 func listen(tb testing.TB, addr string) net.Listener {
 	tb.Helper()
 	host, port, err := net.SplitHostPort(addr)
@@ -198,16 +198,16 @@ func (e *Server) listen(addr string) net.Listener {
 	return l
 }
 
-// APIURL is where the management API is, without /api/v5.
+// APIURL returns the base URL of the management API, without /api/v5.
 func (e *Server) APIURL() string { return e.apiURL }
 
-// MQTTAddr is the host and port of MQTT.
+// MQTTAddr returns the host and port of MQTT.
 func (e *Server) MQTTAddr() string { return e.address }
 
-// OwnAddr is the host and port of the appliance's own listener.
+// OwnAddr returns the host and port of the appliance's own listener.
 func (e *Server) OwnAddr() string { return e.own }
 
-// RefuseNext has the next logins answered with "server busy", as an EMQX under load does.
+// RefuseNext answers the next logins with "server busy", as an EMQX under load does.
 func (e *Server) RefuseNext(count int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -247,7 +247,7 @@ func (e *Server) Cut(clientID string) {
 	}
 }
 
-// Drop ends the session of the client as force_shutdown does, with all that waits in it.
+// Drop ends the session of the client as force_shutdown does, with all its waiting messages.
 func (e *Server) Drop(clientID string) {
 	if b := e.running(); b != nil {
 		b.discard(clientID)
@@ -276,7 +276,7 @@ func (e *Server) config() Settings {
 	return e.settings
 }
 
-// SetFault has requests to the management API fail; nil: not any more.
+// SetFault makes requests to the management API fail; nil ends that.
 func (e *Server) SetFault(f Fault) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -290,21 +290,21 @@ func (e *Server) Users() map[string]User {
 	return maps.Clone(e.users)
 }
 
-// PutUser makes or changes a user.
+// PutUser creates or changes a user.
 func (e *Server) PutUser(id string, u User) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.users[id] = u
 }
 
-// Wipe forgets every user, as an EMQX does whose data was on no volume.
+// Wipe forgets every user, like an EMQX without a volume for its data.
 func (e *Server) Wipe() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	clear(e.users)
 }
 
-// Calls returns what was asked of the management API since the last call.
+// Calls returns the requests to the management API since the last call.
 func (e *Server) Calls() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -313,17 +313,17 @@ func (e *Server) Calls() []string {
 	return out
 }
 
-// Asked is how often the authorization source was asked.
+// Asked returns how often the authorization source was asked.
 func (e *Server) Asked() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.asked
 }
 
-// StopMQTT ends every MQTT connection and session, and listens no more.
+// StopMQTT ends every MQTT connection and session, and stops listening.
 func (e *Server) StopMQTT() { e.stopMQTT(func(*broker) {}) }
 
-// stopMQTT is StopMQTT with something done first.
+// stopMQTT is StopMQTT after a call of first.
 func (e *Server) stopMQTT(first func(*broker)) {
 	e.mu.Lock()
 	b := e.broker
@@ -346,8 +346,8 @@ func (e *Server) stopMQTT(first func(*broker)) {
 // Waiting is a message that EMQX had for the appliance.
 type Waiting struct{ Topic, Payload string }
 
-// KillMQTT ends the broker as a kill does: with what waits in the appliance's sessions, which it returns.
-// What was in flight may have arrived.
+// KillMQTT ends the broker as a kill does, together with the messages waiting in the appliance's
+// sessions, which it returns. Messages in flight may have arrived.
 func (e *Server) KillMQTT() (waiting []Waiting) {
 	var killed *broker
 	e.stopMQTT(func(b *broker) { killed = b; b.socket.cut() })
@@ -361,7 +361,7 @@ func (e *Server) KillMQTT() (waiting []Waiting) {
 	return waiting
 }
 
-// StartMQTT listens again where it did.
+// StartMQTT listens again at the same addresses.
 func (e *Server) StartMQTT() { e.serveMQTT(e.listen(e.address), e.listen(e.own)) }
 
 // ownListener names the appliance's listener.
@@ -401,8 +401,8 @@ func (e *Server) Connected(clientID string) bool {
 	return b != nil && b.client(clientID) != nil
 }
 
-// Unacknowledged is how many messages the client, or those whose ids begin with its id and a hyphen,
-// have been sent, or are kept, that they have not acknowledged.
+// Unacknowledged returns the number of messages, sent or kept, that the client, or clients whose
+// ids begin with its id and a hyphen, have not acknowledged.
 func (e *Server) Unacknowledged(clientID string) int {
 	b := e.running()
 	if b == nil {

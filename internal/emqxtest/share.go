@@ -14,7 +14,7 @@ import (
 
 const sharePrefix = "$share/"
 
-// inboxOf returns the session of a superuser, which it makes unless there is one.
+// inboxOf returns the session of a superuser, creating it if needed.
 func (b *broker) inboxOf(cl *mqtt.Client, s *session, fresh bool) *inbox {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -45,7 +45,7 @@ func (b *broker) zone(cl *mqtt.Client) Zone {
 	return c.Zone
 }
 
-// joined notes in which order sessions came to a shared filter: EMQX picks by place.
+// joined records the order of the members of a shared filter: EMQX picks by position.
 func (b *broker) joined(clientID, filter string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,7 +70,7 @@ func (b *broker) leave(clientID string) {
 	}
 }
 
-// discard ends a session as force_shutdown does: with all that waits in it.
+// discard ends a session as force_shutdown does, with all its waiting messages.
 func (b *broker) discard(clientID string) {
 	b.leave(clientID)
 	cl, ok := b.server.Clients.Get(clientID)
@@ -85,8 +85,8 @@ func (b *broker) discard(clientID string) {
 	}
 }
 
-// spread delivers a message to the superusers' sessions, and returns how many sessions of anybody are
-// subscribed.
+// spread delivers a message to the superusers' sessions, and returns the number of sessions, of any
+// client, that are subscribed.
 func (b *broker) spread(from string, pk packets.Packet) int {
 	subs := b.server.Topics.Subscribers(pk.TopicName)
 	count := len(subs.Subscriptions)
@@ -152,7 +152,7 @@ func (b *broker) pick(filter, from, topic string, members map[string]packets.Sub
 	return ids[rand.IntN(len(ids))] //nolint:gosec // random, local
 }
 
-// delay holds a message of $delayed/N/topic back, and reports whether it was one.
+// delay delays a message of $delayed/N/topic, and reports whether it was one.
 func (b *broker) delay(from string, pk packets.Packet) bool {
 	rest, ok := strings.CutPrefix(pk.TopicName, "$delayed/")
 	if !ok || !b.emqx.config().Delayed {

@@ -8,8 +8,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// conns knows when mochi has let go of a connection: it cleans up after an old one by client id, and
-// must not meet a new one of the same id.
+// conns knows when mochi has released a connection: it cleans up after an old one by client id, and
+// must not meet a new one with the same id.
 type conns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]chan struct{}
@@ -25,7 +25,7 @@ type socket struct {
 	*conns
 }
 
-// done is closed when nothing of the connection is left.
+// done is closed once the connection is gone completely.
 func (s *conns) done(c net.Conn) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (s *socket) Close(closeClients listeners.CloseFn) {
 	s.cut() // those that have not logged in
 }
 
-// cut closes every connection, also those that are yet to come.
+// cut closes every connection, and those still to come.
 func (s *conns) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,20 +8,21 @@ import (
 	"wfm/protocol"
 )
 
-// Told is what the management API tells of settings by which the stand-in itself does not go.
+// Told are settings that the management API shows, without an effect on the stand-in itself.
 type Told struct {
-	// Zones has the API show other zones than the default one, which EMQX to 5.10 does not.
+	// Zones makes the API show other zones than the default one, which EMQX up to 5.10 does not.
 	Zones         bool
 	Retained      bool
 	NodeCache     bool
-	NoEvents      bool // nothing is told of connections
+	NoEvents      bool // no events about connections
 	PacketSize    string
 	Unreached     bool // the HTTP resources are not connected
 	ReadOnly      bool // the API key is a viewer's
 	DatabaseFirst bool // the built-in database is asked before the appliance
 }
 
-// told is what the API of an EMQX tells that has what `wfm emqx config` prints.
+// told returns the settings in the API of an EMQX with the configuration that `wfm emqx config`
+// prints.
 func told() Told { return Told{PacketSize: "1MB"} }
 
 // toldRoutes are the routes that answer from Told.
@@ -94,7 +95,7 @@ func (e *Server) getListener(w http.ResponseWriter, r *http.Request) {
 	answer(w, map[string]string{"id": r.PathValue("id"), "zone": zone})
 }
 
-// Held is a message that $delayed holds back.
+// Held is a message that $delayed delays.
 type Held struct {
 	ID       string `json:"msgid"`
 	Node     string `json:"node"`
@@ -102,7 +103,7 @@ type Held struct {
 	ClientID string `json:"from_clientid"`
 }
 
-// hold lists a message that is held back, and returns its id.
+// hold lists a delayed message, and returns its id.
 func (e *Server) hold(clientID, topic string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -114,7 +115,7 @@ func (e *Server) hold(clientID, topic string) string {
 	return id
 }
 
-// release takes a message from the list, and reports whether it was there still.
+// release removes a message from the list, and reports whether it was still there.
 func (e *Server) release(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -133,7 +134,7 @@ func (e *Server) heldBack() []Held {
 	return out
 }
 
-// MayLogIn asks as a login of the node does.
+// MayLogIn asks the question of a login of the node.
 func (e *Server) MayLogIn(nodeID, password string) bool {
 	b := e.running()
 	if b == nil {

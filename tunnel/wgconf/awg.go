@@ -2,10 +2,10 @@ package wgconf
 
 import "math"
 
-// awgKeys are what amneziawg-tools add, through all versions in use: 1.0 has the junk packets, two
-// paddings and the headers; 1.5 the signature packets I1-I5, and for a while J1-J3 and Itime; 2.0
-// ranges of headers and S3, S4; 3.0 and 3.1 the rest. Which of them a node's tool knows is for the
-// node to say.
+// awgKeys are the keys that amneziawg-tools add, in all versions in use. 1.0 has the junk packets,
+// two paddings and the headers; 1.5 the signature packets I1-I5, and for a while J1-J3 and Itime;
+// 2.0 ranges of headers and S3, S4; 3.0 and 3.1 the rest. Only the node knows which of them its
+// tool supports.
 var awgKeys = []key{
 	sizeKey("Jc", nil),
 	sizeKey("Jmin", func(v *awgValues) *awgNumber { return &v.junkMin }),
@@ -21,7 +21,7 @@ var awgKeys = []key{
 
 	{name: "HeaderProtectionKey", in: interfaceSection, awg: true, set: func(p *parser, v string) error {
 		key, err := decodeKey(v)
-		if err == nil && !isZero(key) { // all zeros switch it off
+		if err == nil && !isZero(key) { // all zeros disable it
 			p.awg.protectionLine = p.line
 		}
 		return err
@@ -40,25 +40,25 @@ var awgKeys = []key{
 	}},
 }
 
-// awgValues are the values that have to fit each other.
+// awgValues are the values that have to agree with each other.
 type awgValues struct {
 	junkMin, junkMax awgNumber
 	padding          [4]awgNumber // S1-S4, in bytes
 	headers          [4]header    // H1-H4
-	protectionLine   int          // of a HeaderProtectionKey; 0: it is off
-	trailersLine     int          // of RandomTrailers = on; 0: they are off
+	protectionLine   int          // of a HeaderProtectionKey; 0: off
+	trailersLine     int          // of RandomTrailers = on; 0: off
 }
 
-// awgNumber is a number and where it stands; line 0: nowhere.
+// awgNumber is a number and its line; line 0: not given.
 type awgNumber struct {
 	n    uint32
 	line int
 }
 
-// header is the range of one of H1-H4: the numbers that tell the kinds of packets apart.
+// header is the range of one of H1-H4: the numbers that distinguish the kinds of packets.
 type header struct {
 	from, to uint32
-	line     int // 0: not given, or not readable
+	line     int // 0: not given, or invalid
 	wrong    bool
 }
 
@@ -108,7 +108,7 @@ func switchKey(name string, set func(p *parser, on bool)) key {
 	}}
 }
 
-// formerKey is a key that only the tools of AmneziaWG 1.5 knew.
+// formerKey is a key of the tools of AmneziaWG 1.5 only.
 func formerKey(k key) key {
 	set := k.set
 	k.set = func(p *parser, v string) error {
@@ -118,7 +118,7 @@ func formerKey(k key) key {
 	return k
 }
 
-// checkAWG checks what the values of AmneziaWG have to be to each other.
+// checkAWG checks the values of AmneziaWG that depend on each other.
 func (p *parser) checkAWG() {
 	v := &p.awg
 	if v.junkMax.line != 0 && v.junkMin.n > v.junkMax.n {
@@ -129,8 +129,8 @@ func (p *parser) checkAWG() {
 	p.checkPadding()
 }
 
-// checkHeaders refuses headers that overlap: the other side could not tell their packets apart. One
-// that is not given is WireGuard's own, 1 to 4.
+// checkHeaders refuses headers that overlap: the other side could not distinguish their packets. A
+// header that is not given is WireGuard's own, 1 to 4.
 func (p *parser) checkHeaders() {
 	h := p.awg.headers
 	for i := range h {
@@ -157,8 +157,8 @@ func (p *parser) checkHeaders() {
 	}
 }
 
-// checkPadding checks S1-S4 against what needs them: header protection takes its nonce from the
-// padding, and random trailers only hide sizes where all paddings are the same.
+// checkPadding checks S1-S4 against the options that need them: header protection takes its nonce
+// from the padding, and random trailers hide sizes only if all paddings are equal.
 func (p *parser) checkPadding() {
 	const nonce = 12 // bytes
 	v := &p.awg

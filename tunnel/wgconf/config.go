@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// Config is what a config text says, as far as its callers ask. It holds no secret.
+// Config is the content of a config text, as far as callers need it. It holds no secret.
 type Config struct {
 	Interface Interface
 	Peers     []Peer // in the order of the text, each with a PublicKey of its own
 
-	notes     []note // what Warnings tells of single lines
+	notes     []note // findings in single lines, for Warnings
 	longLines []longLine
 	quickTime time.Duration // see QuickTime
 }
 
 // Interface is the one [Interface] section. Lines count from 1.
 type Interface struct {
-	// HasPrivateKey tells that the text has the key. Without it the node sets one, by a hook say.
+	// HasPrivateKey is set if the text has the key. Otherwise the node sets one, for instance by a
+	// hook.
 	HasPrivateKey bool
 	KeptLine      int    // of a PrivateKey that is [KeptOnNode]; 0 if there is none
 	PublicKey     string // base64, derived from the private key; "" without one
@@ -42,7 +43,7 @@ type Interface struct {
 type Hook struct {
 	Key  string // PreUp, PostUp, PreDown or PostDown
 	Line int
-	// SetsPrivateKey tells that the command gives the interface a private key from a file, as
+	// SetsPrivateKey is set if the command gives the interface a private key from a file, as
 	// wg-quick(8) shows for keys that stay on the node.
 	SetsPrivateKey bool
 }

@@ -17,8 +17,8 @@ type difference struct {
 	what     string
 	examples []string       // each a whole config
 	family   string         // wg, tried with the real tools, or awg
-	says     *regexp.Regexp // the fault, where Parse refuses what the tools accept
-	warns    string         // the warning's code, where Parse accepts what the tools refuse; or NONE
+	says     *regexp.Regexp // the fault, if Parse refuses a text that the tools accept
+	warns    string         // the warning's code, if Parse accepts a text that the tools refuse; or NONE
 	up       bool           // only wg-quick up tells, not wg-quick strip and wg setconf
 	why      string
 }
@@ -70,9 +70,10 @@ var differences = []difference{
 	},
 	{
 		what: "Spaces within a key, a section's name or a word", family: "wg",
-		says:     regexp.MustCompile(`^"[^"]*[ \\][^"]*" is no (key|section)|"[^"]* [^"]*" is (no|neither)|Key: is no key`),
-		examples: []string{text("Listen Port = 1"), text("[ Peer ]\nPublicKey = " + eastPublic), text("", "AllowedIPs = 10.0.0 .1 1/32"), text("ListenPort = 51 820")},
-		why:      "wg(8) drops them and reads two words as one; wg-quick does not.",
+		says: regexp.MustCompile(`^"[^"]*[ \\][^"]*" is no (key|section)|"[^"]* [^"]*" is (no|neither)|Key: is no key`),
+		examples: []string{text("Listen Port = 1"), text("[ Peer ]\nPublicKey = " + eastPublic), text("", "AllowedIPs = 10.0.0 .1 1/32"),
+			text("ListenPort = 51 820")},
+		why: "wg(8) drops them and reads two words as one; wg-quick does not.",
 	},
 	{
 		what: "Control characters", family: "wg", says: regexp.MustCompile(`control character`),

@@ -6,24 +6,23 @@ import (
 	"strings"
 )
 
-// Error says all that is wrong with a config, in words for the person who wrote it. It never repeats
-// a secret.
+// Error lists all faults of a config, for the person who wrote it. It never repeats a secret.
 type Error struct {
-	// Faults are in the order of the lines; there is at least one. Line 0 comes first: such a fault
-	// is about the whole text.
+	// Faults are in the order of the lines; there is at least one. Faults of the whole text, with
+	// line 0, come first.
 	Faults []Fault
 }
 
-// Fault is one thing that is wrong.
+// Fault is one fault of a config.
 type Fault struct {
-	Line    int    `json:"line"` // from 1; 0 when it is about the whole text
+	Line    int    `json:"line"` // from 1; 0 for the whole text
 	Problem string `json:"problem"`
 }
 
-// NewError is an error about the whole text.
+// NewError returns an error about the whole text.
 func NewError(problem string) *Error { return &Error{[]Fault{{Problem: problem}}} }
 
-// maxFaults is how many faults an error describes; of the others it gives the lines only.
+// maxFaults is the number of faults that an error describes; of the others it gives only the lines.
 const maxFaults = 20
 
 // Error describes the first faults and gives the lines of the others.
@@ -41,7 +40,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// String is the fault with its line.
+// String returns the fault with its line.
 func (f Fault) String() string {
 	if f.Line == 0 {
 		return f.Problem
@@ -70,18 +69,18 @@ func lineRanges(faults []Fault) string {
 
 const (
 	maxQuote = 60 // bytes of the text that are repeated in an error
-	// A key is 43 characters of base64. Runs well below that stay hidden too, for keys that were cut
-	// in two; longer words do not occur in addresses and numbers.
+	// A key has 43 characters of base64. Much shorter runs are hidden, too, for keys that were cut
+	// in two; addresses and numbers have no longer words.
 	keyRun = 20
 )
 
-// quote is s for an error message. A value that could be a key is not shown: people forget a line
-// break, or give a value to the wrong key.
+// quote quotes s for an error message. It hides a value that could be a key: people forget line
+// breaks, or give a value to the wrong key.
 func quote(s string) string {
 	if looksLikeKey(s) {
 		return "this (not shown, it looks like a key)"
 	}
-	// In ASCII, so that a letter of another script is seen for what it is.
+	// In ASCII, so that letters of other scripts can be recognized.
 	if len(s) > maxQuote {
 		return strconv.QuoteToASCII(strings.ToValidUTF8(s[:maxQuote], "")) + "…"
 	}

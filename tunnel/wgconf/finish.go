@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// finish checks what only the whole text can tell.
+// finish makes the checks that need the whole text.
 func (p *parser) finish() {
 	iface := p.iface()
 	if iface.Line == 0 && !p.astray {
@@ -22,12 +22,12 @@ func (p *parser) finish() {
 	p.checkAWG()
 }
 
-// leastIPv6 is the least MTU that IPv6 works with, in bytes: below it the kernel takes IPv6 off an
+// leastIPv6 is the least MTU for IPv6, in bytes: below it the kernel removes IPv6 from an
 // interface.
 const leastIPv6 = 1280
 
-// checkMTU refuses routes that the kernel will not take. An IPv6 address alone is dropped without a
-// word, see [Config.Warnings].
+// checkMTU refuses routes that the kernel will not accept. It silently drops a mere IPv6 address,
+// see [Config.Warnings].
 func (p *parser) checkMTU() {
 	iface := p.iface()
 	if iface.MTU == 0 || iface.MTU >= leastIPv6 || iface.Table == "off" {
@@ -42,8 +42,9 @@ func (p *parser) checkMTU() {
 	}
 }
 
-// checkMainTable refuses routes that exist already: the kernel adds the network of each IPv4 Address
-// to the main table, and wg-quick, told to use a table, adds that of AllowedIPs without looking.
+// checkMainTable refuses routes that exist already: the kernel adds the network of each IPv4
+// Address to the main table, and wg-quick, if it has to use a table, adds that of AllowedIPs
+// without a check.
 func (p *parser) checkMainTable() {
 	if table := p.iface().Table; table != "main" && table != "254" {
 		return
@@ -60,8 +61,8 @@ func (p *parser) checkMainTable() {
 	}
 }
 
-// hookSetsKey reports whether a hook gives the interface a private key, like
-// "wg set %i private-key /etc/wireguard/%i.key". Only after the interface is there can that work.
+// hookSetsKey reports whether a hook gives the interface a private key, like "wg set %i private-key
+// /etc/wireguard/%i.key". That only works once the interface exists.
 func hookSetsKey(key, command string) bool {
 	if key != "PostUp" {
 		return false
@@ -78,7 +79,7 @@ func hookSetsKey(key, command string) bool {
 	return false
 }
 
-// openQuote is the quote that a shell command leaves open, or 0.
+// openQuote returns the quote that a shell command leaves open, or 0.
 func openQuote(command string) byte {
 	var open byte
 	for i := 0; i < len(command); i++ {
@@ -94,8 +95,8 @@ func openQuote(command string) byte {
 	return open
 }
 
-// noteCut warns where the tools read less than the person who wrote the line may think: they cut at
-// any #, also within quotes.
+// noteCut warns if the tools read less of a line than its author may expect: they cut at any #,
+// even within quotes.
 func (p *parser) noteCut(k key, value string, after comment) {
 	quoteOpen := k.hook && openQuote(value) != 0
 	switch {

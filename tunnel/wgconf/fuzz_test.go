@@ -76,7 +76,7 @@ func checkErrorText(t *testing.T, s string, err error) {
 func BenchmarkParseOf1000Peers(b *testing.B) {
 	s := text("Address = 10.7.0.1/16\nListenPort = 51820")
 	for i := range 1000 {
-		// 32 bytes are a key, whatever they are: X25519 takes any.
+		// Any 32 bytes are a key: X25519 accepts them.
 		s += fmt.Sprintf("\n[Peer]\nPublicKey = %s%04dAAAAAA=\nAllowedIPs = 10.7.%d.%d/32\n", strings.Repeat("w", 33), i, i/250, i%250+1)
 	}
 	b.SetBytes(int64(len(s)))

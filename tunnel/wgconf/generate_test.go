@@ -207,7 +207,7 @@ func judge(t *testing.T, s string, up bool) (agree bool) {
 // they work.
 const parts = 6
 
-// What Parse says of generated configs is what the real tools say, but for the list of differences.
+// Parse and the real tools agree on generated configs, except for the list of differences.
 func TestParseAgreesWithTheRealTools(t *testing.T) {
 	seed := uint64(12)
 	if other, err := strconv.ParseUint(os.Getenv("WFM_WGCONF_SEED"), 10, 64); err == nil { // to look further

@@ -9,13 +9,13 @@ import (
 type key struct {
 	name string
 	in   section
-	list bool // it may be repeated, and adds up
+	list bool // it may be repeated, and the values add up
 	awg  bool // of AmneziaWG only
-	// quick marks what wg-quick handles itself and takes for none when it is empty. All other keys
+	// quick marks keys that wg-quick handles itself and ignores if they are empty. All other keys
 	// are refused then, those of wg(8) by wg, and SaveConfig by wg-quick.
 	quick bool
 	hook  bool
-	raw   bool // spaces within the value mean something; elsewhere wg(8) drops them
+	raw   bool // spaces within the value matter; elsewhere wg(8) drops them
 	set   func(p *parser, value string) error
 }
 
@@ -30,7 +30,7 @@ var keyList = append([]key{
 	{name: "FwMark", in: interfaceSection, set: setFwMark},
 	{name: "Address", in: interfaceSection, list: true, quick: true, set: setAddress},
 	{name: "DNS", in: interfaceSection, list: true, quick: true, set: setDNS},
-	// 68 is the least IPv4 works with; the tools give whatever they get to the system.
+	// 68 is the least MTU for IPv4; the tools pass any value to the system.
 	{name: "MTU", in: interfaceSection, quick: true, set: func(p *parser, v string) error {
 		n, err := number(v, 68, 65535)
 		p.iface().MTU, p.mtuLine = int(n), p.line
@@ -66,7 +66,7 @@ var keys = func() map[string]key {
 	return m
 }()
 
-// KeptOnNode stands for a PrivateKey that only the node has. Its agent writes the key in its place;
+// KeptOnNode stands for a PrivateKey that only the node has. Its agent replaces it with the key;
 // the tools refuse it.
 const KeptOnNode = "(kept on the node)"
 
@@ -106,7 +106,7 @@ func setPublicKey(p *parser, v string) error {
 	return nil
 }
 
-// setKeepalive takes a range too where AmneziaWG does, since 3.0.
+// setKeepalive also accepts a range, as AmneziaWG does since 3.0.
 func setKeepalive(p *parser, v string) error {
 	if lower(v) == "off" {
 		return nil
@@ -156,9 +156,9 @@ func words(v string) []string {
 	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 }
 
-// squeeze drops the spaces beside punctuation, as in "100 - 200" or "host : 51820". wg(8) drops those
-// between two words too, and so reads "10.0.0.1 1/32" as another address: such a value keeps them,
-// and is refused.
+// squeeze drops the spaces beside punctuation, as in "100 - 200" or "host : 51820". wg(8) also
+// drops those between two words, and so reads "10.0.0.1 1/32" as another address. Such a value
+// keeps its spaces, and is refused.
 func squeeze(v string) string {
 	if !strings.ContainsAny(v, " \t") {
 		return v
@@ -193,8 +193,9 @@ func setAddress(p *parser, v string) error {
 	return problems(wrong)
 }
 
-// checkAddress refuses what the kernel refuses to put on a tunnel: an address twice, where IPv4 tells
-// them apart by the length of their network and IPv6 does not, and some kinds of IPv6 addresses.
+// checkAddress refuses addresses that the kernel refuses for a tunnel: the same address twice,
+// where IPv4 addresses with networks of different lengths differ and IPv6 addresses do not, and
+// some kinds of IPv6 addresses.
 func (p *parser) checkAddress(address netip.Prefix) error {
 	addr := address.Addr()
 	if addr.Is6() && (addr.IsMulticast() || addr.IsLoopback() || addr.IsUnspecified()) {
@@ -221,7 +222,7 @@ func setDNS(p *parser, v string) error {
 	}
 	var wrong []error
 	for _, s := range words(v) {
-		// wg-quick's own test of what is a server.
+		// wg-quick uses this test to recognize a server.
 		if strings.Trim(s, "0123456789.") != "" && !strings.Contains(s, ":") {
 			if !validDomain(s) {
 				wrong = append(wrong, problem("%s is neither an address nor a search domain", quote(s)))

@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// mostOfFormer is how many bytes of a packet's description amneziawg-tools before 3.0 take.
+// mostOfFormer is the length of a packet's description, in bytes, that amneziawg-tools before 3.0
+// accept.
 const mostOfFormer = 5<<10 - 1
 
 // packetKey takes a packet's description: tags like <b 0xc0ff> and <r 16>, one after the other. The
-// tools skip what stands outside of tags, and what follows a tag's one value.
+// tools skip text outside of tags, and after a tag's one value.
 func packetKey(name string) key {
 	return key{name: name, in: interfaceSection, awg: true, raw: true, set: func(p *parser, v string) error {
 		if len(v) > mostOfFormer {
@@ -45,7 +46,7 @@ func packetKey(name string) key {
 	}}
 }
 
-// packetTag checks one tag, given as its words, and reports whether some of them are not read.
+// packetTag checks one tag, given as its words, and reports whether the tools skip some of them.
 func (p *parser) packetTag(key string, words []string) (skipped bool, err error) {
 	if len(words) == 0 {
 		return false, problem("has an empty tag <>; write tags like <b 0xc0ff><r 16>")

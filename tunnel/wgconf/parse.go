@@ -11,8 +11,8 @@ import (
 	"wfm/protocol"
 )
 
-// MaxSize bounds a config's text, in bytes: no longer one fits into a message to a node, which
-// carries it as a JSON string. It bounds lines and peers too; they have no limits of their own.
+// MaxSize bounds a config's text, in bytes: a longer one cannot fit into a message to a node, which
+// carries it as a JSON string. It also bounds lines and peers, which have no limits of their own.
 const MaxSize = protocol.MaxMessageSize
 
 // Parse reads text as the config of a tunnel of family "wg" or "awg" (protocol.ToolFamily). The
@@ -50,18 +50,18 @@ type parser struct {
 	seen      map[string]int       // line of each key in this section
 	peers     map[string]int       // line of each peer's PublicKey
 	addresses map[netip.Prefix]int // line of each Address, see sameAddress
-	named     []bool               // for each peer: it has a PublicKey, right or wrong
-	astray    bool                 // some lines are in no section, for a fault of their own
+	named     []bool               // for each peer: it has a PublicKey, valid or not
+	astray    bool                 // some lines are in no section, because of another fault
 	mtuLine   int
 	awg       awgValues
 }
 
-// fault notes what is wrong with a line; 0 stands for the whole text.
+// fault records a fault of a line; 0 stands for the whole text.
 func (p *parser) fault(line int, format string, args ...any) {
 	p.faults = append(p.faults, Fault{line, problem(format, args...).Error()})
 }
 
-// note keeps something to warn of on this line.
+// note records a warning about this line.
 func (p *parser) note(code, format string, args ...any) {
 	p.noteAt(p.line, code, format, args...)
 }
@@ -76,7 +76,7 @@ const (
 	noSection section = iota
 	interfaceSection
 	peerSection
-	unknownSection // after a header that is wrong or missing: what its lines mean is not known
+	unknownSection // after an invalid or missing header: the meaning of its lines is unknown
 )
 
 func (s section) String() string {
@@ -90,7 +90,7 @@ func (s section) String() string {
 	}
 }
 
-// iface and peer are what the current section fills in.
+// iface and peer are the section being read.
 func (p *parser) iface() *Interface { return &p.config.Interface }
 func (p *parser) peer() *Peer       { return &p.config.Peers[len(p.config.Peers)-1] }
 
@@ -121,7 +121,7 @@ func (p *parser) readLine(line string) error {
 	return p.set(strings.Trim(name, " \t"), strings.Trim(value, " \t"), comment{cut, glued}, len(trimmed))
 }
 
-// checkText refuses what an editor does not show and the tools would stumble over.
+// checkText refuses characters that an editor does not show and that trip the tools.
 func checkText(line string) error {
 	for _, r := range line {
 		if r == utf8.RuneError && !utf8.ValidString(line) {
@@ -155,13 +155,13 @@ func (p *parser) open(header string) error {
 	return nil
 }
 
-// comment is how a line goes on after its value.
+// comment is the rest of a line after its value.
 type comment struct {
 	follows bool
 	glued   bool // without a space before the #
 }
 
-// set takes one "Key = value" of so many bytes.
+// set takes one "Key = value"; length is that of the line in bytes.
 func (p *parser) set(name, value string, after comment, length int) error {
 	k, known := keys[lower(name)]
 	switch {
@@ -185,7 +185,7 @@ func (p *parser) set(name, value string, after comment, length int) error {
 		return problem("%s: is given twice; it stands on line %d already", k.name, first)
 	}
 	p.noteCut(k, value, after)
-	if value == "" { // as wg-quick's own keys take it: the same as no line
+	if value == "" { // wg-quick ignores its own keys then
 		p.note(CodeEmptyValue, "%s on line %d", k.name, p.line)
 		return nil
 	}
@@ -202,10 +202,10 @@ func (p *parser) set(name, value string, after comment, length int) error {
 	return nil
 }
 
-// problem is an error for a person, without the line.
+// problem returns an error for people, without the line.
 func problem(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// problems joins what is wrong with single words of a value.
+// problems joins the faults of single words of a value.
 func problems(all []error) error {
 	switch len(all) {
 	case 0:

@@ -17,7 +17,7 @@ func lower(s string) string {
 	}, s)
 }
 
-// unknownKey names the key that was probably meant.
+// unknownKey returns an error that names the most similar key.
 func unknownKey(name, family string) error {
 	words := "is no key of a WireGuard config"
 	if family == "awg" {
@@ -29,7 +29,7 @@ func unknownKey(name, family string) error {
 	return problem("%s %s", quote(name), words)
 }
 
-// nearestKey is the key of the family that differs from name by little, or "".
+// nearestKey returns the key of the family that is most similar to name, or "".
 func nearestKey(name, family string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
@@ -45,7 +45,7 @@ func nearestKey(name, family string) string {
 		if k.awg && family != "awg" || len(name) > len(k.name)+2 {
 			continue
 		}
-		// Two changes make any two short keys alike.
+		// Two changes make any two short keys equal.
 		if d := editdistance.Of(name, lower(k.name)); d < min(least, len(k.name)/2) {
 			best, least = k.name, d
 		}

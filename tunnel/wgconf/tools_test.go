@@ -215,7 +215,7 @@ func TestKernelRoutesAsTheWarningsSay(t *testing.T) {
 		{"own address", text("Address = " + far), far, true, true},
 		{"elsewhere", text("Address = 10.7.0.2/24", "AllowedIPs = 10.0.0.0/8"), far, false, false},
 		{"loopback", text("", "AllowedIPs = 0.0.0.0/0, 127.0.0.0/8"), "127.0.0.1", false, false},
-		// What is not known here: a narrower route of the node's own, and that no rule asks the table.
+		// Unknown here: a narrower route of the node's own, and that no rule uses the table.
 		{"a neighbour", text("", "AllowedIPs = 0.0.0.0/0"), "192.0.2.9", true, false},
 		{"another table", text("Table = 7", "AllowedIPs = 0.0.0.0/0"), far, true, false},
 	}

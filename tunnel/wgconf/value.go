@@ -13,7 +13,7 @@ import (
 	"wfm/protocol"
 )
 
-// number reads a decimal number from low to high. A leading zero is refused, since it means octal
+// number parses a decimal number from low to high. A leading zero is refused, since it means octal
 // to ip(8) and nothing to wg(8).
 func number(s string, low, high uint32) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
@@ -53,11 +53,11 @@ var errZeroKey = errors.New("is all zeros, which the tools take for no key at al
 
 func isZero(key []byte) bool { return bytes.Equal(key, make([]byte, len(key))) }
 
-// publicKey is what wg pubkey prints.
+// publicKey returns the output of wg pubkey.
 func publicKey(private []byte) (string, error) {
 	k, err := ecdh.X25519().NewPrivateKey(private)
 	if err != nil {
-		return "", errNotKey // not err: no word about a secret
+		return "", errNotKey // not err, which could show the secret
 	}
 	return base64.StdEncoding.EncodeToString(k.PublicKey().Bytes()), nil
 }
@@ -93,7 +93,7 @@ func checkTable(s string) error {
 	return problem("%s is neither off, auto, nor the number or name of a routing table", quote(s))
 }
 
-// isName reports whether s has nothing but ASCII letters, digits and the characters of more.
+// isName reports whether s has only ASCII letters, digits and the characters of more.
 func isName(s, more string) bool {
 	for _, c := range []byte(s) {
 		switch {
@@ -105,8 +105,8 @@ func isName(s, more string) bool {
 	return s != ""
 }
 
-// parsePrefix reads an address with or without the length of its network; without, it stands for
-// itself alone.
+// parsePrefix parses an address with or without the length of its network; the default is the
+// address alone.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if prefix, err := netip.ParsePrefix(s); err == nil {
 		return prefix, nil
@@ -147,7 +147,7 @@ func checkEndpoint(s string) error {
 	return nil
 }
 
-// validHost reports whether s can be resolved as a name; one whose last part is a number is meant
+// validHost reports whether s can be resolved as a name. If its last part is a number, it is meant
 // as an address.
 func validHost(s string) bool {
 	s = strings.TrimSuffix(s, ".")
@@ -164,7 +164,7 @@ func validHost(s string) bool {
 	return strings.Trim(last, "0123456789") != ""
 }
 
-// validDomain is validHost for a search domain. systemd-resolved marks one that is only for routing
+// validDomain is validHost for a search domain. systemd-resolved marks a domain for routing only
 // with a tilde, and "~." means all.
 func validDomain(s string) bool {
 	s, routing := strings.CutPrefix(s, "~")

@@ -8,43 +8,43 @@ import (
 	"strings"
 )
 
-// The codes of warnings; a config gets each of them once at most.
+// The codes of warnings. A config gets each of them at most once.
 const (
-	CodeRouteToAppliance    = "ROUTE_TO_APPLIANCE"    // the tunnel takes the way to the appliance
-	CodeDNSOfAppliance      = "DNS_OF_APPLIANCE"      // the appliance's name is found through the tunnel only
-	CodeEndpointInTunnel    = "ENDPOINT_IN_TUNNEL"    // the tunnel takes the way to its own peer
+	CodeRouteToAppliance    = "ROUTE_TO_APPLIANCE"    // the tunnel takes over the path to the appliance
+	CodeDNSOfAppliance      = "DNS_OF_APPLIANCE"      // the appliance's name can be resolved through the tunnel only
+	CodeEndpointInTunnel    = "ENDPOINT_IN_TUNNEL"    // the tunnel takes over the path to its own peer
 	CodeDuplicateAllowedIPs = "DUPLICATE_ALLOWED_IPS" // two peers have the same network
 	CodeNoAllowedIPs        = "NO_ALLOWED_IPS"        // a peer has none
 	CodeHooks               = "HOOKS"                 // commands run as root
 	CodeSaveConfig          = "SAVE_CONFIG"           // the tool will overwrite the text
-	CodeEmptyValue          = "EMPTY_VALUE"           // keys without a value, which set nothing
+	CodeEmptyValue          = "EMPTY_VALUE"           // keys without a value, without effect
 	CodeCutAtHash           = "CUT_AT_HASH"           // a # within a value ends it
-	CodeOpenQuote           = "OPEN_QUOTE"            // a hook is no whole shell command
+	CodeOpenQuote           = "OPEN_QUOTE"            // a hook is an incomplete shell command
 	CodeNoPrivateKey        = "NO_PRIVATE_KEY"        // neither the text nor a hook sets one
 	CodeNoPresharedKey      = "NO_PRESHARED_KEY"      // one is all zeros, which means none
-	CodeOwnKey              = "OWN_KEY"               // a peer has the key of this node itself
-	CodeSearchWithoutDNS    = "SEARCH_WITHOUT_DNS"    // search domains alone are not set
-	CodeMTUWithoutIPv6      = "MTU_WITHOUT_IPV6"      // the MTU takes the IPv6 addresses away
-	CodeAWGValues           = "AWG_VALUES"            // values of AmneziaWG that not all tools take, or that help little
-	CodeSlow                = "SLOW"                  // the quick tool needs long for so much
+	CodeOwnKey              = "OWN_KEY"               // a peer has the node's own key
+	CodeSearchWithoutDNS    = "SEARCH_WITHOUT_DNS"    // search domains without a server have no effect
+	CodeMTUWithoutIPv6      = "MTU_WITHOUT_IPV6"      // the MTU removes the IPv6 addresses
+	CodeAWGValues           = "AWG_VALUES"            // values of AmneziaWG that not all tools accept, or that have little effect
+	CodeSlow                = "SLOW"                  // the quick tool needs long for the text
 )
 
-// Reach is how the node reaches the appliance's MQTT listener.
+// Reach is the address of the appliance's MQTT listener for the node.
 type Reach struct {
 	Host      string       // as handed out at bind: a name, or an address
-	Addresses []netip.Addr // what the name resolves to; may be empty
+	Addresses []netip.Addr // the resolved name; may be empty
 }
 
-// Warning is what an operator should know before a config is pushed.
+// Warning is a fact that an operator should know before a config is pushed.
 type Warning struct {
 	Code    string
-	Line    int    // from 1; where to look first
-	Message string // what happens and what to do
+	Line    int    // from 1; the first line to look at
+	Message string // the effect, and what to do
 	CutsOff bool   // the node may lose the appliance: ask before pushing
 }
 
-// Warnings says what an operator should know before the config is pushed, what cuts the node off
-// first.
+// Warnings returns the facts that an operator should know before the config is pushed; those that
+// cut the node off come first.
 func (c Config) Warnings(r Reach) []Warning {
 	var all []Warning
 	for _, w := range []Warning{
@@ -59,11 +59,12 @@ func (c Config) Warnings(r Reach) []Warning {
 	return append(all, c.lineWarnings()...)
 }
 
-// target is where the node's packets to the appliance go, and whether it must resolve a name first.
+// target returns the addresses of the node's packets to the appliance, and whether it must resolve
+// a name first.
 //
-// Loopback addresses are left out: the kernel's local table comes before every route a tunnel adds,
-// so they are never cut off. When a name leads to loopback alone, that is this machine's view of
-// itself (Debian gives every host 127.0.1.1), and says nothing about the node's.
+// Loopback addresses are left out: the kernel's local table comes before every route of a tunnel,
+// so they are never cut off. A name that leads only to loopback is this machine's view of itself
+// (Debian gives every host 127.0.1.1), and says nothing about the node's view.
 func (r Reach) target() (addrs []netip.Addr, named bool) {
 	host := strings.TrimSuffix(strings.TrimPrefix(lower(r.Host), "["), "]")
 	known := slices.Clone(r.Addresses)
@@ -91,8 +92,8 @@ type route struct {
 
 func (r route) String() string { return fmt.Sprintf("%s %s (line %d)", r.key, r.prefix, r.line) }
 
-// routes are what wg-quick and the kernel set up: the network of each Address is on the interface
-// whatever Table says.
+// routes returns the routes that wg-quick and the kernel set up: the network of each Address is on
+// the interface, whatever Table says.
 func (c Config) routes() []route {
 	var all []route
 	for _, prefix := range c.Interface.Addresses {
@@ -112,7 +113,7 @@ func (c Config) routes() []route {
 	return all
 }
 
-// takesNearlyAll reports whether a route takes in public addresses at large: it is larger than the
+// takesNearlyAll reports whether a route covers most public addresses: it is larger than the
 // largest private networks, 10.0.0.0/8 and fc00::/7. That is so for the default routes, for their
 // halves, and for lists of "everything but".
 func (r route) takesNearlyAll() bool {
@@ -148,12 +149,12 @@ func (c Config) routeToAppliance(r Reach) Warning {
 func (c Config) dnsOfAppliance(r Reach) Warning {
 	iface := c.Interface
 	ways := c.routes()
-	// A resolver on the node itself, at the tunnel's own address too, needs no tunnel.
+	// A resolver on the node itself, even at the tunnel's own address, needs no tunnel.
 	outside := func(server netip.Addr) bool {
 		own := slices.ContainsFunc(iface.Addresses, func(p netip.Prefix) bool { return p.Addr() == server })
 		return own || server.IsLoopback() || !slices.ContainsFunc(ways, func(way route) bool { return way.prefix.Contains(server) })
 	}
-	// One server outside is enough: the resolver asks the next one when the first is silent.
+	// One server outside is enough: the resolver asks the next one if the first is silent.
 	if _, named := r.target(); !named || len(iface.DNS) == 0 || slices.ContainsFunc(iface.DNS, outside) {
 		return Warning{}
 	}
@@ -165,7 +166,7 @@ func (c Config) dnsOfAppliance(r Reach) Warning {
 	}
 }
 
-// finding is one of the things a warning names.
+// finding is an item that a warning lists.
 type finding struct {
 	line int
 	text string
@@ -174,7 +175,7 @@ type finding struct {
 func (f finding) String() string { return f.text }
 
 func (c Config) endpointInTunnel() Warning {
-	// Another table needs a rule before any packet sees it.
+	// Another table needs a rule before it affects any packet.
 	if table := c.Interface.Table; table != "" && table != "auto" && table != "off" {
 		return Warning{}
 	}
@@ -186,7 +187,7 @@ func (c Config) endpointInTunnel() Warning {
 			continue // none, or a name
 		}
 		for _, way := range ways {
-			// wg-quick keeps the tunnel's own packets out of 0.0.0.0/0 and ::/0, and out of nothing else.
+			// wg-quick excludes the tunnel's own packets from 0.0.0.0/0 and ::/0 only.
 			if way.prefix.Bits() > 0 && way.prefix.Contains(endpoint.Addr().Unmap().WithZone("")) {
 				found = append(found, finding{peer.Line, fmt.Sprintf("%s of the peer on line %d by %s", peer.Endpoint, peer.Line, way)})
 				break
@@ -271,7 +272,7 @@ func (c Config) saveConfig() Warning {
 	}
 }
 
-// list names the first few of all.
+// list names the first few items of all.
 func list[T any](all []T) string {
 	const most = 5
 	var b strings.Builder

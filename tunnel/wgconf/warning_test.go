@@ -166,7 +166,8 @@ func TestWarningsAreWrittenForPeople(t *testing.T) {
 		t.Errorf("\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 	}
 	unknown := mustParse(t, text("", "AllowedIPs = 0.0.0.0/0"), "wg").Warnings(reach("ctl.example.org"))
-	if len(unknown) != 1 || !strings.HasPrefix(unknown[0].Message, `The tunnel takes the way to the appliance ("ctl.example.org", whose address is not known here) by `) {
+	if len(unknown) != 1 || !strings.HasPrefix(unknown[0].Message,
+		`The tunnel takes the way to the appliance ("ctl.example.org", whose address is not known here) by `) {
 		t.Errorf("%+v", unknown)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// lineMessages are the texts of the warnings that single lines cause, in the order they are told;
-// %s is the list of findings.
+// lineMessages are the texts of the warnings about single lines, in the order they are given; %s is
+// the list of findings.
 var lineMessages = []struct{ code, message string }{
 	{CodeCutAtHash, "A part of the config is not read, since a # begins a comment wherever it stands: %s. Write the value without a #; in a hook, " +
 		"printf '\\043' prints one."},
@@ -17,7 +17,7 @@ var lineMessages = []struct{ code, message string }{
 	{CodeAWGValues, "Not every tool takes these values of AmneziaWG as they are meant: %s."},
 }
 
-// lineWarnings are what Parse found in single lines, a warning for each kind.
+// lineWarnings returns the warnings about single lines, one for each kind.
 func (c Config) lineWarnings() []Warning {
 	var all []Warning
 	for _, m := range lineMessages {

@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// What wg-quick needs on an idle PC, as measured. It cuts the spaces off each value with bash
-// patterns, whose time grows with the square of the value's length; and it starts tools for each
-// route and address.
+// The time that wg-quick needs on an idle PC, as measured. It trims each value with bash patterns,
+// whose time grows with the square of the value's length, and it starts tools for each route and
+// address.
 const (
 	timePerByteSquared = 60 * time.Nanosecond
 	timePerTool        = 5 * time.Millisecond   // for a route, an address or an endpoint
 	timePerHook        = 100 * time.Millisecond // they may wait for something
 )
 
-// QuickTime estimates how long wg-quick or awg-quick works on the text, to take a tunnel up or down,
-// on an idle PC. Small boards need several times as long. Any text has an estimate, right or wrong.
+// QuickTime estimates how long wg-quick or awg-quick needs to take a tunnel up or down with the
+// text, on an idle PC. Small boards need several times as long. Any text has an estimate, valid or
+// not.
 func QuickTime(text string) time.Duration {
 	var total time.Duration
 	for line := range strings.Lines(text) {
@@ -38,36 +39,36 @@ func QuickTime(text string) time.Duration {
 	return total
 }
 
-// readTime is the part of reading one line of so many bytes.
+// readTime returns the time for reading a line of that length.
 func readTime(length int) time.Duration {
-	n := time.Duration(min(length, MaxSize)) // whose square is far from overflowing
+	n := time.Duration(min(length, MaxSize)) // its square does not overflow
 	return n * n * timePerByteSquared
 }
 
-// MostExtra bounds what ExtraTime gives.
+// MostExtra bounds the result of ExtraTime.
 const MostExtra = 15 * time.Minute
 
-// ExtraTime is how much longer than usual a quick tool may take with the text, each time it takes a
-// tunnel up or down: many times the estimate, for machines that are small or busy. The agent gives
-// the tool that much more, and the appliance waits for the agent accordingly. It is in whole seconds, and
-// none for an ordinary text.
+// ExtraTime returns how much longer than usual a quick tool may take with the text, each time it
+// takes a tunnel up or down: many times the estimate, for small or busy machines. The agent gives
+// the tool that time, and the appliance waits for the agent accordingly. It is in whole seconds,
+// and zero for an ordinary text.
 func ExtraTime(text string) time.Duration {
-	const many = 16 // a PC with twelve processes for each processor was as slow
+	const many = 16 // a PC with twelve processes per processor was as slow
 	return min(many*QuickTime(text), MostExtra).Truncate(time.Second)
 }
 
-// longLine is a line that alone takes wg-quick noticeable time.
+// longLine is a line that alone costs wg-quick noticeable time.
 type longLine struct {
 	line, length int
 	key          string
 	networks     int // in AllowedIPs
-	joined       int // how few networks those are when neighbours are joined
+	joined       int // number of these networks after joining neighbours
 }
 
-// slowEnough is the estimate from which an operator is told.
+// slowEnough is the estimate from which on a warning is given.
 const slowEnough = 10 * time.Second
 
-// noteLong keeps lines that matter for the warning.
+// noteLong records lines that matter for the warning.
 func (p *parser) noteLong(k key, value string, length int) {
 	long := longLine{line: p.line, length: length, key: k.name}
 	if readTime(length) < slowEnough/10 {
@@ -101,17 +102,18 @@ func (c Config) slow() Warning {
 	case longest.networks == 0:
 		w.Message += "Shorten it."
 	case longest.joined < longest.networks:
-		w.Message += fmt.Sprintf("Spread its %d networks over lines of some 20 each, or join neighbours: they are %d networks if joined.", longest.networks, longest.joined)
+		w.Message += fmt.Sprintf("Spread its %d networks over lines of some 20 each, or join neighbours: they are %d networks if joined.", longest.networks,
+			longest.joined)
 	default:
 		w.Message += fmt.Sprintf("Spread its %d networks over lines of some 20 each.", longest.networks)
 	}
 	return w
 }
 
-// join is the shortest list of networks with the same addresses.
+// join returns the shortest list of networks with the same addresses.
 func join(networks []netip.Prefix) []netip.Prefix {
 	sorted := slices.Clone(networks)
-	slices.SortFunc(sorted, netip.Prefix.Compare) // a network stands before those within it
+	slices.SortFunc(sorted, netip.Prefix.Compare) // a network comes before those within it
 	var joined []netip.Prefix
 	for _, next := range sorted {
 		for n := len(joined); n > 0; n = len(joined) {
@@ -136,7 +138,7 @@ func join(networks []netip.Prefix) []netip.Prefix {
 	return joined
 }
 
-// WhySlow says why a quick tool needs long for the text and what to do about it. It is empty for a
+// WhySlow says why a quick tool needs long for the text and how to shorten that. It is empty for a
 // text that does not take long, and for one that Parse refuses.
 func WhySlow(text, family string) string {
 	c, err := Parse(text, family)
