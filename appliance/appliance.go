@@ -21,7 +21,6 @@ import (
 	"wfm/certs"
 	"wfm/internal/buildinfo"
 	"wfm/internal/emqxcall"
-	"wfm/internal/floodlog"
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
@@ -80,7 +79,7 @@ type Options struct {
 	DetectInterval time.Duration
 	// DetectTimeout is how long a node may take to answer a probe. Default: 10 s.
 	DetectTimeout time.Duration
-	Logger        *slog.Logger
+	Logger        *slog.Logger // default: discard
 }
 
 // Appliance is a running appliance.
@@ -117,6 +116,7 @@ type namedStop struct {
 // opening only.
 func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	o.Presence = o.Presence.OrDefault()
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	a := &Appliance{log: o.Logger, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -187,7 +187,6 @@ func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) e
 // newBroker creates the ledger, ingress and broker, which need each other.
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.ledger = command.New(command.Options{Store: a.db, DetectLimit: o.DetectTimeout, Logger: o.Logger})
-	log := slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it logs
 	in := ingress.New(ingress.Options{Store: a.db, Ledger: a.ledger, Logger: o.Logger})
 	var err error
 	if o.external() {
@@ -195,13 +194,13 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 			_, err := a.ledger.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
 			return err
 		}
-		x, err := emqx.Open(ctx, *o.EMQX, o.MQTTTLSEnabled, emqx.Options{Store: a.db, Ingress: in, Ask: ask, Logger: log})
+		x, err := emqx.Open(ctx, *o.EMQX, o.MQTTTLSEnabled, emqx.Options{Store: a.db, Ingress: in, Ask: ask, Logger: o.Logger})
 		if err != nil {
 			return err
 		}
 		a.external = &external{x}
 		a.broker, a.callbacks = a.external, x.Callbacks
-	} else if a.broker, err = a.newEmbedded(ctx, o, in, log); err != nil {
+	} else if a.broker, err = a.newEmbedded(ctx, o, in); err != nil {
 		return err
 	}
 	if q := o.EMQXQuestions; q != nil && a.external == nil {

@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"log/slog"
 
 	"wfm/appliance/broker"
 	"wfm/appliance/ingress"
@@ -13,8 +12,8 @@ import (
 // embedded adapts the embedded broker to the API.
 type embedded struct{ *broker.Broker }
 
-func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingress, log *slog.Logger) (mqttBroker, error) {
-	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: log, Ingress: in, KeepAlive: o.MQTTKeepAlive}
+func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingress) (mqttBroker, error) {
+	bo := broker.Options{Addr: o.MQTTAddr, Grants: a.db, Logger: o.Logger, Ingress: in, KeepAlive: o.MQTTKeepAlive}
 	if o.mqttTLS() {
 		bo.TLSAddr, bo.TLS = o.MQTTTLSAddr, a.certs.TLSConfig()
 	}

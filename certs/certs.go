@@ -92,9 +92,7 @@ type Keeper struct {
 
 // New checks the options. Nothing runs yet. An error names the option to correct.
 func New(o Options) (*Keeper, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.lifetime == 0 {
 		o.lifetime = 90 * 24 * time.Hour
 	}

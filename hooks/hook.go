@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net"
@@ -51,14 +52,25 @@ type Hook struct {
 	told      *floodlog.Keyed // logged refusals
 }
 
-// New returns the hook for server. It must be added to the server before that serves. keepAlive, in
-// seconds up to [MaxKeepAlive], is the longest keep-alive of an MQTT 5 client, which can be
-// informed of it.
-func New(server *mqtt.Server, grants Grants, in ingress.Port, keepAlive uint16, log *slog.Logger) *Hook {
+// Options configures New.
+type Options struct {
+	Server  *mqtt.Server
+	Grants  Grants
+	Ingress ingress.Port
+	// KeepAlive is the longest keep-alive of an MQTT 5 client, which can be informed of it, in seconds.
+	// Default: [MaxKeepAlive], which it must not exceed.
+	KeepAlive uint16
+	Logger    *slog.Logger // default: discard
+}
+
+// New returns the hook for the server. It must be added to the server before that serves. The server
+// starts and stops it.
+func New(o Options) *Hook {
+	log := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return &Hook{
-		server: server, grants: grants, ingress: in, log: log,
-		registry:  newRegistry(server, grants, in, log),
-		keepAlive: keepAlive, told: floodlog.NewKeyed(time.Hour),
+		server: o.Server, grants: o.Grants, ingress: o.Ingress, log: log,
+		registry:  newRegistry(o.Server, o.Grants, o.Ingress, log),
+		keepAlive: cmp.Or(o.KeepAlive, MaxKeepAlive), told: floodlog.NewKeyed(time.Hour),
 	}
 }
 

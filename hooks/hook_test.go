@@ -17,7 +17,7 @@ import (
 
 func TestConnectIsMadeCleanBeforeTheBrokerReadsIt(t *testing.T) {
 	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	h := New(server, nil, nil, MaxKeepAlive, slog.New(slog.DiscardHandler))
+	h := New(Options{Server: server})
 	pk, err := h.OnPacketRead(server.NewClient(nil, "x", "x", false), packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}})
 	if err != nil || !pk.Connect.Clean {
 		t.Errorf("clean: %v, %v", pk.Connect.Clean, err)
@@ -33,7 +33,7 @@ func (oneGrant) WatchGrants(func([]string)) (stop func()) { return func() {} }
 
 func TestWillIsHeldToWhatTheNodeMightPublish(t *testing.T) {
 	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	h := New(server, oneGrant(store.NewGrant("node_a", "cfg_a", "secret")), nil, MaxKeepAlive, slog.New(slog.DiscardHandler))
+	h := New(Options{Server: server, Grants: oneGrant(store.NewGrant("node_a", "cfg_a", "secret"))})
 	cl := server.NewClient(nil, "x", "wfm-node_a", false)
 	own := packets.ConnectParams{Username: []byte("node_a"), Password: []byte("secret"), WillFlag: true, WillTopic: "wfm/cfg_a/node_a/event", WillQos: 1}
 	for name, change := range map[string]func(*packets.ConnectParams){
@@ -61,17 +61,6 @@ func TestBrokerLogHoldsNoContent(t *testing.T) {
 	log.Warn("other", slog.Group("nested", "pk", "secret-4"), "error", strings.Repeat("long ", 100)+"secret-5")
 	if s := out.String(); strings.Contains(s, "secret") || !strings.Contains(s, "error=bad") || !strings.Contains(s, "client=c") {
 		t.Errorf("logged: %s", s)
-	}
-}
-
-func TestBrokerLogCutsAFlood(t *testing.T) {
-	var out bytes.Buffer
-	log := slog.New(BrokerLog(slog.NewTextHandler(&out, nil)))
-	for range 1000 {
-		log.Warn("junk")
-	}
-	if n := strings.Count(out.String(), "junk"); n > 2*messagesLogged {
-		t.Errorf("%d of 1000 messages were logged", n)
 	}
 }
 

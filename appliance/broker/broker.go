@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 	"wfm/appliance/ingress"
 	"wfm/hooks"
+	"wfm/internal/floodlog"
 	"wfm/protocol"
 )
 
@@ -30,7 +32,7 @@ type Options struct {
 	TLS     *tls.Config
 	Grants  hooks.Grants
 	Ingress ingress.Port
-	Logger  *slog.Logger
+	Logger  *slog.Logger // default: discard
 	Limits  Limits
 	// KeepAlive is the longest keep-alive of an MQTT 5 client; default and maximum
 	// hooks.MaxKeepAlive seconds.
@@ -58,9 +60,6 @@ type Broker struct {
 // New binds the addresses and builds the broker. The error for a taken or malformed address is the
 // system's, with the address. ctx is for binding only.
 func New(ctx context.Context, o Options) (*Broker, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	plain, err := listen(ctx, "MQTT", o.Addr)
 	if err != nil {
 		return nil, err
@@ -94,6 +93,8 @@ func listen(ctx context.Context, what, addr string) (net.Listener, error) {
 }
 
 func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Logger = slog.New(floodlog.New(o.Logger.Handler())) // strangers decide how much it logs
 	var sockets []socket
 	if plain != nil {
 		sockets = append(sockets, socket{plain, nil})
@@ -106,7 +107,7 @@ func newBroker(o Options, plain, secure net.Listener) (*Broker, error) {
 	}
 	server := mqtt.New(serverOptions(o.Logger))
 	guests := &guests{Grants: o.Grants}
-	hook := hooks.New(server, guests, o.Ingress, keepAlive(o.KeepAlive), o.Logger)
+	hook := hooks.New(hooks.Options{Server: server, Grants: guests, Ingress: o.Ingress, KeepAlive: keepAlive(o.KeepAlive), Logger: o.Logger})
 	if err := server.AddHook(hook, nil); err != nil {
 		return nil, fmt.Errorf("add the broker's hook: %w", err)
 	}

@@ -3,13 +3,25 @@ package broker
 import (
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"wfm/internal/floodlog"
 	"wfm/internal/mqtttest"
 )
+
+func TestFloodOfMessagesIsNotLogged(t *testing.T) {
+	f := start(t, Limits{})
+	for range 10 * floodlog.PerMinute {
+		f.server.Log.Warn("junk")
+	}
+	if n := strings.Count(f.log.String(), "broker: junk"); n == 0 || n > 2*floodlog.PerMinute { // a minute may end in between
+		t.Errorf("%d messages were logged", n)
+	}
+}
 
 func TestConnectionWithoutConnectIsClosed(t *testing.T) {
 	f := start(t, Limits{ConnectTimeout: 50 * time.Millisecond})

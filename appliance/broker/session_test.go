@@ -194,7 +194,7 @@ func TestConnackAnnouncesWhatHolds(t *testing.T) {
 
 func TestAShorterKeepAliveIsAskedOfWhoCanBeTold(t *testing.T) {
 	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	h := hooks.New(server, nil, nil, keepAlive(7*time.Second), slog.New(slog.DiscardHandler))
+	h := hooks.New(hooks.Options{Server: server, KeepAlive: keepAlive(7 * time.Second)})
 	for version, want := range map[byte]uint16{4: 60, 5: 7} {
 		cl := server.NewClient(nil, "x", "x", false)
 		cl.Properties.ProtocolVersion, cl.State.Keepalive = version, 60

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wfm/internal/emqxcall"
+	"wfm/internal/retry"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -75,7 +76,7 @@ func newAccounts(db *store.DB, api *API, own account, key emqxcall.Key, log *slo
 
 // backoff returns a pause that doubles from half a second.
 func backoff(attempt int) time.Duration {
-	return min(retryMost, 250*time.Millisecond<<min(attempt, 10))
+	return retry.Pause(250*time.Millisecond, retryMost, attempt)
 }
 
 // run passes every change on to EMQX as it happens. It compares all accounts at the start, after

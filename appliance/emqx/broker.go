@@ -1,6 +1,7 @@
 package emqx
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -72,22 +73,20 @@ type Options struct {
 	Key     emqxcall.Key
 	Store   *store.DB
 	Ingress Ingress
-	Logger  *slog.Logger
+	Logger  *slog.Logger // default: discard
 }
 
 // Broker is the external broker. Its methods may be called concurrently.
 type Broker struct {
-	o   Options
-	log *slog.Logger
-	// strangers logs messages that anyone with an account can cause at any rate.
-	strangers *slog.Logger
-	accounts  *accounts
-	lanes     *lanes
-	life      context.Context // until Stop
-	end       context.CancelFunc
-	running   sync.WaitGroup
-	ready     chan struct{} // closed once connecting has begun, or never will
-	unwatch   func()        // the grants; nil before Start
+	o        Options
+	log      *slog.Logger
+	accounts *accounts
+	lanes    *lanes
+	life     context.Context // until Stop
+	end      context.CancelFunc
+	running  sync.WaitGroup
+	ready    chan struct{} // closed once connecting has begun, or never will
+	unwatch  func()        // the grants; nil before Start
 
 	// gate is read-locked while a message is processed, and locked while the knowledge of all
 	// connections changes.
@@ -122,6 +121,8 @@ type Broker struct {
 
 // New returns a broker that does nothing before [Broker.Start].
 func New(o Options) (*Broker, error) {
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Logger = slog.New(floodlog.New(o.Logger.Handler())) // anyone with an account at EMQX can cause messages at any rate
 	accounts, err := newAccounts(o.Store, o.API, account{o.Username, o.Password, ClientIDs(o.ClientID)}, o.Key, o.Logger)
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func New(o Options) (*Broker, error) {
 	address.Host = hostPort(o.URL)
 	o.URL = &address
 	b := &Broker{
-		o: o, log: o.Logger, strangers: slog.New(floodlog.New(o.Logger.Handler())), accounts: accounts,
+		o: o, log: o.Logger, accounts: accounts,
 		sessions: make(map[string]*nodeSession), ended: make(map[string]ending), gone: make(map[string]time.Time), evicted: make(chan string, 64),
 		repair: make(chan struct{}, 1), moved: make(chan struct{}),
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/eclipse/paho.golang/paho/session"
 	"github.com/eclipse/paho.golang/paho/session/state"
 
+	"wfm/internal/retry"
 	"wfm/store"
 )
 
@@ -186,7 +187,7 @@ func reconnectPause(attempt int) time.Duration {
 	if attempt == 0 {
 		return 0
 	}
-	pause := min(30*time.Second, 250*time.Millisecond<<min(attempt-1, 10))
+	pause := retry.Pause(250*time.Millisecond, 30*time.Second, attempt-1)
 	return pause/2 + rand.N(pause) //nolint:gosec // no secret
 }
 

@@ -222,7 +222,7 @@ func (b *Broker) relistLocked() {
 // evict kicks a client whose client id belongs to another. Until then the client is denied
 // everything, but it may have received the messages that waited in the session it took.
 func (b *Broker) evict(clientID string) {
-	b.strangers.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
+	b.log.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
 	select {
 	case b.evicted <- clientID:
 	default:
