@@ -57,10 +57,16 @@ func TestMemoryAndFileAgreeAfterACommitThatFailedAtItsEnd(t *testing.T) {
 	// A commit that failed before its end has changed nothing, and takes nothing away.
 	addNode(t, db, "node_2")
 	revoked = nil
+	for len(feed.C) > 0 {
+		<-feed.C
+	}
 	db.writer.commitTx = func(tx *bbolt.Tx) error { return errors.Join(tx.Rollback(), syscall.EIO) }
 	update := func(tx *Tx) error { return tx.Note("node_2", JournalEntry{}) }
 	if err := db.Update(update); !errors.Is(err, ErrDisk) || len(revoked) != 0 {
 		t.Errorf("Update: %v, revoked %v", err, revoked)
+	}
+	if n := len(feed.C); n != 0 {
+		t.Errorf("the feed was told of %d changes that are not in the file", n)
 	}
 	db.writer.commitTx = (*bbolt.Tx).Commit
 	if err := db.Update(update); err != nil {

@@ -26,6 +26,7 @@ type writer struct {
 
 	// recent is used by the goroutine only.
 	recent *recent
+	tried  uint64 // the transaction of the last commit, even if it failed; of the goroutine only
 	// first runs before everything else; nil once it has succeeded.
 	first func(*Tx) error
 	// commitTx is [bbolt.Tx.Commit], which a test can replace.
@@ -293,6 +294,7 @@ func (w *writer) ready() error {
 // will find.
 func (w *writer) finish(b *bbolt.Tx) error {
 	id := uint64(b.ID()) //nolint:gosec // counts from 0
+	w.tried = id
 	err := guarded(func() error { return w.commitTx(b) })
 	if errors.Is(err, ErrDamaged) {
 		_ = w.db.release(b)
@@ -330,7 +332,11 @@ func (w *writer) afterFailure(batch []*writeRequest, txs []*Tx) {
 	if err != nil {
 		_ = w.note(err)
 	}
-	w.db.feed.publish(changes) // hints to read again: harmless if nothing changed
+	// Changes that are not in the file are told to no subscriber: one that writes again whenever it hears of
+	// a change would try at once, and for ever.
+	if w.db.file.txid.Load() == w.tried {
+		w.db.feed.publish(changes)
+	}
 }
 
 func emptyTxs(batch []*writeRequest) []*Tx {

@@ -24,6 +24,7 @@ type ledger struct {
 	lose   map[string]error                            // by node: it is written, and the caller does not learn of it
 	state  map[string]store.CommandState               // by node: the state after Issue; default sent
 	before func(nodeID string, action protocol.Action) // called by Issue first; may be nil
+	after  func(nodeID string)                         // called by Issue once the command is written; may be nil
 	issued []string                                    // node ids, in order
 }
 
@@ -51,6 +52,9 @@ func (l *ledger) issue(nodeID string, action protocol.Action, by, payload string
 		return store.Command{}, err
 	}
 	l.issued = append(l.issued, nodeID)
+	if l.after != nil {
+		l.after(nodeID)
+	}
 	if err := l.lose[nodeID]; err != nil {
 		return store.Command{}, err
 	}
@@ -98,6 +102,7 @@ func (l *ledger) order() string {
 type fixture struct {
 	t      *testing.T
 	dir    string
+	limit  int // of the file
 	db     *store.DB
 	ledger *ledger
 	*Runner
@@ -132,12 +137,17 @@ func bubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 
 func (f *fixture) open() {
 	f.t.Helper()
-	db, err := store.Open(f.dir, store.Options{})
+	f.openStore()
+	f.start()
+}
+
+func (f *fixture) openStore() {
+	f.t.Helper()
+	db, err := store.Open(f.dir, store.Options{MaxSize: f.limit})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.db, f.ledger.db = db, db
-	f.start()
 }
 
 // Stop stops the runner, also in a clean-up.
@@ -160,12 +170,17 @@ func (f *fixture) start() {
 // restart ends everything, lets time pass and starts anew from the file.
 func (f *fixture) restart(away time.Duration) {
 	f.t.Helper()
+	f.close()
+	pass(away)
+	f.open()
+}
+
+func (f *fixture) close() {
+	f.t.Helper()
 	f.Stop()
 	if err := f.db.Close(); err != nil {
 		f.t.Fatal(err)
 	}
-	pass(away)
-	f.open()
 }
 
 func (f *fixture) update(fn func(*store.Tx) error) {
