@@ -23,7 +23,7 @@ const resolveTimeout = 2 * time.Second
 // a message. The error is a *wgconf.Error.
 func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
 	if over := pushSize(cfg.ID, nodeID, text) - protocol.MaxMessageSize; over > 0 {
-		return wgconf.Config{}, wgconf.NewError(fmt.Sprintf("the config is %d bytes too large for a message to the node, of %d bytes in all: "+
+		return wgconf.Config{}, wgconf.NewError(fmt.Sprintf("the tunnel config is %d bytes too large for a message to the node, of %d bytes in all: "+
 			"leave out comments (%d bytes) and peers that are not needed, or spread the peers over two nodes", over, protocol.MaxMessageSize, commentSize(text)))
 	}
 	return wgconf.Parse(text, Family(cfg))

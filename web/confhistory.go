@@ -17,7 +17,7 @@ func (a *nodeAPI) confhistoryRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/conf-history", Access: wire.Session, Handle: a.confHistory,
-			Summary: "The versions of a node's config, newest first.",
+			Summary: "The versions of a node's tunnel config, newest first.",
 			Data:    []confVersionView{}, Paged: true,
 		},
 		{

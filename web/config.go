@@ -30,32 +30,32 @@ func (a *meshAPI) configRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/configs", Access: wire.Session, Handle: a.listConfigs,
-			Summary: "The configs, by name.",
+			Summary: "The meshes, by name.",
 			Data:    []countedConfigView{}, Paged: true,
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: a.createConfig, OneWrite: true,
-			Summary: "Makes a config.",
+			Summary: "Creates a mesh.",
 			Body:    "name!, " + configMembers, Data: configView{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathConfig, Access: wire.Session, Handle: a.getConfig,
-			Summary: "A config.",
+			Summary: "A mesh.",
 			Data:    countedConfigView{},
 		},
 		{
 			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: a.updateConfig, OneWrite: true,
-			Summary: "Changes a config; what is absent stays.",
+			Summary: "Changes a mesh; members that are absent stay as they are.",
 			Body:    "name, " + configMembers, Data: configView{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{
 			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: a.deleteConfig, OneWrite: true,
-			Summary: "Deletes a config and its nodes.",
+			Summary: "Deletes a mesh and its nodes.",
 			Data:    deletedConfig{},
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/overview", Access: wire.Session, Handle: a.overview,
-			Summary: "A config, its nodes, and their number by state.",
+			Summary: "A mesh, its nodes, and their number by state.",
 			Data:    overviewView{},
 		},
 	}

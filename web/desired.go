@@ -36,12 +36,12 @@ func (a *nodeAPI) desiredRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.appliedConf,
-			Summary: "The config that is desired, whose text only those see who may write.",
+			Summary: "The latest tunnel config of a node. Its text is left out for logins that may only read.",
 			Data:    appliedConfView{},
 		},
 		{
 			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.putAppliedConf, OneWrite: true,
-			Summary: "Saves another config as desired, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
+			Summary: "Saves another tunnel config as the latest, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
 				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
 			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
 			Codes: wishing + " " + controlling + " TOO_MANY_COMMANDS",

@@ -23,7 +23,7 @@ func (a *meshAPI) nodeRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: a.listNodes,
-			Summary: "The nodes of a config, by name.",
+			Summary: "The nodes of a mesh, by name.",
 			Data:    []nodeView{}, Paged: true,
 		},
 		{

@@ -40,7 +40,7 @@ func (a *rolloutAPI) rolloutRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/rollouts", Access: wire.Session, Handle: a.listRollouts,
-			Summary: "The rollouts of a config, newest first.",
+			Summary: "The rollouts of a mesh, newest first.",
 			Data:    []rolloutView{}, Paged: true,
 		},
 		{

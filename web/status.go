@@ -23,7 +23,7 @@ func (a *statusAPI) statusRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/endpoint/runtime-snapshot", Access: wire.Session, Handle: a.runtimeSnapshot,
-			Summary: "How each node of a config is, a row a node.",
+			Summary: "The state of each node of a mesh, a row each.",
 			Data:    []snapshotRow{},
 		},
 		{

@@ -17,17 +17,17 @@ func (a *nodeAPI) syncRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/sync-status", Access: wire.Session, Handle: a.configSyncStatus,
-			Summary: "Whether each node of a config has the config that is desired.",
+			Summary: "Whether each node of a mesh has its latest tunnel config.",
 			Data:    []syncView{},
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/sync-all", Access: wire.Session, Handle: a.syncAll, OneWrite: true,
-			Summary: "Stages what is desired on every node of the config that has something else staged.",
+			Summary: "Stages the latest tunnel config of every node of the mesh that has another one staged.",
 			Data:    syncAllView{},
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/sync-status", Access: wire.Session, Handle: a.syncStatus,
-			Summary: "Whether a node has the config that is desired.",
+			Summary: "Whether a node has its latest tunnel config.",
 			Data:    syncView{},
 		},
 		{

@@ -55,7 +55,7 @@ func (a *systemAPI) systemRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/status", Access: wire.Session, Handle: a.systemStatus,
-			Summary: "Counts of configs and nodes, and how the services are.",
+			Summary: "Counts of meshes and nodes, and the state of the services.",
 			Data:    systemStatusView{},
 		},
 		{

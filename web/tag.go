@@ -17,7 +17,7 @@ func (a *meshAPI) tagRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: a.listTags,
-			Summary: "The tags of a config, by name, and how many nodes have each.",
+			Summary: "The tags of a mesh, by name, and how many nodes have each.",
 			Data:    []store.Tag{},
 		},
 		{
@@ -32,7 +32,7 @@ func (a *meshAPI) tagRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodDelete, Path: wire.PathConfig + "/tags/:tag", Access: wire.Session, Handle: a.deleteTag, OneWrite: true,
-			Summary: "Takes a tag from a config and all its nodes.",
+			Summary: "Removes a tag from a mesh and all its nodes.",
 			Data:    deletedTag{}, Codes: "TAG_NOT_FOUND",
 		},
 		{

@@ -183,9 +183,9 @@ func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) e
 				"the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
 		case !push && *ack.WGOnline == cmd.Action.Starts():
 			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
-			err = c.end(tx, &cmd, store.CommandUnknown, "the link was lost before the answer; a detect afterwards says that the tunnel "+state+", as asked")
+			err = c.end(tx, &cmd, store.CommandUnknown, "the connection was lost before the answer; a check afterwards found that the tunnel "+state+", as asked")
 		default:
-			text := "a detect says that it was not carried out; sent again"
+			text := "a check found that it was not carried out; sent again"
 			if push {
 				text = "the node answers again, without a word on this; sent again, which does no harm if it was carried out"
 			}

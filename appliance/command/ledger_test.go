@@ -281,7 +281,7 @@ func TestAStartThatWaitsComesAfterThePushItNeedsOrNotAtAll(t *testing.T) {
 			}
 		}
 		f.connect("node_none")
-		f.want(start.RequestID, store.CommandCancelled, "no config to start")
+		f.want(start.RequestID, store.CommandCancelled, "no tunnel config to start")
 		if got := f.pub.ids("node_none"); len(got) != 0 {
 			t.Errorf("sent %v", got)
 		}

@@ -146,7 +146,7 @@ func outdatedControl(tx *store.Tx, n store.Node, cmd store.Command) (string, err
 	}
 	err := able(tx, n, cmd.Action)
 	if errors.Is(err, tunnel.ErrNothingToStart) {
-		return "the push that it waited for came to nothing, so the node has no config to start; it was never sent: push, then start again", nil
+		return "never sent: the push that it waited for failed, so the node has no tunnel config to start. Push, then start again", nil
 	}
 	return "", err
 }
@@ -205,7 +205,7 @@ func takeLate(tx *store.Tx, cmd store.Command, topic protocol.Topic, ack protoco
 		case err != nil:
 			return "", err
 		default:
-			note = fmt.Sprintf("a late ACK (applied): the command stays %s, but the node has carried it out and its config counts as confirmed", cmd.State)
+			note = fmt.Sprintf("a late ACK (applied): the command stays %s, but the node has carried it out and its tunnel config counts as confirmed", cmd.State)
 		}
 	case protocol.AckFailed:
 		note = fmt.Sprintf("a late ACK (failed): the command stays %s; the node said: %s", cmd.State, failure(ack))

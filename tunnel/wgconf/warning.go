@@ -254,7 +254,7 @@ func (c Config) hooks() Warning {
 	}
 	return Warning{
 		Code: CodeHooks, Line: c.Interface.Hooks[0].Line,
-		Message: fmt.Sprintf("The config has commands that run as root on the node: %s. Push it only if you trust them; what "+
+		Message: fmt.Sprintf("The tunnel config has commands that run as root on the node: %s. Push it only if you trust them; what "+
 			"they do to routes and firewall is not checked here.", list(c.Interface.Hooks)),
 	}
 }
@@ -267,8 +267,8 @@ func (c Config) saveConfig() Warning {
 	}
 	return Warning{
 		Code: CodeSaveConfig, Line: c.Interface.SaveConfigLine,
-		Message: "SaveConfig = true lets the tool overwrite this config when the tunnel stops: the node will show as drifted. " +
-			"Remove the line and change the config here.",
+		Message: "SaveConfig = true lets the tool overwrite this tunnel config when the tunnel stops: the node will show as drifted. " +
+			"Remove the line and change the tunnel config here.",
 	}
 }
 

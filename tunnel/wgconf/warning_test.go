@@ -153,10 +153,10 @@ func TestWarningsAreWrittenForPeople(t *testing.T) {
 			"gets none of its traffic. Give each network to one peer.",
 		"A peer has no AllowedIPs (line 13): nothing is sent to it, and all it sends is dropped. Give it the addresses that are " +
 			"behind it.",
-		"The config has commands that run as root on the node: PostUp (line 4). Push it only if you trust them; what they do to " +
+		"The tunnel config has commands that run as root on the node: PostUp (line 4). Push it only if you trust them; what they do to " +
 			"routes and firewall is not checked here.",
-		"SaveConfig = true lets the tool overwrite this config when the tunnel stops: the node will show as drifted. Remove the " +
-			"line and change the config here.",
+		"SaveConfig = true lets the tool overwrite this tunnel config when the tunnel stops: the node will show as drifted. Remove the " +
+			"line and change the tunnel config here.",
 	}
 	var got []string
 	for _, w := range mustParse(t, peers, "wg").Warnings(reach("ctl.example.org", "198.51.100.7")) {

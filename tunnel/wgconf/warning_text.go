@@ -9,7 +9,7 @@ import (
 // lineMessages are the texts of the warnings about single lines, in the order they are given; %s is
 // the list of findings.
 var lineMessages = []struct{ code, message string }{
-	{CodeCutAtHash, "A part of the config is not read, since a # begins a comment wherever it stands: %s. Write the value without a #; in a hook, " +
+	{CodeCutAtHash, "A part of the tunnel config is not read, since a # begins a comment wherever it stands: %s. Write the value without a #; in a hook, " +
 		"printf '\\043' prints one."},
 	{CodeOpenQuote, "A hook ends within a quote, and the tool will fail there: %s. Close the quote on the same line."},
 	{CodeEmptyValue, "These keys have no value and so set nothing: %s. Remove the lines, or give the values that are missing."},

@@ -88,7 +88,7 @@ func (c Config) slow() Warning {
 	}
 	seconds := int(c.quickTime.Round(time.Second) / time.Second)
 	w := Warning{Code: CodeSlow, Line: c.Interface.Line}
-	const cost = "needs about %d s for this config on an idle PC, and several times that on a small machine, each time it starts or stops; " +
+	const cost = "needs about %d s for this tunnel config on an idle PC, and several times that on a small machine, each time it starts or stops; " +
 		"a push has the tunnel down meanwhile. "
 	if len(c.longLines) == 0 {
 		w.Message = fmt.Sprintf("The quick tool "+cost+"It starts a tool for each network and address: join neighbouring networks where that is possible.", seconds)

@@ -61,7 +61,7 @@ var answers = []struct {
 	{refusal.ErrNotInitialized, Answer{409, "CLIENT_NOT_INITIALIZED", "No agent is bound to this node yet; ask for a bind command and run it on the node.", nil}},
 	{refusal.ErrNodeOffline, Answer{409, "NODE_OFFLINE", "The node is not connected; try again when it is, or send queue: true to have the command wait for it.", nil}},
 	{protocol.ErrInvalidAction, Answer{400, "INVALID_ACTION", "The action is unknown; use " + actionNames(protocol.Actions(nil)) + ".", nil}},
-	{protocol.ErrCannotDescribe, Answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot describe itself, as the WG Free Mesh client cannot. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
+	{protocol.ErrCannotDescribe, Answer{409, "AGENT_CANNOT_DESCRIBE", "The agent on this node cannot report its details, like the WG Free Mesh client. Use wg_show to look at its tunnel; its version and platform are in endpoint/status.", nil}},
 	{tunnel.ErrNothingToStart, Answer{409, "NO_CONFIRMED_CONFIG", "Nothing was started: the node never confirmed a tunnel config, and its agent would start an empty tunnel. Push one first.", nil}},
 	{ErrRolloutAction, Answer{400, "INVALID_ACTION", "A rollout can " + actionNames(protocol.Actions(inRollouts)) + "; give other actions to each node.", nil}},
 	{store.ErrTagNotFound, Answer{404, "TAG_NOT_FOUND", "Neither the mesh nor any of its nodes has this tag; it may have been deleted.", nil}},
