@@ -3,7 +3,6 @@ package appliance
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -124,16 +123,15 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 		}
 	}()
 	a.db, err = store.Open(o.DataDir, store.Options{
-		Logger: o.Logger, Witness: tracker.Witness(o.Presence), First: firstWrite, OwnBroker: !o.external(),
+		Logger: o.Logger, Witness: tracker.Witness(o.Presence), First: (*store.Tx).SettleLastRun, OwnBroker: !o.external(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.onStop("store", func(context.Context) error { return a.db.Close() })
-	if a.setupToken, err = setUp(a.db, o.AdminPassword, o.Logger); err != nil {
+	if a.setupToken, err = web.FirstAdmin(a.db, o.AdminPassword, o.Logger); err != nil {
 		return nil, err
 	}
-	a.onStop("life signs", a.markAlive(context.WithoutCancel(ctx)))
 	if err := a.newCerts(o); err != nil {
 		return nil, err
 	}
@@ -154,34 +152,6 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	a.web = web.New(a.webOptions(o)) //nolint:contextcheck // each request brings a context of its own
 	a.onStop("web", a.web.Stop)
 	return a, nil
-}
-
-// aliveInterval is the time between records that the appliance runs. It decides how exactly a gap
-// is known after a power cut.
-const aliveInterval = time.Minute
-
-// markAlive records that the appliance runs, at intervals and when it is stopped.
-func (a *Appliance) markAlive(ctx context.Context) (stop func(context.Context) error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	mark := func() error { return a.db.Update((*store.Tx).MarkAlive) }
-	running.Go(func() {
-		ticks := time.NewTicker(aliveInterval)
-		defer ticks.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticks.C:
-				_ = mark() // the store itself reports that it cannot write
-			}
-		}
-	})
-	return func(context.Context) error {
-		cancel()
-		running.Wait()
-		return mark()
-	}
 }
 
 // newBroker creates the ledger, ingress and broker, which need each other.
@@ -225,12 +195,7 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.rollouts = rollout.New(ro)
 	// Before the broker: nodes that it disconnects must not seem to be away at their turn.
 	a.onStop("rollouts", a.rollouts.Stop)
-	a.wanted = wanted.New(wanted.Options{
-		Store: a.db, Commands: a.ledger, Logger: o.Logger,
-		Online: func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool {
-			return presence.Project(n, configEnabled, e, now, o.Presence).State == presence.Online
-		},
-	})
+	a.wanted = wanted.New(wanted.Options{Store: a.db, Commands: a.ledger, Presence: o.Presence, Logger: o.Logger})
 	a.onStop("wanted tunnels", a.wanted.Stop)
 	return nil
 }
@@ -279,29 +244,6 @@ func (a *Appliance) webOptions(o Options) web.Options {
 		w.HTTPSPort = addr.Port
 	}
 	return w
-}
-
-// setUp creates the admin account with password, or returns a token for setting it up.
-func setUp(db *store.DB, password string, log *slog.Logger) (token string, err error) {
-	err = db.View(func(tx *store.Tx) error { _, err := tx.Admin(); return err })
-	switch {
-	case err == nil:
-		if password != "" {
-			log.Info("WFM_ADMIN_PASSWORD counts at the first start only; the admin password stays as it is")
-		}
-		return "", nil
-	case !errors.Is(err, store.ErrNoAdmin):
-		return "", fmt.Errorf("read the admin account: %w", err)
-	case password == "":
-		return protocol.NewSecret(), nil
-	}
-	switch err := web.SetUpAdmin(db, password); {
-	case store.Unwritable(err):
-		log.Error("the admin account is not set up; start again when the disk takes writes", "err", err)
-	case err != nil:
-		return "", fmt.Errorf("set up the admin account: %w", err)
-	}
-	return "", nil
 }
 
 func (a *Appliance) onStop(name string, fn func(context.Context) error) {

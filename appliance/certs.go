@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"wfm/certs"
-	"wfm/store"
 	"wfm/web"
 )
 
@@ -25,18 +24,9 @@ func (a *Appliance) newCerts(o Options) (err error) {
 			hosts = append(hosts, u.Hostname())
 		}
 	}
-	issuer := certs.Issuer(cmp.Or(o.TLSIssuer, string(certs.IssuerLocal)))
-	if issuer == certs.IssuerACME && len(o.ACME.Domains) == 0 {
-		for _, host := range append([]string{o.MQTTPublicHost}, hosts...) {
-			if host != "" && net.ParseIP(host) == nil {
-				o.ACME.Domains = []string{host}
-				break
-			}
-		}
-	}
 	o.ACME.HTTPPort, o.ACME.TLSPort = portOf(o.HTTPAddr), cmp.Or(portOf(o.HTTPSAddr), portOf(o.MQTTTLSAddr))
 	a.certs, err = certs.New(certs.Options{
-		Store: a.db, Logger: o.Logger, Issuer: issuer, PublicHost: o.MQTTPublicHost, Hosts: hosts,
+		Store: a.db, Logger: o.Logger, Issuer: certs.Issuer(o.TLSIssuer), PublicHost: o.MQTTPublicHost, Hosts: hosts,
 		ACME: o.ACME, CertFile: o.TLSCertFile, KeyFile: o.TLSKeyFile,
 	})
 	if err != nil {
@@ -60,18 +50,6 @@ func portOf(addr string) int {
 	}
 	n, _ := strconv.Atoi(port)
 	return n
-}
-
-// StoredCertificates returns the certificates in the data directory of an appliance that does not
-// run, and the CA certificates, PEM, that its clients trust (empty: none yet). Errors:
-// store.ErrInUse if it runs, and those of store.Open.
-func StoredCertificates(dataDir string) (certificates []certs.Certificate, caCert string, err error) {
-	db, err := store.Open(dataDir, store.Options{})
-	if err != nil {
-		return nil, "", err
-	}
-	defer func() { _ = db.Close() }()
-	return certs.Stored(db)
 }
 
 // certsView adapts the certificates to the API.

@@ -57,7 +57,8 @@ func (x *external) Status() web.BrokerStatus {
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
 		Key: x.Key, Username: x.Settings.Username, Password: x.Settings.Password, ClientIDs: emqx.ClientIDs(x.ClientID),
-		Apart: x.Callbacks != nil, CACert: x.CACert, Account: x.account, Settled: x.Settled, Ready: x.Up,
+		Apart: x.Callbacks != nil, CACert: x.CACert, Settled: x.Settled, Ready: x.Up,
+		Account: func(nodeID string) web.AccountState { return web.AccountState(x.AccountState(nodeID)) },
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {
 				return fmt.Errorf("%w: %w", refusal.ErrMQTTUnavailable, err)
@@ -65,22 +66,6 @@ func (x *external) web() *web.ExternalBroker {
 			return nil
 		},
 	}
-}
-
-func (x *external) account(nodeID string) web.AccountState {
-	settled, granted, at := x.Account(nodeID)
-	state := web.AccountState{State: "pending", SyncedAt: wire.When(at)}
-	switch s := x.External.Status(); {
-	case settled && granted:
-		state.State, state.Detail = "synced", "EMQX knows the account"
-	case settled:
-		state.State, state.Detail = "none", "the node may not log in, and EMQX has no account of it"
-	case s.AccountError != "":
-		state.Detail = "EMQX has not been told yet: " + s.AccountError
-	default:
-		state.Detail = "EMQX is being told"
-	}
-	return state
 }
 
 // NewEMQXKey returns the shared key for EMQX if it was made at this start: it is shown once, and

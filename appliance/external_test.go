@@ -107,7 +107,7 @@ func TestApplianceStartsAndWorksWhileEMQXIsAway(t *testing.T) {
 		st := s.appliance.external.Status()
 		return !st.Connected && st.Status == "error" && st.LastError != "" && st.Accounts.Pending == 1 && st.Accounts.LastError != ""
 	})
-	if state := s.appliance.external.account(b.Node.ID); state.State != "pending" || !strings.Contains(state.Detail, "cannot be reached") {
+	if state := s.appliance.external.AccountState(b.Node.ID); state.State != "pending" || !strings.Contains(state.Detail, "cannot be reached") {
 		t.Errorf("account: %+v", state)
 	}
 	begin := time.Now()
@@ -121,7 +121,7 @@ func TestApplianceStartsAndWorksWhileEMQXIsAway(t *testing.T) {
 	s.connected()
 	s.agent(b)
 	s.online(b)
-	if state := s.appliance.external.account(b.Node.ID); state.State != "synced" {
+	if state := s.appliance.external.AccountState(b.Node.ID); state.State != "synced" {
 		t.Errorf("account: %+v", state)
 	}
 }

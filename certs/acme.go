@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,10 @@ type acmeSource struct {
 
 func newACME(k *Keeper) (*acmeSource, error) {
 	o := k.o.ACME
+	names := append([]string{k.o.PublicHost}, k.o.Hosts...)
+	if i := slices.IndexFunc(names, func(h string) bool { return h != "" && net.ParseIP(h) == nil }); len(o.Domains) == 0 && i >= 0 {
+		o.Domains = names[i : i+1]
+	}
 	if len(o.Domains) == 0 {
 		return nil, errors.New("ACME needs the domains to ask for: set WFM_ACME_DOMAINS, or WFM_MQTT_PUBLIC_HOST")
 	}

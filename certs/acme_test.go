@@ -64,3 +64,34 @@ func TestCAFileThatIsGoneTakesNothingFromWhatWasHandedOut(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestACMEAsksForTheFirstNameOfTheApplianceByDefault(t *testing.T) {
+	for name, tc := range map[string]struct {
+		o    Options
+		want string // empty: an error
+	}{
+		"public host":           {Options{PublicHost: "mqtt.example.org", Hosts: []string{"page.example.org"}}, "mqtt.example.org"},
+		"address as the host":   {Options{PublicHost: "192.0.2.1", Hosts: []string{"2001:db8::1", "page.example.org"}}, "page.example.org"},
+		"domains were given":    {Options{PublicHost: "mqtt.example.org", ACME: ACME{Domains: []string{"other.example.org"}}}, "other.example.org"},
+		"neither host nor name": {Options{Hosts: []string{"192.0.2.1"}}, ""},
+	} {
+		o := tc.o
+		o.Store, o.Issuer = openStore(t), IssuerACME
+		k, err := New(o)
+		if tc.want == "" {
+			if err == nil {
+				t.Errorf("%s: no error", name)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := k.source.(*acmeSource).names; len(got) != 1 || got[0] != tc.want {
+			t.Errorf("%s: asks for %v, want %s", name, got, tc.want)
+		}
+		if err := k.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}

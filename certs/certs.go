@@ -36,12 +36,13 @@ const acmeTLSProtocol = "acme-tls/1"
 type Options struct {
 	Store  *store.DB
 	Logger *slog.Logger // default: discard
-	Issuer Issuer
+	Issuer Issuer       // default: IssuerLocal
 	// PublicHost is the name or address at which agents connect. If it is empty, each agent
 	// connects to the host it binds at. Hosts are further hosts that people use.
 	PublicHost string
 	Hosts      []string
-	ACME       ACME
+	// ACME.Domains default to the first of PublicHost and Hosts that is a name.
+	ACME ACME
 	// CertFile (the chain, leaf first) and KeyFile are PEM.
 	CertFile, KeyFile string
 
@@ -92,7 +93,7 @@ type Keeper struct {
 
 // New checks the options. Nothing runs yet. An error names the option to correct.
 func New(o Options) (*Keeper, error) {
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Logger, o.Issuer = cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), cmp.Or(o.Issuer, IssuerLocal)
 	if o.lifetime == 0 {
 		o.lifetime = 90 * 24 * time.Hour
 	}

@@ -169,6 +169,17 @@ func (k *kept) add(present []*x509.Certificate) error {
 	return nil
 }
 
+// StoredIn is [Stored] of the store in the data directory. Errors: store.ErrInUse while an appliance
+// runs, and those of store.Open.
+func StoredIn(dataDir string) (certificates []Certificate, caCert string, err error) {
+	db, err := store.Open(dataDir, store.Options{})
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = db.Close() }()
+	return Stored(db)
+}
+
 // Stored reads from the store every certificate, and the PEM of the roots that were last handed out
 // to clients (empty if there were none). Use it only while no Keeper uses the store.
 func Stored(db *store.DB) (certificates []Certificate, caCert string, err error) {

@@ -55,6 +55,15 @@ func (tx *Tx) NoteStart() error {
 	return tx.MarkAlive()
 }
 
+// SettleLastRun does at a start what the last run left to do: it records the gap and closes the audit
+// log's open entries. Use it as Options.First.
+func (tx *Tx) SettleLastRun() error {
+	if err := tx.NoteStart(); err != nil {
+		return err
+	}
+	return tx.SettleAudit()
+}
+
 // Gaps returns the recorded gaps, oldest first.
 func (tx *Tx) Gaps() (gaps []Gap, err error) {
 	raw := tx.getRaw(bucketMeta, keyGaps)

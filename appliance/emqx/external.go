@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"wfm/appliance/mqttcheck"
 	"wfm/internal/connlimit"
@@ -196,6 +197,33 @@ func (x *External) Test(ctx context.Context, t mqttcheck.Target) error {
 	}
 	defer leave()
 	return mqttcheck.Run(ctx, t, mqttcheck.Account{ConfigID: emqxcall.CheckConfigID, NodeID: id, Password: password})
+}
+
+// AccountState describes how far EMQX knows a node's account.
+type AccountState struct {
+	State    string // synced, pending, or none: the node may not log in
+	Detail   string
+	SyncedAt *time.Time // nil: never
+}
+
+// AccountState returns the state of the node's account.
+func (x *External) AccountState(nodeID string) AccountState {
+	settled, granted, at := x.Account(nodeID)
+	state := AccountState{State: "pending"}
+	if !at.IsZero() {
+		state.SyncedAt = new(at.UTC())
+	}
+	switch s := x.Status(); {
+	case settled && granted:
+		state.State, state.Detail = "synced", "EMQX knows the account"
+	case settled:
+		state.State, state.Detail = "none", "the node may not log in, and EMQX has no account of it"
+	case s.AccountError != "":
+		state.Detail = "EMQX has not been told yet: " + s.AccountError
+	default:
+		state.Detail = "EMQX is being told"
+	}
+	return state
 }
 
 // Settled reports whether EMQX knows the node's present right.

@@ -74,6 +74,7 @@ func (t *Tracker) Start() error {
 		return err
 	}
 	t.done.Go(func() { t.run(changes) })
+	t.done.Go(t.markAlive)
 	return nil
 }
 

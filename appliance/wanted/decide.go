@@ -5,6 +5,7 @@ import (
 
 	"wfm/internal/latest"
 	"wfm/internal/retry"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -50,7 +51,7 @@ func (k *Keeper) decide(tx *store.Tx, nodeID string) (verdict, error) {
 		return verdict{}, err
 	}
 	e, err := tx.Evidence(nodeID)
-	if err != nil || !e.ConnectionOpen() || !k.Online(n, cfg.Enabled, e, tx.Now()) {
+	if err != nil || !e.ConnectionOpen() || presence.Project(n, cfg.Enabled, e, tx.Now(), k.Presence).State != presence.Online {
 		return verdict{}, err
 	}
 	open, err := tx.OpenCommands(nodeID)

@@ -11,6 +11,7 @@ import (
 	"wfm/appliance/command"
 	"wfm/internal/bounded"
 	"wfm/internal/refusal"
+	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -38,9 +39,8 @@ type Commands interface {
 type Options struct {
 	Store    *store.DB
 	Commands Commands
-	// Online reports whether the node is online, according to its evidence.
-	Online func(n store.Node, configEnabled bool, e store.Evidence, now time.Time) bool
-	Logger *slog.Logger // default: discard
+	Presence presence.Times // rules that say whether a node is online; zero times take their defaults
+	Logger   *slog.Logger   // default: discard
 }
 
 // Keeper sends the starts.
@@ -54,6 +54,7 @@ type Keeper struct {
 
 // New makes a keeper; nothing happens before [Keeper.Start].
 func New(o Options) *Keeper {
+	o.Presence = o.Presence.OrDefault()
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	ctx, end := context.WithCancel(context.Background())
 	return &Keeper{Options: o, ctx: ctx, end: end, due: make(map[string]time.Time)}

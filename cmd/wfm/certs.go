@@ -17,7 +17,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"wfm/appliance"
 	"wfm/certs"
 	"wfm/store"
 )
@@ -141,7 +140,7 @@ func (c *certsCall) stored() ([]certs.Certificate, string, error) {
 	if _, err := os.Stat(filepath.Join(c.dataDir, store.FileName)); err != nil {
 		return nil, "", fmt.Errorf("there is no data file in %s; name the directory with --data-dir, or the running appliance with --server", c.dataDir)
 	}
-	certificates, caCert, err := appliance.StoredCertificates(c.dataDir)
+	certificates, caCert, err := certs.StoredIn(c.dataDir)
 	if errors.Is(err, store.ErrInUse) {
 		err = errors.New("the appliance is running: ask it, with --server and its public origin if it has one, or else http://localhost:8000 or where it is")
 	}

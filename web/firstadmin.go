@@ -1,0 +1,35 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"wfm/protocol"
+	"wfm/store"
+)
+
+// FirstAdmin makes the account "admin" with the password if there is no account yet. Without a
+// password, it returns the token that setting up the account over HTTP asks for. token is empty if
+// there is an account. While the disk takes no writes, FirstAdmin only logs that.
+func FirstAdmin(db *store.DB, password string, log *slog.Logger) (token string, err error) {
+	err = db.View(func(tx *store.Tx) error { _, err := tx.Admin(); return err })
+	switch {
+	case err == nil:
+		if password != "" {
+			log.Info("WFM_ADMIN_PASSWORD counts at the first start only; the admin password stays as it is")
+		}
+		return "", nil
+	case !errors.Is(err, store.ErrNoAdmin):
+		return "", fmt.Errorf("read the admin account: %w", err)
+	case password == "":
+		return protocol.NewSecret(), nil
+	}
+	switch err := SetUpAdmin(db, password); {
+	case store.Unwritable(err):
+		log.Error("the admin account is not set up; start again when the disk takes writes", "err", err)
+	case err != nil:
+		return "", fmt.Errorf("set up the admin account: %w", err)
+	}
+	return "", nil
+}
