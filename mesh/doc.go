@@ -2,7 +2,21 @@
 // it makes the tunnel config of each node.
 //
 // It owns addresses ([NextAddress], [OfferSubnet]), keys ([NewKeys]), links and their drafts
-// ([Mesh.Draft]), the hooks that the appliance adds to a config, and the texts ([Mesh.Text]). It does
-// not own the records (package store), what a tunnel config may say (tunnel/wgconf), or how a text gets
-// to its node (package tunnel). It reads no clock, file or network; randomness comes from the caller.
+// ([Mesh.Draft]), the quick mesh ([Mesh.Quick]), the hooks that the appliance adds to a config, the
+// values of AmneziaWG ([NewAWG]), the findings about a mesh ([Mesh.Validate]), and the texts
+// ([Mesh.Text]).
+//
+// It does not own the records (package store), the grammar of a tunnel config (tunnel/wgconf), or the
+// way of a text to its node (package tunnel). It reads no clock, file or network; randomness comes from
+// the caller.
+//
+// Enter at [New].
+//
+// Invariants:
+//   - The same mesh gives the same bytes, in whichever order its nodes and links are given.
+//   - Each text of a mesh in which [Mesh.Validate] finds no error can be parsed and pushed.
+//   - A new name of a node changes comments only.
+//   - The text of a node depends on the settings of the mesh, the node, its links, its peers, the nodes
+//     that have routes, and the services to which it forwards ports.
+//   - No error, finding or plan has a private or preshared key in its words.
 package mesh

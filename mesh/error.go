@@ -17,6 +17,8 @@ const (
 	CodeInvalidPeerLink  = "INVALID_PEER_LINK"
 	CodeInvalidQuickMesh = "INVALID_QUICK_MESH"
 	CodeInvalidAWG       = "INVALID_AWG_VALUE"
+
+	CodeInvalidPortForward = "INVALID_PORT_FORWARD"
 )
 
 func (e *Error) Error() string { return e.Message }

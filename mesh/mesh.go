@@ -37,6 +37,7 @@ type Text struct {
 	Addresses  []netip.Prefix
 	ListenPort int // 0: chosen by the system
 	Peers      []wgconf.Peer
+	awg        map[string]string // see readSharedAWG; nil for WireGuard
 }
 
 // ReadText reads the tunnel config of a node with store.SourceText. The error is a *wgconf.Error.
@@ -45,7 +46,11 @@ func ReadText(cfg store.Config, nodeID, text string) (*Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Text{c.Interface.PublicKey, c.Interface.Addresses, c.Interface.ListenPort, c.Peers}, nil
+	t := &Text{PublicKey: c.Interface.PublicKey, Addresses: c.Interface.Addresses, ListenPort: c.Interface.ListenPort, Peers: c.Peers}
+	if tunnel.Family(cfg) == "awg" {
+		t.awg = readSharedAWG(text)
+	}
+	return t, nil
 }
 
 // member is a node with its place in the mesh.

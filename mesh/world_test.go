@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,13 +43,20 @@ func (w *world) now() time.Time {
 	return w.at
 }
 
+// madeKeys are those of keysOf; many tests have the same names.
+var madeKeys sync.Map
+
 // keysOf returns keys that belong to the name.
 func keysOf(name string) mesh.Keys {
+	if keys, ok := madeKeys.Load(name); ok {
+		return keys.(mesh.Keys)
+	}
 	sum := sha256.Sum256([]byte(name))
 	keys, err := mesh.NewKeys(bytes.NewReader(sum[:]))
 	if err != nil {
 		panic(err)
 	}
+	madeKeys.Store(name, keys)
 	return keys
 }
 
@@ -59,12 +67,12 @@ func (w *world) add(name string, change ...func(*mesh.Node)) string {
 		ID: name, ConfigID: w.config.ID, Name: name, Enabled: true, Type: store.NodeDynamic, InterfaceName: "wg0", CreatedAt: w.now(),
 		NodeSettings: store.NodeSettings{ConfigSource: store.SourceMesh, PublicKey: keys.Public, PrivateKey: keys.Private},
 	}}
-	var taken []netip.Addr
-	for _, other := range w.nodes {
-		taken = append(taken, other.VirtualIP.Addr(), other.VirtualIP6.Addr())
-	}
 	for _, s := range []struct{ subnet, to *netip.Prefix }{{&w.config.VirtualSubnet, &n.VirtualIP}, {&w.config.VirtualSubnet6, &n.VirtualIP6}} {
 		if s.subnet.IsValid() {
+			var taken []netip.Addr
+			for _, other := range w.nodes {
+				taken = append(taken, other.VirtualIP.Addr(), other.VirtualIP6.Addr())
+			}
 			next, err := mesh.NextAddress(*s.subnet, taken)
 			if err != nil {
 				panic(err)
