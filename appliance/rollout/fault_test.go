@@ -17,7 +17,10 @@ func TestANodeWhoseCommandCouldNotBeNotedGetsNoSecondOne(t *testing.T) {
 		f.restart(0)
 		release := func() {}
 		f.ledger.tell(func(l *ledger) {
-			l.after = func(string) { release = storetest.Fill(f.t, f.db, "f"); l.after = nil }
+			l.after = func(string) {
+				release, l.after = storetest.Fill(f.t, f.db, "f"), nil
+				l.before = func(string, protocol.Action) { release() } // a second command is not refused
+			}
 		})
 		id := f.begin(2, 1, "a", "b")
 		f.want(id, "running", "waiting waiting")
