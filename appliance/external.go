@@ -57,7 +57,7 @@ func (x *external) Status() web.BrokerStatus {
 func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
 		Key: x.Key, Username: x.Settings.Username, Password: x.Settings.Password, ClientIDs: emqx.ClientIDs(x.ClientID),
-		Apart: x.Callbacks != nil, CACert: x.CACert, Settled: x.Settled, Ready: x.Up,
+		Apart: x.Callbacks != nil, CACert: x.CACert, Settled: x.Settled, Ready: x.Takes,
 		Account: func(nodeID string) web.AccountState { return web.AccountState(x.AccountState(nodeID)) },
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {

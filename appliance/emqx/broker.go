@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,6 +234,15 @@ func (b *Broker) Up() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.epoch != nil
+}
+
+// Takes reports whether EMQX hands nodes' messages to the appliance: the shares get them also while the
+// main session has no connection.
+func (b *Broker) Takes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	down := func(l *link) bool { return l.state != linkUp }
+	return b.epoch != nil || (len(b.shares) > 0 && !slices.ContainsFunc(b.shares, down))
 }
 
 // Ready reports whether a command may be published to the node now. Whether the node has subscribed

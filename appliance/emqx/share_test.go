@@ -104,6 +104,31 @@ func TestOneSessionTakesAllWhereEMQXRefusesSharedSubscriptions(t *testing.T) {
 	f.eventually("all came", func() bool { return len(f.ingress.inOrder("m")) >= 50 })
 }
 
+// Nodes may log in while EMQX has sessions for what they publish, which is not the main one.
+func TestMessagesAreTakenWhileTheMainSessionIsAway(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	node := f.login(f.nodes[0])
+	if !f.broker.Takes() {
+		t.Fatal("with all sessions up, messages are not taken")
+	}
+	f.emqx.RefuseNext(1 << 20)
+	f.emqx.Cut(ownClientID)
+	f.eventually("the main session is away", func() bool { return !f.broker.Up() })
+	if !f.broker.Takes() {
+		t.Error("messages are not taken although all shares are up")
+	}
+	node.Publish(event(f.nodes[0]), []byte("meanwhile"), 1, 5)
+	f.eventually("a message is stored meanwhile", func() bool { return f.ingress.count("meanwhile") == 1 })
+	f.emqx.Cut(ClientIDs(ownClientID)[2])
+	f.eventually("a share is away, too", func() bool { return !f.broker.Takes() })
+	f.emqx.RefuseNext(0)
+	f.up()
+	if !f.broker.Takes() {
+		t.Error("messages are not taken although the main session is up again")
+	}
+}
+
 // EMQX's own limits kill the session of a client that gets everything; its own zone has none.
 func TestBurstIsLostInEMQXsOwnLimitsAndNotInTheZoneOfTheAppliance(t *testing.T) {
 	t.Parallel()
