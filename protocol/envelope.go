@@ -37,8 +37,8 @@ type Envelope struct {
 	// Deployed agents change both on every connection, so a new BootID does not prove a reboot.
 	BootID    string `json:"boot_id"`
 	SessionID string `json:"session_id"`
-	// SentAt is the time by the sender's own clock, RFC 3339. It is informative: no decision rests
-	// on it.
+	// SentAt is the time by the sender's own clock, RFC 3339. It orders the messages of one session
+	// where the broker does not keep their order; nothing else depends on it.
 	SentAt  string          `json:"sent_at"`
 	Payload json.RawMessage `json:"payload"`
 }

@@ -18,6 +18,8 @@ type Evidence struct {
 	// connection.
 	BootID    string `json:"boot_id,omitempty"`
 	SessionID string `json:"session_id,omitempty"`
+	// SentAt is the newest time, by the node's own clock, at which the session said it sent a message.
+	SentAt time.Time `json:"sent_at,omitzero"`
 	// RetiredSessionID is the last session before the last bind or reset. Its messages that an
 	// external broker delivers late say nothing about the agent bound now.
 	RetiredSessionID string `json:"retired_session_id,omitempty"`

@@ -129,6 +129,54 @@ func TestMessagesAreTakenWhileTheMainSessionIsAway(t *testing.T) {
 	}
 }
 
+// What waits in a session when it ends by itself goes to the others, after what they have got meanwhile.
+func TestOtherSessionsGetWhatWaitedInOneThatExpired(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		end  func(e *emqxtest.Server, clientID string)
+		kept bool
+	}{
+		"expired": {(*emqxtest.Server).Expire, true},
+		"killed":  {(*emqxtest.Server).Drop, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newOwnFixture(t)
+			f.ingress.fail(func(payload string) error {
+				if payload == "old" {
+					return store.ErrFull
+				}
+				return nil
+			})
+			node := f.login(f.nodes[0])
+			node.Publish(event(f.nodes[0]), []byte("old"), 1, 5)
+			node.Expect(packets.Puback)
+			held := ""
+			f.eventually("a session holds the message", func() bool {
+				for _, id := range ClientIDs(ownClientID)[1:] {
+					if f.emqx.Unacknowledged(id) > 0 {
+						held = id
+					}
+				}
+				return held != ""
+			})
+			f.emqx.RefuseNext(1 << 20) // the session stays away
+			tc.end(f.emqx, held)
+			node.Publish(event(f.nodes[0]), []byte("new"), 1, 6)
+			f.eventually("another session takes the next message", func() bool { return f.ingress.count("new") == 1 })
+			f.ingress.fail(nil)
+			before := f.ingress.count("old")
+			if tc.kept {
+				f.eventually("another session takes what waited", func() bool { return f.ingress.count("old") > before })
+			}
+			f.acknowledged()
+			if !tc.kept && f.ingress.count("old") > before {
+				t.Error("what waited in a killed session came again")
+			}
+		})
+	}
+}
+
 // EMQX's own limits kill the session of a client that gets everything; its own zone has none.
 func TestBurstIsLostInEMQXsOwnLimitsAndNotInTheZoneOfTheAppliance(t *testing.T) {
 	t.Parallel()

@@ -190,7 +190,7 @@ func (g *Ingress) refuse(s Session, topic protocol.Topic, cause error) func(*sto
 // markReachable records that the node sent a message, and makes the other changes of change.
 func markReachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*store.Evidence)) error {
 	return tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
-		e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
+		identify(e, env)
 		if s.Late {
 			return // the node sent it while it was still connected
 		}
@@ -199,7 +199,44 @@ func markReachable(tx *store.Tx, s Session, env protocol.Envelope, change func(*
 	})
 }
 
+// identify records which agent session sent the newest message, and when.
+func identify(e *store.Evidence, env protocol.Envelope) {
+	session := plaintext.Line(env.SessionID, maxEventName)
+	if session != e.SessionID {
+		e.SentAt = time.Time{}
+	}
+	e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), session
+	if sent := sentAt(env); sent.After(e.SentAt) {
+		e.SentAt = sent
+	}
+}
+
+// sentAt returns when the message was sent by the node's clock; zero if it does not say.
+func sentAt(env protocol.Envelope) time.Time {
+	t, _ := time.Parse(time.RFC3339, env.SentAt)
+	return t.UTC()
+}
+
+// overtakenFor bounds the time after a message during which an older one is ignored. Later the node's
+// clock must have been set back: EMQX hands over what an ended session left as soon as it has ended.
+const overtakenFor = 5 * time.Minute
+
+// overtaken reports whether a newer message of the same agent session is stored already, so that this
+// one says nothing about the present. An external broker that ends one of the appliance's sessions
+// hands its messages to the others, where newer ones of the same node may have come before.
+func overtaken(tx *store.Tx, s Session, env protocol.Envelope) (bool, error) {
+	sent := sentAt(env)
+	if s.ID != 0 || env.SessionID == "" || sent.IsZero() {
+		return false, nil
+	}
+	e, err := tx.Evidence(env.NodeID)
+	return plaintext.Line(env.SessionID, maxEventName) == e.SessionID && sent.Before(e.SentAt) && tx.Now().Sub(e.ReachableAt) < overtakenFor, err
+}
+
 func (g *Ingress) heartbeat(tx *store.Tx, s Session, env protocol.Envelope, hb protocol.Heartbeat) error {
+	if old, err := overtaken(tx, s, env); old || err != nil {
+		return err
+	}
 	if err := markReachable(tx, s, env, func(e *store.Evidence) {
 		e.HeartbeatAt = tx.Now().UTC()
 		setTunnel(tx, e, hb.WGOnline)
@@ -288,8 +325,13 @@ func updateClient(tx *store.Tx, cmd store.Command) error {
 func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
 	name, message := plaintext.Line(ev.Event, maxEventName), plaintext.Line(ev.Message, maxEventMessage)
 	record := func(e *store.Evidence) { e.EventAt, e.LastEvent, e.LastEventMessage = tx.Now().UTC(), name, message }
-	if ev.Event == protocol.EventOffline {
-		err := tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
+	old, err := overtaken(tx, s, env)
+	if err != nil {
+		return err
+	}
+	switch {
+	case ev.Event == protocol.EventOffline: // perhaps a will, which is as old as its session
+		err = tx.UpdateEvidence(env.NodeID, func(e *store.Evidence) {
 			if superseded(e, s, env) {
 				message += " (of a session that another one may have replaced; it says nothing about the node)"
 				e.WillAt = tx.Now().UTC()
@@ -297,13 +339,13 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 				return
 			}
 			record(e)
-			e.BootID, e.SessionID = plaintext.Line(env.BootID, maxEventName), plaintext.Line(env.SessionID, maxEventName)
+			identify(e, env)
 			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), "the agent said that it goes offline"
 		})
-		if err != nil {
-			return err
-		}
-	} else if err := markReachable(tx, s, env, record); err != nil {
+	case !old:
+		err = markReachable(tx, s, env, record)
+	}
+	if err != nil {
 		return err
 	}
 	if ev.Event == protocol.EventCommandOutput {

@@ -254,6 +254,13 @@ func (e *Server) Drop(clientID string) {
 	}
 }
 
+// Expire ends the session of the client as its expiry does: other sessions get what waits in it.
+func (e *Server) Expire(clientID string) {
+	if b := e.running(); b != nil {
+		b.expire(clientID)
+	}
+}
+
 // NetAddr is MQTTAddr for dialling.
 func (e *Server) NetAddr() net.Addr {
 	addr, err := net.ResolveTCPAddr("tcp", e.address)

@@ -54,19 +54,52 @@ func (b *broker) joined(clientID, filter string) {
 	}
 }
 
-// leave drops the session of a superuser.
-func (b *broker) leave(clientID string) {
+// leave drops the session of a superuser. It returns what a session that ends hands on: messages of
+// QoS 1 in flight, then the queue.
+func (b *broker) leave(clientID string) (left []packets.Packet) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i := b.inboxes[clientID]; i != nil {
 		delete(b.inboxes, clientID)
 		i.mu.Lock()
+		left = slices.Concat(i.unacknowledged(), i.queue)
 		i.dead, i.mailbox, i.queue, i.cl = true, nil, nil, nil
 		clear(i.inflight)
 		i.mu.Unlock()
 	}
 	for filter, ids := range b.members {
 		b.members[filter] = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == clientID })
+	}
+	return left
+}
+
+// expire ends a session as its expiry does. EMQX gives what waited in it to the others of its group; it
+// does not when the session was taken over, kicked or killed.
+func (b *broker) expire(clientID string) {
+	gone := make(chan struct{})
+	b.mu.Lock()
+	b.kicks[clientID] = gone
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.kicks, clientID)
+		b.mu.Unlock()
+		close(gone)
+	}()
+	cl, ok := b.server.Clients.Get(clientID)
+	if ok {
+		cl.Stop(packets.ErrUnspecifiedError)
+		<-b.socket.done(cl.Net.Conn)
+	}
+	left := b.leave(clientID)
+	if ok {
+		b.server.UnsubscribeClient(cl)
+		if now, ok := b.server.Clients.Get(clientID); ok && now == cl {
+			b.server.Clients.Delete(clientID)
+		}
+	}
+	for _, pk := range left {
+		b.redispatch(pk)
 	}
 }
 
@@ -88,10 +121,11 @@ func (b *broker) discard(clientID string) {
 // spread delivers a message to the superusers' sessions, and returns the number of sessions, of any
 // client, that are subscribed.
 func (b *broker) spread(from string, pk packets.Packet) int {
+	pk.Origin = from
 	subs := b.server.Topics.Subscribers(pk.TopicName)
 	count := len(subs.Subscriptions)
 	for id, sub := range subs.Subscriptions {
-		b.deliver(id, sub, pk)
+		b.deliver(id, "", sub, pk)
 	}
 	for filter, members := range subs.Shared {
 		id := b.pick(filter, from, pk.TopicName, members)
@@ -99,12 +133,13 @@ func (b *broker) spread(from string, pk packets.Packet) int {
 			continue
 		}
 		count++
-		b.deliver(id, members[id], pk)
+		b.deliver(id, filter, members[id], pk)
 	}
 	return count
 }
 
-func (b *broker) deliver(id string, sub packets.Subscription, pk packets.Packet) {
+// deliver gives the session a message, of the group of the shared filter if there is one.
+func (b *broker) deliver(id, filter string, sub packets.Subscription, pk packets.Packet) {
 	i := b.inbox(id)
 	if i == nil {
 		return // mochi delivers
@@ -112,7 +147,24 @@ func (b *broker) deliver(id string, sub packets.Subscription, pk packets.Packet)
 	out := pk.Copy(false)
 	out.FixedHeader.Retain, out.FixedHeader.Dup = false, false
 	out.FixedHeader.Qos = min(pk.FixedHeader.Qos, sub.Qos)
+	out.Filters = nil
+	if filter != "" {
+		out.Filters = packets.Subscriptions{{Filter: filter}} // which PUBLISH does not have, for redispatch
+	}
 	i.put(out)
+}
+
+// redispatch gives a message that waited in an ended session to another member of its group. Without
+// one it is lost.
+func (b *broker) redispatch(pk packets.Packet) {
+	if len(pk.Filters) == 0 {
+		return
+	}
+	filter := pk.Filters[0].Filter
+	members := b.server.Topics.Subscribers(pk.TopicName).Shared[filter]
+	if id := b.pick(filter, pk.Origin, pk.TopicName, members); id != "" {
+		b.deliver(id, filter, members[id], pk)
+	}
 }
 
 // pick chooses the member of a group that gets a message.
