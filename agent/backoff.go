@@ -70,7 +70,8 @@ func (b *backoff) Next() time.Duration {
 }
 
 // A refusal is no reason to bind again until it has lasted for softFor: after a power cut, the broker may
-// not be able to ask its server yet, and the agent may never have been connected. The first wait is firstDenied times the minimum, and each further wait is twice as long.
+// not be able to ask its server yet, and the agent may never have been connected. The first wait is
+// firstDenied times the minimum, and each further wait is twice as long.
 const (
 	softFor     = 2 * time.Minute
 	firstDenied = 5

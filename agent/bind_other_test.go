@@ -111,14 +111,16 @@ func TestABindWithAnInterfaceNameThatLinuxRefusesStands(t *testing.T) {
 			b.Receive(topic, data)
 			return b.nextAck(t, id)
 		}
-		if ack := ask(protocol.KindDetect, "req_1", protocol.Detect{}); ack.Status != protocol.AckApplied || ack.WGOnline == nil || *ack.WGOnline || !strings.Contains(ack.Message, word) {
+		if ack := ask(protocol.KindDetect, "req_1", protocol.Detect{}); ack.Status != protocol.AckApplied || ack.WGOnline == nil || *ack.WGOnline ||
+			!strings.Contains(ack.Message, word) {
 			t.Errorf("%q: detect: %+v", name, ack)
 		}
 		if ack := ask(protocol.KindInfo, "req_2", protocol.Info{Action: protocol.ActionDescribe}); ack.Status != protocol.AckApplied || len(ack.Capabilities) == 0 {
 			t.Errorf("%q: describe: %+v", name, ack)
 		}
 		for i, action := range []protocol.Action{protocol.ActionStart, protocol.ActionStop} {
-			if ack := ask(protocol.KindControl, []string{"req_3", "req_4"}[i], protocol.Control{Action: action}); ack.Status != protocol.AckFailed || !strings.Contains(ack.Message, word) {
+			if ack := ask(protocol.KindControl, []string{"req_3", "req_4"}[i], protocol.Control{Action: action}); ack.Status != protocol.AckFailed ||
+				!strings.Contains(ack.Message, word) {
 				t.Errorf("%q: %s: %+v", name, action, ack)
 			}
 		}

@@ -33,26 +33,33 @@ func TestTheFirstComplaintOfAFailureComesFirstAndSaysWhatToDo(t *testing.T) {
 	for stderr, want := range map[string]string{
 		withoutRight: `: RTNETLINK answers: Operation not permitted; Unable to access interface: Protocol not supported; Cannot find device "site-a"; ` +
 			"the agent needs root or CAP_NET_ADMIN",
-		goesOn + "[#] resolvconf -a wg0 -m 0 -x\n/usr/bin/wg-quick: line 32: resolvconf: command not found\n[#] ip link delete dev wg0\n": ": /usr/bin/wg-quick: line 32: resolvconf: command not found; " +
+		goesOn + "[#] resolvconf -a wg0 -m 0 -x\n/usr/bin/wg-quick: line 32: resolvconf: command not found\n[#] ip link delete dev " +
+			"wg0\n": ": /usr/bin/wg-quick: line 32: resolvconf: command not found; " +
 			"DNS in the config needs resolvconf on the node: install the package openresolv, or leave DNS out",
-		goesOn + "[#] iptables-restore -n\n/usr/bin/wg-quick: line 32: iptables-restore: command not found\n[#] ip link delete dev wg0\n": ": /usr/bin/wg-quick: line 32: iptables-restore: command not found; " +
+		goesOn + "[#] iptables-restore -n\n/usr/bin/wg-quick: line 32: iptables-restore: command not found\n[#] ip link delete dev " +
+			"wg0\n": ": /usr/bin/wg-quick: line 32: iptables-restore: command not found; " +
 			"a default route in AllowedIPs needs a firewall tool on the node: install the package nftables",
-		goesOn + "Name or service not known: `a.b:5'\nConfiguration parsing error\n[#] ip link delete dev wg0\n": ": Name or service not known: `a.b:5'; Configuration parsing error; " +
+		goesOn + "Name or service not known: `a.b:5'\nConfiguration parsing error\n[#] ip link delete dev wg0\n": ": Name or service not known: `a.b:5'; " +
+			"Configuration parsing error; " +
 			"the name of an Endpoint does not exist for the node: check the name and the node's DNS, or give an address",
 		goesOn + "Unable to modify interface: Address already in use\n": ": Unable to modify interface: Address already in use; " +
 			"another tunnel or program on the node uses this ListenPort: give another one",
 		"[#] ip link add wg0 type wireguard\nError: Unknown device type.\n": ": Error: Unknown device type.; " +
 			"the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go",
-		strings.Replace(withoutRight, "RTNETLINK answers: Operation not permitted", "Error: Unknown device type.", 1): `: Error: Unknown device type.; Unable to access interface: Protocol not supported; ` +
+		strings.Replace(withoutRight, "RTNETLINK answers: Operation not permitted", "Error: Unknown device type.",
+			1): `: Error: Unknown device type.; Unable to access interface: Protocol not supported; ` +
 			`Cannot find device "site-a"; the node needs the WireGuard kernel module, or a userspace daemon like wireguard-go`,
 		// The tool continued without a route to the endpoint; it ended because the hook failed.
-		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\n":                                                               ": it seems that a hook of the config failed or hung (false); what hooks print is not shown",
-		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\nCannot find device \"wg0\"\n":                                   ": Cannot find device \"wg0\"",
-		goesOn + noRoute + "[#] ip -4 route add 10.2.0.0/24 dev wg0\nRTNETLINK answers: File exists\n[#] ip link delete dev wg0\n": ": RTNETLINK answers: File exists",
+		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\n": ": it seems that a hook " +
+			"of the config failed or hung (false); what hooks print is not shown",
+		goesOn + noRoute + "[#] false\n[#] ip link delete dev wg0\nCannot find device \"wg0\"\n": ": Cannot find device \"wg0\"",
+		goesOn + noRoute + "[#] ip -4 route add 10.2.0.0/24 dev wg0\nRTNETLINK answers: File exists\n[#] ip link delete dev wg0\n": ": RTNETLINK answers: " +
+			"File exists",
 		"[#] iptables -D FORWARD -i wg0\n[#] ip link delete dev wg0\nRTNETLINK answers: Operation not permitted\n": ": RTNETLINK answers: Operation not permitted; " +
 			"the agent needs root or CAP_NET_ADMIN",
-		"[#] ip -4 address add 10.9.0.2/32 dev wg0\nsome words\n[#] /opt/hook\nhunter2\n[#] nft -f /dev/fd/63\n[#] ip link delete dev wg0\n": ": it seems that a hook of the config failed or hung (/opt/hook); what hooks print is not shown",
-		"Warning: `/x' is world accessible\none\ntwo\nthree\nfour\nfive\n":                                                                   ": one; three; four; five",
+		"[#] ip -4 address add 10.9.0.2/32 dev wg0\nsome words\n[#] /opt/hook\nhunter2\n[#] nft -f /dev/fd/63\n[#] ip link delete dev " +
+			"wg0\n": ": it seems that a hook of the config failed or hung (/opt/hook); what hooks print is not shown",
+		"Warning: `/x' is world accessible\none\ntwo\nthree\nfour\nfive\n": ": one; three; four; five",
 	} {
 		if got := complaint(stderr) + advice(stderr); got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
@@ -68,7 +75,8 @@ func TestAToolThatTookTooLongSaysHowFarItWas(t *testing.T) {
 		goesOn + "[#] sleep 50\nTerminated\n":  hidden,
 		"[#] true x\n" + goesOn:                "; its last step was wg setconf wg0 /dev/fd/63",
 		"[#] ip link add x type wireguard\nno": ": no; its last step was ip link add x type wireguard",
-		goesOn + "[#] ip -4 route add 10.0.0.0/24 dev wg0\n[#] ip -4 route add 10.0.1.0/24 dev wg0\n": "; its last step was ip -4 route add 10.0.1.0/24 dev wg0, after 2 routes",
+		goesOn + "[#] ip -4 route add 10.0.0.0/24 dev wg0\n[#] ip -4 route add 10.0.1.0/24 dev wg0\n": "; its last step was ip -4 route add 10.0.1.0/24 dev " +
+			"wg0, after 2 routes",
 	} {
 		if got := stopped("wg-quick", stderr); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -106,7 +114,8 @@ func TestAQuickToolHasMoreTimeForMoreWork(t *testing.T) {
 		t.Errorf("a long config has %s", got)
 	}
 	res := &toolResult{timedOut: true, err: fmt.Errorf("wg-quick did not end")}
-	if got := because(res, long, "wg").Error(); !strings.Contains(got, "wg-quick did not end. The quick tool needs about") || !strings.Contains(got, "1501 networks") {
+	if got := because(res, long, "wg").Error(); !strings.Contains(got, "wg-quick did not end. The quick tool needs about") ||
+		!strings.Contains(got, "1501 networks") {
 		t.Error(got)
 	}
 	if got := because(res, []byte(realConfig(1)), "wg").Error(); got != "wg-quick did not end" {

@@ -49,14 +49,16 @@ func TestConfigOfAnUnboundNodeIsNotRunByAnother(t *testing.T) {
 			t.Fatal("another node's tunnel counts as this one's")
 		}
 	}
-	if res := tun.Show(t.Context(), g); res.err == nil || !strings.Contains(res.err.Error(), "still runs the config of a node that was unbound") || res.stdout.String() != "" {
+	if res := tun.Show(t.Context(), g); res.err == nil || !strings.Contains(res.err.Error(), "still runs the config of a node that was unbound") ||
+		res.stdout.String() != "" {
 		t.Fatalf("%v", res.err)
 	}
 	if f.read("calls") != "" {
 		t.Fatalf("calls:\n%s", f.read("calls"))
 	}
 	// This agent may stop the running tunnel and, with a way back, replace it.
-	if ack := pushTo(t, tun, g.profileID, pushOf("BROKEN", 1)); ack.Status != protocol.AckFailed || !ack.RolledBack || ack.ConfigVersion != 0 || f.link(g.iface) != linkUp {
+	if ack := pushTo(t, tun, g.profileID, pushOf("BROKEN", 1)); ack.Status != protocol.AckFailed || !ack.RolledBack || ack.ConfigVersion != 0 ||
+		f.link(g.iface) != linkUp {
 		t.Fatalf("%+v", ack)
 	}
 	wantStored(t, tun, "theirs")

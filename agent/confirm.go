@@ -159,7 +159,8 @@ func (x *executor) verifyBack(ctx context.Context, kind protocol.Kind, requestID
 		x.log.Warn("the server is not reached although a change is taken back", "type", kind, "request_id", requestID, "err", err)
 		x.send(protocol.Event{
 			Level: "warning", Event: eventUnreached, RequestID: requestID,
-			Message: fmt.Sprintf("the change by %s %s is taken back, but the server was not reached within %s after that (%v): it was away, or hooks of the config have left something behind",
+			Message: fmt.Sprintf("the change by %s %s is taken back, but the server was not reached within %s after that (%v): it was away, or hooks of the "+
+				"config have left something behind",
 				kind, requestID, limit, err),
 		})
 		return

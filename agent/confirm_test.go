@@ -86,11 +86,13 @@ func TestPushOnARunningTunnelIsAppliedOnlyOnceTheServerIsReached(t *testing.T) {
 	}
 	close(reached)
 	m := <-up.accepted
-	if ack := ackOf(t, m.payload); m.kind != protocol.KindPushAck || m.requestID != "req_1" || ack.Status != protocol.AckAccepted || ack.Action != protocol.ActionPush {
+	if ack := ackOf(t, m.payload); m.kind != protocol.KindPushAck || m.requestID != "req_1" || ack.Status != protocol.AckAccepted ||
+		ack.Action != protocol.ActionPush {
 		t.Fatalf("%+v %+v", m, ack)
 	}
 	ack := b.nextAck(t, "req_1")
-	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 || ack.ConfigSHA256 != hashOf([]byte("two")) || ack.Message != "version 2 is stored and wfmtest0 runs it" {
+	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 || ack.ConfigSHA256 != hashOf([]byte("two")) ||
+		ack.Message != "version 2 is stored and wfmtest0 runs it" {
 		t.Fatalf("%+v", ack)
 	}
 	b.settled(t)
@@ -113,7 +115,8 @@ func TestChangeThatCutsTheNodeOffIsTakenBack(t *testing.T) {
 		wantNode(t, f, dir, "one", true)
 		b.wantHeartbeat(t, true)
 		var e protocol.Event
-		if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "server_unreached" || e.RequestID != "req_1" || !strings.Contains(e.Message, "no route to host") {
+		if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "server_unreached" || e.RequestID != "req_1" ||
+			!strings.Contains(e.Message, "no route to host") {
 			t.Fatalf("%s %s", m.kind, m.payload)
 		}
 		if up.reconnect.Load() != 1 {
@@ -128,7 +131,8 @@ func TestChangeThatCutsTheNodeOffIsTakenBack(t *testing.T) {
 		topic, data := commandOf(t, protocol.KindControl, "req_1", startCommand())
 		b.Receive(topic, data)
 		ack := b.nextAck(t, "req_1")
-		if ack.Status != protocol.AckFailed || !ack.RolledBack || !strings.HasPrefix(ack.Message, "the tunnel cut this node off") || !strings.HasSuffix(ack.Message, "wfmtest0 is stopped again") {
+		if ack.Status != protocol.AckFailed || !ack.RolledBack || !strings.HasPrefix(ack.Message, "the tunnel cut this node off") ||
+			!strings.HasSuffix(ack.Message, "wfmtest0 is stopped again") {
 			t.Fatalf("%+v", ack)
 		}
 		b.settled(t)
@@ -382,7 +386,8 @@ func TestFormerTextThatCannotBeBroughtBackIsKept(t *testing.T) {
 		return errors.Join(os.MkdirAll(filepath.Join(conf, "x"), 0o700), errors.New("no route to host"))
 	}}, time.Millisecond)
 	push(t, b, "two", 2)
-	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || !strings.Contains(ack.Message, "bringing back the former config did not work either") {
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack ||
+		!strings.Contains(ack.Message, "bringing back the former config did not work either") {
 		t.Fatalf("%+v", ack)
 	}
 	b.stop()

@@ -13,7 +13,8 @@ import (
 )
 
 func TestPostDownIsReadAsTheQuickToolsReadIt(t *testing.T) {
-	got := postDown([]byte("PostDown = no\n[interface]\r\n postdown=a %i = b # c\r\nPostUp = x\n#PostDown = y\nPostDown =\n[Peer]\nPostDown = z\n[Interface]\nPostDown = d"))
+	got := postDown([]byte("PostDown = no\n[interface]\r\n postdown=a %i = b # c\r\nPostUp = x\n#PostDown = y\nPostDown =\n[Peer]\nPostDown = " +
+		"z\n[Interface]\nPostDown = d"))
 	if want := []string{"a %i = b", "d"}; !slices.Equal(got, want) {
 		t.Fatalf("%q, want %q", got, want)
 	}

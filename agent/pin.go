@@ -11,7 +11,8 @@ import (
 	"net/url"
 )
 
-var errOtherCertificate = errors.New("the server's certificate is not of the CA the bind command names; ask for a new bind command, and if that does not help, somebody may stand between")
+var errOtherCertificate = errors.New("the server's certificate is not of the CA the bind command names; ask for a new bind command, and if that does " +
+	"not help, somebody may stand between")
 
 var errPinnedTime = errors.New("the server's certificate has expired or is not valid yet; see whether the clocks of this machine and of the server are right")
 

@@ -49,7 +49,8 @@ func leaveDown(t *testing.T, f *fakeTools, dir string) *bench {
 	push(t, b, "two", 2)
 	ack := b.nextAck(t, "req_1")
 	if ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 ||
-		!strings.Contains(ack.Message, "no such name") || !strings.HasSuffix(ack.Message, "; this is tried again until it works or another command changes wfmtest0") {
+		!strings.Contains(ack.Message, "no such name") ||
+		!strings.HasSuffix(ack.Message, "; this is tried again until it works or another command changes wfmtest0") {
 		t.Fatalf("%+v", ack)
 	}
 	b.wantHeartbeat(t, false) // otherwise the server would go on showing a running tunnel
@@ -120,7 +121,8 @@ func TestTunnelThatCannotBeBroughtBackIsTriedAgainUntilItRuns(t *testing.T) {
 			return errors.New("no route to host")
 		}}, time.Millisecond)
 		push(t, b, "two", 2)
-		if ack := b.nextAck(t, "req_1"); ack.RolledBack || !strings.Contains(ack.Message, "device is busy") || !strings.Contains(ack.Message, "Operation not permitted") {
+		if ack := b.nextAck(t, "req_1"); ack.RolledBack || !strings.Contains(ack.Message, "device is busy") ||
+			!strings.Contains(ack.Message, "Operation not permitted") {
 			t.Fatalf("%+v", ack)
 		}
 		b.wantHeartbeat(t, true)
@@ -271,7 +273,8 @@ func TestCommandForARenamedInterfaceEndsTheChangeOfTheFormerOne(t *testing.T) {
 			topic, data := commandOf(t, c.kind, "req_2", c.payload)
 			b.Receive(topic, data)
 			var e protocol.Event
-			if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "tunnel_left" || e.RequestID != "req_1" || !strings.HasPrefix(e.Message, "wfmtest0 is stopped, ") {
+			if m := b.next(t); json.Unmarshal(m.payload, &e) != nil || e.Event != "tunnel_left" || e.RequestID != "req_1" ||
+				!strings.HasPrefix(e.Message, "wfmtest0 is stopped, ") {
 				t.Fatalf("%s %s", m.kind, m.payload)
 			}
 			if ack := b.nextAck(t, "req_2"); ack.Status != protocol.AckApplied {

@@ -358,7 +358,8 @@ func (s *session) connectError(err error) {
 	if errors.As(err, &refused) && denies(refused.ReasonCode) {
 		switch s.backoff.Denied() { // once, not at every attempt
 		case refusalPassing:
-			s.log.Warn("credentials refused: the broker may not be ready yet, will try again; if it lasts, see that the node and its config are enabled on the server", "reason_code", refused.ReasonCode)
+			s.log.Warn("credentials refused: the broker may not be ready yet, will try again; if it lasts, see that the node and its config are enabled on the server",
+				"reason_code", refused.ReasonCode)
 		case refusalLasting:
 			s.log.Error("credentials refused: if the node and its config are enabled on the server, bind this node again", "reason_code", refused.ReasonCode)
 		case refusalKnown:

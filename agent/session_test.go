@@ -90,7 +90,8 @@ func TestAgentServesCommandsOverARealBroker(t *testing.T) {
 	_, stop := runAgent(t, dir, f)
 
 	beat := b.next(protocol.KindHeartbeat)
-	if beat.env.SessionID == "" || beat.env.BootID == "" || string(beat.env.Payload) != `{"client_online":true,"wg_online":false,"client_version":"dev","capabilities":["dedupe","describe","commit_confirm","wanted_state"],"wanted_state":"none"}` {
+	if beat.env.SessionID == "" || beat.env.BootID == "" ||
+		string(beat.env.Payload) != `{"client_online":true,"wg_online":false,"client_version":"dev","capabilities":["dedupe","describe","commit_confirm","wanted_state"],"wanted_state":"none"}` {
 		t.Fatalf("heartbeat %+v", beat.env)
 	}
 	for _, filter := range protocol.SubscribeTopics("cfg_a", "node_b") {
@@ -436,7 +437,8 @@ func TestAfterATakeoverTheSessionIsLeftAloneForLongerAndLonger(t *testing.T) {
 	now := time.Unix(0, 0)
 	b := &backoff{least: time.Second, most: time.Minute, stable: time.Minute, longest: 5 * time.Minute, now: func() time.Time { return now }}
 	b.Next()
-	for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute} {
+	for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
+		5 * time.Minute, 5 * time.Minute} {
 		b.Up()
 		now = now.Add(time.Second)
 		if news := b.TakenOver(); news != (i == 0) {

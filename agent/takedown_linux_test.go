@@ -18,7 +18,8 @@ func TestStopWorksWhateverTheHooksDo(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, file, want string
 	}{
-		"hook fails": {"BADHOOK", "", "wfmtest0 is stopped; wfmtest0 was taken down without the hooks of its config (stop wfmtest0: wg-quick ended with exit status 1"},
+		"hook fails": {"BADHOOK", "", "wfmtest0 is stopped; wfmtest0 was taken down without the hooks of its config (stop wfmtest0: wg-quick ended with " +
+			"exit status 1"},
 		"tool fails": {"one", "stuck", "wfmtest0 is stopped; the interface wfmtest0 was deleted; "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +173,8 @@ func TestRealTunnelComesBackOnceItsEndpointResolvesAgain(t *testing.T) {
 		return errors.New("no route to host")
 	}})
 	push(t, b, realConfig(51002), 2)
-	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 || !strings.Contains(ack.Message, "did not start either") {
+	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || ack.RolledBack || ack.ConfigVersion != 1 ||
+		!strings.Contains(ack.Message, "did not start either") {
 		t.Fatalf("%+v", ack)
 	}
 	b.wantHeartbeat(t, false)

@@ -179,11 +179,15 @@ func TestComplaintHoldsNoSecret(t *testing.T) {
 func TestComplaintHoldsNothingThatHooksPrint(t *testing.T) {
 	const hidden = ": it seems that a hook of the config failed or hung (%s); what hooks print is not shown"
 	for stderr, want := range map[string]string{
-		"[#] ip link add wg0 type wireguard\nError: Unknown device type.\n[!] Missing WireGuard kernel module.\n[#] curl -u me:hunter2 https://x\ncurl: hunter2\n[#] ip link delete dev wg0\n": strings.Replace(hidden, "%s", "curl", 1),
-		"[#] T=hunter2; echo $T\nhunter2\n":                                                                             strings.Replace(hidden, "%s", "a shell command", 1),
-		"[#] ip route add x; echo hunter2\nhunter2\n":                                                                   strings.Replace(hidden, "%s", "ip", 1),
-		"[#] /opt/hook\nhunter2\n[#] ip link set up dev wg0\nRTNETLINK answers: Operation not permitted\n":              ": RTNETLINK answers: Operation not permitted",
-		"[#] wg setconf wg0 /dev/fd/63\nTemporary failure in name resolution: `x:1'. Trying again in 1.00 seconds...\n": ": Temporary failure in name resolution: `x:1'. Trying again in 1.00 seconds...",
+		"[#] ip link add wg0 type wireguard\nError: Unknown device type.\n[!] Missing WireGuard kernel module.\n[#] curl -u me:hunter2 https://x\ncurl: " +
+			"hunter2\n[#] ip link delete dev wg0\n": strings.Replace(hidden, "%s", "curl", 1),
+		"[#] T=hunter2; echo $T\nhunter2\n": strings.Replace(hidden, "%s",
+			"a shell command", 1),
+		"[#] ip route add x; echo hunter2\nhunter2\n": strings.Replace(hidden, "%s", "ip", 1),
+		"[#] /opt/hook\nhunter2\n[#] ip link set up dev wg0\nRTNETLINK answers: Operation not permitted\n": ": RTNETLINK answers: Operation " +
+			"not permitted",
+		"[#] wg setconf wg0 /dev/fd/63\nTemporary failure in name resolution: `x:1'. Trying again in 1.00 seconds...\n": ": Temporary failure in name " +
+			"resolution: `x:1'. Trying again in 1.00 seconds...",
 	} {
 		if got := complaint(stderr); got != want {
 			t.Errorf("%q, want %q", got, want)

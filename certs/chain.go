@@ -165,7 +165,8 @@ func (p *filePair) unverified(now time.Time) string {
 	if p.path > 1 {
 		what = "the issuer of " + named(end)
 	}
-	text := fmt.Sprintf("the certificate of %s, %s, is not in WFM_TLS_CERT_FILE: use the file with the whole chain (fullchain.pem), or append it to WFM_TLS_CERT_FILE", what, issuer)
+	text := fmt.Sprintf("the certificate of %s, %s, is not in WFM_TLS_CERT_FILE: use the file with the whole chain (fullchain.pem), or append it to "+
+		"WFM_TLS_CERT_FILE", what, issuer)
 	if len(p.unused) > 0 {
 		text += "; " + namesOfAll(p.unused) + ", in that file, did not sign it"
 	}

@@ -61,7 +61,8 @@ func (k *Keeper) Status() Status {
 	for _, root := range k.kept.all() {
 		s.Certificates = append(s.Certificates, describe("root", root))
 		if s.Warning == "" && now.Before(root.NotBefore) {
-			s.Warning = fmt.Sprintf("the root %s is not valid before %s, and not used until then: the clock was ahead when it was made, or is behind now; agents that were bound then have to be bound again",
+			s.Warning = fmt.Sprintf("the root %s is not valid before %s, and not used until then: the clock was ahead when it was made, or is behind now; "+
+				"agents that were bound then have to be bound again",
 				nameOf(root), root.NotBefore.UTC().Format(time.DateTime))
 		}
 	}

@@ -261,7 +261,8 @@ func TestValuesOfAmneziaWGStandInTheInterface(t *testing.T) {
 	for version, want := range map[string]string{
 		"1.5": "Jc = 4\nJmin = 40\nJmax = 70\nS1 = 20\nS2 = 30\nH1 = 100-200\nH2 = 300\nH3 = 400\nH4 = 500\nI1 = <b 0xc0ff><r 16>\nPostUp",
 		"":    "Jc = 4\nJmin = 40\nJmax = 70\nS1 = 20\nS2 = 30\nS3 = 40\nS4 = 12\nH1 = 100-200\nH2 = 300\nH3 = 400\nH4 = 500\nI1 = <b 0xc0ff><r 16>\nPostUp",
-		"3.1": "Jc = 4\nJmin = 40\nJmax = 70\nS1 = 20\nS2 = 30\nS3 = 40\nS4 = 12\nH1 = 100-200\nH2 = 300\nH3 = 400\nH4 = 500\nI1 = <b 0xc0ff><r 16>\nRandomTrailers = on\nPostUp",
+		"3.1": "Jc = 4\nJmin = 40\nJmax = 70\nS1 = 20\nS2 = 30\nS3 = 40\nS4 = 12\nH1 = 100-200\nH2 = 300\nH3 = 400\nH4 = 500\nI1 = <b 0xc0ff><r " +
+			"16>\nRandomTrailers = on\nPostUp",
 	} {
 		w.config.AWGVersion = version
 		if got := w.mesh().Text("gate"); !strings.Contains(got, "MTU = 1420\n"+want) {

@@ -87,7 +87,8 @@ func quick(t *testing.T, path, iface string, hooks []string) {
 // in and empty.
 func state(t *testing.T, firewall string) string {
 	t.Helper()
-	s := output(t, in(t, "branch", "bash", "-c", `sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding; grep . /proc/sys/net/ipv6/conf/*/accept_ra; ls -A /run`))
+	s := output(t, in(t, "branch", "bash", "-c",
+		`sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding; grep . /proc/sys/net/ipv6/conf/*/accept_ra; ls -A /run`))
 	if firewall == "nft" {
 		return s + output(t, in(t, "branch", "nft", "list", "ruleset"))
 	}

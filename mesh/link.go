@@ -160,7 +160,8 @@ func (m *Mesh) CheckLink(l store.Link) error {
 	local, peer := m.byID[l.Forward.LocalNodeID], m.byID[l.Forward.PeerNodeID]
 	switch {
 	case !opposite(l):
-		return refuse(CodeInvalidPeerLink, "forward and reverse have to be the two directions of one pair of nodes: local_node_id of the one is peer_node_id of the other.")
+		return refuse(CodeInvalidPeerLink, "forward and reverse have to be the two directions of one pair of nodes: local_node_id of the one is "+
+			"peer_node_id of the other.")
 	case local == nil:
 		return refuse(CodeInvalidPeerLink, "forward.local_node_id %q is not a node of this mesh.", l.Forward.LocalNodeID)
 	case peer == nil:

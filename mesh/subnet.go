@@ -73,7 +73,8 @@ func NextAddress(subnet netip.Prefix, taken []netip.Addr) (netip.Prefix, error) 
 	}
 	next := further(first, uint64(slices.Index(used, false))) //nolint:gosec // there is one
 	if !subnet.Contains(next) || isBroadcast(subnet, next) {
-		return netip.Prefix{}, refuse(CodeIPPoolExhausted, "virtual_subnet %s has no free address left; give the mesh a larger one, or give the node a virtual_ip outside of it.", subnet)
+		return netip.Prefix{}, refuse(CodeIPPoolExhausted,
+			"virtual_subnet %s has no free address left; give the mesh a larger one, or give the node a virtual_ip outside of it.", subnet)
 	}
 	return netip.PrefixFrom(next, next.BitLen()), nil
 }

@@ -35,7 +35,8 @@ func (e *CutOffError) Error() string {
 type ConflictError struct{ Desired int }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("The tunnel config was changed meanwhile: version %d is the latest now. Read it, then save again with base_version %d.", e.Desired, e.Desired)
+	return fmt.Sprintf("The tunnel config was changed meanwhile: version %d is the latest now. Read it, then save again with base_version %d.", e.Desired,
+		e.Desired)
 }
 
 // UpToDateError reports a push that was skipped because the node already has the version (see

@@ -58,7 +58,8 @@ type Runner struct {
 // New makes a runner. Nothing happens before [Runner.Start].
 func New(o Options) *Runner {
 	r := &Runner{
-		db: o.Store, commands: o.Commands, times: o.Presence, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), reachable: o.Reachable, workers: make(map[string]*worker),
+		db: o.Store, commands: o.Commands, times: o.Presence, reachable: o.Reachable,
+		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), workers: make(map[string]*worker),
 	}
 	if r.reachable == nil {
 		r.reachable = func() bool { return true }

@@ -64,7 +64,8 @@ func TestACommandWhoseRequestAKillEndedIsInTheAuditLog(t *testing.T) {
 		sub.Expect(t, `"start"`) // the command is out; its ACK never comes
 	})
 	for _, e := range log {
-		if e.Status == http.StatusOK && e.IDs["node_id"] == n.ID && e.IDs["request_id"] != "" && strings.HasSuffix(e.Action, "/endpoint/control") && e.Actor == "admin" {
+		if e.Status == http.StatusOK && e.IDs["node_id"] == n.ID && e.IDs["request_id"] != "" && strings.HasSuffix(e.Action, "/endpoint/control") &&
+			e.Actor == "admin" {
 			return
 		}
 	}

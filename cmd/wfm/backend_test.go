@@ -83,7 +83,8 @@ func (b *backend) next() (m message) {
 	if err := json.Unmarshal(pk.Payload, &m); err != nil {
 		b.t.Fatalf("%s: %v", pk.Payload, err)
 	}
-	if !strings.HasSuffix(pk.TopicName, "/"+m.Type) || m.ConfigID != goldentest.ConfigID || m.NodeID != goldentest.NodeID || m.BootID == "" || m.SessionID == "" || m.SentAt == "" {
+	if !strings.HasSuffix(pk.TopicName, "/"+m.Type) || m.ConfigID != goldentest.ConfigID || m.NodeID != goldentest.NodeID || m.BootID == "" ||
+		m.SessionID == "" || m.SentAt == "" {
 		b.t.Errorf("on %s came %s", pk.TopicName, pk.Payload)
 	}
 	m.raw = pk.Payload
@@ -126,7 +127,8 @@ func TestOurAgentServesAtAWGFreeMeshBackend(t *testing.T) {
 	apptest.Need(t, "mosquitto", "wg", "wg-quick", "wireguard-go", "ip")
 	b := startBackend(t, func(map[string]any) {})
 	dir := t.TempDir()
-	if out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", dir, "--server", b.url, "--token", "tok"); code != 0 || strings.Contains(out, "warning") {
+	if out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", dir, "--server", b.url, "--token", "tok"); code != 0 ||
+		strings.Contains(out, "warning") {
 		t.Fatalf("bind: %s", out)
 	}
 	stored, err := os.ReadFile(filepath.Join(dir, "tunnels", goldentest.Interface+".conf"))
@@ -164,7 +166,8 @@ func TestOurAgentServesAtAWGFreeMeshBackend(t *testing.T) {
 		w := want[0]
 		want = want[1:]
 		ack, output := b.give(m)
-		if ack.Type != m.Type+"/ack" || ack.Payload["status"] != w.status || !bytes.Contains(ack.raw, []byte(w.word)) || ack.Payload["message"] == "" && w.status == "failed" {
+		if ack.Type != m.Type+"/ack" || ack.Payload["status"] != w.status || !bytes.Contains(ack.raw, []byte(w.word)) || ack.Payload["message"] == "" &&
+			w.status == "failed" {
 			t.Errorf("%s: %s, want %s with %s", what, ack.raw, w.status, w.word)
 		}
 		if what == "info wg_show" && w.status == "applied" &&

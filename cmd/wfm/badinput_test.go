@@ -83,7 +83,8 @@ func TestBadRequestsGetAClearErrorAndChangeNothing(t *testing.T) {
 	token := a.Must(t, "POST", n.Path("bind-command"), nil)["token"]
 	a.Must(t, "POST", bind, map[string]any{"token": token, "hostname": "h", "platform": "linux", "client_version": "1"})
 	a.Refused(t, "CLIENT_BIND_TOKEN_USED", "POST", "/api/client/v1/bind", map[string]any{"token": token})
-	if logs := a.Call(t, "GET", n.Path("endpoint/logs"), nil); logs.Status != 200 || strings.Count(logs.Body, `"action":`) != strings.Count(logs.Body, `"action":"event"`) {
+	if logs := a.Call(t, "GET", n.Path("endpoint/logs"), nil); logs.Status != 200 ||
+		strings.Count(logs.Body, `"action":`) != strings.Count(logs.Body, `"action":"event"`) {
 		t.Errorf("refused requests left commands: %s", logs.Body)
 	}
 }
@@ -122,7 +123,8 @@ func TestFullDiskIsSaidAndNothingAcknowledgedIsLost(t *testing.T) {
 	var refused apptest.Answer
 	var created []string
 	for i := range 400 {
-		refused = a.Call(t, "POST", "/api/v1/configs", map[string]any{"name": strings.Repeat("n", 20) + string(rune('a'+i/26)) + string(rune('a'+i%26)), "description": strings.Repeat("d", 200)})
+		refused = a.Call(t, "POST", "/api/v1/configs",
+			map[string]any{"name": strings.Repeat("n", 20) + string(rune('a'+i/26)) + string(rune('a'+i%26)), "description": strings.Repeat("d", 200)})
 		if refused.Status >= 300 {
 			break
 		}

@@ -184,7 +184,8 @@ func (c *certsCall) call(ctx context.Context, method, path string, body []byte) 
 		return text, nil
 	}
 	if to := resp.Header.Get("Location"); to != "" {
-		return nil, fmt.Errorf("the appliance serves this at %s only: use that address with --server, and if the system does not trust its CA, write the output of `wfm certs export-ca --server %s` into a file and name the file with --ca-file",
+		return nil, fmt.Errorf("the appliance serves this at %s only: use that address with --server, and if the system does not trust its CA, write the "+
+			"output of `wfm certs export-ca --server %s` into a file and name the file with --ca-file",
 			strings.TrimSuffix(to, path), c.server)
 	}
 	var refused struct {

@@ -68,7 +68,8 @@ func TestCertificateFilesOfASiteServeAgentsOrSayWhatIsMissing(t *testing.T) {
 	if out, code := publishTLS(t, n, "127.0.0.1", n.CAFile); code != 0 {
 		t.Errorf("mosquitto_pub: exit code %d: %s", code, out)
 	}
-	if chain := served(t, "127.0.0.1:"+a.TLSPort, "localhost"); !slices.Equal([]string{chain[0].Subject.CommonName, chain[1].Subject.CommonName}, []string{"wfm.example.test", "Field CA"}) {
+	if chain := served(t, "127.0.0.1:"+a.TLSPort, "localhost"); !slices.Equal([]string{chain[0].Subject.CommonName, chain[1].Subject.CommonName},
+		[]string{"wfm.example.test", "Field CA"}) {
 		t.Errorf("served first: %s, %s", chain[0].Subject, chain[1].Subject)
 	}
 }

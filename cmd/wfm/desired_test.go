@@ -50,7 +50,8 @@ func (s *site) run(t *testing.T) {
 // config returns the site's tunnel config with the peer. more are additional lines of its
 // [Interface].
 func (s *site) config(peer *site, more ...string) string {
-	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %s/24\nListenPort = 51820\n%s\n\n[Peer]\nPublicKey = %s\nEndpoint = %s:51820\nAllowedIPs = %s/32\n",
+	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %s/24\nListenPort = 51820\n%s\n\n[Peer]\nPublicKey = %s\nEndpoint = %s:51820\nAllowedIPs "+
+		"= %s/32\n",
 		s.private, s.inner(), strings.Join(more, "\n"), peer.public, peer.IP, peer.inner())
 }
 

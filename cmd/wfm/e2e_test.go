@@ -80,7 +80,8 @@ func TestAdminBindsNodesCommandsThemAndSeesTheirACKs(t *testing.T) {
 			t.Errorf("tunnel state after start: %v", rt)
 		}
 		show := n.Control(t, "wg_show")
-		if text := fmt.Sprint(show["output"]); show["status"] != "acked" || !strings.Contains(text, "interface: "+n.Interface) || !strings.Contains(text, "public key") {
+		if text := fmt.Sprint(show["output"]); show["status"] != "acked" || !strings.Contains(text, "interface: "+n.Interface) ||
+			!strings.Contains(text, "public key") {
 			t.Errorf("wg_show: %v", show)
 		}
 		if got := n.Control(t, "stop"); got["status"] != "acked" {
@@ -130,8 +131,10 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 				t.Errorf("%s: subscribing %s: exit code %d, %q", version, filter, code, out)
 			}
 		}
-		for _, suffix := range []string{"config/push", "control", "detect", "info", "config/push/ack", "control/ack", "detect/ack", "info/ack", "event", "heartbeat"} {
-			out, code := apptest.Run(t, "mosquitto_pub", mosquitto(nodeA, version, "-q", "1", "-t", nodeB.Topic(suffix), "-m", envelope(nodeB, suffix, "req_x", "{}"))...)
+		for _, suffix := range []string{"config/push", "control", "detect", "info", "config/push/ack", "control/ack", "detect/ack", "info/ack", "event",
+			"heartbeat"} {
+			out, code := apptest.Run(t, "mosquitto_pub",
+				mosquitto(nodeA, version, "-q", "1", "-t", nodeB.Topic(suffix), "-m", envelope(nodeB, suffix, "req_x", "{}"))...)
 			if code == 0 && !strings.Contains(out, "Not authorized") {
 				t.Errorf("%s: publishing to B's %s: exit code %d, %q", version, suffix, code, out)
 			}

@@ -134,7 +134,8 @@ func TestAgentsReachEMQXWithTLSAndTheCAThatBindHandsOut(t *testing.T) {
 		t.Errorf("the test of the settings: %v", got["message"])
 	}
 	a.Stop(t)
-	out, code := apptest.RunEnv(t, append(env, "WFM_EMQX_CA_FILE=", "WFM_MQTT_URL=mqtt://"+e.MQTTAddr()), apptest.Binary("wfm"), "serve", "--data-dir", a.Dir, "--http-addr", "127.0.0.1:0")
+	out, code := apptest.RunEnv(t, append(env, "WFM_EMQX_CA_FILE=", "WFM_MQTT_URL=mqtt://"+e.MQTTAddr()), apptest.Binary("wfm"), "serve", "--data-dir", a.Dir,
+		"--http-addr", "127.0.0.1:0")
 	if code != exitFailure || !strings.Contains(out, "set WFM_EMQX_CA_FILE") {
 		t.Errorf("without a CA: %d: %s", code, out)
 	}
@@ -191,7 +192,8 @@ func TestEMQXCommandHelpsAndRefusesInWords(t *testing.T) {
 		}
 	}
 	var out, errs bytes.Buffer
-	if code := emqxCommand(t.Context(), []string{"config"}, func(string) string { return "" }, &out, &errs); code != exitOK || !strings.Contains(out.String(), "no_match = deny") {
+	if code := emqxCommand(t.Context(), []string{"config"}, func(string) string { return "" }, &out, &errs); code != exitOK ||
+		!strings.Contains(out.String(), "no_match = deny") {
 		t.Errorf("%d %s", code, errs.String())
 	}
 }

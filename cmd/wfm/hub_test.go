@@ -25,7 +25,8 @@ func hubConfig(users int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nAddress = 10.61.0.1/16\nListenPort = 51820\n\n", randomKey())
 	for i := range users {
-		fmt.Fprintf(&b, "# user %d of the north site\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = 10.90.%d.%d/32\n", i, randomKey(), randomKey(), i/256, i%256)
+		fmt.Fprintf(&b, "# user %d of the north site\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = 10.90.%d.%d/32\n", i, randomKey(), randomKey(), i/256,
+			i%256)
 	}
 	return b.String()
 }

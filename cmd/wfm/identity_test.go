@@ -109,7 +109,8 @@ func TestTwoRawClientsWithOneIdentityAreTold(t *testing.T) {
 func TestAgentSentToTheMQTTPortIsToldSo(t *testing.T) {
 	t.Parallel()
 	a := apptest.Start(t, "")
-	out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", t.TempDir(), "--server", "http://"+net.JoinHostPort(a.MQTTHost, a.Port), "--token", "x")
+	out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", t.TempDir(), "--server", "http://"+net.JoinHostPort(a.MQTTHost, a.Port), "--token",
+		"x")
 	if code == 0 || !strings.Contains(out, "This is the MQTT port") {
 		t.Errorf("rc %d: %s", code, out)
 	}

@@ -194,7 +194,8 @@ func TestAPushIsOfTheVersionThatWasAskedAbout(t *testing.T) {
 	t.Parallel()
 	apptest.Need(t, "mosquitto_sub", "stdbuf")
 	b, n := editing(t)
-	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
+	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t,
+		"Subscribed")
 	n.Await(t, "online")
 	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
 	b.live()

@@ -216,11 +216,13 @@ func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
 		"content": "# </textarea>" + hostile + "\n[Interface]\nPrivateKey = " + strings.Repeat("A", 42) + "E=\nAddress = 10.1.1.1/24\n", "note": hostile,
 	})
 
-	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t, "Subscribed")
+	apptest.Spawn(t, nil, "stdbuf", append([]string{"-oL", "mosquitto_sub"}, mosquitto(n, "5", "-d", "-q", "1", "-t", n.Topic("info"))...)...).Expect(t,
+		"Subscribed")
 	n.Await(t, "online")
 	text := quote(hostile)
 	command := n.Must(t, "POST", n.Path("endpoint/control"), map[string]any{"action": "wg_show"})["request_id"].(string)
-	output := envelope(n, "event", command, `{"level":"info","event":"command_output","request_id":"`+command+`","action":"wg_show","stream":"stdout","message":`+text+`,"output":`+text+`}`)
+	output := envelope(n, "event", command,
+		`{"level":"info","event":"command_output","request_id":"`+command+`","action":"wg_show","stream":"stdout","message":`+text+`,"output":`+text+`}`)
 	publish(t, n, "event", output)
 	publish(t, n, "event", envelope(n, "event", "", `{"level":`+text+`,"event":`+text+`,"message":`+text+`}`))
 	publish(t, n, "info/ack", envelope(n, "info/ack", command, `{"status":"applied","action":"wg_show","message":`+text+`}`))

@@ -16,12 +16,14 @@ func bindRaw(t *testing.T, a *apptest.Appliance, configID, name string, capabili
 	nodes := "/api/v1/configs/" + configID + "/nodes"
 	nodeID = a.Must(t, "POST", nodes, map[string]any{"name": name})["node_id"].(string)
 	token := a.Must(t, "POST", nodes+"/"+nodeID+"/bind-command", nil)["token"]
-	bound := a.Must(t, "POST", "/api/client/v1/bind", map[string]any{"token": token, "hostname": name, "platform": "linux", "client_version": "1", "capabilities": capabilities})
+	bound := a.Must(t, "POST", "/api/client/v1/bind",
+		map[string]any{"token": token, "hostname": name, "platform": "linux", "client_version": "1", "capabilities": capabilities})
 	mqtt := bound["mqtt"].(map[string]any)
 	return nodeID, mqtttest.Login{
 		ClientID: mqtt["client_id"].(string), Username: mqtt["username"].(string), Password: mqtt["password"].(string), Keepalive: 60,
 		WillTopic: fmt.Sprintf("wfm/%s/%s/event", configID, nodeID), WillQos: 1,
-		WillPayload: []byte(fmt.Sprintf(`{"type":"event","config_id":%q,"node_id":%q,"payload":{"level":"info","event":"offline","message":"gone"}}`, configID, nodeID)),
+		WillPayload: []byte(fmt.Sprintf(`{"type":"event","config_id":%q,"node_id":%q,"payload":{"level":"info","event":"offline","message":"gone"}}`, configID,
+			nodeID)),
 	}
 }
 

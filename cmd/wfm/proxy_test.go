@@ -67,7 +67,8 @@ func TestProxiesOfTheManualWorkAndHalfOfThemIsToldAtTheLogin(t *testing.T) {
 			proxy := start(t, wfm, port, false)
 			page := behind(a, port)
 			listening(t, port, proxy)
-			if ans := page.Call(t, "POST", "/api/v1/auth/login", login); ans.Status != 403 || !strings.Contains(ans.Body, "PUBLIC_ORIGIN_REJECTED") || !strings.Contains(ans.Body, "--trusted-proxies 127.0.0.1") {
+			if ans := page.Call(t, "POST", "/api/v1/auth/login", login); ans.Status != 403 || !strings.Contains(ans.Body, "PUBLIC_ORIGIN_REJECTED") ||
+				!strings.Contains(ans.Body, "--trusted-proxies 127.0.0.1") {
 				t.Errorf("without trusted proxies: %d %s", ans.Status, ans.Body)
 			}
 			a.Expect(t, "start with --trusted-proxies 127.0.0.1")
@@ -123,7 +124,8 @@ func startNginx(t *testing.T, wfm, port string, bare bool) *apptest.Process {
 	t.Helper()
 	dir := t.TempDir()
 	cert, key := newTestCA(t, "proxy").sign(t, "wfm.example.org")
-	site := snippet(t, "nginx", wfm, port, "/etc/ssl/wfm/fullchain.pem", apptest.WriteFile(t, "cert.pem", cert), "/etc/ssl/wfm/key.pem", apptest.WriteFile(t, "key.pem", key))
+	site := snippet(t, "nginx", wfm, port, "/etc/ssl/wfm/fullchain.pem", apptest.WriteFile(t, "cert.pem", cert), "/etc/ssl/wfm/key.pem",
+		apptest.WriteFile(t, "key.pem", key))
 	if bare {
 		site = regexp.MustCompile(`(?m)^\s*proxy_set_header .*\n`).ReplaceAllString(site, "")
 	}
@@ -131,6 +133,7 @@ func startNginx(t *testing.T, wfm, port string, bare bool) *apptest.Process {
 	for _, of := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temporary += of + "_temp_path " + filepath.Join(dir, of) + ";\n"
 	}
-	file := apptest.WriteFile(t, "nginx.conf", "daemon off;\nmaster_process off;\npid "+dir+"/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n"+temporary+site+"}\n")
+	file := apptest.WriteFile(t, "nginx.conf",
+		"daemon off;\nmaster_process off;\npid "+dir+"/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n"+temporary+site+"}\n")
 	return apptest.Spawn(t, nil, "nginx", "-e", "stderr", "-c", file)
 }

@@ -123,7 +123,8 @@ func TestCertificateIsForWhateverHostAgentsAreTold(t *testing.T) {
 		n := &apptest.Node{Appliance: a, ConfigID: cfg, Interface: "wg0", AgentDir: t.TempDir()}
 		n.ID = a.Must(t, "POST", "/api/v1/configs/"+cfg+"/nodes", map[string]any{"name": name})["node_id"].(string)
 		bind := a.Must(t, "POST", n.Path("bind-command"), map[string]any{"server_url": "http://" + host + ":" + port})
-		if out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", n.AgentDir, "--server", "http://"+host+":"+port, "--token", bind["token"].(string)); code != 0 {
+		if out, code := apptest.Run(t, apptest.Binary("wfm-agent"), "bind", "--dir", n.AgentDir, "--server", "http://"+host+":"+port, "--token",
+			bind["token"].(string)); code != 0 {
 			t.Fatal(out)
 		}
 		return n, n.Profile(t)["mqtt"].(map[string]any)

@@ -38,10 +38,13 @@ func topicShapes(nodes ...*apptest.Node) (shapes []string) {
 	for _, n := range nodes {
 		for _, suffix := range suffixes {
 			topic := n.Topic(suffix)
-			add(topic, "/"+topic, "//"+topic, topic+"/", topic+"//", topic+"/#", topic+"/+", topic+"#", topic+"+", strings.ToUpper(topic), strings.Title(topic), //nolint:staticcheck // ASCII
+			//nolint:staticcheck // ASCII
+			add(topic, "/"+topic, "//"+topic, topic+"/", topic+"//", topic+"/#", topic+"/+", topic+"#", topic+"+", strings.ToUpper(topic), strings.Title(topic),
 				"$share/g/"+topic, "$share/g//"+topic, "$SHARE/g/"+topic, "$share//"+topic, "$share/+/"+topic, "$share/"+topic, "$queue/"+topic, "$exclusive/"+topic, "$SYS/"+topic, "$"+topic,
-				" "+topic, topic+" ", topic+"\x00", "\x00"+topic, topic+"\n", "\ufeff"+topic, topic+"\ufeff", strings.ReplaceAll(topic, "/", "//"), strings.ReplaceAll(topic, "/", "%2F"),
-				strings.ReplaceAll(topic, "/", "\\"), strings.ReplaceAll(topic, "/", "\u2215"), "wfm/../"+topic, "wfm/./"+strings.TrimPrefix(topic, "wfm/"), "x/"+topic, "+/"+topic, topic+"?x", topic+".")
+				" "+topic, topic+" ", topic+"\x00", "\x00"+topic, topic+"\n", "\ufeff"+topic, topic+"\ufeff", strings.ReplaceAll(topic, "/",
+					"//"), strings.ReplaceAll(topic, "/", "%2F"),
+				strings.ReplaceAll(topic, "/", "\\"), strings.ReplaceAll(topic, "/", "\u2215"), "wfm/../"+topic, "wfm/./"+strings.TrimPrefix(topic,
+					"wfm/"), "x/"+topic, "+/"+topic, topic+"?x", topic+".")
 			levels := strings.Split(topic, "/")
 			for i := range levels {
 				one := append([]string(nil), levels...)
@@ -52,7 +55,8 @@ func topicShapes(nodes ...*apptest.Node) (shapes []string) {
 			}
 		}
 	}
-	add("#", "+", "+/#", "/#", "+/+", "+/+/+/+", "+/+/+/+/+", "wfm/#", "wfm/+/+/+", "$SYS", "$SYS/#", "$sys/#", "$SYS/broker/clients/connected", "$share/g/#", "$share/g/+/+/+/+", "$share", "$share/", "$share/g",
+	add("#", "+", "+/#", "/#", "+/+", "+/+/+/+", "+/+/+/+/+", "wfm/#", "wfm/+/+/+", "$SYS", "$SYS/#", "$sys/#", "$SYS/broker/clients/connected", "$share/g/#",
+		"$share/g/+/+/+/+", "$share", "$share/", "$share/g",
 		"", "/", "//", strings.Repeat("a/", 200), strings.Repeat("+/", 100)+"#", strings.Repeat("x", 60_000), "\x00", "\u0001", "wfm", "wfm/")
 	return shapes
 }

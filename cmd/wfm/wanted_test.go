@@ -348,7 +348,8 @@ func (d *fieldAgent) serveOne(t *testing.T) {
 			d.starts++
 		}
 	}
-	d.say(env.Type+"/ack", env.RequestID, fmt.Sprintf(`{"status":%q,"action":%q,"message":"","client_online":true,"wg_online":%v}`, status, env.Payload.Action, d.runs))
+	d.say(env.Type+"/ack", env.RequestID, fmt.Sprintf(`{"status":%q,"action":%q,"message":"","client_online":true,"wg_online":%v}`, status, env.Payload.Action,
+		d.runs))
 }
 
 func TestDeployedAgentThatComesBackStoppedIsStartedByTheAppliance(t *testing.T) {
