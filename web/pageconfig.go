@@ -75,6 +75,8 @@ type configBody struct {
 	Config   store.Config
 	All      int // nodes of the config
 	Matching int // nodes that fit the filter
+	// Commandable counts those of them that a rollout can reach: it leaves out static nodes.
+	Commandable int
 	tally
 	Filter           nodeFilter
 	Tags             []string // all that nodes have
@@ -114,6 +116,9 @@ func (p *pages) configPage(c echo.Context) (show, error) {
 			}
 			if v.Filter.fits(f) {
 				matching = append(matching, f)
+				if f.node.Type != store.NodeStatic {
+					v.Commandable++
+				}
 			}
 		})
 		if err != nil {

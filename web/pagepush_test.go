@@ -51,3 +51,15 @@ func TestThePagesNameTheVersionThatAPushTakes(t *testing.T) {
 		t.Error("the page offers to push to a node without an agent")
 	}
 }
+
+func TestTheButtonThatAppliesCountsTheNodesOfTheRollout(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("home")
+	a.post("/api/v1/configs/"+cfg+"/nodes", object{"name": "phone", "node_type": "static"}).ok(nil)
+	if r := a.browse("/configs/" + cfg); strings.Contains(r.body, "Apply to") {
+		t.Error("the page offers a rollout to static nodes")
+	}
+	a.addNode(cfg, "router")
+	a.browse("/configs/"+cfg).shows("Apply to 1 node…", "1–2 of 2")
+	a.browse("/configs/" + cfg + "/rollout").shows("Apply to 1 node of home")
+}

@@ -2,6 +2,7 @@ package ui
 
 // requests has words for the requests that the audit log records, by method and path.
 var requests = map[string]string{
+	"set up at the start":               "Set up the admin account with the password given at the start",
 	"POST /api/v1/auth/setup":           "Set up the admin account",
 	"POST /api/v1/auth/login":           "Log in",
 	"POST /api/v1/auth/logout":          "Log out",

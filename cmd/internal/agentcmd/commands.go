@@ -49,7 +49,7 @@ func bind(ctx context.Context, inv *invocation, args []string) error {
 	if p.ID() == "" {
 		return err
 	}
-	_, _ = fmt.Fprintf(inv.stdout, "Bound as node %s (%s) of config %s (%s), interface %s.\n",
+	_, _ = fmt.Fprintf(inv.stdout, "Bound as node %s (%s) of mesh %s (%s), interface %s.\n",
 		named(p.Node.NodeName), p.Node.NodeID, named(p.Node.ConfigName), p.Node.ConfigID, shownInterface(p))
 	if warning := p.Warning(); warning != "" {
 		_, _ = fmt.Fprintf(inv.stderr, "%s bind: warning: no tunnel can run here yet: %s\n", inv.prog, warning)
