@@ -164,7 +164,9 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 			_, err := a.ledger.Issue(ctx, nodeID, protocol.ActionDetect, "system", false)
 			return err
 		}
-		x, err := emqx.Open(ctx, *o.EMQX, o.MQTTTLSEnabled, emqx.Options{Store: a.db, Ingress: in, Ask: ask, Logger: o.Logger})
+		x, err := emqx.Open(ctx, emqx.OpenOptions{
+			Settings: *o.EMQX, AgentsUseTLS: o.MQTTTLSEnabled, Store: a.db, Ingress: in, Ask: ask, Logger: o.Logger,
+		})
 		if err != nil {
 			return err
 		}

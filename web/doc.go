@@ -10,8 +10,8 @@
 // The page's handlers (page*.go) only read; package ui shows what they find, and the browser makes
 // the API's calls for whatever changes something.
 //
-// Enter at [New]; a route of the API stands, with what the description says of it, in the file of its handler;
-// page.go lists those of the page. [SetUpAdmin] makes the account without a request.
+// Enter at [Listen], [New] and [Server.Start]; a route of the API stands, with what the description says of it, in the file of its handler;
+// page.go lists those of the page. [SetUpAdmin] and [FirstAdmin] make the account without a request.
 //
 // Invariants:
 //   - A write is validated first, then made in one store transaction that reads what it changes;

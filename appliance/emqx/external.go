@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -95,11 +96,21 @@ type External struct {
 // secretSharedKey is the name of the shared key's hash in the store.
 const secretSharedKey = "emqx_shared_key" //nolint:gosec // its name
 
+// OpenOptions configures Open.
+type OpenOptions struct {
+	Settings     Settings
+	AgentsUseTLS bool // bind tells agents to use TLS
+	Store        *store.DB
+	Ingress      Ingress
+	Ask          func(ctx context.Context, nodeID string) error // see Options
+	Logger       *slog.Logger                                   // default: discard
+}
+
 // Open creates the broker from the operator's settings. It reads or makes the shared key and our
-// client id, and listens for EMQX's questions if they have an address of their own. agentsUseTLS
-// says that bind tells agents to use TLS. o has the parts of the appliance; Open sets the rest. ctx
-// is for opening only.
-func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*External, error) {
+// client id, and listens for EMQX's questions if they have an address of their own. ctx is for
+// opening only.
+func Open(ctx context.Context, o OpenOptions) (*External, error) {
+	s := o.Settings
 	s.Username = cmp.Or(s.Username, DefaultUsername)
 	s.Password = cmp.Or(s.Password, protocol.NewSecret())
 	x := &External{Settings: s}
@@ -107,7 +118,7 @@ func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*Exter
 	if err != nil {
 		return nil, err
 	}
-	if agentsUseTLS {
+	if o.AgentsUseTLS {
 		if s.CAFile == "" {
 			return nil, ErrAgentsTrustNobody
 		}
@@ -128,8 +139,10 @@ func Open(ctx context.Context, s Settings, agentsUseTLS bool, o Options) (*Exter
 	if s.URL.Scheme != "mqtts" {
 		tlsConfig = nil
 	}
-	o.URL, o.TLS, o.Username, o.Password, o.ClientID, o.API, o.Key = s.URL, tlsConfig, s.Username, s.Password, x.ClientID, api, x.Key
-	if x.Broker, err = New(o); err != nil {
+	if x.Broker, err = New(Options{
+		URL: s.URL, TLS: tlsConfig, Username: s.Username, Password: s.Password, ClientID: x.ClientID, API: api, Key: x.Key,
+		Store: o.Store, Ingress: o.Ingress, Ask: o.Ask, Logger: o.Logger,
+	}); err != nil {
 		return nil, err
 	}
 	x.Callbacks, err = ListenForQuestions(ctx, s.CallbackAddr)

@@ -1,7 +1,9 @@
-// Package tracker keeps the history of each node's presence and probes nodes.
+// Package tracker keeps the history of each node's presence, and of when the appliance ran, and probes
+// nodes.
 //
-// It owns the transitions in the store, and when a node is probed. It does not own the rule that
-// turns evidence into a state (package presence), nor the evidence (package store).
+// It owns the transitions in the store, the marks that the appliance runs, and when a node is probed.
+// It does not own the rule that turns evidence into a state (package presence), nor the evidence
+// (package store).
 //
 // Enter at [New] for the history, at [NewProber] for the probes.
 //
