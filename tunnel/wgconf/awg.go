@@ -112,7 +112,7 @@ func switchKey(name string, set func(p *parser, on bool)) key {
 func formerKey(k key) key {
 	set := k.set
 	k.set = func(p *parser, v string) error {
-		p.note(CodeAWGValues, "%s (line %d) is known to the tools of AmneziaWG 1.5 alone, and others refuse it", k.name, p.line)
+		p.note(CodeAWGValues, "%s (line %d) is known only to the tools of AmneziaWG 1.5; others refuse it", k.name, p.line)
 		return set(p, v)
 	}
 	return k
@@ -145,9 +145,9 @@ func (p *parser) checkHeaders() {
 			}
 			switch { // one of the two is given: the defaults differ
 			case a.line == 0:
-				p.fault(b.line, "H%d: overlaps H%d, which is %d unless it is given; each of H1 to H4 needs numbers of its own", j+1, i+1, i+1)
+				p.fault(b.line, "H%d: overlaps H%d, which defaults to %d; each of H1 to H4 needs numbers of its own", j+1, i+1, i+1)
 			case b.line == 0:
-				p.fault(a.line, "H%d: overlaps H%d, which is %d unless it is given; each of H1 to H4 needs numbers of its own", i+1, j+1, j+1)
+				p.fault(a.line, "H%d: overlaps H%d, which defaults to %d; each of H1 to H4 needs numbers of its own", i+1, j+1, j+1)
 			case a.line < b.line:
 				p.fault(b.line, "H%d: overlaps H%d on line %d; each of H1 to H4 needs numbers of its own", j+1, i+1, a.line)
 			default:

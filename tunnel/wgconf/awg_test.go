@@ -19,7 +19,7 @@ func TestParseReadsEveryVersionOfAmneziaWG(t *testing.T) {
 
 func TestParseSaysWhatIsWrongWithAmneziaWG(t *testing.T) {
 	tests := []struct{ name, text, want string }{
-		{"count", "Jc = 65536", `line 3: Jc: "65536" is no number from 0 to 65535`},
+		{"count", "Jc = 65536", `line 3: Jc: "65536" is not a number from 0 to 65535`},
 		{"header", "H1 = 4294967296", `line 3: H1: "4294967296" is neither a number nor a range like 100-200, from 0 to 4294967295`},
 		{"range upside down", "H1 = 200-100", `line 3: H1: "200-100" is neither a number nor a range like 100-200, from 0 to 4294967295`},
 		{"range of three", "H1 = 1-2-3", `line 3: H1: "1-2-3" is neither a number nor a range like 100-200, from 0 to 4294967295`},
@@ -30,13 +30,13 @@ func TestParseSaysWhatIsWrongWithAmneziaWG(t *testing.T) {
 		{"no hexadecimal", "I5 = <b 0xzz>", `line 3: I5: the tag <b …> needs whole bytes, two hexadecimal digits each, like <b 0xc0ff>`},
 		{"no bytes", "I1 = <b>", `line 3: I1: the tag <b …> needs whole bytes, two hexadecimal digits each, like <b 0xc0ff>`},
 		{"no count", "I1 = <rc>", `line 3: I1: the tag <rc …> needs a number of bytes from 0 to 65535, like <rc 16>`},
-		{"no such tag", "I1 = <x 16>", `line 3: I1: "<x>" is no tag; there are b, r, rc, rd, t, c, d, ds and dz`},
-		{"glued tag", "I1 = <b0xff>", `line 3: I1: "<b0xff>" is no tag; there are b, r, rc, rd, t, c, d, ds and dz`},
+		{"no such tag", "I1 = <x 16>", `line 3: I1: "<x>" is not a tag; there are b, r, rc, rd, t, c, d, ds and dz`},
+		{"glued tag", "I1 = <b0xff>", `line 3: I1: "<b0xff>" is not a tag; there are b, r, rc, rd, t, c, d, ds and dz`},
 		{"empty tag", "I1 = < >", `line 3: I1: has an empty tag <>; write tags like <b 0xc0ff><r 16>`},
-		{"header of another's default", "H1 = 2", `line 3: H1: overlaps H2, which is 2 unless it is given; each of H1 to H4 needs numbers of its own`},
-		{"range over the defaults", "H4 = 1-9", `line 3: H4: overlaps H1, which is 1 unless it is given; each of H1 to H4 needs numbers of its own; ` +
-			`line 3: H4: overlaps H2, which is 2 unless it is given; each of H1 to H4 needs numbers of its own; ` +
-			`line 3: H4: overlaps H3, which is 3 unless it is given; each of H1 to H4 needs numbers of its own`},
+		{"header of another's default", "H1 = 2", `line 3: H1: overlaps H2, which defaults to 2; each of H1 to H4 needs numbers of its own`},
+		{"range over the defaults", "H4 = 1-9", `line 3: H4: overlaps H1, which defaults to 1; each of H1 to H4 needs numbers of its own; ` +
+			`line 3: H4: overlaps H2, which defaults to 2; each of H1 to H4 needs numbers of its own; ` +
+			`line 3: H4: overlaps H3, which defaults to 3; each of H1 to H4 needs numbers of its own`},
 		{
 			"protection without padding", "S1 = 12\nS2 = 11\nHeaderProtectionKey = " + presharedKey,
 			"line 5: HeaderProtectionKey: needs S1 to S4 of 12 or more; raise S2, S3, S4",
@@ -47,8 +47,8 @@ func TestParseSaysWhatIsWrongWithAmneziaWG(t *testing.T) {
 		},
 		{"no packet", "I2 =", "line 3: I2: has no value; give one or remove the line"},
 		{"switch", "RandomTrailers = yes", `line 3: RandomTrailers: "yes" is neither on nor off`},
-		{"unknown", "S5 = 1", `line 3: "S5" is no key of an AmneziaWG config`},
-		{"misspelt", "RandomTrailer = on", `line 3: "RandomTrailer" is no key of an AmneziaWG config; did you mean RandomTrailers?`},
+		{"unknown", "S5 = 1", `line 3: "S5" is not a key of an AmneziaWG config`},
+		{"misspelt", "RandomTrailer = on", `line 3: "RandomTrailer" is not a key of an AmneziaWG config; did you mean RandomTrailers?`},
 		{"in a peer", "[Peer]\nPublicKey = " + eastPublic + "\nJc = 4", "line 5: Jc: belongs in the [Interface] section"},
 	}
 	for _, tt := range tests {

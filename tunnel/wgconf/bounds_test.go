@@ -44,20 +44,20 @@ func TestParseAcceptsTheLargestConfig(t *testing.T) {
 func TestParseRefusesTheFirstValueBeyondABound(t *testing.T) {
 	t.Parallel()
 	const table = ` is neither off, auto, nor the number or name of a routing table`
-	const endpoint = ` is no endpoint; write host:port, or [address]:port for IPv6`
+	const endpoint = ` is not an endpoint; write host:port, or [address]:port for IPv6`
 	long := strings.Repeat("a-", 32)
 	host := strings.Repeat(long[:63]+".", 3) + long[2:]
 	for name, tt := range map[string]struct{ text, want string }{
-		"MTU":                      {text("MTU = 65536"), `line 3: MTU: "65536" is no number from 68 to 65535`},
-		"keepalive":                {text("", "PersistentKeepalive = 65536"), `line 6: PersistentKeepalive: "65536" is no number from 0 to 65535`},
+		"MTU":                      {text("MTU = 65536"), `line 3: MTU: "65536" is not a number from 68 to 65535`},
+		"keepalive":                {text("", "PersistentKeepalive = 65536"), `line 6: PersistentKeepalive: "65536" is not a number from 0 to 65535`},
 		"decimal fwmark":           {text("FwMark = 4294967296"), `line 3: FwMark: "4294967296" is neither off nor a number of 32 bits, decimal or like 0xca6c`},
-		"table":                    {text("Table = 4294967296"), `line 3: Table: "4294967296" is no number from 1 to 4294967295`},
+		"table":                    {text("Table = 4294967296"), `line 3: Table: "4294967296" is not a number from 1 to 4294967295`},
 		"table's name":             {text("Table = " + long[:33]), `line 3: Table: "` + long[:33] + `"` + table},
 		"table that begins so":     {text("Table = .x"), `line 3: Table: ".x"` + table},
 		"table like an option":     {text("Table = -x"), `line 3: Table: "-x"` + table},
 		"character before letters": {text("Table = x@"), `line 3: Table: "x@"` + table},
 		"character after letters":  {text("Table = x["), `line 3: Table: "x["` + table},
-		"endpoint's port":          {text("", "Endpoint = a:65536"), `line 6: Endpoint: the port "65536" is no number from 1 to 65535`},
+		"endpoint's port":          {text("", "Endpoint = a:65536"), `line 6: Endpoint: the port "65536" is not a number from 1 to 65535`},
 		"label":                    {text("", "Endpoint = "+long+":1"), `line 6: Endpoint: "` + long[:60] + `"…` + endpoint},
 		"host":                     {text("", "Endpoint = "+host+":1"), `line 6: Endpoint: "` + host[:60] + `"…` + endpoint},
 		"label that begins so":     {text("", "Endpoint = -a:1"), `line 6: Endpoint: "-a:1"` + endpoint},
@@ -81,7 +81,7 @@ func TestTheKeyThatWasMeantIsNamedUpToTwoChangesAway(t *testing.T) {
 		"AllowedIPsxx": "AllowedIPs", "AlxowedIPx": "AllowedIPs", "AxxxwedIPs": "", "AllowedIPsxxx": "",
 		"PostUpp": "PostUp", "MTX": "", "DNZ": "", "Tabel": "", "Tablee": "Table",
 	} {
-		want := `line 3: "` + name + `" is no key of a WireGuard config`
+		want := `line 3: "` + name + `" is not a key of a WireGuard config`
 		if meant != "" {
 			want += "; did you mean " + meant + "?"
 		}

@@ -29,7 +29,7 @@ var zeros = strings.Repeat("A", 43) + "="
 
 var differences = []difference{
 	{
-		what: "A key given twice", family: "wg", says: regexp.MustCompile(`: is given twice; it stands on line \d+ already$`),
+		what: "A key given twice", family: "wg", says: regexp.MustCompile(`: is given twice; it is already on line \d+$`),
 		examples: []string{text("ListenPort = 1\nListenPort = 2"), text("MTU = 1400\nMTU = 1380"), text("", "Endpoint = 127.0.0.1:1\nEndpoint = 127.0.0.1:2")},
 		why:      "The tools take the last one, which contradicts the first.",
 	},
@@ -44,7 +44,7 @@ var differences = []difference{
 		why:      "The tunnel would have neither address nor key.",
 	},
 	{
-		what: "The same peer twice", family: "wg", says: regexp.MustCompile(`the peer with this key stands on line`),
+		what: "The same peer twice", family: "wg", says: regexp.MustCompile(`the peer with this key is already on line`),
 		examples: []string{text("", "") + "\n[Peer]\nPublicKey = " + eastPublic},
 		why:      "The tools drop the networks of the first.",
 	},
@@ -55,7 +55,7 @@ var differences = []difference{
 	},
 	{
 		what: "Numbers with leading zeros or in hex; ports by name, 0 (but for ListenPort) or above 65535", family: "wg",
-		says: regexp.MustCompile(`is no number from |neither off nor a number of 32 bits|^AllowedIPs: "[^"/]+/0\d+" is no address`),
+		says: regexp.MustCompile(`is not a number from |neither off nor a number of 32 bits|^AllowedIPs: "[^"/]+/0\d+" is not an address`),
 		examples: []string{
 			text("ListenPort = 051"), text("ListenPort = domain"), text("FwMark = 007"), text("", "PersistentKeepalive = 025"),
 			text("", "Endpoint = 127.0.0.1:0"), text("", "Endpoint = 127.0.0.1:65536"), text("", "Endpoint = 127.0.0.1:domain"), text("", "AllowedIPs = 10.0.0.0/08"),
@@ -64,13 +64,13 @@ var differences = []difference{
 	},
 	{
 		what: "An Endpoint with IPv6 without brackets, anything else in them, or short IPv4", family: "wg",
-		says:     regexp.MustCompile(`^Endpoint: .* is no endpoint`),
+		says:     regexp.MustCompile(`^Endpoint: .* is not an endpoint`),
 		examples: []string{text("", "Endpoint = ::1:51820"), text("", "Endpoint = [127.0.0.1]:51820"), text("", "Endpoint = 127.1:51820")},
 		why:      "The border between address and port is a guess.",
 	},
 	{
 		what: "Spaces within a key, a section's name or a word", family: "wg",
-		says: regexp.MustCompile(`^"[^"]*[ \\][^"]*" is no (key|section)|"[^"]* [^"]*" is (no|neither)|Key: is no key`),
+		says: regexp.MustCompile(`^"[^"]*[ \\][^"]*" is not a (key|section)|"[^"]* [^"]*" is (not|neither)|Key: is not a key`),
 		examples: []string{text("Listen Port = 1"), text("[ Peer ]\nPublicKey = " + eastPublic), text("", "AllowedIPs = 10.0.0 .1 1/32"),
 			text("ListenPort = 51 820")},
 		why: "wg(8) drops them and reads two words as one; wg-quick does not.",
@@ -102,7 +102,7 @@ var differences = []difference{
 		why:      "wg-quick passes anything to resolvconf.",
 	},
 	{
-		what: "An Address in a short form, or with a netmask in dots", family: "wg", up: true, says: regexp.MustCompile(`^Address: .* is no address or network`),
+		what: "An Address in a short form, or with a netmask in dots", family: "wg", up: true, says: regexp.MustCompile(`^Address: .* is not an address or network`),
 		examples: []string{text("Address = 10.9/16"), text("Address = 10.9.0.1/255.255.0.0")},
 		why:      "Of the programs that read these files, only ip(8) takes it.",
 	},

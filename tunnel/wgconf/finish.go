@@ -14,7 +14,7 @@ func (p *parser) finish() {
 	}
 	for i, peer := range p.config.Peers {
 		if !p.named[i] {
-			p.fault(peer.Line, "this [Peer] has no PublicKey; it is the other side's, as wg pubkey prints it")
+			p.fault(peer.Line, "this [Peer] has no PublicKey; add the other side's, as wg pubkey prints it")
 		}
 	}
 	p.checkMTU()

@@ -99,7 +99,7 @@ func setPublicKey(p *parser, v string) error {
 		return errZeroKey
 	}
 	if first, again := p.peers[v]; again {
-		return problem("the peer with this key stands on line %d already, and the tools would drop the first; give each peer once", first)
+		return problem("the peer with this key is already on line %d, and the tools would drop the first; list each peer once", first)
 	}
 	p.peers[v] = p.line
 	p.peer().PublicKey = v
@@ -210,7 +210,7 @@ func (p *parser) checkAddress(address netip.Prefix) error {
 	case again && first == p.line:
 		return problem("%s is given twice on this line (line %d), and the kernel takes an address once; remove one", addr, p.line)
 	case again:
-		return problem("%s is given twice; it stands on line %d already, and the kernel takes an address once; remove one", addr, first)
+		return problem("%s is given twice; it is already on line %d, and the kernel takes an address once; remove one", addr, first)
 	}
 	p.addresses[same] = p.line
 	return nil
@@ -233,7 +233,7 @@ func setDNS(p *parser, v string) error {
 		}
 		addr, err := netip.ParseAddr(s)
 		if err != nil || addr.Zone() != "" {
-			wrong = append(wrong, problem("%s is no address", quote(s)))
+			wrong = append(wrong, problem("%s is not an address", quote(s)))
 			continue
 		}
 		p.iface().DNS = append(p.iface().DNS, addr)

@@ -43,7 +43,7 @@ func TestEmptyValuesAreTakenAsTheToolsTakeThem(t *testing.T) {
 		expectError(t, text(key+" ="), "awg", "line 3: "+key+": has no value; give one or remove the line")
 	}
 	// The last one would win: that is a contradiction as any other.
-	expectError(t, text("MTU = 1400\nMTU ="), "wg", "line 4: MTU: is given twice; it stands on line 3 already")
+	expectError(t, text("MTU = 1400\nMTU ="), "wg", "line 4: MTU: is given twice; it is already on line 3")
 	if c := mustParse(t, text("MTU =\nMTU = 1400"), "wg"); c.Interface.MTU != 1400 {
 		t.Errorf("%+v", c.Interface)
 	}
@@ -56,10 +56,10 @@ func TestTheSameAddressTwiceIsRefused(t *testing.T) {
 		return "line " + string(rune('0'+line)) + ": Address: " + addr + " is given twice" + where + ", and the kernel takes an address once; remove one"
 	}
 	for _, tt := range []struct{ iface, want string }{
-		{"Address = 10.61.0.2/24\nAddress = fd61::2/64\nAddress = 10.61.0.2/24", twice(5, "10.61.0.2", "; it stands on line 3 already")},
+		{"Address = 10.61.0.2/24\nAddress = fd61::2/64\nAddress = 10.61.0.2/24", twice(5, "10.61.0.2", "; it is already on line 3")},
 		{"Address = 10.61.0.2/24, fd61::2/64, fd61:0::2/64", twice(3, "fd61::2", " on this line (line 3)")},
-		{"Address = 10.61.0.2\nAddress = 10.61.0.2/32", twice(4, "10.61.0.2", "; it stands on line 3 already")},
-		{"Address = FD61::2/64\nAddress = fd61:0:0::0002/128", twice(4, "fd61::2", "; it stands on line 3 already")},
+		{"Address = 10.61.0.2\nAddress = 10.61.0.2/32", twice(4, "10.61.0.2", "; it is already on line 3")},
+		{"Address = FD61::2/64\nAddress = fd61:0:0::0002/128", twice(4, "fd61::2", "; it is already on line 3")},
 		{"Address = ::ffff:10.0.0.1/96 ::ffff:a00:1/96", twice(3, "::ffff:10.0.0.1", " on this line (line 3)")},
 		{"Address = 10.0.0.1/24,10.0.0.1/24 10.0.0.1/24", twice(3, "10.0.0.1", " on this line (line 3)") + ", " +
 			strings.TrimPrefix(twice(3, "10.0.0.1", " on this line (line 3)"), "line 3: Address: ")},
@@ -117,7 +117,7 @@ func TestWarningsTellWhatTheToolsDoNotRead(t *testing.T) {
 		{"kernel's tag", text("I1 = <c>"), wgconf.CodeAWGValues, "tag <c>"},
 		{"daemon's tag", text("I1 = <dz 2>"), wgconf.CodeAWGValues, "tag <dz>"},
 		{"former key", text("J1 = <t>\nItime = 5"), wgconf.CodeAWGValues,
-			"J1 (line 3) is known to the tools of AmneziaWG 1.5 alone, and others refuse it, Itime (line 4)"},
+			"J1 (line 3) is known only to the tools of AmneziaWG 1.5; others refuse it, Itime (line 4)"},
 		{"long packet", text("I1 = <b 0x" + strings.Repeat("0", 5120) + ">"), wgconf.CodeAWGValues, "5126 characters"},
 	} {
 		w, ok := codes(mustParse(t, tt.text, "awg"))[tt.code]
@@ -149,11 +149,11 @@ func TestNoWarningShowsWhatFollowsAHash(t *testing.T) {
 
 func TestAnErrorNamesEveryFault(t *testing.T) {
 	expectError(t, text("Color = red\nListenPort =\nMTU = 1\nTable = -1\n[Peers]\nX = 1\n[Peer]\nAllowedIPs = a, 10.0.0.0/8, b"), "wg",
-		`line 3: "Color" is no key of a WireGuard config; line 4: ListenPort: has no value; give one or remove the line; `+
-			`line 5: MTU: "1" is no number from 68 to 65535; line 6: Table: "-1" is neither off, auto, nor the number or name of a routing table; `+
-			`line 7: "[Peers]" is no section; there are [Interface] and [Peer]; `+
-			`line 9: this [Peer] has no PublicKey; it is the other side's, as wg pubkey prints it; `+
-			`line 10: AllowedIPs: "a" is no address or network, "b" is no address or network`)
+		`line 3: "Color" is not a key of a WireGuard config; line 4: ListenPort: has no value; give one or remove the line; `+
+			`line 5: MTU: "1" is not a number from 68 to 65535; line 6: Table: "-1" is neither off, auto, nor the number or name of a routing table; `+
+			`line 7: "[Peers]" is not a section; there are [Interface] and [Peer]; `+
+			`line 9: this [Peer] has no PublicKey; add the other side's, as wg pubkey prints it; `+
+			`line 10: AllowedIPs: "a" is not an address or network, "b" is not an address or network`)
 	// Beyond some, the lines are enough.
 	_, err := wgconf.Parse(text(strings.Repeat("Color = red\n", 30)+"\nColor = red"), "wg")
 	if err == nil || !strings.HasSuffix(err.Error(), `config; and 11 more, on lines 23-32, 34`) {

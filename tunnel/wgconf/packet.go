@@ -69,7 +69,7 @@ func (p *parser) packetTag(key string, words []string) (skipped bool, err error)
 		most = 2
 	case "c", "t", "d", "ds":
 	default:
-		return false, problem("%s is no tag; there are b, r, rc, rd, t, c, d, ds and dz", quote("<"+tag+">"))
+		return false, problem("%s is not a tag; there are b, r, rc, rd, t, c, d, ds and dz", quote("<"+tag+">"))
 	}
 	switch tag := words[0]; tag {
 	case "c":

@@ -19,10 +19,11 @@ const MaxSize = protocol.MaxMessageSize
 // error is an *Error that names every fault.
 func Parse(text, family string) (Config, error) {
 	if family != "wg" && family != "awg" {
-		return Config{}, NewError("the tunnel protocol has to be WireGuard or AmneziaWG")
+		return Config{}, NewError("the tunnel protocol must be WireGuard or AmneziaWG")
 	}
 	if len(text) > MaxSize {
-		return Config{}, NewError(fmt.Sprintf("the config has %d bytes, and %d are the most; leave out comments and peers that are not needed", len(text), MaxSize))
+		return Config{}, NewError(fmt.Sprintf("the config has %d bytes, more than the limit of %d; leave out comments and peers that are not needed",
+			len(text), MaxSize))
 	}
 	p := parser{family: family, seen: map[string]int{}, peers: map[string]int{}, addresses: map[netip.Prefix]int{}}
 	for line := range strings.SplitSeq(text, "\n") {
@@ -150,7 +151,7 @@ func (p *parser) open(header string) error {
 		p.named = append(p.named, false)
 	default:
 		p.section, p.astray = unknownSection, true
-		return problem("%s is no section; there are [Interface] and [Peer]", quote(header))
+		return problem("%s is not a section; there are [Interface] and [Peer]", quote(header))
 	}
 	return nil
 }
@@ -182,7 +183,7 @@ func (p *parser) set(name, value string, after comment, length int) error {
 	}
 	first, again := p.seen[k.name]
 	if again && !k.list {
-		return problem("%s: is given twice; it stands on line %d already", k.name, first)
+		return problem("%s: is given twice; it is already on line %d", k.name, first)
 	}
 	p.noteCut(k, value, after)
 	if value == "" { // wg-quick ignores its own keys then

@@ -19,9 +19,9 @@ func lower(s string) string {
 
 // unknownKey returns an error that names the most similar key.
 func unknownKey(name, family string) error {
-	words := "is no key of a WireGuard config"
+	words := "is not a key of a WireGuard config"
 	if family == "awg" {
-		words = "is no key of an AmneziaWG config"
+		words = "is not a key of an AmneziaWG config"
 	}
 	if meant := nearestKey(name, family); meant != "" {
 		return problem("%s %s; did you mean %s?", quote(name), words, meant)

@@ -18,7 +18,7 @@ import (
 func number(s string, low, high uint32) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || uint32(n) < low || uint32(n) > high || len(s) > 1 && s[0] == '0' {
-		return 0, problem("%s is no number from %d to %d", quote(s), low, high)
+		return 0, problem("%s is not a number from %d to %d", quote(s), low, high)
 	}
 	return uint32(n), nil
 }
@@ -38,7 +38,7 @@ func numbers(s string, high uint32) (from, to uint32, err error) {
 	return from, to, nil
 }
 
-var errNotKey = errors.New("is no key; a key is 32 bytes in base64, 44 characters with a = at the end")
+var errNotKey = errors.New("is not a key; a key is 32 bytes in base64, 44 characters with a = at the end")
 
 // decodeKey reads a key. Its errors never show the value.
 func decodeKey(s string) ([]byte, error) {
@@ -83,7 +83,7 @@ func checkTable(s string) error {
 	case s == "off", s == "auto":
 		return nil
 	case lower(s) == "off", lower(s) == "auto":
-		return problem("write %s in lower case; wg-quick knows it no other way", lower(s))
+		return problem("write %s in lower case, the only form that wg-quick knows", lower(s))
 	case strings.Trim(s, "0123456789") == "":
 		_, err := number(s, 1, math.MaxUint32)
 		return err
@@ -117,11 +117,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, problem("there is nothing between two commas, or after the last")
 	}
-	return netip.Prefix{}, problem("%s is no address or network", quote(s))
+	return netip.Prefix{}, problem("%s is not an address or network", quote(s))
 }
 
 func checkEndpoint(s string) error {
-	const form = "%s is no endpoint; write host:port, or [address]:port for IPv6"
+	const form = "%s is not an endpoint; write host:port, or [address]:port for IPv6"
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 {
 		return problem(form, quote(s))

@@ -140,8 +140,8 @@ func (c Config) routeToAppliance(r Reach) Warning {
 	}
 	return Warning{
 		Code: CodeRouteToAppliance, Line: taking[0].line, CutsOff: true,
-		Message: fmt.Sprintf("The tunnel takes the way to the appliance (%s) by %s: unless it leads there too, the node "+
-			"loses the appliance once it is up. Leave the appliance's address out of these networks, or set Table = off "+
+		Message: fmt.Sprintf("The node would reach the appliance (%s) through the tunnel, because of %s. Unless the tunnel "+
+			"leads there, the node loses the appliance once the tunnel is up. Leave the appliance's address out of these networks, or set Table = off "+
 			"and add the routes of AllowedIPs yourself.", where, list(taking)),
 	}
 }
@@ -161,8 +161,8 @@ func (c Config) dnsOfAppliance(r Reach) Warning {
 	return Warning{
 		Code: CodeDNSOfAppliance, Line: iface.DNSLine, CutsOff: true,
 		Message: fmt.Sprintf("The node asks DNS (%s, line %d) through the tunnel, also for the appliance, %s: when the tunnel "+
-			"fails, it cannot find the appliance any more. Add a DNS server outside AllowedIPs, or hand out the "+
-			"appliance's address in place of its name.", list(iface.DNS), iface.DNSLine, strconv.Quote(r.Host)),
+			"fails, the node can no longer find the appliance. Add a DNS server outside AllowedIPs, or hand out the "+
+			"appliance's address instead of its name.", list(iface.DNS), iface.DNSLine, strconv.Quote(r.Host)),
 	}
 }
 
@@ -199,7 +199,7 @@ func (c Config) endpointInTunnel() Warning {
 	}
 	return Warning{
 		Code: CodeEndpointInTunnel, Line: found[0].line,
-		Message: fmt.Sprintf("The tunnel takes the way to its own endpoint: %s. Its packets then go round in a circle, unless "+
+		Message: fmt.Sprintf("The tunnel routes its own endpoint into itself: %s. Its packets then go in a circle, unless "+
 			"the node has a narrower route. Leave the endpoint out of these networks.", list(found)),
 	}
 }

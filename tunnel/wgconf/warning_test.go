@@ -141,14 +141,15 @@ func TestWarningsAreWrittenForPeople(t *testing.T) {
 		"Endpoint = 10.7.0.5:51820\nAllowedIPs = 10.7.0.0/24, 0.0.0.0/0", "AllowedIPs = 10.7.0.0/24") +
 		"\n[Peer]\nPublicKey = BkHR1IzTbzQO1kIyDDMRUDvxIHgOo+HmFGHwmeNawS8="
 	want := []string{
-		"The tunnel takes the way to the appliance (198.51.100.7) by AllowedIPs 0.0.0.0/0 (line 9): unless it leads there too, " +
-			"the node loses the appliance once it is up. Leave the appliance's address out of these networks, or set Table = off " +
+		"The node would reach the appliance (198.51.100.7) through the tunnel, because of AllowedIPs 0.0.0.0/0 (line 9). " +
+			"Unless the tunnel leads there, the node loses the appliance once the tunnel is up. " +
+			"Leave the appliance's address out of these networks, or set Table = off " +
 			"and add the routes of AllowedIPs yourself.",
 		"The node asks DNS (10.7.0.1, line 3) through the tunnel, also for the appliance, \"ctl.example.org\": when the tunnel " +
-			"fails, it cannot find the appliance any more. Add a DNS server outside AllowedIPs, or hand out the appliance's " +
-			"address in place of its name.",
-		"The tunnel takes the way to its own endpoint: 10.7.0.5:51820 of the peer on line 6 by AllowedIPs 10.7.0.0/24 (line 9). " +
-			"Its packets then go round in a circle, unless the node has a narrower route. Leave the endpoint out of these networks.",
+			"fails, the node can no longer find the appliance. Add a DNS server outside AllowedIPs, or hand out the appliance's " +
+			"address instead of its name.",
+		"The tunnel routes its own endpoint into itself: 10.7.0.5:51820 of the peer on line 6 by AllowedIPs 10.7.0.0/24 (line 9). " +
+			"Its packets then go in a circle, unless the node has a narrower route. Leave the endpoint out of these networks.",
 		"Two peers have the same AllowedIPs: 10.7.0.0/24 (lines 9 and 12). Each network moves to the last one, and the one before " +
 			"gets none of its traffic. Give each network to one peer.",
 		"A peer has no AllowedIPs (line 13): nothing is sent to it, and all it sends is dropped. Give it the addresses that are " +
@@ -167,7 +168,7 @@ func TestWarningsAreWrittenForPeople(t *testing.T) {
 	}
 	unknown := mustParse(t, text("", "AllowedIPs = 0.0.0.0/0"), "wg").Warnings(reach("ctl.example.org"))
 	if len(unknown) != 1 || !strings.HasPrefix(unknown[0].Message,
-		`The tunnel takes the way to the appliance ("ctl.example.org", whose address is not known here) by `) {
+		`The node would reach the appliance ("ctl.example.org", whose address is not known here) through the tunnel, because of `) {
 		t.Errorf("%+v", unknown)
 	}
 }
