@@ -13,8 +13,9 @@ import (
 )
 
 type fixture struct {
-	t  *testing.T
-	db *store.DB
+	t   *testing.T
+	dir string
+	db  *store.DB
 	*Tracker
 }
 
@@ -22,11 +23,8 @@ type fixture struct {
 func bubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.Open(t.TempDir(), store.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := &fixture{t: t, db: db}
+		f := &fixture{t: t, dir: t.TempDir()}
+		f.open(store.Options{})
 		f.update(func(tx *store.Tx) error {
 			return tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true})
 		})
@@ -35,12 +33,21 @@ func bubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 		f.start()
 		t.Cleanup(func() {
 			f.Stop()
-			if err := db.Close(); err != nil {
+			if err := f.db.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 		test(t, f)
 	})
+}
+
+func (f *fixture) open(o store.Options) {
+	f.t.Helper()
+	db, err := store.Open(f.dir, o)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.db = db
 }
 
 // Stop stops the tracker, also in a clean-up.

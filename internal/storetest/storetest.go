@@ -63,33 +63,42 @@ func Fill(t testing.TB, db *store.DB, nodeID string) (release func()) {
 }
 
 // Damage makes the records that begin with the text unreadable in the data file in dir, while it is
-// open. A record that the writer has read since the file was opened may be known to it still.
-func Damage(t testing.TB, dir, begin string) {
+// open, until the function it returns is called. A record that the writer has read since the file was
+// opened may be known to it still.
+func Damage(t testing.TB, dir, begin string) (repair func()) {
 	t.Helper()
 	path := filepath.Join(dir, store.FileName)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := false
-	for at := 0; ; {
+	var found []int64
+	for at := 0; ; at++ {
 		next := bytes.Index(raw[at:], []byte(begin))
 		if next < 0 {
 			break
 		}
-		found = true
 		at += next
-		if _, err := f.WriteAt([]byte{'#'}, int64(at)); err != nil {
-			t.Fatal(err)
-		}
-		at++
+		found = append(found, int64(at))
 	}
-	if !found {
+	if len(found) == 0 {
 		t.Fatalf("no record begins with %s", begin)
 	}
+	write := func(first byte) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range found {
+			if _, err := f.WriteAt([]byte{first}, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write('#')
+	return func() { write(begin[0]) }
 }
