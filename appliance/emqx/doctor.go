@@ -185,6 +185,10 @@ func (d *doctor) authentication(ctx context.Context) {
 			d.ok("EMQX asks the appliance at %s who may log in", place(a.URL))
 		}
 	}
+	if d.loginCache(ctx) {
+		d.warn("authentication_settings.node_cache is on: a node that was reset can log in again with its old password while EMQX remembers it, "+
+			"and is then denied everything", "set authentication_settings.node_cache.enable = false")
+	}
 	for _, a := range all {
 		if a.enabled() && (a.Mechanism != "password_based" || (a.Backend != "http" && a.Backend != "built_in_database")) {
 			d.warn(fmt.Sprintf("EMQX also takes logins by %s", strings.Trim(a.Mechanism+" "+a.Backend, " ")), "see to it that no node's name can log in by it")

@@ -52,6 +52,15 @@ func (d *doctor) nodeCache(ctx context.Context) bool {
 	return d.API.call(ctx, http.MethodGet, "/authorization/node_cache", nil, &cache) == nil && cache.Enable
 }
 
+// loginCache reports whether EMQX caches the answers to logins, which it can from 5.9 on. Older releases
+// do not have the settings.
+func (d *doctor) loginCache(ctx context.Context) bool {
+	var settings struct {
+		Cache struct{ Enable bool } `json:"node_cache"`
+	}
+	return d.API.call(ctx, http.MethodGet, "/authentication/settings", nil, &settings) == nil && settings.Cache.Enable
+}
+
 // answerLimitOfTrial bounds the appliance's answer to a trial question in bytes.
 const answerLimitOfTrial = 1 << 10
 

@@ -65,8 +65,10 @@ func text(findings []Finding, level Level) string {
 
 func TestDoctorFindsNothingWrongWithWhatConfigPrints(t *testing.T) {
 	for name, logins := range map[string]func(*emqxtest.Settings){
-		"as printed":      nil,
-		"without a cache": func(s *emqxtest.Settings) { s.CacheTTL = 0 },
+		"as printed":                        nil,
+		"without a cache":                   func(s *emqxtest.Settings) { s.CacheTTL = 0 },
+		"5.8, without a cache of logins":    func(s *emqxtest.Settings) { s.Version, s.Told.LoginCache = "5.8.9", true },
+		"5.9, whose cache of logins is off": func(s *emqxtest.Settings) { s.Version = "5.9.1" },
 	} {
 		emqx, found := diagnose(t, logins)
 		if bad := text(found, Problem) + text(found, Warning); bad != "" {
@@ -107,6 +109,7 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 		"set delayed.enable = false":          func(s *emqxtest.Settings) { s.Delayed = true },
 		"holds a throwaway node's message":    func(s *emqxtest.Settings) { s.Delayed = true },
 		"node_cache is on":                    func(s *emqxtest.Settings) { s.Told.NodeCache = true },
+		"authentication_settings.node_cache":  func(s *emqxtest.Settings) { s.Version, s.Told.LoginCache = "5.9.0", true },
 		"set mqtt.retain_available = false":   func(s *emqxtest.Settings) { s.Told.Retained = true },
 		"packets of at most 16384 bytes":      func(s *emqxtest.Settings) { s.Told.PacketSize = "16KB" },
 		"does not tell who connects":          func(s *emqxtest.Settings) { s.Told.NoEvents = true },
@@ -121,6 +124,17 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 		if all := text(found, Problem) + text(found, Warning); !strings.Contains(all, want) {
 			t.Errorf("%s is missing:\n%s", want, all)
 		}
+	}
+}
+
+// EMQX hides zones: its answer to a question about them is an error, not what stands in them.
+func TestDoctorSaysThatItCannotSeeAHiddenZone(t *testing.T) {
+	server, found := diagnose(t, func(s *emqxtest.Settings) { s.OwnZone.MaxMailbox = 1000 })
+	if got := text(found, OK); !strings.Contains(got, "in the zone wfm; EMQX does not show whether force_shutdown is off there") {
+		t.Errorf("it is not said:\n%s", got)
+	}
+	if calls := strings.Join(server.Calls(), "\n"); !strings.Contains(calls, "GET /api/v5/configs") {
+		t.Errorf("it did not look:\n%s", calls)
 	}
 }
 

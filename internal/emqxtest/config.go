@@ -46,8 +46,8 @@ func (e *Server) getConfigs(w http.ResponseWriter, r *http.Request) {
 	}
 	if key := r.URL.Query().Get("key"); key != "" {
 		part, ok := all[key]
-		if !ok {
-			refuse(w, http.StatusNotFound, "NOT_FOUND")
+		if !ok { // or a hidden one: the key is one of a list
+			refuse(w, http.StatusBadRequest, "BAD_REQUEST")
 			return
 		}
 		all = map[string]any{key: part}

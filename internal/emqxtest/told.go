@@ -14,6 +14,7 @@ type Told struct {
 	Zones         bool
 	Retained      bool
 	NodeCache     bool
+	LoginCache    bool // answers to logins are cached; from 5.9 on
 	NoEvents      bool // no events about connections
 	PacketSize    string
 	Unreached     bool // the HTTP resources are not connected
@@ -56,6 +57,14 @@ func (e *Server) toldRoutes(v5 string) map[string]http.HandlerFunc {
 			answer(w, map[string]any{"shared_subscription_group": map[string]any{"wfm": map[string]string{"strategy": e.config().ShareStrategy}}})
 		},
 		"GET " + v5 + "/authorization/node_cache": get(func(t Told) any { return map[string]bool{"enable": t.NodeCache} }),
+		"GET " + v5 + "/authentication/settings": func(w http.ResponseWriter, _ *http.Request) {
+			s := e.config()
+			if s.Version == "" || s.before(5, 9, 0) {
+				refuse(w, http.StatusNotFound, "NOT_FOUND") // there is no authenticator of this name
+				return
+			}
+			answer(w, map[string]any{"node_cache": map[string]any{"enable": s.Told.LoginCache, "cache_ttl": "1m"}})
+		},
 		"GET " + v5 + "/mqtt/delayed": func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, map[string]bool{"enable": e.config().Delayed})
 		},
