@@ -15,7 +15,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// Answer is what a client is told about an error. The message says what to do.
+// Answer is the answer to a request that failed. Message says what to do about it.
 type Answer struct {
 	Status  int
 	Code    string
@@ -23,7 +23,7 @@ type Answer struct {
 	Detail  any
 }
 
-// CodeInternal answers every error that nobody foresaw.
+// CodeInternal is the code for errors that answers does not list.
 const CodeInternal = "INTERNAL_ERROR"
 
 var answers = []struct {
@@ -47,12 +47,12 @@ var answers = []struct {
 	{store.ErrSessionNotFound, Answer{404, "SESSION_NOT_FOUND", "There is no session with this id; it may have ended.", nil}},
 	{store.ErrTokenNotFound, Answer{404, "TOKEN_NOT_FOUND", "There is no API token with this id; it may have been deleted.", nil}},
 	{store.ErrTokenNameExists, Answer{409, "TOKEN_NAME_EXISTS", "Another API token has this name; choose another.", nil}},
-	{store.ErrTooManyTokens, Answer{409, "TOO_MANY_TOKENS", "There are as many API tokens as there may be; delete those nobody uses.", nil}},
+	{store.ErrTooManyTokens, Answer{409, "TOO_MANY_TOKENS", "The appliance has the maximum number of API tokens; delete unused ones.", nil}},
 
 	{store.ErrConfigNotFound, Answer{404, "CONFIG_NOT_FOUND", "There is no mesh with this id; it may have been deleted.", nil}},
 	{store.ErrNodeNotFound, Answer{404, "NODE_NOT_FOUND", "There is no node with this id; it may have been deleted.", nil}},
 	{store.ErrConfigNameExists, Answer{409, "CONFIG_NAME_EXISTS", "Another mesh has this name; choose another.", nil}},
-	{store.ErrTunnelRuns, Answer{409, "TUNNEL_RUNNING", "The node's tunnel runs, by what the node said last, and under another interface name nobody could stop it any more. Stop it first, then change the name.", nil}},
+	{store.ErrTunnelRuns, Answer{409, "TUNNEL_RUNNING", "The node's tunnel runs, by what the node said last, and under another interface name it could no longer be stopped. Stop it first, then change the name.", nil}},
 	{store.ErrNodeNameExists, Answer{409, "NODE_NAME_EXISTS", "Another node of this mesh has this name; choose another.", nil}},
 	{ErrConfigMismatch, Answer{400, "NODE_CONFIG_MISMATCH", "The node belongs to another mesh; use that mesh's id in the path.", nil}},
 
@@ -116,8 +116,8 @@ var answers = []struct {
 	{context.DeadlineExceeded, Answer{503, "REQUEST_CANCELLED", "The request took too long; try again.", nil}},
 }
 
-// Translate is the one place where an error becomes an answer. Sentinels of the store stand in
-// answers; an error nobody foresaw is [CodeInternal] and gives nothing of its text away.
+// Translate returns the answer to err. It is the only place that turns errors into answers. An
+// error that answers does not list becomes [CodeInternal], and its text is not sent.
 func Translate(err error) Answer {
 	var invalid *InvalidError
 	var rate *RateError
@@ -174,7 +174,7 @@ func Translate(err error) Answer {
 	return Answer{http.StatusInternalServerError, CodeInternal, "Something went wrong inside the appliance; its log has the details under this request_id.", nil}
 }
 
-// asDesiredAnswer answers what is wrong with a node's tunnel config.
+// asDesiredAnswer returns the answer to an error about a node's tunnel config, if err is one.
 func asDesiredAnswer(err error) (Answer, bool) {
 	var invalid *wgconf.Error
 	var cutOff *tunnel.CutOffError
@@ -183,7 +183,7 @@ func asDesiredAnswer(err error) (Answer, bool) {
 	case errors.As(err, &invalid):
 		return Answer{
 			http.StatusUnprocessableEntity, "INVALID_TUNNEL_CONFIG", "The tunnel config is not valid: " + sentence(invalid.Error()),
-			// The first fault by itself, for scripts from when there was one only.
+			// Scripts from when an error had only one fault read line and problem.
 			map[string]any{"line": invalid.Faults[0].Line, "problem": invalid.Faults[0].Problem, "faults": invalid.Faults},
 		}, true
 	case errors.As(err, &cutOff):
@@ -194,7 +194,7 @@ func asDesiredAnswer(err error) (Answer, bool) {
 	return Answer{}, false
 }
 
-// actionNames names the actions as alternatives: "start, stop or detect".
+// actionNames lists the actions as alternatives: "start, stop or detect".
 func actionNames(specs []protocol.ActionSpec) string {
 	names := make([]string, len(specs))
 	for i, s := range specs {
@@ -217,12 +217,12 @@ func sentence(text string) string {
 // WarningView is a warning about a tunnel config.
 type WarningView struct {
 	Code    string `json:"code"`
-	Line    int    `json:"line"` // 0 when it is about the whole text
+	Line    int    `json:"line"` // 0 for the whole text
 	Message string `json:"message"`
 	CutsOff bool   `json:"cuts_off"`
 }
 
-// ViewWarnings are what the operator should know before the config is pushed.
+// ViewWarnings returns the warnings as the API shows them.
 func ViewWarnings(all []wgconf.Warning) []WarningView {
 	out := make([]WarningView, len(all))
 	for i, w := range all {

@@ -16,24 +16,24 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// BodyLimit is the limit of most requests' bodies, in bytes.
+// BodyLimit is the size limit of most request bodies, in bytes.
 const BodyLimit = 64 << 10
 
-// Fields reads the members of a JSON object one by one, and gathers what is wrong with them, so
-// that one answer names every fault. A member that is null counts as absent; members nobody asks
-// for are ignored.
+// Fields reads the members of a JSON object one by one and collects the faults, so that one answer
+// names them all. A null member counts as absent. Members that no caller reads are ignored.
 type Fields struct {
-	route string // whose body it is
+	route string // of the request
 	raw   map[string]json.RawMessage
-	bad   map[string]string // field → what is wrong with it; never the value
+	bad   map[string]string // the problem by field; never the value
 }
 
-// OnAsk is set by tests alone. It is told what each route asks of its body: whether there must be one
-// (no name), of which kind a member is, and that it is required. So the API's description is held
-// to what the handlers read.
+// OnAsk, which only tests set, is called for each read of a request's body: with no name and
+// [AskBody] if the route needs a body, with a member and its kind, and with a member and
+// [AskRequired]. With it a test checks that the API's description has exactly the members that
+// handlers read.
 var OnAsk func(route, name, what string)
 
-// What OnAsk is told besides the kinds.
+// Values of OnAsk's what, besides the kinds.
 const (
 	AskBody     = "a body"
 	AskRequired = "required"
@@ -45,7 +45,8 @@ func (f *Fields) ask(name, what string) {
 	}
 }
 
-// ReadBody reads the request's JSON object.
+// ReadBody reads the JSON object in the request's body, of at most limit bytes. A missing body is
+// an [*InvalidError].
 func ReadBody(c echo.Context, limit int64) (*Fields, error) {
 	f, err := ReadOptionalBody(c, limit)
 	if err != nil {
@@ -58,7 +59,7 @@ func ReadBody(c echo.Context, limit int64) (*Fields, error) {
 	return f, nil
 }
 
-// ReadOptionalBody is ReadBody for requests that may come without one.
+// ReadOptionalBody is like ReadBody but accepts a missing body.
 func ReadOptionalBody(c echo.Context, limit int64) (*Fields, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, limit))
 	var tooLarge *http.MaxBytesError
@@ -85,16 +86,16 @@ func parseFields(body []byte) (*Fields, error) {
 	var syntax *json.SyntaxError
 	switch err := json.Unmarshal(body, &f.raw); {
 	case errors.As(err, &syntax):
-		return nil, &InvalidError{Message: fmt.Sprintf("The request body is no valid JSON (at byte %d).", syntax.Offset)}
+		return nil, &InvalidError{Message: fmt.Sprintf("The request body is not valid JSON (at byte %d).", syntax.Offset)}
 	case err != nil || body[0] != '{':
 		return nil, &InvalidError{Message: "The request body must be a JSON object."}
 	case !utf8.Valid(body):
-		return nil, &InvalidError{Message: "The request body is no valid UTF-8."}
+		return nil, &InvalidError{Message: "The request body is not valid UTF-8."}
 	}
 	return f, nil
 }
 
-// Reject notes what is wrong with a field; the first fault stays.
+// Reject records a problem of a field. Only the first problem of each field counts.
 func (f *Fields) Reject(name, problem string) {
 	if f.bad == nil {
 		f.bad = map[string]string{}
@@ -104,16 +105,16 @@ func (f *Fields) Reject(name, problem string) {
 	}
 }
 
-// Given reports whether the object has the field, and not null.
+// Given reports whether the object has the field and it is not null.
 func (f *Fields) Given(name string) bool {
 	raw, ok := f.raw[name]
 	return ok && string(raw) != "null"
 }
 
-// Faults are the fields that were rejected, and what is wrong with each.
+// Faults returns the rejected fields, each with its problem.
 func (f *Fields) Faults() map[string]string { return f.bad }
 
-// Err is nil as long as no field was rejected.
+// Err returns an [*InvalidError] with the rejected fields, or nil if there are none.
 func (f *Fields) Err() error {
 	if len(f.bad) == 0 {
 		return nil
@@ -121,7 +122,7 @@ func (f *Fields) Err() error {
 	return &InvalidError{Fields: f.bad}
 }
 
-// take reads a field, or returns nil when it is absent or of the wrong type.
+// take reads a field. It returns nil if the field is absent or has the wrong type.
 func take[T any](f *Fields, name, kind string) *T {
 	f.ask(name, kind)
 	if !f.Given(name) {
@@ -135,7 +136,7 @@ func take[T any](f *Fields, name, kind string) *T {
 	return v
 }
 
-// Text reads a string that passes check; nil when it is absent or wrong.
+// Text reads a string that passes check. It returns nil if the field is absent or rejected.
 func (f *Fields) Text(name string, check Rule) *string {
 	v := take[string](f, name, "a string")
 	if v == nil {
@@ -149,10 +150,10 @@ func (f *Fields) Text(name string, check Rule) *string {
 	return &clean
 }
 
-// Flag reads a boolean; nil when it is absent or wrong.
+// Flag reads a boolean. It returns nil if the field is absent or rejected.
 func (f *Fields) Flag(name string) *bool { return take[bool](f, name, "true or false") }
 
-// Number reads a whole number from low to high; nil when it is absent or wrong.
+// Number reads a whole number from low to high. It returns nil if the field is absent or rejected.
 func (f *Fields) Number(name string, low, high int) *int {
 	kind := fmt.Sprintf("a whole number from %d to %d", low, high)
 	v := take[int](f, name, kind)
@@ -185,8 +186,9 @@ func (f *Fields) Texts(name string, limit int, check Rule) []string {
 	return out
 }
 
-// Objects reads a list of 1 to limit JSON objects, whose members are then read like the request's own.
-// See [fields.absorb]. An entry that is no object is rejected by its place, and nil.
+// Objects reads a list of 1 to limit JSON objects. The caller reads their members like the
+// request's own and passes the faults to [Fields.Absorb]. An entry that is not an object is
+// rejected under its index and is nil.
 func (f *Fields) Objects(name string, limit int) []*Fields {
 	v := take[[]json.RawMessage](f, name, "a list of objects")
 	f.Require(name, v != nil)
@@ -209,24 +211,24 @@ func (f *Fields) Objects(name string, limit int) []*Fields {
 	return rows
 }
 
-// Absorb notes what is wrong with the row at index i of the list, under names like nodes[3].name.
+// Absorb records the faults of the row at index i of the list, under names like nodes[3].name.
 func (f *Fields) Absorb(list string, i int, row map[string]string) {
 	for name, problem := range row {
 		f.Reject(Indexed(list, i)+"."+name, problem)
 	}
 }
 
-// Indexed is how an entry of a list is named in detail.fields.
+// Indexed returns the name of a list's entry in detail.fields.
 func Indexed(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
 
-// Need is text for a field that must be there; "" when it is not or is wrong.
+// Need is Text for a required field. It returns "" if the field is absent or rejected.
 func (f *Fields) Need(name string, check Rule) string {
 	v := f.Text(name, check)
 	f.Require(name, v != nil)
 	return Or(v, "")
 }
 
-// Require rejects a field that must be there and is not.
+// Require rejects a required field unless it is there.
 func (f *Fields) Require(name string, there bool) {
 	f.ask(name, AskRequired)
 	if !there {
@@ -234,7 +236,7 @@ func (f *Fields) Require(name string, there bool) {
 	}
 }
 
-// Or is what v points at, or otherwise if v is nil.
+// Or returns *v, or otherwise if v is nil.
 func Or[T any](v *T, otherwise T) T {
 	if v == nil {
 		return otherwise
@@ -242,13 +244,13 @@ func Or[T any](v *T, otherwise T) T {
 	return *v
 }
 
-// Sizes of a page of a list.
+// The sizes of a page of a list.
 const (
 	DefaultPage = 100
 	MaxPage     = 500
 )
 
-// ReadPage reads ?limit and ?cursor.
+// ReadPage reads the query parameters limit and cursor. An error is an [*InvalidError].
 func ReadPage(c echo.Context) (limit int, cursor string, err error) {
 	f := &Fields{}
 	limit = DefaultPage
@@ -265,7 +267,8 @@ func ReadPage(c echo.Context) (limit int, cursor string, err error) {
 	return limit, string(key), f.Err()
 }
 
-// ReadCountedPage is ReadPage for lists that are ordered by a counter, newest first.
+// ReadCountedPage is ReadPage for lists in descending order of a counter. before is 0 for the first
+// page.
 func ReadCountedPage(c echo.Context) (limit int, before uint64, err error) {
 	limit, key, err := ReadPage(c)
 	if err != nil || key == "" {
@@ -280,7 +283,8 @@ func ReadCountedPage(c echo.Context) (limit int, before uint64, err error) {
 	return limit, before, nil
 }
 
-// Cut shortens items, read with one more than limit, to the page, and makes the cursor of the rest.
+// Cut splits items into a page of at most limit items and a rest. next is the cursor of the rest,
+// or "" if there is none. Callers read limit+1 items to find out.
 func Cut[T any](items []T, limit int, key func(T) string) (page []T, next string) {
 	if len(items) <= limit {
 		return items, ""
@@ -289,11 +293,11 @@ func Cut[T any](items []T, limit int, key func(T) string) (page []T, next string
 	return page, CursorOf(key(page[limit-1]))
 }
 
-// CursorOf is the next_cursor after the key, see [ReadPage].
+// CursorOf returns the cursor of the items after key, for [ReadPage].
 func CursorOf(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
 
-// Ignored returns a sentence for each of the members that the request's object has. Null and an
-// empty string ask for nothing.
+// Ignored returns a sentence for each of the members that the object has, to say that it was
+// ignored. Null and "" count as absent.
 func (f *Fields) Ignored(members []string) []string {
 	sentences := []string{}
 	for name, raw := range f.raw {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzFields holds that no body makes the readers panic, and that one that is refused is refused in
-// words that do not repeat it.
+// FuzzFields checks that no body makes the readers panic, and that a refused body is refused with
+// an InvalidError.
 func FuzzFields(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `null`, `[]`, `{"name":"a","tags":["b"],"wait":3,"enabled":true}`, `{"name":null}`,
@@ -19,7 +19,7 @@ func FuzzFields(f *testing.F) {
 		fields, err := parseFields(body)
 		if err != nil {
 			if _, ok := errors.AsType[*InvalidError](err); !ok {
-				t.Fatalf("%q: %v is no invalidError", body, err)
+				t.Fatalf("%q: %v is not an InvalidError", body, err)
 			}
 			return
 		}

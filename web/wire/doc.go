@@ -1,15 +1,17 @@
-// Package wire is the language that the API speaks: how a request is read, how it is answered, and how both are described.
+// Package wire reads the API's requests, writes its answers, and describes both.
 //
-// It owns the decoding of bodies and pages ([ReadBody], [Fields], [ReadPage]), the rules for strings ([Rule]), the envelope of
-// answers ([Respond]), the table of errors and their answers ([Translate]), what a route is ([Route]), and the API's description
-// in OpenAPI ([Describe]). It does not own any call: those stand in the rooms of the API, each with its handler. It decides
-// nothing about a node, a config or a login.
+// It owns the decoding of bodies and pages ([ReadBody], [Fields], [ReadPage]), the rules for
+// strings ([Rule]), the envelope of answers ([Respond]), the table of errors and their answers
+// ([Translate]), the type of a route ([Route]), and the API's description in OpenAPI ([Describe]).
+// It owns no call: each call is declared beside its handler. It decides nothing about a node, a
+// mesh or a login.
 //
 // Enter at [Route] and [ReadBody].
 //
 // Invariants:
-//   - [Translate] is the only place where an error becomes a status, a code and a sentence. An error it does not know is answered
-//     INTERNAL_ERROR; its text never leaves the appliance.
+//   - Only [Translate] turns an error into a status, a code and a sentence. It answers an error
+//     that it does not know with INTERNAL_ERROR; the text of such an error never leaves the
+//     appliance.
 //   - One answer names every fault of a request.
-//   - A body's values stand in no error and no log.
+//   - No error and no log holds a value of a body.
 package wire

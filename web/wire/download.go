@@ -12,17 +12,17 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Times of a download, which may take longer than an answer.
+// Time limits of a download. It may take longer than other answers.
 const (
-	downloadTimeout      = time.Hour        // for the whole of it
-	downloadWriteTimeout = 30 * time.Second // for what is written at a time
+	downloadTimeout      = time.Hour        // for the whole download
+	downloadWriteTimeout = 30 * time.Second // for each write
 )
 
 var errDownloadTooSlow = errors.New("the client takes too long for a download")
 
-// StartDownload begins the answer of a file with the name. size is in bytes, negative when not
-// known; a client that gets less knows that something is missing. A request for the head gets no
-// more than that. Once stopping ends, so does the download.
+// StartDownload starts the download of a file called name and returns the writer of its content.
+// size is in bytes, or negative if unknown; it lets the client notice a file that broke off. For a
+// HEAD request the writer discards everything. Writes fail once stopping is done.
 func StartDownload(stopping context.Context, c echo.Context, contentType, name string, size int64) io.Writer {
 	h := c.Response().Header()
 	h.Set(echo.HeaderContentType, contentType)
@@ -39,10 +39,10 @@ func StartDownload(stopping context.Context, c echo.Context, contentType, name s
 	}
 }
 
-// downloadWriter gives every write a deadline of its own, all of them together a limit, and none
-// once the server stops.
+// downloadWriter limits the time of each write and of the whole download. Its writes fail once the
+// server stops.
 type downloadWriter struct {
-	stopping func() error // not nil once the server stops
+	stopping func() error // returns an error once the server stops
 	response io.Writer
 	control  *http.ResponseController
 	until    time.Time

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What only this package can find wrong with a request. answers says what a client is told.
+// Errors of requests that only this layer can find. The table answers has the text for the client.
 var (
 	errBodyBroken      = errors.New("request body broke off")
 	ErrAuthRequired    = errors.New("no session token")
@@ -39,11 +39,11 @@ var (
 	ErrEmbeddedBroker  = errors.New("the broker is the embedded one")
 )
 
-// fieldsInMessage bounds the faults that the message of an answer names; its detail has them all.
+// fieldsInMessage bounds the faults in the message of an answer. Its detail lists them all.
 const fieldsInMessage = 10
 
-// InvalidError is a request that cannot be understood: its message, or its fields and what is wrong
-// with each.
+// InvalidError is returned for a request that cannot be understood. It has either a message or the
+// faulty fields, each with its problem.
 type InvalidError struct {
 	Message string
 	Fields  map[string]string
@@ -64,31 +64,33 @@ func (e *InvalidError) Error() string {
 	return "The request is not valid: " + strings.Join(words, "; ") + "."
 }
 
-// RateError is a request too many.
+// RateError is returned for a request that exceeds a rate limit.
 type RateError struct {
 	Wait    time.Duration
-	Message string // what to do; default: to wait
+	Message string // what to do; if empty, the answer says to wait
 }
 
 func (e *RateError) Error() string { return "too many attempts" }
 
-// Seconds is the wait rounded up to what Retry-After can say.
+// Seconds returns the wait in whole seconds, rounded up, for Retry-After.
 func (e *RateError) Seconds() int { return max(1, int(math.Ceil(e.Wait.Seconds()))) }
 
-// ErrBusy is returned while too many logins wait already.
+// ErrBusy is returned for a login while too many others wait.
 var ErrBusy = errors.New("too many logins at once")
 
-// ErrNoHost is returned where neither a setting nor the request says where agents find the broker.
+// ErrNoHost is returned if neither a setting nor the request names a host of the broker for agents.
 var ErrNoHost = errors.New("no host to hand out")
 
-// ErrTestsRunning is returned while so many tests run already.
+// ErrTestsRunning is returned for a test of the MQTT settings while the maximum number of them
+// runs.
 var ErrTestsRunning = errors.New("too many tests of the MQTT settings at once")
 
-// ErrBackupRunning is returned while another backup is downloaded: each takes room on the disk.
+// ErrBackupRunning is returned for a backup while another one is being downloaded: each takes space
+// on the disk.
 var ErrBackupRunning = errors.New("another backup is being downloaded")
 
-// OriginError is a refusal for the address that a request came by whose cause is known: most likely a proxy in
-// front that one of the two does not know enough of.
+// OriginError refuses the Host or Origin of a request and names the likely cause: a reverse proxy
+// that does not forward enough, or that the appliance is not configured to trust.
 type OriginError struct {
 	Err     error // ErrOriginRejected, ErrHostRejected, ErrHTTPSRequired or ErrUnknownPath
 	Message string
@@ -98,11 +100,11 @@ func (e *OriginError) Error() string { return e.Message }
 
 func (e *OriginError) Unwrap() error { return e.Err }
 
-// RenewalError is a renewal that failed, in the words of who refused it: the administrator has to
-// act on them.
+// RenewalError reports a failed renewal. It quotes the issuer, because the administrator has to act
+// on it.
 type RenewalError struct {
 	Err  error
-	None bool // in use
+	None bool // no certificate is in use
 }
 
 func (e *RenewalError) Error() string {
@@ -115,7 +117,8 @@ func (e *RenewalError) Error() string {
 
 func (e *RenewalError) Unwrap() error { return e.Err }
 
-// InterfaceNameError is a node that no agent can be bound to for its interface's name.
+// InterfaceNameError is returned for a bind on a platform that does not support the node's
+// interface name.
 type InterfaceNameError struct{ Name string }
 
 func (e *InterfaceNameError) Error() string {

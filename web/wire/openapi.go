@@ -13,7 +13,7 @@ import (
 // object is a JSON object of the API's description.
 type object = map[string]any
 
-// Describe builds the description from the table and the types it names.
+// Describe returns the OpenAPI description of the routes, as JSON.
 func Describe(table []Route, version string) ([]byte, error) {
 	known := &schemas{named: map[string]any{}, types: map[string]reflect.Type{}}
 	known.named["Error"] = errorSchema()
@@ -106,14 +106,14 @@ func parameters(r Route) (all []any) {
 	return all
 }
 
-// BodyMember is one member of a request's object.
+// BodyMember describes one member of a request's object.
 type BodyMember struct {
 	Name     string
 	Required bool
 	Kind     string // string, bool, strings, objects, or the range of a whole number
 }
 
-// BodyMembers reads the body of a route.
+// BodyMembers parses [Route.Body].
 func BodyMembers(body string) (all []BodyMember, optional bool) {
 	body, optional = strings.CutPrefix(body, "?")
 	for text := range strings.SplitSeq(body, ",") {
@@ -212,7 +212,7 @@ func successContent(r Route, known *schemas) object {
 	}}}
 }
 
-// ErrorCodes are those of the errors the route may answer.
+// ErrorCodes returns the codes of the errors that the route may answer.
 func (r Route) ErrorCodes() []string {
 	codes := strings.Fields(r.Codes)
 	add := func(when bool, more string) {
@@ -236,7 +236,7 @@ func (r Route) ErrorCodes() []string {
 	return codes
 }
 
-// Codes are those of all answers that are not for errors with fields of their own.
+// Codes returns the codes in answers. Errors with fields of their own have other codes.
 func Codes() []string {
 	all := make([]string, len(answers))
 	for i, known := range answers {
@@ -245,7 +245,7 @@ func Codes() []string {
 	return all
 }
 
-// StatusOf is the status that the code comes with; 0 for an unknown one.
+// StatusOf returns the status of a code, or 0 if the code is unknown.
 func StatusOf(code string) int {
 	if _, status, ok := strings.Cut(code, "/"); ok {
 		n, _ := strconv.Atoi(status)

@@ -6,11 +6,11 @@ import (
 	"wfm/tunnel"
 )
 
-// Choosing describes what [ReadOrder] reads.
+// Choosing is the part of [Route.Body] for the members that [ReadOrder] reads.
 const Choosing = "staged bool, staged_version 1..2147483647, version 1..2147483647, force bool"
 
-// ReadOrder reads which version a push takes. With neither staged, staged_version nor version it takes
-// what is desired.
+// ReadOrder reads the version to push. Without staged, staged_version and version, it is the
+// desired one.
 func ReadOrder(f *Fields) tunnel.Order {
 	o := tunnel.Order{Staged: Or(f.Flag("staged"), false), Force: Or(f.Flag("force"), false)}
 	staged, version := f.Number("staged_version", 1, math.MaxInt32), f.Number("version", 1, math.MaxInt32)

@@ -17,14 +17,14 @@ const CookieName = "wfm_session"
 
 const requestIDKey = "wfm.request_id"
 
-// NameRequest gives the request an id of its own.
+// NameRequest gives the request a new id.
 func NameRequest(c echo.Context) (id string) {
 	id = protocol.NewID("req")
 	c.Set(requestIDKey, id)
 	return id
 }
 
-// RequestIDOf is the id that the request was given.
+// RequestIDOf returns the request's id, see [NameRequest].
 func RequestIDOf(c echo.Context) string {
 	id, _ := c.Get(requestIDKey).(string)
 	return id
@@ -35,7 +35,7 @@ func Recovered(next echo.HandlerFunc, c echo.Context) (err error) {
 	defer func() {
 		switch p := recover(); p {
 		case nil:
-		case http.ErrAbortHandler: // nobody wants an answer; net/http knows
+		case http.ErrAbortHandler: // net/http handles this one: the connection ends without an answer
 			panic(p)
 		default:
 			err = fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())
@@ -44,10 +44,10 @@ func Recovered(next echo.HandlerFunc, c echo.Context) (err error) {
 	return next(c)
 }
 
-// ReadOnly reports whether the request's method changes nothing.
+// ReadOnly reports whether the request's method is one that changes nothing.
 func ReadOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// RemoteHost is the address that the request came from, without its port.
+// RemoteHost returns the address that the request came from, without the port.
 func RemoteHost(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -56,7 +56,7 @@ func RemoteHost(r *http.Request) string {
 	return host
 }
 
-// RequestHost is the Host header without its port and without the brackets of an IPv6 address.
+// RequestHost returns the Host header without the port and without the brackets of an IPv6 address.
 func RequestHost(hostport string) string {
 	if host, _, err := net.SplitHostPort(hostport); err == nil {
 		return host
@@ -64,7 +64,7 @@ func RequestHost(hostport string) string {
 	return strings.Trim(hostport, "[]")
 }
 
-// PathTemplate is the route with its parameters as the API's description writes them.
+// PathTemplate returns a route's path with its parameters in OpenAPI's form: {name}.
 func PathTemplate(path string) string {
 	parts := strings.Split(path, "/")
 	for i, p := range parts {

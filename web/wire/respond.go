@@ -9,11 +9,11 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// success is the body of every answer that is no error.
+// success is the body of every answer except errors.
 type success struct {
 	Success bool `json:"success"`
 	Data    any  `json:"data"`
-	// NextCursor, of a list, asks for the rest; absent at the end.
+	// NextCursor asks for the rest of a list. It is absent at the end.
 	NextCursor string `json:"next_cursor,omitempty"`
 }
 
@@ -27,7 +27,7 @@ type Failure struct {
 	} `json:"error"`
 }
 
-// Message is the data of an answer that has nothing else to tell.
+// Message is the data of an answer that holds only a message.
 type Message struct {
 	Message string `json:"message"`
 }
@@ -37,12 +37,14 @@ func Respond(c echo.Context, data any) error {
 	return WriteJSON(c, http.StatusOK, success{Success: true, Data: data})
 }
 
-// RespondPage answers data that has a page of a list in it; next asks for the rest.
+// RespondPage answers the request with data that contains a page of a list. next is the cursor of
+// the rest.
 func RespondPage(c echo.Context, data any, next string) error {
 	return WriteJSON(c, http.StatusOK, success{Success: true, Data: data, NextCursor: next})
 }
 
-// RespondList answers the request with a page of a list; next asks for the rest, and is empty at the end.
+// RespondList answers the request with a page of a list. next is the cursor of the rest, or "" at
+// the end.
 func RespondList[T any](c echo.Context, items []T, next string) error {
 	if items == nil {
 		items = []T{}
@@ -50,7 +52,8 @@ func RespondList[T any](c echo.Context, items []T, next string) error {
 	return RespondPage(c, items, next)
 }
 
-// WriteJSON encodes before it writes, so that what cannot be encoded still gets a proper answer.
+// WriteJSON writes body as JSON. It encodes before it writes, so that a failure can still be
+// answered.
 func WriteJSON(c echo.Context, status int, body any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -59,7 +62,7 @@ func WriteJSON(c echo.Context, status int, body any) error {
 	return c.JSONBlob(status, append(raw, '\n'))
 }
 
-// When is t in UTC, or nil (null) for the zero time: never.
+// When returns t in UTC, or nil (null in JSON) for the zero time.
 func When(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

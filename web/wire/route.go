@@ -7,51 +7,51 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Access says what a request must bring to reach a route.
+// Access is the level of access that a route requires.
 type Access int
 
-// The levels of access; each asks for more than the one before.
+// The levels of access. Each requires more than the one before.
 const (
-	Open    Access = iota // nothing, whatever Host it names, also without TLS: health, the bind exchange
-	Guarded               // Host and Origin pass the check
-	Session               // that, and a session or an API token, which must have the scope write for a write
-	Write                 // that, and the scope write: what it reads holds private keys
-	Admin                 // that, and a session: no API token
+	Open    Access = iota // nothing: any Host, also without TLS (health, the bind exchange)
+	Guarded               // an allowed Host and Origin
+	Session               // also a session or an API token; for a write, a token needs the scope write
+	Write                 // also the scope write for a read, since the answer holds private keys
+	Admin                 // also a session rather than an API token
 )
 
-// Route is one call: where it is, who may make it, what carries it out, and what the API's description
-// says of it. What follows from the rest stands nowhere: the parameters in its path, the errors of its
-// access, of its path and of its body.
+// Route is one call of the API: its path, its access, its handler and its description. The path's
+// parameters and the errors of access, path and body follow from these and are not listed.
 type Route struct {
 	Method, Path string
 	Access       Access
 	Handle       echo.HandlerFunc
 
-	// OneWrite says that the handler changes something in one transaction for the request's context and nowhere else,
-	// so that the audit entry is written with it. Any other audited route that asks for a login has an entry written
-	// before its handler runs.
+	// OneWrite reports that the handler makes all its changes in one transaction with the request's
+	// context, which then also writes the audit entry. For any other audited route that requires a
+	// login, the entry is written before the handler runs.
 	OneWrite  bool
-	Harmless  bool // it changes nothing although its method is not GET
-	Discloses bool // it is audited although its method is GET
+	Harmless  bool // changes nothing although its method is not GET
+	Discloses bool // audited although its method is GET
 
 	Summary string
-	// Query are the names of query parameters, separated by spaces; Paged adds limit and cursor.
+	// Query has the names of the query parameters, separated by spaces. Paged adds limit and
+	// cursor.
 	Query string
-	// Body are the members of the request's object, as in "name!, enabled bool, tags strings, wait
-	// 0..60": the name, an exclamation mark for one that is required, and the type unless it is a
-	// string. A question mark before all says that the request may come without a body.
+	// Body lists the members of the request's object, as in "name!, enabled bool, tags strings,
+	// wait 0..60": the name, an exclamation mark if it is required, and the type unless it is a
+	// string. A leading question mark makes the body optional.
 	Body  string
 	Items string // the members of each object in a list of objects
 	Data  any    // a zero value of the type of the answer's data
 	Paged bool   // the answer may have a next_cursor
-	Bare  string // media type of an answer that is no JSON in the envelope
-	// Codes are those of errors that only this route answers, separated by spaces; with a slash and
-	// the status where the code is not in answers.
+	Bare  string // media type of an answer without the JSON envelope
+	// Codes has the codes of the errors that only this route answers, separated by spaces. A code
+	// that is not in answers is followed by a slash and its status.
 	Codes string
 }
 
-// Audited reports whether requests to the route are written down: whatever may change something,
-// the bind exchange, and the copy of all secrets.
+// Audited reports whether the audit log records requests to the route: those that may change
+// something, the bind exchange, and the download of all secrets.
 func (r Route) Audited() bool {
 	if r.Access == Open {
 		return strings.HasPrefix(r.Path, "/api/client/")
@@ -62,12 +62,12 @@ func (r Route) Audited() bool {
 // Described reports whether the route is part of the API's description.
 func (r Route) Described() bool { return r.Summary != "" }
 
-// Key is the method and the path.
+// Key returns the method and the path.
 func (r Route) Key() string { return r.Method + " " + r.Path }
 
 const (
-	// PathConfig is the path of a config, with which those of what belongs to it begin.
+	// PathConfig is the path of a mesh. The paths of its nodes, tags and rollouts begin with it.
 	PathConfig = "/api/v1/configs/:config_id"
-	// PathNode is the same of a node.
+	// PathNode is the path of a node.
 	PathNode = PathConfig + "/nodes/:node_id"
 )

@@ -14,11 +14,11 @@ import (
 	"wfm/protocol"
 )
 
-// Rule checks a string a client sent. It returns the form to keep, or what is wrong, worded to
+// Rule checks a string from a client. It returns the string to store, or a problem, worded to
 // follow the field's name.
 type Rule func(string) (clean, problem string)
 
-// Line wants one trimmed line of low to high characters.
+// Line accepts one line of low to high characters, after trimming.
 func Line(low, high int) Rule {
 	return func(v string) (string, string) {
 		v = strings.TrimSpace(v)
@@ -34,7 +34,7 @@ func Line(low, high int) Rule {
 	}
 }
 
-// Prose wants at most limit characters; line breaks and tabs are fine.
+// Prose accepts at most limit characters, including line breaks and tabs.
 func Prose(limit int) Rule {
 	return func(v string) (string, string) {
 		v = strings.TrimSpace(v)
@@ -48,7 +48,7 @@ func Prose(limit int) Rule {
 	}
 }
 
-// OneOf wants one of the choices.
+// OneOf accepts one of the choices.
 func OneOf(choices ...string) Rule {
 	return func(v string) (string, string) {
 		if !slices.Contains(choices, v) {
@@ -58,7 +58,7 @@ func OneOf(choices ...string) Rule {
 	}
 }
 
-// AWGVersion takes nothing or a version of AmneziaWG.
+// AWGVersion accepts "" or a version of AmneziaWG.
 func AWGVersion(v string) (clean, problem string) {
 	if v != "" && !protocol.ValidAWGVersion(v) {
 		return "", "must be empty or a version of AmneziaWG: 1.5, 2.0 or 3.1"
@@ -66,7 +66,8 @@ func AWGVersion(v string) (clean, problem string) {
 	return v, ""
 }
 
-// ConfText takes a config as it is: what was written is what the node gets.
+// ConfText accepts any text but "". It does not trim, since a config reaches the node byte for
+// byte.
 func ConfText(v string) (clean, problem string) {
 	if v == "" {
 		return "", "must not be empty"
@@ -74,14 +75,14 @@ func ConfText(v string) (clean, problem string) {
 	return v, ""
 }
 
-// LinuxInterface is what an interface name must be.
+// LinuxInterface is the problem with a name that Linux does not accept for an interface.
 const LinuxInterface = "must be the name of a Linux network interface: 1 to 15 of the characters A-Z a-z 0-9 _ = + . -, without a leading dash"
 
-// longInterface are the names of tunnels that Windows takes and Linux does not.
+// longInterface matches the names of tunnels that Windows accepts and Linux does not.
 var longInterface = regexp.MustCompile(`^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{15,63}$`)
 
-// InterfaceName takes nothing, a Linux interface name, or a long one; the caller decides whether
-// the node may have that.
+// InterfaceName accepts "", a Linux interface name, or a longer one; the caller decides whether the
+// node may have a longer one.
 func InterfaceName(v string) (clean, problem string) {
 	if v != "" && !protocol.ValidInterfaceName(v) && !longInterface.MatchString(v) {
 		return "", LinuxInterface
@@ -89,13 +90,13 @@ func InterfaceName(v string) (clean, problem string) {
 	return v, ""
 }
 
-// shellSafeURL are the addresses that stand on a command line as they are; brackets, around an
-// IPv6 address, need quoting.
+// shellSafeURL matches the URLs that are safe on a command line. The brackets of an IPv6 address
+// need quoting.
 var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$`)
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// MQTTHost takes a host name, an address or nothing.
+// MQTTHost accepts "", a host name or an IP address.
 func MQTTHost(v string) (clean, problem string) {
 	v = strings.TrimSpace(v)
 	if _, err := netip.ParseAddr(v); v != "" && err != nil && (len(v) > 253 || !hostName.MatchString(v)) {
@@ -104,7 +105,7 @@ func MQTTHost(v string) (clean, problem string) {
 	return v, ""
 }
 
-// ServerURL takes an address of the appliance that can stand on a command line.
+// ServerURL accepts an address of the appliance that is safe on a command line.
 func ServerURL(v string) (clean, problem string) {
 	v = strings.TrimRight(strings.TrimSpace(v), "/")
 	u, err := url.Parse(v)

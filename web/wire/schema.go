@@ -9,11 +9,11 @@ import (
 	"unicode"
 )
 
-// schemas describes Go types as encoding/json writes them. A struct is described once, under the
-// name of its type, and allows no member that it does not have.
+// schemas builds the schemas of Go types, as encoding/json encodes them. A struct has one schema,
+// under the name of its type, which allows no other members.
 type schemas struct {
 	named map[string]any
-	types map[string]reflect.Type // by name, so that no two types get the same
+	types map[string]reflect.Type // by name, to refuse two types of the same name
 }
 
 var (
@@ -21,7 +21,7 @@ var (
 	rawType  = reflect.TypeFor[json.RawMessage]()
 )
 
-// of returns the type's schema. It panics for a type that is no JSON; a test builds the whole
+// of returns the type's schema. It panics if JSON cannot encode the type; a test builds the whole
 // description.
 func (s *schemas) of(t reflect.Type) any {
 	switch t {
@@ -56,7 +56,8 @@ func (s *schemas) of(t reflect.Type) any {
 	}
 }
 
-// nullable allows null too. Beside a reference OpenAPI 3.0 allows nothing, so one is wrapped.
+// nullable returns the schema with null allowed too. It wraps a reference, since OpenAPI 3.0 allows
+// no other members beside one.
 func nullable(schema any) any {
 	o := schema.(object)
 	if _, isRef := o["$ref"]; isRef {
@@ -66,7 +67,7 @@ func nullable(schema any) any {
 	return o
 }
 
-// ref describes the struct, once, and refers to it.
+// ref returns a reference to the struct's schema, which it adds at the first call.
 func (s *schemas) ref(t reflect.Type) any {
 	name := schemaName(t)
 	ref := object{"$ref": "#/components/schemas/" + name}
@@ -93,7 +94,7 @@ func (s *schemas) ref(t reflect.Type) any {
 	return ref
 }
 
-// schemaName is the type's name without what only the code needs it for.
+// schemaName returns the type's name, without the suffix View and with a capital letter.
 func schemaName(t reflect.Type) string {
 	name := []rune(strings.TrimSuffix(t.Name(), "View"))
 	if len(name) == 0 {
@@ -107,11 +108,11 @@ func schemaName(t reflect.Type) string {
 type jsonMember struct {
 	name     string
 	of       reflect.Type
-	optional bool // left out when it has nothing to say
+	optional bool // omitted if empty
 }
 
-// members are what encoding/json makes of the struct; those of an embedded one stand beside its own,
-// which win.
+// members returns the members that encoding/json makes of the struct. Those of an embedded struct
+// are promoted unless the struct has a member of the same name.
 func members(t reflect.Type) []jsonMember {
 	var own, embedded []jsonMember
 	seen := map[string]bool{}
