@@ -38,30 +38,19 @@ func (m *Mesh) allowed(n *member) [][]netip.Prefix {
 
 // ways tells which peer of a node leads where, as the kernel chooses: the longest prefix counts.
 type ways struct {
-	node    *member
-	peers   map[string]int // by node id: the place among the halves
-	nets    map[netip.Prefix]int
-	lengths [2][]int // of the prefixes in nets, for IPv4 and IPv6, longest first
+	peers map[string]int // by node id: the place among the halves
+	nets  *prefixTable[int]
 	// taken are the networks that have their peer, or are behind the node itself.
 	taken map[netip.Prefix]bool
 }
 
 func waysOf(n *member) *ways {
-	w := &ways{node: n, peers: make(map[string]int, len(n.halves)), nets: map[netip.Prefix]int{}, taken: map[netip.Prefix]bool{}}
-	var seen [2][129]bool
+	w := &ways{make(map[string]int, len(n.halves)), newPrefixTable[int](), map[netip.Prefix]bool{}}
 	for i, h := range n.halves {
 		w.peers[h.peer.ID] = i
 		for _, p := range h.to.AllowedIPs {
-			w.nets[p.Masked()] = i // of two peers with the same network, the last one has it
+			w.nets.put(p.Masked(), i) // of two peers with the same network, the last one has it
 			w.taken[p.Masked()] = true
-			seen[familyOf(p.Addr())][p.Bits()] = true
-		}
-	}
-	for family := range seen {
-		for length := 128; length >= 0; length-- {
-			if seen[family][length] {
-				w.lengths[family] = append(w.lengths[family], length)
-			}
 		}
 	}
 	for _, p := range n.Routes {
@@ -70,23 +59,14 @@ func waysOf(n *member) *ways {
 	return w
 }
 
-func familyOf(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
-}
-
 // to returns the peer that leads to the node: the node itself, or the one that has its address.
 func (w *ways) to(n *member) (peer int, ok bool) {
 	if i, direct := w.peers[n.ID]; direct {
 		return i, true
 	}
 	for _, p := range n.Addresses() {
-		for _, length := range w.lengths[familyOf(p.Addr())] {
-			if i, ok := w.nets[netip.PrefixFrom(p.Addr(), length).Masked()]; ok {
-				return i, true
-			}
+		if i, ok := w.nets.lookup(netip.PrefixFrom(p.Addr(), p.Addr().BitLen())); ok {
+			return i, true
 		}
 	}
 	return 0, false
@@ -187,4 +167,45 @@ func (m *Mesh) entering(n *member) []entry {
 		all = append(all, e)
 	}
 	return all
+}
+
+// familyOf returns 0 for IPv4 and 1 for IPv6.
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// prefixTable finds networks by what is in them.
+type prefixTable[T any] struct {
+	nets    map[netip.Prefix]T
+	lengths [2][129]int // how many networks have the length, for IPv4 and IPv6
+}
+
+func newPrefixTable[T any]() *prefixTable[T] { return &prefixTable[T]{nets: map[netip.Prefix]T{}} }
+
+func (t *prefixTable[T]) put(p netip.Prefix, v T) {
+	if _, known := t.nets[p]; !known {
+		t.lengths[familyOf(p.Addr())][p.Bits()]++
+	}
+	t.nets[p] = v
+}
+
+func (t *prefixTable[T]) exact(p netip.Prefix) (v T, ok bool) {
+	v, ok = t.nets[p]
+	return v, ok
+}
+
+// lookup returns the value of the narrowest network that has all of p.
+func (t *prefixTable[T]) lookup(p netip.Prefix) (v T, ok bool) {
+	for length := p.Bits(); length >= 0; length-- {
+		if t.lengths[familyOf(p.Addr())][length] == 0 {
+			continue
+		}
+		if v, ok = t.nets[netip.PrefixFrom(p.Addr(), length).Masked()]; ok {
+			return v, true
+		}
+	}
+	return v, false
 }

@@ -284,36 +284,3 @@ func (m *Mesh) forwardProblem(to *member, f store.PortForward) string {
 	}
 	return ""
 }
-
-// prefixTable finds networks by what is in them.
-type prefixTable[T any] struct {
-	nets    map[netip.Prefix]T
-	lengths [2][129]int // how many networks have the length, for IPv4 and IPv6
-}
-
-func newPrefixTable[T any]() *prefixTable[T] { return &prefixTable[T]{nets: map[netip.Prefix]T{}} }
-
-func (t *prefixTable[T]) put(p netip.Prefix, v T) {
-	if _, known := t.nets[p]; !known {
-		t.lengths[familyOf(p.Addr())][p.Bits()]++
-	}
-	t.nets[p] = v
-}
-
-func (t *prefixTable[T]) exact(p netip.Prefix) (v T, ok bool) {
-	v, ok = t.nets[p]
-	return v, ok
-}
-
-// lookup returns the value of the narrowest network that has all of p.
-func (t *prefixTable[T]) lookup(p netip.Prefix) (v T, ok bool) {
-	for length := p.Bits(); length >= 0; length-- {
-		if t.lengths[familyOf(p.Addr())][length] == 0 {
-			continue
-		}
-		if v, ok = t.nets[netip.PrefixFrom(p.Addr(), length).Masked()]; ok {
-			return v, true
-		}
-	}
-	return v, false
-}
