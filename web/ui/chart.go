@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// Span is a stretch of time in one state, for [Timeline].
+// Span is a period in one state, for [Timeline].
 type Span struct {
 	From, To time.Time
 	State    string // online, dropped, offline or [SpanGap]
 	Reason   string
 }
 
-// SpanGap is the state of a stretch of time of which nothing is known; it covers what is under it.
+// SpanGap is the state of a period about which nothing is known. It covers the spans below it.
 const SpanGap = "unknown"
 
-// spanTop is where the bar of each state begins: a state is told by its height too, not by colour
-// alone.
+// spanTop is the upper edge of each state's bar. The height shows the state too, so that colour is
+// not the only sign.
 var spanTop = map[string]float64{"online": 2, "dropped": 14, "offline": 22, SpanGap: 0}
 
-// Timeline draws the spans between begin and end as an SVG that scales with its place. label says
-// in words what a picture cannot say to everybody.
+// Timeline draws the spans between begin and end as an SVG that scales with its place. label is the
+// text for people who cannot see the picture.
 func Timeline(spans []Span, begin, end time.Time, label string) template.HTML {
 	const width, height = 1000.0, 30.0
 	total := end.Sub(begin).Seconds()
@@ -39,7 +39,7 @@ func Timeline(spans []Span, begin, end time.Time, label string) template.HTML {
 		if w <= 0 {
 			continue
 		}
-		w = max(w, 3) // short, but it was there
+		w = max(w, 3) // a short span stays visible
 		fmt.Fprintf(&b, `<rect class="span-%s" x="%.2f" y="%g" width="%.2f" height="%g"><title>%s from %s to %s: %s</title></rect>`,
 			s.State, x, top, w, max(2, height-2-top), s.State, clock(s.From), clock(s.To), template.HTMLEscapeString(s.Reason))
 	}
@@ -59,7 +59,7 @@ type Part struct {
 	N    int
 }
 
-// Progress draws the parts of total, in their order, as one bar.
+// Progress draws the parts of total in their order, as one bar. label is as for [Timeline].
 func Progress(parts []Part, total int, label string) template.HTML {
 	const width = 1000.0
 	var b strings.Builder
@@ -77,18 +77,19 @@ func Progress(parts []Part, total int, label string) template.HTML {
 // Series is one line of a [Chart].
 type Series struct {
 	Class  string    // line-a or line-b
-	Values []float64 // oldest first, all the same time apart
+	Values []float64 // oldest first, at equal intervals
 }
 
-// Graph is a drawn [Chart], with what its reader needs to know beside it.
+// Graph is a drawn [Chart] and the numbers to show beside it.
 type Graph struct {
 	Image template.HTML
-	Top   float64 // the value at the upper edge; the lower one is 0
-	Last  []float64
+	Top   float64   // the value at the upper edge; the lower one is 0
+	Last  []float64 // the newest value of each series
 }
 
-// Chart draws the newest points of the series, of room for so many, over one common scale as an SVG
-// that scales with its place. Where there are fewer, the left stays empty.
+// Chart draws the series over a common scale, as an SVG that scales with its place. It has room for
+// the given number of points. The newest point is at the right; if there are fewer, the left stays
+// empty.
 func Chart(points int, series []Series, label string) Graph {
 	const width, height = 1000.0, 120.0
 	g := Graph{Top: 1}

@@ -1,24 +1,28 @@
-// Package ui is the looks of the admin page: templates, style, script, charts and QR codes, all
+// Package ui contains the looks of the admin page: templates, style, script, charts and QR codes, all
 // embedded in the binary.
 //
-// It owns how things are shown. It does not own what is shown: package web reads the store and
-// hands over values; nothing here knows a request or a record. Enter at [Render] and [Static].
+// It owns the way things are shown, and the words for them. It does not own the things: package web
+// reads the store and passes values; nothing here depends on a request or a record. Enter at [Render]
+// and [Static].
 //
-// How a page lives: the server renders the whole page, at one address, and it can be read without
-// the script. static/wfm.js makes it live. An event of the API's stream that concerns the page has
-// it fetched again, and idiomorph changes what is different; so there is no second set of addresses
-// for parts of a page. A form names the API call it stands for (data-api), and static/forms.js makes
-// exactly that call, as any other client would. Should it not run, the browser posts the form to an
-// address that changes nothing and says so; it never puts a password into an address.
+// The server renders each page as a whole, at one address, and a page can be read without the script.
+// static/wfm.js keeps it up to date: when an event of the API's stream concerns the page, the script
+// fetches the page again, and idiomorph changes the parts that differ. So no part of a page has an
+// address of its own. A form names the API call it stands for (data-api), and static/forms.js makes
+// that call, as any other client would. If the script does not run, the browser posts the form to an
+// address that changes nothing and says so. A password never becomes part of an address.
 //
-// Whatever somebody types outlives what happens meanwhile: a field is not touched while it
-// differs from what the server said. A form marked data-keep is not touched as a whole while one does
-// or somebody is in it, nor taken away by a deletion or the end of the session.
+// Typed text survives updates of the page: a field is left alone while it differs from the value that
+// the server sent. A form marked data-keep is left alone as a whole while one of its fields differs or
+// has the focus. It also survives the deletion of its object and the end of the login session.
+//
+// The pages use the words of the people who use them (mesh, push, check). The protocol's words stay
+// in titles and in the parts for experts, which are folded.
 //
 // Invariants:
 //   - No request goes to another host, and nothing is evaluated: the pages' Content-Security-Policy
 //     allows scripts and styles of their own origin only, and no inline ones.
-//   - Everything that came from outside goes through html/template. The few functions that return
+//   - All text from outside goes through html/template. The few functions that return
 //     [html/template.HTML] build it from numbers and escaped strings.
 //   - Colour is never the only sign: every state has a word and a shape.
 package ui

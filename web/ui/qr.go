@@ -7,11 +7,11 @@ import (
 	"rsc.io/qr"
 )
 
-// maxQRText is, in bytes, what still makes a code that a phone can read from a screen.
+// maxQRText is the length of text, in bytes, up to which a phone can read the code from a screen.
 const maxQRText = 1000
 
-// QR is text as a QR code in SVG, black on white whatever the page's colours are: scanners want it
-// so. The quiet zone around it belongs to it.
+// QR returns text as a QR code in SVG, with the quiet zone around it. It is black on white in either
+// theme, since scanners need that.
 func QR(text string) (string, error) {
 	if text == "" || len(text) > maxQRText {
 		return "", fmt.Errorf("a QR code holds 1 to %d bytes", maxQRText)

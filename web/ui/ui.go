@@ -19,28 +19,28 @@ import (
 //go:embed static templates
 var files embed.FS
 
-// Page is what every page has; Body is what its template shows.
+// Page has the values that all pages share, and in Body those of one template.
 type Page struct {
 	Title string
-	Nav   string // the entry of the navigation that this page belongs to
-	// User is who is logged in; empty on the pages before that, which have no navigation.
+	Nav   string // the entry of the navigation to mark
+	// User is the name of the login. It is empty on the pages before the login, which have no navigation.
 	User    string
 	Version string // of the appliance
-	// LiveConfig and LiveNode name what the page is about: events of it have the page fetched again.
-	// With LiveAll every event does.
+	// LiveConfig and LiveNode are the ids of the page's mesh and node. After an event about them, the
+	// script fetches the page again. With LiveAll, it does so after every event.
 	LiveAll              bool
 	LiveConfig, LiveNode string
-	// Event is the id of the newest event from before the page was read. The page's stream resumes after it.
+	// Event is the id of the newest event before the page was read. The page's stream resumes after it.
 	Event string
-	// Shape changes when the page becomes another one, as that of a node does when it is bound: what
-	// was typed into the former shape means nothing in the new one.
+	// Shape identifies the kind of page. It changes, for example, when a node is bound. Text typed
+	// into a page of another shape is not carried over.
 	Shape string
-	// Every is how often, in seconds, it is fetched without an event; 0 never.
+	// Every is the interval in seconds at which the page is fetched without an event; 0 means never.
 	Every int
 	Body  any
 }
 
-// pages has the template of each page by the name of its file.
+// pages maps the name of each page, which is its file's, to its template.
 var pages = parse()
 
 func parse() map[string]*template.Template {
@@ -59,7 +59,7 @@ func parse() map[string]*template.Template {
 	return all
 }
 
-// Render makes the page with the template of that name.
+// Render renders the page with the named template.
 func Render(name string, p Page) ([]byte, error) {
 	t, ok := pages[name]
 	if !ok {
@@ -72,7 +72,7 @@ func Render(name string, p Page) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Asset is a file that pages load.
+// Asset is a static file that pages load.
 type Asset struct {
 	Content []byte
 	Type    string // its Content-Type
@@ -98,7 +98,8 @@ func load() map[string]Asset {
 	return all
 }
 
-// contentType does not ask the machine, whose list of types may lack or change them.
+// contentType returns the Content-Type of the named file. It does not use the system's list of types,
+// which may lack or change them.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".js":
@@ -113,13 +114,13 @@ func contentType(name string) string {
 	return mime.TypeByExtension(path.Ext(name))
 }
 
-// Static returns the file of that name; ok is false when there is none.
+// Static returns the named file. ok is false if there is none.
 func Static(name string) (a Asset, ok bool) {
 	a, ok = assets[name]
 	return a, ok
 }
 
-// entry is one entry of the navigation.
+// entry is a link in the navigation.
 type entry struct{ Name, Path string }
 
 func navigation() []entry {
@@ -140,7 +141,8 @@ var funcs = template.FuncMap{
 	"words":      func(s string) int { return len(strings.Fields(s)) },
 	"list":       list,
 	"now":        func() string { return time.Now().UTC().Format(time.RFC3339Nano) },
-	// rollout is the id of the rollout that gave a command, by its author; empty when a person did.
+	// rollout returns the id of the rollout that gave a command, from the command's author. It is empty
+	// if a user gave it.
 	"rollout": func(author string) string {
 		id, ok := strings.CutPrefix(author, "rollout ")
 		if !ok {

@@ -17,7 +17,7 @@ import (
 
 var now = time.Date(2026, 4, 23, 12, 0, 0, 0, time.UTC)
 
-// wellFormed wants XML, as a browser that draws it does.
+// wellFormed checks that svg is well-formed XML, as browsers require.
 func wellFormed(t *testing.T, svg string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(svg))
@@ -142,8 +142,8 @@ func TestAListComesBackAsItIs(t *testing.T) {
 	}
 }
 
-// Without the script, a form that says nothing else puts its fields into the address: a password, a
-// private key.
+// Without the script, a form with neither method nor action would put its fields into the address: a
+// password, a private key.
 func TestNoFormPutsWhatIsTypedIntoAnAddressUnlessItSearches(t *testing.T) {
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil || len(names) == 0 {

@@ -12,8 +12,8 @@ import (
 	"wfm/protocol"
 )
 
-// Ago is how long ago t was, in its largest unit: "5 s ago". wfm.js words it the same way, so that
-// the page goes on counting.
+// Ago returns the time from t to now in the largest fitting unit, as in "5 s ago". wfm.js uses the same
+// words when it updates the times on the page.
 func Ago(now, t time.Time) string {
 	d := now.Sub(t)
 	if d < 0 {
@@ -25,7 +25,7 @@ func Ago(now, t time.Time) string {
 	return Duration(d) + " ago"
 }
 
-// Duration is d in the largest unit that it fills.
+// Duration returns d in the largest fitting unit.
 func Duration(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -39,7 +39,7 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%d s", d/time.Second)
 }
 
-// moment takes a time or a pointer to one; nil is the zero time.
+// moment returns v, which is a time or a pointer to one, as a time. nil is the zero time.
 func moment(v any) (time.Time, error) {
 	switch v := v.(type) {
 	case time.Time:
@@ -53,7 +53,7 @@ func moment(v any) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%T is no time", v)
 }
 
-// day is the date of a moment, see moment; never for the zero time.
+// day returns the date of v (see moment), or "never" for the zero time.
 func day(v any) (string, error) {
 	t, err := moment(v)
 	if err != nil || t.IsZero() {
@@ -62,20 +62,20 @@ func day(v any) (string, error) {
 	return t.UTC().Format("2006-01-02"), nil
 }
 
-// whenHTML is a moment, see moment, as people read it; the exact one is its title. The zero time is
-// never.
+// whenHTML returns the age of v (see moment), with the exact time as its title, or "never" for the
+// zero time.
 func whenHTML(v any) (template.HTML, error) {
 	t, err := moment(v)
 	if err != nil || t.IsZero() {
 		return "never", err
 	}
 	t = t.UTC()
-	//nolint:gosec // made of a time alone
+	//nolint:gosec // contains only a time
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
 		t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05 UTC"), Ago(time.Now(), t))), nil
 }
 
-// Size is a number of bytes for people.
+// Size returns n bytes in a readable unit.
 func Size(n int64) string {
 	const unit = 1024
 	if n < unit {
@@ -90,7 +90,7 @@ func Size(n int64) string {
 	return fmt.Sprintf("%.1f TiB", v/unit)
 }
 
-// count is a number with its noun: "1 node", "2 nodes", "2 meshes".
+// count returns n with its noun: "1 node", "2 nodes", "2 meshes".
 func count(n int, noun string) string {
 	switch {
 	case n == 1:
@@ -121,7 +121,7 @@ func Capital(s string) string {
 	return strings.ToUpper(string(first)) + s[size:]
 }
 
-// short is the beginning of a long key or hash.
+// short returns the beginning of a long key or hash.
 func short(s string) string {
 	const kept = 12
 	if len(s) <= kept {
@@ -130,8 +130,8 @@ func short(s string) string {
 	return s[:kept] + "…"
 }
 
-// list is texts as forms.js reads a list that somebody edits: separated by commas, and one that would
-// not come back as it is in quotation marks, which are doubled in it.
+// list joins texts into the form in which a list is edited and forms.js reads it: separated by commas.
+// A text with a comma or a quotation mark is quoted, and its quotation marks are doubled.
 func list(texts []string) string {
 	quoted := make([]string, len(texts))
 	for i, t := range texts {

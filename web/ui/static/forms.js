@@ -1,12 +1,12 @@
-// What people do on the pages: forms, dialogs, and what is said to them. wfm.js keeps the pages up to date.
+// Forms, dialogs and notices. wfm.js keeps the pages up to date.
 //
-// A <form data-api="POST /api/…"> is sent as JSON, as any other client of the API would. What is
-// typed is kept, whatever happens meanwhile.
+// A <form data-api="POST /api/…"> is sent as JSON, as any other client of the API would do. Typed text
+// survives updates of the page.
 'use strict'
 
-// What the fields of the form say, as JSON: nothing for an empty field marked data-optional, and of
-// a form marked data-changes nothing that is as the server said, since somebody else may have
-// changed that meanwhile.
+// valuesOf returns the values of the form's fields, to be sent as JSON. It leaves out an empty field
+// marked data-optional. For a form marked data-changes it leaves out unchanged fields, since another
+// user may have changed them meanwhile.
 function valuesOf(form, submitter) {
   const values = {}
   const changes = 'changes' in form.dataset && changed(form)
@@ -31,10 +31,10 @@ function valueOf(e) {
 const listOf = text => [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|$)/g)]
   .map(m => m[1] === undefined ? m[2].trim() : m[1].replaceAll('""', '"')).filter(Boolean)
 
-// The default of a field is what the server said last, so what differs from it was typed here, and a
-// page that is fetched again leaves it alone. It leaves a whole form marked data-keep alone, its
-// hidden fields too, while anything in it differs or somebody is in it: what names the version that a
-// text was made from must not run ahead of the text.
+// The default of a field is the value that the server sent last. A field that differs from it was edited
+// here, and an update of the page leaves it alone. A form marked data-keep is left alone as a whole, with
+// its hidden fields, while one of its fields differs or has the focus: the hidden field that names the
+// version a text is based on must not run ahead of the text.
 const fields = form => [...form.elements].filter(e => e.name && e.matches('input:not([type=hidden]), select, textarea'))
 const current = e => e.type === 'checkbox' ? e.checked : e.value
 const initial = e => e.type === 'checkbox' ? e.defaultChecked
@@ -42,11 +42,11 @@ const initial = e => e.type === 'checkbox' ? e.defaultChecked
 const changed = form => fields(form).filter(e => current(e) !== initial(e))
 const unsaved = () => $$('form[data-keep]').filter(form => changed(form).length)
 
-// settle makes what was sent, and the members of the answer that data-from names, what the server
-// said. What was typed meanwhile goes on differing from it.
+// settle makes the sent values the defaults of their fields, and copies the members of the answer that
+// data-from names. A field edited since it was sent still differs from its default.
 function settle(form, sent, data) {
   for (const [e, value] of sent) {
-    if (e.type === 'password' || e.closest('[data-force]')) continue // a secret is no part of the document; force is for once
+    if (e.type === 'password' || e.closest('[data-force]')) continue // a password is not kept, and force counts once
     if (e.type === 'checkbox') e.defaultChecked = value
     else if (e.options) {
       const now = e.value
@@ -82,7 +82,7 @@ async function call(method, path, values) {
   throw error
 }
 
-// toLogin leaves the page, unless something was typed that would be lost.
+// toLogin goes to the login page, unless typed text would be lost.
 function toLogin() {
   const address = '/login?next=' + encodeURIComponent(location.pathname + location.search)
   if (!unsaved().length) return location.assign(address)
@@ -90,7 +90,7 @@ function toLogin() {
   if (!$('a', note)) note.append(element('a', { href: address, target: '_blank', rel: 'noopener' }, 'Log in'))
 }
 
-// confirmed asks in words what would be lost. The dialog's own form closes it.
+// confirmed asks for confirmation, with the consequences in words. The dialog's own form closes it.
 function confirmed(text, doIt) {
   const dialog = $('#confirm')
   $('p', dialog).textContent = text
@@ -101,7 +101,7 @@ function confirmed(text, doIt) {
 }
 
 async function submit(form, submitter) {
-  // All that is sent is read before anything is asked: it belongs to what the question was made from.
+  // The values are read before the question is asked, since the question is about them.
   const values = valuesOf(form, submitter)
   const sent = new Map(fields(form).map(e => [e, current(e)]))
   const dialog = form.closest('dialog')
@@ -138,26 +138,26 @@ async function submit(form, submitter) {
       if (asSent) notice(said, 'ok')
       else notice(said + ' What you typed since then is not saved yet.', 'warn')
     }
-    if (!form.dataset.answer) for (const w of (data && data.warnings) || []) notice(warning(w), 'warn') // an answer shows its own
+    if (!form.dataset.answer) for (const w of (data && data.warnings) || []) notice(warning(w), 'warn') // showAnswer shows them itself
     if (dialog && asSent) dialog.close()
     soon(0)
   } catch (error) {
     if (!('message' in error)) throw error
     if (error.code === 'CONFIG_CONFLICT' && form.dataset.diff) await showConflict(form, values.content).catch(e => showError(form, e))
     else showError(form, error)
-    soon() // what was refused may have been so for what this page does not show yet
+    soon() // the reason for the refusal may not be on this page yet
   } finally {
     form.removeAttribute('aria-busy')
     for (const b of buttons) b.disabled = false
   }
 }
 
-// {name} in a pattern stands for a member of the answer; only in a path is it escaped.
+// filled replaces each {name} in the pattern by that member of the answer. In a path, the value is escaped.
 const filled = (pattern, data) => pattern.replace(/\{(\w+)\}/g, (_, name) =>
   pattern.startsWith('/') ? encodeURIComponent(data[name] ?? '') : String(data[name] ?? ''))
 
-// follow has say called with the command of the answer, and again each time it has come further, until
-// it has ended. The stream tells; wfm.js passes that on to told.
+// follow calls say with the command of the answer, and again after each change of it, until it has
+// ended. wfm.js passes the changes from the stream on to told.
 const followed = new Map() // by request id
 function follow(command, say) {
   say(command)
@@ -166,7 +166,7 @@ function follow(command, say) {
   ask(command.request_id)
 }
 
-// ask finds out what the stream has not told: what was before it was listened to.
+// ask fetches the state of the command, for changes from before the stream was open.
 const ask = id => call('GET', '/api/v1/commands/' + id).then(told, () => {})
 
 function told(command) {
@@ -176,8 +176,8 @@ function told(command) {
   say(command)
 }
 
-// teller says what becomes of a command: in the form's own place for that, else in a notice. It begins
-// with what was done besides.
+// teller returns a function that shows the progress of a command, in the form's data-outcome if it has
+// one, otherwise in a notice. The text begins with done.
 function teller(form, done) {
   const place = $('[data-outcome]', form)
   let note
@@ -209,7 +209,7 @@ function clearMessages(form) {
 
 function showError(form, error) {
   const dialog = form.closest('dialog')
-  if (dialog && !dialog.open) { // left before the answer came
+  if (dialog && !dialog.open) { // closed before the answer came
     form.reset()
     return notice(error.message, 'error')
   }
@@ -227,7 +227,7 @@ function showError(form, error) {
     first = first || field
   }
   const warnings = ((error.detail && error.detail.warnings) || []).map(warning)
-  // To scripts, the API says in one sentence all that is listed here, and how to force it.
+  // The API's own sentence repeats all warnings and tells scripts how to force the call.
   const said = error.code === 'CONFIG_WOULD_CUT_OFF' ? 'Nothing was done, since this tunnel config may cut the node off:' : error.message
   const typed = $$('input:not([type=hidden], [type=checkbox]), textarea, select, [data-force]', form).length > 0
   if (!typed) return notice([said, ...warnings].join(' '), 'error')
@@ -235,7 +235,7 @@ function showError(form, error) {
   const message = element('div', { class: 'message error', role: 'alert' }, said)
   for (const w of warnings) message.append(element('p', {}, w))
   form.append(message)
-  // What the API refuses unless it is forced can be forced after it has said why.
+  // The box to force the call appears only after the warnings have been shown.
   const force = $('[data-force]', form)
   if (force && warnings.length) {
     force.hidden = false
@@ -245,8 +245,8 @@ function showError(form, error) {
   if (area && error.detail && error.detail.line) selectLine(area, error.detail.line)
 }
 
-// showConflict shows what saving the text over the newer version would change, and only then offers
-// to do so.
+// showConflict shows the changes that saving the text over the newer version would make, and offers to
+// make them.
 async function showConflict(form, text) {
   const theirs = await call('POST', form.dataset.diff, { content: text })
   const place = $('[data-conflict]', form)
@@ -265,10 +265,10 @@ function selectLine(area, line) {
   area.setSelectionRange(start, start + (lines[line - 1] || '').length)
 }
 
-// title is what the page calls the field: the beginning of its label.
+// title returns the page's name for the field: the beginning of its label.
 const title = field => (field.labels?.length && field.labels[0].firstChild.textContent.trim()) || field.name
 
-// showAnswer fills a place with what is shown this once: a bind command, a token.
+// showAnswer fills a place with values that are shown only once: a bind command, a token.
 async function showAnswer(place, data) {
   for (const e of $$('[data-value]', place)) e.textContent = data[e.dataset.value] ?? ''
   for (const e of $$('[data-values]', place)) {
@@ -289,14 +289,14 @@ async function showAnswer(place, data) {
   }
 }
 
-// warning puts a warning of an answer, a sentence or what is said of a line, into words.
+// warning returns the text of a warning, which is a sentence or an object about a line.
 function warning(w) {
   if (typeof w === 'string') return w
   return w.line ? `Line ${w.line}: ${w.message}` : w.message
 }
 
 function notice(text, kind) {
-  for (const old of $$('.notice.ok, .notice.wait')) old.remove() // the newest says enough
+  for (const old of $$('.notice.ok, .notice.wait')) old.remove() // the newest is enough
   const note = element('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'status' })
   note.append(element('span', {}, text))
   const close = element('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss' }, '×')
@@ -307,8 +307,8 @@ function notice(text, kind) {
   return note
 }
 
-// standing says something as long as it is so: until the page is shown anew. In an open dialog, what
-// is outside of it cannot be clicked.
+// standing shows a notice that stays until the next update of the page. If a dialog is open, the notice
+// goes into it, since nothing outside can be clicked.
 function standing(name, text) {
   let note = $(`[data-standing=${name}]`)
   if (note) return note
@@ -336,7 +336,7 @@ document.addEventListener('input', event => {
   if ('filter' in form.dataset) later('filter', 250, () => filter(form))
 })
 
-// filter shows the list under the address that its form's fields make.
+// filter puts the form's fields into the address and shows the list for it.
 function filter(form) {
   const query = new URLSearchParams([...new FormData(form)].filter(([, v]) => v !== ''))
   history.replaceState(null, '', location.pathname + (String(query) && '?' + query))
@@ -349,7 +349,7 @@ document.addEventListener('click', async event => {
   if (button.dataset.copy) copy(button)
   if (button.dataset.open) $('#' + button.dataset.open).showModal()
   if ('close' in button.dataset) {
-    button.form.reset() // at once: the event of the closing comes later
+    button.form.reset() // at once, since the close event comes later
     button.closest('dialog').close()
   }
   if ('theirs' in button.dataset && await confirmed(button.dataset.ask, button.textContent)) {
@@ -360,12 +360,12 @@ document.addEventListener('click', async event => {
   if ('theme' in button.dataset) {
     const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
     root.dataset.theme = dark ? 'light' : 'dark'
-    try { localStorage.setItem('theme', root.dataset.theme) } catch { /* it holds for this page */ }
+    try { localStorage.setItem('theme', root.dataset.theme) } catch { /* the theme lasts for this page only */ }
   }
 })
 
-// A browser gives its clipboard to pages of https and of localhost only; elsewhere the text is
-// selected and copied as a person would.
+// Browsers offer the clipboard only to pages of https and localhost. Elsewhere, the text is selected and
+// copied as by Ctrl+C.
 async function copy(button) {
   const source = $('#' + button.dataset.copy)
   let done = false
@@ -381,8 +381,8 @@ async function copy(button) {
   setTimeout(() => { button.textContent = said }, 2000)
 }
 
-// A dialog that was left without saving begins anew the next time: with Escape at once, since it may
-// be open again, and something typed into it, before the event of its closing comes.
+// A dialog closed without saving is reset. After Escape that happens at once: before the close event
+// comes, the dialog may be open again, with text typed into it.
 document.addEventListener('cancel', event => {
   const form = $('form[data-api]', event.target)
   if (form && !form.getAttribute('aria-busy')) form.reset()

@@ -1,10 +1,9 @@
-// What makes the pages live. Everything that can be read can be read without it.
+// Keeps the pages up to date. The pages can be read without it. Forms are in forms.js.
 //
-//   forms    are in forms.js
-//   events   an event that concerns the page has it fetched again; what differs is changed
-//   times    <time> goes on counting
+//   events   after an event that concerns the page, the page is fetched again, and the parts that differ are changed
+//   times    the text of each <time> is updated every second
 //
-// Loaded in the head, so that the theme stands before anything is drawn.
+// It is loaded in the head, so that the theme is set before anything is drawn.
 'use strict'
 
 const root = document.documentElement
@@ -29,11 +28,11 @@ function later(name, delay, f) {
 }
 
 let fetching = false // one at a time
-let again = false    // something has changed meanwhile
-let pause = 300      // before the next, in milliseconds: longer where the page takes longer
+let again = false    // something changed while the page was being fetched
+let pause = 300      // before the next fetch, in milliseconds; longer for a page that takes longer
 let due = 0
 
-// soon fetches the page again after a moment, in which further events may come.
+// soon fetches the page again after a pause, in which further events may arrive.
 function soon(delay = pause) {
   if (due && delay > 0) return
   clearTimeout(due)
@@ -51,7 +50,7 @@ async function refresh() {
     if (!response.ok && response.status !== 404) return
     const page = new DOMParser().parseFromString(await response.text(), 'text/html')
     if (address === location.href) show(page)
-  } catch { // not there at the moment; the stream tells when it is again
+  } catch { // the appliance is not reachable; onopen of the stream fetches the page again
   } finally {
     fetching = false
     pause = Math.min(10000, Math.max(300, 4 * (performance.now() - begin)))
@@ -59,7 +58,7 @@ async function refresh() {
   }
 }
 
-let held = false // a form was left as it is for the focus alone
+let held = false // a form was left alone only because it has the focus
 function busy(node) {
   if (node.nodeType !== 1) return false
   if (node.matches('form[data-api]')) {
@@ -68,7 +67,7 @@ function busy(node) {
     if ('keep' in node.dataset && fields(node).includes(document.activeElement)) return held = true
   }
   if (node.form && 'api' in node.form.dataset && fields(node.form).includes(node) && current(node) !== initial(node)) return true
-  return (node.matches('dialog') && node.open) || (node.matches('[data-once], [data-outcome]') && !node.hidden) // what is shown once
+  return (node.matches('dialog') && node.open) || (node.matches('[data-once], [data-outcome]') && !node.hidden) // values shown only once
 }
 document.addEventListener('focusout', () => { if (held) { held = false; soon() } })
 
@@ -84,7 +83,7 @@ function show(page) {
   for (const e of $$('[data-standing=gone]')) e.remove()
   document.title = page.title
   if (another) {
-    // As after a reset: nothing of the old page is carried over.
+    // For example after a reset. Nothing of the old page is carried over.
     now.replaceWith(next)
   } else {
     Idiomorph.morph(now, next, {
@@ -95,13 +94,13 @@ function show(page) {
       },
     })
   }
-  // A bind command is void once the node has another token, or none.
+  // A bind command is void if the node has another token, or none.
   const bind = $('#bind'), shown = $('#bind-answer')
   if (shown && !shown.hidden) shown.toggleAttribute('data-void', bind.dataset.openToken !== $('[data-until]', shown).dataset.end)
   tick()
 }
 
-// One stream a page, and none while nobody looks at it: browsers allow few connections to a host.
+// A page has one stream, and none while it is hidden: browsers allow few connections to a host.
 let stream = null
 function listen() {
   const main = $('main')
@@ -111,7 +110,7 @@ function listen() {
     return
   }
   if (stream) return
-  // It resumes where the page was read: what has changed since then has the page fetched again.
+  // The stream resumes where the page was read, so that no later change is missed.
   stream = new EventSource('/api/v1/events/stream?last_event_id=' + encodeURIComponent(main.dataset.event))
   let lost = false
   let greeted = false
@@ -124,7 +123,7 @@ function listen() {
   stream.addEventListener('control.log.updated', event => told(JSON.parse(event.data).payload.log))
   stream.addEventListener('system.status.updated', () => {
     if (greeted && $('main').dataset.live === 'all') soon()
-    greeted = true // a stream begins with one
+    greeted = true // the stream begins with such an event
   })
   stream.addEventListener('system.clock.sync', event => {
     synchronized = true
@@ -146,7 +145,7 @@ function listen() {
 
 function concerns(page, name, payload) {
   if (name === 'system.resync' || page.live === 'all') return true
-  if (page.node && payload.nodes_changed) return false // each node has events of its own
+  if (page.node && payload.nodes_changed) return false // each node gets its own event
   if (page.node) return payload.node_id === page.node || (!payload.node_id && name !== 'config.overview.updated' && payload.config_id === page.config)
   return payload.config_id === page.config && !name.startsWith('control.log')
 }
@@ -167,9 +166,9 @@ function span(seconds) {
   return `${Math.floor(seconds)} s`
 }
 
-// All times are the appliance's, and the clock of the browser may be wrong. The stream tells the
-// time; until it does, the page that was fetched last.
-let ahead = 0 // the appliance's clock before the browser's, in milliseconds
+// All times are by the appliance's clock, and the browser's may be wrong. The time comes from the stream,
+// and before its first event from the page that was fetched last.
+let ahead = 0 // the appliance's clock minus the browser's, in milliseconds
 let synchronized = false
 function setClock(now) { ahead = Date.parse(now) - Date.now() }
 
@@ -193,7 +192,7 @@ function tick() {
   }
 }
 
-// The set-up link has its token as the fragment, which no log of a proxy gets to see.
+// The set-up link has its token in the fragment, which is not sent and so is in no proxy's log.
 function takeSetupToken() {
   const token = $('input[name=setup_token]')
   if (!token || location.hash.length < 2) return
@@ -208,8 +207,8 @@ function takeSetupToken() {
 }
 addEventListener('hashchange', takeSetupToken)
 
-// Who follows a link from another site has left the cookie behind (SameSite=Strict), and lands here
-// although logged in.
+// A browser that follows a link from another site does not send the cookie (SameSite=Strict), so a user
+// who is logged in may get the login page.
 async function passOnWhoIsLoggedIn() {
   const form = $('#login')
   const state = form && await call('GET', '/api/v1/auth/state').catch(() => null)
