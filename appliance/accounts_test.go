@@ -386,9 +386,9 @@ func TestEMQXMayCheckLoginsByAskingOnly(t *testing.T) {
 
 func TestEMQXThatCannotWorkSaysWhy(t *testing.T) {
 	for want, breakIt := range map[string]func(*emqxtest.Settings){
-		"does not check who logs in": func(e *emqxtest.Settings) { e.Database = false },
-		"sha256":                     func(e *emqxtest.Settings) { e.HashName = "bcrypt" },
-		"prefix":                     func(e *emqxtest.Settings) { e.SaltPosition = "suffix" },
+		"does not check logins": func(e *emqxtest.Settings) { e.Database = false },
+		"sha256":                func(e *emqxtest.Settings) { e.HashName = "bcrypt" },
+		"prefix":                func(e *emqxtest.Settings) { e.SaltPosition = "suffix" },
 	} {
 		s := newSite(t, breakIt)
 		s.eventually("it says "+want, func() bool { return strings.Contains(s.appliance.external.Broker.Status().AccountError, want) })

@@ -264,16 +264,16 @@ func (a *Appliance) Start() error {
 	}
 	if a.broker != nil {
 		if err := a.ledger.Start(a.broker); err != nil {
-			return fmt.Errorf("take up open commands: %w", err)
+			return fmt.Errorf("continue open commands: %w", err)
 		}
 		if err := a.broker.Start(); err != nil {
 			return err
 		}
 		if err := a.rollouts.Start(); err != nil {
-			return fmt.Errorf("take up rollouts: %w", err)
+			return fmt.Errorf("continue rollouts: %w", err)
 		}
 		if err := a.wanted.Start(); err != nil {
-			return fmt.Errorf("look after tunnels: %w", err)
+			return fmt.Errorf("watch the wanted tunnels: %w", err)
 		}
 	}
 	return a.web.Start()

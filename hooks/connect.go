@@ -53,7 +53,7 @@ func (r *Refusal) Error() string { return r.Reason }
 func CheckConnect(body []byte) (level byte, refusal *Refusal) {
 	name, rest, ok := cutString(body)
 	if !ok || len(rest) < 2 || (string(name) != "MQTT" && string(name) != "MQIsdp") {
-		return 0, &Refusal{Reason: "the first packet is no CONNECT of MQTT"} // [MQTT-3.1.2-1]
+		return 0, &Refusal{Reason: "the first packet is not an MQTT CONNECT"} // [MQTT-3.1.2-1]
 	}
 	level = rest[0]
 	if known := (string(name) == "MQIsdp" && level == level31) || (string(name) == "MQTT" && (level == level311 || level == level5)); !known {

@@ -125,7 +125,7 @@ func (r *Registry) farewell(s *session) []byte {
 }
 
 // takenOver explains to an MQTT 5 client why its session was ended.
-const takenOver = "another machine has logged in as this node: if that was not you, bind one of them anew"
+const takenOver = "another machine has logged in as this node: if that was not intended, bind one of them again"
 
 // Registry holds the live sessions, at most one per client id. The broker's own takeover loses
 // subscriptions and leaves stale sessions when a client reconnects quickly; with the registry, a
@@ -254,7 +254,7 @@ func (r *Registry) establishLocked(s *session) packets.Code {
 		s.Replaced = &ingress.Replaced{Remote: old.Remote, Instance: old.Instance, Since: old.Since}
 	}
 	if !r.endCurrent(id, packets.ErrSessionTakenOver) {
-		r.log.Error("the node's old session does not end; the new one is refused", "node_id", s.NodeID)
+		r.log.Error("the node's former session does not end; the new one is refused", "node_id", s.NodeID)
 		return packets.ErrServerBusy
 	}
 	if !r.entitled(s) {
@@ -366,7 +366,7 @@ func endReason(cause error) string {
 	case errors.As(cause, &code):
 		return code.Reason
 	case errors.Is(cause, os.ErrDeadlineExceeded):
-		return "nothing heard within the keep-alive time"
+		return "no message within the keep-alive time"
 	case errors.Is(cause, io.EOF), errors.Is(cause, syscall.ECONNRESET):
 		return "connection closed by the other side without DISCONNECT"
 	}

@@ -114,7 +114,7 @@ func (l *listener) accept(s socket, establish listeners.EstablishFn) {
 		}
 		if err != nil {
 			if delay == 0 {
-				l.log.Error("cannot accept MQTT connections; trying on", "err", err)
+				l.log.Error("cannot accept MQTT connections; trying again", "err", err)
 			}
 			delay = min(max(2*delay, 5*time.Millisecond), longest)
 			time.Sleep(delay)

@@ -219,7 +219,7 @@ func TestSilentClientIsNoticedByItsKeepAlive(t *testing.T) {
 	if e := f.await(t, "will", "silent will"); e != "silent will node_a" {
 		t.Errorf("of a silent link came %q", e)
 	}
-	f.await(t, "disconnected node_a: nothing heard")
+	f.await(t, "disconnected node_a: no message")
 }
 
 func TestASessionThatSendsTooMuchForTooLongIsEndedAndItsWillSaysNothing(t *testing.T) {

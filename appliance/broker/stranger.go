@@ -83,7 +83,7 @@ func (l *listener) refuseOther(c *conn, first byte) error {
 	case "PROXY":
 		r.Reason = "a proxy sends the PROXY protocol, which is not supported: turn it off there"
 	default:
-		r.Reason = "the first packet is no CONNECT of MQTT"
+		r.Reason = "the first packet is not an MQTT CONNECT"
 	}
 	return l.refuse(c, r)
 }
@@ -133,15 +133,15 @@ func notTLS(beginning []byte) string {
 
 // alerts are parts of TLS errors, with their meaning for people.
 var alerts = []struct{ part, words string }{
-	{"remote error: tls: bad certificate", "the client does not trust the server's certificate (bad certificate): bind it anew, or give it our " +
+	{"remote error: tls: bad certificate", "the client does not trust the server's certificate (bad certificate): bind it again, or give it our " +
 		"certificate authority"},
 	{
 		"remote error: tls: unknown certificate authority",
-		"the client does not trust the server's certificate (unknown authority): bind it anew, or give it our certificate authority",
+		"the client does not trust the server's certificate (unknown authority): bind it again, or give it our certificate authority",
 	},
-	{"remote error: tls: unknown certificate", "the client does not trust the server's certificate: bind it anew, or give it our certificate authority"},
+	{"remote error: tls: unknown certificate", "the client does not trust the server's certificate: bind it again, or give it our certificate authority"},
 	{"remote error: tls: expired certificate", "the server's certificate has expired for the client: compare its clock with the server's"},
-	{"remote error: tls: unsupported certificate", "the client does not take this kind of certificate"},
+	{"remote error: tls: unsupported certificate", "the client does not accept this kind of certificate"},
 	{"remote error: tls: protocol version not supported", "client and server have no version of TLS in common: the server needs 1.2 or newer"},
 	{"remote error: tls: handshake failure", "client and server have no version or cipher of TLS in common"},
 	{"client offered only unsupported versions", "client and server have no version of TLS in common: the server needs 1.2 or newer"},

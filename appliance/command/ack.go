@@ -41,7 +41,7 @@ func (c *Ledger) Ack(tx *store.Tx, topic protocol.Topic, env protocol.Envelope, 
 	cmd, err := tx.Command(env.RequestID)
 	if errors.Is(err, store.ErrCommandNotFound) || (err == nil && cmd.NodeID != topic.NodeID) {
 		// The node must not learn of another node's command, nor touch it.
-		const why = "for a request_id this node was never sent"
+		const why = "for a request_id that was never sent to this node"
 		return Verdict{Refused: why}, tx.Note(topic.NodeID, store.JournalEntry{
 			Level: "warning", Event: "ack_unmatched", RequestID: env.RequestID, SessionID: env.SessionID,
 			Message: fmt.Sprintf("%s with status %q %s", topic.Kind, Word(string(ack.Status)), why),
@@ -127,7 +127,7 @@ func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
 		}
 		c.running.Go(func() { // the caller is the session's own goroutine, which should go on reading
 			if _, err := c.Issue(context.Background(), cmd.NodeID, protocol.ActionDetect, "system", false); err != nil {
-				c.log.Info("cannot ask the node how its tunnel is after a command failed", "node_id", cmd.NodeID, "request_id", cmd.RequestID, "err", err)
+				c.log.Info("cannot ask the node for its tunnel's state after a failed command", "node_id", cmd.NodeID, "request_id", cmd.RequestID, "err", err)
 			}
 		})
 	})
@@ -139,13 +139,13 @@ func misfit(cmd store.Command, topic protocol.Topic, ack protocol.Ack) string {
 	status := Word(string(ack.Status))
 	switch {
 	case topic.Kind != cmd.Kind.Ack():
-		return fmt.Sprintf("ignored a %s: the command wants a %s", topic.Kind, cmd.Kind.Ack())
+		return fmt.Sprintf("ignored a %s: the command expects a %s", topic.Kind, cmd.Kind.Ack())
 	case !ack.Status.Valid():
 		return fmt.Sprintf("ignored an ACK with the unknown status %q", status)
 	case cmd.State == store.CommandApplied, cmd.State == store.CommandFailed:
 		return fmt.Sprintf("ignored a repeated ACK (%s)", status)
 	case cmd.State.Ended():
-		late := fmt.Sprintf("ignored a late ACK (%s): the command was %s already", status, cmd.State)
+		late := fmt.Sprintf("ignored a late ACK (%s): the command was already %s", status, cmd.State)
 		if cmd.State == store.CommandUnknown && ack.Message != "" { // so this is the outcome
 			late += "; the node said: " + ack.Message
 		}
@@ -180,14 +180,14 @@ func (c *Ledger) resolve(tx *store.Tx, detect store.Command, ack protocol.Ack) e
 		switch {
 		case later:
 			err = c.end(tx, &cmd, store.CommandUnknown,
-				"the link was lost before the answer, and a later command was sent since; whether it was carried out is not known")
+				"the connection was lost before the answer, and a later command was sent since; the outcome is unknown")
 		case !push && *ack.WGOnline == cmd.Action.Starts():
 			state := map[bool]string{true: "runs", false: "is stopped"}[*ack.WGOnline]
 			err = c.end(tx, &cmd, store.CommandUnknown, "the connection was lost before the answer; a check afterwards found that the tunnel "+state+", as asked")
 		default:
 			text := "a check found that it was not carried out; sent again"
 			if push {
-				text = "the node answers again, without a word on this; sent again, which does no harm if it was carried out"
+				text = "the node answers again, but not to this command; sent again, which does no harm if it was carried out"
 			}
 			cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: text})
 			err = c.requeue(tx, cmd)
@@ -220,7 +220,7 @@ func (c *Ledger) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 	why := ""
 	switch {
 	case errors.Is(err, store.ErrCommandNotFound) || (err == nil && cmd.NodeID != topic.NodeID):
-		why = "output for a request_id this node was never sent"
+		why = "output for a request_id that was never sent to this node"
 	case err != nil:
 		return err
 	case cmd.Kind != protocol.KindInfo || cmd.Attempts == 0:

@@ -52,7 +52,7 @@ func TestAcceptedExtendsTheTimeLimitOnceAndIsFollowedByTheEnd(t *testing.T) {
 		pass(10 * time.Second)
 		f.want(silent.RequestID, store.CommandUnknown, "")
 		f.answer(silent, protocol.AckApplied)
-		f.want(silent.RequestID, store.CommandUnknown, "ignored a late ACK (applied): the command was unknown already")
+		f.want(silent.RequestID, store.CommandUnknown, "ignored a late ACK (applied): the command was already unknown")
 	})
 }
 
@@ -63,13 +63,14 @@ func TestAnAckThatDoesNotFitChangesNoStateAndLeavesANote(t *testing.T) {
 		status  protocol.AckStatus
 		note    string
 	}{
-		"wrong kind":          {kind: protocol.KindInfoAck, status: protocol.AckApplied, note: "wants a control/ack"},
-		"status unknown":      {status: "done", note: `unknown status "done"`},
-		"no status":           {note: `unknown status ""`},
-		"late, after unknown": {func(*fixture, store.Command) { pass(30 * time.Second) }, "", protocol.AckApplied, "late ACK (applied): the command was unknown"},
+		"wrong kind":     {kind: protocol.KindInfoAck, status: protocol.AckApplied, note: "expects a control/ack"},
+		"status unknown": {status: "done", note: `unknown status "done"`},
+		"no status":      {note: `unknown status ""`},
+		"late, after unknown": {func(*fixture, store.Command) { pass(30 * time.Second) }, "", protocol.AckApplied,
+			"late ACK (applied): the command was already unknown"},
 		"late, after cancelled": {func(f *fixture, c store.Command) {
 			_, _ = f.Cancel(f.t.Context(), c.RequestID, "admin")
-		}, "", protocol.AckFailed, "late ACK (failed): the command was cancelled"},
+		}, "", protocol.AckFailed, "late ACK (failed): the command was already cancelled"},
 		"repeated":              {func(f *fixture, c store.Command) { f.answer(c, protocol.AckApplied) }, "", protocol.AckApplied, "repeated ACK (applied)"},
 		"another after the end": {func(f *fixture, c store.Command) { f.answer(c, protocol.AckFailed) }, "", protocol.AckApplied, "repeated ACK (applied)"},
 		"accepted after the end": {func(f *fixture, c store.Command) {

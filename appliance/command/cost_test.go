@@ -53,7 +53,7 @@ func TestCommandTheNodeDoesNotListenForHoldsUpNoOther(t *testing.T) {
 		time.Sleep(protocol.ActionDetect.Spec().AnswerTime) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
 		got, err := f.read(detect.RequestID)
-		if err != nil || got.State != store.CommandExpired || !strings.Contains(got.Detail, "does not listen for detect") {
+		if err != nil || got.State != store.CommandExpired || !strings.Contains(got.Detail, "has not subscribed to detect") {
 			t.Errorf("the other is %s: %q (%v)", got.State, got.Detail, err)
 		}
 	})

@@ -86,7 +86,7 @@ func (c *Ledger) Start(p Publisher) error {
 	if !store.Unwritable(err) {
 		return err
 	}
-	c.log.Warn("the disk takes no writes; open commands wait until it does", "err", err)
+	c.log.Warn("the disk takes no writes; open commands wait for it", "err", err)
 	c.running.Go(func() {
 		ticks := time.NewTicker(retryWrite)
 		defer ticks.Stop()

@@ -119,7 +119,7 @@ func TestWithoutAnAnswerACommandIsUnknownAfterItsTimeLimitAndNeverFailed(t *test
 			pass(limit - time.Nanosecond)
 			f.want(cmd.RequestID, store.CommandSent, "")
 			pass(time.Nanosecond)
-			cmd = f.want(cmd.RequestID, store.CommandUnknown, "whether it was carried out is not known")
+			cmd = f.want(cmd.RequestID, store.CommandUnknown, "the outcome is unknown")
 			if !strings.Contains(cmd.Detail, limit.String()) {
 				t.Errorf("%s: detail %q does not name the limit %s", action, cmd.Detail, limit)
 			}
@@ -157,7 +157,7 @@ func TestACommandWaitsAnHourForANodeThatIsAwayThenExpires(t *testing.T) {
 			t.Errorf("published after it expired: %v", got)
 		}
 		pass(30 * time.Second)
-		f.want(stop.RequestID, store.CommandUnknown, "not known")
+		f.want(stop.RequestID, store.CommandUnknown, "unknown")
 	})
 }
 
@@ -545,7 +545,7 @@ func TestAnEndThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 		f.want(cmd.RequestID, store.CommandSent, "")
 		release()
 		pass(5 * time.Second) // at most: it is tried again that often
-		f.want(cmd.RequestID, store.CommandUnknown, "not known")
+		f.want(cmd.RequestID, store.CommandUnknown, "unknown")
 	})
 }
 

@@ -32,7 +32,7 @@ func (c *Ledger) sendOne(cmd store.Command) bool {
 		c.log.Error("cannot encode a command", "request_id", cmd.RequestID, "err", err)
 		return false
 	case err != nil:
-		c.log.Error("cannot record that a command is sent, so it is not; trying again", "request_id", cmd.RequestID, "err", err)
+		c.log.Error("cannot record that a command is sent, so it is not sent; trying again", "request_id", cmd.RequestID, "err", err)
 		c.armIn(cmd.RequestID, retryWrite)
 		return false
 	}
@@ -93,7 +93,7 @@ func (c *Ledger) markSent(tx *store.Tx, cmd *store.Command) (*outgoing, error) {
 func (c *Ledger) publish(out outgoing) bool {
 	err := c.publisher.Publish(out.topic, out.message, out.limit)
 	if err != nil {
-		c.log.Info("the node was gone when a command was sent", "node_id", out.topic.NodeID, "request_id", out.requestID)
+		c.log.Info("the node disconnected before a command was sent", "node_id", out.topic.NodeID, "request_id", out.requestID)
 		c.unsend(out.requestID)
 	}
 	return err == nil

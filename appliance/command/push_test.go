@@ -350,7 +350,7 @@ func TestAWordThatDoesNotFitConfirmsNothing(t *testing.T) {
 				f.pushed("node_b", "text 2")
 			}
 		}
-		f.want(cmd.RequestID, store.CommandUnknown, "wants a config/push/ack")
+		f.want(cmd.RequestID, store.CommandUnknown, "expects a config/push/ack")
 	})
 }
 
@@ -369,7 +369,7 @@ func TestAnAgentThatConfirmsHasTheTimeForIt(t *testing.T) {
 			pass(limit - time.Nanosecond)
 			f.want(cmd.RequestID, store.CommandAccepted, "")
 			pass(time.Nanosecond)
-			f.want(cmd.RequestID, store.CommandUnknown, "not known")
+			f.want(cmd.RequestID, store.CommandUnknown, "unknown")
 		})
 	}
 }

@@ -149,7 +149,7 @@ func (c *Ledger) nodeReady(nodeID string, since time.Time) {
 		probe, err = store.Write(c.db, func(tx *store.Tx) (bool, error) { return c.takeUp(tx, nodeID, since) })
 	}
 	if err != nil {
-		c.log.Error("cannot take up the node's commands", "node_id", nodeID, "err", err)
+		c.log.Error("cannot continue the node's commands", "node_id", nodeID, "err", err)
 	}
 	if probe {
 		c.probe(nodeID, since)
@@ -179,7 +179,7 @@ func (c *Ledger) takeUp(tx *store.Tx, nodeID string, since time.Time) (probe boo
 			probe = probe || cmd.ResolveBy == ""
 			continue
 		}
-		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "the node came back without having answered; sent again"})
+		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "the node reconnected without an answer; sent again"})
 		if err := c.requeue(tx, cmd); err != nil {
 			return false, err
 		}
@@ -210,7 +210,7 @@ func (c *Ledger) probe(nodeID string, since time.Time) {
 		return c.writeIn(tx, nodeID, protocol.ActionDetect, "system", false)
 	})
 	if err != nil {
-		c.log.Info("cannot ask the node what became of its commands", "node_id", nodeID, "err", err)
+		c.log.Info("cannot ask the node for the outcome of its commands", "node_id", nodeID, "err", err)
 		return // their time limit ends them as unknown
 	}
 	err = c.db.Update(func(tx *store.Tx) error {
@@ -236,7 +236,7 @@ func (c *Ledger) probe(nodeID string, since time.Time) {
 		return nil
 	})
 	if err != nil {
-		c.log.Error("cannot note which detect is to tell", "node_id", nodeID, "err", err)
+		c.log.Error("cannot record which detect resolves the commands", "node_id", nodeID, "err", err)
 	}
 }
 
@@ -279,16 +279,16 @@ func (c *Ledger) due(requestID string) {
 			return nil
 		case cmd.State == store.CommandQueued && !now.Before(cmd.ExpiresAt):
 			if cmd.Attempts > 0 {
-				return c.end(tx, cmd, store.CommandUnknown, "the link was lost when or after it was sent, and no answer came; whether it was carried out is not known")
+				return c.end(tx, cmd, store.CommandUnknown, "the connection was lost when or after it was sent, and no answer came; the outcome is unknown")
 			}
 			why := "the node did not connect in time"
 			if c.publisher.Connected(cmd.NodeID) {
-				why = fmt.Sprintf("the node is connected but does not listen for %s", cmd.Kind)
+				why = fmt.Sprintf("the node is connected but has not subscribed to %s", cmd.Kind)
 			}
 			return c.end(tx, cmd, store.CommandExpired, why+"; it was never sent")
 		case cmd.State != store.CommandQueued && !now.Before(cmd.DeadlineAt):
 			return c.end(tx, cmd, store.CommandUnknown,
-				fmt.Sprintf("no answer within %s; whether it was carried out is not known", now.Sub(cmd.SentAt).Round(time.Second)))
+				fmt.Sprintf("no answer within %s; the outcome is unknown", now.Sub(cmd.SentAt).Round(time.Second)))
 		}
 		if cmd.State == store.CommandQueued {
 			nodeID = cmd.NodeID
@@ -301,7 +301,7 @@ func (c *Ledger) due(requestID string) {
 	case errors.Is(err, store.ErrCommandNotFound), errors.Is(err, store.ErrClosed):
 		c.disarm(requestID)
 	case err != nil:
-		c.log.Error("cannot end a command whose time is over; trying again", "request_id", requestID, "err", err)
+		c.log.Error("cannot end a command after its deadline; trying again", "request_id", requestID, "err", err)
 		c.armIn(requestID, retryWrite)
 	}
 }

@@ -210,7 +210,7 @@ func (s *accounts) pending() []store.AccountChange {
 type kinds struct{ database, http bool }
 
 var (
-	errNobodyChecks = errors.New("EMQX does not check who logs in, or asks neither its built-in database nor the appliance: set it up as `wfm emqx config` prints")
+	errNobodyChecks = errors.New("EMQX does not check logins, or asks neither its built-in database nor the appliance: set it up as `wfm emqx config` prints")
 	errHash         = errors.New("EMQX's built-in database does not take users by name with sha256 hashes and the salt as prefix, so no node could log " +
 		"in: set it up as `wfm emqx config` prints")
 )

@@ -131,13 +131,13 @@ func (a *API) call(ctx context.Context, method, path string, in, out any) error 
 		return nil
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return fmt.Errorf("EMQX's answer to %s %s is not what it should be: %w", method, short, err)
+		return fmt.Errorf("EMQX's answer to %s %s cannot be read: %w", method, short, err)
 	}
 	return nil
 }
 
 // errEndless is returned for a list that does not end.
-var errEndless = errors.New("EMQX's list does not come to its end; is WFM_EMQX_API_BASE_URL that of an EMQX 5?")
+var errEndless = errors.New("EMQX's list does not end; is WFM_EMQX_API_BASE_URL that of an EMQX 5?")
 
 // pages reads every page of a list: as many as EMQX counts and some more, since the list may grow
 // meanwhile.

@@ -132,7 +132,7 @@ func (s *accounts) record(changes []store.AccountChange) error {
 	}
 	at, err := store.Write(s.db, func(tx *store.Tx) (time.Time, error) { return tx.Now().UTC(), tx.AccountsTold(news) })
 	if err != nil {
-		return fmt.Errorf("record what EMQX was told: %w", err)
+		return fmt.Errorf("record EMQX's accounts: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

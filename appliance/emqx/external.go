@@ -79,7 +79,7 @@ func readCA(file string) (string, error) {
 
 // ErrAgentsTrustNobody is returned by [Open] if bind would tell agents to use TLS without a
 // certificate authority to trust.
-var ErrAgentsTrustNobody = errors.New("WFM_MQTT_TLS_ENABLED is true, and agents trust only the certificate authority they are told: " +
+var ErrAgentsTrustNobody = errors.New("WFM_MQTT_TLS_ENABLED is true, and agents trust only the certificate authority they are given: " +
 	"set WFM_EMQX_CA_FILE to that of EMQX's certificate (with a public one, its issuer's root), or leave TLS off")
 
 // External is an EMQX with the keys and sockets that the appliance keeps for it.
@@ -206,7 +206,7 @@ func (x *External) Port(tls bool) int {
 func (x *External) Test(ctx context.Context, t mqttcheck.Target) error {
 	id, password, leave, err := x.Admit(ctx)
 	if err != nil {
-		return &mqttcheck.Failure{Message: "EMQX does not take an account for the test: " + err.Error() + ". `wfm emqx doctor` says what to change."}
+		return &mqttcheck.Failure{Message: "EMQX does not accept an account for the test: " + err.Error() + ". `wfm emqx doctor` says what to change."}
 	}
 	defer leave()
 	return mqttcheck.Run(ctx, t, mqttcheck.Account{ConfigID: emqxcall.CheckConfigID, NodeID: id, Password: password})
@@ -232,9 +232,9 @@ func (x *External) AccountState(nodeID string) AccountState {
 	case settled:
 		state.State, state.Detail = "none", "the node may not log in, and EMQX has no account of it"
 	case s.AccountError != "":
-		state.Detail = "EMQX has not been told yet: " + s.AccountError
+		state.Detail = "EMQX does not have the account's present state yet: " + s.AccountError
 	default:
-		state.Detail = "EMQX is being told"
+		state.Detail = "EMQX is getting the account's present state"
 	}
 	return state
 }

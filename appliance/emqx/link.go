@@ -265,7 +265,7 @@ func (b *Broker) persist(e *epoch, try func() error) bool {
 }
 
 // errShared is returned by subscribe if EMQX accepts no shared subscriptions.
-var errShared = errors.New("EMQX takes no shared subscriptions on the appliance's listener")
+var errShared = errors.New("EMQX accepts no shared subscriptions on the appliance's listener")
 
 func subscribe(ctx context.Context, cm *autopaho.ConnectionManager, filters ...string) error {
 	var sub paho.Subscribe

@@ -49,7 +49,7 @@ func (b *Broker) runRepairs() {
 		case <-b.life.Done():
 			return
 		}
-		b.log.Error("EMQX dropped the appliance's session: messages that nodes believe delivered may be lost, how many EMQX does not tell; "+
+		b.log.Error("EMQX dropped the appliance's session: messages that nodes believe delivered may be lost, in unknown number; "+
 			"every connected node is asked for its state", "client_id_of", b.o.Username)
 		if !b.awaitListing() {
 			return

@@ -222,7 +222,7 @@ func (b *Broker) relistLocked() {
 // evict kicks a client whose client id belongs to another. Until then the client is denied
 // everything, but it may have received the messages that waited in the session it took.
 func (b *Broker) evict(clientID string) {
-	b.log.Warn("a client has logged in to EMQX with a client id that is not its own, and is kicked; have EMQX ask at logins, as `wfm emqx config` prints")
+	b.log.Warn("a client logged in to EMQX with another's client id, and is kicked; make EMQX ask at logins, as `wfm emqx config` prints")
 	select {
 	case b.evicted <- clientID:
 	default:
@@ -281,7 +281,7 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	g := &errgroup.Group{}
 	g.SetLimit(laneCount) // they share disk writes
 	for id, at := range gone {
-		g.Go(func() error { b.closed(id, at, "EMQX has it no more"); return nil })
+		g.Go(func() error { b.closed(id, at, "EMQX no longer has it"); return nil })
 	}
 	_ = g.Wait()
 	b.mu.Lock()
@@ -318,7 +318,7 @@ func reasonInWords(reason string) string {
 	case "normal":
 		return "disconnected by the client"
 	case "keepalive_timeout":
-		return "nothing heard within the keep-alive time"
+		return "no message within the keep-alive time"
 	case "tcp_closed", "ssl_closed", "closed":
 		return "connection closed by the other side without DISCONNECT"
 	case "takenover", "discarded":

@@ -145,7 +145,7 @@ func (b *Broker) usePlain(cm *autopaho.ConnectionManager, e *epoch) bool {
 		if !b.persist(e, func() error { return subscribe(e.ctx, cm, upstreamFilters("")...) }) {
 			return false
 		}
-		b.log.Warn("EMQX takes no shared subscriptions, so one session has to take all messages; set its listener for the appliance up as `wfm emqx config` prints")
+		b.log.Warn("EMQX accepts no shared subscriptions, so one session takes all messages; set up its listener for the appliance as `wfm emqx config` prints")
 		b.holds(0, true)
 		e.plain, e.plainKnown = true, true
 	case up == shareCount:

@@ -211,7 +211,7 @@ func (b *Broker) done(it item, err error) bool {
 	case errors.Is(err, ingress.ErrRefused):
 	case errors.Is(err, store.ErrPanic):
 		// It would fail for ever, and block every other node's messages behind it.
-		b.log.Error("a node's message cannot be dealt with, and is dropped", "node_id", it.topic.NodeID, "kind", string(it.topic.Kind), "err", err)
+		b.log.Error("a node's message cannot be processed, and is dropped", "node_id", it.topic.NodeID, "kind", string(it.topic.Kind), "err", err)
 	default:
 		return false
 	}

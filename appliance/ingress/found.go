@@ -59,13 +59,13 @@ func foundEntry(n store.Node, w store.Wanted, runs bool) *store.JournalEntry {
 	own := n.Can(protocol.CapabilityWantedState)
 	switch {
 	case w.State == protocol.WantedStopped && runs:
-		return &store.JournalEntry{Level: "warning", Event: eventUnwanted, Message: "the tunnel runs although it is to be stopped: it was started on the node"}
+		return &store.JournalEntry{Level: "warning", Event: eventUnwanted, Message: "the tunnel runs although it should be stopped: it was started on the node"}
 	case own || w.State == protocol.WantedStopped:
 		return nil
 	case runs:
 		return &store.JournalEntry{Level: "info", Event: protocol.EventTunnelRestored, Message: "the tunnel runs again, as wanted"}
 	}
-	return &store.JournalEntry{Level: "warning", Event: protocol.EventTunnelDown, Message: "the tunnel is to run and was found stopped"}
+	return &store.JournalEntry{Level: "warning", Event: protocol.EventTunnelDown, Message: "the tunnel should run and was found stopped"}
 }
 
 // changing reports whether an open command may start or stop the tunnel.

@@ -125,7 +125,7 @@ func (g *Ingress) noteArrival(s Session) func(e *store.Evidence, now time.Time) 
 	}
 	g.identities.endsLater(s.NodeID, func() { g.conflictEnded(s) })
 	if !known {
-		g.log.Warn("two machines use the identity of one node, and throw each other out: bind one of them anew, as a node of its own",
+		g.log.Warn("two machines use the identity of one node, and end each other's sessions: bind one of them as a node of its own",
 			"node_id", s.NodeID, "addresses", strings.Join(addresses, " "))
 	}
 	return func(e *store.Evidence, now time.Time) *store.JournalEntry {
@@ -137,7 +137,7 @@ func (g *Ingress) noteArrival(s Session) func(e *store.Evidence, now time.Time) 
 		}
 		return &store.JournalEntry{
 			Level: "error", Event: "identity_conflict",
-			Message: fmt.Sprintf("two machines use this node's identity and throw each other out (seen from %s): bind one of them anew, as a node of its own",
+			Message: fmt.Sprintf("two machines use this node's identity and end each other's sessions (seen from %s): bind one of them as a node of its own",
 				strings.Join(addresses, ", ")),
 		}
 	}
@@ -150,6 +150,6 @@ func (g *Ingress) conflictEnded(s Session) {
 			return nil
 		}
 		e.IdentityConflict = nil
-		return &store.JournalEntry{Event: "identity_conflict_ended", Message: "for ten minutes no other machine has taken this node's session over"}
+		return &store.JournalEntry{Event: "identity_conflict_ended", Message: "no other machine has taken over this node's session for ten minutes"}
 	})
 }

@@ -340,7 +340,7 @@ func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env proto
 			}
 			record(e)
 			identify(e, env)
-			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), "the agent said that it goes offline"
+			e.OfflineAt, e.OfflineReason = tx.Now().UTC(), "the agent reported that it goes offline"
 		})
 	case !old:
 		err = markReachable(tx, s, env, record)
@@ -392,7 +392,7 @@ func (g *Ingress) Will(s Session, message []byte, cause WillCause) {
 		case cause == WillSuperseded || (e.ConnectionID != s.ID && e.ConnectionID != 0):
 			said = "last will of a session that was replaced or ended on purpose; it says nothing about the node"
 		case cause == WillSilent:
-			said = "last will after nothing was heard within the keep-alive time: the link is broken, the node itself said nothing"
+			said = "last will after silence for the keep-alive time: the link is broken, the node itself reported nothing"
 		default:
 			e.EventAt, e.LastEvent, e.LastEventMessage, e.SessionID = now, protocol.EventOffline, said, session
 			e.OfflineAt, e.OfflineReason = now, said

@@ -71,7 +71,7 @@ func (g *Ingress) recordSeen(s Session, what string, change func(e *store.Eviden
 		g.forget(s.NodeID)
 	case errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrClosed):
 	default:
-		g.log.Error("what the broker saw could not be stored; trying again", "node_id", s.NodeID, "what", what, "err", err)
+		g.log.Error("an event of the broker could not be stored; trying again", "node_id", s.NodeID, "what", what, "err", err)
 		g.remember(s, change)
 	}
 }

@@ -134,16 +134,16 @@ func handshake(ctx context.Context, t Target, conn net.Conn) (net.Conn, error) {
 	case errors.As(err, &host):
 		return nil, failure("The certificate of %s is not for the host %s. Use a host it is for: %s.", t, t.Host, names(host.Certificate))
 	case errors.As(err, &unknown):
-		return nil, failure("The certificate of %s does not come from the CA that agents are given. Another server answers there, or something in between ends TLS.",
+		return nil, failure("The certificate of %s does not come from the CA that agents are given. Another server answers there, or a proxy in between ends TLS.",
 			t)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return nil, failure("The certificate of %s is not valid at this time. Renew it, or set this machine's clock.", t)
 	case errors.As(err, &plain):
 		return nil, failure("%s answers without TLS. Use the port with TLS, or switch tls off.", t)
 	case timedOut(err):
-		return nil, failure("%s accepts connections and then says nothing. Look whether it is the port with TLS.", t)
+		return nil, failure("%s accepts connections and then says nothing. Check that this is the port with TLS.", t)
 	}
-	return nil, failure("TLS with %s failed: %s. Look whether it is the port with TLS.", t, cause(err))
+	return nil, failure("TLS with %s failed: %s. Check that this is the port with TLS.", t, cause(err))
 }
 
 func names(c *x509.Certificate) string {
@@ -220,7 +220,7 @@ func (s *session) subscribe(a Account) error {
 	case err != nil || !ok || len(ack.Reasons) != 2:
 		return failure("The broker at %s lets a node log in, but does not answer when it subscribes. Look at its log.", s.target)
 	case ack.Reasons[0] >= 0x80:
-		return failure("The broker at %s does not let a node have its own commands (reason code 0x%02x). Look at its authorization.", s.target, ack.Reasons[0])
+		return failure("The broker at %s does not let a node read its own commands (reason code 0x%02x). Look at its authorization.", s.target, ack.Reasons[0])
 	case ack.Reasons[1] < 0x80:
 		return failure("The broker at %s lets a node read the commands of another one. Do not use it before its authorization denies that.", s.target)
 	}
@@ -243,7 +243,7 @@ func (s *session) exchange(p *packets.ControlPacket) (any, error) {
 	return answer.Content, nil
 }
 
-var errTooLong = errors.New("the answer is no sensible packet")
+var errTooLong = errors.New("the answer is not a valid packet")
 
 // bounded checks the length of the next packet before memory is allocated for it.
 func (s *session) bounded() error {

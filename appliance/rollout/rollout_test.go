@@ -189,7 +189,7 @@ func TestCommandThatCannotBeSentIsTakenBackAndTheNodeSkipped(t *testing.T) {
 		f.want(id, "running", "skipped sent")
 		pass(time.Second)
 		f.want(id, "stopped", "skipped failed")
-		f.wantDetail(id, 2, "no end within")
+		f.wantDetail(id, 2, "did not end within")
 	})
 }
 

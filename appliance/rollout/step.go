@@ -170,11 +170,11 @@ func (s *step) follow(n *store.RolloutNode) error {
 // between, the cancelled command is still known to have been withdrawn by the rollout itself.
 func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
 	since := latest.Of(n.SentAt, s.w.began)
-	due, why := since.Add(openLimit), fmt.Sprintf("its command had no end within %s", openLimit)
+	due, why := since.Add(openLimit), fmt.Sprintf("its command did not end within %s", openLimit)
 	if unsent := cmd.State == store.CommandQueued && cmd.Attempts == 0; unsent && !s.rollout.State.Active() {
 		due, why = s.tx.Now(), "the rollout ended before its command was sent"
 	} else if unsent {
-		due, why = since.Add(queueLimit), fmt.Sprintf("it went away at its turn: its command could not be sent within %s", queueLimit)
+		due, why = since.Add(queueLimit), fmt.Sprintf("it went offline at its turn: its command could not be sent within %s", queueLimit)
 	}
 	if !n.Withdrawn && s.tx.Now().Before(due) {
 		s.lookAt(due)
@@ -199,7 +199,7 @@ func (s *step) confirm(n *store.RolloutNode, cmd store.Command) error {
 	case status.State == presence.Online:
 		return s.decide(n, store.RolloutNodeDone, cmd.Detail)
 	case !s.tx.Now().Before(due):
-		return s.decide(n, store.RolloutNodeFailed, fmt.Sprintf("it carried the command out and was not online within %s: %s", comeBack, status.Reason))
+		return s.decide(n, store.RolloutNodeFailed, fmt.Sprintf("it carried out the command, but was not online within %s: %s", comeBack, status.Reason))
 	}
 	s.lookAt(due)
 	if n.Outcome == store.RolloutNodeConfirming {

@@ -121,7 +121,7 @@ func (w *worker) advance() (wait time.Duration, ok bool) {
 		case errors.Is(err, store.ErrRolloutNotFound), errors.Is(err, store.ErrClosed):
 			return 0, false
 		case err != nil:
-			w.log.Error("cannot carry a rollout on; trying again", "rollout_id", w.id, "err", err)
+			w.log.Error("cannot continue a rollout; trying again", "rollout_id", w.id, "err", err)
 			return retryWrite, true
 		case p.finished:
 			return 0, false

@@ -159,7 +159,7 @@ func (k *Keeper) look(nodeID string) {
 			return
 		}
 	}
-	k.Logger.Warn("a tunnel that is to run cannot be looked after", "node_id", nodeID, "err", err)
+	k.Logger.Warn("a tunnel that should run cannot be started", "node_id", nodeID, "err", err)
 	k.lookAt(nodeID, k.Store.Now().Add(retryWrite))
 }
 
@@ -184,11 +184,12 @@ func (k *Keeper) start(nodeID string) error {
 		}
 		return tx.Note(nodeID, store.JournalEntry{
 			Level: "error", Event: protocol.EventTunnelNotRestored,
-			Message: "the tunnel is to run and does not, however often it was started; this is the last attempt until the node connects anew or somebody starts it",
+			Message: "the tunnel should run and does not, although it was started repeatedly; this is the last attempt until the node connects again or an " +
+				"operator starts it",
 		})
 	})
 	if err == nil {
-		k.Logger.Info("a tunnel that is to run was found stopped and is started", "node_id", nodeID, "attempt", attempts)
+		k.Logger.Info("a tunnel that should run was found stopped and is started", "node_id", nodeID, "attempt", attempts)
 	}
 	return err
 }
