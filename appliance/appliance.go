@@ -24,6 +24,8 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/reach"
+	"wfm/web/view"
 )
 
 // Options configures an appliance. See cmd/wfm for the defaults.
@@ -205,9 +207,9 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 // mqttBroker is the interface of either broker for the appliance.
 type mqttBroker interface {
 	command.Publisher
-	web.Broker
+	view.Broker
 	// Test connects to the target once as an agent does. Its error says what to do.
-	Test(ctx context.Context, t web.MQTTTarget) error
+	Test(ctx context.Context, t reach.MQTTTarget) error
 	// Port returns the broker's port for agents, with or without TLS, if no other is configured.
 	Port(tls bool) int
 	Start() error

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"wfm/certs"
-	"wfm/web"
+	"wfm/web/view"
 )
 
 // newCerts creates the keeper of the certificates, if anything is served with TLS.
@@ -56,14 +56,14 @@ func portOf(addr string) int {
 type certsView struct{ *certs.Keeper }
 
 // Status converts the keeper's status.
-func (v certsView) Status() web.CertificateStatus {
+func (v certsView) Status() view.CertificateStatus {
 	s := v.Keeper.Status()
-	out := web.CertificateStatus{
+	out := view.CertificateStatus{
 		Issuer: string(s.Issuer), NotAfter: s.NotAfter, NextRenewal: s.NextRenewal,
 		LastError: s.LastError, LastErrorAt: s.LastErrorAt, Warning: s.Warning,
 	}
 	for _, c := range s.Certificates {
-		out.Certificates = append(out.Certificates, web.Certificate(c))
+		out.Certificates = append(out.Certificates, view.Certificate(c))
 	}
 	return out
 }

@@ -19,6 +19,8 @@ import (
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/web"
+	"wfm/web/access"
+	"wfm/web/view"
 )
 
 // doors are the API, the commands and the rollouts over one store, with one node that is bound and
@@ -36,8 +38,8 @@ type nowhere struct{}
 func (nowhere) Connected(string) bool                               { return true }
 func (nowhere) Ready(protocol.Topic) bool                           { return true }
 func (nowhere) Publish(protocol.Topic, []byte, time.Duration) error { return nil }
-func (nowhere) Status() web.BrokerStatus {
-	return web.BrokerStatus{Enabled: true, Connected: true, Status: "connected"}
+func (nowhere) Status() view.BrokerStatus {
+	return view.BrokerStatus{Enabled: true, Connected: true, Status: "connected"}
 }
 
 func openDoors(t *testing.T) *doors {
@@ -67,10 +69,10 @@ func openDoors(t *testing.T) *doors {
 		}
 	})
 	d.update(func(tx *store.Tx) error {
-		if err := tx.CreateAdmin(web.AdminUser, "nothing"); err != nil {
+		if err := tx.CreateAdmin(access.AdminUser, "nothing"); err != nil {
 			return err
 		}
-		if _, err := tx.CreateSession(d.token, web.AdminUser, "192.0.2.1", time.Hour); err != nil {
+		if _, err := tx.CreateSession(d.token, access.AdminUser, "192.0.2.1", time.Hour); err != nil {
 			return err
 		}
 		if err := tx.PutConfig(&store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}); err != nil {

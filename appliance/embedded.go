@@ -6,7 +6,8 @@ import (
 	"wfm/appliance/broker"
 	"wfm/appliance/ingress"
 	"wfm/appliance/mqttcheck"
-	"wfm/web"
+	"wfm/web/reach"
+	"wfm/web/view"
 )
 
 // embedded adapts the embedded broker to the API.
@@ -25,18 +26,18 @@ func (a *Appliance) newEmbedded(ctx context.Context, o Options, in *ingress.Ingr
 }
 
 // Test checks the target as an agent would.
-func (b *embedded) Test(ctx context.Context, t web.MQTTTarget) error {
+func (b *embedded) Test(ctx context.Context, t reach.MQTTTarget) error {
 	return b.Broker.Test(ctx, mqttcheck.Target(t))
 }
 
 // Status is always running: the process ends if the embedded broker cannot start.
-func (b *embedded) Status() web.BrokerStatus {
-	s := web.BrokerStatus{
-		Enabled: true, Connected: true, Status: web.BrokerConnected, LastConnectedAt: b.StartedAt(), Mode: "embedded",
+func (b *embedded) Status() view.BrokerStatus {
+	s := view.BrokerStatus{
+		Enabled: true, Connected: true, Status: view.BrokerConnected, LastConnectedAt: b.StartedAt(), Mode: "embedded",
 		Sessions: b.Sessions(),
 	}
 	if u := b.Unserved(); !u.At.IsZero() {
-		s.Unserved = &web.UnservedClient{At: u.At.UTC(), Address: u.Address, Reason: u.Reason}
+		s.Unserved = &view.UnservedClient{At: u.At.UTC(), Address: u.Address, Reason: u.Reason}
 	}
 	s.MessagesIn, s.MessagesOut, s.MessagesRefused = b.Messages()
 	return s

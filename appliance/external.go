@@ -10,6 +10,8 @@ import (
 	"wfm/appliance/mqttcheck"
 	"wfm/internal/refusal"
 	"wfm/web"
+	"wfm/web/reach"
+	"wfm/web/view"
 	"wfm/web/wire"
 )
 
@@ -27,26 +29,26 @@ func (o Options) external() bool { return o.MQTTEnabled && o.EMQX != nil }
 type external struct{ *emqx.External }
 
 // Test checks the target as an agent would.
-func (x *external) Test(ctx context.Context, t web.MQTTTarget) error {
+func (x *external) Test(ctx context.Context, t reach.MQTTTarget) error {
 	return x.External.Test(ctx, mqttcheck.Target(t))
 }
 
 // Status converts the status of the connection to EMQX.
-func (x *external) Status() web.BrokerStatus {
+func (x *external) Status() view.BrokerStatus {
 	s := x.External.Status()
-	status := web.BrokerStatus{
-		Enabled: true, Connected: s.Connected, Status: web.BrokerConnected, LastError: cmp.Or(s.LastError, s.AccountError), LastConnectedAt: s.LastUp,
+	status := view.BrokerStatus{
+		Enabled: true, Connected: s.Connected, Status: view.BrokerConnected, LastError: cmp.Or(s.LastError, s.AccountError), LastConnectedAt: s.LastUp,
 		Mode:     "external",
 		Sessions: s.Sessions, MessagesIn: s.Stored, MessagesOut: s.Published, MessagesRefused: s.Refused,
-		Upstream: &web.UpstreamStatus{
+		Upstream: &view.UpstreamStatus{
 			Sessions: s.Shares, SessionsMost: s.SharesMost, Plain: s.Plain, SessionsLost: s.SessionsLost, LastLostAt: wire.When(s.LastSessionLost),
 		},
-		Accounts: &web.AccountsStatus{Synced: s.Synced, Pending: s.Pending, LastError: s.AccountError, LastReconciledAt: wire.When(s.ReconciledAt)},
+		Accounts: &view.AccountsStatus{Synced: s.Synced, Pending: s.Pending, LastError: s.AccountError, LastReconciledAt: wire.When(s.ReconciledAt)},
 	}
 	if !s.Connected {
-		status.Status = web.BrokerConnecting
+		status.Status = view.BrokerConnecting
 		if status.LastError != "" {
-			status.Status = web.BrokerError
+			status.Status = view.BrokerError
 		}
 		status.LastError = cmp.Or(status.LastError, "the connection to EMQX is not up yet")
 	}
@@ -58,7 +60,7 @@ func (x *external) web() *web.ExternalBroker {
 	return &web.ExternalBroker{
 		Key: x.Key, Username: x.Settings.Username, Password: x.Settings.Password, ClientIDs: emqx.ClientIDs(x.ClientID),
 		Apart: x.Callbacks != nil, CACert: x.CACert, Settled: x.Settled, Ready: x.Takes,
-		Account: func(nodeID string) web.AccountState { return web.AccountState(x.AccountState(nodeID)) },
+		Account: func(nodeID string) view.AccountState { return view.AccountState(x.AccountState(nodeID)) },
 		Reconcile: func(ctx context.Context) error {
 			if err := x.Reconcile(ctx); err != nil {
 				return fmt.Errorf("%w: %w", refusal.ErrMQTTUnavailable, err)

@@ -27,7 +27,7 @@ import (
 	"wfm/presence"
 	"wfm/protocol"
 	"wfm/store"
-	"wfm/web"
+	"wfm/web/reach"
 )
 
 func TestNodesWorkThroughEMQXAsThroughTheEmbeddedBroker(t *testing.T) {
@@ -342,7 +342,7 @@ func TestATestOfEMQXDoesWhatAnAgentDoesAndLeavesNoAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := web.MQTTTarget{Host: host}
+	target := reach.MQTTTarget{Host: host}
 	if target.Port, err = strconv.Atoi(port); err != nil {
 		t.Fatal(err)
 	}

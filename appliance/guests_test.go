@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"wfm/store"
-	"wfm/web"
+	"wfm/web/reach"
 )
 
 func TestATestOfTheBrokerLeavesNoTraceAndItsAccountEnds(t *testing.T) {
@@ -27,7 +27,7 @@ func TestATestOfTheBrokerLeavesNoTraceAndItsAccountEnds(t *testing.T) {
 	changes := a.db.Subscribe(64)
 	defer changes.Close()
 
-	target := web.MQTTTarget{Host: "127.0.0.1", Port: a.MQTTAddr().(*net.TCPAddr).Port}
+	target := reach.MQTTTarget{Host: "127.0.0.1", Port: a.MQTTAddr().(*net.TCPAddr).Port}
 	for range 3 {
 		if err := a.broker.Test(t.Context(), target); err != nil {
 			t.Fatal(err)

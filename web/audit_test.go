@@ -11,6 +11,8 @@ import (
 
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/access"
+	"wfm/web/reach"
 )
 
 func (a *api) audit(query string) (entries []store.AuditEntry) {
@@ -69,7 +71,7 @@ admin POST /api/v1/auth/tokens 200 `
 func TestLoginsAreInTheAuditLogWithoutWhatWasTyped(t *testing.T) {
 	a := bareAPI(t)
 	const password = "the right password"
-	if err := web.SetUpAdmin(a.db, password); err != nil {
+	if err := access.SetUpAdmin(a.db, password); err != nil {
 		t.Fatal(err)
 	}
 	a.post("/api/v1/auth/login", object{"username": "my password by mistake", "password": "wrong"}).fails(401, "AUTH_FAILED")
@@ -92,7 +94,7 @@ func TestLoginsAreInTheAuditLogWithoutWhatWasTyped(t *testing.T) {
 }
 
 func TestStrangersCannotFloodTheAuditLogAndAreCounted(t *testing.T) {
-	a := newAPI(t, func(o *web.Options) { o.TrustedProxies, _ = web.ParseProxies("127.0.0.1") })
+	a := newAPI(t, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies("127.0.0.1") })
 	const tries = 200
 	bind := func(i int) {
 		a.call("POST", "/api/client/bind", object{"token": "guess"}, // each from another address, past the limit of attempts
@@ -138,7 +140,7 @@ func TestTheBeginningIsOnDiskBeforeAnythingIsDone(t *testing.T) {
 	var a *api
 	seen := make(chan error, 1)
 	a = newAPI(t, func(o *web.Options) {
-		o.TestMQTT = func(context.Context, web.MQTTTarget) error {
+		o.TestMQTT = func(context.Context, reach.MQTTTarget) error {
 			seen <- a.db.Update((*store.Tx).SettleAudit) // as the next start would
 			return nil
 		}

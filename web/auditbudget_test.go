@@ -95,14 +95,6 @@ func TestASumIsCutIntoFullOnesWithEveryID(t *testing.T) {
 	}
 }
 
-// TestNobodyPushesOutWhatTheAuditLogHolds holds that all that all people and programs together can
-// cause fits into the log for as long as it keeps entries.
-func TestNobodyPushesOutWhatTheAuditLogHolds(t *testing.T) {
-	if most := web.MostAudited(store.AuditTime); most > store.AuditMost {
-		t.Errorf("%.0f entries can come in %v, and the log keeps %d", most, store.AuditTime, store.AuditMost)
-	}
-}
-
 func TestWhoIsKnownIsWrittenDownWhateverStrangersAndOthersTry(t *testing.T) {
 	a := newAPI(t)
 	first, second := a.addToken("first", "read"), a.addToken("second", "read")

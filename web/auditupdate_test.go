@@ -8,6 +8,7 @@ import (
 
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/access"
 )
 
 // oneWrite is a request that is one write to the disk, and the names of the ids in its audit entry.
@@ -36,7 +37,7 @@ func newWritten(t *testing.T) *written {
 	a.save(nodePath(cfg, w.node), tunnelConf(2))
 	w.token = a.addToken("script", "write").ID
 	a.update(func(tx *store.Tx) error {
-		s, err := tx.CreateSession("other session", web.AdminUser, "192.0.2.1", 1e12)
+		s, err := tx.CreateSession("other session", access.AdminUser, "192.0.2.1", 1e12)
 		w.session = s.ID
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/access"
 )
 
 type session struct {
@@ -123,7 +124,7 @@ func TestEveryCallButTheOpenOnesWantsASession(t *testing.T) {
 func TestFailedLoginsAreSlowedDownAndSuccessfulOnesAreNot(t *testing.T) {
 	a := bareAPI(t)
 	const password = "the right password"
-	if err := web.SetUpAdmin(a.db, password); err != nil {
+	if err := access.SetUpAdmin(a.db, password); err != nil {
 		t.Fatal(err)
 	}
 	login := func(password string) *reply {
@@ -193,7 +194,7 @@ func TestALoginSetsACookieThatScriptsCannotRead(t *testing.T) {
 	}{"http": {"", false}, "behind https": {"https://wfm.example.org", true}} {
 		t.Run(name, func(t *testing.T) {
 			a := bareAPI(t, func(o *web.Options) { o.PublicOrigin = tc.origin })
-			if err := web.SetUpAdmin(a.db, password); err != nil {
+			if err := access.SetUpAdmin(a.db, password); err != nil {
 				t.Fatal(err)
 			}
 			at := host("wfm.example.org")
@@ -221,7 +222,7 @@ func TestTheCookieIsSecureWhereTheOriginOfTheLoginIs(t *testing.T) {
 	a := bareAPI(t, func(o *web.Options) {
 		o.PublicOrigin, o.ExtraAllowedOrigins = "https://wfm.example.org", []string{"http://10.0.0.5:8000", "http://both.test", "https://both.test"}
 	})
-	if err := web.SetUpAdmin(a.db, password); err != nil {
+	if err := access.SetUpAdmin(a.db, password); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -255,7 +256,7 @@ func TestTheCookieIsSecureWhereTheOriginOfTheLoginIs(t *testing.T) {
 func TestAPageOfAnotherSiteLogsNobodyInAlsoWithoutAPublicOrigin(t *testing.T) {
 	const password = "the right password"
 	a := bareAPI(t)
-	if err := web.SetUpAdmin(a.db, password); err != nil {
+	if err := access.SetUpAdmin(a.db, password); err != nil {
 		t.Fatal(err)
 	}
 	login := func(origin string) *reply {
@@ -307,7 +308,7 @@ func TestParseOriginTakesOriginsOnly(t *testing.T) {
 		"http://a:443": "http://a:443", "http://[::1]:8000": "http://[::1]:8000",
 		"": "", "wfm.example.org": "", "ftp://a": "", "https://": "", "https://a/path": "", "https://u@a": "", "https://a?q": "",
 	} {
-		if got, err := web.ParseOrigin(raw); got != want || (err != nil) != (want == "") {
+		if got, err := access.ParseOrigin(raw); got != want || (err != nil) != (want == "") {
 			t.Errorf("ParseOrigin(%q) = %q, %v; want %q", raw, got, err, want)
 		}
 	}
@@ -316,14 +317,14 @@ func TestParseOriginTakesOriginsOnly(t *testing.T) {
 func TestSetUpAdminMakesTheAccountOnce(t *testing.T) {
 	db := openStore(t, 0)
 	for _, bad := range []string{"", "too short", "€€€€", strings.Repeat("x", 1025)} {
-		if err := web.SetUpAdmin(db, bad); !errors.Is(err, web.ErrPasswordLength) {
+		if err := access.SetUpAdmin(db, bad); !errors.Is(err, access.ErrPasswordLength) {
 			t.Errorf("%d bytes: %v", len(bad), err)
 		}
 	}
-	if err := web.SetUpAdmin(db, "long enough"); err != nil {
+	if err := access.SetUpAdmin(db, "long enough"); err != nil {
 		t.Fatal(err)
 	}
-	if err := web.SetUpAdmin(db, "another one"); !errors.Is(err, store.ErrAdminExists) {
+	if err := access.SetUpAdmin(db, "another one"); !errors.Is(err, store.ErrAdminExists) {
 		t.Errorf("a second time: %v", err)
 	}
 	var hash string

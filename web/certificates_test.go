@@ -19,6 +19,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/view"
 )
 
 // certificates answers what it was told, for the hosts it was told.
@@ -28,7 +29,7 @@ type certificates struct {
 	covered []string
 	newCA   bool
 	trusted bool // by machines, without our doing
-	status  web.CertificateStatus
+	status  view.CertificateStatus
 }
 
 func (c *certificates) CACert(host string) (string, error) {
@@ -66,7 +67,7 @@ func (c *certificates) HTTPChallenge(w http.ResponseWriter, r *http.Request) boo
 	return true
 }
 
-func (c *certificates) Status() web.CertificateStatus { return c.status }
+func (c *certificates) Status() view.CertificateStatus { return c.status }
 
 func withTLS(c *certificates, more ...func(*web.Options)) []func(*web.Options) {
 	return append([]func(*web.Options){func(o *web.Options) { o.Certificates, o.MQTTTLS, o.MQTTPort = c, true, 8883 }}, more...)
@@ -106,9 +107,9 @@ func TestBindChecksTheConfiguredHostAndNotTheRequests(t *testing.T) {
 
 func TestCertificatesAreShownAndRenewed(t *testing.T) {
 	end := time.Now().Add(30 * 24 * time.Hour)
-	c := &certificates{status: web.CertificateStatus{
+	c := &certificates{status: view.CertificateStatus{
 		Issuer: "local", NotAfter: end, NextRenewal: end.Add(-time.Hour),
-		Certificates: []web.Certificate{{Kind: "server", Names: []string{"a.test"}}, {Kind: "root", Names: []string{"CA"}}},
+		Certificates: []view.Certificate{{Kind: "server", Names: []string{"a.test"}}, {Kind: "root", Names: []string{"CA"}}},
 	}}
 	a := newAPI(t, withTLS(c)...)
 	var v struct {
@@ -116,7 +117,7 @@ func TestCertificatesAreShownAndRenewed(t *testing.T) {
 		Names                   []string
 		NotAfter                time.Time `json:"not_after"`
 		LastError               string    `json:"last_error"`
-		Certificates            []web.Certificate
+		Certificates            []view.Certificate
 	}
 	a.get("/api/v1/system/certificates").ok(&v)
 	if v.Status != "ok" || v.Issuer != "local" || len(v.Names) != 1 || !v.NotAfter.Equal(end) || len(v.Certificates) != 2 {
@@ -125,10 +126,10 @@ func TestCertificatesAreShownAndRenewed(t *testing.T) {
 	if want := fmt.Sprintf("wfm_tls_certificate_expiry_seconds %d\n", end.Unix()); !strings.Contains(a.get("/metrics").body, want) {
 		t.Errorf("the metrics lack %s", want)
 	}
-	for want, change := range map[string]func(*web.CertificateStatus){
-		"warning": func(s *web.CertificateStatus) { s.Warning = "it ends" },
-		"pending": func(s *web.CertificateStatus) { *s = web.CertificateStatus{} },
-		"error":   func(s *web.CertificateStatus) { s.NotAfter, s.LastError = time.Time{}, "refused" },
+	for want, change := range map[string]func(*view.CertificateStatus){
+		"warning": func(s *view.CertificateStatus) { s.Warning = "it ends" },
+		"pending": func(s *view.CertificateStatus) { *s = view.CertificateStatus{} },
+		"error":   func(s *view.CertificateStatus) { s.NotAfter, s.LastError = time.Time{}, "refused" },
 	} {
 		before := c.status
 		change(&c.status)
@@ -209,7 +210,7 @@ func TestIssuersChallengeIsAnsweredWhateverHostItNames(t *testing.T) {
 }
 
 func TestHTTPServesUntilThereIsACertificateForHTTPS(t *testing.T) {
-	c := &certificates{status: web.CertificateStatus{Issuer: "acme", LastError: "nobody is there"}}
+	c := &certificates{status: view.CertificateStatus{Issuer: "acme", LastError: "nobody is there"}}
 	a := newAPI(t, withTLS(c, func(o *web.Options) { o.HTTPSPort = 8443 })...)
 	var st struct {
 		Services struct {

@@ -1,28 +1,30 @@
 // Package web is the HTTP side of the appliance: the API for administrators and scripts, the bind
 // exchange for agents, what an external broker asks about nodes, the health checks and the admin page.
 //
-// It owns what a request may look like, who may send it, and how every outcome is answered. It
-// does not own the records and their invariants (store), how a command reaches a node, when a
-// node counts as online, how a rollout goes on, or the broker: for those it declares the small
-// interfaces [Commands], [Rollouts], [Broker] and [Certificates] and takes a function, and whoever
-// composes the appliance supplies them.
+// It owns the HTTP servers, the order of what stands around a handler, and Start and Stop. What it serves stands in the rooms
+// below it, which it alone puts together:
 //
-// The page's handlers (page*.go) only read; package ui shows what they find, and the browser makes
-// the API's calls for whatever changes something.
+//   - wire: the language of the API: decoding, answers, errors, routes and their description.
+//   - access: who may make a request; the audit log.
+//   - view: what both the API and the page show.
+//   - reach: where agents find the appliance and its broker.
+//   - events: the event stream.
+//   - page, with ui for the looks: the admin page.
+//   - api: the calls, a package for each group of resources, a file for each resource with its routes and handlers.
 //
-// Enter at [Listen], [New] and [Server.Start]; a route of the API stands, with what the description says of it, in the file of its handler;
-// page.go lists those of the page. [SetUpAdmin] and [FirstAdmin] make the account without a request.
+// It does not own the records and their invariants (store), how a command reaches a node, when a node counts as online, how a
+// rollout goes on, or the broker: the rooms declare the small interfaces they need, and whoever composes the appliance supplies
+// them in [Options].
+//
+// Enter at [New]. [FirstAdmin] makes the account without a request.
 //
 // Invariants:
 //   - A write is validated first, then made in one store transaction that reads what it changes;
 //     live sessions are ended after the commit, never before it.
-//   - An error is answered as [wire.Translate] says, and one that it does not know is logged once.
-//   - Who changes something is in the audit log before it is done, whichever handler does it, and
-//     nobody can push that out by doing much more: see auditBudget.
-//   - An API token never reaches what it was not made for: see permits.
+//   - An error that [wire.Translate] does not know is logged once.
+//   - Who changes something is in the audit log, whichever handler does it: what stands around it sees to that.
 //   - The description of the API is what the code does: every answer of every test is held to it.
 //   - Passwords, tokens, request bodies and query strings are never logged.
 //   - Whoever asks without a session learns nothing but whether set-up is needed, whether the
 //     appliance serves, and which CA to trust.
-//   - Where HTTPS is served, no session is used without it.
 package web

@@ -15,6 +15,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/view"
 )
 
 const sharedKey = "the-shared-key"
@@ -23,7 +24,7 @@ func external(change ...func(*web.ExternalBroker)) func(*web.Options) {
 	return func(o *web.Options) {
 		o.External = &web.ExternalBroker{
 			Key: emqxcall.NewKey(sharedKey), Username: "wfm-backend", Password: "backend-password", ClientIDs: []string{"wfm-backend-1"},
-			Account:   func(string) web.AccountState { return web.AccountState{State: "pending", Detail: "EMQX is away"} },
+			Account:   func(string) view.AccountState { return view.AccountState{State: "pending", Detail: "EMQX is away"} },
 			Settled:   func(string) bool { return true },
 			Reconcile: func(context.Context) error { return nil },
 		}
@@ -255,17 +256,17 @@ func TestReconcileAndAccountsAreShown(t *testing.T) {
 	a := newAPI(t, external(func(e *web.ExternalBroker) {
 		e.Reconcile = func(context.Context) error { calls++; return refusal.ErrMQTTUnavailable }
 	}))
-	a.broker.status = web.BrokerStatus{Enabled: true, Mode: "external", Status: "error", Accounts: &web.AccountsStatus{Pending: 1, LastError: "EMQX is away"}}
+	a.broker.status = view.BrokerStatus{Enabled: true, Mode: "external", Status: "error", Accounts: &view.AccountsStatus{Pending: 1, LastError: "EMQX is away"}}
 	a.post("/api/v1/system/mqtt/reconcile", nil).fails(503, "MQTT_CONTROL_UNAVAILABLE")
 	if calls != 1 {
 		t.Errorf("%d calls", calls)
 	}
 	cfg, bound := a.boundNode()
 	var status struct {
-		MQTTAccount web.AccountState `json:"mqtt_account"`
+		MQTTAccount view.AccountState `json:"mqtt_account"`
 		MQTTService struct {
 			Mode     string
-			Accounts web.AccountsStatus
+			Accounts view.AccountsStatus
 		} `json:"mqtt_service"`
 	}
 	a.get(nodePath(cfg, bound.Node.ID) + "/endpoint/status").ok(&status)
@@ -279,7 +280,7 @@ func TestWhileEMQXIsAwayACommandIsNotBlamedOnTheNode(t *testing.T) {
 	a := newAPI(t, external())
 	cfg, bound := a.boundNode()
 	a.commands.fail(refusal.ErrNodeOffline)
-	a.broker.status = web.BrokerStatus{Enabled: true, Status: "error", Mode: "external"}
+	a.broker.status = view.BrokerStatus{Enabled: true, Status: "error", Mode: "external"}
 	a.post(nodePath(cfg, bound.Node.ID)+"/endpoint/control", object{"action": "start"}).fails(503, "MQTT_CONTROL_UNAVAILABLE")
 }
 
@@ -300,7 +301,7 @@ func TestBindHandsOutTheCAOfEMQXWithTLS(t *testing.T) {
 
 func TestQuestionsOfEMQXAreNotAuditedAndAReconciliationIs(t *testing.T) {
 	a := newAPI(t, external())
-	a.broker.status = web.BrokerStatus{Enabled: true, Mode: "external", Accounts: &web.AccountsStatus{}}
+	a.broker.status = view.BrokerStatus{Enabled: true, Mode: "external", Accounts: &view.AccountsStatus{}}
 	a.asked("authz", object{"username": "x"})
 	a.call("POST", "/api/internal/emqx/authz", object{}, header("x-wfm-internal-key", "wrong"))
 	a.post("/api/v1/system/mqtt/reconcile", nil).ok(nil)
@@ -321,8 +322,8 @@ func TestEMQXIsNotSentToHTTPS(t *testing.T) {
 
 func TestTheOverviewShowsHowEMQXIs(t *testing.T) {
 	a := newAPI(t, external())
-	a.broker.status = web.BrokerStatus{
-		Enabled: true, Mode: "external", Status: "error", LastError: "EMQX is away", Accounts: &web.AccountsStatus{Synced: 3, Pending: 2},
+	a.broker.status = view.BrokerStatus{
+		Enabled: true, Mode: "external", Status: "error", LastError: "EMQX is away", Accounts: &view.AccountsStatus{Synced: 3, Pending: 2},
 	}
 	a.browse("/").shows("external", "EMQX is away", "3 up to date, 2 pending")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/web/access"
 	"wfm/web/wire"
 )
 
@@ -19,10 +20,10 @@ func (s *Server) answerError(err error, c echo.Context) {
 		panic(http.ErrAbortHandler)
 	}
 	if routing, ok := errors.AsType[*echo.HTTPError](err); ok {
-		err = underPath(c.Request(), fromRouter(routing), s.paths)
+		err = access.UnderPath(c.Request(), fromRouter(routing), s.paths)
 	}
 	if errors.Is(err, wire.ErrUnknownPath) && wantsPage(c.Request()) {
-		if err := s.pages.errorPage(c, err); err != nil {
+		if err := s.pages.ErrorPage(c, err); err != nil {
 			s.log.Error("page failed", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
 		}
 		return

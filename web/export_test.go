@@ -3,9 +3,7 @@ package web
 import (
 	"fmt"
 	"strings"
-	"time"
 
-	"wfm/store"
 	"wfm/web/wire"
 )
 
@@ -85,17 +83,10 @@ func UndescribedCodes(s *Server) (codes []string) {
 func Description(s *Server) ([]byte, error) { return s.document() }
 
 // Streams is the number of open event streams.
-func (s *Server) Streams() int { return s.hub.count() }
+func (s *Server) Streams() int { return s.streams.Count() }
 
 // SpendWrites takes n from the budget of changes of the login with the id.
-func SpendWrites(s *Server, id string, n int) {
-	for range n {
-		s.audit.budget.takeWrite(login{Session: store.Session{ID: id}}, time.Now())
-	}
-}
-
-// MostAudited bounds how many entries the audit log can get in d.
-func MostAudited(d time.Duration) float64 { return newAuditBudget().mostIn(d) }
+func SpendWrites(s *Server, id string, n int) { s.audit.Spend(id, n) }
 
 // AuditedRoutes are the methods and paths, as the router has them, of audited routes for those who are logged in.
 func AuditedRoutes(s *Server) map[string]bool {

@@ -7,6 +7,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/access"
 )
 
 // FirstAdmin makes the account "admin" with the password if there is no account yet. Without a
@@ -25,7 +26,7 @@ func FirstAdmin(db *store.DB, password string, log *slog.Logger) (token string, 
 	case password == "":
 		return protocol.NewSecret(), nil
 	}
-	switch err := SetUpAdmin(db, password); {
+	switch err := access.SetUpAdmin(db, password); {
 	case store.Unwritable(err):
 		log.Error("the admin account is not set up; start again when the disk takes writes", "err", err)
 	case err != nil:

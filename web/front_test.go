@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"wfm/web"
+	"wfm/web/access"
 )
 
 // TestAProxyThatIsHalfSetUpIsNamedAtTheLogin holds that who cannot change anything hears of it when
@@ -33,7 +34,7 @@ func TestAProxyThatIsHalfSetUpIsNamedAtTheLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t, func(o *web.Options) {
-				o.TrustedProxies, _ = web.ParseProxies(tc.trusted)
+				o.TrustedProxies, _ = access.ParseProxies(tc.trusted)
 				o.PublicOrigin = tc.public
 			})
 			over := func(r *http.Request) {
@@ -86,7 +87,7 @@ func TestHeadersOfAProxyWithoutEffectAreLoggedOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := newAPI(t, func(o *web.Options) { o.TrustedProxies, _ = web.ParseProxies(tc.trusted) })
+			a := newAPI(t, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies(tc.trusted) })
 			for range 3 {
 				a.call("GET", "/healthz", nil, header(tc.header, "https"))
 			}

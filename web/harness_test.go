@@ -19,6 +19,8 @@ import (
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/web"
+	"wfm/web/access"
+	"wfm/web/view"
 )
 
 const setupToken = "the-setup-token"
@@ -83,10 +85,10 @@ func adminSession(t *testing.T, db *store.DB, ttl time.Duration) (token string) 
 	t.Helper()
 	token = protocol.NewSecret()
 	if err := db.Update(func(tx *store.Tx) error {
-		if err := tx.CreateAdmin(web.AdminUser, "nothing"); err != nil && !errors.Is(err, store.ErrAdminExists) {
+		if err := tx.CreateAdmin(access.AdminUser, "nothing"); err != nil && !errors.Is(err, store.ErrAdminExists) {
 			return err
 		}
-		_, err := tx.CreateSession(token, web.AdminUser, "192.0.2.1", ttl)
+		_, err := tx.CreateSession(token, access.AdminUser, "192.0.2.1", ttl)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -378,7 +380,7 @@ func (c *commands) end(ctx context.Context, requestID string, change func(*store
 // broker records whose rights have changed and what was true when they had.
 type broker struct {
 	mu     sync.Mutex
-	status web.BrokerStatus
+	status view.BrokerStatus
 	rights []string
 	settle func(nodeID string)
 }
@@ -395,7 +397,7 @@ func (b *broker) changed(nodeIDs []string) {
 	}
 }
 
-func (b *broker) Status() web.BrokerStatus {
+func (b *broker) Status() view.BrokerStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.status

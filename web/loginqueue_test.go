@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"wfm/web"
+	"wfm/web/access"
 )
 
 func from(addr string) func(*http.Request) { return header("X-Forwarded-For", addr) }
@@ -47,8 +48,8 @@ func (a *api) flood(strangers int, next func(n int64) string) {
 func loginAPI(t *testing.T) (a *api, right object) {
 	t.Helper()
 	const password = "the right password"
-	a = bareAPI(t, func(o *web.Options) { o.TrustedProxies, _ = web.ParseProxies("127.0.0.1") })
-	if err := web.SetUpAdmin(a.db, password); err != nil {
+	a = bareAPI(t, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies("127.0.0.1") })
+	if err := access.SetUpAdmin(a.db, password); err != nil {
 		t.Fatal(err)
 	}
 	return a, object{"username": "admin", "password": password}
@@ -116,7 +117,7 @@ func TestWrongPasswordsAtOnceAreLimitedLikeOthers(t *testing.T) {
 func TestAddressesOfSessionsAreKnownAfterARestart(t *testing.T) {
 	a, right := loginAPI(t)
 	a.call("POST", "/api/v1/auth/login", right, from("2001:db8:7::7")).ok(nil)
-	again := apiOver(t, a.db, func(o *web.Options) { o.TrustedProxies, _ = web.ParseProxies("127.0.0.1") })
+	again := apiOver(t, a.db, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies("127.0.0.1") })
 	again.flood(100, func(n int64) string { return fmt.Sprintf("11.%d.%d.7", n/250%250, n%250) })
 	for range 3 {
 		again.call("POST", "/api/v1/auth/login", right, from("2001:db8:7::8")).ok(nil) // of the same /64

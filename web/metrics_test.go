@@ -7,12 +7,12 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
-	"wfm/web"
+	"wfm/web/view"
 )
 
 func TestMetricsWantALoginAndNeverNameANode(t *testing.T) {
 	a := newAPI(t)
-	a.broker.status = web.BrokerStatus{Enabled: true, Connected: true, Sessions: 7, MessagesIn: 11, MessagesOut: 12, MessagesRefused: 13}
+	a.broker.status = view.BrokerStatus{Enabled: true, Connected: true, Sessions: 7, MessagesIn: 11, MessagesOut: 12, MessagesRefused: 13}
 	token := a.addToken("prometheus", "read").Token
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")

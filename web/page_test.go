@@ -14,6 +14,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/access"
 	"wfm/web/ui"
 )
 
@@ -270,10 +271,10 @@ func BenchmarkListOf10000Nodes(b *testing.B) {
 	cfg := store.Config{ID: "cfg_a", Name: "large", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 	token := protocol.NewSecret()
 	if err := db.Update(func(tx *store.Tx) error {
-		if err := tx.CreateAdmin(web.AdminUser, "nothing"); err != nil {
+		if err := tx.CreateAdmin(access.AdminUser, "nothing"); err != nil {
 			return err
 		}
-		_, err := tx.CreateSession(token, web.AdminUser, "", time.Hour)
+		_, err := tx.CreateSession(token, access.AdminUser, "", time.Hour)
 		return errors.Join(err, tx.PutConfig(&cfg))
 	}); err != nil {
 		b.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"wfm/web"
+	"wfm/web/access"
 )
 
 func TestOnlyTrustedProxiesSayWhoTheClientIs(t *testing.T) {
@@ -28,7 +29,7 @@ func TestOnlyTrustedProxiesSayWhoTheClientIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t, func(o *web.Options) {
 				var err error
-				if o.TrustedProxies, err = web.ParseProxies(tc.trusted); err != nil {
+				if o.TrustedProxies, err = access.ParseProxies(tc.trusted); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -43,8 +44,8 @@ func TestOnlyTrustedProxiesSayWhoTheClientIs(t *testing.T) {
 func TestBehindATrustedProxyWithTLSTheCookieIsSecureAndTheOriginIsHTTPS(t *testing.T) {
 	const password = "the right password"
 	for trusted, secure := range map[string]bool{"127.0.0.1": true, "10.0.0.0/8": false} {
-		a := bareAPI(t, func(o *web.Options) { o.TrustedProxies, _ = web.ParseProxies(trusted) })
-		if err := web.SetUpAdmin(a.db, password); err != nil {
+		a := bareAPI(t, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies(trusted) })
+		if err := access.SetUpAdmin(a.db, password); err != nil {
 			t.Fatal(err)
 		}
 		https := header("X-Forwarded-Proto", "https")
@@ -63,7 +64,7 @@ func TestBehindATrustedProxyWithTLSTheCookieIsSecureAndTheOriginIsHTTPS(t *testi
 
 func TestParseProxiesTakesAddressesAndNetworksOnly(t *testing.T) {
 	for list, want := range map[string]int{"": 0, " 10.0.0.5 , 10.1.2.3/8,::1, fd00::/8,": 4, "proxy": -1, "10.0.0.0/33": -1, "10.0.0.5:80": -1} {
-		got, err := web.ParseProxies(list)
+		got, err := access.ParseProxies(list)
 		if (err != nil) != (want < 0) || (err == nil && len(got) != want) {
 			t.Errorf("%q: %v, %v", list, got, err)
 		}

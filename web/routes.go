@@ -11,41 +11,16 @@ import (
 	"wfm/web/wire"
 )
 
-func (a *systemAPI) routesOfSystem() []wire.Route {
-	return slices.Concat(a.systemRoutes(), a.certificatesRoutes(), a.openapiRoutes(), a.backupRoutes(), a.metricsRoutes(),
-		a.activityRoutes(), a.settingsRoutes(), a.emqxRoutes())
-}
-
-func (a *accountAPI) routesOfAccount() []wire.Route {
-	return slices.Concat(a.authRoutes(), a.sessionsRoutes(), a.tokensRoutes(), a.auditRoutes())
-}
-
-func (a *meshAPI) routesOfMesh() []wire.Route {
-	return slices.Concat(a.configRoutes(), a.nodeRoutes(), a.bulkRoutes(), a.tagRoutes())
-}
-
-func (a *bindAPI) routesOfBind() []wire.Route {
-	return slices.Concat(a.bindRoutes(), a.bindcommandRoutes(), a.bindbulkRoutes())
-}
-
-func (a *nodeAPI) routesOfNode() []wire.Route {
-	return slices.Concat(a.desiredRoutes(), a.confhistoryRoutes(), a.syncRoutes(), a.controlRoutes(), a.commandRoutes())
-}
-
-func (a *statusAPI) routesOfStatus() []wire.Route {
-	return slices.Concat(a.statusRoutes(), a.historyRoutes(), a.logRoutes())
-}
-
 // table has the routes of the API.
 func (s *Server) table() []wire.Route {
 	return slices.Concat(
-		s.apis.system.routesOfSystem(), s.apis.account.routesOfAccount(), s.apis.mesh.routesOfMesh(), s.apis.bind.routesOfBind(), s.apis.node.routesOfNode(),
-		s.apis.status.routesOfStatus(), s.apis.rollout.rolloutRoutes(), s.streams.streamRoutes(),
+		s.apis.system.Routes(), s.apis.account.Routes(), s.apis.mesh.Routes(), s.apis.bind.Routes(), s.apis.node.Routes(),
+		s.apis.status.Routes(), s.apis.rollout.Routes(), s.streams.Routes(),
 	)
 }
 
 func (s *Server) routes() http.Handler {
-	return s.serving(slices.Concat(s.table(), s.pages.pages(), s.callbackTable()))
+	return s.serving(slices.Concat(s.table(), s.pages.Routes(), s.callbackTable()))
 }
 
 // serving builds a handler. Access is wrapped around each route and not around a group: a group's
@@ -59,15 +34,15 @@ func (s *Server) serving(table []wire.Route) http.Handler {
 		h, loggedIn := r.Handle, r.Access >= wire.Session
 		switch {
 		case r.Audited() && loggedIn:
-			h = s.audit.audited(r, h)
+			h = s.audit.Audited(r, h)
 		case r.Audited():
-			h = s.audit.auditedStranger(h)
+			h = s.audit.AuditedStranger(h)
 		}
 		if loggedIn {
-			h = s.guard.withLogin(r, h)
+			h = s.guard.WithLogin(r, h)
 		}
 		if r.Access != wire.Open {
-			h = s.guard.guarded(s.guard.secured(h))
+			h = s.guard.Guarded(s.guard.Secured(h))
 		}
 		e.Add(r.Method, r.Path, h)
 		if last := r.Path[strings.LastIndex(r.Path, "/")+1:]; strings.HasPrefix(last, ":") {

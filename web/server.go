@@ -15,15 +15,33 @@ import (
 	"time"
 
 	"wfm/internal/floodlog"
-	"wfm/internal/refusal"
 	"wfm/presence"
-	"wfm/protocol"
 	"wfm/store"
-	"wfm/tunnel"
+	"wfm/web/access"
+	"wfm/web/api/account"
+	"wfm/web/api/bind"
+	"wfm/web/api/callback"
+	"wfm/web/api/mesh"
+	"wfm/web/api/node"
+	"wfm/web/api/rollout"
+	"wfm/web/api/status"
+	"wfm/web/api/system"
+	"wfm/web/events"
+	"wfm/web/page"
+	"wfm/web/reach"
+	"wfm/web/view"
 	"wfm/web/wire"
 )
 
-// Limits of a connection. The longest answer is a command that is waited for, see maxWait.
+func (s *Server) readGauges() view.Gauges {
+	b := s.reader.BrokerStatus()
+	return view.Gauges{
+		In: b.MessagesIn, Out: b.MessagesOut, Refused: b.MessagesRefused, Commands: s.opts.Store.CommandCounts().Added,
+		Requests: s.counts.Total(), Connections: b.Sessions, Streams: s.streams.Count(),
+	}
+}
+
+// Limits of a connection. The longest answer is a command that is waited for, see node.maxWait.
 const (
 	readHeaderTimeout = 9 * time.Second // also for a TLS handshake before the header
 	readTimeout       = 30 * time.Second
@@ -45,10 +63,10 @@ type Options struct {
 	// Logger gets what no client is told. Default: discard.
 	Logger *slog.Logger
 	// Commands and Broker may be nil while MQTTEnabled is false.
-	Commands Commands
-	Broker   Broker
+	Commands node.Commands
+	Broker   view.Broker
 	// Rollouts is nil where nothing can be carried out, which answers MQTT_DISABLED.
-	Rollouts Rollouts
+	Rollouts rollout.Rollouts
 	// Presence are the durations of the rules of presence; zero ones mean the defaults.
 	Presence presence.Times
 	// Evidence is what is known of a node where the store could not be told; default: what it has.
@@ -63,11 +81,11 @@ type Options struct {
 	// SessionTTL is how long a login lasts. Default: [DefaultSessionTTL].
 	SessionTTL time.Duration
 	// PublicOrigin, as in https://wfm.example.org, switches the check of Host and Origin on and
-	// stands in bind commands. ExtraAllowedOrigins pass the check too. See [ParseOrigin].
+	// stands in bind commands. ExtraAllowedOrigins pass the check too. See [access.ParseOrigin].
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
 	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for. See
-	// [ParseProxies].
+	// [access.ParseProxies].
 	TrustedProxies []netip.Prefix
 	// MQTTHost and MQTTPort are what bind hands to an agent. An empty host means the host the bind
 	// request was sent to.
@@ -85,7 +103,7 @@ type Options struct {
 	HTTPSPort int
 	// TestMQTT does once what an agent does to reach the target; its error says what to do. May be
 	// nil while MQTTEnabled is false.
-	TestMQTT func(ctx context.Context, t MQTTTarget) error
+	TestMQTT func(ctx context.Context, t reach.MQTTTarget) error
 	// External is how an external broker is dealt with; nil with the embedded one.
 	External *ExternalBroker
 	// Asked has questions of an EMQX answered beside the embedded broker, for a site that bridges or moves
@@ -96,83 +114,28 @@ type Options struct {
 	SetupToken string
 }
 
-// Commands gives commands to nodes and follows them.
-type Commands interface {
-	// Issue writes the command and sends it; with queue it may wait for a node that is away.
-	// Errors: protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic;
-	// those of package refusal about commands; tunnel.ErrNothingToStart.
-	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
-	// Push takes a version of the node's config to it; see tunnel.Order for which. Errors: those of
-	// tunnel.Door.Push, of which *tunnel.UpToDateError comes with what was taken, and those of Issue.
-	Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error)
-	// Wait returns the command as soon as it has ended, or as it is when ctx ends (no error then).
-	Wait(ctx context.Context, requestID string) (store.Command, error)
-	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
-	Cancel(ctx context.Context, requestID, by string) (store.Command, error)
-}
-
-// Broker is what the server needs of the MQTT broker.
-type Broker interface {
-	// Status says how the broker is; it does not wait for anything.
-	Status() BrokerStatus
-}
-
-// The states of a broker. An external one is away while it is neither connected nor disabled: without
-// an error yet it is connecting.
-const (
-	BrokerConnected  = "connected"
-	BrokerConnecting = "connecting"
-	BrokerError      = "error"
-	BrokerDisabled   = "disabled"
-)
-
-// BrokerStatus is how the broker is.
-type BrokerStatus struct {
-	Enabled         bool
-	Connected       bool
-	Status          string // one of the states below
-	LastError       string
-	LastConnectedAt time.Time
-	Mode            string // embedded, external or disabled
-	Sessions        int    // live MQTT sessions
-	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not stored.
-	MessagesIn, MessagesOut, MessagesRefused uint64
-	// Unserved is the newest client that could not connect, and why; nil when there was none.
-	Unserved *UnservedClient
-	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
-	Accounts *AccountsStatus
-	// Upstream is how messages are taken from an external broker; nil with the embedded one.
-	Upstream *UpstreamStatus
-}
-
-// away reports whether the broker cannot be reached, so that nobody can tell which nodes are there.
-func (b BrokerStatus) away() bool { return b.Status == BrokerError || b.Status == BrokerConnecting }
-
-// UnservedClient is a client that got no further than its first packet, as for a certificate that it
-// does not trust.
-type UnservedClient struct {
-	At      time.Time `json:"at"`
-	Address string    `json:"address"` // IPv6: its /64
-	Reason  string    `json:"reason"`  // in words
+// Certificates is what the server needs of the TLS certificates.
+type Certificates interface {
+	reach.Certificates
+	system.Certificates
 }
 
 // Server answers HTTP requests. Its methods may be called concurrently.
 type Server struct {
 	opts    Options
 	log     *slog.Logger
-	guard   *guard
-	audit   *auditor
-	reader  *reader
-	hub     *hub
-	streams *streams
-	pages   *pages
+	guard   *access.Guard
+	audit   *access.Auditor
+	reader  *view.Reader
+	streams *events.Streams
+	pages   *page.Pages
 	apis    apis
 	// callbacks answers what an EMQX asks.
-	callbacks *callbacks
+	callbacks *callback.API
 
 	paths     []string // of all routes
-	counts    *requestCounts
-	recent    *activity
+	counts    *view.RequestCounts
+	recent    *view.Activity
 	sampler   sync.Once
 	running   sync.WaitGroup // what runs beside requests
 	listening sync.WaitGroup // what Start has begun
@@ -190,13 +153,13 @@ type Server struct {
 
 // apis are the parts of the API.
 type apis struct {
-	system  *systemAPI
-	account *accountAPI
-	mesh    *meshAPI
-	bind    *bindAPI
-	node    *nodeAPI
-	status  *statusAPI
-	rollout *rolloutAPI
+	system  *system.API
+	account *account.API
+	mesh    *mesh.API
+	bind    *bind.API
+	node    *node.API
+	status  *status.API
+	rollout *rollout.API
 }
 
 // New makes a server; nothing runs yet.
@@ -208,21 +171,25 @@ func New(o Options) *Server {
 		o.SessionTTL = DefaultSessionTTL
 	}
 	o.Presence = o.Presence.OrDefault()
-	s := &Server{opts: o, log: o.Logger, counts: new(requestCounts), recent: new(activity), failed: make(chan error, 1)}
+	s := &Server{opts: o, log: o.Logger, counts: new(view.RequestCounts), recent: new(view.Activity), failed: make(chan error, 1)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.audit = newAuditor(o.Store, o.Logger)
-	s.guard = newGuard(o, s.audit)
-	s.callbacks = &callbacks{db: o.Store, log: o.Logger, own: o.asker()}
+	s.audit = access.NewAuditor(o.Store, o.Logger)
+	s.guard = s.newGuard()
+	s.callbacks = &callback.API{DB: o.Store, Log: o.Logger, Own: o.asker()}
 	s.reader = s.newReader()
-	s.streams = newStreams(o, s.guard, s.reader, s.stopping.Done())
-	s.hub = s.streams.hub
-	d := newDirectory(o, s.guard, s.audit)
-	s.pages = &pages{
-		db: o.Store, log: o.Logger, version: o.Version, guard: s.guard, audit: s.audit, reader: s.reader, directory: d, hub: s.hub, recent: s.recent,
+	s.streams = events.New(events.Options{Store: o.Store, Logger: o.Logger, Guard: s.guard, Reader: s.reader, Watch: o.Watch}, s.stopping.Done())
+	d := &reach.Directory{
+		DB: o.Store, Audit: s.audit, Host: o.MQTTHost, Port: o.MQTTPort, TLS: o.MQTTTLS, Certs: o.Certificates, Public: s.guard.Public(),
+	}
+	if o.External != nil {
+		d.External, d.CACert = true, o.External.CACert
+	}
+	s.pages = &page.Pages{
+		DB: o.Store, Log: o.Logger, Version: o.Version, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Newest: s.streams.Newest, Recent: s.recent,
 	}
 	s.document = sync.OnceValues(func() ([]byte, error) { return wire.Describe(s.table(), o.Version) })
 	s.apis = s.newAPIs(d)
-	for _, r := range slices.Concat(s.table(), s.pages.pages()) {
+	for _, r := range slices.Concat(s.table(), s.pages.Routes()) {
 		s.paths = append(s.paths, r.Path)
 	}
 	s.handler = s.routes()
@@ -242,41 +209,57 @@ func New(o Options) *Server {
 	return s
 }
 
-func (s *Server) newReader() *reader {
+func (s *Server) newGuard() *access.Guard {
+	o := access.Options{
+		Store: s.opts.Store, Logger: s.log, Audit: s.audit, PublicOrigin: s.opts.PublicOrigin, ExtraAllowedOrigins: s.opts.ExtraAllowedOrigins,
+		HTTPSPort: s.opts.HTTPSPort, Certified: func() bool { return true },
+	}
+	if certs := s.opts.Certificates; certs != nil {
+		o.Fingerprint = certs.Fingerprint
+		o.Certified = func() bool { return !certs.Status().NotAfter.IsZero() }
+	}
+	return access.NewGuard(o)
+}
+
+func (s *Server) newReader() *view.Reader {
 	o := s.opts
-	r := &reader{
-		db: o.Store, audit: s.audit, evidence: o.Evidence, times: o.Presence, mqttEnabled: o.MQTTEnabled, commanded: o.Commands != nil,
-		broker: o.Broker, certs: o.Certificates, httpsPort: o.HTTPSPort, questions: s.callbacks.status,
-		streams: func() int { return s.hub.count() },
+	r := &view.Reader{
+		DB: o.Store, Audit: s.audit, Evidence: o.Evidence, Times: o.Presence, MQTTEnabled: o.MQTTEnabled, Commanded: o.Commands != nil,
+		Broker: o.Broker, Certs: o.Certificates, HTTPSPort: o.HTTPSPort, Questions: s.callbacks.Status,
+		Streams: func() int { return s.streams.Count() },
 	}
 	if o.External != nil {
-		r.account = o.External.Account
+		r.Account = o.External.Account
 	}
 	return r
 }
 
-func (s *Server) newAPIs(d *directory) apis {
+func (s *Server) newAPIs(d *reach.Directory) apis {
 	o := s.opts
-	return apis{
-		system: &systemAPI{
-			db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader, directory: d, certificates: o.Certificates, external: o.External, hub: s.hub,
-			version: o.Version, mqttEnabled: o.MQTTEnabled, testMQTT: o.TestMQTT, document: s.document, counts: s.counts, recent: s.recent,
-			backups: make(chan struct{}, 1), tests: make(chan struct{}, maxTests), stopping: s.stopping,
+	all := apis{
+		system: &system.API{
+			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Certificates: o.Certificates,
+			Version: o.Version, MQTTEnabled: o.MQTTEnabled, TestMQTT: o.TestMQTT, Document: s.document, Counts: s.counts, Recent: s.recent,
+			Stopping: s.stopping,
 		},
-		account: &accountAPI{
-			db: o.Store, log: o.Logger, guard: s.guard, audit: s.audit, hub: s.hub, sessionTTL: o.SessionTTL, setupToken: o.SetupToken, stopping: s.stopping,
+		account: &account.API{
+			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken, Stopping: s.stopping,
 		},
-		mesh: &meshAPI{db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader},
-		bind: &bindAPI{
-			db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader, directory: d, resolver: o.Resolver, binds: newLimiter[netip.Addr](20, 10),
+		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
+		bind: &bind.API{
+			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Binds: access.NewLimiter[netip.Addr](20, 10),
 		},
-		node: &nodeAPI{
-			db: o.Store, log: o.Logger, audit: s.audit, reader: s.reader, directory: d, resolver: o.Resolver,
-			commands: o.Commands, stopping: s.stopping,
+		node: &node.API{
+			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver,
+			Commands: o.Commands, Stopping: s.stopping,
 		},
-		status:  &statusAPI{db: o.Store, reader: s.reader},
-		rollout: &rolloutAPI{db: o.Store, reader: s.reader, directory: d, rollouts: o.Rollouts},
+		status:  &status.API{DB: o.Store, Reader: s.reader},
+		rollout: &rollout.API{DB: o.Store, Reader: s.reader, Directory: d, Rollouts: o.Rollouts},
 	}
+	if o.External != nil {
+		all.system.Reconcile = o.External.Reconcile
+	}
+	return all
 }
 
 // connectionLog takes what net/http says of connections. Strangers decide how often it does, and
@@ -296,7 +279,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // several listeners. It returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
 	s.sampler.Do(func() {
-		s.running.Go(func() { s.recent.run(s.stopping.Done(), s.readGauges) })
+		s.running.Go(func() { s.recent.Run(s.stopping.Done(), s.readGauges) })
 	})
 	return serve(s.http, l)
 }
@@ -312,7 +295,7 @@ func serve(server *http.Server, l net.Listener) error {
 // answered, and event streams ended, at once. When ctx ends first, it closes their connections and returns ctx's error.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stop()
-	s.hub.wait()
+	s.streams.Wait()
 	s.running.Wait()
 	var errs []error
 	for _, server := range []*http.Server{s.http, s.callbackHTTP} {
@@ -324,23 +307,8 @@ func (s *Server) Stop(ctx context.Context) error {
 		errs = append(errs, s.opts.Sockets.Close())
 	}
 	s.listening.Wait()
-	if err := s.audit.flush(); err != nil {
+	if err := s.audit.Flush(); err != nil {
 		s.log.Error("what was only counted is not in the audit log", "err", err)
 	}
 	return errors.Join(errs...)
-}
-
-// mqtt returns [refusal.ErrMQTTDisabled] while there is nothing to reach an agent with.
-func (r *reader) mqtt() error {
-	if !r.mqttEnabled || !r.commanded {
-		return refusal.ErrMQTTDisabled
-	}
-	return nil
-}
-
-func (r *reader) brokerStatus() BrokerStatus {
-	if !r.mqttEnabled || r.broker == nil {
-		return BrokerStatus{Status: BrokerDisabled, Mode: "disabled"}
-	}
-	return r.broker.Status()
 }

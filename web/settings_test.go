@@ -9,6 +9,7 @@ import (
 
 	"wfm/internal/tlsproblem"
 	"wfm/web"
+	"wfm/web/reach"
 )
 
 type mqttSettingsJSON struct {
@@ -119,11 +120,11 @@ func TestBindWithTLSThatIsNotServedAnyMoreSaysSoAndSpendsNoToken(t *testing.T) {
 }
 
 func TestTheTestTriesWhatIsInForceOrWhatIsSentAlong(t *testing.T) {
-	var tried web.MQTTTarget
+	var tried reach.MQTTTarget
 	var problem error
 	a := newAPI(t, func(o *web.Options) {
 		o.MQTTHost = "start.example.org"
-		o.TestMQTT = func(_ context.Context, target web.MQTTTarget) error { tried = target; return problem }
+		o.TestMQTT = func(_ context.Context, target reach.MQTTTarget) error { tried = target; return problem }
 	})
 	var v struct {
 		Success   bool   `json:"success"`
@@ -131,7 +132,7 @@ func TestTheTestTriesWhatIsInForceOrWhatIsSentAlong(t *testing.T) {
 		LatencyMS *int   `json:"latency_ms"`
 	}
 	a.post("/api/v1/settings/mqtt/test", nil).ok(&v)
-	if !v.Success || v.Message == "" || v.LatencyMS == nil || tried != (web.MQTTTarget{Host: "start.example.org", Port: 1883}) {
+	if !v.Success || v.Message == "" || v.LatencyMS == nil || tried != (reach.MQTTTarget{Host: "start.example.org", Port: 1883}) {
 		t.Errorf("%+v of %+v", v, tried)
 	}
 	problem = errors.New("nothing listens there")
@@ -146,7 +147,7 @@ func TestTheTestTriesWhatIsInForceOrWhatIsSentAlong(t *testing.T) {
 func TestOnlyAFewTestsOfTheBrokerRunAtATime(t *testing.T) {
 	began, end := make(chan struct{}, 9), make(chan struct{})
 	a := newAPI(t, func(o *web.Options) {
-		o.TestMQTT = func(context.Context, web.MQTTTarget) error { began <- struct{}{}; <-end; return nil }
+		o.TestMQTT = func(context.Context, reach.MQTTTarget) error { began <- struct{}{}; <-end; return nil }
 	})
 	const room = 4
 	var all sync.WaitGroup

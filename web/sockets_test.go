@@ -11,11 +11,12 @@ import (
 
 	"wfm/internal/connlimit"
 	"wfm/web"
+	"wfm/web/access"
 )
 
 func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.T) {
 	for proxies, evicts := range map[string]bool{"": true, "127.0.0.1": false} {
-		trusted, err := web.ParseProxies(proxies)
+		trusted, err := access.ParseProxies(proxies)
 		if err != nil {
 			t.Fatal(err)
 		}

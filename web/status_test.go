@@ -7,7 +7,7 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
-	"wfm/web"
+	"wfm/web/view"
 )
 
 func (a *api) status(cfg, node string) map[string]map[string]any {
@@ -27,7 +27,7 @@ func (a *api) status(cfg, node string) map[string]map[string]any {
 
 func TestTheStatusOfANodeHasEveryField(t *testing.T) {
 	a, cfg, node := controlled(t)
-	a.broker.status = web.BrokerStatus{Enabled: true, Connected: true, Status: web.BrokerConnected, Mode: "embedded", LastConnectedAt: time.Now()}
+	a.broker.status = view.BrokerStatus{Enabled: true, Connected: true, Status: view.BrokerConnected, Mode: "embedded", LastConnectedAt: time.Now()}
 	v := a.status(cfg, node)
 	for part, fields := range map[string][]string{
 		"node": {"id", "node_id", "name"},

@@ -11,6 +11,7 @@ import (
 
 	"wfm/store"
 	"wfm/web"
+	"wfm/web/view"
 )
 
 func TestWhatIsUnknownIsAnsweredInJSON(t *testing.T) {
@@ -235,7 +236,7 @@ func TestAClosedStoreIsAnsweredAsStopping(t *testing.T) {
 
 func TestReadinessNeedsTheBrokerAndHealthDoesNot(t *testing.T) {
 	a := bareAPI(t)
-	a.broker.status = web.BrokerStatus{Enabled: true, Status: "error", LastError: "listen: in use", Mode: "embedded"}
+	a.broker.status = view.BrokerStatus{Enabled: true, Status: "error", LastError: "listen: in use", Mode: "embedded"}
 	if r := a.get("/readyz"); r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "broker") {
 		t.Errorf("readyz: %d %s", r.status, r.body)
 	}

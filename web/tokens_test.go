@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"wfm/store"
-	"wfm/web"
+	"wfm/web/access"
 )
 
 type tokenJSON struct {
@@ -171,7 +171,7 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 // A new password ends what it opened: sessions. A token was opened by nobody's password.
 func TestANewPasswordEndsSessionsAndLeavesTokens(t *testing.T) {
 	a := bareAPI(t)
-	if err := web.SetUpAdmin(a.db, "first password"); err != nil {
+	if err := access.SetUpAdmin(a.db, "first password"); err != nil {
 		t.Fatal(err)
 	}
 	a.token = adminSession(t, a.db, time.Hour)

@@ -13,7 +13,7 @@ import (
 	"wfm/appliance"
 	"wfm/appliance/emqx"
 	"wfm/protocol"
-	"wfm/web"
+	"wfm/web/access"
 )
 
 // emqxSettings are the settings of an external broker.
@@ -212,7 +212,7 @@ func emqxConfig(args []string, getenv func(string) string, stdout, stderr io.Wri
 	var o emqx.ConfigOptions
 	table := []setting{
 		{"appliance-url", "", "http://127.0.0.1:8000", "where EMQX reaches the appliance", func(_ *settings, v string) (err error) {
-			o.ApplianceURL, err = web.ParseOrigin(v)
+			o.ApplianceURL, err = access.ParseOrigin(v)
 			return err
 		}},
 		{"version", "", emqx.DefaultVersion.String(), "of EMQX, as in 5.8.9 or 6.1; known are " + emqx.Versions, func(_ *settings, v string) (err error) {

@@ -19,7 +19,7 @@ import (
 	"wfm/appliance/tracker"
 	"wfm/presence"
 	"wfm/protocol"
-	"wfm/web"
+	"wfm/web/access"
 )
 
 // settings is the result of flags and variables.
@@ -71,7 +71,7 @@ func serverSettings() []setting {
 		}},
 		{"trusted-proxies", "WFM_TRUSTED_PROXIES", "",
 			"addresses or networks of reverse proxies, separated by commas; X-Forwarded-For and -Proto count from these only", func(s *settings, v string) (err error) {
-				s.TrustedProxies, err = web.ParseProxies(v)
+				s.TrustedProxies, err = access.ParseProxies(v)
 				return err
 			}},
 		{"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: all users of the machine see flags)",
@@ -327,7 +327,7 @@ func checkOrigins(origins ...string) error {
 		if o == "" {
 			continue
 		}
-		if _, err := web.ParseOrigin(o); err != nil {
+		if _, err := access.ParseOrigin(o); err != nil {
 			return err
 		}
 	}

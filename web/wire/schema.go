@@ -101,6 +101,10 @@ func schemaName(t reflect.Type) string {
 		panic(fmt.Sprintf("%s has no name of its own to describe it under", t))
 	}
 	name[0] = unicode.ToUpper(name[0])
+	// Initialisms at its beginning are words there: TLSService is described as TlsService.
+	for i := 1; i+1 < len(name) && unicode.IsUpper(name[i]) && unicode.IsUpper(name[i+1]); i++ {
+		name[i] = unicode.ToLower(name[i])
+	}
 	return string(name)
 }
 

@@ -1,0 +1,153 @@
+package callback
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/internal/emqxcall"
+	"wfm/internal/floodlog"
+	"wfm/protocol"
+	"wfm/rights"
+	"wfm/store"
+	"wfm/web/wire"
+)
+
+// Asker is the EMQX whose questions are answered. Its fields are those of [web.ExternalBroker].
+type Asker struct {
+	Key                emqxcall.Key
+	Username, Password string
+	ClientIDs          []string
+	Settled            func(nodeID string) bool
+	Ready              func() bool
+}
+
+func (b *Asker) ready() bool { return b.Ready == nil || b.Ready() }
+
+const (
+	// callbackLimit bounds a question in bytes: a topic name has 64 KiB at most, ours far less.
+	callbackLimit = 8 << 10
+	// sessionLife is how long EMQX lets a session live that it asked us about: the longest that one
+	// can outlive its right where even kicking it fails.
+	sessionLife = 24 * time.Hour
+)
+
+// API answers what an EMQX asks.
+// Its fields are set before the first request and not changed after that.
+type API struct {
+	DB        *store.DB
+	Log       *slog.Logger
+	Own       *Asker
+	questions questions
+}
+
+// Routes has what EMQX asks; nothing while no EMQX may.
+func (s *API) Routes() []wire.Route {
+	if s.Own == nil {
+		return nil
+	}
+	log := slog.New(floodlog.New(s.Log.Handler()))
+	return []wire.Route{
+		{Method: http.MethodPost, Path: emqxcall.TopicPath, Access: wire.Open, Handle: s.callback(log, s.authz)},
+		{Method: http.MethodPost, Path: emqxcall.LoginPath, Access: wire.Open, Handle: s.callback(log, s.authn)},
+	}
+}
+
+var (
+	allow  = emqxcall.Answer{Result: emqxcall.Allow}
+	deny   = emqxcall.Answer{Result: emqxcall.Deny}
+	ignore = emqxcall.Answer{Result: emqxcall.Ignore}
+)
+
+func (s *API) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall.Answer) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !s.Own.Key.Fits(c.Request().Header.Get(emqxcall.KeyHeader)) {
+			s.questions.wrongKey()
+			log.Warn("a question about MQTT access came with a wrong key", "remote_addr", c.Request().RemoteAddr, "route", c.Path())
+			return c.NoContent(http.StatusUnauthorized)
+		}
+		var q emqxcall.Question
+		body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, callbackLimit))
+		if err == nil {
+			err = json.Unmarshal(body, &q)
+		}
+		if err != nil { // not err itself, which may quote a password
+			log.Warn("a question about MQTT access cannot be read, and is denied; compare EMQX's body template with `wfm emqx config`", "route", c.Path())
+			s.questions.answered(c.Request(), deny, time.Now().UTC())
+			return c.JSON(http.StatusOK, deny)
+		}
+		v := decide(q)
+		s.questions.answered(c.Request(), v, time.Now().UTC())
+		return c.JSON(http.StatusOK, v)
+	}
+}
+
+// grantOf returns the right of a node, or of the temporary account of a check. The zero Grant is that of
+// any other user.
+func (s *API) grantOf(user string) (g store.Grant, node bool) {
+	if g, ok := s.DB.Grant(user); ok {
+		return g, true
+	}
+	if key := s.Own.Key; key.IsCheck(user, time.Now()) {
+		return store.NewGrant(user, emqxcall.CheckConfigID, key.Password(user)), false
+	}
+	return store.Grant{}, false
+}
+
+// authz decides about a topic. EMQX has checked the login.
+func (s *API) authz(q emqxcall.Question) emqxcall.Answer {
+	own := s.Own
+	if own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID) {
+		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == emqxcall.Subscribe && strings.HasPrefix(q.Topic, "$SYS/")) {
+			return allow
+		}
+		return deny
+	}
+	grant, node := s.grantOf(q.Username)
+	if node && own.Settled != nil && !own.Settled(q.Username) {
+		return deny
+	}
+	// EMQX does not know generations. Once it knows the account, sessions of former ones are gone.
+	session := rights.Session{ClientID: q.ClientID, Generation: grant.Generation}
+	switch q.Action {
+	case emqxcall.Publish:
+		if rights.MayPublish(grant, session, q.Topic, q.Retained()) {
+			return allow
+		}
+	case emqxcall.Subscribe:
+		if rights.MaySubscribe(grant, session, q.Topic) {
+			return allow
+		}
+	}
+	return deny
+}
+
+// authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
+// authenticators then, and refuses when none knows them.
+func (s *API) authn(q emqxcall.Question) emqxcall.Answer {
+	own := s.Own
+	if own.Username != "" && q.Username == own.Username {
+		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
+			return deny
+		}
+		return emqxcall.Answer{Result: emqxcall.Allow, IsSuperuser: true}
+	}
+	grant, node := s.grantOf(q.Username)
+	switch v := rights.Admit(grant, rights.Login{ClientID: q.ClientID, Password: []byte(q.Password)}); {
+	case v == rights.UnknownUser && !protocol.IsNewID("node", q.Username):
+		return ignore
+	case v != rights.Admitted, node && !own.ready():
+		return deny
+	}
+	// Not all at once: each after between half and once the time.
+	life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
+	return emqxcall.Answer{Result: emqxcall.Allow, ExpireAt: time.Now().Add(life).Unix()}
+}

@@ -1,0 +1,49 @@
+package callback
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"wfm/internal/emqxcall"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// questions counts what is asked.
+type questions struct {
+	mu     sync.Mutex
+	status view.QuestionsStatus
+}
+
+func (q *questions) wrongKey() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.status.WrongKey++
+}
+
+func (q *questions) answered(r *http.Request, v emqxcall.Answer, now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.status.LastAskedAt, q.status.LastAskedFrom = &now, wire.RemoteHost(r)
+	switch v {
+	case deny:
+		q.status.Denied++
+		q.status.LastDeniedAt = &now
+	case ignore:
+		q.status.Ignored++
+	default:
+		q.status.Allowed++
+	}
+}
+
+// Status is nil where no questions are answered.
+func (s *API) Status() *view.QuestionsStatus {
+	if s.Own == nil {
+		return nil
+	}
+	s.questions.mu.Lock()
+	defer s.questions.mu.Unlock()
+	status := s.questions.status
+	return &status
+}

@@ -1,0 +1,130 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web/access"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+func (a *API) bulkRoutes() []wire.Route {
+	return []wire.Route{
+		{
+			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: a.createNodes, OneWrite: true,
+			Summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
+			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{},
+		},
+	}
+}
+
+type createdNodes struct {
+	CreatedCount int         `json:"created_count"`
+	Nodes        []view.Node `json:"nodes"` // in the order of the request
+}
+
+// newNode is one row of a bulk call.
+type newNode struct {
+	id       string
+	patch    nodePatch
+	warnings []string
+}
+
+// createNodes makes many nodes in one transaction: all of them, or none and every fault of every row.
+func (a *API) createNodes(c echo.Context) error {
+	body, err := wire.ReadBody(c, wire.BulkBodyLimit)
+	if err != nil {
+		return err
+	}
+	rows := readNewNodes(body)
+	if len(rows) == 0 {
+		return body.Err()
+	}
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.id
+	}
+	v := createdNodes{CreatedCount: len(rows)}
+	if err := a.Audit.Update(c, func(tx *store.Tx) error {
+		v.Nodes = nil
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		if err := checkNewNodes(tx, cfg, rows, body); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			n := store.Node{ID: row.id, ConfigID: cfg.ID, Enabled: true, Type: store.NodeDynamic, Tags: []string{}}
+			if err := row.patch.apply(tx, cfg, &n); err != nil {
+				return err
+			}
+			if err := tx.PutNode(&n); err != nil {
+				return err
+			}
+			f, err := a.Reader.Facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			v.Nodes = append(v.Nodes, f.ViewWarned(row.warnings))
+		}
+		access.NoteIDs(c, "node_ids", ids)
+		return nil
+	}); err != nil {
+		return err
+	}
+	a.Log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", access.LoginOf(c).Username)
+	return wire.Respond(c, v)
+}
+
+// readNewNodes reads the rows, and notes in body what is wrong with them by themselves and together.
+func readNewNodes(body *wire.Fields) []newNode {
+	var rows []newNode
+	first := make(map[string]int) // row by name
+	for i, f := range body.Objects("nodes", wire.BulkRows) {
+		if f == nil { // rejected already; the others keep their places
+			rows = append(rows, newNode{})
+			continue
+		}
+		row := newNode{protocol.NewID("node"), readNodePatch(f), f.Ignored(ignoredNode)}
+		f.Require("name", row.patch.name != nil)
+		if name := row.patch.name; name != nil {
+			if j, twice := first[*name]; twice {
+				f.Reject("name", fmt.Sprintf("is that of nodes[%d], too", j))
+			} else {
+				first[*name] = i
+			}
+		}
+		body.Absorb("nodes", i, f.Faults())
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// checkNewNodes returns every fault of the rows: those noted in body, and those that the config has
+// with them.
+func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *wire.Fields) error {
+	all := &wire.Fields{}
+	for name, problem := range body.Faults() {
+		all.Reject(name, problem)
+	}
+	for i, row := range rows {
+		if row.id == "" {
+			continue
+		}
+		if name := row.patch.name; name != nil && tx.NodeNamed(cfg.ID, *name) != "" {
+			all.Reject(wire.Indexed("nodes", i)+".name", "is that of another node of this mesh")
+		}
+		var invalid *wire.InvalidError
+		if err := row.patch.fits(store.Node{}); errors.As(err, &invalid) {
+			all.Absorb("nodes", i, invalid.Fields)
+		}
+	}
+	return all.Err()
+}

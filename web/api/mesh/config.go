@@ -1,0 +1,252 @@
+package mesh
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web/access"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// What the bodies of the calls have in common.
+const (
+	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
+)
+
+func (a *API) configRoutes() []wire.Route {
+	return []wire.Route{
+		{
+			Method: http.MethodGet, Path: "/api/v1/configs", Access: wire.Session, Handle: a.listConfigs,
+			Summary: "The meshes, by name.",
+			Data:    []view.CountedConfig{}, Paged: true,
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: a.createConfig, OneWrite: true,
+			Summary: "Creates a mesh.",
+			Body:    "name!, " + configMembers, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS",
+		},
+		{
+			Method: http.MethodGet, Path: wire.PathConfig, Access: wire.Session, Handle: a.getConfig,
+			Summary: "A mesh.",
+			Data:    view.CountedConfig{},
+		},
+		{
+			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: a.updateConfig, OneWrite: true,
+			Summary: "Changes a mesh; members that are absent stay as they are.",
+			Body:    "name, " + configMembers, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS",
+		},
+		{
+			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: a.deleteConfig, OneWrite: true,
+			Summary: "Deletes a mesh and its nodes.",
+			Data:    deletedConfig{},
+		},
+		{
+			Method: http.MethodGet, Path: wire.PathConfig + "/overview", Access: wire.Session, Handle: a.overview,
+			Summary: "A mesh, its nodes, and their number by state.",
+			Data:    overviewView{},
+		},
+	}
+}
+
+// ignoredConfig are members of a config that mean something to WG Free Mesh and nothing here yet. They are
+// answered in warnings, so that a script learns of it. A member that gets a meaning leaves the list.
+var ignoredConfig = []string{
+	"virtual_subnet", "default_listen_port", "default_mtu", "default_dns", "auto_sync", "awg_s1", "awg_s2", "awg_s3", "awg_s4",
+	"awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options", "awg_node_updates",
+}
+
+// configPatch is what a request wants of a config; nil is not mentioned.
+type configPatch struct {
+	name, description          *string
+	enabled                    *bool
+	tunnelProtocol, awgVersion *string
+}
+
+func readConfigPatch(f *wire.Fields) configPatch {
+	return configPatch{
+		name:           f.Text("name", wire.Line(1, 32)),
+		description:    f.Text("description", wire.Prose(1000)),
+		enabled:        f.Flag("enabled"),
+		tunnelProtocol: f.Text("tunnel_protocol", wire.OneOf(protocol.TunnelWireGuard, protocol.TunnelAmneziaWG, protocol.TunnelAmneziaWG2)),
+		awgVersion:     f.Text("awg_version", wire.AWGVersion),
+	}
+}
+
+// apply changes c by the patch. A version of AmneziaWG goes with the tunnel protocol it belonged to.
+func (p configPatch) apply(c *store.Config) error {
+	c.Name = wire.Or(p.name, c.Name)
+	c.Description = wire.Or(p.description, c.Description)
+	c.Enabled = wire.Or(p.enabled, c.Enabled)
+	c.TunnelProtocol = wire.Or(p.tunnelProtocol, c.TunnelProtocol)
+	c.AWGVersion = wire.Or(p.awgVersion, c.AWGVersion)
+	if protocol.ToolFamily(c.TunnelProtocol) == "awg" {
+		return nil
+	}
+	if wire.Or(p.awgVersion, "") != "" {
+		f := &wire.Fields{}
+		f.Reject("awg_version", "is only for the tunnel_protocol amneziawg or amneziawg_2")
+		return f.Err()
+	}
+	c.AWGVersion = ""
+	return nil
+}
+
+func (a *API) listConfigs(c echo.Context) error {
+	limit, after, err := wire.ReadPage(c)
+	if err != nil {
+		return err
+	}
+	var views []view.CountedConfig
+	var next string
+	if err := a.DB.View(func(tx *store.Tx) error {
+		configs, err := tx.Configs(after, limit+1)
+		if err != nil {
+			return err
+		}
+		configs, next = wire.Cut(configs, limit, func(c store.Config) string { return c.Name })
+		for _, cfg := range configs {
+			v, err := a.Reader.CountedConfig(tx, cfg)
+			if err != nil {
+				return err
+			}
+			views = append(views, v)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return wire.RespondList(c, views, next)
+}
+
+func (a *API) createConfig(c echo.Context) error {
+	f, err := wire.ReadBody(c, wire.BodyLimit)
+	if err != nil {
+		return err
+	}
+	patch := readConfigPatch(f)
+	f.Require("name", patch.name != nil)
+	if err := f.Err(); err != nil {
+		return err
+	}
+	id := protocol.NewID("cfg")
+	cfg, err := store.WriteFor(c.Request().Context(), a.DB, func(tx *store.Tx) (store.Config, error) {
+		cfg := store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+		if err := patch.apply(&cfg); err != nil {
+			return cfg, err
+		}
+		if err := tx.PutConfig(&cfg); err != nil {
+			return cfg, err
+		}
+		access.NoteID(c, "config_id", id)
+		return cfg, nil
+	})
+	if err != nil {
+		return err
+	}
+	a.Log.Info("config created", "config_id", id, "by", access.LoginOf(c).Username)
+	v := view.ConfigOf(cfg)
+	v.Warnings = f.Ignored(ignoredConfig)
+	return wire.Respond(c, v)
+}
+
+func (a *API) getConfig(c echo.Context) error {
+	v, err := store.Read(a.DB, func(tx *store.Tx) (view.CountedConfig, error) {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return view.CountedConfig{}, err
+		}
+		return a.Reader.CountedConfig(tx, cfg)
+	})
+	if err != nil {
+		return err
+	}
+	return wire.Respond(c, v)
+}
+
+func (a *API) updateConfig(c echo.Context) error {
+	f, err := wire.ReadBody(c, wire.BodyLimit)
+	if err != nil {
+		return err
+	}
+	patch := readConfigPatch(f)
+	if err := f.Err(); err != nil {
+		return err
+	}
+	cfg, err := store.WriteFor(c.Request().Context(), a.DB, func(tx *store.Tx) (cfg store.Config, err error) {
+		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
+			return cfg, err
+		}
+		if err := patch.apply(&cfg); err != nil {
+			return cfg, err
+		}
+		return cfg, tx.PutConfig(&cfg)
+	})
+	if err != nil {
+		return err
+	}
+	a.Log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", access.LoginOf(c).Username)
+	v := view.ConfigOf(cfg)
+	v.Warnings = f.Ignored(ignoredConfig)
+	return wire.Respond(c, v)
+}
+
+type deletedConfig struct {
+	Message  string `json:"message"`
+	ConfigID string `json:"config_id"`
+}
+
+func (a *API) deleteConfig(c echo.Context) error {
+	id := c.Param("config_id")
+	if err := a.Audit.Update(c, func(tx *store.Tx) error { return tx.DeleteConfig(id) }); err != nil {
+		return err
+	}
+	a.Log.Info("config deleted", "config_id", id, "by", access.LoginOf(c).Username)
+	return wire.Respond(c, deletedConfig{"The mesh and its nodes were deleted.", id})
+}
+
+type overviewView struct {
+	Config    view.Config     `json:"config"`
+	NodeCount int             `json:"node_count"`
+	Stats     view.NodeCounts `json:"stats"`
+	// Presence and Sync count the nodes by state.
+	Presence map[string]int           `json:"presence"`
+	Sync     map[store.SyncStatus]int `json:"sync"`
+	Nodes    []view.Node              `json:"nodes"`
+}
+
+func (a *API) overview(c echo.Context) error {
+	var v overviewView
+	if err := a.DB.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(c.Param("config_id"))
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(cfg.ID, "", 0)
+		if err != nil {
+			return err
+		}
+		v = overviewView{
+			Config: view.ConfigOf(cfg), NodeCount: len(nodes), Nodes: make([]view.Node, 0, len(nodes)),
+			Presence: view.NoPresence(),
+			Sync:     view.NoSyncYet(),
+		}
+		for _, n := range nodes {
+			facts, err := a.Reader.Facts(tx, cfg, n)
+			if err != nil {
+				return err
+			}
+			v.Stats.Add(facts)
+			v.Presence[string(facts.Presence.State)]++
+			v.Sync[facts.Sync()]++
+			v.Nodes = append(v.Nodes, facts.View())
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return wire.Respond(c, v)
+}

@@ -1,0 +1,271 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/internal/refusal"
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/tunnel"
+	"wfm/web/access"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// What the bodies and errors of commands have in common.
+const (
+	Controlling = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
+	pushing     = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND TOO_MANY_COMMANDS"
+)
+
+func (a *API) controlRoutes() []wire.Route {
+	return []wire.Route{
+		{
+			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/probe-batch", Access: wire.Session, Handle: a.probeBatch,
+			Summary: "Asks nodes how they are; without node_ids every one that has an agent.",
+			Body:    "? node_ids strings", Data: probeBatchView{}, Codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
+		},
+		{
+			Method: http.MethodPost, Path: wire.PathNode + "/endpoint/control", Access: wire.Session, Handle: a.control, OneWrite: true,
+			Summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
+			Body:    "action!, queue bool, wait 0..60, " + wire.Choosing, Data: controlView{},
+			Codes: Controlling + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
+		},
+	}
+}
+
+// maxWait bounds, in seconds, how long a request waits for its command; web.writeTimeout is longer.
+const maxWait = 60
+
+type controlView struct {
+	RequestID string             `json:"request_id"`
+	Message   string             `json:"message"`
+	Status    string             `json:"status"`
+	State     store.CommandState `json:"state"`
+	// ConfigVersion is the version that a push took; 0 of any other action.
+	ConfigVersion int `json:"config_version"`
+	// Skipped: the node has that version already, so nothing was sent. RequestID is that of the push
+	// that took it there, and empty if the log has it no more.
+	Skipped bool `json:"skipped"`
+	// Output is what the command printed, for a command of that kind that was waited for.
+	Output []store.Output `json:"output,omitzero"`
+}
+
+func (a *API) control(c echo.Context) error {
+	body, err := wire.ReadBody(c, wire.BodyLimit)
+	if err != nil {
+		return err
+	}
+	action := protocol.Action(body.Need("action", wire.Line(1, 64)))
+	queue := wire.Or(body.Flag("queue"), false)
+	order := wire.ReadOrder(body)
+	wait := wire.Or(body.Number("wait", 0, maxWait), 0)
+	if err := body.Err(); err != nil {
+		return err
+	}
+	if action.Kind() == "" {
+		return protocol.ErrInvalidAction
+	}
+	if err := a.Reader.MQTT(); err != nil {
+		return err
+	}
+	node, err := a.orderFor(c, &order)
+	if err != nil {
+		return err
+	}
+	var v controlView
+	if action == protocol.ActionPush {
+		v, _, err = a.push(c, node, order)
+	} else {
+		v, err = a.issue(c, node, action, queue)
+	}
+	if err != nil {
+		return err
+	}
+	if wait > 0 && v.RequestID != "" {
+		cmd, err := a.await(c, v.RequestID, time.Duration(wait)*time.Second)
+		if err != nil {
+			return err
+		}
+		skipped, message := v.Skipped, v.Message
+		if v = viewControl(cmd); skipped {
+			v.Skipped, v.Message = skipped, message
+		}
+	}
+	if wait > 0 && action.Kind() == protocol.KindInfo {
+		if v.Output, err = a.output(v.RequestID); err != nil {
+			return err
+		}
+	}
+	return wire.Respond(c, v)
+}
+
+func (a *API) issue(c echo.Context, nodeID string, action protocol.Action, queue bool) (controlView, error) {
+	cmd, err := a.Commands.Issue(c.Request().Context(), nodeID, action, access.LoginOf(c).Username, queue)
+	if errors.Is(err, refusal.ErrNodeOffline) && a.Reader.BrokerStatus().Away() {
+		err = refusal.ErrMQTTUnavailable // whether the node is there cannot be seen
+	}
+	if err != nil {
+		return controlView{}, err
+	}
+	a.noteCommand(c, cmd)
+	return viewControl(cmd), nil
+}
+
+// push has what the order takes pushed to the node. That the node has it already is no error: the
+// answer says so, and names the push that took it there.
+func (a *API) push(c echo.Context, nodeID string, o tunnel.Order) (controlView, tunnel.Taken, error) {
+	cmd, t, err := a.Commands.Push(c.Request().Context(), nodeID, o, access.LoginOf(c).Username)
+	if has, ok := errors.AsType[*tunnel.UpToDateError](err); ok {
+		v, err := a.viewSkipped(nodeID, has)
+		return v, t, err
+	}
+	if err != nil {
+		return controlView{}, t, err
+	}
+	a.noteCommand(c, cmd)
+	return viewControl(cmd), t, nil
+}
+
+func (a *API) noteCommand(c echo.Context, cmd store.Command) {
+	a.Log.Info("command given", "node_id", cmd.NodeID, "action", cmd.Action, "command_id", cmd.RequestID, "by", access.LoginOf(c).Username)
+}
+
+func viewControl(cmd store.Command) controlView {
+	return controlView{
+		RequestID: cmd.RequestID, Message: view.CommandMessage(cmd), Status: view.CommandStatus(cmd.State), State: cmd.State,
+		ConfigVersion: tunnel.PushedVersion(cmd),
+	}
+}
+
+// viewSkipped answers a push of what the node has already.
+func (a *API) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView, error) {
+	v := controlView{
+		Message: fmt.Sprintf("The node already has version %d, so nothing was sent. To apply it again, push with force: true.", has.Version),
+		Status:  view.CommandStatus(store.CommandApplied), State: store.CommandApplied, ConfigVersion: has.Version, Skipped: true,
+	}
+	err := a.DB.View(func(tx *store.Tx) error {
+		at, err := tx.Commands(nodeID, has.ConfirmedSeq+1, 1)
+		if len(at) == 1 && at[0].Seq == has.ConfirmedSeq { // otherwise it made room for newer ones
+			v.RequestID = at[0].RequestID
+		}
+		return err
+	})
+	return v, err
+}
+
+// await waits for the end of the command, the time, the client or the server's shutdown.
+func (a *API) await(c echo.Context, requestID string, wait time.Duration) (store.Command, error) {
+	// The time to read a request has nothing to do with how long it waits; once over, it would end
+	// the request's context.
+	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return store.Command{}, err
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), wait)
+	defer cancel()
+	defer context.AfterFunc(a.Stopping, cancel)()
+	return a.Commands.Wait(ctx, requestID)
+}
+
+func (a *API) output(requestID string) ([]store.Output, error) {
+	out, err := store.Read(a.DB, func(tx *store.Tx) ([]store.Output, error) { return tx.Output(requestID) })
+	if out == nil {
+		out = []store.Output{}
+	}
+	return out, err
+}
+
+type probed struct {
+	NodeID    string `json:"node_id"`
+	RequestID string `json:"request_id"`
+}
+
+type skipped struct {
+	NodeID string `json:"node_id"`
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+}
+
+type probeBatchView struct {
+	Dispatched []probed  `json:"dispatched"`
+	Skipped    []skipped `json:"skipped"`
+}
+
+// probeBatch gives every node named a detect; without names, every node of the config that has an
+// agent. One node's refusal is no reason to spare the others.
+func (a *API) probeBatch(c echo.Context) error {
+	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
+	if err != nil {
+		return err
+	}
+	ids := body.Texts("node_ids", wire.MaxPage, wire.Line(1, protocol.MaxIDLength))
+	if err := body.Err(); err != nil {
+		return err
+	}
+	if err := a.Reader.MQTT(); err != nil {
+		return err
+	}
+	configID := c.Param("config_id")
+	nodes, err := a.initializedNodes(configID)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		ids = nodes
+	}
+	slices.Sort(ids)
+	dispatched, left := []probed{}, []skipped{}
+	for _, id := range slices.Compact(ids) {
+		requestID, err := a.probe(c, configID, id)
+		switch {
+		case err == nil:
+			dispatched = append(dispatched, probed{id, requestID})
+		case errors.Is(err, refusal.ErrMQTTUnavailable) && len(dispatched) == 0:
+			return err // as good as certain for all the others
+		default:
+			told := wire.Translate(err)
+			if told.Code == wire.CodeInternal {
+				a.Log.Error("probe failed", "node_id", id, "request_id", wire.RequestIDOf(c), "err", err)
+			}
+			left = append(left, skipped{id, told.Code, told.Message})
+		}
+	}
+	return wire.Respond(c, probeBatchView{dispatched, left})
+}
+
+func (a *API) probe(c echo.Context, configID, nodeID string) (requestID string, err error) {
+	if err := a.DB.View(func(tx *store.Tx) error {
+		n, err := tx.Node(nodeID)
+		if err == nil && n.ConfigID != configID {
+			err = wire.ErrConfigMismatch
+		}
+		return err
+	}); err != nil {
+		return "", err
+	}
+	cmd, err := a.Commands.Issue(c.Request().Context(), nodeID, protocol.ActionDetect, access.LoginOf(c).Username, false)
+	return cmd.RequestID, err
+}
+
+func (a *API) initializedNodes(configID string) (ids []string, err error) {
+	err = a.DB.View(func(tx *store.Tx) error {
+		if _, err := tx.Config(configID); err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(configID, "", 0)
+		for _, n := range nodes {
+			if n.Type == store.NodeDynamic && n.Client != nil {
+				ids = append(ids, n.ID)
+			}
+		}
+		return err
+	})
+	return ids, err
+}

@@ -1,0 +1,159 @@
+package node
+
+import (
+	"math"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+	"wfm/tunnel"
+	"wfm/web/access"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// What the bodies and errors of the calls have in common.
+const (
+	wishMembers = "note, force bool, base_version 0..2147483647"
+	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT"
+)
+
+func (a *API) desiredRoutes() []wire.Route {
+	return []wire.Route{
+		{
+			Method: http.MethodGet, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.appliedConf,
+			Summary: "The latest tunnel config of a node. Its text is left out for logins that may only read.",
+			Data:    appliedConfView{},
+		},
+		{
+			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.putAppliedConf, OneWrite: true,
+			Summary: "Saves another tunnel config as the latest, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
+				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
+			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
+			Codes: wishing + " " + Controlling + " TOO_MANY_COMMANDS",
+		},
+	}
+}
+
+type appliedConfView struct {
+	Exists  bool   `json:"exists"`
+	Content string `json:"content"`
+	// ContentHidden: there is a text, and who asks may not see it.
+	ContentHidden bool   `json:"content_hidden"`
+	Source        string `json:"source"` // desired; empty when there is none
+	view.SyncRefs
+	Status store.SyncStatus `json:"status"`
+}
+
+// appliedConf is the node's desired config.
+func (a *API) appliedConf(c echo.Context) error {
+	var text string
+	f, err := a.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) (err error) {
+		if f.Conf.Desired.Version != 0 && access.MayWrite(access.LoginOf(c)) {
+			text, err = tx.ConfText(f.Node.ID, f.Conf.Desired.SHA256)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	v := appliedConfView{Exists: f.Conf.Desired.Version != 0, Content: text, SyncRefs: f.SyncRefs(), Status: f.Sync()}
+	if v.Exists {
+		v.Source, v.ContentHidden = "desired", !access.MayWrite(access.LoginOf(c))
+		if !v.ContentHidden {
+			a.Audit.NoteKeyRead(c, f.Node.ID, f.Conf.Desired.Version, 0)
+		}
+	}
+	return wire.Respond(c, v)
+}
+
+// readWish reads how a text is to be saved: whose it is, and for what the order to save it stands.
+func readWish(c echo.Context, f *wire.Fields, source string) tunnel.Order {
+	return tunnel.Order{
+		Wish: &tunnel.Wish{
+			Author: access.LoginOf(c).Username, Source: source,
+			Note: wire.Or(f.Text("note", wire.Line(0, 200)), ""),
+			Base: f.Number("base_version", 0, math.MaxInt32),
+		},
+		Force: wire.Or(f.Flag("force"), false),
+	}
+}
+
+// putAppliedConf saves a text as the desired one; unless told otherwise it stages it too, so that a
+// script may push right after.
+func (a *API) putAppliedConf(c echo.Context) error {
+	f, err := wire.ReadBody(c, wire.ConfBodyLimit)
+	if err != nil {
+		return err
+	}
+	o := readWish(c, f, store.ConfEdited)
+	o.Wish.Text = f.Need("content", wire.ConfText)
+	stage, push := wire.Or(f.Flag("stage"), true), wire.Or(f.Flag("push"), false)
+	if push && !stage {
+		f.Reject("stage", "must not be false together with push: what is pushed is staged")
+	}
+	if err := f.Err(); err != nil {
+		return err
+	}
+	if push {
+		return a.savePushed(c, o)
+	}
+	return a.saveDesired(c, o, stage)
+}
+
+type savedView struct {
+	view.Sync
+	Warnings []wire.WarningView `json:"warnings"`
+	// Push is the push of it, if that was asked for.
+	Push *controlView `json:"push,omitempty"`
+}
+
+// saveDesired saves the order's wish for the node of the path.
+func (a *API) saveDesired(c echo.Context, o tunnel.Order, stage bool) error {
+	node, err := a.orderFor(c, &o)
+	if err != nil {
+		return err
+	}
+	t, err := a.door().Save(c.Request().Context(), node, o, stage)
+	if err != nil {
+		return err
+	}
+	return a.respondSaved(c, t, o, nil)
+}
+
+// savePushed saves the order's wish and pushes it, or does neither.
+func (a *API) savePushed(c echo.Context, o tunnel.Order) error {
+	if err := a.Reader.MQTT(); err != nil {
+		return err
+	}
+	node, err := a.orderFor(c, &o)
+	if err != nil {
+		return err
+	}
+	v, t, err := a.push(c, node, o)
+	if err != nil {
+		return err
+	}
+	return a.respondSaved(c, t, o, &v)
+}
+
+func (a *API) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push *controlView) error {
+	a.Log.Info("desired config saved", "node_id", t.Node.ID, "version", t.Ref.Version, "source", o.Wish.Source,
+		"forced", o.Force && tunnel.CutsOff(t.Warnings), "by", access.LoginOf(c).Username)
+	f := view.Facts{Config: t.Config, Node: t.Node, Conf: t.State}
+	return wire.Respond(c, savedView{f.SyncView(), wire.ViewWarnings(t.Warnings), push})
+}
+
+// door is the way to save and stage configs.
+func (a *API) door() tunnel.Door {
+	return tunnel.Door{Store: a.DB, Resolver: a.Resolver}
+}
+
+// orderFor is the id of the node that the path names, and fills in where an agent would be sent that
+// is bound by this request.
+func (a *API) orderFor(c echo.Context, o *tunnel.Order) (nodeID string, err error) {
+	o.Host = a.Directory.HostFor(wire.RequestHost(c.Request().Host))
+	f, err := a.Reader.PathFacts(c)
+	return f.Node.ID, err
+}

@@ -1,0 +1,55 @@
+package system
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"wfm/store"
+	"wfm/web/access"
+	"wfm/web/reach"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// Certificates is what the calls about certificates need of them.
+type Certificates interface {
+	// CACert is the PEM of all that a client at any host needs to trust. Errors: tlsproblem.ErrNotReady.
+	CACert(host string) (string, error)
+	// Renew replaces the certificates now; with newCA under a new root. What is in use stays in use if that fails.
+	Renew(ctx context.Context, newCA bool) error
+	// HTTPChallenge answers a request with which an issuer checks a name, and reports whether it was one.
+	HTTPChallenge(w http.ResponseWriter, r *http.Request) bool
+	// Status says how the certificates are; it does not wait for anything.
+	Status() view.CertificateStatus
+}
+
+// API answers the calls about the appliance itself.
+// Its fields are set before the first request and not changed after that.
+type API struct {
+	DB           *store.DB
+	Log          *slog.Logger
+	Audit        *access.Auditor
+	Reader       *view.Reader
+	Directory    *reach.Directory
+	Certificates Certificates                    // nil while nothing is served with TLS
+	Reconcile    func(ctx context.Context) error // compares the accounts of an external broker; nil with the embedded one
+	Version      string
+	MQTTEnabled  bool
+	TestMQTT     func(ctx context.Context, t reach.MQTTTarget) error
+	Document     func() ([]byte, error) // the API's description
+	Counts       *view.RequestCounts
+	Recent       *view.Activity
+	backups      sync.Mutex   // held while one is downloaded
+	tests        atomic.Int32 // that run
+	Stopping     context.Context
+}
+
+// Routes has the routes of these calls.
+func (a *API) Routes() []wire.Route {
+	return slices.Concat(a.systemRoutes(), a.certificatesRoutes(), a.openapiRoutes(), a.backupRoutes(), a.metricsRoutes(),
+		a.activityRoutes(), a.settingsRoutes(), a.emqxRoutes())
+}

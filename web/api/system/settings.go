@@ -1,0 +1,155 @@
+package system
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+	"wfm/web/access"
+	"wfm/web/reach"
+	"wfm/web/wire"
+)
+
+// What the bodies of the calls have in common.
+const (
+	mqttMembers = "host, port 1..65535, tls bool"
+)
+
+func (a *API) settingsRoutes() []wire.Route {
+	return []wire.Route{
+		{
+			Method: http.MethodGet, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: a.getMQTTSettings,
+			Summary: "Where agents are sent, and which part was set where.",
+			Data:    reach.MQTTSettings{},
+		},
+		{
+			Method: http.MethodPut, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: a.putMQTTSettings, OneWrite: true,
+			Summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.",
+			Body:    mqttMembers, Data: reach.MQTTSettings{}, Codes: "MQTT_TLS_CA_NOT_READY",
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/reset", Access: wire.Session, Handle: a.resetMQTTSettings, OneWrite: true,
+			Summary: "Sends agents where the flags of the start say.",
+			Data:    reach.MQTTSettings{},
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/test", Access: wire.Session, Handle: a.testMQTTSettings,
+			Summary: "Does there what an agent does; with what is sent along in place of what is set.",
+			Body:    "? " + mqttMembers, Data: mqttTestView{}, Codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
+		},
+	}
+}
+
+// readMQTTSettings reads overrides; what is absent, null or empty overrides nothing.
+func readMQTTSettings(f *wire.Fields) store.MQTTSettings {
+	m := store.MQTTSettings{Host: f.Text("host", wire.MQTTHost), Port: f.Number("port", 1, 65535), TLS: f.Flag("tls")}
+	if m.Host != nil && *m.Host == "" {
+		m.Host = nil
+	}
+	return m
+}
+
+func (a *API) getMQTTSettings(c echo.Context) error {
+	stored, err := a.Directory.Stored()
+	if err != nil {
+		return err
+	}
+	return wire.Respond(c, a.Directory.InForce(stored, wire.RequestHost(c.Request().Host)))
+}
+
+func (a *API) putMQTTSettings(c echo.Context) error {
+	f, err := wire.ReadBody(c, wire.BodyLimit)
+	if err != nil {
+		return err
+	}
+	m := readMQTTSettings(f)
+	switch {
+	case m.TLS == nil || *m.TLS == a.Directory.TLS:
+	case *m.TLS:
+		f.Reject("tls", "cannot be true: the broker is not served with TLS; start the appliance with WFM_MQTT_TLS_ENABLED=true")
+	case m.Port == nil:
+		f.Reject("port", "is required with this tls: the port that was set at the start is for the other")
+	}
+	if err := f.Err(); err != nil {
+		return err
+	}
+	if m.Host != nil {
+		if err := a.Directory.CoverBroker(c, *m.Host); err != nil {
+			return err
+		}
+	}
+	if err := a.Audit.Update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(m) }); err != nil {
+		return err
+	}
+	v := a.Directory.InForce(m, wire.RequestHost(c.Request().Host))
+	a.Log.Info("MQTT settings changed", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", access.LoginOf(c).Username)
+	return wire.Respond(c, v)
+}
+
+// resetMQTTSettings takes back what was set over the API.
+func (a *API) resetMQTTSettings(c echo.Context) error {
+	if err := a.Audit.Update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
+		return err
+	}
+	v := a.Directory.InForce(store.MQTTSettings{}, wire.RequestHost(c.Request().Host))
+	a.Log.Info("MQTT settings reset", "host", v.Host, "port", v.Port, "tls", v.TLS, "by", access.LoginOf(c).Username)
+	return wire.Respond(c, v)
+}
+
+// maxTests bounds the tests at a time: each holds connections to wherever it was told, for as long as
+// nobody answers there.
+const maxTests = 4
+
+type mqttTestView struct {
+	Success   bool   `json:"success"`
+	Message   string `json:"message"`
+	LatencyMS int64  `json:"latency_ms"` // of the whole test
+}
+
+// testMQTTSettings does what an agent does with the settings in force, or with those that are sent
+// along to be tried before they are saved.
+func (a *API) testMQTTSettings(c echo.Context) error {
+	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
+	if err != nil {
+		return err
+	}
+	tried := readMQTTSettings(f)
+	if err := f.Err(); err != nil {
+		return err
+	}
+	if err := a.Reader.MQTT(); err != nil {
+		return err
+	}
+	stored, err := a.Directory.Stored()
+	if err != nil {
+		return err
+	}
+	if tried.Host == nil {
+		tried.Host = stored.Host
+	}
+	if tried.Port == nil {
+		tried.Port = stored.Port
+	}
+	if tried.TLS == nil {
+		tried.TLS = stored.TLS
+	}
+	defer a.tests.Add(-1)
+	if a.tests.Add(1) > maxTests {
+		return wire.ErrTestsRunning
+	}
+	t, err := a.Directory.Target(a.Directory.InForce(tried, wire.RequestHost(c.Request().Host)))
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	v := mqttTestView{Success: true, Message: "A node can log in there, gets its own commands and nobody else's."}
+	if a.TestMQTT == nil {
+		v.Success, v.Message = false, "This broker cannot be tested from here; bind an agent and look whether it comes online."
+	} else if err := a.TestMQTT(c.Request().Context(), t); err != nil {
+		v.Success, v.Message = false, err.Error()
+	}
+	v.LatencyMS = time.Since(start).Milliseconds()
+	return wire.Respond(c, v)
+}

@@ -1,0 +1,89 @@
+package system
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+func (a *API) systemRoutes() []wire.Route {
+	return []wire.Route{
+		{
+			Method: http.MethodGet, Path: "/healthz", Access: wire.Open, Handle: a.healthz,
+			Summary: "Whether the process answers.",
+			Bare:    "text/plain",
+		},
+		{
+			Method: http.MethodGet, Path: "/readyz", Access: wire.Open, Handle: a.readyz,
+			Summary: "Whether the appliance can write its data and serve its agents; says why not.",
+			Bare:    "text/plain",
+		},
+		{
+			Method: http.MethodGet, Path: "/api/v1/system/health", Access: wire.Open, Handle: a.health,
+			Summary: "The process and its version.",
+			Data:    healthView{},
+		},
+		{
+			Method: http.MethodGet, Path: "/api/v1/system/status", Access: wire.Session, Handle: a.systemStatus,
+			Summary: "Counts of meshes and nodes, and the state of the services.",
+			Data:    view.SystemStatus{},
+		},
+		{
+			Method: http.MethodGet, Path: "/api/v1/system/timezone", Access: wire.Session, Handle: a.systemTimezone,
+			Summary: "The zone of every time that is answered.",
+			Data:    timezoneView{},
+		},
+	}
+}
+
+type healthView struct {
+	Status    string     `json:"status"`
+	Service   string     `json:"service"`
+	Version   string     `json:"version"`
+	Timestamp *time.Time `json:"timestamp"`
+	Timezone  string     `json:"timezone"`
+	// MQTTServicesEnabled is whether agents can be bound and commanded at all.
+	MQTTServicesEnabled bool `json:"mqtt_services_enabled"`
+}
+
+func (a *API) health(c echo.Context) error {
+	return wire.Respond(c, healthView{"ok", "wfm", a.Version, wire.When(time.Now()), view.Timezone, a.MQTTEnabled})
+}
+
+type timezoneView struct {
+	Timezone string `json:"timezone"`
+}
+
+func (a *API) systemTimezone(c echo.Context) error {
+	return wire.Respond(c, timezoneView{view.Timezone})
+}
+
+// healthz says that the process answers, and nothing about what it depends on.
+func (a *API) healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
+
+// readyz says whether the appliance can do its work: write its data and reach its agents.
+func (a *API) readyz(c echo.Context) error {
+	if err := a.DB.WriteError(); err != nil {
+		a.Log.Warn("not ready", "err", err)
+		return c.String(http.StatusServiceUnavailable, "not ready: "+view.StoreProblem(err)+"\n")
+	}
+	if a.MQTTEnabled && !a.Reader.BrokerStatus().Connected {
+		return c.String(http.StatusServiceUnavailable, "not ready: the MQTT broker does not serve; look at the appliance's log\n")
+	}
+	if tls := a.Reader.TLSService(); tls.Status != "off" && tls.NotAfter == nil {
+		return c.String(http.StatusOK, "ready, but without a TLS certificate yet: nobody can connect with TLS; look at the system status\n")
+	}
+	return c.String(http.StatusOK, "ready\n")
+}
+
+func (a *API) systemStatus(c echo.Context) error {
+	v, err := a.Reader.ReadStatus()
+	if err != nil {
+		return err
+	}
+	return wire.Respond(c, v)
+}

@@ -1,0 +1,133 @@
+package page
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+	"wfm/web/access"
+	"wfm/web/ui"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// diffView is what saving a text would change, for who has typed it while somebody else saved.
+type diffView struct {
+	Version   int        `json:"version"` // the desired one, which it is compared with
+	Author    string     `json:"author"`
+	CreatedAt *time.Time `json:"created_at"`
+	Lines     []diffLine `json:"lines"`
+}
+
+// confDiff compares a text with the one that is desired. Like the text, the answer holds a private
+// key; so it is for who may write, and is not kept.
+func (p *Pages) confDiff(c echo.Context) error {
+	body, err := wire.ReadBody(c, wire.ConfBodyLimit)
+	if err != nil {
+		return err
+	}
+	mine := body.Need("content", wire.ConfText)
+	if err := body.Err(); err != nil {
+		return err
+	}
+	var v diffView
+	var theirs string
+	if _, err := p.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) error {
+		this, err := tx.ConfVersion(f.Node.ID, f.Conf.Desired.Version)
+		if err != nil {
+			return err
+		}
+		v.Version, v.Author, v.CreatedAt = this.Version, this.Author, wire.When(this.At)
+		theirs, err = tx.ConfText(f.Node.ID, this.SHA256)
+		return err
+	}); err != nil {
+		return err
+	}
+	text, err := view.Diff(fmt.Sprint("version ", v.Version), theirs, "yours", mine)
+	if err != nil {
+		return err
+	}
+	v.Lines = diffLines(text)
+	return wire.Respond(c, v)
+}
+
+type confBody struct {
+	Config        store.Config
+	Node          view.Node
+	API, NodePath string
+	DiffPath      string // see confDiff
+	Sync          string
+	CanPush       bool // there is an agent to push to, and nothing in the way
+	ToStage       bool // what is desired is not staged for the mesh's tools
+	Conf          view.SyncRefs
+	Text          string
+	Hidden        bool // who asks may not see texts
+	Versions      []view.ConfVersion
+	Shown         *view.ConfText
+	Diff          []diffLine
+}
+
+// diffLine is a line of a unified diff. Its class says what its first character says.
+type diffLine struct {
+	Class string `json:"class"`
+	Text  string `json:"text"`
+}
+
+// confPage is the editor of a node's tunnel config, with its history.
+func (p *Pages) confPage(c echo.Context) (show, error) {
+	v := confBody{Hidden: !access.MayWrite(access.LoginOf(c))}
+	version, _ := strconv.Atoi(pageQuery(c, "version")) // anything else shows none
+	f, err := p.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) (err error) {
+		if f.Conf.Desired.Version != 0 && !v.Hidden {
+			if v.Text, err = tx.ConfText(f.Node.ID, f.Conf.Desired.SHA256); err != nil {
+				return err
+			}
+		}
+		versions, err := tx.ConfVersions(f.Node.ID, 0, wire.MaxPage)
+		for _, one := range versions {
+			v.Versions = append(v.Versions, f.VersionView(one))
+		}
+		return err
+	})
+	if err != nil {
+		return show{}, err
+	}
+	if v.Text != "" {
+		p.Audit.NoteKeyRead(c, f.Node.ID, f.Conf.Desired.Version, 0)
+	}
+	if version > 0 {
+		shown, err := p.Reader.ReadConfVersion(c, version, 0)
+		if err != nil {
+			return show{}, err
+		}
+		v.Shown, v.Diff = &shown, diffLines(shown.Diff)
+	}
+	v.Config, v.Node, v.Conf, v.Sync = f.Config, f.View(), f.SyncRefs(), f.SyncShown()
+	v.CanPush, v.ToStage = f.Bound() && p.Reader.Obstacle(f) == "", f.ToStage()
+	v.NodePath = "/configs/" + f.Config.ID + "/nodes/" + f.Node.ID
+	v.API, v.DiffPath = "/api/v1"+v.NodePath, "/ui"+v.NodePath+"/diff"
+	return show{template: "conf", Page: ui.Page{
+		Title: "Tunnel config of " + f.Node.Name, Nav: "Overview", LiveConfig: f.Config.ID, LiveNode: f.Node.ID, Body: v,
+	}}, nil
+}
+
+func diffLines(text string) []diffLine {
+	lines := []diffLine{}
+	for line := range strings.Lines(text) {
+		class := "same"
+		switch {
+		case strings.HasPrefix(line, "@@"), strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
+			class = "at"
+		case line[0] == '+':
+			class = "add"
+		case line[0] == '-':
+			class = "del"
+		}
+		lines = append(lines, diffLine{class, strings.TrimSuffix(line, "\n")})
+	}
+	return lines
+}

@@ -1,0 +1,138 @@
+package page
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"wfm/store"
+	"wfm/web/ui"
+	"wfm/web/view"
+	"wfm/web/wire"
+)
+
+// rolloutsShown is how many rollouts of each config the list has.
+const rolloutsShown = 20
+
+type rolloutRow struct {
+	view.Rollout
+	ConfigName string
+}
+
+// rolloutsPage lists the newest rollouts of every config, newest first.
+func (p *Pages) rolloutsPage(echo.Context) (show, error) {
+	var rows []rolloutRow
+	if err := p.DB.View(func(tx *store.Tx) error {
+		configs, err := tx.Configs("", 0)
+		if err != nil {
+			return err
+		}
+		for _, cfg := range configs {
+			newest, err := tx.Rollouts(cfg.ID, 0, rolloutsShown)
+			if err != nil {
+				return err
+			}
+			for _, r := range newest {
+				rows = append(rows, rolloutRow{view.RolloutOf(r), cfg.Name})
+			}
+		}
+		return nil
+	}); err != nil {
+		return show{}, err
+	}
+	slices.SortStableFunc(rows, func(a, b rolloutRow) int { return b.CreatedAt.Compare(*a.CreatedAt) })
+	return show{template: "rollouts", Page: ui.Page{Title: "Rollouts", Nav: "Rollouts", LiveAll: true, Body: rows}}, nil
+}
+
+func (p *Pages) rolloutPage(c echo.Context) (show, error) {
+	type body struct {
+		Rollout    view.Rollout
+		ConfigName string
+		Open       int // nodes under way
+		Bar        template.HTML
+		Nodes      []view.RolloutNode
+		After      uint64 // the position before the first shown
+		Further    string
+	}
+	var v body
+	v.After, _ = strconv.ParseUint(pageQuery(c, "after"), 10, 64) // anything else is the beginning
+	if err := p.DB.View(func(tx *store.Tx) error {
+		r, err := tx.Rollout(c.Param("rollout_id"))
+		if err != nil {
+			return err
+		}
+		cfg, err := tx.Config(r.ConfigID)
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.RolloutNodes(r.ID, v.After, nodesShown+1)
+		if len(nodes) > nodesShown {
+			nodes = nodes[:nodesShown]
+			v.Further = fmt.Sprintf("/rollouts/%s?after=%d", r.ID, nodes[nodesShown-1].Position)
+		}
+		for _, n := range nodes {
+			v.Nodes = append(v.Nodes, view.RolloutNodeOf(n))
+		}
+		v.Rollout, v.ConfigName = view.RolloutOf(r), cfg.Name
+		return err
+	}); err != nil {
+		return show{}, err
+	}
+	n := v.Rollout.Counts
+	v.Open = n.Sent + n.Confirming
+	v.Bar = ui.Progress([]ui.Part{
+		{Name: "done", N: n.Done},
+		{Name: "failed", N: n.Failed},
+		{Name: "open", N: v.Open},
+		{Name: "skipped", N: n.Skipped + n.Cancelled},
+	}, n.Total, fmt.Sprintf("%d of %d nodes are finished", n.Done+n.Failed+n.Skipped+n.Cancelled, n.Total))
+	return show{template: "rollout", Page: ui.Page{
+		Title: "Rollout: " + ui.Action(v.Rollout.Action), Nav: "Rollouts", LiveConfig: v.Rollout.ConfigID, Body: v,
+	}}, nil
+}
+
+// newRolloutPage is where a rollout over the nodes that fit a filter is begun. It names each of them,
+// so that the rollout is over those that were looked at and no others.
+func (p *Pages) newRolloutPage(c echo.Context) (show, error) {
+	type body struct {
+		Config          store.Config
+		Count           int
+		IDs             string // separated by commas
+		Sample          string
+		Latest, Without int // nodes that have what is desired, and that have no config
+	}
+	const sample = 12
+	var v body
+	var ids, names []string
+	filter := readNodeFilter(c)
+	if filter.LeftOut != "" { // a rollout to more than was searched for
+		return show{}, &wire.InvalidError{Message: filter.LeftOut}
+	}
+	if err := p.DB.View(func(tx *store.Tx) (err error) {
+		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
+			return err
+		}
+		return p.Reader.EachFacts(tx, v.Config, func(f view.Facts) {
+			if f.Node.Type != store.NodeStatic && filter.fits(f) {
+				ids, names = append(ids, f.Node.ID), append(names, f.Node.Name)
+				switch f.SyncShown() {
+				case "":
+					v.Without++
+				case string(store.SyncLatest):
+					v.Latest++
+				}
+			}
+		})
+	}); err != nil {
+		return show{}, err
+	}
+	v.Count, v.IDs, v.Sample = len(ids), strings.Join(ids, ","), strings.Join(names[:min(len(names), sample)], ", ")
+	if len(names) > sample {
+		v.Sample += fmt.Sprintf(" and %d more", len(names)-sample)
+	}
+	return show{template: "newrollout", Page: ui.Page{Title: "New rollout", Nav: "Overview", Body: v}}, nil
+}

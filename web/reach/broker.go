@@ -1,0 +1,152 @@
+package reach
+
+import (
+	"net/url"
+
+	"wfm/store"
+	"wfm/web/access"
+	"wfm/web/wire"
+)
+
+// MQTTTarget is where agents are sent to reach the broker.
+type MQTTTarget struct {
+	Host   string
+	Port   int
+	TLS    bool
+	CACert string // PEM; the only trust anchors of an agent
+}
+
+// Where a value in force comes from.
+const (
+	sourceStored  = "stored"  // it was set over the API
+	sourceStart   = "start"   // a flag, a variable or its default
+	sourceRequest = "request" // the host that the request was sent to
+)
+
+// MQTTSources says where each part of [MQTTSettings] comes from.
+type MQTTSources struct {
+	Host string `json:"host"`
+	Port string `json:"port"`
+	TLS  string `json:"tls"`
+}
+
+// MQTTSettings is what bind hands to agents, and where each part comes from.
+type MQTTSettings struct {
+	Host   string      `json:"host"`
+	Port   int         `json:"port"`
+	TLS    bool        `json:"tls"`
+	Source MQTTSources `json:"source"`
+	// TLSAvailable is whether the broker is served with TLS.
+	TLSAvailable bool `json:"tls_available"`
+}
+
+// Directory tells where agents find the appliance and its broker.
+// Its fields are set before the first request and not changed after that.
+type Directory struct {
+	DB    *store.DB
+	Audit *access.Auditor
+	// Host, Port and TLS say where agents find the broker unless the settings in the store do.
+	Host string
+	Port int
+	TLS  bool
+	// External is set with an external broker; CACert is what agents need to trust to reach it with TLS, PEM.
+	External bool
+	CACert   string
+	Certs    Certificates // nil while nothing is served with TLS
+	Public   string       // the public origin; empty: none
+}
+
+// Certificates is what a directory needs of the TLS certificates.
+type Certificates interface {
+	// CACert is the PEM of all that a client at host needs to trust. Errors: tlsproblem.ErrNotReady, tlsproblem.ErrHost.
+	CACert(host string) (string, error)
+	// Cover has the certificate cover host. Errors: as CACert, and tlsproblem.ErrTooManyHosts.
+	Cover(host string) error
+	// Fingerprint is the SHA-256, hex, of the root that verifies what is served for host, if machines do not trust
+	// it by themselves; empty otherwise.
+	Fingerprint(host string) string
+}
+
+// InForce is what an agent is told whose request, or whose administrator's, was sent to host.
+func (d *Directory) InForce(stored store.MQTTSettings, host string) MQTTSettings {
+	if len(host) > 255 { // no name is longer
+		host = ""
+	}
+	v := MQTTSettings{
+		Host: host, Port: d.Port, TLS: d.TLS,
+		Source:       MQTTSources{sourceRequest, sourceStart, sourceStart},
+		TLSAvailable: d.brokerTLS(),
+	}
+	switch {
+	case stored.Host != nil:
+		v.Host, v.Source.Host = *stored.Host, sourceStored
+	case d.Host != "":
+		v.Host, v.Source.Host = d.Host, sourceStart
+	case host == "":
+		if u, err := url.Parse(d.Public); err == nil && d.Public != "" {
+			v.Host, v.Source.Host = u.Hostname(), sourceStart
+		}
+	}
+	if stored.Port != nil {
+		v.Port, v.Source.Port = *stored.Port, sourceStored
+	}
+	if stored.TLS != nil {
+		v.TLS, v.Source.TLS = *stored.TLS, sourceStored
+	}
+	return v
+}
+
+// brokerTLS reports whether the broker is served with TLS.
+func (d *Directory) brokerTLS() bool {
+	return d.TLS && (d.External || d.Certs != nil)
+}
+
+// ownTLS reports whether that is with our own certificates.
+func (d *Directory) ownTLS() bool { return d.brokerTLS() && !d.External }
+
+// Target adds what an agent needs to trust. Errors: wire.ErrNoCA, while the broker is not served with TLS;
+// those of [Certificates].
+func (d *Directory) Target(v MQTTSettings) (MQTTTarget, error) {
+	t := MQTTTarget{Host: v.Host, Port: v.Port, TLS: v.TLS}
+	if !t.TLS {
+		return t, nil
+	}
+	if !d.brokerTLS() {
+		return t, wire.ErrNoCA
+	}
+	if d.External {
+		t.CACert = d.CACert
+		return t, nil
+	}
+	var err error
+	t.CACert, err = d.Certs.CACert(t.Host)
+	return t, err
+}
+
+// TargetFor is where an agent is sent whose request came to host.
+func (d *Directory) TargetFor(host string) (MQTTTarget, error) {
+	stored, err := d.Stored()
+	if err != nil {
+		return MQTTTarget{}, err
+	}
+	in := d.InForce(stored, host)
+	if in.Host == "" {
+		return MQTTTarget{}, wire.ErrNoHost
+	}
+	return d.Target(in)
+}
+
+// HostFor is the broker's name or address for an agent that found the appliance under host, as far as
+// that can be known.
+func (d *Directory) HostFor(host string) string {
+	stored, err := d.Stored()
+	if err != nil {
+		stored = store.MQTTSettings{}
+	}
+	return d.InForce(stored, host).Host
+}
+
+// Stored reads what was set over the API.
+func (d *Directory) Stored() (store.MQTTSettings, error) {
+	return store.Read(d.DB, (*store.Tx).MQTTSettings)
+}

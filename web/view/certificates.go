@@ -1,0 +1,92 @@
+package view
+
+import (
+	"slices"
+	"time"
+
+	"wfm/web/wire"
+)
+
+// Certificates is what a reader needs of the TLS certificates.
+type Certificates interface {
+	// Status says how the certificates are; it does not wait for anything.
+	Status() CertificateStatus
+}
+
+// CertificateStatus is how the certificates are.
+type CertificateStatus struct {
+	Issuer       string // local, acme or files
+	Certificates []Certificate
+	NotAfter     time.Time // of the one that ends first; zero: there is none
+	NextRenewal  time.Time // or the next attempt; zero: none
+	LastError    string
+	LastErrorAt  time.Time
+	Warning      string // that one runs out, or keeps agents from connecting
+}
+
+// Certificate describes one certificate.
+type Certificate struct {
+	Kind      string    `json:"kind"` // server or root
+	Names     []string  `json:"names"`
+	IssuedBy  string    `json:"issued_by"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	SHA256    string    `json:"sha256"` // of the certificate, hex
+}
+
+// TLSService is how the TLS certificates are.
+type TLSService struct {
+	Status      string     `json:"status"` // off, pending, ok, warning or error
+	Issuer      string     `json:"issuer"`
+	Names       []string   `json:"names"`
+	NotAfter    *time.Time `json:"not_after"`
+	NextRenewal *time.Time `json:"next_renewal"`
+	LastError   string     `json:"last_error"`
+	LastErrorAt *time.Time `json:"last_error_at"`
+	Warning     string     `json:"warning"`
+}
+
+// TLSService says how the TLS certificates are.
+func (r *Reader) TLSService() TLSService {
+	if r.Certs == nil {
+		return TLSService{Status: "off", Names: []string{}}
+	}
+	v := viewTLS(r.Certs.Status(), time.Now())
+	if v.NotAfter == nil && r.HTTPSPort != 0 && v.Warning == "" {
+		v.Warning = "there is no certificate for HTTPS yet; until there is, everything is served over HTTP without TLS"
+	}
+	return v
+}
+
+func viewTLS(st CertificateStatus, now time.Time) TLSService {
+	v := TLSService{
+		Status: "ok", Issuer: st.Issuer, Names: []string{}, NotAfter: wire.When(st.NotAfter), NextRenewal: wire.When(st.NextRenewal),
+		LastError: st.LastError, LastErrorAt: wire.When(st.LastErrorAt), Warning: st.Warning,
+	}
+	for _, c := range st.Certificates {
+		if c.Kind == "server" {
+			for _, name := range c.Names {
+				if !slices.Contains(v.Names, name) {
+					v.Names = append(v.Names, name)
+				}
+			}
+		}
+	}
+	switch {
+	case st.NotAfter.IsZero() && st.LastError == "":
+		v.Status = "pending"
+	case now.After(st.NotAfter): // there is none, or no valid one
+		v.Status = "error"
+	case st.LastError != "" || st.Warning != "":
+		v.Status = "warning"
+	}
+	return v
+}
+
+// Certificates describes those in use.
+func (r *Reader) Certificates() []Certificate {
+	if r.Certs == nil {
+		return nil
+	}
+	return r.Certs.Status().Certificates
+}

@@ -1,0 +1,86 @@
+package view
+
+import (
+	"time"
+
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web/wire"
+)
+
+// Rollout is a rollout without its nodes.
+type Rollout struct {
+	ID          string          `json:"id"`
+	RolloutID   string          `json:"rollout_id"`
+	ConfigID    string          `json:"config_id"`
+	Action      protocol.Action `json:"action"`
+	RequestedBy string          `json:"requested_by"`
+	// What a push takes: the version desired at each node's turn, unless staged or version (0: none).
+	Staged      bool               `json:"staged"`
+	Version     int                `json:"version"`
+	Force       bool               `json:"force"`
+	State       store.RolloutState `json:"state"`
+	Reason      string             `json:"reason"`
+	WaveSize    int                `json:"wave_size"`
+	MaxFailures int                `json:"max_failures"`
+	Wave        int                `json:"wave"`
+	Waves       int                `json:"waves"`
+	Counts      rolloutCounts      `json:"counts"`
+	CreatedAt   *time.Time         `json:"created_at"`
+	UpdatedAt   *time.Time         `json:"updated_at"`
+	FinishedAt  *time.Time         `json:"finished_at"`
+}
+
+// rolloutCounts says how many nodes have each outcome.
+type rolloutCounts struct {
+	Total      int `json:"total"`
+	Waiting    int `json:"waiting"`
+	Sent       int `json:"sent"`
+	Confirming int `json:"confirming"`
+	Done       int `json:"done"`
+	Failed     int `json:"failed"`
+	Skipped    int `json:"skipped"`
+	Cancelled  int `json:"cancelled"`
+}
+
+// RolloutOf is the rollout without its nodes.
+func RolloutOf(r store.Rollout) Rollout {
+	counts := rolloutCounts{
+		Waiting: r.Counts[store.RolloutNodeWaiting], Sent: r.Counts[store.RolloutNodeSent],
+		Confirming: r.Counts[store.RolloutNodeConfirming], Done: r.Counts[store.RolloutNodeDone],
+		Failed: r.Counts[store.RolloutNodeFailed], Skipped: r.Counts[store.RolloutNodeSkipped],
+		Cancelled: r.Counts[store.RolloutNodeCancelled],
+	}
+	for _, n := range r.Counts {
+		counts.Total += n
+	}
+	return Rollout{
+		ID: r.ID, RolloutID: r.ID, ConfigID: r.ConfigID, Action: r.Action, RequestedBy: r.RequestedBy, Staged: r.Staged, Version: r.Version, Force: r.Force,
+		State: r.State, Reason: r.Reason, WaveSize: r.WaveSize, MaxFailures: r.MaxFailures, Wave: r.Wave, Waves: r.Waves,
+		Counts: counts, CreatedAt: wire.When(r.CreatedAt), UpdatedAt: wire.When(r.UpdatedAt), FinishedAt: wire.When(r.FinishedAt),
+	}
+}
+
+// RolloutNode is one node's part of a rollout.
+type RolloutNode struct {
+	NodeID    string               `json:"node_id"`
+	NodeName  string               `json:"node_name"` // when the rollout was made
+	Wave      int                  `json:"wave"`
+	Outcome   store.RolloutOutcome `json:"outcome"`
+	RequestID string               `json:"request_id"`
+	// ConfigVersion is the version that a push took, or that the node had already; 0 before its turn.
+	ConfigVersion int        `json:"config_version"`
+	Detail        string     `json:"detail"`
+	SentAt        *time.Time `json:"sent_at"`
+	AppliedAt     *time.Time `json:"applied_at"`
+	DecidedAt     *time.Time `json:"decided_at"`
+}
+
+// RolloutNodeOf is one node's part of a rollout.
+func RolloutNodeOf(n store.RolloutNode) RolloutNode {
+	return RolloutNode{
+		NodeID: n.NodeID, NodeName: n.Name, Wave: n.Wave, Outcome: n.Outcome, RequestID: n.RequestID,
+		ConfigVersion: n.ConfigVersion, Detail: n.Detail,
+		SentAt: wire.When(n.SentAt), AppliedAt: wire.When(n.AppliedAt), DecidedAt: wire.When(n.DecidedAt),
+	}
+}

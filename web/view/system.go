@@ -1,0 +1,183 @@
+package view
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"wfm/presence"
+	"wfm/protocol"
+	"wfm/store"
+	"wfm/web/wire"
+)
+
+// Timezone is the zone of every time that the API answers.
+const Timezone = "UTC"
+
+// StoreProblem is the advice of the store's sentinels, without what they wrap: that names paths.
+func StoreProblem(err error) string {
+	for _, known := range []error{
+		store.ErrDamaged, store.ErrMoved, store.ErrHangs, store.ErrFull, store.ErrReadOnly, store.ErrDisk, store.ErrClosed,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "the data file cannot be written; look at the appliance's log"
+}
+
+type systemSummary struct {
+	Configs int `json:"configs"`
+	Nodes   int `json:"nodes"`
+	// DynamicNodes and OnlineNodes count the dynamic nodes that are not disabled.
+	DynamicNodes int `json:"dynamic_nodes"`
+	OnlineNodes  int `json:"online_nodes"`
+	// Presence counts the nodes of all configs by state.
+	Presence map[string]int `json:"presence"`
+	// TunnelsUnwanted counts the nodes whose tunnel was found stopped although it is to run, or running
+	// although it is to be stopped.
+	TunnelsUnwanted int `json:"tunnels_unwanted"`
+	// tunnels counts the nodes by what is wanted and found, for the metrics.
+	tunnels map[[2]string]int
+	// IdentityConflicts counts the nodes whose identity two machines use.
+	IdentityConflicts int `json:"identity_conflicts"`
+}
+
+// Tunnels is the number of nodes of which that is wanted of their tunnel and that was found.
+func (s systemSummary) Tunnels(wanted protocol.WantedState, found presence.Tunnel) int {
+	return s.tunnels[[2]string{string(wanted), string(found)}]
+}
+
+// StoreService is how the data file is.
+type StoreService struct {
+	Status    string `json:"status"` // ok or error
+	Error     string `json:"error"`
+	SizeBytes int64  `json:"size_bytes"`
+}
+
+// HTTPService is how the HTTP server is.
+type HTTPService struct {
+	Status  string `json:"status"`
+	Streams int    `json:"streams"` // event streams that are open
+}
+
+// SystemServices is how the services are.
+type SystemServices struct {
+	Store StoreService `json:"store"`
+	MQTT  MQTTService  `json:"mqtt"`
+	HTTP  HTTPService  `json:"http"`
+	TLS   TLSService   `json:"tls"`
+}
+
+// SystemStatus is how the whole appliance is.
+type SystemStatus struct {
+	Summary   systemSummary            `json:"summary"`
+	Services  SystemServices           `json:"services"`
+	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all configs by state
+	Timestamp *time.Time               `json:"timestamp"`
+	Timezone  string                   `json:"timezone"`
+}
+
+// statusReader shares one reading of the system's status among all who ask while the last one goes
+// on: after a restart every page asks at once. Nobody gets what was read before they asked.
+type statusReader struct {
+	running sync.Mutex // held while one reads
+
+	mu   sync.Mutex
+	next *statusReading // has not begun yet; nil when nobody waits
+}
+
+type statusReading struct {
+	once  sync.Once
+	value SystemStatus
+	err   error
+}
+
+// ReadStatus reads how the whole appliance is, once for all who ask at the same time.
+func (r *Reader) ReadStatus() (SystemStatus, error) {
+	q := &r.statuses
+	q.mu.Lock()
+	if q.next == nil {
+		q.next = &statusReading{err: wire.ErrPanic} // unless it comes to its end
+	}
+	mine := q.next
+	q.mu.Unlock()
+
+	q.running.Lock()
+	defer q.running.Unlock()
+	mine.once.Do(func() {
+		q.mu.Lock()
+		q.next = nil // who asks from now on waits for the one after this
+		q.mu.Unlock()
+		mine.value, mine.err = r.computeStatus()
+	})
+	return mine.value, mine.err
+}
+
+// StoreService says how the data file is.
+func (r *Reader) StoreService() StoreService {
+	v := StoreService{Status: "ok", SizeBytes: r.DB.Size()}
+	if err := r.DB.WriteError(); err != nil {
+		v.Status, v.Error = "error", StoreProblem(err)
+	}
+	return v
+}
+
+func (r *Reader) computeStatus() (SystemStatus, error) {
+	v := SystemStatus{
+		Summary: systemSummary{
+			Presence: NoPresence(), tunnels: map[[2]string]int{},
+		},
+		Sync: NoSyncYet(),
+	}
+	err := r.DB.View(func(tx *store.Tx) error {
+		v.Timestamp = wire.When(tx.Now())
+		configs, err := tx.Configs("", 0)
+		if err != nil {
+			return err
+		}
+		v.Summary.Configs = len(configs)
+		v.Timezone = Timezone
+		var counts NodeCounts
+		for _, cfg := range configs {
+			nodes, err := tx.Nodes(cfg.ID, "", 0)
+			if err != nil {
+				return err
+			}
+			v.Summary.Nodes += len(nodes)
+			for _, n := range nodes {
+				f, err := r.Facts(tx, cfg, n)
+				if err != nil {
+					return err
+				}
+				counts.Add(f)
+				v.Summary.Presence[string(f.Presence.State)]++
+				if f.conflict != nil {
+					v.Summary.IdentityConflicts++
+				}
+				v.Sync[f.Sync()]++
+				v.Summary.tunnels[[2]string{string(f.Wanted), string(f.Presence.Tunnel)}]++
+				if f.Unwanted() != "" {
+					v.Summary.TunnelsUnwanted++
+				}
+			}
+		}
+		v.Summary.DynamicNodes, v.Summary.OnlineNodes = counts.DynamicNodeCount, counts.OnlineNodeCount
+		return nil
+	})
+	if err != nil {
+		return SystemStatus{}, err
+	}
+	v.Services = r.Services()
+	return v, nil
+}
+
+// Services says how the services are.
+func (r *Reader) Services() SystemServices {
+	return SystemServices{
+		Store: r.StoreService(),
+		MQTT:  r.MQTTService(),
+		HTTP:  HTTPService{Status: "running", Streams: r.Streams()},
+		TLS:   r.TLSService(),
+	}
+}

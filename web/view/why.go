@@ -1,0 +1,67 @@
+package view
+
+import (
+	"fmt"
+	"time"
+
+	"wfm/store"
+	"wfm/web/ui"
+)
+
+// why says in one sentence what the node's state rests on: the reason, the newest signal and how
+// old it is, and the session it came from.
+func (f Facts) why(now time.Time) string {
+	text := string(f.Presence.State)
+	if f.Presence.Reason != "" {
+		text += " because " + f.Presence.Reason
+	}
+	if what, at := f.NewestSignal(); what != "" {
+		text += fmt.Sprintf("; last signal: %s %s ago", what, ui.Duration(max(0, now.Sub(at))))
+		if f.evidence.SessionID != "" {
+			text += ", session " + f.evidence.SessionID
+		}
+	}
+	return text
+}
+
+// NewestSignal is the newest of all that is known about the node. Of signals that came together,
+// the one that says most stands first.
+func (f Facts) NewestSignal() (what string, at time.Time) {
+	e := f.evidence
+	event := "event"
+	if e.LastEvent != "" {
+		event += " " + e.LastEvent
+	}
+	offline := "offline"
+	if e.OfflineReason != "" {
+		offline += " (" + e.OfflineReason + ")"
+	}
+	for _, s := range []struct {
+		what string
+		at   time.Time
+	}{
+		{"heartbeat", e.HeartbeatAt},
+		{"failed check", failedAck(e)},
+		{"answer to a check", e.DetectAckAt},
+		{"last will", e.WillAt},
+		{event, e.EventAt},
+		{"answer to a command", e.ReachableAt}, // nothing else makes a node reachable
+		{offline, e.OfflineAt},
+		{"connection opened", e.ConnectedAt},
+		{"connection closed", e.DisconnectedAt},
+		{"check without an answer", e.ProbeFailedAt},
+	} {
+		if s.at.After(at) {
+			what, at = s.what, s.at
+		}
+	}
+	return what, at
+}
+
+// failedAck is when the last detect ACK came if it said that the detect failed.
+func failedAck(e store.Evidence) time.Time {
+	if e.ProbeFailedAt.Equal(e.DetectAckAt) {
+		return e.DetectAckAt
+	}
+	return time.Time{}
+}

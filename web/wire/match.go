@@ -1,0 +1,18 @@
+package wire
+
+import (
+	"slices"
+	"strings"
+)
+
+// Matches reports whether path is one of the route's. Dots are no parameter: browsers resolve them.
+func Matches(route, path string) bool {
+	parts := strings.Split(path, "/")
+	want := strings.Split(route, "/")
+	return slices.EqualFunc(want, parts, func(want, part string) bool {
+		if strings.HasPrefix(want, ":") {
+			return part != "" && part != "." && part != ".."
+		}
+		return part == want
+	})
+}
