@@ -204,3 +204,24 @@ func TestCountsHaveTheirPlural(t *testing.T) {
 		}
 	}
 }
+
+// A config is a mesh to the API, and the text of a tunnel to wg-quick; the pages say which they mean.
+func TestThePagesSayMeshOrTunnelConfig(t *testing.T) {
+	action := regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	bare := regexp.MustCompile(`(?i)(\S*)[\s>“"]+conf(?:ig)?s?[\s<.,:;?"”]`)
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range bare.FindAllStringSubmatch(action.ReplaceAllString(string(text), ""), -1) {
+			if !strings.HasSuffix(strings.ToLower(found[1]), "tunnel") && !strings.HasPrefix(found[1], "id=") {
+				t.Errorf("%s: %q", name, found[0])
+			}
+		}
+	}
+}
