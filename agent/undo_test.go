@@ -117,7 +117,7 @@ func TestChangeOfAnInterfaceThatCannotBeLeftStaysOpen(t *testing.T) {
 	if err != nil || c == nil {
 		t.Fatal(c, err)
 	}
-	// As the tunnel goes down, its config becomes what no config can take the place of.
+	// As the tunnel goes down, its config becomes a directory, which no config can replace.
 	f.script("wg-quick", "#!/bin/sh\nrm \"$FAKE/link-wfmtest0\" \"$2\"; mkdir -p \"$2/in the way\"\n")
 	if _, err := tun.Leave(t.Context(), *c); err == nil {
 		t.Error("it is left, though its former config is not back")

@@ -246,7 +246,8 @@ func TestWarningBeginsExactlyFourteenDaysOrASixthOfItsLifeBeforeTheEnd(t *testin
 	now := time.Now()
 	const day = 24 * time.Hour
 	for life, from := range map[time.Duration]time.Duration{365 * day: 14 * day, 84 * day: 14 * day, 60 * day: 10 * day, 6 * day: day} {
-		for left, want := range map[time.Duration]string{from: "", from - 1: "has not been renewed", 1: "has not been renewed", 0: "has expired", life: "", life + 1: "is not valid before"} {
+		for left, want := range map[time.Duration]string{from: "", from - 1: "has not been renewed", 1: "has not been renewed", 0: "has expired", life: "", life +
+			1: "is not valid before"} {
 			c := &x509.Certificate{NotBefore: now.Add(left - life), NotAfter: now.Add(left), DNSNames: []string{"a.test"}}
 			if got := warning(c, now); got != "" != (want != "") || !strings.Contains(got, want) {
 				t.Errorf("%v of %v left: %q, want %q", left, life, got, want)

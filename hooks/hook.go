@@ -32,8 +32,8 @@ const MaxPacketSize = protocol.MaxMessageSize + 1024
 // Grants looks up the current rights of a node. [store.DB] implements it.
 type Grants interface {
 	Grant(nodeID string) (store.Grant, bool)
-	// WatchGrants calls fn with the nodes whose right has changed, until stop is called. Whoever
-	// changes a right waits for fn.
+	// WatchGrants calls fn with the nodes whose right has changed, until stop is called. A change
+	// of a right waits for fn.
 	WatchGrants(fn func(nodeIDs []string)) (stop func())
 }
 

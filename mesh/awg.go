@@ -71,8 +71,8 @@ func awgField(key string) string {
 	return "awg_" + strings.ToLower(key)
 }
 
-// CheckAWGMesh returns what the tools would refuse of the mesh's values of AmneziaWG, each a sentence
-// that begins with the field.
+// CheckAWGMesh returns the faults for which the tools would refuse the mesh's values of AmneziaWG,
+// each a sentence that begins with the field.
 func CheckAWGMesh(cfg store.Config) []string {
 	problems := checkAWG(cfg, awgLines(cfg, store.AWGNode{}))
 	if awgVersionOf(cfg) == awg15 {
@@ -85,8 +85,8 @@ func CheckAWGMesh(cfg store.Config) []string {
 	return problems
 }
 
-// CheckAWGNode returns what the tools would refuse of the node's values of AmneziaWG, each a sentence
-// that begins with the field.
+// CheckAWGNode returns the faults for which the tools would refuse the node's values of AmneziaWG,
+// each a sentence that begins with the field.
 func CheckAWGNode(cfg store.Config, n store.AWGNode) []string {
 	cfg.AWG = store.AWGMesh{}
 	return checkAWG(cfg, awgLines(cfg, n))
@@ -182,7 +182,7 @@ func ConvertAWG(cfg store.Config, version string, random io.Reader) (store.Confi
 	return c.to, c.changes, c.random.err
 }
 
-// converter notes what it changes.
+// converter records its changes.
 type converter struct {
 	to      store.Config
 	random  source

@@ -28,8 +28,8 @@ func (r *source) between(low, high uint32) uint32 {
 	return low + uint32(binary.BigEndian.Uint64(b[:])%(uint64(high-low)+1)) //nolint:gosec // less than high-low
 }
 
-// The values that are made. Paddings stay far below what a packet has room for; that of data packets
-// (S4) is small enough that an MTU of 1420 still fits into the 1500 bytes of an Ethernet over IPv4.
+// The generated values. Paddings stay far below the room in a packet. The padding of data packets
+// (S4) is so small that an MTU of 1420 still fits into the 1500 bytes of an Ethernet over IPv4.
 const (
 	noncePadding  = 12 // bytes that header protection takes from each padding
 	leastPadding  = 15
@@ -106,7 +106,7 @@ func (r *source) headers(ranges bool) (h1, h2, h3, h4 string) {
 	return h[0], h[1], h[2], h[3]
 }
 
-// Disguise is what the first packets of a handshake look like.
+// Disguise is the protocol that the first packets of a handshake imitate.
 type Disguise string
 
 // The disguises.

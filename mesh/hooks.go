@@ -52,8 +52,8 @@ func (m *Mesh) platform(n *member) string {
 	return platformLinux
 }
 
-// managedHooks returns the hooks that the appliance adds for the node. Each can run twice, and the
-// last ones undo what the first ones did, and nothing else.
+// managedHooks returns the hooks that the appliance adds for the node. Each can run twice. The last
+// ones undo exactly the changes of the first ones.
 func (m *Mesh) managedHooks(n *member) hooks {
 	var h hooks
 	v4, v6 := m.forwardsFor(n)
@@ -70,7 +70,7 @@ func (m *Mesh) managedHooks(n *member) hooks {
 	return h
 }
 
-// nat is what a node translates, for IPv4 and IPv6.
+// nat has the translations of a node, for IPv4 and IPv6.
 type nat [2]struct {
 	from, to []netip.Prefix // packets from the mesh to networks behind the node
 	ports    []portRule
@@ -149,7 +149,7 @@ func (h *hooks) forwardDarwin(v4, v6 bool) {
 	}
 }
 
-// commaList joins what a list of nft, iptables or pf takes.
+// commaList joins the items of a list for nft, iptables or pf.
 func commaList[T fmt.Stringer](all []T, separator string) string {
 	words := make([]string, len(all))
 	for i, v := range all {

@@ -190,7 +190,7 @@ func (m *Mesh) CheckLink(l store.Link) error {
 	return nil
 }
 
-// checkDirection returns what is wrong, beginning with the name of the field.
+// checkDirection returns the fault of a direction, beginning with the name of the field.
 func (m *Mesh) checkDirection(d store.Direction) string {
 	if d.PersistentKeepalive < 0 || d.PersistentKeepalive > 65535 {
 		return fmt.Sprintf("persistent_keepalive %d is no number of seconds from 0 to 65535; 25 is usual, 0 switches it off.", d.PersistentKeepalive)

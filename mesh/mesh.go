@@ -26,12 +26,12 @@ type Mesh struct {
 // Node is a node as its mesh sees it.
 type Node struct {
 	store.Node
-	// Text is what the node's own tunnel config says, for a node with store.SourceText; nil if it has
+	// Text describes the node's own tunnel config, for a node with store.SourceText; nil if it has
 	// none.
 	Text *Text
 }
 
-// Text is what the others need to know of a config that somebody wrote.
+// Text has the parts of a hand-written config that the other nodes need.
 type Text struct {
 	PublicKey  string // "" if the text does not tell
 	Addresses  []netip.Prefix

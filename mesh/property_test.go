@@ -179,7 +179,7 @@ func (r *randomWorld) gatewayOf(id string) string {
 	return ""
 }
 
-// network is what the texts make of the nodes.
+// network is the network that results from the nodes' texts.
 type network struct {
 	*randomWorld
 	configs map[string]wgconf.Config
@@ -284,7 +284,7 @@ func (w network) speaks(id string, v4 bool) bool {
 	return slices.ContainsFunc(w.node(id).Addresses(), func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
 }
 
-// Whoever should reach each other does, there and back, also the networks behind them.
+// Nodes that should reach each other do, in both directions, and so do the networks behind them.
 func TestPacketsFindTheirWayThroughRandomMeshes(t *testing.T) {
 	walked := 0
 	for seed := range uint64(400) {
@@ -300,7 +300,8 @@ func TestPacketsFindTheirWayThroughRandomMeshes(t *testing.T) {
 						for _, dst := range w.from(b.ID, v4) {
 							walked++
 							if at, err := w.walk(a.ID, src, dst); err != nil || at != b.ID {
-								t.Fatalf("seed %d (%s): from %s %s to %s %s by %v: ends at %s: %v\n%s\n%s", seed, w.mode, a.ID, src, b.ID, dst, way, at, err, w.texts[a.ID], w.texts[b.ID])
+								t.Fatalf("seed %d (%s): from %s %s to %s %s by %v: ends at %s: %v\n%s\n%s", seed, w.mode, a.ID, src, b.ID, dst, way, at, err, w.texts[a.ID],
+									w.texts[b.ID])
 							}
 						}
 					}
@@ -365,7 +366,8 @@ func TestRandomMeshesGiveTheSameBytesInAnyOrder(t *testing.T) {
 
 // What CheckLink takes as AllowedIPs stands in the text, each network once.
 func FuzzAllowedIPs(f *testing.F) {
-	for _, s := range []string{"10.66.0.0/24", "0.0.0.0/0,::/0", "10.66.0.5/24 10.66.0.7/24", "fd00::/64, 192.168.1.1/32,192.168.1.1/32", "::ffff:10.0.0.0/104", "fe80::1%eth0/64", "255.255.255.255/32"} {
+	for _, s := range []string{"10.66.0.0/24", "0.0.0.0/0,::/0", "10.66.0.5/24 10.66.0.7/24", "fd00::/64, 192.168.1.1/32,192.168.1.1/32", "::ffff:10.0.0.0/104",
+		"fe80::1%eth0/64", "255.255.255.255/32"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, list string) {

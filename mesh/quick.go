@@ -38,19 +38,19 @@ type Quick struct {
 	ReplaceManual     bool // also replace links that a person made or changed
 }
 
-// Mint is what new records take from outside.
+// Mint provides the outside values for new records.
 type Mint struct {
 	Random io.Reader
 	NewID  func() string // for a link
 	Now    time.Time
 }
 
-// Plan is what a quick mesh does to the links.
+// Plan has the changes that a quick mesh makes to the links.
 type Plan struct {
 	Made, Changed, Kept, Removed []store.Link
 	Warnings                     []Finding
-	// Unlinked are nodes without a public address, no two of which can have a link, and Gateway is a
-	// node that could connect them; both empty in other modes than FullMesh.
+	// Unlinked are nodes without a public address, no two of which can have a link. Gateway is a
+	// node that could connect them. Both are empty in modes other than FullMesh.
 	Unlinked []string
 	Gateway  string
 }
@@ -174,7 +174,8 @@ func (m *Mesh) ableGateways(nodes []*member) []*member {
 }
 
 func noGateway(field string) error {
-	return refuse(CodeInvalidQuickMesh, "%s: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address.", field)
+	return refuse(CodeInvalidQuickMesh, "%s: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address.",
+		field)
 }
 
 // gateway returns the node of a field, if others can be linked with it.
@@ -188,7 +189,8 @@ func (m *Mesh) gateway(field, id string) (*member, error) {
 	case !n.Enabled:
 		return nil, refuse(CodeInvalidQuickMesh, "%s: %s is disabled; enable it, or choose another node.", field, n.Name)
 	case n.public("") == "":
-		return nil, refuse(CodeInvalidQuickMesh, "%s: %s has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.", field, n.Name)
+		return nil, refuse(CodeInvalidQuickMesh,
+			"%s: %s has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.", field, n.Name)
 	case m.port(n) == 0:
 		return nil, refuse(CodeInvalidQuickMesh, "%s: the tunnel config of %s has no ListenPort, so nobody could reach it; add one.", field, n.Name)
 	}
@@ -202,7 +204,8 @@ func (m *Mesh) needSubnet(q Quick) error {
 	return nil
 }
 
-// all is what a leaf reaches through its gateway: the subnets, and the addresses outside of them.
+// all has the networks that a leaf reaches through its gateway: the subnets, and the addresses
+// outside of them.
 type all struct {
 	subnets []netip.Prefix
 	outside map[*member][]netip.Prefix
@@ -299,7 +302,7 @@ func (m *Mesh) freeMesh(q Quick, nodes []*member) ([]wish, error) {
 			wishes = append(wishes, wish{n, g, everywhere.from(n, g), both(n.hosts(g), n, g)})
 		}
 	}
-	// What one gateway sends to another one: to it and to its leaves.
+	// The networks that one gateway sends to another one: its own and those of its leaves.
 	carried := func(from, to *member) []netip.Prefix {
 		networks := to.hosts(from)
 		for _, leaf := range leaves[to] {
@@ -360,7 +363,8 @@ func (m *Mesh) assign(q Quick, nodes, gateways []*member) (map[*member]*member, 
 		case leaf == nil:
 			return nil, refuse(CodeInvalidQuickMesh, "leaf_assignments: %q is not a node of this mesh.", id)
 		case g == nil || !isGateway[g]:
-			return nil, refuse(CodeInvalidQuickMesh, "leaf_assignments: %s is assigned to %q, which is not a gateway; name one of gateway_node_ids.", leaf.Name, q.LeafAssignments[id])
+			return nil, refuse(CodeInvalidQuickMesh, "leaf_assignments: %s is assigned to %q, which is not a gateway; name one of gateway_node_ids.", leaf.Name,
+				q.LeafAssignments[id])
 		case isGateway[leaf]:
 			return nil, refuse(CodeInvalidQuickMesh, "leaf_assignments: %s is a gateway itself; take it out of one of the two lists.", leaf.Name)
 		case len(leaf.Addresses()) > 0:
@@ -474,7 +478,7 @@ func (m *Mesh) wished(w wish, family store.EndpointFamily) newLink {
 	return newLink{l}
 }
 
-// adopt takes over what stays of the former link of the pair, and makes the rest.
+// adopt keeps the parts of the pair's former link that stay valid, and creates the others.
 func (l *newLink) adopt(old store.Link, exists bool, q Quick, mint Mint) (err error) {
 	if exists {
 		l.ID, l.Notes, l.CreatedAt, l.UpdatedAt = old.ID, old.Notes, old.CreatedAt, old.UpdatedAt

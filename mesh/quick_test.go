@@ -133,7 +133,8 @@ func TestAnotherQuickMeshKeepsWhatItCan(t *testing.T) {
 	}
 	for _, l := range p.Changed {
 		old := former[l.ID]
-		if old.PresharedKey != l.PresharedKey || !old.CreatedAt.Equal(l.CreatedAt) || !l.UpdatedAt.After(old.UpdatedAt) || old.Forward.LocalNodeID != l.Forward.LocalNodeID {
+		if old.PresharedKey != l.PresharedKey || !old.CreatedAt.Equal(l.CreatedAt) || !l.UpdatedAt.After(old.UpdatedAt) ||
+			old.Forward.LocalNodeID != l.Forward.LocalNodeID {
 			t.Errorf("link %+v became %+v", old, l)
 		}
 	}
@@ -174,7 +175,8 @@ func TestOneLinkOfAPairIsLeft(t *testing.T) {
 	w := region()
 	w.link(t, "a", "east", func(l *store.Link) { l.Enabled, l.ID = false, "rests" })
 	w.link(t, "east", "a", func(l *store.Link) { l.ID = "used" })
-	w.links = append(w.links, store.Link{ID: "lost", Enabled: true, Forward: store.Direction{LocalNodeID: "a", PeerNodeID: "gone"}, Reverse: store.Direction{LocalNodeID: "gone", PeerNodeID: "a"}})
+	w.links = append(w.links, store.Link{ID: "lost", Enabled: true, Forward: store.Direction{LocalNodeID: "a", PeerNodeID: "gone"},
+		Reverse: store.Direction{LocalNodeID: "gone", PeerNodeID: "a"}})
 	p := w.quick(t, mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "east"})
 	var pairs []string
 	for _, l := range p.Links() {
@@ -244,8 +246,10 @@ func TestQuickMeshRefusesWhatCannotBe(t *testing.T) {
 			"hub_node_id: a has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
 		},
 		{resting, mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "west"}, "hub_node_id: west is disabled; enable it, or choose another node."},
-		{hidden, mesh.Quick{Mode: mesh.HubSpoke}, "hub_node_id: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address."},
-		{hidden, mesh.Quick{Mode: mesh.FreeMesh}, "gateway_node_ids: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address."},
+		{hidden, mesh.Quick{Mode: mesh.HubSpoke},
+			"hub_node_id: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address."},
+		{hidden, mesh.Quick{Mode: mesh.FreeMesh},
+			"gateway_node_ids: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address."},
 		{bare, mesh.Quick{Mode: mesh.HubSpoke}, "virtual_subnet: the mesh has none, and mode hub_spoke routes it to the gateway; give the mesh one."},
 		{
 			region(), mesh.Quick{Mode: mesh.FreeMesh, GatewayNodeIDs: []string{"east", "b"}},

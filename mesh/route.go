@@ -107,8 +107,9 @@ func disjoint(networks []netip.Prefix) []netip.Prefix {
 	return all
 }
 
-// forwards reports for IPv4 and IPv6 whether packets of others pass through the node: it has routes,
-// is the entry of a port forward, or a peer sends it what is not for its own addresses.
+// forwardsFor reports for IPv4 and IPv6 whether packets of other nodes pass through the node: it
+// has routes, is the entry of a port forward, or a peer sends it packets for addresses other than
+// its own.
 func (m *Mesh) forwardsFor(n *member) (v4, v6 bool) {
 	note := func(p netip.Prefix) {
 		v4, v6 = v4 || p.Addr().Is4(), v6 || p.Addr().Is6()
@@ -132,7 +133,7 @@ func (m *Mesh) forwardsFor(n *member) (v4, v6 bool) {
 			}
 		}
 	}
-	if v4 || v6 { // what passes may also be for networks behind other nodes
+	if v4 || v6 { // these packets may also be for networks behind other nodes
 		for _, behind := range m.routed {
 			for _, p := range behind.Routes {
 				if n.has(p) {
@@ -150,7 +151,7 @@ type entry struct {
 	targets []netip.Addr
 }
 
-// entering returns the port forwards in use of which the node is the entry, oldest first.
+// entering returns the port forwards in use whose entry is the node, oldest first.
 func (m *Mesh) entering(n *member) []entry {
 	var all []entry
 	for _, f := range m.forwards[n.ID] {
@@ -177,7 +178,7 @@ func familyOf(a netip.Addr) int {
 	return 1
 }
 
-// prefixTable finds networks by what is in them.
+// prefixTable finds networks by the addresses and networks in them.
 type prefixTable[T any] struct {
 	nets    map[netip.Prefix]T
 	lengths [2][129]int // how many networks have the length, for IPv4 and IPv6

@@ -14,7 +14,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// Surroundings are what a mesh must get along with.
+// Surroundings are the networks and addresses that a mesh must not collide with.
 type Surroundings struct {
 	// Addresses are the appliance's own.
 	Addresses []netip.Addr
@@ -22,7 +22,7 @@ type Surroundings struct {
 	Reach func(store.Node) wgconf.Reach
 }
 
-// Report is what is wrong with a mesh.
+// Report has the faults of a mesh.
 type Report struct{ Findings []Finding }
 
 // Valid reports whether the mesh can be applied.
@@ -58,8 +58,8 @@ func (v *validator) add(severity Severity, code string, n *member, l *store.Link
 	v.findings = append(v.findings, f)
 }
 
-// Validate finds what is wrong with the mesh, also in the texts that are made from it. It takes
-// O(n log n + links) for n nodes, and the time to parse the texts.
+// Validate finds the faults of the mesh, including those of the texts made from it. It takes O(n
+// log n + links) for n nodes, and the time to parse the texts.
 func (m *Mesh) Validate(around Surroundings) Report {
 	v := &validator{Mesh: m, around: around, wrong: map[*member]bool{}}
 	v.settings()
@@ -150,7 +150,7 @@ func (v *validator) subnetsTaken() {
 	}
 }
 
-// nodeFields checks what is in the fields of each node.
+// nodeFields checks the fields of each node.
 func (v *validator) nodeFields() {
 	for _, n := range v.nodes {
 		for _, problem := range v.fieldProblems(n) {
@@ -159,18 +159,20 @@ func (v *validator) nodeFields() {
 		}
 		if n.fromText() && n.Text.awg != nil {
 			if keys := v.differsInAWG(n.Text); len(keys) > 0 {
-				v.add(SeverityError, CodeAWGDiffers, n, nil, "The tunnel config of %s, which is written by hand, does not have the mesh's %s, and all nodes need the same; correct the config.",
+				v.add(SeverityError, CodeAWGDiffers, n, nil,
+					"The tunnel config of %s, which is written by hand, does not have the mesh's %s, and all nodes need the same; correct the config.",
 					n.Name, strings.Join(keys, ", "))
 			}
 		}
 		if n.Masquerade && len(n.Routes) == 0 {
-			v.add(SeverityWarning, CodeNothingToMask, n, nil, "%s: masquerade does nothing without routes; give the networks behind the node in routes, or switch it off.", n.Name)
+			v.add(SeverityWarning, CodeNothingToMask, n, nil,
+				"%s: masquerade does nothing without routes; give the networks behind the node in routes, or switch it off.", n.Name)
 		}
 	}
 }
 
-// CheckNode returns what is wrong with the fields of the node, each a sentence that begins with the
-// field. It looks at the node alone.
+// CheckNode returns the faults of the node's fields, each a sentence that begins with the field. It
+// does not look at other nodes.
 func (m *Mesh) CheckNode(n Node) []string { return m.fieldProblems(&member{Node: n}) }
 
 func (m *Mesh) fieldProblems(n *member) []string {
@@ -247,7 +249,8 @@ func (v *validator) keys() {
 			continue
 		}
 		if first := owner[key]; first != nil {
-			v.add(SeverityError, CodeKeyTwice, n, nil, "%s and %s have the same public_key, so others cannot tell them apart; make new keys for one of them.", first.Name, n.Name)
+			v.add(SeverityError, CodeKeyTwice, n, nil, "%s and %s have the same public_key, so others cannot tell them apart; make new keys for one of them.",
+				first.Name, n.Name)
 			continue
 		}
 		owner[key] = n
@@ -270,7 +273,8 @@ func (v *validator) keyOf(n *member) {
 	case n.Key() == "" && n.KeyHolder == store.KeyAtNode:
 		v.add(SeverityWarning, CodeNoKey, n, nil, "%s has not told its public key yet: its links rest until its agent is bound.", n.Name)
 	case n.Key() == "":
-		v.add(SeverityWarning, CodeNoKey, n, nil, "The public key of %s is not known: its links rest. Give its public_key, or a tunnel config with a PrivateKey.", n.Name)
+		v.add(SeverityWarning, CodeNoKey, n, nil, "The public key of %s is not known: its links rest. Give its public_key, or a tunnel config with a PrivateKey.",
+			n.Name)
 	case !ValidKey(n.Key()):
 		v.wrong[n] = true
 		v.add(SeverityError, CodeInvalidValue, n, nil, "%s: public_key is not a key; give 32 bytes in base64, 44 characters, as wg pubkey prints them.", n.Name)
@@ -319,7 +323,8 @@ func (v *validator) publicAddresses() {
 			at := endpointOf(host, v.port(n))
 			if first := owner[at]; first != nil && first != n {
 				v.add(SeverityError, CodePublicTwice, n, nil,
-					"%s and %s are both reached at %s; give one of them another listen_port, and forward that port to it if both are behind one router.", first.Name, n.Name, at)
+					"%s and %s are both reached at %s; give one of them another listen_port, and forward that port to it if both are behind one "+
+						"router.", first.Name, n.Name, at)
 				continue
 			}
 			owner[at] = n
@@ -327,7 +332,8 @@ func (v *validator) publicAddresses() {
 	}
 }
 
-// textOf finds what the parser and the rules of package tunnel say about the node's text.
+// textOf reports the faults that the parser and the rules of package tunnel find in the node's
+// text.
 func (v *validator) textOf(n *member) {
 	if v.wrong[n] || !v.Generated(n.ID) {
 		return

@@ -11,7 +11,7 @@ import (
 )
 
 // routesOfNodes finds networks that are behind two nodes, and addresses of nodes that seem to be
-// behind another one. Default routes are left out: they only have what is nowhere else.
+// behind another one. It skips default routes: they only get the packets that no other route takes.
 func (v *validator) routesOfNodes() {
 	type network struct {
 		prefix netip.Prefix
@@ -33,7 +33,8 @@ func (v *validator) routesOfNodes() {
 	for i, n := range all {
 		if first, ok := table.exact(n.prefix); ok {
 			if other := all[first].node; other != n.node {
-				v.add(SeverityError, CodeRoutesOverlap, n.node, nil, "routes: %s is behind %s and behind %s; name it at one of them, or give one of the networks other addresses.",
+				v.add(SeverityError, CodeRoutesOverlap, n.node, nil,
+					"routes: %s is behind %s and behind %s; name it at one of them, or give one of the networks other addresses.",
 					n.prefix, other.Name, n.node.Name)
 			}
 			continue
@@ -133,7 +134,8 @@ func (v *validator) oneLink(l *store.Link, a, b *member) {
 			v.add(SeverityError, CodeInvalidValue, h.local, l, "%s, %s to %s: %s", linkName(l, a, b), h.local.Name, h.peer.Name, problem)
 		}
 		if len(h.to.AllowedIPs) == 0 {
-			v.add(SeverityWarning, CodeNoAllowedIPs, h.local, l, "%s sends nothing to %s; give allowed_ips of the link, such as the virtual_ip of %s.", h.local.Name, h.peer.Name, h.peer.Name)
+			v.add(SeverityWarning, CodeNoAllowedIPs, h.local, l, "%s sends nothing to %s; give allowed_ips of the link, such as the virtual_ip of %s.", h.local.Name,
+				h.peer.Name, h.peer.Name)
 		}
 	}
 	if l.PresharedKey != "" && !ValidKey(l.PresharedKey) {
@@ -197,11 +199,13 @@ func (v *validator) peersOf(n *member) {
 	}
 	quoted := func(s string) string { return s }
 	if equal != nil {
-		v.add(SeverityError, CodeAllowedIPsTwice, n, nil, "%s has two peers with the same allowed_ips, and only one of them can get the packets: %s. Give each network to one link.",
+		v.add(SeverityError, CodeAllowedIPsTwice, n, nil,
+			"%s has two peers with the same allowed_ips, and only one of them can get the packets: %s. Give each network to one link.",
 			n.Name, named(equal, quoted))
 	}
 	if within != nil {
-		v.add(SeverityWarning, CodeAllowedIPsOverlap, n, nil, "%s has peers whose allowed_ips are a part of another peer's, and go to the narrower one: %s. Take them out of one of the links if that is not meant.",
+		v.add(SeverityWarning, CodeAllowedIPsOverlap, n, nil,
+			"%s has peers whose allowed_ips are a part of another peer's, and go to the narrower one: %s. Take them out of one of the links if that is not meant.",
 			n.Name, named(within, quoted))
 	}
 }
@@ -229,13 +233,15 @@ func (v *validator) portForwards() {
 				}
 				p := port{protocol, f.ToPort}
 				if first, again := taken[p]; again && first.ID != f.ID {
-					v.add(SeverityError, CodeBadForward, n, nil, "The port forward %s: to_port %d (%s) of %s is forwarded by %s already; choose another port.", f.ID, f.ToPort, protocol, n.Name, first.ID)
+					v.add(SeverityError, CodeBadForward, n, nil, "The port forward %s: to_port %d (%s) of %s is forwarded by %s already; choose another port.", f.ID,
+						f.ToPort, protocol, n.Name, first.ID)
 					continue
 				}
 				taken[p] = f
 			}
 			if v.platform(n) == "" {
-				v.add(SeverityWarning, CodeBadForward, n, nil, "The port forward %s: no hooks are made for the system of %s; choose an entry that runs Linux or macOS.", f.ID, n.Name)
+				v.add(SeverityWarning, CodeBadForward, n, nil, "The port forward %s: no hooks are made for the system of %s; choose an entry that runs Linux or macOS.",
+					f.ID, n.Name)
 			}
 		}
 	}
@@ -280,7 +286,8 @@ func (m *Mesh) forwardProblem(to *member, f store.PortForward) string {
 	case !slices.ContainsFunc(from.Addresses(), to.has):
 		return fmt.Sprintf("%s and %s have no address of the same IP version in the tunnel; give them one.", from.Name, to.Name)
 	case to.ConfigSource == store.SourceText:
-		return fmt.Sprintf("the tunnel config of %s is written by hand, so no hooks are added to it; let the mesh make it (config_source mesh), or choose another entry.", to.Name)
+		return fmt.Sprintf("the tunnel config of %s is written by hand, so no hooks are added to it; let the mesh make it (config_source mesh), or choose "+
+			"another entry.", to.Name)
 	}
 	return ""
 }

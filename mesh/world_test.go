@@ -167,5 +167,5 @@ func counter(name string) func() string {
 // noPrefix is an address or network that was not given.
 var noPrefix netip.Prefix
 
-// noReach is an appliance of which nothing is known.
+// noReach is an appliance whose address is unknown.
 var noReach wgconf.Reach

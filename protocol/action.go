@@ -51,7 +51,7 @@ type ActionSpec struct {
 	Kind   Kind   // of the topic that the command travels on
 	Name   string // for people, of the command in a list
 	Label  string // on a button
-	Words  string // what it does, after "to"
+	Words  string // its effect, after "to"
 
 	// Leaves is the state in which the command leaves the tunnel. The command sets it as the wanted
 	// state. It is empty if the command does not start or stop the tunnel.
@@ -99,8 +99,8 @@ var actions = []ActionSpec{
 	{
 		Action: ActionPush, Kind: KindPush, Name: "push", Label: "Push", Words: "push the tunnel config",
 		InRollouts: true, ReportsStored: true,
-		// A site may be dark for this long, for holidays or a repair. After that long nobody remembers
-		// what was meant.
+		// A site may be offline for this long, for holidays or a repair. After that, the order is
+		// out of date.
 		QueueTime:  30 * 24 * time.Hour,
 		AnswerTime: 60 * time.Second, ConfirmTime: 180 * time.Second,
 		ToolRuns: 4, // the former tunnel down, the new one up, and both back if it fails

@@ -233,8 +233,8 @@ var (
 )
 
 // AuditProof sums up an intact log. To notice that the newest entries were lost or that the whole
-// chain was replaced, keep the Head of an export: a later export must have it as the hash of the
-// same entry.
+// chain was replaced, keep the Head of an export: it must be the hash of the same entry in any
+// later export.
 type AuditProof struct {
 	Entries     int
 	Sums        int    // entries among them that stand for several requests

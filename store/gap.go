@@ -55,8 +55,8 @@ func (tx *Tx) NoteStart() error {
 	return tx.MarkAlive()
 }
 
-// SettleLastRun does at a start what the last run left to do: it records the gap and closes the audit
-// log's open entries. Use it as Options.First.
+// SettleLastRun, at a start, completes the last run's records: it records the gap and closes the
+// audit log's open entries. Use it as Options.First.
 func (tx *Tx) SettleLastRun() error {
 	if err := tx.NoteStart(); err != nil {
 		return err

@@ -180,7 +180,7 @@ type PortForward struct {
 	UpdatedAt  time.Time       `json:"updated_at"`
 }
 
-// ForwardProtocol says what a [PortForward] forwards.
+// ForwardProtocol is the protocol of a [PortForward].
 type ForwardProtocol string
 
 // The protocols of port forwards.

@@ -332,8 +332,8 @@ func (w *writer) afterFailure(batch []*writeRequest, txs []*Tx) {
 	if err != nil {
 		_ = w.note(err)
 	}
-	// Changes that are not in the file are told to no subscriber: one that writes again whenever it hears of
-	// a change would try at once, and for ever.
+	// Subscribers do not get changes that are not in the file: a subscriber that writes again after
+	// each change would try at once, and for ever.
 	if w.db.file.txid.Load() == w.tried {
 		w.db.feed.publish(changes)
 	}

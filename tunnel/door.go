@@ -235,7 +235,7 @@ func (t *Taken) save(tx *store.Tx, w Wish, forced bool) (err error) {
 	return err
 }
 
-// look is the version of an order, as the store has it at that moment.
+// look is the version for an order, as the store has it at that moment.
 type look struct {
 	basis
 	config store.Config

@@ -253,7 +253,7 @@ func TestAChangeOfRightsLeavesOtherSessionsAlone(t *testing.T) {
 	b.Ping()
 }
 
-// watch counts the broker's messages on the topic, whoever may receive them.
+// watch counts the broker's messages on the topic, to any receiver.
 func (f *fixture) watch(topic string) *atomic.Int32 {
 	n := new(atomic.Int32)
 	f.server.Topics.InlineSubscribe(mqtt.InlineSubscription{

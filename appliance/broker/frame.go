@@ -33,8 +33,8 @@ type frames struct {
 	qos     byte
 	left    int  // bytes left of it
 	filters int  // so far
-	step    step // what comes next
-	after   step // what comes after skip
+	step    step // the next one
+	after   step // the step after skip
 	skip    int
 	number  int // being read
 	bytes   int // of number

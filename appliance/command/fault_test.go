@@ -121,7 +121,7 @@ func TestADamagedRecordEndsTheWriting(t *testing.T) {
 	}
 }
 
-// tellsHash has the node answer the detect and say what is on its disk.
+// tellsHash makes the node answer the detect with the hash of the config on its disk.
 func (f *fixture) tellsHash(detect store.Command) {
 	topic := protocol.Topic{ConfigID: "cfg_a", NodeID: "node_a", Kind: protocol.KindDetectAck}
 	ack := protocol.Ack{Status: protocol.AckFailed, ConfigSHA256: strings.Repeat("ab", 32)}
@@ -221,7 +221,7 @@ func TestACommandThatCouldNotBeWrittenAsSentIsTriedAgainAfterFiveSeconds(t *test
 	})
 }
 
-// subscriptions counts those of the store that nobody has closed.
+// subscriptions counts the store's open subscriptions.
 func (f *fixture) subscriptions() int {
 	return reflect.ValueOf(f.db).Elem().FieldByName("feed").FieldByName("subs").Len()
 }

@@ -127,7 +127,7 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 	}
 }
 
-// EMQX hides zones: its answer to a question about them is an error, not what stands in them.
+// EMQX hides zones: it answers a question about them with an error, not with their content.
 func TestDoctorSaysThatItCannotSeeAHiddenZone(t *testing.T) {
 	server, found := diagnose(t, func(s *emqxtest.Settings) { s.OwnZone.MaxMailbox = 1000 })
 	if got := text(found, OK); !strings.Contains(got, "in the zone wfm; EMQX does not show whether force_shutdown is off there") {

@@ -104,7 +104,7 @@ func TestOneSessionTakesAllWhereEMQXRefusesSharedSubscriptions(t *testing.T) {
 	f.eventually("all came", func() bool { return len(f.ingress.inOrder("m")) >= 50 })
 }
 
-// Nodes may log in while EMQX has sessions for what they publish, which is not the main one.
+// Nodes may log in while EMQX has sessions for their messages, even without the main one.
 func TestMessagesAreTakenWhileTheMainSessionIsAway(t *testing.T) {
 	t.Parallel()
 	f := newOwnFixture(t)
@@ -129,7 +129,8 @@ func TestMessagesAreTakenWhileTheMainSessionIsAway(t *testing.T) {
 	}
 }
 
-// What waits in a session when it ends by itself goes to the others, after what they have got meanwhile.
+// If a session ends by itself, its waiting messages go to the others, after those that they have
+// got meanwhile.
 func TestOtherSessionsGetWhatWaitedInOneThatExpired(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -217,8 +217,8 @@ func sentAt(env protocol.Envelope) time.Time {
 	return t.UTC()
 }
 
-// overtakenFor bounds the time after a message during which an older one is ignored. Later the node's
-// clock must have been set back: EMQX hands over what an ended session left as soon as it has ended.
+// overtakenFor bounds the time after a message during which an older one is ignored. After that,
+// the node's clock must have been set back: EMQX redelivers an ended session's messages at once.
 const overtakenFor = 5 * time.Minute
 
 // overtaken reports whether a newer message of the same agent session is stored already, so that this

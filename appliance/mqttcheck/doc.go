@@ -1,6 +1,6 @@
-// Package mqttcheck does once what an agent does after bind: it resolves the host, connects, trusts
-// only the given CA, logs in as a node and subscribes. If that fails, it says what went wrong and
-// what to do about it.
+// Package mqttcheck connects to the broker once as an agent does after bind: it resolves the host,
+// connects, trusts only the given CA, logs in as a node and subscribes. If that fails, its error
+// has the cause and the remedy.
 //
 // It owns the steps and their messages. It does not own the account it logs in with, nor the
 // broker's address: it is given both.

@@ -47,7 +47,7 @@ type Prober struct {
 	mu       sync.Mutex
 	stopped  bool
 	watchers int
-	cancel   context.CancelFunc // ends the running loop; nil while nobody watches
+	cancel   context.CancelFunc // ends the running loop; nil without watchers
 	running  sync.WaitGroup
 }
 

@@ -153,9 +153,9 @@ func burst(t *testing.T, e *emqxtest.Server, nodes []store.Bound, name string, e
 		name, len(nodes), len(nodes)*each, time.Since(begin).Round(time.Millisecond), retries.Load(), reconnects.Load())
 }
 
-// The stand-in is as strict as EMQX. While nodes send, the appliance is killed, its sessions lose their
-// connections, and then EMQX is killed. What a node has an acknowledgement for is stored, but for what waited
-// in the memory of the killed EMQX; that loss is reported.
+// The stand-in is as strict as EMQX. While nodes send, the appliance is killed, its sessions lose
+// their connections, and then EMQX is killed. Every acknowledged message is stored, except for
+// those in the memory of the killed EMQX; that loss is reported.
 func TestBurstThroughEMQXLosesNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	count, each := burstSize(t)

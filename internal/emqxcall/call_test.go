@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What is written here stands in configurations that nobody changes when the appliance is updated.
+// These values stand in configurations that do not change when the appliance is updated.
 func TestTheContractIsTheOneInTheField(t *testing.T) {
 	if LoginPath != "/api/internal/emqx/auth" || TopicPath != "/api/internal/emqx/authz" || KeyHeader != "x-wfm-internal-key" {
 		t.Error(LoginPath, TopicPath, KeyHeader)

@@ -254,7 +254,8 @@ func (e *Server) Drop(clientID string) {
 	}
 }
 
-// Expire ends the session of the client as its expiry does: other sessions get what waits in it.
+// Expire ends the session of the client as its expiry does: other sessions get its waiting
+// messages.
 func (e *Server) Expire(clientID string) {
 	if b := e.running(); b != nil {
 		b.expire(clientID)

@@ -54,8 +54,8 @@ func (b *broker) joined(clientID, filter string) {
 	}
 }
 
-// leave drops the session of a superuser. It returns what a session that ends hands on: messages of
-// QoS 1 in flight, then the queue.
+// leave drops the session of a superuser. It returns the messages that an ended session passes on:
+// those of QoS 1 in flight, then the queue.
 func (b *broker) leave(clientID string) (left []packets.Packet) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -93,7 +93,7 @@ type route struct {
 func (r route) String() string { return fmt.Sprintf("%s %s (line %d)", r.key, r.prefix, r.line) }
 
 // routes returns the routes that wg-quick and the kernel set up: the network of each Address is on
-// the interface, whatever Table says.
+// the interface with any Table.
 func (c Config) routes() []route {
 	var all []route
 	for _, prefix := range c.Interface.Addresses {
