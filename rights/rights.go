@@ -1,6 +1,8 @@
 package rights
 
 import (
+	"strings"
+
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -39,12 +41,19 @@ func Admit(g store.Grant, l Login) Verdict {
 		return UnknownUser
 	case !password:
 		return WrongPassword
-	case l.ClientID != protocol.ClientID(g.NodeID):
+	case !isOf(g, l.ClientID):
 		return ForeignClientID
 	case l.Will != nil && !mayLeave(g, *l.Will):
 		return ForbiddenWill
 	}
 	return Admitted
+}
+
+// isOf reports whether the client ID is that of the node. It allocates nothing: it is asked about every
+// message.
+func isOf(g store.Grant, clientID string) bool {
+	id, ok := strings.CutPrefix(clientID, protocol.ClientIDPrefix)
+	return ok && id == g.NodeID
 }
 
 // mayLeave reports whether the node may have the broker publish the will.
@@ -63,7 +72,7 @@ type Session struct {
 // Holds reports whether g, the current grant of the session's user, is the one with which the session
 // logged in.
 func Holds(g store.Grant, s Session) bool {
-	return g.NodeID != "" && g.Generation == s.Generation && s.ClientID == protocol.ClientID(g.NodeID)
+	return g.NodeID != "" && g.Generation == s.Generation && isOf(g, s.ClientID)
 }
 
 // MayPublish reports whether the session may publish to the topic name. g is the current grant of its

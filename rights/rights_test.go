@@ -59,6 +59,9 @@ func TestASessionHasRightsWhileItsOwnGrantIsTheCurrentOne(t *testing.T) {
 			t.Errorf("%s: holds %v, may publish %v, may subscribe %v, want %v", name, holds, publish, subscribe, tc.want)
 		}
 	}
+	if n := testing.AllocsPerRun(100, func() { Holds(g, own) }); n != 0 {
+		t.Errorf("%v allocations for each message", n)
+	}
 	if MayPublish(g, own, "wfm/cfg_x/node_a/event", true) {
 		t.Error("a session may have a message retained")
 	}
