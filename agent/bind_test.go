@@ -81,7 +81,8 @@ func TestBindAgainReplacesTheProfile(t *testing.T) {
 
 func TestBindShowsTheServersMessageAlone(t *testing.T) {
 	dir := t.TempDir()
-	url, _, _ := bindServer(t, 401, `{"success":false,"error":{"code":"CLIENT_BIND_TOKEN_EXPIRED","message":"The token is\u001b[31m too old.","detail":{"x":"y"}}}`)
+	url, _, _ := bindServer(t, 401, `{"success":false,"error":{"code":"CLIENT_BIND_TOKEN_EXPIRED","message":"The token is\u001b[31m too old.",`+
+		`"detail":{"x":"y"}}}`)
 	_, err := Bind(t.Context(), BindOptions{Dir: dir, ServerURL: url, Token: "t"})
 	var refused *BindError
 	if !errors.As(err, &refused) || refused.Code != "CLIENT_BIND_TOKEN_EXPIRED" || err.Error() != "The token is [31m too old." {

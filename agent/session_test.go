@@ -91,7 +91,8 @@ func TestAgentServesCommandsOverARealBroker(t *testing.T) {
 
 	beat := b.next(protocol.KindHeartbeat)
 	if beat.env.SessionID == "" || beat.env.BootID == "" ||
-		string(beat.env.Payload) != `{"client_online":true,"wg_online":false,"client_version":"dev","capabilities":["dedupe","describe","commit_confirm","wanted_state"],"wanted_state":"none"}` {
+		string(beat.env.Payload) != `{"client_online":true,"wg_online":false,"client_version":"dev","capabilities":["dedupe","describe","commit_confirm",`+
+			`"wanted_state"],"wanted_state":"none"}` {
 		t.Fatalf("heartbeat %+v", beat.env)
 	}
 	for _, filter := range protocol.SubscribeTopics("cfg_a", "node_b") {

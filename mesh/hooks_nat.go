@@ -71,7 +71,8 @@ func (h *hooks) natDarwin(t nat, iface string) {
 	var rules []string
 	for _, n := range t {
 		for _, to := range n.to { // the interface behind which the network is
-			rules = append(rules, fmt.Sprintf(`"nat on $(route -n get %s | awk '/interface:/ {print $2}') from { %s } to %s -> ($(route -n get %s | awk '/interface:/ {print $2}'))"`,
+			rules = append(rules, fmt.Sprintf(`"nat on $(route -n get %s | awk '/interface:/ {print $2}') from { %s } to %s -> ($(route -n get %s | awk `+
+				`'/interface:/ {print $2}'))"`,
 				to.Addr(), commaList(n.from, ", "), to, to.Addr()))
 		}
 		for _, p := range n.ports {

@@ -79,7 +79,8 @@ func TestFullMeshLinksAllThatCanReachEachOther(t *testing.T) {
 		"east to c [10.70.0.3/32] none; c to east [10.66.0.1/32] auto ipv4 every 25",
 		"west to c [10.70.0.3/32] none; c to west [10.66.0.2/32] auto ipv4 every 25",
 	})
-	const want = `3 nodes have no public address, so no two of them can have a link: a, b, c. Connect them through east: use mode free_mesh with gateway_node_ids ["east"].`
+	const want = `3 nodes have no public address, so no two of them can have a link: a, b, c. Connect them through east: use mode free_mesh with ` +
+		`gateway_node_ids ["east"].`
 	if len(p.Warnings) != 1 || p.Warnings[0].Message != want || p.Gateway != "east" || !slices.Equal(p.Unlinked, []string{"a", "b", "c"}) {
 		t.Errorf("the plan says %+v, proposes %q and leaves %q apart", p.Warnings, p.Gateway, p.Unlinked)
 	}

@@ -32,7 +32,8 @@ func TestDecodeTakesWhatIsAbsentFromTheTopic(t *testing.T) {
 			protocol.Envelope{RequestID: "r"},
 		},
 		{
-			"no type", protocol.KindEvent, `{"config_id":"cfg_a","node_id":"node_b","boot_id":"b","session_id":"s","sent_at":"2026-04-23T12:00:00Z","payload":{"event":"x"}}`,
+			"no type", protocol.KindEvent, `{"config_id":"cfg_a","node_id":"node_b","boot_id":"b","session_id":"s","sent_at":"2026-04-23T12:00:00Z",` +
+				`"payload":{"event":"x"}}`,
 			protocol.Envelope{BootID: "b", SessionID: "s", SentAt: "2026-04-23T12:00:00Z", Payload: json.RawMessage(`{"event":"x"}`)},
 		},
 		{

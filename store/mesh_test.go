@@ -12,7 +12,8 @@ func TestRecordsFromBeforeTheMeshKeepTheirBytes(t *testing.T) {
 	const config = `{"id":"cfg_a","name":"a","description":"","enabled":true,"tunnel_protocol":"wireguard",` +
 		`"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z"}`
 	const node = `{"id":"node_1","config_id":"cfg_a","name":"one","enabled":true,"node_type":"dynamic","interface_name":"wg0","tags":["x"],` +
-		`"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z","client":{"hostname":"h","platform":"linux","version":"1","bound_at":"2026-01-02T03:04:05Z"}}`
+		`"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z","client":{"hostname":"h","platform":"linux","version":"1",` +
+		`"bound_at":"2026-01-02T03:04:05Z"}}`
 	c := decodeRecord[Config](t, config)
 	if (c.MeshSettings != MeshSettings{}) {
 		t.Errorf("an old config has the settings %+v, want none", c.MeshSettings)

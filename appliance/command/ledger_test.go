@@ -58,7 +58,8 @@ func TestThePayloadSaysWhatTheNodeNeeds(t *testing.T) {
 			}
 			protocolIs(spelling, "2.0") // it was wireguard
 			want(map[protocol.Action]string{
-				protocol.ActionStart:  `{"action":"start","tunnel_protocol":"amneziawg_2","previous_tunnel_protocol":"wireguard","interface_name":"wg0","awg_version":"2.0"}`,
+				protocol.ActionStart: `{"action":"start","tunnel_protocol":"amneziawg_2","previous_tunnel_protocol":"wireguard","interface_name":"wg0",` +
+					`"awg_version":"2.0"}`,
 				protocol.ActionWGShow: `{"action":"wg_show","tunnel_protocol":"amneziawg_2","interface_name":"wg0","awg_version":"2.0"}`,
 				protocol.ActionDetect: `{"tunnel_protocol":"amneziawg_2","interface_name":"wg0","awg_version":"2.0"}`,
 			})

@@ -16,7 +16,8 @@ import (
 const fieldCerts = `set -eu
 ec() { openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
 ec root.key; ec ca.key; ec key.pem
-openssl req -x509 -new -key root.key -out root.pem -days 3650 -subj "/CN=Field Root" -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
+openssl req -x509 -new -key root.key -out root.pem -days 3650 -subj "/CN=Field Root" \
+	-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
 openssl req -new -key ca.key -out ca.csr -subj "/CN=Field CA"
 printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n' > ca.ext
 openssl x509 -req -in ca.csr -CA root.pem -CAkey root.key -CAcreateserial -days 1000 -extfile ca.ext -out ca.pem

@@ -122,7 +122,8 @@ func (f *fleet) answer(id, requestID string) []byte {
 	if f.fails[id] {
 		status = protocol.AckFailed
 	}
-	return fmt.Appendf(nil, `{"request_id":%q,"config_id":%q,"node_id":%q,"sent_at":"2026-04-23T12:00:00Z","payload":{"status":%q,"action":%q,"message":"said the node"}}`,
+	return fmt.Appendf(nil, `{"request_id":%q,"config_id":%q,"node_id":%q,"sent_at":"2026-04-23T12:00:00Z","payload":{"status":%q,"action":%q,`+
+		`"message":"said the node"}}`,
 		requestID, f.configID, id, status, f.action)
 }
 

@@ -40,7 +40,8 @@ func topicShapes(nodes ...*apptest.Node) (shapes []string) {
 			topic := n.Topic(suffix)
 			//nolint:staticcheck // ASCII
 			add(topic, "/"+topic, "//"+topic, topic+"/", topic+"//", topic+"/#", topic+"/+", topic+"#", topic+"+", strings.ToUpper(topic), strings.Title(topic),
-				"$share/g/"+topic, "$share/g//"+topic, "$SHARE/g/"+topic, "$share//"+topic, "$share/+/"+topic, "$share/"+topic, "$queue/"+topic, "$exclusive/"+topic, "$SYS/"+topic, "$"+topic,
+				"$share/g/"+topic, "$share/g//"+topic, "$SHARE/g/"+topic, "$share//"+topic, "$share/+/"+topic, "$share/"+topic, "$queue/"+topic, "$exclusive/"+topic,
+				"$SYS/"+topic, "$"+topic,
 				" "+topic, topic+" ", topic+"\x00", "\x00"+topic, topic+"\n", "\ufeff"+topic, topic+"\ufeff", strings.ReplaceAll(topic, "/",
 					"//"), strings.ReplaceAll(topic, "/", "%2F"),
 				strings.ReplaceAll(topic, "/", "\\"), strings.ReplaceAll(topic, "/", "\u2215"), "wfm/../"+topic, "wfm/./"+strings.TrimPrefix(topic,
