@@ -11,9 +11,9 @@ import (
 	"wfm/web/access"
 )
 
-// CoverWay has the certificate cover the host that the agent will be told, which an administrator has
+// Cover has the certificate cover the host that the agent will be told, which an administrator has
 // just named by asking for the bind command there.
-func (d *Directory) CoverWay(c echo.Context, host string) error {
+func (d *Directory) Cover(c echo.Context, host string) error {
 	return d.CoverBroker(c, d.HostFor(host))
 }
 

@@ -96,6 +96,9 @@ func toolsOf(c store.Command) string {
 	return "tools: " + strings.Join(tools, ", ")
 }
 
+// PrintedBy says in one line what printed the output.
+func PrintedBy(c store.Command, o store.Output) string { return ui.Action(c.Action) + ": " + o.Stream }
+
 // Log is one row of a node's log.
 type Log struct {
 	ID            string             `json:"id"`

@@ -9,6 +9,9 @@ import (
 // Choosing is the part of [Route.Body] for the members that [ReadOrder] reads.
 const Choosing = "staged bool, staged_version 1..2147483647, version 1..2147483647, force bool"
 
+// Commanding is the part of [Route.Codes] for the errors of every command.
+const Commanding = "NODE_DISABLED CLIENT_BIND_STATIC_NODE CLIENT_NOT_INITIALIZED MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE"
+
 // ReadOrder reads the version to push. Without staged, staged_version and version, it is the
 // desired one.
 func ReadOrder(f *Fields) tunnel.Order {

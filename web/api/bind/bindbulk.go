@@ -51,7 +51,7 @@ func (a *API) bindCommands(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Directory.CoverWay(c, way.URL.Hostname()); err != nil {
+	if err := a.Directory.Cover(c, way.URL.Hostname()); err != nil {
 		return err
 	}
 	var rows []nodeBindCommand

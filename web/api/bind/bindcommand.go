@@ -57,7 +57,7 @@ func (a *API) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Directory.CoverWay(c, way.URL.Hostname()); err != nil {
+	if err := a.Directory.Cover(c, way.URL.Hostname()); err != nil {
 		return err
 	}
 	var nodeID, token string

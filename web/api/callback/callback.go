@@ -21,13 +21,17 @@ import (
 	"wfm/web/wire"
 )
 
-// Asker is the EMQX whose questions are answered. Its fields are those of [web.ExternalBroker].
+// Asker is the EMQX whose questions are answered.
 type Asker struct {
-	Key                emqxcall.Key
+	// Key is what EMQX has to show when it asks.
+	Key emqxcall.Key
+	// Username and Password are the appliance's own account, under the ClientIDs of its sessions.
 	Username, Password string
 	ClientIDs          []string
-	Settled            func(nodeID string) bool
-	Ready              func() bool
+	// Settled reports whether EMQX knows the node's account as it is now; nil: it always does.
+	Settled func(nodeID string) bool
+	// Ready reports whether the appliance takes what nodes publish; nil: always.
+	Ready func() bool
 }
 
 func (b *Asker) ready() bool { return b.Ready == nil || b.Ready() }
@@ -45,19 +49,19 @@ const (
 type API struct {
 	DB        *store.DB
 	Log       *slog.Logger
-	Own       *Asker
+	Own       *Asker // nil: nothing is answered
 	questions questions
 }
 
 // Routes has what EMQX asks; nothing while no EMQX may.
-func (s *API) Routes() []wire.Route {
-	if s.Own == nil {
+func (a *API) Routes() []wire.Route {
+	if a.Own == nil {
 		return nil
 	}
-	log := slog.New(floodlog.New(s.Log.Handler()))
+	log := slog.New(floodlog.New(a.Log.Handler()))
 	return []wire.Route{
-		{Method: http.MethodPost, Path: emqxcall.TopicPath, Access: wire.Open, Handle: s.callback(log, s.authz)},
-		{Method: http.MethodPost, Path: emqxcall.LoginPath, Access: wire.Open, Handle: s.callback(log, s.authn)},
+		{Method: http.MethodPost, Path: emqxcall.TopicPath, Access: wire.Open, Handle: a.callback(log, a.authz)},
+		{Method: http.MethodPost, Path: emqxcall.LoginPath, Access: wire.Open, Handle: a.callback(log, a.authn)},
 	}
 }
 
@@ -67,10 +71,10 @@ var (
 	ignore = emqxcall.Answer{Result: emqxcall.Ignore}
 )
 
-func (s *API) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall.Answer) echo.HandlerFunc {
+func (a *API) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall.Answer) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !s.Own.Key.Fits(c.Request().Header.Get(emqxcall.KeyHeader)) {
-			s.questions.wrongKey()
+		if !a.Own.Key.Fits(c.Request().Header.Get(emqxcall.KeyHeader)) {
+			a.questions.wrongKey()
 			log.Warn("a question about MQTT access came with a wrong key", "remote_addr", c.Request().RemoteAddr, "route", c.Path())
 			return c.NoContent(http.StatusUnauthorized)
 		}
@@ -81,37 +85,37 @@ func (s *API) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall
 		}
 		if err != nil { // not err itself, which may quote a password
 			log.Warn("a question about MQTT access cannot be read, and is denied; compare EMQX's body template with `wfm emqx config`", "route", c.Path())
-			s.questions.answered(c.Request(), deny, time.Now().UTC())
+			a.questions.answered(c.Request(), deny, time.Now().UTC())
 			return c.JSON(http.StatusOK, deny)
 		}
 		v := decide(q)
-		s.questions.answered(c.Request(), v, time.Now().UTC())
+		a.questions.answered(c.Request(), v, time.Now().UTC())
 		return c.JSON(http.StatusOK, v)
 	}
 }
 
 // grantOf returns the right of a node, or of the temporary account of a check. The zero Grant is that of
 // any other user.
-func (s *API) grantOf(user string) (g store.Grant, node bool) {
-	if g, ok := s.DB.Grant(user); ok {
+func (a *API) grantOf(user string) (g store.Grant, node bool) {
+	if g, ok := a.DB.Grant(user); ok {
 		return g, true
 	}
-	if key := s.Own.Key; key.IsCheck(user, time.Now()) {
+	if key := a.Own.Key; key.IsCheck(user, time.Now()) {
 		return store.NewGrant(user, emqxcall.CheckConfigID, key.Password(user)), false
 	}
 	return store.Grant{}, false
 }
 
 // authz decides about a topic. EMQX has checked the login.
-func (s *API) authz(q emqxcall.Question) emqxcall.Answer {
-	own := s.Own
+func (a *API) authz(q emqxcall.Question) emqxcall.Answer {
+	own := a.Own
 	if own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID) {
 		if strings.HasPrefix(q.Topic, protocol.TopicPrefix+"/") || (q.Action == emqxcall.Subscribe && strings.HasPrefix(q.Topic, "$SYS/")) {
 			return allow
 		}
 		return deny
 	}
-	grant, node := s.grantOf(q.Username)
+	grant, node := a.grantOf(q.Username)
 	if node && own.Settled != nil && !own.Settled(q.Username) {
 		return deny
 	}
@@ -132,15 +136,15 @@ func (s *API) authz(q emqxcall.Question) emqxcall.Answer {
 
 // authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
 // authenticators then, and refuses when none knows them.
-func (s *API) authn(q emqxcall.Question) emqxcall.Answer {
-	own := s.Own
+func (a *API) authn(q emqxcall.Question) emqxcall.Answer {
+	own := a.Own
 	if own.Username != "" && q.Username == own.Username {
 		if subtle.ConstantTimeCompare([]byte(q.Password), []byte(own.Password)) != 1 || !slices.Contains(own.ClientIDs, q.ClientID) {
 			return deny
 		}
 		return emqxcall.Answer{Result: emqxcall.Allow, IsSuperuser: true}
 	}
-	grant, node := s.grantOf(q.Username)
+	grant, node := a.grantOf(q.Username)
 	switch v := rights.Admit(grant, rights.Login{ClientID: q.ClientID, Password: []byte(q.Password)}); {
 	case v == rights.UnknownUser && !protocol.IsNewID("node", q.Username):
 		return ignore

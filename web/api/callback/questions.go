@@ -38,12 +38,12 @@ func (q *questions) answered(r *http.Request, v emqxcall.Answer, now time.Time) 
 }
 
 // Status is nil where no questions are answered.
-func (s *API) Status() *view.QuestionsStatus {
-	if s.Own == nil {
+func (a *API) Status() *view.QuestionsStatus {
+	if a.Own == nil {
 		return nil
 	}
-	s.questions.mu.Lock()
-	defer s.questions.mu.Unlock()
-	status := s.questions.status
+	a.questions.mu.Lock()
+	defer a.questions.mu.Unlock()
+	status := a.questions.status
 	return &status
 }

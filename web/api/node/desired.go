@@ -31,7 +31,7 @@ func (a *API) desiredRoutes() []wire.Route {
 			Summary: "Saves another tunnel config as the latest, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
 				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
 			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
-			Codes: wishing + " " + Controlling + " TOO_MANY_COMMANDS",
+			Codes: wishing + " " + wire.Commanding + " TOO_MANY_COMMANDS",
 		},
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/access"
-	"wfm/web/api/node"
 	"wfm/web/reach"
 	"wfm/web/view"
 	"wfm/web/wire"
@@ -41,7 +40,7 @@ func (a *API) Routes() []wire.Route {
 			Summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
 				"desired at each node's turn, unless staged or version names another, and skips a node that has it already unless forced.",
 			Body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + wire.Choosing, Data: rolloutDetail{},
-			Paged: true, Codes: node.Controlling + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
+			Paged: true, Codes: wire.Commanding + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/rollouts", Access: wire.Session, Handle: a.listRollouts,

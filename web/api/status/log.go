@@ -10,7 +10,6 @@ import (
 
 	"wfm/protocol"
 	"wfm/store"
-	"wfm/web/ui"
 	"wfm/web/view"
 	"wfm/web/wire"
 )
@@ -126,7 +125,7 @@ func logOfCommand(tx *store.Tx, c store.Command) (rows []view.Log, err error) {
 	for i, o := range slices.Backward(output) {
 		row := eventRow(c.ConfigID, c.NodeID, o.At)
 		row.ID, row.RequestID, row.RequestedBy = fmt.Sprintf("%s-%d", c.RequestID, i+1), c.RequestID, c.RequestedBy
-		row.Summary = ui.Action(c.Action) + ": " + o.Stream
+		row.Summary = view.PrintedBy(c, o)
 		if row.Detail = o.Output; row.Detail == "" {
 			row.Detail = o.Message
 		}
