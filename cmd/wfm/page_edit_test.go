@@ -119,6 +119,29 @@ func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {
 	b.see("Saved as version 3.")
 }
 
+func TestATextThatMayCutTheNodeOffIsSavedOnlyAfterItsAuthorInsists(t *testing.T) {
+	t.Parallel()
+	apptest.Need(t, "chromium")
+	a := apptest.Start(t, "", "WFM_MQTT_PUBLIC_HOST=198.51.100.7")
+	cfg := a.AddConfig(t, "home")
+	node := "/configs/" + cfg + "/nodes/" + a.Must(t, "POST", "/api/v1/configs/"+cfg+"/nodes", map[string]any{"name": "router"})["node_id"].(string)
+	b := openBrowser(t, a.URL, "cutoff", 390, 844)
+	b.login()
+	b.open(node + "/conf")
+	b.live()
+	peer := "[Peer]\nPublicKey = " + strings.Repeat("B", 42) + "E=\nAllowedIPs = 198.51.100.0/24\nEndpoint = 203.0.113.1:51820\n"
+	b.fill("#conf-form textarea", tunnelText("one")+peer)
+	b.click("#save")
+	b.see("may cut the node off:", "tick “Do it anyway” and try again.")
+	if said := b.text("#conf-form .message"); strings.Count(said, "198.51.100.7") != 1 || strings.Contains(said, "force: true") {
+		t.Errorf("the page says %q", said)
+	}
+	b.inspect("conf-cut-off")
+	b.click("#conf-form [name=force]")
+	b.click("#save")
+	b.see("Saved as version 1.")
+}
+
 func TestUnsavedTextOutlivesTheSessionAndTheNode(t *testing.T) {
 	t.Parallel()
 	b, n := editing(t)

@@ -292,11 +292,11 @@ async function showAnswer(place, data) {
 // warning returns the text of a warning, which is a sentence or an object about a line.
 function warning(w) {
   if (typeof w === 'string') return w
-  return w.line ? `Line ${w.line}: ${w.message}` : w.message
+  return w.line && !w.message.includes(`line ${w.line}`) ? `Line ${w.line}: ${w.message}` : w.message
 }
 
 function notice(text, kind) {
-  for (const old of $$('.notice.ok, .notice.wait')) old.remove() // the newest is enough
+  if (kind !== 'warn') for (const old of $$('.notice.ok, .notice.wait')) old.remove() // the newest is enough
   const note = element('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'status' })
   note.append(element('span', {}, text))
   const close = element('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss' }, '×')
