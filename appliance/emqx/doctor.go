@@ -124,21 +124,21 @@ func (d *doctor) reachable(ctx context.Context) bool {
 			d.problem(err.Error(), d.apiAdvice(ctx))
 			return false
 		}
-		d.warn(fmt.Sprintf("EMQX says that it is not well (%d)", answered.Status), "look at EMQX's log")
+		d.warn(fmt.Sprintf("EMQX reports that it is unhealthy (%d)", answered.Status), "look at EMQX's log")
 	}
 	if _, err := d.API.authenticators(ctx); err != nil {
-		d.problem(err.Error(), "make an API key with the role administrator, as `wfm emqx config` shows")
+		d.problem(err.Error(), "create an API key with the role administrator, as `wfm emqx config` shows")
 		return false
 	}
 	// Clearing the permissions of a client that does not exist changes nothing, but requires the
 	// right to change things.
 	err := d.API.call(ctx, "DELETE", "/clients/"+emqxcall.CheckConfigID+"/authorization/cache", nil, nil)
 	if isStatus(err, 401, 403) {
-		d.problem("the API key may read but change nothing: accounts cannot be made, nor sessions ended",
+		d.problem("the API key may only read: the appliance can neither create accounts nor end sessions",
 			"give the key the role administrator, as `wfm emqx config` shows")
 		return true
 	}
-	d.ok("the management API answers, and takes the key")
+	d.ok("the management API answers, and accepts the key")
 	return true
 }
 
@@ -163,35 +163,35 @@ func (d *doctor) authentication(ctx context.Context) {
 		d.problem("the built-in database does not take users by name with sha256 hashes and the salt as prefix: no node can log in",
 			"set password_hash_algorithm { name = sha256, salt_position = prefix } and user_id_type = username, as `wfm emqx config` prints")
 	case err != nil:
-		d.problemAbout(aboutLogin, "nobody checks who logs in, or nobody who knows the nodes",
+		d.problemAbout(aboutLogin, "no authenticator checks logins, or none that knows the nodes",
 			"set up the authenticator that `wfm emqx config` prints; without one anybody may log in")
 	case d.kinds.database && d.kinds.http && databaseFirst(all):
-		d.problemAbout(aboutID, "logins are checked against the built-in database, which does not look at the client id, before the appliance is asked: a "+
+		d.problemAbout(aboutID, "logins are checked against the built-in database, which ignores the client id, before the appliance is asked: a "+
 			"node can take another's session",
 			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
 	case d.kinds.database && d.kinds.http:
-		d.problemAbout(aboutID, "behind the question at logins stands the built-in database, which does not look at the client id: while the appliance is "+
+		d.problemAbout(aboutID, "after the question at logins comes the built-in database, which ignores the client id: while the appliance is "+
 			"away, a node can take another's session",
 			"remove the authenticator of the built-in database, as `wfm emqx config` prints")
 	case d.kinds.database:
-		d.foundAbout(aboutID, Warning, "logins are checked against the built-in database (sha256, salt as prefix), which does not look at the client id", askAtLogins)
+		d.foundAbout(aboutID, Warning, "logins are checked against the built-in database (sha256, salt as prefix), which ignores the client id", askAtLogins)
 	}
 	for _, a := range all {
 		switch {
 		case !a.enabled() || a.Backend != "http":
 		case !strings.HasSuffix(a.URL, emqxcall.LoginPath):
-			d.problemAbout(aboutLogin, "EMQX asks at "+place(a.URL)+" who may log in, which is not the appliance", askAtLogins)
+			d.problemAbout(aboutLogin, "EMQX asks at "+place(a.URL)+" about logins, which is not the appliance", askAtLogins)
 		case d.asks(a.request, emqxcall.LoginFields()) && d.reaches(ctx, "/authentication/password_based%3Ahttp/status", a.URL):
-			d.ok("EMQX asks the appliance at %s who may log in", place(a.URL))
+			d.ok("EMQX asks the appliance about logins at %s", place(a.URL))
 		}
 	}
 	if d.loginCache(ctx) {
-		d.warn("authentication_settings.node_cache is on: a node that was reset can log in again with its old password while EMQX remembers it, "+
+		d.warn("authentication_settings.node_cache is on: a node that was reset can log in again with its old password while EMQX caches the login, "+
 			"and is then denied everything", "set authentication_settings.node_cache.enable = false")
 	}
 	for _, a := range all {
 		if a.enabled() && (a.Mechanism != "password_based" || (a.Backend != "http" && a.Backend != "built_in_database")) {
-			d.warn(fmt.Sprintf("EMQX also takes logins by %s", strings.Trim(a.Mechanism+" "+a.Backend, " ")), "see to it that no node's name can log in by it")
+			d.warn(fmt.Sprintf("EMQX also accepts logins by %s", strings.Trim(a.Mechanism+" "+a.Backend, " ")), "make sure that no node's name can log in by it")
 		}
 	}
 }
@@ -252,7 +252,7 @@ func (d *doctor) settings(ctx context.Context) {
 		return
 	}
 	if s.NoMatch == "deny" {
-		d.ok("what no source decides is denied")
+		d.ok("requests that no source decides are denied")
 	} else {
 		d.problemAbout(aboutTopics, "no_match is "+s.NoMatch+": whenever the appliance does not answer, every node may do everything",
 			"set authorization.no_match = deny")
@@ -265,14 +265,14 @@ func (d *doctor) settings(ctx context.Context) {
 		})
 	}
 	if ttl > cacheMost {
-		d.warn(fmt.Sprintf("EMQX remembers for %s what a node may do; whom it cannot be made to forget keeps a lost right as long", ttl),
+		d.warn(fmt.Sprintf("EMQX caches a node's permissions for %s; a cache that cannot be cleared keeps a lost right as long", ttl),
 			`set authorization.cache.ttl = "1m"`)
 	}
 	if d.nodeCache(ctx) {
-		d.problem("authorization.node_cache is on: a kick does not clear it, so a lost right lives on in it", "set authorization.node_cache.enable = false")
+		d.problem("authorization.node_cache is on: a kick does not clear it, so a lost right stays valid in it", "set authorization.node_cache.enable = false")
 	}
 	if s.DenyAction == "disconnect" {
-		d.warn("deny_action is disconnect: a moment without the appliance cuts off every node that EMQX asks about", "set authorization.deny_action = ignore")
+		d.warn("deny_action is disconnect: a moment without the appliance disconnects every node that EMQX asks about", "set authorization.deny_action = ignore")
 	}
 }
 
@@ -292,20 +292,20 @@ func (d *doctor) sources(ctx context.Context) {
 		case s.Type == "http" && strings.Contains(s.URL, emqxcall.TopicPath):
 			asks = true
 			if d.asks(s.request, emqxcall.TopicFields()) && d.reaches(ctx, "/authorization/sources/http/status", s.URL) && d.answers(ctx, s.URL) {
-				d.ok("EMQX asks the appliance at %s what nodes may do", place(s.URL))
+				d.ok("EMQX asks the appliance about permissions at %s", place(s.URL))
 			}
 			if _, ok := s.Body[emqxcall.RetainField]; !ok {
-				d.warn("the question does not say whether a message is to be retained, so that a node could have EMQX keep one", setField(emqxcall.RetainField))
+				d.warn("the question does not say whether a message is to be retained, so that a node could make EMQX keep one", setField(emqxcall.RetainField))
 			}
 		case s.Type == "file" && allowsAll.MatchString(s.Rules):
 			d.problemAbout(aboutTopics, "a file source ends with {allow, all}: whenever the appliance does not answer, every node may do everything",
 				"remove the rule, or the file source from authorization.sources")
 		default:
-			d.warn("EMQX also asks a source of type "+s.Type, "see to it that it allows nothing under wfm/")
+			d.warn("EMQX also asks a source of type "+s.Type, "make sure that it allows nothing under wfm/")
 		}
 	}
 	if !asks {
-		d.problemAbout(aboutTopics, "EMQX does not ask the appliance what nodes may do", "add the source of type http that `wfm emqx config` prints")
+		d.problemAbout(aboutTopics, "EMQX does not ask the appliance about permissions", "add the source of type http that `wfm emqx config` prints")
 	}
 }
 

@@ -38,9 +38,9 @@ func (d *doctor) version(ctx context.Context) {
 		case v.known():
 			d.ok("EMQX is %s", n.Version)
 		case !v.since5(5, 0):
-			d.problem("EMQX is "+n.Version+", which does not take an account by its hash", "use EMQX 5.5 or newer; known are "+Versions)
+			d.problem("EMQX is "+n.Version+", which does not accept an account by its hash", "use EMQX 5.5 or newer; known are "+Versions)
 		default:
-			d.warn("EMQX is "+n.Version+", with which nothing was tried; known are "+Versions, "go by the rest of these lines")
+			d.warn("EMQX is "+n.Version+", which is untested; known are "+Versions, "rely on the other findings")
 		}
 		return
 	}
@@ -94,12 +94,12 @@ func (d *doctor) answers(ctx context.Context, address string) bool {
 	case res.StatusCode == http.StatusOK && told.Result == emqxcall.Deny:
 		return true
 	case res.StatusCode == http.StatusUnauthorized:
-		d.problemAbout(aboutAsking, "the appliance at "+place(address)+" does not take WFM_EMQX_AUTHZ_SHARED_KEY",
+		d.problemAbout(aboutAsking, "the appliance at "+place(address)+" does not accept WFM_EMQX_AUTHZ_SHARED_KEY",
 			"start the appliance with the same key, or give this command the appliance's")
 	case res.StatusCode == http.StatusNoContent || told.Result == emqxcall.Allow:
-		d.problemAbout(aboutTopics, place(address)+" allows what the appliance denies", "have EMQX ask the appliance, and no other program")
+		d.problemAbout(aboutTopics, place(address)+" allows what the appliance denies", "make EMQX ask the appliance, and no other program")
 	default:
-		d.problemAbout(aboutAsking, fmt.Sprintf("%s answers %d to what must be denied, which EMQX takes for no answer", place(address), res.StatusCode),
+		d.problemAbout(aboutAsking, fmt.Sprintf("%s answers %d to a question that must be denied, which EMQX takes for no answer", place(address), res.StatusCode),
 			"have EMQX ask the appliance itself: it denies with 200 and \"deny\"")
 	}
 	return false
@@ -115,10 +115,10 @@ func (d *doctor) broker(ctx context.Context) {
 	}
 	if err := d.API.call(ctx, http.MethodGet, "/configs/global_zone", nil, &zone); err == nil {
 		if zone.MQTT.Retained == nil || *zone.MQTT.Retained {
-			d.warn("EMQX keeps retained messages, which nobody needs and a reset does not remove", "set mqtt.retain_available = false")
+			d.warn("EMQX keeps retained messages, which are not needed and survive a reset", "set mqtt.retain_available = false")
 		}
 		if limit, ok := sizeOf(zone.MQTT.Packet); ok && limit < hooks.MaxPacketSize {
-			d.problem(fmt.Sprintf("EMQX takes packets of at most %d bytes: a long config does not reach its node", limit),
+			d.problem(fmt.Sprintf("EMQX accepts packets of at most %d bytes: a long tunnel config does not reach its node", limit),
 				fmt.Sprintf(`set mqtt.max_packet_size = "1MB"; %d bytes are needed`, hooks.MaxPacketSize))
 		}
 	}
@@ -131,7 +131,7 @@ func (d *doctor) broker(ctx context.Context) {
 	off := func(b *bool) bool { return b != nil && !*b }
 	if err := d.API.call(ctx, http.MethodGet, "/configs/sys_topics", nil, &topics); err == nil &&
 		(off(topics.Events.Connected) || off(topics.Events.Disconnected)) {
-		d.problem("EMQX does not tell who connects and disconnects, so the appliance does not see it",
+		d.problem("EMQX publishes no events about connections, so the appliance does not see them",
 			"set sys_topics.sys_event_messages { client_connected = true, client_disconnected = true }")
 	}
 	var shared struct {
@@ -178,7 +178,7 @@ func (d *doctor) session(ctx context.Context, clientID string) {
 		Queue    any `json:"mqueue_max"`
 	}
 	if err := d.API.call(ctx, http.MethodGet, "/clients/"+url.PathEscape(clientID), nil, &client); err != nil || client.Listener == "" {
-		d.warn("EMQX does not tell the limits of the appliance's sessions", "see to the listener and zone that `wfm emqx config` prints")
+		d.warn("EMQX does not show the limits of the appliance's sessions", "check the listener and zone against those that `wfm emqx config` prints")
 		return
 	}
 	var listener struct{ Zone string }
@@ -206,12 +206,12 @@ func (d *doctor) session(ctx context.Context, clientID string) {
 		d.problem(where+", where "+strings.Join(faults, "; "),
 			fmt.Sprintf("set zones.%s { force_shutdown { enable = false }, mqtt { max_inflight = %d, max_mqueue_len = %d } }", listener.Zone, ownInflight, ownQueue))
 	case listener.Zone == "default":
-		d.warn(where+", so what it needs holds for every node too: one can fill EMQX's memory",
+		d.warn(where+", so its limits apply to every node too: one can fill EMQX's memory",
 			"give the appliance the listener and zone of its own that `wfm emqx config` prints")
 	case !known:
-		d.ok("%s; EMQX does not show whether force_shutdown is off there, so keep that as printed", where)
+		d.ok("%s; EMQX does not show whether force_shutdown is off there, so keep it as printed", where)
 	default:
-		d.ok("%s, where it may fall behind without losing anything", where)
+		d.ok("%s, where it may fall behind without a loss", where)
 	}
 }
 
@@ -269,7 +269,7 @@ func (d *doctor) delayed(ctx context.Context, client *paho.Client, id string) {
 	if err != nil || len(found) == 0 {
 		return
 	}
-	d.tried("EMQX holds a throwaway node's message of $delayed back", advice, aboutDelayed)
+	d.tried("EMQX holds a temporary node's message of $delayed back", advice, aboutDelayed)
 	for _, m := range found {
 		_ = d.API.call(ctx, http.MethodDelete, "/mqtt/delayed/messages/"+url.PathEscape(m.Node)+"/"+url.PathEscape(m.ID), nil, nil)
 	}

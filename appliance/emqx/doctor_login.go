@@ -26,9 +26,9 @@ func (d *doctor) transport(ctx context.Context) bool {
 	_ = conn.Close()
 	switch {
 	case d.URL.Scheme == "mqtts":
-		d.ok("MQTT is encrypted, and the certificate of %s holds", d.URL.Hostname())
+		d.ok("MQTT is encrypted, and the certificate of %s is valid", d.URL.Hostname())
 	case !loopback(d.URL.Hostname()):
-		d.warn("the appliance's own connection to "+d.URL.Host+" is not encrypted", "use mqtts:// unless the network between the two is yours alone")
+		d.warn("the appliance's own connection to "+d.URL.Host+" is not encrypted", "use mqtts:// unless the network between the two is private")
 	}
 	return true
 }
@@ -77,7 +77,7 @@ func hostPort(u *url.URL) string {
 // login logs in as a temporary node.
 func (d *doctor) login(ctx context.Context, api bool) {
 	if d.SharedKey == "" {
-		d.warn("no login was tried", "set WFM_EMQX_AUTHZ_SHARED_KEY to the key that EMQX shows the appliance")
+		d.warn("no login was tried", "set WFM_EMQX_AUTHZ_SHARED_KEY to the key that EMQX sends to the appliance")
 		return
 	}
 	id, password, leave, err := admit(ctx, d.API, d.kinds, emqxcall.NewKey(d.SharedKey))
@@ -87,7 +87,7 @@ func (d *doctor) login(ctx context.Context, api bool) {
 	}
 	defer func() {
 		if err := leave(); err != nil {
-			d.warn("the throwaway user could not be deleted: "+err.Error(), "delete "+id+" from EMQX's users")
+			d.warn("the temporary user could not be deleted: "+err.Error(), "delete "+id+" from EMQX's users")
 		}
 	}()
 	d.refuses(ctx, protocol.ClientID(id), id, "wrong", "a node can log in with a wrong password", "set up the authenticator that `wfm emqx config` prints",
@@ -96,10 +96,10 @@ func (d *doctor) login(ctx context.Context, api bool) {
 		"a node can log in with another's client id, and so take its session and the commands that wait in it", askAtLogins, aboutID, aboutLogin)
 	client, ctx, err := d.connect(ctx, protocol.ClientID(id), id, password)
 	if err != nil {
-		d.tried("a throwaway node cannot log in: "+err.Error(), "with logins that are checked by asking, the appliance must run", aboutAsking, aboutLogin)
+		d.tried("a temporary node cannot log in: "+err.Error(), "with logins that are checked by asking, the appliance must run", aboutAsking, aboutLogin)
 		return
 	}
-	d.ok("a throwaway node can log in")
+	d.ok("a temporary node can log in")
 	d.topics(ctx, client, id)
 	if api {
 		d.session(ctx, protocol.ClientID(id))

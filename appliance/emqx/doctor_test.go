@@ -95,29 +95,29 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 		"may not publish to its own topic":    func(s *emqxtest.Settings) { s.Database, s.HTTPAuth, s.AskTimeout = true, false, time.Nanosecond },
 		"a node may publish for another node": func(s *emqxtest.Settings) { s.AuthzURL, s.AllowAll = "", true },
 		"a node may subscribe to wfm/#":       func(s *emqxtest.Settings) { s.AuthzURL, s.NoMatch = "", "allow" },
-		"a throwaway node cannot log in":      func(s *emqxtest.Settings) { s.SharedKey = "another" },
+		"a temporary node cannot log in":      func(s *emqxtest.Settings) { s.SharedKey = "another" },
 		"log in with another's client id":     func(s *emqxtest.Settings) { s.Database, s.HTTPAuth = true, false },
-		"which does not look at the client":   func(s *emqxtest.Settings) { s.Database, s.HTTPAuth = true, false },
+		"which ignores the client":            func(s *emqxtest.Settings) { s.Database, s.HTTPAuth = true, false },
 		"remove the authenticator of the":     func(s *emqxtest.Settings) { s.Database = true },
 		"which is not the appliance":          func(s *emqxtest.Settings) { s.AuthURL = "http://127.0.0.1:1/other?secret" },
 		"does not hold the clientid":          func(s *emqxtest.Settings) { s.AuthClientID = "${username}" },
 		"EMQX is 5.4.1, which does not":       func(s *emqxtest.Settings) { s.Version = "5.4.1" },
-		"EMQX is 7.0.0, with which nothing":   func(s *emqxtest.Settings) { s.Version = "7.0.0" },
+		"EMQX is 7.0.0, which is untested":    func(s *emqxtest.Settings) { s.Version = "7.0.0" },
 		"in the zone wfm, where force_shut":   func(s *emqxtest.Settings) { s.Told.Zones, s.OwnZone.MaxMailbox = true, 1000 },
 		"zone wfm, where max_inflight is 32":  func(s *emqxtest.Settings) { s.OwnZone.MaxInflight = 32 },
 		"where max_mqueue_len is 1000":        func(s *emqxtest.Settings) { s.OwnZone.MaxMQueue = 1000 },
 		"set delayed.enable = false":          func(s *emqxtest.Settings) { s.Delayed = true },
-		"holds a throwaway node's message":    func(s *emqxtest.Settings) { s.Delayed = true },
+		"holds a temporary node's message":    func(s *emqxtest.Settings) { s.Delayed = true },
 		"node_cache is on":                    func(s *emqxtest.Settings) { s.Told.NodeCache = true },
 		"authentication_settings.node_cache":  func(s *emqxtest.Settings) { s.Version, s.Told.LoginCache = "5.9.0", true },
 		"set mqtt.retain_available = false":   func(s *emqxtest.Settings) { s.Told.Retained = true },
 		"packets of at most 16384 bytes":      func(s *emqxtest.Settings) { s.Told.PacketSize = "16KB" },
-		"does not tell who connects":          func(s *emqxtest.Settings) { s.Told.NoEvents = true },
+		"publishes no events":                 func(s *emqxtest.Settings) { s.Told.NoEvents = true },
 		"share messages by round_robin":       func(s *emqxtest.Settings) { s.ShareStrategy = "round_robin" },
 		"does not reach the appliance at":     func(s *emqxtest.Settings) { s.Told.Unreached = true },
-		"may read but change nothing":         func(s *emqxtest.Settings) { s.Told.ReadOnly = true },
+		"may only read":                       func(s *emqxtest.Settings) { s.Told.ReadOnly = true },
 		"before the appliance is asked":       func(s *emqxtest.Settings) { s.Database, s.Told.DatabaseFirst = true, true },
-		"remembers for 24h":                   func(s *emqxtest.Settings) { s.CacheTTL = 24 * time.Hour },
+		"permissions for 24h":                 func(s *emqxtest.Settings) { s.CacheTTL = 24 * time.Hour },
 		"deny_action is disconnect":           func(s *emqxtest.Settings) { s.DenyAction = "disconnect" },
 	} {
 		_, found := diagnose(t, breakIt)
@@ -141,8 +141,9 @@ func TestDoctorSaysThatItCannotSeeAHiddenZone(t *testing.T) {
 func TestDoctorSaysThatTheApplianceHasANodesLimits(t *testing.T) {
 	for want, breakIt := range map[string]func(*emqxtest.Settings){
 		"problem the appliance connects to EMQX's listener tcp:default in the zone default, which has a node's limits: force_shutdown ends": nil,
-		"warning the appliance connects to EMQX's listener tcp:default in the zone default, so what it needs holds for every node " +
-			"too": func(s *emqxtest.Settings) { s.Zone = s.OwnZone },
+		"warning the appliance connects to EMQX's listener tcp:default in the zone default, so its limits apply to every node too": func(s *emqxtest.Settings) {
+			s.Zone = s.OwnZone
+		},
 	} {
 		_, found := diagnoseAt(t, (*emqxtest.Server).MQTTAddr, breakIt)
 		level, line, _ := strings.Cut(want, " ")
@@ -184,8 +185,8 @@ func TestDoctorLeavesNoMessageHeldBack(t *testing.T) {
 
 func TestDoctorTriesHowADenialIsSaid(t *testing.T) {
 	for want, status := range map[string]int{
-		"answers 403 to what must be denied": http.StatusForbidden, "allows what the appliance denies": http.StatusNoContent,
-		"does not take WFM_EMQX_AUTHZ_SHARED_KEY": http.StatusUnauthorized, "answers 502 to what": http.StatusBadGateway,
+		"answers 403 to a question that must be denied": http.StatusForbidden, "allows what the appliance denies": http.StatusNoContent,
+		"does not accept WFM_EMQX_AUTHZ_SHARED_KEY": http.StatusUnauthorized, "answers 502 to a question": http.StatusBadGateway,
 	} {
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 		t.Cleanup(front.Close)
@@ -198,7 +199,7 @@ func TestDoctorTriesHowADenialIsSaid(t *testing.T) {
 
 func TestDoctorSaysWhatKeepsItFromLooking(t *testing.T) {
 	for want, adjust := range map[string]func(*DoctorOptions){
-		"make an API key":         func(o *DoctorOptions) { o.API.secret = "wrong" },
+		"create an API key":       func(o *DoctorOptions) { o.API.secret = "wrong" },
 		"set dashboard.listeners": func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
 		"check WFM_EMQX_API":      func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
 		"check WFM_MQTT_URL":      func(o *DoctorOptions) { o.URL = &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"} },
@@ -230,7 +231,7 @@ func TestDoctorChecksTheCertificate(t *testing.T) {
 		level Level
 		want  string
 	}{
-		{"localhost", pool, OK, "the certificate of localhost holds"},
+		{"localhost", pool, OK, "the certificate of localhost is valid"},
 		{"localhost", x509.NewCertPool(), Problem, "set WFM_EMQX_CA_FILE"},
 		{"127.0.0.1", pool, Problem, "use a name in WFM_MQTT_URL"},
 	} {

@@ -119,7 +119,7 @@ func emqxUsage(w io.Writer) {
 
 Usage:
   wfm emqx config [flags]   print an EMQX configuration that fits; it holds secrets, and says where it belongs
-  wfm emqx doctor [flags]   check that EMQX is set up right, log in as a throwaway node, and list what to change
+  wfm emqx doctor [flags]   check that EMQX is set up right, log in as a temporary node, and list what to change
 
 Examples:
   wfm emqx config --version 5.8.9 > base.hocon
