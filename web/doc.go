@@ -1,5 +1,5 @@
 // Package web is the HTTP side of the appliance: the API for administrators and scripts, the bind
-// exchange for agents, what an external broker asks about nodes, the health checks and the admin page.
+// exchange for agents, the callbacks of an external broker, the health checks and the admin page.
 //
 // It owns the HTTP servers, the order of what stands around a handler, and Start and Stop. What it serves stands in the rooms
 // below it, which it alone puts together:
@@ -19,12 +19,13 @@
 // Enter at [New]. [FirstAdmin] makes the account without a request.
 //
 // Invariants:
-//   - A write is validated first, then made in one store transaction that reads what it changes;
-//     live sessions are ended after the commit, never before it.
+//   - A write is validated, then made in one store transaction that also reads the records it
+//     changes. Live sessions are ended after the commit, never before it.
 //   - An error that [wire.Translate] does not know is logged once.
 //   - Who changes something is in the audit log, whichever handler does it: what stands around it sees to that.
-//   - The description of the API is what the code does: every answer of every test is held to it.
+//   - The description of the API matches the code: every answer in every test is checked against
+//     it.
 //   - Passwords, tokens, request bodies and query strings are never logged.
-//   - Whoever asks without a session learns nothing but whether set-up is needed, whether the
-//     appliance serves, and which CA to trust.
+//   - A request without a session learns only whether set-up is needed, whether the appliance is
+//     ready, and which CA to trust.
 package web

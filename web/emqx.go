@@ -12,40 +12,40 @@ import (
 	"wfm/web/wire"
 )
 
-// ExternalBroker is what the server needs where the broker is an external EMQX.
+// ExternalBroker configures the server for an external EMQX.
 type ExternalBroker struct {
-	// Key is what EMQX has to show when it asks. Required.
+	// Key is the key that EMQX must send with its questions. Required.
 	Key emqxcall.Key
-	// Username and Password are the appliance's own account, which may use every topic of ours and
-	// read $SYS, under the ClientIDs of its sessions.
+	// Username and Password are the appliance's own account. Under the ClientIDs of its sessions it
+	// may use all topics of the appliance and read $SYS.
 	Username, Password string
 	ClientIDs          []string
-	// Apart leaves EMQX's questions to [Server.ServeCallbacks], which takes them on a listener that
+	// Apart reports that only [Server.ServeCallbacks] answers EMQX's questions, on a listener that
 	// the public cannot reach.
 	Apart bool
-	// CACert is what agents need to trust to reach the broker with TLS, PEM.
+	// CACert is the PEM of the certificates that agents must trust to reach the broker with TLS.
 	CACert string
-	// Account says how far EMQX knows a node's account. Required.
+	// Account returns the state of a node's account in EMQX. Required.
 	Account func(nodeID string) view.AccountState
-	// Settled reports whether EMQX knows the node's account as it is now. Until it does, a session
-	// may be one of the former agent, and is denied everything. It must be quick; nil: it always does.
+	// Settled reports whether EMQX has the current account of the node. Until then, a session may
+	// belong to the former agent and is denied everything. It must not block. Nil means always.
 	Settled func(nodeID string) bool
-	// Ready reports whether the appliance takes what nodes publish. Until then nodes may not log in: after a
-	// restart, EMQX acknowledges messages before the appliance has subscribed again. It must be quick; nil:
-	// always.
+	// Ready reports whether the appliance receives the messages that nodes publish. Until then
+	// nodes may not log in: after a restart, EMQX acknowledges messages before the appliance has
+	// subscribed again. It must not block. Nil means always.
 	Ready func() bool
-	// Reconcile compares all accounts with EMQX's and repairs what differs. Required.
+	// Reconcile compares all accounts with EMQX's and repairs the differences. Required.
 	Reconcile func(ctx context.Context) error
 }
 
 const (
-	// callbackIdle is longer than the pauses between EMQX's questions: a connection that is closed
-	// just when it asks makes it deny.
+	// callbackIdle is longer than the pauses between EMQX's questions: if a connection is closed
+	// just when EMQX asks, EMQX denies.
 	callbackIdle = 10 * time.Minute
 )
 
-// asked is the broker whose questions are answered: the external one, or an EMQX beside the embedded
-// broker. Nil: none is.
+// asked returns the broker whose questions are answered: the external one, or an EMQX beside the
+// embedded broker, or nil.
 func (s *Server) asked() *ExternalBroker {
 	if s.opts.External != nil {
 		return s.opts.External
@@ -53,7 +53,7 @@ func (s *Server) asked() *ExternalBroker {
 	return s.opts.Asked
 }
 
-// asker is what of it answers need; nil while nothing is answered.
+// asker returns the EMQX whose questions are answered, or nil if there is none.
 func (o Options) asker() *callback.Asker {
 	b := o.External
 	if b == nil {
@@ -65,7 +65,8 @@ func (o Options) asker() *callback.Asker {
 	return &callback.Asker{Key: b.Key, Username: b.Username, Password: b.Password, ClientIDs: b.ClientIDs, Settled: b.Settled, Ready: b.Ready}
 }
 
-// callbackTable is what EMQX asks where the API is. It is no part of the API: the answers are bare.
+// callbackTable returns the routes of EMQX's questions beside the API. They are not part of the
+// API: their answers have no envelope.
 func (s *Server) callbackTable() []wire.Route {
 	if own := s.asked(); own == nil || own.Apart {
 		return nil
@@ -80,6 +81,6 @@ func (s *Server) newCallbacks() *http.Server {
 	}
 }
 
-// ServeCallbacks answers EMQX's questions, and nothing else, on l until Stop, and closes l. It
-// returns nil after Stop.
+// ServeCallbacks answers only EMQX's questions, on l, until Stop. It closes l and returns nil after
+// Stop.
 func (s *Server) ServeCallbacks(l net.Listener) error { return serve(s.callbackHTTP, l) }

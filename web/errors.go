@@ -12,10 +12,11 @@ import (
 	"wfm/web/wire"
 )
 
-// answerError is the end of every request that failed.
+// answerError answers every request that failed.
 func (s *Server) answerError(err error, c echo.Context) {
 	if c.Response().Committed {
-		// Too late for another answer; a truncated one must not look whole.
+		// It is too late for another answer. Abort, so that the truncated one does not look
+		// complete.
 		s.log.Warn("answer broke off", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
 		panic(http.ErrAbortHandler)
 	}
@@ -30,7 +31,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 	}
 	a := wire.Translate(err)
 	if a.Detail == nil {
-		a.Detail = map[string]any{} // scripts look into it without asking whether it is there
+		a.Detail = map[string]any{} // scripts read its members without checking that it exists
 	}
 	if a.Code == wire.CodeInternal {
 		s.log.Error("request failed", "route", c.Path(), "request_id", wire.RequestIDOf(c), "err", err)
@@ -49,12 +50,12 @@ func (s *Server) answerError(err error, c echo.Context) {
 	}
 }
 
-// wantsPage reports whether a person's browser asks for a page, and no script for data.
+// wantsPage reports whether the request is a browser's for a page, rather than a script's for data.
 func wantsPage(r *http.Request) bool {
 	return wire.ReadOnly(r) && strings.Contains(r.Header.Get("Accept"), "text/html") && !strings.HasPrefix(r.URL.Path, "/api/")
 }
 
-// fromRouter turns the router's own errors into ours.
+// fromRouter translates the router's errors into those of package wire.
 func fromRouter(err *echo.HTTPError) error {
 	switch err.Code {
 	case http.StatusNotFound:

@@ -11,8 +11,8 @@ import (
 )
 
 // FirstAdmin makes the account "admin" with the password if there is no account yet. Without a
-// password, it returns the token that setting up the account over HTTP asks for. token is empty if
-// there is an account. While the disk takes no writes, FirstAdmin only logs that.
+// password it returns the token that set-up over HTTP requires. token is empty if there is an
+// account. If the disk cannot be written, FirstAdmin only logs that.
 func FirstAdmin(db *store.DB, password string, log *slog.Logger) (token string, err error) {
 	err = db.View(func(tx *store.Tx) error { _, err := tx.Admin(); return err })
 	switch {

@@ -9,8 +9,8 @@ import (
 	"wfm/web/wire"
 )
 
-// observe is around every request, known path or not: names it, finds out who sent it through our
-// proxies, sets the headers every answer has, and turns a panic into an error.
+// observe wraps every request, even for unknown paths. It gives the request an id, finds its client
+// behind trusted proxies, sets the headers of all answers, and turns a panic into an error.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
@@ -27,7 +27,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(err)
 		}
 		s.counts.Count(c.Path(), c.Response().Status)
-		// The route and not the path: what a client wrote into a path is its own business.
+		// Log the route, not the path: a client may have put a secret into the path.
 		s.log.Debug("request", "method", c.Request().Method, "route", c.Path(), "http_status", c.Response().Status,
 			"duration", time.Since(start), "request_id", id)
 		return nil

@@ -110,7 +110,7 @@ type Options struct {
 	SetupToken string
 }
 
-// Certificates is what the server needs of the TLS certificates.
+// Certificates manages the TLS certificates.
 type Certificates interface {
 	reach.Certificates
 	system.Certificates
@@ -126,7 +126,7 @@ type Server struct {
 	streams *events.Streams
 	pages   *page.Pages
 	apis    apis
-	// callbacks answers what an EMQX asks.
+	// callbacks answers the questions of an EMQX.
 	callbacks *callback.API
 
 	paths     []string // of all routes

@@ -10,9 +10,9 @@ import (
 	"wfm/web/wire"
 )
 
-// Attempt runs try under the limit of failed attempts to prove to be the admin. The token is taken
-// before, so that concurrent attempts cannot pass together, and given back unless try found the
-// proof wrong.
+// Attempt runs try under the limit of failed proofs of being the admin. It takes a token first, so
+// that concurrent attempts cannot exceed the limit, and gives it back unless try found the proof
+// wrong.
 func (g *Guard) Attempt(c echo.Context, try func() error) error {
 	from := RemoteKey(c.Request().RemoteAddr)
 	end, err := g.underWay.start(c.Request().Context(), from, func() (func(), error) { return g.takeAttempt(from, time.Now()) })
@@ -28,30 +28,31 @@ func (g *Guard) Attempt(c echo.Context, try func() error) error {
 	return err
 }
 
-// placeOf says where the login comes from. Who has a session is known wherever that is.
+// placeOf returns the place that the login comes from. A request with a session comes from a known
+// place, whatever its address.
 func (g *Guard) placeOf(c echo.Context) place {
 	from := RemoteKey(c.Request().RemoteAddr)
 	return place{known: LoginOf(c).ID != "" || g.knownAddrs.has(from), network: networkOf(from)}
 }
 
-// MakeKnown has the address of the request be one that an admin has logged in from.
+// MakeKnown adds the address of the request to those that an admin has logged in from.
 func (g *Guard) MakeKnown(c echo.Context) {
 	g.knownAddrs.add(RemoteKey(c.Request().RemoteAddr), time.Now())
 }
 
-// NewHash hashes a new password when it is the request's turn. Errors: [wire.ErrBusy], the context's.
+// NewHash waits for its turn and hashes a new password. Errors: [wire.ErrBusy], the context's.
 func (g *Guard) NewHash(c echo.Context, password string) (string, error) {
 	return g.hasher.hash(c.Request().Context(), g.placeOf(c), password)
 }
 
-// CheckHash compares the password with hash when it is the request's turn; an empty hash takes as long and fails.
-// Errors: [wire.ErrBusy], the context's.
+// CheckHash waits for its turn and compares the password with hash. An empty hash takes as long and
+// fails. Errors: [wire.ErrBusy], the context's.
 func (g *Guard) CheckHash(c echo.Context, hash, password string) (bool, error) {
 	return g.hasher.check(c.Request().Context(), g.placeOf(c), hash, password)
 }
 
-// takeAttempt spends a token of an attempt to prove to be the admin: of the address, and of a stranger
-// also of the networks around it, since who has a /56 has 256 × /64.
+// takeAttempt spends a token for a proof of being the admin: of the address, and for a stranger
+// also of the networks around it, since the owner of a /56 has 256 /64.
 func (g *Guard) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), err error) {
 	networks := []netip.Prefix{}
 	if !g.knownAddrs.has(from) && from.IsValid() {

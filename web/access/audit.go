@@ -16,18 +16,19 @@ import (
 	"wfm/web/wire"
 )
 
-// Who acts when nobody is logged in.
+// The actors of requests without a login.
 const (
 	actorAnonymous = "anonymous"
 	actorAgent     = "agent" // at the bind exchange
 )
 
-// maxUnwritten bounds the results that wait for the store to take writes again.
+// maxUnwritten bounds the results that wait until the store can be written again.
 const maxUnwritten = 1000
 
 const auditIDsKey = "wfm.audit_ids"
 
-// NoteID adds an id to the request's audit entry: of what it made, which the path does not name.
+// NoteID adds an id to the request's audit entry, of a record that the request made and the path
+// does not name.
 func NoteID(c echo.Context, name, id string) {
 	ids, ok := c.Get(auditIDsKey).(map[string]string)
 	if !ok {
@@ -37,7 +38,7 @@ func NoteID(c echo.Context, name, id string) {
 	ids[name] = id
 }
 
-// Auditor writes down who did what.
+// Auditor writes the audit log.
 //
 // Of a request that may change something, its beginning is written before the handler runs, and its
 // result before the client gets the answer. So nothing is done that leaves no trace, whichever
@@ -50,10 +51,10 @@ type Auditor struct {
 	budget *auditBudget
 
 	mu        sync.Mutex
-	unwritten []outcome // results that could not be written yet
+	unwritten []outcome // results that the store has not taken yet
 }
 
-// outcome is an entry to write, or to add to its login's sum.
+// outcome is an entry to write, or to add to the sum of its login.
 type outcome struct {
 	store.AuditEntry
 	summed bool
@@ -71,7 +72,7 @@ func entryOf(c echo.Context) store.AuditEntry {
 	}
 	for i, name := range c.ParamNames() {
 		id := c.ParamValues()[i]
-		if !protocol.ValidID(id) { // no id of ours, but perhaps a secret in the wrong place
+		if !protocol.ValidID(id) { // not an id of ours; it may be a secret in the wrong place
 			id = "?"
 		}
 		NoteID(c, name, id)
@@ -79,7 +80,7 @@ func entryOf(c echo.Context) store.AuditEntry {
 	return e
 }
 
-// ended completes the entry of a request that was answered, or will be with err.
+// ended completes the entry of a request that has been answered, or will be answered with err.
 func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 	e.Status = c.Response().Status
 	if err != nil {
@@ -87,18 +88,18 @@ func ended(c echo.Context, e store.AuditEntry, err error) store.AuditEntry {
 		e.Status, e.Code = a.Status, a.Code
 	}
 	e.ActorID = LoginOf(c).ID
-	if e.Actor = LoginOf(c).Username; e.Actor == "" { // a login has made one
+	if e.Actor = LoginOf(c).Username; e.Actor == "" { // the request was a login, which made the actor known
 		e.Actor = actorAnonymous
 		if strings.HasPrefix(c.Path(), "/api/client/") {
 			e.Actor = actorAgent
 		}
 	}
 	ids, _ := c.Get(auditIDsKey).(map[string]string)
-	e.IDs = maps.Clone(ids) // the request may note more
+	e.IDs = maps.Clone(ids) // the request may add ids later
 	return e
 }
 
-// Audited is around the handlers of requests of somebody who is logged in.
+// Audited wraps the handlers of requests with a login.
 func (a *Auditor) Audited(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		whole := a.budget.takeWrite(LoginOf(c), time.Now())
@@ -117,22 +118,23 @@ func (a *Auditor) Audited(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc 
 	}
 }
 
-// AuditedStranger is around the handlers that prove who somebody is. A crash before the entry is
-// written leaves nobody with anything: the answer, with its secret, has not been sent yet.
+// AuditedStranger wraps the handlers that check a proof of identity: set-up, login and bind. It
+// writes the entry after the handler. A crash in between gives nothing away, since the answer with
+// its secret has not been sent.
 func (a *Auditor) AuditedStranger(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		return a.auditedInOne(c, &auditTrail{begun: entryOf(c), stranger: true}, next)
 	}
 }
 
-// beginAudit writes down that the request of e begins.
+// beginAudit writes the beginning of the request of e.
 func (a *Auditor) beginAudit(c echo.Context, e store.AuditEntry) error {
 	e = ended(c, e, nil)
 	e.Status = 0
 	return a.db.Update(func(tx *store.Tx) error { return tx.OpenAudit(e) })
 }
 
-// noteRefused writes down a request that was refused for who made it.
+// noteRefused records a request that was refused because of its login, Host or Origin.
 func (a *Auditor) noteRefused(c echo.Context, err error) { a.noteAttempt(ended(c, entryOf(c), err)) }
 
 func (a *Auditor) noteAttempt(e store.AuditEntry) {
@@ -141,9 +143,10 @@ func (a *Auditor) noteAttempt(e store.AuditEntry) {
 	}
 }
 
-// NoteKeyRead writes down that the text of a version of the node's config, which holds private keys,
-// is shown, with what it is compared with (0: nothing). It is shown also when that cannot be written
-// yet: it changes nothing, and a full disk must not hide what is to be mended.
+// NoteKeyRead records that a version of the node's tunnel config is shown, and the version that it
+// is compared with (0 for none): the text holds private keys. The text is shown even if the entry
+// cannot be written yet. Showing it changes nothing, and a full disk must not hide a config that
+// needs repair.
 func (a *Auditor) NoteKeyRead(c echo.Context, nodeID string, version, against int) {
 	e := entryOf(c)
 	NoteID(c, "version", strconv.Itoa(version))
@@ -163,19 +166,19 @@ func (a *Auditor) note(e store.AuditEntry) {
 	}
 }
 
-// close writes the entry, and before it what could not be written so far or was only counted, and the
-// sums that are due.
+// close writes the entry and the sums that are due. Before them it writes the entries that could
+// not be written so far and those that were only counted.
 func (a *Auditor) close(o outcome) error {
 	return a.write(append(a.counted(false), o), a.budget.takeSum)
 }
 
-// Flush writes all that is not written yet, before the end.
+// Flush writes everything that is not written yet, before the server stops.
 func (a *Auditor) Flush() error { return a.write(a.counted(true), always) }
 
-// always has every sum closed.
+// always reports true for every sum, to close them all.
 func always(store.AuditEntry, time.Time) bool { return true }
 
-// Settle closes the sums that the budget allows, for somebody who reads the log.
+// Settle closes the sums that the budget allows, before the log is read.
 func (a *Auditor) Settle() {
 	if err := a.closeDue(); err != nil {
 		a.log.Error("sums could not be written to the audit log yet", "err", err)
@@ -187,7 +190,8 @@ func (a *Auditor) closeDue() error {
 	return a.write(nil, func(_ store.AuditEntry, now time.Time) bool { _, ok := a.budget.sums.Take("", now); return ok })
 }
 
-// hasSums reports whether there are sums to close; an error leaves that to the next look.
+// hasSums reports whether there are sums to close. After an error it reports false; the next call
+// tries again.
 func (a *Auditor) hasSums() bool {
 	has, _ := store.Read(a.db, func(tx *store.Tx) (bool, error) { return tx.HasAuditSums(), nil })
 	return has
@@ -200,8 +204,8 @@ func (a *Auditor) counted(all bool) (outcomes []outcome) {
 	return outcomes
 }
 
-// write writes the outcomes, before them those that could not be written so far, and after them the
-// sums that due reports true for. After an error it keeps the outcomes for the next time.
+// write writes the outcomes that could not be written so far, then the given ones, then the sums
+// for which due reports true. After an error it keeps the outcomes for the next call.
 func (a *Auditor) write(outcomes []outcome, due func(store.AuditEntry, time.Time) bool) error {
 	a.mu.Lock()
 	batch := append(a.unwritten, outcomes...)
@@ -234,5 +238,5 @@ func endAudit(tx *store.Tx, o outcome) error {
 	return tx.CloseAudit(o.AuditEntry)
 }
 
-// NoteIDs adds the ids of many to the request's one audit entry.
+// NoteIDs adds many ids to the request's audit entry.
 func NoteIDs(c echo.Context, name string, ids []string) { NoteID(c, name, strings.Join(ids, " ")) }

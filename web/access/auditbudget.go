@@ -7,48 +7,49 @@ import (
 	"wfm/store"
 )
 
-// countedEvery is how often, at most, what was only counted is written down as well.
+// countedEvery is the shortest time between two writes of the counts.
 const countedEvery = 10 * time.Minute
 
-// auditBudget bounds how fast the audit log grows, so that no flood, by anybody, pushes real entries
+// auditBudget bounds the growth of the audit log, so that no flood of requests pushes real entries
 // out of it.
 //
-// The log keeps AuditTime (30 days) of entries, up to AuditMost (100,000). Each class of entries has a
-// budget over all who cause them, in tokens: a burst at once and a rate after that. What all classes
-// together can add in 30 days, bursts included, is less than AuditMost, so what somebody did cannot be
-// made to disappear by doing, or failing at, much more. Budgets of single logins below those of the
-// class keep one login from spending what the others are recorded with.
+// The log keeps the entries of AuditTime (30 days), at most AuditMost (100,000). Each class of
+// entries has a budget in tokens over all its actors: a burst and a rate. All classes together,
+// bursts included, can add fewer than AuditMost entries in 30 days, so no actor can make an entry
+// disappear by sending many more requests, good or bad. Below the budget of its class, each login
+// has a smaller one, so that one login cannot spend the tokens of the others.
 //
-// Nothing is refused for the budget's sake. An administrator has to be able to act at any time, above
-// all to reset or disable nodes while a script runs wild, and a log that stops the work to stay whole
-// would be the more dangerous tool. Beyond its budget, a login's write is summed up: its beginning is
-// on disk before it is done, as with any other, and its end goes into one entry for many with every
-// kind and result, how often each came, and the ids concerned ([store.AuditSum]). Sums are closed when
-// they are full, after countedEvery, and when somebody reads the log, as far as the budget of sums goes;
-// until then they grow. A sum is part of the hash chain as any entry is. What changes nothing (refused
-// requests, proofs, reads of keys) is counted in memory and told by the next entry like it.
+// An exhausted budget refuses no request. An administrator must be able to act at any time, above
+// all to reset or disable nodes while a script runs wild; a log that stops this work would be more
+// dangerous than one with summed entries. Beyond the budget of a login, its writes are summed: the
+// beginning is on disk before the write is done, as always, and the end goes into one entry for
+// many requests, with each kind and result, its number, and the ids concerned ([store.AuditSum]).
+// Sums are closed when they are full, after countedEvery, and before the log is read, as far as the
+// budget of sums allows; until then they grow. A sum is part of the hash chain like any entry.
+// Requests that change nothing (refused ones, proofs, reads of keys) are counted in memory, and the
+// next entry of the same kind gives their number.
 //
-// Budgets are in memory: a restart, which only the operator can make, begins them anew.
+// Budgets are in memory. A restart, which only the operator can cause, fills them again.
 type auditBudget struct {
 	writes    *Limiter[string] // requests that may change something, by login
 	allWrites *Limiter[string]
 	sums      *Limiter[string] // entries for many requests
-	refused   *Limiter[string] // by login; strangers, who have none, share one
+	refused   *Limiter[string] // by login; all requests without a login share one
 	allKnown  *Limiter[string] // refused requests of all logins together
-	proofs    *Limiter[string] // strangers who proved who they are, together
+	proofs    *Limiter[string] // successful proofs without a login, together
 	keyReads  *Limiter[string] // reads of private keys, by login
 	allReads  *Limiter[string]
-	sameKeys  *Limiter[string] // by login and text: a page reads it again and again
+	sameKeys  *Limiter[string] // by login and text, since a page reads the same text repeatedly
 
 	mu      sync.Mutex
 	counted map[kind]count
-	written time.Time // when counted was last
+	written time.Time // when the counts were last written
 }
 
-// kind is what entries have in common that are counted together.
+// kind identifies the entries that are counted together.
 type kind struct{ actorID, actor, what string }
 
-// count is what was not written down.
+// count counts entries that were not written.
 type count struct {
 	n    int
 	last store.AuditEntry
@@ -70,8 +71,8 @@ func newAuditBudget() *auditBudget {
 	}
 }
 
-// mostIn bounds how many entries the classes together can add in d. The refused requests of strangers
-// have no class of their own: all share one key.
+// mostIn returns an upper bound of the entries that all classes can add in d. Refused requests
+// without a login need no class of their own, since they share one key.
 func (b *auditBudget) mostIn(d time.Duration) (entries float64) {
 	for _, class := range []*Limiter[string]{b.allWrites, b.sums, b.refused, b.allKnown, b.proofs, b.allReads} {
 		entries += class.burst + d.Seconds()*class.perSecond
@@ -79,7 +80,7 @@ func (b *auditBudget) mostIn(d time.Duration) (entries float64) {
 	return entries
 }
 
-// takeBoth spends a token of the key's budget and one of the whole class, or none.
+// takeBoth spends a token of the key's budget and one of the whole class, or neither.
 func takeBoth(each, all *Limiter[string], key string, now time.Time) bool {
 	if _, ok := each.Take(key, now); !ok {
 		return false
@@ -91,7 +92,7 @@ func takeBoth(each, all *Limiter[string], key string, now time.Time) bool {
 	return true
 }
 
-// takeWrite reports whether the login's write gets an entry of its own; otherwise it is summed up.
+// takeWrite reports whether the login's write gets an entry of its own. If not, it is summed.
 func (b *auditBudget) takeWrite(l Login, now time.Time) bool {
 	return takeBoth(b.writes, b.allWrites, l.ID, now)
 }
@@ -103,7 +104,7 @@ func (a *Auditor) Spend(id string, n int) {
 	}
 }
 
-// takeSum reports whether the sum is to be closed now.
+// takeSum reports whether to close the sum now.
 func (b *auditBudget) takeSum(sum store.AuditEntry, now time.Time) bool {
 	if !sum.Sum.Full() && now.Sub(sum.At) < countedEvery {
 		return false
@@ -112,9 +113,9 @@ func (b *auditBudget) takeSum(sum store.AuditEntry, now time.Time) bool {
 	return ok
 }
 
-// admitAttempt is for what somebody without a login, or who was refused, tried.
+// admitAttempt reports whether to write the entry of a request that had no login or was refused.
 func (b *auditBudget) admitAttempt(e *store.AuditEntry) bool {
-	if e.Code == "" { // what it took was a secret; whose session it began is new each time
+	if e.Code == "" { // a successful proof; the id of its new session differs each time
 		_, ok := b.proofs.Take("", time.Now())
 		return b.admit(e, ok, kind{"", e.Actor, e.Action})
 	}
@@ -131,7 +132,7 @@ func (b *auditBudget) admitKeyRead(e *store.AuditEntry) bool {
 	return b.admit(e, takeBoth(b.keyReads, b.allReads, e.ActorID, time.Now()), kind{e.ActorID, e.Actor, e.Action})
 }
 
-// admit counts the entry unless it is within the budget. It returns within.
+// admit counts the entry if it is not within the budget. It returns within.
 func (b *auditBudget) admit(e *store.AuditEntry, within bool, k kind) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -145,9 +146,9 @@ func (b *auditBudget) admit(e *store.AuditEntry, within bool, k kind) bool {
 	return true
 }
 
-// takeCounted returns an entry for each kind of what was only counted, as far as the budget of sums
-// goes: the last of it, with the number of the others. Nothing, if that was done a short while ago.
-// With all it returns all.
+// takeCounted returns the last entry of each kind that was only counted, with the number of the
+// others, as far as the budget of sums allows. It returns nothing within countedEvery of its last
+// call. With all, it ignores both limits.
 func (b *auditBudget) takeCounted(all bool) (entries []store.AuditEntry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

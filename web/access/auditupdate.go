@@ -12,21 +12,21 @@ import (
 
 const auditTrailKey = "wfm.audit_trail"
 
-// auditTrail is the audit entry of a request that does all it does in one transaction, with which the
-// entry is written: what was done is in the log, what is in the log was done, and the disk is waited for
-// once.
+// auditTrail is the audit entry of a request that makes all its changes in one transaction. The
+// transaction also writes the entry, so that the log has exactly the changes that were made, and
+// the request waits for the disk once.
 type auditTrail struct {
 	begun   store.AuditEntry
 	summed  bool
-	written *store.AuditEntry // nil: nothing was done
+	written *store.AuditEntry // nil if nothing was done
 
-	// A stranger's success is written as far as the budget of proofs goes, which is asked once: a
-	// transaction may run more than once.
+	// The success of a request without a login is written as far as the budget of proofs allows.
+	// The budget is asked once, although the transaction may run more than once.
 	stranger, asked, admitted bool
 	repeats                   int
 }
 
-// admits reports whether e, which is the end of the request, is to be written.
+// admits reports whether to write e, the end of the request.
 func (t *auditTrail) admits(b *auditBudget, e *store.AuditEntry) bool {
 	if !t.stranger {
 		return true
@@ -39,8 +39,9 @@ func (t *auditTrail) admits(b *auditBudget, e *store.AuditEntry) bool {
 	return t.admitted
 }
 
-// Update runs fn in a transaction, with the end of the request's audit entry where that is the request's
-// one write. fn notes the ids of what it makes, but those of commands and rollouts, which are noted here.
+// Update runs fn in a transaction. If this is the one write of the request, the transaction also
+// writes the end of its audit entry. fn notes the ids of the records that it makes; update notes
+// those of commands and rollouts.
 func (a *Auditor) Update(c echo.Context, fn func(*store.Tx) error) error {
 	trail, ok := c.Get(auditTrailKey).(*auditTrail)
 	if !ok || trail.written != nil {
@@ -55,7 +56,7 @@ func (a *Auditor) Update(c echo.Context, fn func(*store.Tx) error) error {
 		}
 		noteMade(c, tx)
 		written = ended(c, trail.begun, nil)
-		written.Status = http.StatusOK // what every answer has that is no error
+		written.Status = http.StatusOK // every successful answer has this status
 		if !trail.admits(a.budget, &written) {
 			return nil
 		}
@@ -65,14 +66,14 @@ func (a *Auditor) Update(c echo.Context, fn func(*store.Tx) error) error {
 		return tx.CloseAuditSums(func(sum store.AuditEntry) bool { return a.budget.takeSum(sum, tx.Now()) })
 	})
 	if err != nil {
-		c.Set(auditIDsKey, ids) // of what was made there is nothing
+		c.Set(auditIDsKey, ids) // the transaction made nothing
 		return err
 	}
 	trail.written = &written
 	return nil
 }
 
-// noteMade notes the ids of the commands and rollouts that the transaction has made.
+// noteMade notes the ids of the commands and rollouts that the transaction made.
 func noteMade(c echo.Context, tx *store.Tx) {
 	for _, made := range tx.Changes() {
 		switch {
@@ -85,7 +86,7 @@ func noteMade(c echo.Context, tx *store.Tx) {
 	}
 }
 
-// auditedInOne is around a handler that changes something in one transaction alone.
+// auditedInOne wraps a handler that makes all its changes in one transaction.
 func (a *Auditor) auditedInOne(c echo.Context, trail *auditTrail, next echo.HandlerFunc) error {
 	c.Set(auditTrailKey, trail)
 	c.SetRequest(c.Request().WithContext(store.WithUpdate(c.Request().Context(), func(fn func(*store.Tx) error) error { return a.Update(c, fn) })))
@@ -105,8 +106,8 @@ func (a *Auditor) auditedInOne(c echo.Context, trail *auditTrail, next echo.Hand
 	return err
 }
 
-// Begin writes down that the request begins, for a handler that changes something before its one
-// transaction after all.
+// Begin writes the beginning of the request, for a handler that has to change something before its
+// one transaction.
 func (a *Auditor) Begin(c echo.Context) error {
 	trail, ok := c.Get(auditTrailKey).(*auditTrail)
 	if !ok || trail.stranger {
@@ -115,13 +116,14 @@ func (a *Auditor) Begin(c echo.Context) error {
 	return a.beginAudit(c, trail.begun)
 }
 
-// writeDue writes what was only counted or could not be written so far, if there is any that is due.
+// writeDue writes the entries that are due of those that were only counted or could not be written
+// so far.
 func (a *Auditor) writeDue() {
 	outcomes := a.counted(false)
 	a.mu.Lock()
 	waiting := len(a.unwritten) > 0
 	a.mu.Unlock()
 	if waiting || len(outcomes) > 0 {
-		_ = a.write(outcomes, a.budget.takeSum) // kept for the next time after an error
+		_ = a.write(outcomes, a.budget.takeSum) // after an error, kept for the next call
 	}
 }

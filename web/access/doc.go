@@ -10,7 +10,7 @@
 // Invariants:
 //   - Every audited request has an entry, written with its change or before it, and nobody can push entries out of the log by
 //     doing much more: see auditBudget.
-//   - An API token never reaches what it was not made for: see permits.
+//   - An API token never exceeds its scope: see permits.
 //   - A client can write headers; they count only where a trusted proxy sent them.
 //   - Where HTTPS is served, no session is used without it.
 //   - Passwords and tokens are never logged.

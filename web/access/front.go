@@ -12,8 +12,9 @@ import (
 	"wfm/web/wire"
 )
 
-// strangeOrigin is the error for a write of a page whose origin is not ours, as the request names us. It
-// says what to do about a proxy, unless the browser says that the page is another site's.
+// strangeOrigin returns the error for a write from a page of another origin than the one that the
+// request was sent to. It explains how to configure a proxy, unless the browser says that the page
+// is of another site.
 func (g *Guard) strangeOrigin(r *http.Request) error {
 	origin, err := ParseOrigin(r.Header.Get("Origin"))
 	if site := r.Header.Get("Sec-Fetch-Site"); err != nil || site == "cross-site" || site == "same-site" {
@@ -39,7 +40,7 @@ func (g *Guard) strangeOrigin(r *http.Request) error {
 		"Have it pass on what the proxy in front of it says, or start with --public-origin %s.", f.peer, shown(f.proto), origin)}
 }
 
-// strangeHost is the error for a request that names a host which is none of ours.
+// strangeHost returns the error for a request whose Host is not one of the appliance's.
 func (g *Guard) strangeHost(r *http.Request) error {
 	if g.origins.public == "" {
 		return wire.ErrHostRejected
@@ -49,7 +50,7 @@ func (g *Guard) strangeHost(r *http.Request) error {
 		"Otherwise use that address, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.", shown(r.Host), g.origins.public)}
 }
 
-// insecure is the error for a write without TLS where HTTPS is served.
+// insecure returns the error for a write without TLS where HTTPS is served.
 func insecure(r *http.Request) error {
 	if f := frontOf(r); !f.trusted && f.proto == "https" {
 		return &wire.OriginError{Err: wire.ErrHTTPSRequired, Message: fmt.Sprintf("This appliance takes no changes without TLS, and the request came by http://: "+
@@ -58,8 +59,9 @@ func insecure(r *http.Request) error {
 	return wire.ErrHTTPSRequired
 }
 
-// UnderPath says, of an unknown path that ends like one of ours (paths, as the router writes them), that
-// the appliance cannot be put under a path of another site.
+// UnderPath returns err, or an error that explains that the appliance cannot be served below a path
+// of another site if the unknown path ends like a known one. paths are the known ones, as the
+// router writes them.
 func UnderPath(r *http.Request, err error, paths []string) error {
 	if !errors.Is(err, wire.ErrUnknownPath) || len(r.URL.Path) < 2 {
 		return err
@@ -72,22 +74,22 @@ func UnderPath(r *http.Request, err error, paths []string) error {
 		"it needs a host name of its own, as in https://wfm.example.org/."}
 }
 
-// shown is a text of a request's header, short and in one line.
+// shown returns the text of a request's header, shortened and on one line.
 func shown(text string) string {
 	quoted := strconv.Quote(text[:min(len(text), 100)])
 	return quoted[1 : len(quoted)-1]
 }
 
-// maxNotes bounds the notes of one kind: strangers, who can write headers too, are not to fill the log.
+// maxNotes bounds the notes of one kind, since any client can write headers and could fill the log.
 const maxNotes = 16
 
-// frontNotes are the remarks about proxies that were logged already.
+// frontNotes remembers the notes about proxies that were already logged.
 type frontNotes struct {
 	mu   sync.Mutex
-	said map[string]int // by kind; and each note itself
+	said map[string]int // the number of notes by kind, and of each note
 }
 
-// once reports whether the note of that kind is to be logged.
+// once reports whether to log the note of that kind.
 func (n *frontNotes) once(kind, note string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -101,7 +103,8 @@ func (n *frontNotes) once(kind, note string) bool {
 	return false
 }
 
-// NoteFront logs, once for each peer, headers of a proxy that do not have the effect they are sent for.
+// NoteFront logs, once for each peer, headers of a proxy that have no effect because of the
+// configuration.
 func (g *Guard) NoteFront(r *http.Request) {
 	f, h := frontOf(r), r.Header
 	says := h.Get("X-Forwarded-For") != "" || f.proto != ""
@@ -116,7 +119,7 @@ func (g *Guard) NoteFront(r *http.Request) {
 	}
 }
 
-// noteOriginRefused logs once why pages cannot write.
+// noteOriginRefused logs once why a page's writes are refused.
 func (g *Guard) noteOriginRefused(r *http.Request, err error) {
 	if e, ok := errors.AsType[*wire.OriginError](err); ok && g.fronts.once("refused", e.Message) {
 		g.log.Warn("requests are refused: "+e.Message, "peer", frontOf(r).peer, "host", shown(r.Host), "origin", shown(r.Header.Get("Origin")))

@@ -14,7 +14,7 @@ import (
 	"wfm/web/wire"
 )
 
-// Guard decides who may make a request, and how often.
+// Guard decides whether a client may make a request, and limits how often.
 type Guard struct {
 	db           *store.DB
 	log          *slog.Logger
@@ -22,14 +22,14 @@ type Guard struct {
 	origins      origins
 	publicOrigin string
 	httpsPort    int
-	certified    func() bool              // there is a certificate for HTTPS
+	certified    func() bool              // whether there is a certificate for HTTPS
 	fingerprint  func(host string) string // of the CA that browsers do not know; nil: nothing is served with TLS
 
 	hasher     *hasher
-	logins     *Limiter[netip.Addr]   // failed attempts to prove to be the admin
-	networks   *Limiter[netip.Prefix] // those of strangers, by /24, /56 and /48
+	logins     *Limiter[netip.Addr]   // failed proofs of being the admin
+	networks   *Limiter[netip.Prefix] // failed proofs from unknown addresses, by /24, /56 and /48
 	knownAddrs *knownAddresses
-	underWay   underWay // attempts whose outcome is open
+	underWay   underWay // attempts that have not ended
 	uses       tokenUses
 	fronts     frontNotes
 }
@@ -66,18 +66,18 @@ func NewGuard(o Options) *Guard {
 // Public is the public origin, or empty when there is none.
 func (g *Guard) Public() string { return g.origins.public }
 
-// origins are the addresses the appliance is configured to be reached at.
+// origins holds the origins under which the appliance is configured to be reached.
 type origins struct {
 	public  string
 	allowed map[string]bool // canonical origins
-	hosts   map[string]bool // their host and port
+	hosts   map[string]bool // the hosts and ports of allowed
 }
 
 // ErrOrigin is returned by [ParseOrigin].
 var ErrOrigin = errors.New("an origin is http:// or https://, a host and perhaps a port, as in https://wfm.example.org")
 
-// ParseOrigin returns the origin as browsers write it: lower case, no default port, no path. It
-// returns [ErrOrigin] for anything else than an origin.
+// ParseOrigin returns the origin as browsers write it: in lower case, without default port and
+// path. It returns [ErrOrigin] if raw is not an origin.
 func ParseOrigin(raw string) (string, error) {
 	u, err := url.Parse(strings.ToLower(strings.TrimRight(raw, "/")))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
@@ -87,7 +87,7 @@ func ParseOrigin(raw string) (string, error) {
 	return u.Scheme + "://" + PlainHost(u.Scheme, u.Host), nil
 }
 
-// PlainHost drops the scheme's default port, as browsers do.
+// PlainHost returns host without the scheme's default port, as browsers write it.
 func PlainHost(scheme, host string) string {
 	host = strings.ToLower(host)
 	if scheme == "https" {
@@ -96,7 +96,8 @@ func PlainHost(scheme, host string) string {
 	return strings.TrimSuffix(host, ":80")
 }
 
-// newOrigins leaves out what is no origin, so that a misspelt public origin lets nobody in.
+// newOrigins omits values that are not origins, so that a misspelt public origin permits no
+// request.
 func newOrigins(public string, extra []string) origins {
 	o := origins{allowed: map[string]bool{}, hosts: map[string]bool{}}
 	for i, raw := range append([]string{public}, extra...) {
@@ -113,7 +114,8 @@ func newOrigins(public string, extra []string) origins {
 	return o
 }
 
-// allowsHost reports whether Host names one of the origins, with or without their default port.
+// allowsHost reports whether host is the host of one of the origins, with or without the default
+// port.
 func (o origins) allowsHost(host string) bool {
 	return o.hosts[strings.ToLower(host)] || o.hosts[PlainHost("http", host)] || o.hosts[PlainHost("https", host)]
 }
@@ -126,8 +128,8 @@ func Scheme(r *http.Request) string {
 	return "http"
 }
 
-// allowsOrigin reports whether a page of origin may write here: one of the appliance's own
-// address, as this request names it, or an allowed one.
+// allowsOrigin reports whether a page of origin may make the request: the origin is the address
+// that the request was sent to, or an allowed one.
 func (o origins) allowsOrigin(origin string, r *http.Request) bool {
 	canonical, err := ParseOrigin(origin)
 	if err != nil {
@@ -136,9 +138,9 @@ func (o origins) allowsOrigin(origin string, r *http.Request) bool {
 	return o.allowed[canonical] || canonical == Scheme(r)+"://"+PlainHost(Scheme(r), r.Host)
 }
 
-// namesHTTPS reports whether the client of a request that came to us without TLS knows us by an https
-// address all the same, as behind a proxy that nobody told us to trust: what it says in Origin, or
-// else where only such an origin has the host.
+// namesHTTPS reports whether the client of a request that came without TLS uses an https address of
+// the appliance, as behind an untrusted proxy. Its Origin says so, or else the request's host
+// belongs only to https origins.
 func (o origins) namesHTTPS(r *http.Request) bool {
 	if origin, err := ParseOrigin(r.Header.Get("Origin")); err == nil {
 		return strings.HasPrefix(origin, "https://")
@@ -146,10 +148,11 @@ func (o origins) namesHTTPS(r *http.Request) bool {
 	return o.allowed["https://"+PlainHost("https", r.Host)] && !o.allowed["http://"+PlainHost("http", r.Host)]
 }
 
-// Guarded refuses, once a public origin is configured, requests for another host (a name an
-// attacker has pointed at the appliance) and requests from other sites' pages. Without one it refuses
-// other origins' pages the writes that need no login, as any other write: nobody is to be logged in by a
-// page of theirs, and who cannot write behind a proxy hears of it before logging in.
+// Guarded checks Host and Origin. With a public origin, it refuses requests for another host (a
+// name that an attacker has pointed at the appliance) and requests from pages of other sites.
+// Without one, it refuses writes from pages of other origins, even those that need no login: no
+// foreign page may log a person in, and a person behind a misconfigured proxy gets the error at the
+// login.
 func (g *Guard) Guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		err := g.guards(c.Request())
@@ -164,8 +167,8 @@ func (g *Guard) Guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// guards returns why the request is refused, whoever made it. Errors: wire.ErrHostRejected,
-// wire.ErrOriginRejected.
+// guards returns an error if Host or Origin is not allowed, whatever the login. Errors:
+// wire.ErrHostRejected, wire.ErrOriginRejected.
 func (g *Guard) guards(r *http.Request) error {
 	origin := r.Header.Get("Origin")
 	switch {

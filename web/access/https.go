@@ -12,18 +12,18 @@ import (
 	"wfm/web/wire"
 )
 
-// httpsPinned is how long browsers keep to HTTPS after a visit, and so how long whoever gives it up
-// has to go on serving it.
+// httpsPinned is the time for which browsers insist on HTTPS after a visit. An appliance that gives
+// up HTTPS must go on serving it for that long.
 const httpsPinned = 30 * 24 * time.Hour
 
-// redirects reports whether HTTP leads to HTTPS. It does not before the first certificate: nobody
-// could follow, and whoever is to mend that would be locked out.
+// redirects reports whether HTTP redirects to HTTPS. It does not before the first certificate: no
+// client could follow, and the administrator could not log in to repair that.
 func (g *Guard) redirects() bool {
 	return g.httpsPort != 0 && g.certified()
 }
 
-// Secured sends people to HTTPS, where it is served. What programs send is refused instead: their
-// token has been in the clear once already, and must not be again.
+// Secured redirects people to HTTPS if it is served. It refuses the requests of programs instead:
+// their token has been sent in the clear once and must not be again.
 func (g *Guard) Secured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -42,10 +42,11 @@ func (g *Guard) Secured(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// pinHTTPS has browsers use nothing but HTTPS with this host for a while, so that nobody on the way
-// gets to answer a first request without it. Only where they trust the certificate by themselves:
-// otherwise they could not be told to go on if it changes. And only on the standard port: it would
-// lead http://host:8000 to https on that same port, where nothing answers it.
+// pinHTTPS makes browsers use only HTTPS with this host for httpsPinned (HSTS), so that no attacker
+// on the way can answer a first request without it. It does so only if machines trust the
+// certificate by themselves: otherwise people could not accept a changed one. And it does so only
+// on the standard port: the pin would lead http://host:8000 to https on the same port, which does
+// not answer it.
 func (g *Guard) pinHTTPS(c echo.Context) {
 	r := c.Request()
 	host := wire.RequestHost(r.Host)

@@ -15,16 +15,16 @@ const (
 	sessionKey = "wfm.session"
 )
 
-// Login is who makes a request: the admin by a session, or a script by an API token.
+// Login is the login of a request: a session of the admin, or the API token of a script.
 type Login struct {
-	// Session, of an API token, has the token's id, "token " and its name, and its end, which is zero
-	// when there is none.
+	// For an API token, Session is filled in from the token: its ID, Username "token NAME", and its
+	// expiry (zero if it never expires).
 	store.Session
 	Token string
-	Scope store.TokenScope // empty: a session, which may do everything
+	Scope store.TokenScope // empty for a session, which may do everything
 }
 
-// MayWrite reports whether the login may change things, and see what nobody else may: private keys.
+// MayWrite reports whether the login may change things and see private keys.
 func MayWrite(l Login) bool { return l.Username != "" && l.Scope != store.ScopeRead }
 
 // LoginOf is who makes the request; the zero Login before it is known.
@@ -33,16 +33,16 @@ func LoginOf(c echo.Context) Login {
 	return l
 }
 
-// SetLogin says who makes the request.
+// SetLogin sets the login of the request.
 func SetLogin(c echo.Context, l Login) { c.Set(sessionKey, l) }
 
-// WithLogin lets only requests pass whose login may do what the route asks for.
+// WithLogin refuses requests without a login that the route permits.
 func (g *Guard) WithLogin(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		l, fromCookie, err := g.Authenticate(c.Request())
 		if err != nil {
 			if r.Audited() && (errors.Is(err, wire.ErrInvalidToken) || errors.Is(err, wire.ErrTokenExpired)) {
-				g.audit.noteRefused(c, err) // somebody had a token, or thinks so
+				g.audit.noteRefused(c, err) // the request had a token, though perhaps not a valid one
 			}
 			return err
 		}
@@ -57,11 +57,12 @@ func (g *Guard) WithLogin(r wire.Route, next echo.HandlerFunc) echo.HandlerFunc 
 	}
 }
 
-// permits returns why the login may not make the request. Errors: wire.ErrOriginRejected,
+// permits returns an error if the login may not make the request. Errors: wire.ErrOriginRejected,
 // wire.ErrSessionOnly, wire.ErrReadOnlyToken.
 func (g *Guard) permits(r *http.Request, l Login, fromCookie bool, need wire.Access) error {
 	switch {
-	// A browser sends the cookie whatever page asks it to; the token, only our own page does.
+	// A browser sends the cookie with requests of any site's page. Only our own page can send the
+	// token.
 	case fromCookie && !wire.ReadOnly(r) && !g.origins.allowsOrigin(r.Header.Get("Origin"), r):
 		return g.strangeOrigin(r)
 	case need == wire.Admin && l.Scope != "":
@@ -84,7 +85,7 @@ func (g *Guard) Authenticate(r *http.Request) (l Login, fromCookie bool, err err
 			return wire.ErrAuthRequired
 		}
 		l, err = findLogin(tx, token)
-		if err == nil && fromCookie && l.Scope != "" { // an API token is for scripts
+		if err == nil && fromCookie && l.Scope != "" { // an API token in a cookie: it is for scripts only
 			err = wire.ErrInvalidToken
 		}
 		return err
@@ -92,7 +93,7 @@ func (g *Guard) Authenticate(r *http.Request) (l Login, fromCookie bool, err err
 	return l, fromCookie, err
 }
 
-// findLogin returns who holds the token. Errors: wire.ErrInvalidToken, wire.ErrTokenExpired.
+// findLogin returns the login of the token. Errors: wire.ErrInvalidToken, wire.ErrTokenExpired.
 func findLogin(tx *store.Tx, token string) (Login, error) {
 	l := Login{Token: token}
 	session, ok, err := tx.Session(token)
@@ -113,7 +114,8 @@ func findLogin(tx *store.Tx, token string) (Login, error) {
 	return l, nil
 }
 
-// sessionToken prefers the header: whoever sends it means it.
+// sessionToken returns the token of the request. A token in the header, which no browser adds by
+// itself, comes first.
 func sessionToken(r *http.Request) (token string, fromCookie bool) {
 	kind, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if token = strings.TrimSpace(token); strings.EqualFold(kind, "Bearer") && token != "" {
@@ -129,9 +131,9 @@ func sessionToken(r *http.Request) (token string, fromCookie bool) {
 // Admin reads the account. Error: [store.ErrNoAdmin].
 func (g *Guard) Admin() (store.Admin, error) { return store.Read(g.db, (*store.Tx).Admin) }
 
-// Cookie makes the session's cookie; a negative age, in seconds, takes it back.
+// Cookie returns the session's cookie. age is in seconds; a negative one deletes the cookie.
 func (g *Guard) Cookie(r *http.Request, token string, age int) *http.Cookie {
-	return &http.Cookie{ //nolint:gosec // without TLS a Secure cookie would never come back
+	return &http.Cookie{ //nolint:gosec // without TLS, a browser would not send a Secure cookie back
 		Name: wire.CookieName, Value: token, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: Secure(r) || g.origins.namesHTTPS(r),

@@ -15,39 +15,41 @@ import (
 	"wfm/web/wire"
 )
 
-// maxWaiting bounds how many logins wait for their hash, of known addresses and of strangers each. A
-// hash takes some 30 ms, so the last of them waits well under a second.
+// maxWaiting bounds the logins that wait for their hash, separately for known addresses and for
+// strangers. A hash takes some 30 ms, so the last of them waits well under a second.
 const maxWaiting = 16
 
-// maxSameAddress bounds how many logins wait for others of their address.
+// maxSameAddress bounds the logins that wait for others of their address.
 const maxSameAddress = 64
 
-// place is where a login comes from.
+// place is the origin of a login: its network, and whether its address is known.
 type place struct {
-	known   bool         // an admin has logged in from there
-	network netip.Prefix // which strangers share their part with
+	known   bool         // an admin has logged in from the address
+	network netip.Prefix // strangers share their places by network
 }
 
-// loginQueue bounds how many hashes are computed at a time, and with it the memory and the processors
-// that logins take, and decides who is next.
+// loginQueue bounds the number of hashes computed at a time, and so the memory and processors that
+// logins use, and decides which login is next.
 //
-// Known addresses have places of their own and go first. They cannot starve strangers: the limit of
-// failed attempts holds for each, and only a right password makes an address known.
+// Known addresses have places of their own and go first. They cannot starve strangers: each is
+// subject to the limit of failed attempts, and only a right password makes an address known.
 //
-// Strangers share the rest by network. Once their places are taken, a newcomer takes one of the network
-// that has the most, its own included, and there of one that has not been refused before. A network
-// that was refused is remembered for claimFor: the admin who logs in from a new address while strangers
-// of ever new networks keep all places is refused at first, and at the next try stands before all that
-// come for the first time. Strangers who come back too share with him by network.
+// Strangers share the rest by network. Once their places are taken, a newcomer takes a place of the
+// network that has the most, its own included, and there of a login whose network has not been
+// refused before. A refused network is remembered for claimFor. So if strangers from ever new
+// networks hold all places, an admin at a new address is refused once, and at the next try goes
+// before all first-time networks. Strangers that return too share the places with the admin by
+// network.
 type loginQueue struct {
 	mu        sync.Mutex
 	free      int // slots
 	known     []*waiter
 	strangers []*waiter
-	claims    map[netip.Prefix]time.Time // when a network was refused last
+	claims    map[netip.Prefix]time.Time // the time of each network's last refusal
 }
 
-// claimFor is how long a network that was refused stands before others, and maxClaims how many do.
+// claimFor is the time for which a refused network goes before others. maxClaims bounds the number
+// of such networks.
 const (
 	claimFor  = time.Minute
 	maxClaims = 10_000
@@ -55,23 +57,23 @@ const (
 
 type waiter struct {
 	network netip.Prefix
-	claim   bool       // it was refused before
-	turn    chan error // nil: go on; wire.ErrBusy: the place was given to another
+	claim   bool       // its network was refused before
+	turn    chan error // receives nil when it is its turn, or wire.ErrBusy if its place went to another
 }
 
-// newLoginQueue has a slot for each two processors, as far as memory allows: hashes may take a quarter
-// of what the runtime is limited to.
+// newLoginQueue returns a queue with half as many slots as processors, but at least one, as far as
+// memory allows: hashes may use a quarter of the runtime's memory limit.
 func newLoginQueue() *loginQueue {
 	byMemory := debug.SetMemoryLimit(-1) / 4 / (argonMemory << 10)
 	return &loginQueue{claims: make(map[netip.Prefix]time.Time), free: int(max(1, min(int64(runtime.NumCPU()/2), byMemory)))}
 }
 
-// acquire waits for a slot, which release gives back. Errors: wire.ErrBusy, ctx's.
+// acquire waits for a slot. The caller must release it. Errors: wire.ErrBusy, ctx's.
 func (q *loginQueue) acquire(ctx context.Context, from place) error {
 	w := &waiter{network: from.network, turn: make(chan error, 1)}
 	q.mu.Lock()
 	switch {
-	case q.free > 0: // then nobody waits
+	case q.free > 0: // then no login waits
 		q.free--
 		q.mu.Unlock()
 		return nil
@@ -93,8 +95,8 @@ func (q *loginQueue) acquire(ctx context.Context, from place) error {
 	}
 }
 
-// makeRoomLocked has a stranger give up its place for the newcomer, if that has to be. It reports
-// whether there is one.
+// makeRoomLocked takes a place from a waiting stranger for the newcomer, if none is free. It
+// reports whether there is a place.
 func (q *loginQueue) makeRoomLocked(newcomer *waiter) bool {
 	at, claimed := q.claims[newcomer.network]
 	newcomer.claim = claimed && time.Since(at) < claimFor
@@ -122,7 +124,7 @@ func (q *loginQueue) makeRoomLocked(newcomer *waiter) bool {
 	return true
 }
 
-// claimLocked remembers that the network was refused.
+// claimLocked records that the network was refused.
 func (q *loginQueue) claimLocked(network netip.Prefix) {
 	if _, ok := q.claims[network]; !ok && len(q.claims) >= maxClaims {
 		for other := range q.claims { // any
@@ -133,7 +135,7 @@ func (q *loginQueue) claimLocked(network netip.Prefix) {
 	q.claims[network] = time.Now()
 }
 
-// leave takes back a waiter whose client has given up.
+// leave removes a waiter whose client has given up.
 func (q *loginQueue) leave(w *waiter) {
 	q.mu.Lock()
 	is := func(other *waiter) bool { return other == w }
@@ -141,14 +143,14 @@ func (q *loginQueue) leave(w *waiter) {
 	q.mu.Unlock()
 	select {
 	case err := <-w.turn:
-		if err == nil { // its turn came meanwhile
+		if err == nil { // its turn came in the meantime
 			q.release()
 		}
 	default:
 	}
 }
 
-// release gives the slot to who is next.
+// release gives the slot to the next login.
 func (q *loginQueue) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,18 +167,18 @@ func (q *loginQueue) release() {
 	*next = slices.Delete(*next, 0, 1)
 }
 
-// maxKnown bounds the addresses that are remembered; the one not used for longest makes room.
+// maxKnown bounds the remembered addresses. The least recently used one makes room.
 const maxKnown = 1000
 
-// knownAddresses are those that an admin has logged in from since the start, and those of sessions
-// that were there before.
+// knownAddresses holds the addresses that an admin has logged in from since the start, and those of
+// sessions from before.
 type knownAddresses struct {
 	mu   sync.Mutex
 	last map[netip.Addr]time.Time
 }
 
-// newKnownAddresses begins with those of the sessions in the store. If they cannot be read, the next
-// logins make them known.
+// newKnownAddresses returns the addresses of the sessions in the store. If these cannot be read,
+// the next logins make their addresses known.
 func newKnownAddresses(db *store.DB) *knownAddresses {
 	k := &knownAddresses{last: make(map[netip.Addr]time.Time)}
 	_ = db.View(func(tx *store.Tx) error {
@@ -215,20 +217,20 @@ func (k *knownAddresses) has(addr netip.Addr) bool {
 	return ok
 }
 
-// networkOf is the network that one customer may have all of: the /24 of an IPv4 address, the /48 of an
-// IPv6 one.
+// networkOf returns the network that may belong to one customer as a whole: the /24 of an IPv4
+// address, the /48 of an IPv6 one.
 func networkOf(addr netip.Addr) netip.Prefix {
 	bits := 48
 	if addr.Is4() {
 		bits = 24
 	}
-	network, _ := addr.Prefix(bits) // of the zero address the zero one
+	network, _ := addr.Prefix(bits) // for the zero Addr, the zero Prefix
 	return network
 }
 
-// underWay counts the attempts of each address whose outcome is open. Their tokens are spent, and most
-// come back: so who comes meanwhile from the same address waits for them, and is refused only when
-// passwords were wrong. Scripts that log in at once from one address all succeed that way.
+// underWay counts the open attempts of each address. They have spent tokens, and most give them
+// back. So a further attempt from the same address waits for them and is refused only if passwords
+// were wrong. That way, many scripts at one address can log in at once.
 type underWay struct {
 	mu   sync.Mutex
 	open map[netip.Addr]*openAttempts
@@ -236,13 +238,13 @@ type underWay struct {
 
 type openAttempts struct {
 	n       int           // under way
-	waiting int           // for one of them to end
-	ended   chan struct{} // closed, and made anew, when one ends
+	waiting int           // attempts that wait for one of these to end
+	ended   chan struct{} // closed and replaced when one ends
 }
 
-// start calls take, again whenever an attempt from the address ends, until there is a token or nothing
-// under way that could give one back. The attempt is under way until end is called. Errors: those of
-// take, ctx's.
+// start calls take until it gets a token, again after each end of an attempt from the address, as
+// long as there are open attempts that may give one back. The attempt is open until end is called.
+// Errors: those of take, ctx's.
 func (u *underWay) start(ctx context.Context, from netip.Addr, take func() (giveBack func(), err error)) (end func(right bool), err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

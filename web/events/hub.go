@@ -17,25 +17,25 @@ import (
 	"wfm/web/wire"
 )
 
-// Sizes of the hub.
+// The sizes of the hub's buffers.
 const (
-	feedBuffer = 8192 // changes that may wait for the hub
-	hubBatch   = 256  // changes it turns into events with one read of the store
+	feedBuffer = 8192 // changes waiting for the hub, at most
+	hubBatch   = 256  // changes turned into events by one read of the store
 	ringSize   = 1024 // events kept for streams that resume
-	queueSize  = 256  // events that may wait for one stream
+	queueSize  = 256  // events waiting for one stream, at most
 
 	maxStreams           = 1100
 	maxStreamsPerSession = 32
 )
 
-// overviewDelay is how long changes of a config are gathered into one event of a kind.
+// overviewDelay is the time in which the changes of a mesh are combined into one event of a kind.
 const overviewDelay = 250 * time.Millisecond
 
-// statusInterval is how often, while there are streams, the hub looks whether the system's status has
-// changed, and so the time in which its changes are gathered into one event.
+// statusInterval is the time between checks for changes of the system's status while there are
+// streams. Changes within it are combined into one event.
 const statusInterval = 5 * time.Second
 
-// resubscribeDelay keeps the hub from spinning on a feed that ends again at once.
+// resubscribeDelay keeps the hub from spinning on a feed that ends immediately.
 const resubscribeDelay = 50 * time.Millisecond
 
 // The types of event.
@@ -54,31 +54,31 @@ const (
 	eventResync       = "system.resync"
 )
 
-// Why a client must read everything anew.
+// The reasons for which a client must read everything again.
 const (
-	resyncUnknownID = "unknown_id" // of a former process, or of nobody
-	resyncTooOld    = "too_old"    // what came since is not kept any more
-	resyncOverrun   = "overrun"    // the hub could not follow the changes
-	resyncInternal  = "internal"   // a change could not be read; the log says why
+	resyncUnknownID = "unknown_id" // of a former process, or of none
+	resyncTooOld    = "too_old"    // the events since are no longer kept
+	resyncOverrun   = "overrun"    // the hub could not keep up with the changes
+	resyncInternal  = "internal"   // a change could not be read; the log has the error
 )
 
-// unknownID is the id of what is sent before a resync: whoever resumes after it gets the resync
+// unknownID is the id of frames before a resync. A client that resumes after one gets the resync
 // again. No epoch is "0".
 const unknownID = "0-0"
 
-// Why the hub ends a stream.
+// The reasons for which the hub ends a stream.
 var (
 	errSlowStream = errors.New("the client reads too slowly")
 	errHubStopped = errors.New("the hub has stopped")
 )
 
-// event is a hint to read something anew.
+// event tells clients to read something again.
 type event struct {
 	name    string
 	payload any
 }
 
-// data is the body of the event's frame.
+// data returns the body of the event's frame.
 func (e event) data() ([]byte, error) {
 	raw, err := json.Marshal(struct {
 		Type    string `json:"type"`
@@ -90,51 +90,51 @@ func (e event) data() ([]byte, error) {
 	return raw, nil
 }
 
-// frameOf writes an event down for the wire. JSON has no line breaks, so one data line holds it.
+// frameOf returns an event in wire form. JSON has no line breaks, so one data line is enough.
 func frameOf(name, id string, data []byte) []byte {
 	return fmt.Appendf(nil, "event: %s\nid: %s\ndata: %s\n\n", name, id, data)
 }
 
-// frame is an event with its number, the same bytes for every stream.
+// frame is a numbered event in wire form, which is the same for every stream.
 type frame struct {
 	seq   uint64
 	bytes []byte
 }
 
-// stream is one client's end of the hub.
+// stream is the hub's connection to one client.
 type stream struct {
 	token string
-	queue chan frame    // full: the stream is ended
+	queue chan frame    // if it is full, the stream is ended
 	check chan struct{} // the session may have ended
 	end   func(cause error)
 }
 
-// joined is where a stream begins.
+// joined is the position at which a stream begins.
 type joined struct {
-	seq    uint64  // of the event before the first that comes through the queue or stands in missed
-	resync string  // why the client must read everything anew; empty when it need not
-	missed []frame // since the event it has seen last
+	seq    uint64  // of the event before the first one in missed or in the queue
+	resync string  // why the client must read everything again; "" if it need not
+	missed []frame // the events since the last one that the client has seen
 }
 
-// configChanges are the configs whose overview has changed, and whether nodes were made, changed or
-// deleted, which changes the list of configs too: it counts them.
+// configChanges holds the meshes whose overview has changed. The value reports whether nodes were
+// made, changed or deleted: this also changes the list of meshes, which counts them.
 type configChanges map[string]bool
 
-// add notes a change, of a node's record or not.
+// add adds a changed mesh. node reports whether a node's record has changed.
 func (c configChanges) add(configID string, node bool) { c[configID] = c[configID] || node }
 
-// hub turns committed changes into numbered events and hands them to the streams. One goroutine
-// does so, from the first stream or live page on until the server or the store stops: a client that is
-// away for a moment finds what it missed even when it was the only one. Neither the store's writer nor the
-// hub ever waits for a stream.
+// hub turns committed changes into numbered events and hands them to the streams. Its goroutine
+// runs from the first stream or live page until the server or the store stops, so that even the
+// only client can leave for a moment and get the events it missed. Neither the store's writer nor
+// the hub ever waits for a stream.
 type hub struct {
 	db       *store.DB
 	log      *slog.Logger
 	events   func([]store.Change) (events []event, configs configChanges, err error)
 	status   func(nodesChanged bool) (e event, changed bool, err error) // the system's
 	stopping <-chan struct{}
-	epoch    string        // of this process's numbers
-	done     chan struct{} // closed when the goroutine, once started, has ended
+	epoch    string        // of this process, part of each event's id
+	done     chan struct{} // closed when the goroutine has ended
 
 	mu       sync.Mutex
 	started  bool
@@ -156,9 +156,9 @@ func newHub(db *store.DB, log *slog.Logger, stopping <-chan struct{},
 
 func (h *hub) id(seq uint64) string { return h.epoch + "-" + strconv.FormatUint(seq, 10) }
 
-// attach adds the stream, whose client has seen lastID last; empty when it comes for the first time.
-// What it missed and what it gets from now on meet without a gap. Errors: [store.ErrClosed],
-// *[wire.RateError].
+// attach adds the stream. lastID is the last event that its client has seen, or "" for a new
+// client. There is no gap between the missed events and those in the queue. Errors:
+// [store.ErrClosed], *[wire.RateError].
 func (h *hub) attach(s *stream, lastID string) (joined, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -196,8 +196,8 @@ func (h *hub) attach(s *stream, lastID string) (joined, error) {
 	return j, nil
 }
 
-// Newest returns the id of the newest event. A client that reads the store after this call and resumes
-// after that id misses no change.
+// Newest returns the id of the newest event. A client that reads the store after this call and
+// resumes after the id misses no change.
 func (h *hub) Newest() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -233,26 +233,26 @@ func (h *hub) removeLocked(s *stream) {
 	}
 }
 
-// Recheck has every stream look at once whether its session still exists.
+// Recheck makes every stream check at once that its session still exists.
 func (h *hub) Recheck() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.streams {
 		select {
 		case s.check <- struct{}{}:
-		default: // it is told already
+		default: // a check is already due
 		}
 	}
 }
 
-// Count is the number of open streams.
+// Count returns the number of open streams.
 func (h *hub) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.streams)
 }
 
-// Wait returns when the hub's goroutine has ended. Only once stopping is closed.
+// Wait blocks until the hub's goroutine has ended. Call it only after stopping is closed.
 func (h *hub) Wait() {
 	h.mu.Lock()
 	started := h.started
@@ -298,7 +298,8 @@ func (h *hub) run(sub *store.Subscription) {
 				if sub = h.resubscribe(); sub == nil {
 					return
 				}
-				// After the new subscription: what is read anew then is followed without a gap.
+				// Only after the new subscription, so that a client which then reads everything
+				// misses no change.
 				h.publish(event{eventResync, resyncPayload{resyncOverrun}})
 				continue
 			}
@@ -316,7 +317,7 @@ func (h *hub) run(sub *store.Subscription) {
 	}
 }
 
-// publishStatus tells of the system's status if it has changed.
+// publishStatus publishes the system's status if it has changed.
 func (h *hub) publishStatus(nodesChanged bool) {
 	e, changed, err := h.status(nodesChanged)
 	if err != nil {
@@ -328,7 +329,7 @@ func (h *hub) publishStatus(nodesChanged bool) {
 	}
 }
 
-// gather takes what waits already, and nothing else.
+// gather returns first and the changes that already wait in c.
 func gather(first store.Change, c <-chan store.Change) []store.Change {
 	batch := []store.Change{first}
 	for len(batch) < hubBatch {
@@ -345,7 +346,7 @@ func gather(first store.Change, c <-chan store.Change) []store.Change {
 	return batch
 }
 
-// read turns changes into events. What cannot be read must not end the hub, nor the process.
+// read turns changes into events. An unreadable record must end neither the hub nor the process.
 func (h *hub) read(changes []store.Change) (events []event, configs configChanges) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -361,7 +362,8 @@ func (h *hub) read(changes []store.Change) (events []event, configs configChange
 	return events, configs
 }
 
-// resubscribe follows the feed anew after it has ended; nil when it has ended for good.
+// resubscribe subscribes again after the feed has ended. It returns nil if the feed has ended for
+// good.
 func (h *hub) resubscribe() *store.Subscription {
 	pause := time.NewTimer(resubscribeDelay)
 	defer pause.Stop()
@@ -376,8 +378,8 @@ func (h *hub) resubscribe() *store.Subscription {
 	return h.db.Subscribe(feedBuffer)
 }
 
-// publish numbers the event, keeps it, and hands it to every stream that has room for it; the
-// others are ended, and may resume.
+// publish numbers the event, keeps it, and hands it to every stream that has room. It ends the
+// other streams; their clients may resume.
 func (h *hub) publish(e event) {
 	data, err := e.data()
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 	"wfm/web/access"
 )
 
-// Cover has the certificate cover the host that the agent will be told, which an administrator has
-// just named by asking for the bind command there.
+// Cover makes the certificate cover the host that the bind command names. An administrator has just
+// named it by asking for the command there.
 func (d *Directory) Cover(c echo.Context, host string) error {
 	return d.CoverBroker(c, d.HostFor(host))
 }
 
-// CoverBroker has the certificate cover the name or address of the broker. A host that is new takes writes
-// of its own, with a certificate to be made before anybody is told of the host.
+// CoverBroker makes the certificate cover the broker's host. A new host needs writes of its own,
+// since its certificate must exist before the host is handed out.
 func (d *Directory) CoverBroker(c echo.Context, host string) error {
 	if !d.ownTLS() {
 		return nil
@@ -32,8 +32,8 @@ func (d *Directory) CoverBroker(c echo.Context, host string) error {
 	return d.Certs.Cover(host)
 }
 
-// Pin has the agent trust our own CA at the address. That it is served there is known if
-// this request has come that way.
+// Pin returns the option of the bind command by which the agent trusts our own CA at the address.
+// It is "" unless this request came by that address, which shows that the CA is served there.
 func (d *Directory) Pin(r *http.Request, address *url.URL) string {
 	if d.Certs == nil || r.TLS == nil || address.Scheme != "https" || access.PlainHost("https", address.Host) != access.PlainHost("https", r.Host) {
 		return ""

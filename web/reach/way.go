@@ -18,8 +18,8 @@ type Way struct {
 	Warnings []string
 }
 
-// WayForAgents is the address given, else the public origin, else the one under which this request's
-// client knows the appliance. Error: wire.ErrNoServerAddress.
+// WayForAgents returns the given address, else the public origin, else the address that this
+// request's client uses for the appliance. Error: wire.ErrNoServerAddress.
 func (d *Directory) WayForAgents(r *http.Request, given *string) (Way, error) {
 	page, proxied := clientOrigin(r)
 	var w Way
@@ -57,10 +57,10 @@ func (w *Way) warn(format string, args ...any) {
 	w.Warnings = append(w.Warnings, fmt.Sprintf(format, args...))
 }
 
-// clientOrigin is the origin under which the request's client knows the appliance. proxied means that
-// it says https although the request came without TLS: its page's Origin does, or a proxy that we were
-// not told to trust. Nothing is allowed on that word: who asks for a bind command gets the one that
-// works for them.
+// clientOrigin returns the origin that the request's client uses for the appliance. proxied reports
+// that the origin is https although the request came without TLS: the Origin of its page says so,
+// or an untrusted proxy. This permits nothing; it only makes a bind command that works for the
+// client.
 func clientOrigin(r *http.Request) (origin string, proxied bool) {
 	own := access.Scheme(r) + "://" + r.Host
 	if access.Secure(r) {
@@ -78,7 +78,8 @@ func clientOrigin(r *http.Request) (origin string, proxied bool) {
 	return own, false
 }
 
-// saysHTTPS reports whether a proxy says that its client spoke TLS, in either header there is.
+// saysHTTPS reports whether a proxy says, in either of the usual headers, that its client spoke
+// TLS.
 func saysHTTPS(h http.Header) bool {
 	protos := strings.Split(strings.Join(h.Values("X-Forwarded-Proto"), ","), ",")
 	if strings.EqualFold(strings.TrimSpace(protos[len(protos)-1]), "https") {
@@ -94,7 +95,7 @@ func saysHTTPS(h http.Header) bool {
 	return false
 }
 
-// loopback reports whether the host is, for every machine, that machine itself.
+// loopback reports whether the host means, on every machine, that machine itself.
 func loopback(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if addr, err := netip.ParseAddr(host); err == nil {

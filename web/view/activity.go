@@ -8,19 +8,19 @@ import (
 	"wfm/web/wire"
 )
 
-// What is kept of the recent past, in memory alone: an hour.
+// The interval and the number of the samples. They cover an hour and are only in memory.
 const (
 	ActivityInterval = 10 * time.Second
 	ActivityKept     = 360
 )
 
-// Gauges is what the appliance has done since its start, and holds now.
+// Gauges counts what the appliance did since its start, and what is open now.
 type Gauges struct {
 	In, Out, Refused, Commands, Requests uint64
 	Connections, Streams                 int
 }
 
-// ActivitySample is what happened in one interval, and how much there was at its end.
+// ActivitySample counts what happened in one interval, and what was open at its end.
 type ActivitySample struct {
 	At              *time.Time `json:"at"` // the end
 	MessagesIn      uint64     `json:"messages_in"`
@@ -32,13 +32,13 @@ type ActivitySample struct {
 	Streams         int        `json:"streams"`       // event streams, at the end
 }
 
-// Activity is the recent past.
+// Activity keeps the samples of the last hour.
 type Activity struct {
 	mu      sync.Mutex
 	samples []ActivitySample // oldest first
 }
 
-// Run takes a sample each interval until stop is closed.
+// Run adds a sample after each interval until stop is closed.
 func (a *Activity) Run(stop <-chan struct{}, read func() Gauges) {
 	ticks := time.NewTicker(ActivityInterval)
 	defer ticks.Stop()
@@ -69,7 +69,7 @@ func (a *Activity) add(now time.Time, last, next Gauges) {
 	a.samples = append(a.samples, s)
 }
 
-// since is how much a counter has grown; one that began anew has grown by what it shows.
+// since returns the growth of a counter. A counter that started again has grown by its value.
 func since(last, next uint64) uint64 {
 	if next < last {
 		return next

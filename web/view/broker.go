@@ -8,31 +8,32 @@ import (
 	"wfm/web/wire"
 )
 
-// AccountState is how far an external broker knows a node's account.
+// AccountState is the state of a node's account in an external broker.
 type AccountState struct {
-	State    string     `json:"state"` // synced, pending, or none: the node may not log in
+	State    string     `json:"state"` // synced, pending, or none if the node may not log in
 	Detail   string     `json:"detail"`
 	SyncedAt *time.Time `json:"synced_at"`
 }
 
-// AccountsStatus is the same for all nodes.
+// AccountsStatus is the state of all nodes' accounts in an external broker.
 type AccountsStatus struct {
 	Synced  int `json:"synced"`
 	Pending int `json:"pending"`
-	// LastError is what the last attempt failed with; empty when it did not.
+	// LastError is the error of the last attempt, or "" if it succeeded.
 	LastError        string     `json:"last_error"`
 	LastReconciledAt *time.Time `json:"last_reconciled_at"`
 }
 
-// UpstreamStatus is how the appliance takes what nodes send from an external broker.
+// UpstreamStatus describes how the appliance receives the nodes' messages from an external broker.
 type UpstreamStatus struct {
-	// Sessions counts the sessions that take messages now, of SessionsMost that share them.
+	// Sessions counts the sessions that receive messages now, of the SessionsMost that share them.
 	Sessions     int `json:"sessions"`
 	SessionsMost int `json:"sessions_most"`
-	// Plain is true where the broker refuses shared subscriptions and one session takes all messages.
+	// Plain is true if the broker refuses shared subscriptions, so that one session receives all
+	// messages.
 	Plain bool `json:"plain"`
-	// SessionsLost counts sessions that the broker has dropped since the start, with messages that nodes
-	// believe delivered; LastLostAt is when that was last noticed.
+	// SessionsLost counts the sessions that the broker has dropped since the start, with messages
+	// that nodes believe delivered. LastLostAt is the time of the last one noticed.
 	SessionsLost uint64     `json:"sessions_lost"`
 	LastLostAt   *time.Time `json:"last_lost_at"`
 }

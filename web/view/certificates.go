@@ -9,19 +9,19 @@ import (
 
 // Certificates is what a reader needs of the TLS certificates.
 type Certificates interface {
-	// Status says how the certificates are; it does not wait for anything.
+	// Status returns the state of the certificates. It does not block.
 	Status() CertificateStatus
 }
 
-// CertificateStatus is how the certificates are.
+// CertificateStatus is the state of the certificates.
 type CertificateStatus struct {
 	Issuer       string // local, acme or files
 	Certificates []Certificate
-	NotAfter     time.Time // of the one that ends first; zero: there is none
-	NextRenewal  time.Time // or the next attempt; zero: none
+	NotAfter     time.Time // of the one that expires first; zero if there is none
+	NextRenewal  time.Time // or of the next attempt; zero if none is planned
 	LastError    string
 	LastErrorAt  time.Time
-	Warning      string // that one runs out, or keeps agents from connecting
+	Warning      string // about a certificate that expires soon or keeps agents from connecting
 }
 
 // Certificate describes one certificate.
@@ -75,7 +75,7 @@ func viewTLS(st CertificateStatus, now time.Time) TLSService {
 	switch {
 	case st.NotAfter.IsZero() && st.LastError == "":
 		v.Status = "pending"
-	case now.After(st.NotAfter): // there is none, or no valid one
+	case now.After(st.NotAfter): // there is no certificate, or it has expired
 		v.Status = "error"
 	case st.LastError != "" || st.Warning != "":
 		v.Status = "warning"
@@ -83,7 +83,7 @@ func viewTLS(st CertificateStatus, now time.Time) TLSService {
 	return v
 }
 
-// Certificates describes those in use.
+// Certificates describes the certificates in use.
 func (r *Reader) Certificates() []Certificate {
 	if r.Certs == nil {
 		return nil

@@ -30,7 +30,7 @@ func CommandStatus(state store.CommandState) string {
 	return "pending"
 }
 
-// cmdSummary says in one line where the command is.
+// cmdSummary describes the command's state in one line.
 func cmdSummary(c store.Command) string {
 	words := map[store.CommandState]string{
 		store.CommandQueued:     "waits to be sent",
@@ -62,7 +62,7 @@ func CommandMessage(c store.Command) string {
 	return cmdSummary(c)
 }
 
-// cmdDetail is all that is known in words about how the command went, a line each.
+// cmdDetail returns all sentences about the course of the command, one a line.
 func cmdDetail(c store.Command) string {
 	var lines []string
 	add := func(text string) {
@@ -81,7 +81,8 @@ func cmdDetail(c store.Command) string {
 	return strings.Join(lines, "\n")
 }
 
-// toolsOf says which tools a node that described itself has; empty for another command.
+// toolsOf names the tools that the node reported in an answer to describe. It is empty for other
+// commands.
 func toolsOf(c store.Command) string {
 	if c.Action != protocol.ActionDescribe || c.State != store.CommandApplied {
 		return ""
@@ -111,7 +112,7 @@ type Log struct {
 	RequestedBy   string             `json:"requested_by"`
 	Summary       string             `json:"summary"`
 	Detail        string             `json:"detail"`
-	ConfigVersion int                `json:"config_version"` // that a push took; 0 of any other action
+	ConfigVersion int                `json:"config_version"` // of a push; 0 for any other action
 	RequestedAt   *time.Time         `json:"requested_at"`
 	AckAt         *time.Time         `json:"ack_at"`
 	CreatedAt     *time.Time         `json:"created_at"`
@@ -156,8 +157,8 @@ func CommandOf(c store.Command, output []store.Output) Command {
 	}
 }
 
-// ShownPayload is the payload without the text of a config, which holds the node's private key; the
-// hash beside it says which text it was.
+// ShownPayload returns the payload without the text of a config, which holds the node's private
+// key. The hash beside the text identifies it.
 func ShownPayload(c store.Command) json.RawMessage {
 	if len(c.Payload) == 0 {
 		return json.RawMessage("{}")

@@ -21,7 +21,7 @@ type ConfVersion struct {
 	Source    string     `json:"source"`
 	Size      int        `json:"size"`
 	Note      string     `json:"note"`
-	// Whether the version is the one that is desired, staged, confirmed.
+	// Whether the version is the desired, the staged, the confirmed one.
 	Desired   bool `json:"desired"`
 	Staged    bool `json:"staged"`
 	Confirmed bool `json:"confirmed"`
@@ -40,12 +40,13 @@ type ConfText struct {
 	ConfVersion
 	Content       string `json:"content"`
 	ContentHidden bool   `json:"content_hidden"`
-	// Against is the version the diff begins from; 0 when there is none to compare with.
+	// Against is the version that Diff starts from; 0 if there is none.
 	Against int    `json:"against"`
 	Diff    string `json:"diff"` // unified
 }
 
-// ReadConfVersion reads the version of the node the path names; against is 0 for the one before it.
+// ReadConfVersion reads the version of the path's node with its diff. against is 0 for the version
+// before it.
 func (r *Reader) ReadConfVersion(c echo.Context, version, against int) (v ConfText, err error) {
 	var former string
 	f, err := r.PathFacts(c, func(tx *store.Tx, f Facts) error {
@@ -80,8 +81,8 @@ func (r *Reader) ReadConfVersion(c echo.Context, version, against int) (v ConfTe
 	return v, err
 }
 
-// compared is the version named, or else the newest before version; the zero value when there is
-// none.
+// compared returns the version named, or, if named is 0, the newest one before version. It returns
+// the zero value if there is none.
 func compared(tx *store.Tx, nodeID string, version, named int) (store.ConfVersion, error) {
 	if named != 0 {
 		return tx.ConfVersion(nodeID, named)

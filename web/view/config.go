@@ -16,10 +16,10 @@ type Config struct {
 	Description    string     `json:"description"`
 	Enabled        bool       `json:"enabled"`
 	TunnelProtocol string     `json:"tunnel_protocol"`
-	AWGVersion     *string    `json:"awg_version"` // null: none is set
+	AWGVersion     *string    `json:"awg_version"` // null if none is set
 	CreatedAt      *time.Time `json:"created_at"`
 	UpdatedAt      *time.Time `json:"updated_at"`
-	// Warnings, of a write, names what it asked for and did not get.
+	// Warnings, only in the answer to a write, names the members that had no effect.
 	Warnings []string `json:"warnings,omitzero"`
 }
 
@@ -39,8 +39,8 @@ func orNull(v string) *string {
 	return &v
 }
 
-// NodeCounts counts the nodes of a config. Disabled ones count in the first and the last only, and a
-// node whose link has dropped is offline.
+// NodeCounts counts the nodes of a mesh. Disabled ones count only in the first and the last. A node
+// whose link has dropped counts as offline.
 type NodeCounts struct {
 	NodeCount         int `json:"node_count"`
 	DynamicNodeCount  int `json:"dynamic_node_count"`

@@ -12,31 +12,31 @@ import (
 	"wfm/web/wire"
 )
 
-// Reader reads what both the API and the page show.
-// Its fields are set before the first request and not changed after that.
+// Reader reads the facts that both the API and the page show. Its fields are set before the first
+// request and not changed after that.
 type Reader struct {
 	DB          *store.DB
 	Audit       *access.Auditor
 	Evidence    func(store.Evidence) store.Evidence
 	Times       presence.Times
 	MQTTEnabled bool
-	Commanded   bool // there is something to give commands with
+	Commanded   bool // commands can be given
 	Broker      Broker
 	Account     func(nodeID string) AccountState // nil with the embedded broker
 	Certs       Certificates                     // nil while nothing is served with TLS
 	HTTPSPort   int
 	Streams     func() int              // event streams that are open
-	Questions   func() *QuestionsStatus // nil where no EMQX asks
+	Questions   func() *QuestionsStatus // nil if no EMQX asks
 	statuses    statusReader
 }
 
-// Facts is all that is known of a node in one transaction.
+// Facts holds all facts of a node, read in one transaction.
 type Facts struct {
 	Config   store.Config
 	Node     store.Node
 	evidence store.Evidence
 	Presence presence.Status
-	conflict *store.IdentityConflict // nil while there is none
+	conflict *store.IdentityConflict // nil if there is none
 	Conf     store.ConfState
 	Wanted   protocol.WantedState
 }
@@ -59,12 +59,13 @@ func (r *Reader) Facts(tx *store.Tx, cfg store.Config, n store.Node) (Facts, err
 	return Facts{cfg, n, e, presence.Project(n, cfg.Enabled, e, now, r.Times), presence.Conflict(e, now), conf, w.State}, err
 }
 
-// NoPresence returns a count of nodes by state in which each state stands, with zero.
+// NoPresence returns a count of nodes by state, with zero for each state.
 func NoPresence() map[string]int {
 	return map[string]int{string(presence.Online): 0, string(presence.Dropped): 0, string(presence.Offline): 0}
 }
 
-// Unwanted says in words that the tunnel is found otherwise than wanted; empty when it is not, or not known.
+// Unwanted describes a tunnel that is not in the wanted state. It is empty if the tunnel is, or if
+// its state is not known.
 func (f Facts) Unwanted() string {
 	switch {
 	case f.Wanted == protocol.WantedRunning && f.Presence.Tunnel == presence.TunnelStopped:
@@ -75,9 +76,8 @@ func (f Facts) Unwanted() string {
 	return ""
 }
 
-// NodeOf returns the node the path names, and its config. A path that names a config, too, must
-// name the node's own. Errors: [store.ErrConfigNotFound], [store.ErrNodeNotFound],
-// wire.ErrConfigMismatch.
+// NodeOf returns the node of the path, and its mesh. If the path also names a mesh, it must be the
+// node's own. Errors: [store.ErrConfigNotFound], [store.ErrNodeNotFound], wire.ErrConfigMismatch.
 func NodeOf(tx *store.Tx, c echo.Context) (store.Config, store.Node, error) {
 	named := c.Param("config_id")
 	if named != "" {
@@ -96,7 +96,7 @@ func NodeOf(tx *store.Tx, c echo.Context) (store.Config, store.Node, error) {
 	return cfg, n, err
 }
 
-// PathFacts reads what is known of the node the path names; more reads on in the same transaction.
+// PathFacts reads the facts of the path's node. more reads further records in the same transaction.
 func (r *Reader) PathFacts(c echo.Context, more ...func(*store.Tx, Facts) error) (f Facts, err error) {
 	err = r.DB.View(func(tx *store.Tx) error {
 		cfg, n, err := NodeOf(tx, c)

@@ -22,16 +22,17 @@ type Node struct {
 	ClientPresenceState string   `json:"client_presence_state"`
 	PresenceReason      string   `json:"presence_reason"`
 	WGRuntimeState      string   `json:"wg_runtime_state"`
-	// WantedState is the operator's word on the tunnel: running, stopped or none.
+	// WantedState is the state of the tunnel that the operator wants: running, stopped or none.
 	WantedState protocol.WantedState `json:"wanted_state"`
 	SyncStatus  string               `json:"sync_status"`
-	// IdentityConflict is null unless two machines use the node's identity and throw each other out.
+	// IdentityConflict is null unless two machines use the node's identity and disconnect each
+	// other.
 	IdentityConflict *store.IdentityConflict `json:"identity_conflict"`
 
 	LastSeen  *time.Time `json:"last_seen"`
 	CreatedAt *time.Time `json:"created_at"`
 	UpdatedAt *time.Time `json:"updated_at"`
-	// Warnings, of a write, names what it asked for and did not get.
+	// Warnings, only in the answer to a write, names the members that had no effect.
 	Warnings []string `json:"warnings,omitzero"`
 }
 

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// The classes of routes that requests are counted by.
+// The classes of routes by which requests are counted.
 const (
 	classAPI = iota
 	classPage

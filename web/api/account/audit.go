@@ -26,8 +26,8 @@ func (a *API) auditRoutes() []wire.Route {
 	}
 }
 
-// listAudit is the audit log, newest first; of one actor (its name, or the id of its
-// session or API token) or about one node when they are named.
+// listAudit answers the audit log, newest first. The query can limit it to one actor (by name, or
+// by the id of a session or API token) or to one node.
 func (a *API) listAudit(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
@@ -49,12 +49,12 @@ func (a *API) listAudit(c echo.Context) error {
 	return wire.RespondList(c, entries, next)
 }
 
-// exportedAtATime bounds the lines that are read from the store at a time, so that a slow client
-// holds no transaction.
+// exportedAtATime is the number of lines that one transaction reads, so that a slow client holds no
+// transaction open.
 const exportedAtATime = 500
 
-// exportAudit is the whole audit log as a download, oldest first and with a closing line, for
-// `wfm audit verify` and for keeping.
+// exportAudit answers the whole audit log as a download, oldest first and with a closing line, for
+// `wfm audit verify` and for archives.
 func (a *API) exportAudit(c echo.Context) error {
 	a.Audit.Settle()
 	var newest []store.AuditEntry

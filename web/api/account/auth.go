@@ -47,7 +47,7 @@ func (a *API) authRoutes() []wire.Route {
 			Body:    "current_password!, new_password!", Data: startedSession{},
 			Codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
 		},
-		{ // as WG Free Mesh has it
+		{ // a path of WG Free Mesh
 			Method: http.MethodPost, Path: "/api/v1/settings/password", Access: wire.Admin, Handle: a.authPassword, OneWrite: true,
 			Summary: "The same as POST /api/v1/auth/password.",
 			Body:    "current_password!, new_password!", Data: startedSession{},
@@ -185,7 +185,8 @@ func (a *API) authPassword(c echo.Context) error {
 	})
 }
 
-// unchanged fails with otherwise when the password was changed since hash was checked.
+// unchanged returns a check that fails with otherwise if the password has changed since hash was
+// checked.
 func unchanged(hash string, otherwise error) func(*store.Tx) error {
 	return func(tx *store.Tx) error {
 		a, err := tx.Admin()
@@ -196,8 +197,8 @@ func unchanged(hash string, otherwise error) func(*store.Tx) error {
 	}
 }
 
-// startSession makes a session in the transaction that change is made in, and answers it. event is
-// what the log says.
+// startSession makes a session in the same transaction as change, and answers it. event is the
+// message for the log.
 func (a *API) startSession(c echo.Context, event string, change func(*store.Tx) error) error {
 	token := protocol.NewSecret()
 	var session store.Session
@@ -207,7 +208,7 @@ func (a *API) startSession(c echo.Context, event string, change func(*store.Tx) 
 			return err
 		}
 		session, err = tx.CreateSession(token, access.AdminUser, wire.RemoteHost(c.Request()), a.SessionTTL)
-		access.SetLogin(c, access.Login{Session: session, Token: token}) // the entry is that login's
+		access.SetLogin(c, access.Login{Session: session, Token: token}) // so that the audit entry names this login
 		return err
 	})
 	if err != nil {
@@ -215,7 +216,7 @@ func (a *API) startSession(c echo.Context, event string, change func(*store.Tx) 
 		return err
 	}
 	a.Guard.MakeKnown(c)
-	a.Recheck() // a new password ends sessions, and so does the bound on their number
+	a.Recheck() // a new password ends sessions, and so does the limit of their number
 	a.Log.Info("session started", "reason", event, "remote_addr", c.Request().RemoteAddr, "request_id", wire.RequestIDOf(c))
 	c.SetCookie(a.Guard.Cookie(c.Request(), token, int(a.SessionTTL.Seconds())))
 	return wire.Respond(c, startedSession{token, "bearer", wire.When(session.ExpiresAt), session.Username})

@@ -22,7 +22,7 @@ type API struct {
 	Reader    *view.Reader
 	Directory *reach.Directory
 	Resolver  *net.Resolver
-	Binds     *access.Limiter[netip.Addr] // bind requests without a token that can be spent
+	Binds     *access.Limiter[netip.Addr] // bind requests without a valid token
 }
 
 // Routes has the routes of these calls.

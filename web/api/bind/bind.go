@@ -18,7 +18,7 @@ import (
 	"wfm/web/wire"
 )
 
-// What the bodies and errors of the calls have in common.
+// Parts that several calls' bodies and errors share.
 const (
 	bindMembers = "token!, hostname, platform, client_version, capabilities strings"
 	binding     = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
@@ -52,7 +52,7 @@ type resetView struct {
 	ClientState view.ClientState `json:"client_state"`
 }
 
-// resetClient takes the node back to the state before binding and ends its session.
+// resetClient returns the node to the state before its bind and ends its session.
 func (a *API) resetClient(c echo.Context) error {
 	var f view.Facts
 	if err := a.Audit.Update(c, func(tx *store.Tx) error {
@@ -78,8 +78,8 @@ func (a *API) resetClient(c echo.Context) error {
 	return wire.Respond(c, resetView{f.ClientState()})
 }
 
-// clientBind spends a bind token. An agent shows the person at the node nothing but the message of
-// an error.
+// clientBind spends a bind token. Of an error, the agent shows only the message to the person at
+// the node.
 func (a *API) clientBind(c echo.Context) error {
 	body, token, err := a.readBindToken(c)
 	if err != nil {
@@ -119,9 +119,9 @@ func (a *API) clientBind(c echo.Context) error {
 	return wire.Respond(c, answer)
 }
 
-// readBindToken reads the body of a bind request and its token. Requests without a token that can be
-// spent are bounded by address; with one they are not: a site, or a script, may bind many nodes from one
-// address at once, and while somebody guesses from there.
+// readBindToken reads the body of a bind request and its token. Only requests without a valid token
+// are limited by address: a site or a script may bind many nodes from one address, even while
+// another client there guesses tokens.
 func (a *API) readBindToken(c echo.Context) (body *wire.Fields, token string, err error) {
 	body, err = wire.ReadBody(c, bindBodyLimit)
 	if err == nil {
@@ -136,8 +136,8 @@ func (a *API) readBindToken(c echo.Context) (body *wire.Fields, token string, er
 	return body, token, err
 }
 
-// bindNode binds an agent and makes its answer. Whatever is in the way undoes the whole of it: the
-// token stays good, and the session of the agent that was bound before goes on.
+// bindNode binds an agent and returns its answer. Any error undoes the bind as a whole: the token
+// stays valid, and the session of the agent that was bound before goes on.
 func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTTTarget, reach wgconf.Reach) (store.Bound, protocol.BindResponse, error) {
 	var none protocol.BindResponse
 	cfg, n, err := tx.BindTarget(token)
@@ -147,7 +147,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTT
 	if !protocol.ValidInterfaceName(n.InterfaceName) && !wire.IsWindows(client.Platform) {
 		return store.Bound{}, none, &wire.InterfaceNameError{Name: n.InterfaceName}
 	}
-	state, err := tx.ConfState(n.ID) // before the bind forgets what was confirmed
+	state, err := tx.ConfState(n.ID) // read before the bind, which clears the confirmed version
 	if err != nil {
 		return store.Bound{}, none, err
 	}
@@ -170,10 +170,10 @@ func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTT
 	return bound, answer, err
 }
 
-// answerRoom is for what stands around the data of an answer, in bytes.
+// answerRoom is the room, in bytes, for the envelope around the data of an answer.
 const answerRoom = 1 << 10
 
-// bindRefusal words what others may say of a node for the person at the node.
+// bindRefusal replaces an error by one that is worded for the person at the node.
 func bindRefusal(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNodeDisabled):

@@ -31,8 +31,9 @@ type nodeBindCommand struct {
 	bindCommandView
 }
 
-// bindCommands makes bind commands for many nodes in one transaction: for the nodes named, all or none
-// and every fault of them, or page by page for those that have no agent and may have one.
+// bindCommands makes bind commands for many nodes in one transaction. For named nodes it makes all
+// or none and names every fault; without names it goes page by page through the nodes that can have
+// an agent and have none.
 func (a *API) bindCommands(c echo.Context) error {
 	limit, after, pageErr := wire.ReadPage(c)
 	body, err := wire.ReadOptionalBody(c, wire.BulkBodyLimit)
@@ -85,9 +86,9 @@ func (a *API) bindCommands(c echo.Context) error {
 	return wire.RespondList(c, rows, next)
 }
 
-// nodesToBind returns the nodes with the ids, or up to limit+1 of those without an agent, by name and
-// from after that name. Errors: [store.ErrConfigNotFound]; *[wire.InvalidError], which names every node that
-// no agent can be bound to.
+// nodesToBind returns the nodes with the ids. Without ids it returns up to limit+1 nodes without an
+// agent, in the order of their names and after the name after. Errors: [store.ErrConfigNotFound];
+// *[wire.InvalidError], which names every node that cannot be bound.
 func nodesToBind(tx *store.Tx, configID string, ids []string, after string, limit int) ([]store.Node, error) {
 	if len(ids) > 0 {
 		nodes, cfg, err := view.NamedNodes(tx, configID, ids)

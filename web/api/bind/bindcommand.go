@@ -26,21 +26,21 @@ func (a *API) bindcommandRoutes() []wire.Route {
 	}
 }
 
-// bindTokenTTL is how long a bind command can be run.
+// bindTokenTTL is the lifetime of a bind command.
 const bindTokenTTL = 5 * time.Minute
 
-// bindCommandView is how an agent is bound to a node.
+// bindCommandView is a node's bind command, in its forms.
 type bindCommandView struct {
 	Command string `json:"command"` // of wfm-agent
-	// WfmctlCommand is for nodes that run the WG Free Mesh client, whose own wfm-agent ignores
-	// arguments and would start a second time.
+	// WfmctlCommand is for nodes with the WG Free Mesh client: its own wfm-agent ignores arguments
+	// and would start a second time.
 	WfmctlCommand string     `json:"wfmctl_command"`
 	Token         string     `json:"token"`
 	ExpiresAt     *time.Time `json:"expires_at"`
-	Warnings      []string   `json:"warnings"` // sentences on what may keep the commands from working
+	Warnings      []string   `json:"warnings"` // sentences about conditions under which the commands may fail
 }
 
-// bindCommand makes the commands that a person runs on the node to bind its agent.
+// bindCommand answers the commands that a person runs on the node to bind its agent.
 func (a *API) bindCommand(c echo.Context) error {
 	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
@@ -91,7 +91,7 @@ func (a *API) bindCommandView(r *http.Request, w reach.Way, token string, expire
 	}
 }
 
-// quoted keeps a shell from reading the brackets of an IPv6 address as a pattern.
+// quoted quotes an address with brackets, which a shell would read as a pattern.
 func quoted(address string) string {
 	if strings.Contains(address, "[") {
 		return "'" + address + "'"

@@ -37,10 +37,11 @@ type Asker struct {
 func (b *Asker) ready() bool { return b.Ready == nil || b.Ready() }
 
 const (
-	// callbackLimit bounds a question in bytes: a topic name has 64 KiB at most, ours far less.
+	// callbackLimit is the size limit of a question in bytes. A topic name has at most 64 KiB;
+	// those of the appliance are far shorter.
 	callbackLimit = 8 << 10
-	// sessionLife is how long EMQX lets a session live that it asked us about: the longest that one
-	// can outlive its right where even kicking it fails.
+	// sessionLife is the longest lifetime of a session that EMQX asked about, and so the longest
+	// time that one can outlive its right if even kicking it fails.
 	sessionLife = 24 * time.Hour
 )
 
@@ -83,7 +84,7 @@ func (a *API) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall
 		if err == nil {
 			err = json.Unmarshal(body, &q)
 		}
-		if err != nil { // not err itself, which may quote a password
+		if err != nil { // not err, which may quote a password
 			log.Warn("a question about MQTT access cannot be read, and is denied; compare EMQX's body template with `wfm emqx config`", "route", c.Path())
 			a.questions.answered(c.Request(), deny, time.Now().UTC())
 			return c.JSON(http.StatusOK, deny)
@@ -94,8 +95,8 @@ func (a *API) callback(log *slog.Logger, decide func(emqxcall.Question) emqxcall
 	}
 }
 
-// grantOf returns the right of a node, or of the temporary account of a check. The zero Grant is that of
-// any other user.
+// grantOf returns the grant of a node, or of the temporary account of a check. Any other user gets
+// the zero Grant.
 func (a *API) grantOf(user string) (g store.Grant, node bool) {
 	if g, ok := a.DB.Grant(user); ok {
 		return g, true
@@ -106,7 +107,7 @@ func (a *API) grantOf(user string) (g store.Grant, node bool) {
 	return store.Grant{}, false
 }
 
-// authz decides about a topic. EMQX has checked the login.
+// authz decides whether a client may use a topic. EMQX has checked its login.
 func (a *API) authz(q emqxcall.Question) emqxcall.Answer {
 	own := a.Own
 	if own.Username != "" && q.Username == own.Username && slices.Contains(own.ClientIDs, q.ClientID) {
@@ -119,7 +120,8 @@ func (a *API) authz(q emqxcall.Question) emqxcall.Answer {
 	if node && own.Settled != nil && !own.Settled(q.Username) {
 		return deny
 	}
-	// EMQX does not know generations. Once it knows the account, sessions of former ones are gone.
+	// EMQX does not know generations. Once it has the current account, all sessions of former
+	// generations are gone.
 	session := rights.Session{ClientID: q.ClientID, Generation: grant.Generation}
 	switch q.Action {
 	case emqxcall.Publish:
@@ -134,8 +136,8 @@ func (a *API) authz(q emqxcall.Question) emqxcall.Answer {
 	return deny
 }
 
-// authn decides who may log in. Of users that are not ours it says nothing: EMQX asks its other
-// authenticators then, and refuses when none knows them.
+// authn decides whether a client may log in. It ignores users that are not the appliance's: EMQX
+// then asks its other authenticators, and refuses a user that none of them knows.
 func (a *API) authn(q emqxcall.Question) emqxcall.Answer {
 	own := a.Own
 	if own.Username != "" && q.Username == own.Username {
@@ -151,7 +153,7 @@ func (a *API) authn(q emqxcall.Question) emqxcall.Answer {
 	case v != rights.Admitted, node && !own.ready():
 		return deny
 	}
-	// Not all at once: each after between half and once the time.
+	// Spread the ends of sessions: each lives between half of the time and all of it.
 	life := sessionLife/2 + rand.N(sessionLife/2) //nolint:gosec // no secret
 	return emqxcall.Answer{Result: emqxcall.Allow, ExpireAt: time.Now().Add(life).Unix()}
 }

@@ -29,14 +29,15 @@ type createdNodes struct {
 	Nodes        []view.Node `json:"nodes"` // in the order of the request
 }
 
-// newNode is one row of a bulk call.
+// newNode is one row of a call that makes many nodes.
 type newNode struct {
 	id       string
 	patch    nodePatch
 	warnings []string
 }
 
-// createNodes makes many nodes in one transaction: all of them, or none and every fault of every row.
+// createNodes makes many nodes in one transaction. It makes all or none, and then names every fault
+// of every row.
 func (a *API) createNodes(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BulkBodyLimit)
 	if err != nil {
@@ -83,12 +84,12 @@ func (a *API) createNodes(c echo.Context) error {
 	return wire.Respond(c, v)
 }
 
-// readNewNodes reads the rows, and notes in body what is wrong with them by themselves and together.
+// readNewNodes reads the rows and rejects in body the faults of each row and of the rows together.
 func readNewNodes(body *wire.Fields) []newNode {
 	var rows []newNode
 	first := make(map[string]int) // row by name
 	for i, f := range body.Objects("nodes", wire.BulkRows) {
-		if f == nil { // rejected already; the others keep their places
+		if f == nil { // already rejected; the other rows keep their indices
 			rows = append(rows, newNode{})
 			continue
 		}
@@ -107,8 +108,7 @@ func readNewNodes(body *wire.Fields) []newNode {
 	return rows
 }
 
-// checkNewNodes returns every fault of the rows: those noted in body, and those that the config has
-// with them.
+// checkNewNodes returns every fault of the rows: those in body, and their conflicts with the mesh.
 func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *wire.Fields) error {
 	all := &wire.Fields{}
 	for name, problem := range body.Faults() {

@@ -12,7 +12,7 @@ import (
 	"wfm/web/wire"
 )
 
-// What the bodies of the calls have in common.
+// Parts that several calls' bodies share.
 const (
 	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
 )
@@ -52,14 +52,15 @@ func (a *API) configRoutes() []wire.Route {
 	}
 }
 
-// ignoredConfig are members of a config that mean something to WG Free Mesh and nothing here yet. They are
-// answered in warnings, so that a script learns of it. A member that gets a meaning leaves the list.
+// ignoredConfig lists the members of a mesh that WG Free Mesh uses and the appliance does not yet.
+// Warnings of the answer name them, so that a script notices. A member that gets a meaning leaves
+// the list.
 var ignoredConfig = []string{
 	"virtual_subnet", "default_listen_port", "default_mtu", "default_dns", "auto_sync", "awg_s1", "awg_s2", "awg_s3", "awg_s4",
 	"awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options", "awg_node_updates",
 }
 
-// configPatch is what a request wants of a config; nil is not mentioned.
+// configPatch holds the changes that a request makes to a mesh. Nil members do not change.
 type configPatch struct {
 	name, description          *string
 	enabled                    *bool
@@ -76,7 +77,8 @@ func readConfigPatch(f *wire.Fields) configPatch {
 	}
 }
 
-// apply changes c by the patch. A version of AmneziaWG goes with the tunnel protocol it belonged to.
+// apply applies the patch to c. It clears the version of AmneziaWG if the tunnel protocol is not
+// AmneziaWG.
 func (p configPatch) apply(c *store.Config) error {
 	c.Name = wire.Or(p.name, c.Name)
 	c.Description = wire.Or(p.description, c.Description)

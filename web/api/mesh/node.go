@@ -13,7 +13,7 @@ import (
 	"wfm/web/wire"
 )
 
-// What the bodies of the calls have in common.
+// Parts that several calls' bodies share.
 const (
 	nodeMembers = "enabled bool, node_type, interface_name, client_platform, tags strings"
 )
@@ -63,23 +63,24 @@ func (a *API) nodeRoutes() []wire.Route {
 	}
 }
 
-// ignoredNode are members of a node that mean something to WG Free Mesh and nothing here yet, see ignoredConfig.
+// ignoredNode lists the members of a node that WG Free Mesh uses and the appliance does not yet,
+// see ignoredConfig.
 var ignoredNode = []string{
 	"ipv4_address", "ipv6_address", "listen_port", "virtual_ip", "mtu", "dns", "auto_sync", "public_key", "private_key",
 	"pre_up", "post_up", "pre_down", "post_down", "awg_jc", "awg_jmin", "awg_jmax", "awg_i1", "awg_i2", "awg_i3", "awg_i4", "awg_i5", "awg_options",
 }
 
-// nodePatch is what a request wants of a node; nil is not mentioned.
+// nodePatch holds the changes that a request makes to a node. Nil members do not change.
 type nodePatch struct {
 	name          *string
 	enabled       *bool
 	nodeType      *string
 	interfaceName *string
-	windows       bool // the node is said to run Windows
+	windows       bool // the request says that the node runs Windows
 	tags          []string
 }
 
-// Bounds of what a node is called, in characters.
+// The limits of a node's names, in characters.
 const (
 	maxNodeName = 64
 	maxTag      = 64
@@ -107,7 +108,7 @@ func readNodePatch(f *wire.Fields) nodePatch {
 	return p
 }
 
-// fits returns an *[wire.InvalidError] for an interface name that the node cannot have.
+// fits returns a *[wire.InvalidError] if the node cannot have the interface name.
 func (p nodePatch) fits(n store.Node) error {
 	name, windows := wire.Or(p.interfaceName, ""), p.windows || (n.Client != nil && wire.IsWindows(n.Client.Platform))
 	if name == "" || windows || protocol.ValidInterfaceName(name) {
@@ -118,9 +119,9 @@ func (p nodePatch) fits(n store.Node) error {
 	}}
 }
 
-// apply changes n by the patch. An interface name that is empty, in a new node or by the patch, is
-// derived from the names. One that Linux does not take is for a node that runs Windows: by what its
-// agent reported, or by the patch.
+// apply applies the patch to n. It derives an empty interface name from the names of node and mesh.
+// Only a node that runs Windows, as reported by its agent or said by the patch, may have a name
+// that Linux does not accept.
 func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
 	if err := p.fits(*n); err != nil {
 		return err

@@ -34,7 +34,7 @@ func (a *API) getCommand(c echo.Context) error {
 	return a.respondCommand(c, cmd)
 }
 
-// command returns the command that the path names.
+// command returns the command of the path.
 func (a *API) command(c echo.Context) (store.Command, error) {
 	return store.Read(a.DB, func(tx *store.Tx) (store.Command, error) { return tx.Command(c.Param("request_id")) })
 }

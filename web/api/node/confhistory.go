@@ -31,7 +31,7 @@ func (a *API) confhistoryRoutes() []wire.Route {
 	}
 }
 
-// confHistory are the versions of the node's config, newest first.
+// confHistory answers the versions of the node's config, newest first.
 func (a *API) confHistory(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {
@@ -53,8 +53,8 @@ func (a *API) confHistory(c echo.Context) error {
 	return wire.RespondList(c, views, next)
 }
 
-// confVersion is one version with its text and what it changed: against the version before it, or
-// the one that ?against names.
+// confVersion answers one version with its text and its diff against the version before it, or
+// against the one in the query.
 func (a *API) confVersion(c echo.Context) error {
 	version, err := versionParam(c)
 	if err != nil {
@@ -85,8 +85,8 @@ func readAgainst(c echo.Context) (int, error) {
 	return n, nil
 }
 
-// restoreConf makes the text of an older version the desired one again, as a new version, with all
-// that saving checks.
+// restoreConf saves the text of an older version as a new desired version, with all checks of
+// saving.
 func (a *API) restoreConf(c echo.Context) error {
 	version, err := versionParam(c)
 	if err != nil {
@@ -113,7 +113,7 @@ func (a *API) restoreConf(c echo.Context) error {
 	return a.saveDesired(c, o, false)
 }
 
-// versionParam is the version the path names; what is no number names none.
+// versionParam returns the version of the path. A value that is not a number is an unknown version.
 func versionParam(c echo.Context) (int, error) {
 	n, err := strconv.Atoi(c.Param("version"))
 	if err != nil || n < 1 {

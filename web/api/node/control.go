@@ -48,12 +48,12 @@ type controlView struct {
 	Message   string             `json:"message"`
 	Status    string             `json:"status"`
 	State     store.CommandState `json:"state"`
-	// ConfigVersion is the version that a push took; 0 of any other action.
+	// ConfigVersion is the version of a push; 0 for any other action.
 	ConfigVersion int `json:"config_version"`
-	// Skipped: the node has that version already, so nothing was sent. RequestID is that of the push
-	// that took it there, and empty if the log has it no more.
+	// Skipped reports that nothing was sent, since the node has that version already. RequestID is
+	// then that of the push that brought it, or "" if the log no longer has that push.
 	Skipped bool `json:"skipped"`
-	// Output is what the command printed, for a command of that kind that was waited for.
+	// Output is the output of a command that prints and that the request waited for.
 	Output []store.Output `json:"output,omitzero"`
 }
 
@@ -109,7 +109,7 @@ func (a *API) control(c echo.Context) error {
 func (a *API) issue(c echo.Context, nodeID string, action protocol.Action, queue bool) (controlView, error) {
 	cmd, err := a.Commands.Issue(c.Request().Context(), nodeID, action, access.LoginOf(c).Username, queue)
 	if errors.Is(err, refusal.ErrNodeOffline) && a.Reader.BrokerStatus().Away() {
-		err = refusal.ErrMQTTUnavailable // whether the node is there cannot be seen
+		err = refusal.ErrMQTTUnavailable // whether the node is connected is not known
 	}
 	if err != nil {
 		return controlView{}, err
@@ -118,8 +118,8 @@ func (a *API) issue(c echo.Context, nodeID string, action protocol.Action, queue
 	return viewControl(cmd), nil
 }
 
-// push has what the order takes pushed to the node. That the node has it already is no error: the
-// answer says so, and names the push that took it there.
+// push pushes the version of the order to the node. If the node has it already, that is not an
+// error: the answer says so and names the push that brought it.
 func (a *API) push(c echo.Context, nodeID string, o tunnel.Order) (controlView, tunnel.Taken, error) {
 	cmd, t, err := a.Commands.Push(c.Request().Context(), nodeID, o, access.LoginOf(c).Username)
 	if has, ok := errors.AsType[*tunnel.UpToDateError](err); ok {
@@ -144,7 +144,7 @@ func viewControl(cmd store.Command) controlView {
 	}
 }
 
-// viewSkipped answers a push of what the node has already.
+// viewSkipped returns the answer to a push of a version that the node has already.
 func (a *API) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView, error) {
 	v := controlView{
 		Message: fmt.Sprintf("The node already has version %d, so nothing was sent. To apply it again, push with force: true.", has.Version),
@@ -152,7 +152,7 @@ func (a *API) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView
 	}
 	err := a.DB.View(func(tx *store.Tx) error {
 		at, err := tx.Commands(nodeID, has.ConfirmedSeq+1, 1)
-		if len(at) == 1 && at[0].Seq == has.ConfirmedSeq { // otherwise it made room for newer ones
+		if len(at) == 1 && at[0].Seq == has.ConfirmedSeq { // otherwise the log no longer has it
 			v.RequestID = at[0].RequestID
 		}
 		return err
@@ -160,10 +160,10 @@ func (a *API) viewSkipped(nodeID string, has *tunnel.UpToDateError) (controlView
 	return v, err
 }
 
-// await waits for the end of the command, the time, the client or the server's shutdown.
+// await waits until the command ends, the time is over, the client leaves or the server stops.
 func (a *API) await(c echo.Context, requestID string, wait time.Duration) (store.Command, error) {
-	// The time to read a request has nothing to do with how long it waits; once over, it would end
-	// the request's context.
+	// The read deadline is for the request itself. If it passed while the request waits, it would
+	// end the request's context.
 	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return store.Command{}, err
 	}
@@ -197,8 +197,8 @@ type probeBatchView struct {
 	Skipped    []skipped `json:"skipped"`
 }
 
-// probeBatch gives every node named a detect; without names, every node of the config that has an
-// agent. One node's refusal is no reason to spare the others.
+// probeBatch sends a detect to every named node, or without names to every node of the mesh that
+// has an agent. If one node refuses, the others still get theirs.
 func (a *API) probeBatch(c echo.Context) error {
 	body, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {
@@ -227,7 +227,7 @@ func (a *API) probeBatch(c echo.Context) error {
 		case err == nil:
 			dispatched = append(dispatched, probed{id, requestID})
 		case errors.Is(err, refusal.ErrMQTTUnavailable) && len(dispatched) == 0:
-			return err // as good as certain for all the others
+			return err // the others would almost certainly fail too
 		default:
 			told := wire.Translate(err)
 			if told.Code == wire.CodeInternal {

@@ -13,7 +13,7 @@ import (
 	"wfm/web/wire"
 )
 
-// What the bodies and errors of the calls have in common.
+// Parts that several calls' bodies and errors share.
 const (
 	wishMembers = "note, force bool, base_version 0..2147483647"
 	wishing     = "CLIENT_BIND_STATIC_NODE INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409 CONFIG_CONFLICT"
@@ -39,14 +39,14 @@ func (a *API) desiredRoutes() []wire.Route {
 type appliedConfView struct {
 	Exists  bool   `json:"exists"`
 	Content string `json:"content"`
-	// ContentHidden: there is a text, and who asks may not see it.
+	// ContentHidden reports that there is a text which the request's login may not see.
 	ContentHidden bool   `json:"content_hidden"`
-	Source        string `json:"source"` // desired; empty when there is none
+	Source        string `json:"source"` // desired; "" if there is none
 	view.SyncRefs
 	Status store.SyncStatus `json:"status"`
 }
 
-// appliedConf is the node's desired config.
+// appliedConf answers the node's desired config.
 func (a *API) appliedConf(c echo.Context) error {
 	var text string
 	f, err := a.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) (err error) {
@@ -68,7 +68,8 @@ func (a *API) appliedConf(c echo.Context) error {
 	return wire.Respond(c, v)
 }
 
-// readWish reads how a text is to be saved: whose it is, and for what the order to save it stands.
+// readWish reads the order to save a text that comes from source: its author, note and base
+// version, and force.
 func readWish(c echo.Context, f *wire.Fields, source string) tunnel.Order {
 	return tunnel.Order{
 		Wish: &tunnel.Wish{
@@ -80,8 +81,8 @@ func readWish(c echo.Context, f *wire.Fields, source string) tunnel.Order {
 	}
 }
 
-// putAppliedConf saves a text as the desired one; unless told otherwise it stages it too, so that a
-// script may push right after.
+// putAppliedConf saves a text as the desired one. By default it also stages it, so that a script
+// can push it next.
 func (a *API) putAppliedConf(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.ConfBodyLimit)
 	if err != nil {
@@ -105,11 +106,11 @@ func (a *API) putAppliedConf(c echo.Context) error {
 type savedView struct {
 	view.Sync
 	Warnings []wire.WarningView `json:"warnings"`
-	// Push is the push of it, if that was asked for.
+	// Push is the push of the saved version, if the request asked for one.
 	Push *controlView `json:"push,omitempty"`
 }
 
-// saveDesired saves the order's wish for the node of the path.
+// saveDesired saves the order's text for the node of the path.
 func (a *API) saveDesired(c echo.Context, o tunnel.Order, stage bool) error {
 	node, err := a.orderFor(c, &o)
 	if err != nil {
@@ -122,7 +123,7 @@ func (a *API) saveDesired(c echo.Context, o tunnel.Order, stage bool) error {
 	return a.respondSaved(c, t, o, nil)
 }
 
-// savePushed saves the order's wish and pushes it, or does neither.
+// savePushed saves the order's text and pushes it, or does neither.
 func (a *API) savePushed(c echo.Context, o tunnel.Order) error {
 	if err := a.Reader.MQTT(); err != nil {
 		return err
@@ -145,13 +146,13 @@ func (a *API) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push 
 	return wire.Respond(c, savedView{f.SyncView(), wire.ViewWarnings(t.Warnings), push})
 }
 
-// door is the way to save and stage configs.
+// door returns the door that saves and stages configs.
 func (a *API) door() tunnel.Door {
 	return tunnel.Door{Store: a.DB, Resolver: a.Resolver}
 }
 
-// orderFor is the id of the node that the path names, and fills in where an agent would be sent that
-// is bound by this request.
+// orderFor returns the id of the path's node. It sets in o the host of the broker for an agent that
+// binds by this request.
 func (a *API) orderFor(c echo.Context, o *tunnel.Order) (nodeID string, err error) {
 	o.Host = a.Directory.HostFor(wire.RequestHost(c.Request().Host))
 	f, err := a.Reader.PathFacts(c)

@@ -18,7 +18,7 @@ import (
 	"wfm/web/wire"
 )
 
-// What the errors of the calls have in common.
+// Parts that several calls' errors share.
 const (
 	rolling = "MQTT_DISABLED ROLLOUT_NOT_FOUND ROLLOUT_ENDED ROLLOUT_ACTIVE/409"
 )

@@ -26,11 +26,12 @@ type historyView struct {
 	NodeID      string            `json:"node_id"`
 	Summary     presence.Summary  `json:"summary"`
 	Transitions []view.Transition `json:"transitions"`
-	// Gaps are the times in which the appliance did not run, oldest first: nothing is known of them.
+	// Gaps lists the times in which the appliance did not run, oldest first. The node's state at
+	// these times is not known.
 	Gaps []store.Gap `json:"gaps"`
 }
 
-// endpointHistory is the history of the node's presence, newest first.
+// endpointHistory answers the history of the node's presence, newest first.
 func (a *API) endpointHistory(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {

@@ -24,20 +24,20 @@ func (a *API) logRoutes() []wire.Route {
 	}
 }
 
-// actionEvent is the action of a row of a node's log that is no command: an event, or what a command
-// printed.
+// actionEvent is the action of a row of a node's log that is not a command: an event, or the output
+// of a command.
 const actionEvent protocol.Action = "event"
 
-// eventState is the state of such a row. It has happened, so its status is acked.
+// eventState is the state of such a row. The event has happened, so its status is acked.
 const eventState store.CommandState = "recorded"
 
-// logPosition is where a page of a node's log begins: before a command and before an event, by their
-// counters. The zero value is at the newest.
+// logPosition is the position in a node's log before which a page begins: the counters of a command
+// and of an event. The zero value is the newest end.
 type logPosition struct{ command, event uint64 }
 
 func (p logPosition) String() string { return fmt.Sprintf("%d.%d", p.command, p.event) }
 
-// readLogPage is wire.ReadPage for a node's log.
+// readLogPage is like wire.ReadPage for a node's log.
 func readLogPage(c echo.Context) (limit int, at logPosition, err error) {
 	limit, key, err := wire.ReadPage(c)
 	if err != nil || key == "" {
@@ -51,7 +51,7 @@ func readLogPage(c echo.Context) (limit int, at logPosition, err error) {
 	return limit, at, nil
 }
 
-// endpointLogs is all that happened with a node, newest first: its commands, what they printed, and its
+// endpointLogs answers the log of a node, newest first: its commands with their output, and its
 // journal.
 func (a *API) endpointLogs(c echo.Context) error {
 	limit, at, err := readLogPage(c)
@@ -73,8 +73,9 @@ func (a *API) endpointLogs(c echo.Context) error {
 	return wire.RespondList(c, rows, next)
 }
 
-// readLog returns up to limit rows before at, where to go on, and whether there is more. What a command
-// printed stands with it: a page ends before such a group rather than in it, unless it is the first.
+// readLog returns up to limit rows before at, the position after them, and whether there are more.
+// A command and its output form a group: a page ends before a group rather than within it, unless
+// the group is its first.
 func readLog(tx *store.Tx, n store.Node, at logPosition, limit int) (rows []view.Log, end logPosition, more bool, err error) {
 	commands, err := tx.Commands(n.ID, at.command, limit+1)
 	if err != nil {
@@ -84,7 +85,7 @@ func readLog(tx *store.Tx, n store.Node, at logPosition, limit int) (rows []view
 	if err != nil {
 		return nil, at, false, err
 	}
-	if at == (logPosition{}) { // what happens from now on is of no later page
+	if at == (logPosition{}) { // later events belong to no further page
 		at = logPosition{1, 1}
 		if len(commands) > 0 {
 			at.command = commands[0].Seq + 1
@@ -119,7 +120,7 @@ func readLog(tx *store.Tx, n store.Node, at logPosition, limit int) (rows []view
 	return rows, at, false, nil
 }
 
-// logOfCommand is the command's row, and before it, since they are newer, those of what it printed.
+// logOfCommand returns the command's row, after those of its output, which are newer.
 func logOfCommand(tx *store.Tx, c store.Command) (rows []view.Log, err error) {
 	output, err := tx.Output(c.RequestID)
 	for i, o := range slices.Backward(output) {
@@ -144,7 +145,7 @@ func viewEvent(n store.Node, e store.JournalEntry) view.Log {
 	return row
 }
 
-// eventRow is what all rows of events have in common.
+// eventRow returns a row with the fields that all events share.
 func eventRow(configID, nodeID string, at time.Time) view.Log {
 	return view.Log{
 		ConfigID: configID, NodeID: nodeID, Action: actionEvent, Status: view.CommandStatus(store.CommandApplied), State: eventState,

@@ -19,11 +19,13 @@ import (
 type Certificates interface {
 	// CACert is the PEM of all that a client at any host needs to trust. Errors: tlsproblem.ErrNotReady.
 	CACert(host string) (string, error)
-	// Renew replaces the certificates now; with newCA under a new root. What is in use stays in use if that fails.
+	// Renew replaces the certificates now, with newCA under a new root. After an error the former
+	// ones stay in use.
 	Renew(ctx context.Context, newCA bool) error
-	// HTTPChallenge answers a request with which an issuer checks a name, and reports whether it was one.
+	// HTTPChallenge answers a request by which an issuer checks a name. It reports whether r is
+	// such a request.
 	HTTPChallenge(w http.ResponseWriter, r *http.Request) bool
-	// Status says how the certificates are; it does not wait for anything.
+	// Status returns the state of the certificates. It does not block.
 	Status() view.CertificateStatus
 }
 

@@ -20,7 +20,7 @@ func (a *API) backupRoutes() []wire.Route {
 	}
 }
 
-// backup is a copy of the data file as a download. It holds every private key.
+// backup answers a copy of the data file as a download. It holds every private key.
 func (a *API) backup(c echo.Context) error {
 	if !a.backups.TryLock() {
 		return wire.ErrBackupRunning

@@ -70,7 +70,8 @@ func (a *API) renewCertificates(c echo.Context) error {
 	return a.listCertificates(c)
 }
 
-// caCertificate is public: whoever is to connect needs it first.
+// caCertificate answers the CA certificate. It is public, since clients need it before they can
+// connect.
 func (a *API) caCertificate(c echo.Context) error {
 	if a.Certificates == nil {
 		return wire.ErrTLSOff

@@ -20,7 +20,7 @@ func (a *API) emqxRoutes() []wire.Route {
 	}
 }
 
-// reconcileAccounts compares all accounts with EMQX's now.
+// reconcileAccounts compares all accounts with EMQX's now and repairs the differences.
 func (a *API) reconcileAccounts(c echo.Context) error {
 	if err := a.Reader.MQTT(); err != nil {
 		return err

@@ -26,7 +26,7 @@ func (a *API) metricsRoutes() []wire.Route {
 	}
 }
 
-// exposition writes the text format of Prometheus. It is so little that a library would be more.
+// exposition writes the text format of Prometheus, which is too small to need a library.
 type exposition struct{ bytes.Buffer }
 
 // family begins a metric.
@@ -34,7 +34,8 @@ func (x *exposition) family(name, kind, help string) {
 	fmt.Fprintf(x, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 }
 
-// value is one sample; labels are name and value in turn. Values of labels are our own words.
+// value writes one sample. labels alternates names and values; the values need no escaping, since
+// they are constants.
 func (x *exposition) value(name string, v any, labels ...string) {
 	x.WriteString(name)
 	for i := 0; i+1 < len(labels); i += 2 {
@@ -51,9 +52,9 @@ func (x *exposition) single(name, kind, help string, v any) {
 	x.value(name, v)
 }
 
-// metrics is for Prometheus. It wants a login, an API token of scope read, also from this machine:
-// behind a reverse proxy everybody comes from there. No label names a node, so that their number
-// does not grow with the mesh.
+// metrics answers the metrics for Prometheus. It needs a login, such as an API token of scope read,
+// even from this machine: behind a reverse proxy all requests come from there. No label names a
+// node, so that the number of samples does not grow with the mesh.
 func (a *API) metrics(c echo.Context) error {
 	status, err := a.Reader.ReadStatus()
 	if err != nil {
@@ -117,7 +118,7 @@ func (x *exposition) commands(open []store.Command, counts store.CommandCounts) 
 	}
 }
 
-// asked writes how often an EMQX asked what nodes may do.
+// asked writes the counts of an EMQX's questions.
 func (x *exposition) asked(q *view.QuestionsStatus) {
 	if q == nil {
 		return
@@ -155,7 +156,7 @@ func (x *exposition) http(counts *view.RequestCounts, streams int) {
 	}
 }
 
-// process is what the Go runtime says of itself, under the names that dashboards know.
+// process writes metrics of the Go runtime, under the names that dashboards expect.
 func (x *exposition) process() {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(samples)

@@ -18,7 +18,7 @@ func (a *API) openapiRoutes() []wire.Route {
 	}
 }
 
-// openAPI is the description of the API for machines, OpenAPI 3.0.
+// openAPI answers the description of the API in OpenAPI 3.0.
 func (a *API) openAPI(c echo.Context) error {
 	raw, err := a.Document()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"wfm/web/wire"
 )
 
-// What the bodies of the calls have in common.
+// Parts that several calls' bodies share.
 const (
 	mqttMembers = "host, port 1..65535, tls bool"
 )
