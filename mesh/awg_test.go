@@ -177,6 +177,7 @@ func TestConversionsSayWhatTheyChange(t *testing.T) {
 		}},
 		{"1.5", "2.0", store.AWGMesh{}, nil},
 		{"", "2.0", full, nil},
+		{"2.0", "2.0", store.AWGMesh{S1: "20", S2: "30"}, nil},
 	} {
 		_, changes, err := mesh.ConvertAWG(amnezia(tt.from, tt.values), tt.to, chacha(1))
 		if err != nil {

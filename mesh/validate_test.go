@@ -45,6 +45,19 @@ func TestAGoodMeshHasNoFindings(t *testing.T) {
 	}
 }
 
+func TestAnExitForPhonesHasNoFindings(t *testing.T) {
+	w := newWorld("10.66.0.0/24")
+	phone := func(n *mesh.Node) { n.Type = store.NodeStatic }
+	w.add("exit", public("192.0.2.1"), routes("0.0.0.0/0"))
+	w.add("router", public("192.0.2.2"), phone)
+	w.add("a", phone)
+	w.add("b", phone)
+	w.links = w.quick(t, mesh.Quick{Mode: mesh.FreeMesh}).Links()
+	if got := findings(w); got != nil {
+		t.Errorf("the findings are %q", got)
+	}
+}
+
 func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 	forward := func(f store.PortForward) store.PortForward {
 		f.ID, f.Enabled = "pf_1", true
