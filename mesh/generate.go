@@ -70,6 +70,17 @@ func (w *writer) line(key, value string) {
 	w.WriteByte('\n')
 }
 
+func (w *writer) networks(key string, all []netip.Prefix) {
+	line := make([]byte, 0, 32*allowedPerLine)
+	for i, p := range all {
+		if i > 0 {
+			line = append(line, ", "...)
+		}
+		line = p.AppendTo(line)
+	}
+	w.line(key, string(line))
+}
+
 func (w *writer) number(key string, n int) {
 	if n != 0 {
 		w.line(key, strconv.Itoa(n))
@@ -91,7 +102,7 @@ func (m *Mesh) writeInterface(w *writer, n *member) {
 	} else {
 		w.line("PrivateKey", n.PrivateKey)
 	}
-	w.line("Address", commaList(n.Addresses(), ", "))
+	w.networks("Address", n.Addresses())
 	if m.listens(n) {
 		w.number("ListenPort", m.port(n))
 	}
@@ -127,7 +138,7 @@ func (m *Mesh) writePeer(w *writer, h half, allowed []netip.Prefix) {
 	w.line("PublicKey", h.peer.Key())
 	w.line("PresharedKey", h.link.PresharedKey)
 	for part := range slices.Chunk(allowed, allowedPerLine) {
-		w.line("AllowedIPs", commaList(part, ", "))
+		w.networks("AllowedIPs", part)
 	}
 	w.line("Endpoint", m.endpoint(h))
 	w.number("PersistentKeepalive", h.to.PersistentKeepalive)

@@ -61,8 +61,8 @@ func (d *Draft) warn(m *Mesh, local, peer *member, family store.EndpointFamily) 
 			add("%s is disabled: the link rests until it is enabled.", n.Name)
 		}
 	}
-	for i := range m.links {
-		if l := &m.links[i]; l.Enabled && pairOf(*l) == pairOf(d.Link) {
+	for _, l := range m.links {
+		if l.Enabled && pairOf(*l) == pairOf(d.Link) {
 			add("%s and %s have an enabled link already; change that one, or disable it first.", local.Name, peer.Name)
 			break
 		}
@@ -182,8 +182,8 @@ func (m *Mesh) CheckLink(l store.Link) error {
 	if !l.Enabled {
 		return nil
 	}
-	for i := range m.links {
-		if other := &m.links[i]; other.Enabled && other.ID != l.ID && pairOf(*other) == pairOf(l) {
+	for _, other := range m.links {
+		if other.Enabled && other.ID != l.ID && pairOf(*other) == pairOf(l) {
 			return refuse(CodeInvalidPeerLink, "%s and %s have an enabled link already (%s); change that one, or disable it first.", local.Name, peer.Name, other.ID)
 		}
 	}

@@ -18,7 +18,7 @@ type Mesh struct {
 	config   store.Config
 	nodes    []*member // oldest first
 	byID     map[string]*member
-	links    []store.Link                   // oldest first
+	links    []*store.Link                  // oldest first
 	forwards map[string][]store.PortForward // by the node that is the entry, oldest first
 	routed   []*member                      // those that are enabled and have routes, oldest first
 }
@@ -74,7 +74,7 @@ type half struct {
 func New(cfg store.Config, nodes []Node, links []store.Link, forwards []store.PortForward) *Mesh {
 	m := &Mesh{
 		config: cfg, nodes: make([]*member, len(nodes)), byID: make(map[string]*member, len(nodes)),
-		links: slices.Clone(links), forwards: map[string][]store.PortForward{},
+		links: make([]*store.Link, len(links)), forwards: map[string][]store.PortForward{},
 	}
 	all := make([]member, len(nodes))
 	for i, n := range nodes {
@@ -82,7 +82,10 @@ func New(cfg store.Config, nodes []Node, links []store.Link, forwards []store.Po
 		m.nodes[i] = &all[i]
 	}
 	slices.SortFunc(m.nodes, func(a, b *member) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) })
-	slices.SortFunc(m.links, func(a, b store.Link) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) })
+	for i := range links {
+		m.links[i] = &links[i]
+	}
+	slices.SortFunc(m.links, func(a, b *store.Link) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) })
 	forwards = slices.Clone(forwards)
 	slices.SortFunc(forwards, func(a, b store.PortForward) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
@@ -104,8 +107,7 @@ func New(cfg store.Config, nodes []Node, links []store.Link, forwards []store.Po
 // join gives each node its halves of the links that are in use. Of two links of one pair, the older
 // one counts.
 func (m *Mesh) join() {
-	for i := range m.links {
-		l := &m.links[i]
+	for _, l := range m.links {
 		a, b := m.byID[l.Forward.LocalNodeID], m.byID[l.Forward.PeerNodeID]
 		if !l.Enabled || a == nil || b == nil || a == b || !a.Enabled || !b.Enabled || !opposite(*l) {
 			continue

@@ -72,12 +72,17 @@ func (w *ways) to(n *member) (peer int, ok bool) {
 	return 0, false
 }
 
+// fewNetworks is the largest number of networks for which a map is slower than comparing them.
+const fewNetworks = 8
+
 // unique returns the networks without those that come twice, in their order.
 func unique(networks []netip.Prefix) []netip.Prefix {
 	all := make([]netip.Prefix, 0, len(networks))
-	if len(networks) < 2 {
+	if len(networks) <= fewNetworks {
 		for _, p := range networks {
-			all = append(all, p.Masked())
+			if p = p.Masked(); !slices.Contains(all, p) {
+				all = append(all, p)
+			}
 		}
 		return all
 	}

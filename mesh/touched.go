@@ -21,8 +21,7 @@ type Neighbours interface {
 // Peers returns the nodes with which the node has an enabled link, also while one of them is disabled.
 func (m *Mesh) Peers(nodeID string) []string {
 	var ids []string
-	for i := range m.links {
-		l := &m.links[i]
+	for _, l := range m.links {
 		switch {
 		case !l.Enabled:
 		case l.Forward.LocalNodeID == nodeID:

@@ -65,8 +65,7 @@ func (v *validator) routesOfNodes() {
 func (v *validator) linkRecords() {
 	first := map[pair]*store.Link{}
 	resting := map[*member][]*member{}
-	for i := range v.links {
-		l := &v.links[i]
+	for _, l := range v.links {
 		if !l.Enabled {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +128,9 @@ func (w *world) link(t testing.TB, local, peer string, change ...func(*store.Lin
 	return d.Link.ID
 }
 
-func (w *world) mesh() *mesh.Mesh { return mesh.New(w.config, w.nodes, w.links, w.forwards) }
+func (w *world) mesh() *mesh.Mesh {
+	return mesh.New(w.config, slices.Clone(w.nodes), slices.Clone(w.links), slices.Clone(w.forwards))
+}
 
 // carries sets AllowedIPs of both directions of a link.
 func carries(forward, reverse string) func(*store.Link) {
