@@ -82,7 +82,8 @@ func TestLoginsAreInTheAuditLogWithoutWhatWasTyped(t *testing.T) {
 	r := a.get("/api/v1/audit").ok(nil)
 	var got []store.AuditEntry
 	r.ok(&got)
-	if len(got) != 4 || got[3].Actor != "admin" || got[3].Action != "set up at the start" || got[2].Actor != "anonymous" || got[2].Code != "AUTH_FAILED" || got[1].Actor != "admin" || got[1].Status != 200 ||
+	if len(got) != 4 || got[3].Actor != "admin" || got[3].Action != "set up at the start" || got[2].Actor != "anonymous" || got[2].Code != "AUTH_FAILED" ||
+		got[1].Actor != "admin" || got[1].Status != 200 ||
 		got[0].Code != "ADMIN_PASSWORD_INVALID" {
 		t.Errorf("%s", r.body)
 	}
@@ -112,7 +113,7 @@ func TestStrangersCannotFloodTheAuditLogAndAreCounted(t *testing.T) {
 			t.Errorf("from %s", e.RemoteAddr)
 		}
 	}
-	// What admins do is written all the same.
+	// Admins' changes are still recorded.
 	a.addConfig("office")
 	if got := a.audit("actor=admin"); len(got) != 1 {
 		t.Errorf("%+v", got)
@@ -134,8 +135,8 @@ func TestAPanicEndsItsAuditEntry(t *testing.T) {
 	}
 }
 
-// TestTheBeginningIsOnDiskBeforeAnythingIsDone kills nothing: it looks, from within the request, at
-// what a kill at that moment would leave.
+// TestTheBeginningIsOnDiskBeforeAnythingIsDone kills nothing: from within the request it reads the
+// records that a kill at that moment would leave.
 func TestTheBeginningIsOnDiskBeforeAnythingIsDone(t *testing.T) {
 	var a *api
 	seen := make(chan error, 1)

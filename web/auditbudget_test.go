@@ -13,7 +13,7 @@ import (
 	"wfm/web"
 )
 
-// kinds are the entries, oldest first, without what changes each time.
+// kinds returns the entries, oldest first, without the parts that change each time.
 func kinds(entries []store.AuditEntry) (all []string) {
 	for _, e := range entries {
 		all = append([]string{strings.TrimSpace(fmt.Sprintf("%s: %s %d %s", e.Actor, e.Action, e.Status, e.Code))}, all...)
@@ -34,7 +34,7 @@ func TestAFloodOfChangesIsSummedUpAndNeverRefused(t *testing.T) {
 	made, other := a.addToken("busy", "write"), a.addToken("quiet", "write")
 	web.SpendWrites(a.server, made.ID, 9_998)
 	for range 2 {
-		a.call("POST", "/api/v1/configs", object{}, as(made.Token)).invalid("name") // what fails counts
+		a.call("POST", "/api/v1/configs", object{}, as(made.Token)).invalid("name") // failures count
 	}
 	const more = 100
 	ids := make(map[string]bool)
@@ -50,7 +50,8 @@ func TestAFloodOfChangesIsSummedUpAndNeverRefused(t *testing.T) {
 		t.Fatalf("%d entries for %d requests", len(got), sum(got))
 	}
 	flood := got[0].Sum
-	if flood == nil || flood.Requests != more+1 || flood.Kinds["POST /api/v1/configs 200"] != more || flood.Kinds["POST /api/v1/configs 409 CONFIG_NAME_EXISTS"] != 1 {
+	if flood == nil || flood.Requests != more+1 || flood.Kinds["POST /api/v1/configs 200"] != more ||
+		flood.Kinds["POST /api/v1/configs 409 CONFIG_NAME_EXISTS"] != 1 {
 		t.Fatalf("the sum is %+v", flood)
 	}
 	for _, id := range flood.IDs {
@@ -170,7 +171,7 @@ func TestWritesThatNeverReachAHandlerAreInTheAuditLog(t *testing.T) {
 	a.call("POST", "/api/v1/configs", object{}, as(""), cookie, header("Origin", "https://evil.example")).fails(403, "PUBLIC_ORIGIN_REJECTED")
 	a.call("GET", "/api/v1/system/backup", nil, as("made up")).fails(401, "INVALID_TOKEN")
 	a.call("GET", "/api/v1/configs", nil, as("made up")).fails(401, "INVALID_TOKEN") // a read of nothing secret
-	a.call("POST", "/api/v1/configs", object{}, as("")).fails(401, "AUTH_REQUIRED")  // nobody who claims anything
+	a.call("POST", "/api/v1/configs", object{}, as("")).fails(401, "AUTH_REQUIRED")  // without a claimed identity
 	want := []string{
 		"anonymous: DELETE /api/v1/configs/{config_id} 401 INVALID_TOKEN",
 		"anonymous: PUT /api/v1/configs/{config_id} 401 TOKEN_EXPIRED",
@@ -206,10 +207,12 @@ func TestReadsOfPrivateKeysAreInTheAuditLogOnceAnHourEach(t *testing.T) {
 	var got []string
 	for _, e := range a.audit("node_id=" + node) {
 		if e.Seq > begin {
-			got = append([]string{strings.TrimSpace(e.Actor + " " + e.Action[strings.LastIndex(e.Action, "/"):] + " " + e.IDs["version"] + " " + e.IDs["against"])}, got...)
+			got = append([]string{strings.TrimSpace(e.Actor + " " + e.Action[strings.LastIndex(e.Action, "/"):] + " " + e.IDs["version"] + " " + e.IDs["against"])},
+				got...)
 		}
 	}
-	want := []string{"admin /applied-conf 2", "token writer /applied-conf 2", "token writer /{version} 1", "token writer /{version} 2 1", "admin /conf 2", "admin /conf 1"}
+	want := []string{"admin /applied-conf 2", "token writer /applied-conf 2", "token writer /{version} 1", "token writer /{version} 2 1", "admin /conf 2",
+		"admin /conf 1"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the log is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

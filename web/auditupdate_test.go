@@ -18,7 +18,7 @@ type oneWrite struct {
 	ids         string
 }
 
-// written is an API with what the routes that write need, by the names in their paths.
+// written is an API with the objects that the writing routes need, by the names in their paths.
 type written struct {
 	*api
 	cfg, node, other, token, session, rollout, command string
@@ -77,7 +77,8 @@ func (w *written) requests() []oneWrite {
 		{"POST" + pathNode + "/endpoint/control", node + "/endpoint/control", object{"action": "push_config"}, "config_id node_id request_id"},
 		{"POST" + pathNode + "/endpoint/control", node + "/endpoint/control", object{"action": "wg_show", "wait": 1}, "config_id node_id request_id"},
 		{"POST /api/v1/commands/:request_id/cancel", "/api/v1/commands/" + w.command + "/cancel", nil, "request_id node_id"},
-		{"POST /api/v1/configs/:config_id/endpoint/control-batch", config + "/endpoint/control-batch", object{"action": "stop", "node_ids": []string{w.node}}, "config_id rollout_id"},
+		{"POST /api/v1/configs/:config_id/endpoint/control-batch", config + "/endpoint/control-batch", object{"action": "stop", "node_ids": []string{w.node}},
+			"config_id rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/pause", "rollout/pause", nil, "rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/resume", "rollout/resume", nil, "rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/cancel", "rollout/cancel", nil, "rollout_id"},
@@ -96,7 +97,8 @@ func (w *written) requests() []oneWrite {
 	}
 }
 
-// TestAWriteOfTheAPIIsOneWriteToTheDisk counts the commits of requests, and what they leave in the log.
+// TestAWriteOfTheAPIIsOneWriteToTheDisk counts the commits of requests, and checks their entries in
+// the log.
 func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 	w := newWritten(t)
 	counted := map[string]bool{ // in a test of their own, since they need a password

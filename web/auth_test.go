@@ -267,7 +267,7 @@ func TestAPageOfAnotherSiteLogsNobodyInAlsoWithoutAPublicOrigin(t *testing.T) {
 		login(origin).fails(403, "PUBLIC_ORIGIN_REJECTED")
 	}
 	login(a.url).ok(nil)
-	login(strings.Replace(a.url, "http:", "https:", 1)).fails(403, "PUBLIC_ORIGIN_REJECTED") // a proxy nobody told us of ends TLS
+	login(strings.Replace(a.url, "http:", "https:", 1)).fails(403, "PUBLIC_ORIGIN_REJECTED") // an untrusted proxy ends TLS
 }
 
 func TestWithAPublicOriginOtherHostsAndSitesAreRejected(t *testing.T) {

@@ -54,7 +54,7 @@ func TestASlowBackupHoldsUpNoWriter(t *testing.T) {
 		t.Fatalf("%v %v", resp, err)
 	}
 	defer resp.Body.Close()
-	for i := range 8 { // the file grows far beyond what is mapped
+	for i := range 8 { // the file grows far beyond the mapped memory
 		a.update(func(tx *store.Tx) error { return tx.PutFile(fmt.Sprint(i), make([]byte, 2<<20)) })
 	}
 	a.get("/api/v1/system/backup").fails(429, "RATE_LIMITED")

@@ -53,7 +53,7 @@ func TestBindCommandsOfManyNodesAreMadeInOneCall(t *testing.T) {
 	a.put("/api/v1/nodes/"+ids[1], object{"enabled": false}).ok(nil)
 	a.put("/api/v1/nodes/"+ids[3], object{"node_type": "static"}).ok(nil)
 	r := a.post(path, object{"node_ids": []string{ids[4], ids[1], ids[3], foreign, "none"}})
-	for _, i := range []int{3, 4} { // what is no node of it is told first
+	for _, i := range []int{3, 4} { // ids that are not nodes of it are reported first
 		r.invalid(fmt.Sprintf("node_ids[%d]", i))
 	}
 	r = a.post(path, object{"node_ids": []string{ids[4], ids[1], ids[3]}})

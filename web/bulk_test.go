@@ -75,7 +75,8 @@ func TestABulkCallNamesEveryFaultOfEveryRowAndDoesNothing(t *testing.T) {
 	for i := range many {
 		many[i] = object{"name": ""}
 	}
-	if r := a.post(path, object{"nodes": many}); len(r.Error.Detail.Fields) != 500 || len(r.Error.Message) > 1000 || !strings.Contains(r.Error.Message, "and 490 more") {
+	if r := a.post(path, object{"nodes": many}); len(r.Error.Detail.Fields) != 500 || len(r.Error.Message) > 1000 ||
+		!strings.Contains(r.Error.Message, "and 490 more") {
 		t.Errorf("%d faults, said in %d bytes: %.300s", len(r.Error.Detail.Fields), len(r.Error.Message), r.Error.Message)
 	}
 	for _, body := range []string{`{}`, `{"nodes":[]}`, `{"nodes":{}}`, `{"nodes":[` + strings.Repeat(`{"name":"x"},`, 1000) + `{"name":"x"}]}`} {
@@ -182,7 +183,7 @@ func TestALongInterfaceNameIsForANodeThatRunsWindows(t *testing.T) {
 	if a.put("/api/v1/nodes/"+node, object{"interface_name": long}).ok(&n); n.InterfaceName != long {
 		t.Errorf("%+v", n)
 	}
-	a.put("/api/v1/nodes/"+node, object{"enabled": false}).ok(nil) // keeps what it has
+	a.put("/api/v1/nodes/"+node, object{"enabled": false}).ok(nil) // keeps its config
 }
 
 func TestWhatMeansSomethingElsewhereIsAnsweredAsIgnored(t *testing.T) {
@@ -206,11 +207,13 @@ func TestWhatMeansSomethingElsewhereIsAnsweredAsIgnored(t *testing.T) {
 		if method == http.MethodPut {
 			config, node = "/api/v1/configs/"+cfg, "/api/v1/nodes/"+a.addNode(cfg, "n")
 		}
-		got := warnings(method, config, object{"name": "mesh " + method, "virtual_subnet": "10.66.0.0/24", "auto_sync": false, "default_dns": "", "default_mtu": nil, "awg_h1": "5-9", "zebra": 1})
+		got := warnings(method, config, object{"name": "mesh " + method, "virtual_subnet": "10.66.0.0/24", "auto_sync": false, "default_dns": "", "default_mtu": nil,
+			"awg_h1": "5-9", "zebra": 1})
 		if want := []string{"auto_sync", "awg_h1", "virtual_subnet"}; !slices.Equal(got, want) {
 			t.Errorf("%s %s: %v, want %v", method, config, got, want)
 		}
-		got = warnings(method, node, object{"name": "node " + method, "private_key": "secret", "virtual_ip": "10.66.0.5/32", "listen_port": 51820, "post_up": []string{"secret"}})
+		got = warnings(method, node, object{"name": "node " + method, "private_key": "secret", "virtual_ip": "10.66.0.5/32", "listen_port": 51820,
+			"post_up": []string{"secret"}})
 		if want := []string{"listen_port", "post_up", "private_key", "virtual_ip"}; !slices.Equal(got, want) {
 			t.Errorf("%s %s: %v, want %v", method, node, got, want)
 		}
@@ -231,10 +234,12 @@ func TestConfigsAreListedWithTheNumberOfTheirNodes(t *testing.T) {
 	a.update(func(tx *store.Tx) error {
 		return tx.UpdateEvidence(online, func(e *store.Evidence) { e.ReachableAt = tx.Now() })
 	})
-	if r := a.get("/api/v1/system/status").ok(nil); !strings.Contains(r.body, `"nodes":4,"dynamic_nodes":2,"online_nodes":1`) || !strings.Contains(r.body, `"timezone":"UTC"`) {
+	if r := a.get("/api/v1/system/status").ok(nil); !strings.Contains(r.body, `"nodes":4,"dynamic_nodes":2,"online_nodes":1`) ||
+		!strings.Contains(r.body, `"timezone":"UTC"`) {
 		t.Errorf("system status: %s", r.body)
 	}
-	if r := a.get(nodePath(cfg, online) + "/endpoint/status").ok(nil); !strings.Contains(r.body, `"config_sync_state":"latest","last_control_channel_seen_at":"2`) ||
+	if r := a.get(nodePath(cfg, online) + "/endpoint/status").ok(nil); !strings.Contains(r.body,
+		`"config_sync_state":"latest","last_control_channel_seen_at":"2`) ||
 		!strings.Contains(r.body, `"sync_status":"latest","status":"latest"`) {
 		t.Errorf("endpoint status: %s", r.body)
 	}

@@ -22,7 +22,7 @@ import (
 	"wfm/web/view"
 )
 
-// certificates answers what it was told, for the hosts it was told.
+// certificates returns the set answers, for the set hosts.
 type certificates struct {
 	hosts   map[string]bool
 	err     error // of everything

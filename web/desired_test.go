@@ -185,7 +185,7 @@ func TestAConfigThatIsNoneIsRefusedByLineAndNothingIsKept(t *testing.T) {
 	}
 }
 
-// What is taken must fit the message that pushes it, however JSON escapes it.
+// An accepted text must fit the message that pushes it, however JSON escapes it.
 func TestATextIsTakenOnlyIfAPushOfItFitsAMessage(t *testing.T) {
 	a, cfg, node := controlled(t)
 	path := nodePath(cfg, node)
@@ -252,7 +252,7 @@ func TestAConfigThatTurnsOutToCutTheNodeOffIsNeitherStagedNorPushedWithoutForce(
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
 	path := nodePath(cfg, node)
-	a.save(path, swallows(1)) // harmless to whoever is on this machine
+	a.save(path, swallows(1)) // harmless to a client on this machine
 	a.post(path+"/sync", nil).ok(nil)
 	a.call("POST", "/api/client/bind", bindBody(a.bindToken(cfg, node)), host("203.0.113.7")).ok(nil)
 	push := func(more object) *reply {
@@ -302,7 +302,7 @@ func TestAStaticNodeHasNoAgentToBeCutOffAndIsSyncedByHand(t *testing.T) {
 	a.post(path+"/endpoint/control", object{"action": "push_config"}).fails(400, "CLIENT_BIND_STATIC_NODE")
 }
 
-// The name that agents are told may resolve to nothing here: then any default route may lead astray.
+// The broker's name may not resolve here: then any default route may cut the node off.
 func TestANameThatCannotBeResolvedIsNoLicence(t *testing.T) {
 	asked := make(chan struct{}, 64)
 	a, cfg, node := controlled(t, func(o *web.Options) {
@@ -430,7 +430,8 @@ func TestSyncAllStagesWhatDiffersAndSparesNobodyForTheOthers(t *testing.T) {
 	}
 	var v answer
 	a.post("/api/v1/configs/"+cfg+"/sync-all", nil).ok(&v)
-	if v.SyncedCount != 2 || v.FailedCount != 0 || len(v.Synced) != 2 || v.Synced[0].NodeID != names["also"] || v.Synced[1].NodeID != names["awg"] || v.Failed == nil {
+	if v.SyncedCount != 2 || v.FailedCount != 0 || len(v.Synced) != 2 || v.Synced[0].NodeID != names["also"] || v.Synced[1].NodeID != names["awg"] ||
+		v.Failed == nil {
 		t.Errorf("%+v", v)
 	}
 	v = answer{}
@@ -438,12 +439,13 @@ func TestSyncAllStagesWhatDiffersAndSparesNobodyForTheOthers(t *testing.T) {
 	if v.SyncedCount != 0 || v.FailedCount != 0 {
 		t.Errorf("again: %+v", v)
 	}
-	// What was staged for the other tools is checked again before it may go out.
+	// A text staged for the other tools is checked again before it may be pushed.
 	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "wireguard"}).ok(nil)
 	a.post(nodePath(cfg, names["awg"])+"/sync", nil).fails(422, "INVALID_TUNNEL_CONFIG")
 	v = answer{}
 	a.post("/api/v1/configs/"+cfg+"/sync-all", nil).ok(&v)
-	if v.SyncedCount != 2 || v.FailedCount != 1 || v.Failed[0].NodeID != names["awg"] || v.Failed[0].Code != "INVALID_TUNNEL_CONFIG" || !strings.Contains(v.Failed[0].Message, "line") {
+	if v.SyncedCount != 2 || v.FailedCount != 1 || v.Failed[0].NodeID != names["awg"] || v.Failed[0].Code != "INVALID_TUNNEL_CONFIG" ||
+		!strings.Contains(v.Failed[0].Message, "line") {
 		t.Errorf("after the change: %+v", v)
 	}
 	a.commands.fail(tunnel.ErrStagedOutdated)
@@ -471,7 +473,7 @@ func TestBindHandsOutAConfigAndRemembersTheBrokersName(t *testing.T) {
 	}
 	wantHanded(bind("wfm.example.org:8000"), 0, "")
 	a.save(path, tunnelConf(1))
-	wantHanded(bind("wfm.example.org:8000"), 1, tunnelConf(1)) // better than none, which deployed agents write over what they have
+	wantHanded(bind("wfm.example.org:8000"), 1, tunnelConf(1)) // better than none, which deployed agents write over their config
 	a.post(path+"/sync", nil).ok(nil)
 	a.save(path, tunnelConf(2))
 	b := bind("[2001:db8::1]:8000")
@@ -517,7 +519,7 @@ func TestABindNeverEmptiesANodeThatHadAConfig(t *testing.T) {
 	if b := bind(); b.DesiredConf != awg || b.DesiredConfVersion != 1 {
 		t.Errorf("handed out version %d, %q", b.DesiredConfVersion, b.DesiredConf)
 	}
-	// A confirmed text for these tools goes before what is staged for others.
+	// A confirmed text for these tools goes before one staged for others.
 	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "amneziawg"}).ok(nil)
 	a.save(path, tunnelConf(2))
 	a.post(path+"/sync", nil).ok(nil)

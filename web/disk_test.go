@@ -9,7 +9,8 @@ import (
 	"wfm/store"
 )
 
-// TestADiskThatFailsIsAnsweredInItsOwnWords tells it from one that is full, and leaves out what the system says.
+// TestADiskThatFailsIsAnsweredInItsOwnWords distinguishes it from a full one, and leaves out the
+// system's message.
 func TestADiskThatFailsIsAnsweredInItsOwnWords(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("office")

@@ -96,7 +96,8 @@ func askAuthz(b *testing.B) func(*testing.B, int) {
 	}
 	go func() { _ = server.ServeCallbacks(l) }()
 	b.Cleanup(func() { _ = server.Stop(context.Background()) })
-	// Bytes on a connection, and not a client of net/http: what asks must not be what is measured.
+	// Raw connections instead of a client of net/http: the client must not dominate the
+	// measurement.
 	conns := make([]net.Conn, connections)
 	readers := make([]*bufio.Reader, connections)
 	for c := range conns {
@@ -110,7 +111,8 @@ func askAuthz(b *testing.B) func(*testing.B, int) {
 		b.Helper()
 		id, c := ids[i%len(ids)], i%connections
 		body := `{"username":"` + id + `","clientid":"wfm-` + id + `","topic":"wfm/cfg_a/` + id + `/heartbeat","action":"publish","qos":"1","retain":"false"}`
-		fmt.Fprintf(conns[c], "POST /api/internal/emqx/authz HTTP/1.1\r\nHost: wfm\r\nContent-Type: application/json\r\nx-wfm-internal-key: %s\r\nContent-Length: %d\r\n\r\n%s",
+		fmt.Fprintf(conns[c], "POST /api/internal/emqx/authz HTTP/1.1\r\nHost: wfm\r\nContent-Type: application/json\r\nx-wfm-internal-key: "+
+			"%s\r\nContent-Length: %d\r\n\r\n%s",
 			sharedKey, len(body), body)
 		res, err := http.ReadResponse(readers[c], nil)
 		if err != nil {

@@ -7,11 +7,11 @@ import (
 	"wfm/web/wire"
 )
 
-// RecordAsks has fn told what the handlers ask of bodies; see wire.OnAsk.
+// RecordAsks calls fn for everything that the handlers read from bodies; see wire.OnAsk.
 func RecordAsks(fn func(route, name, what string)) { wire.OnAsk = fn }
 
-// DescribedAsks is what the description of each route says that its handler asks, in the words of
-// wire.OnAsk.
+// DescribedAsks returns the members that each route's description says its handler reads, in the
+// words of wire.OnAsk.
 func DescribedAsks(s *Server) map[string]map[string]bool {
 	all := make(map[string]map[string]bool)
 	for _, d := range s.table() {
@@ -97,7 +97,7 @@ func AuditedRoutes(s *Server) map[string]bool {
 	return all
 }
 
-// RoutesInOneWrite are the routes of which the audit entry is in the transaction of the handler.
+// RoutesInOneWrite returns the routes whose handler's transaction writes the audit entry.
 func RoutesInOneWrite(s *Server) (keys []string) {
 	for _, r := range s.table() {
 		if r.OneWrite {

@@ -25,7 +25,7 @@ import (
 
 const setupToken = "the-setup-token"
 
-// api is a server over a real store, and what a client needs to talk to it.
+// api is a server over a real store, and a client for it.
 type api struct {
 	t        *testing.T
 	db       *store.DB
@@ -272,7 +272,7 @@ func (a *api) update(fn func(*store.Tx) error) {
 	}
 }
 
-// commands records what it is asked for, writes real records, and answers the error it was told.
+// commands records the calls, writes real records, and returns the set error.
 type commands struct {
 	db   *store.DB
 	mu   sync.Mutex
@@ -377,7 +377,7 @@ func (c *commands) end(ctx context.Context, requestID string, change func(*store
 	return cmd, err
 }
 
-// broker records whose rights have changed and what was true when they had.
+// broker records the nodes whose rights changed, and the state at that moment.
 type broker struct {
 	mu     sync.Mutex
 	status view.BrokerStatus

@@ -76,7 +76,8 @@ func TestALogHasCommandsTheirOutputAndTheNodesEventsInOrder(t *testing.T) {
 	for _, r := range rows {
 		got = append(got, r.Action+"/"+r.Status+"/"+r.Summary+"/"+r.Detail)
 		ids[r.ID] = true
-		if r.ConfigID != cfg || r.NodeID != node || r.RequestedAt == "" || r.CreatedAt.IsZero() || r.UpdatedAt == "" || r.State == "" || (r.Action == "event" && r.AckAt == "") {
+		if r.ConfigID != cfg || r.NodeID != node || r.RequestedAt == "" || r.CreatedAt.IsZero() || r.UpdatedAt == "" || r.State == "" ||
+			(r.Action == "event" && r.AckAt == "") {
 			t.Errorf("a row lacks something: %+v", r)
 		}
 	}
@@ -91,7 +92,8 @@ func TestALogHasCommandsTheirOutputAndTheNodesEventsInOrder(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if len(ids) != len(rows) || rows[2].RequestID != show.RequestID || rows[3].RequestID != show.RequestID || rows[1].RequestID != "req_x" || rows[0].ID != describe.RequestID {
+	if len(ids) != len(rows) || rows[2].RequestID != show.RequestID || rows[3].RequestID != show.RequestID || rows[1].RequestID != "req_x" ||
+		rows[0].ID != describe.RequestID {
 		t.Errorf("ids: %+v", rows)
 	}
 	for _, limit := range []int{1, 2, 3, 5} {

@@ -29,7 +29,8 @@ func (a *api) flood(strangers int, next func(n int64) string) {
 				case <-stop:
 					return
 				default:
-					req, err := http.NewRequestWithContext(context.Background(), "POST", a.url+"/api/v1/auth/login", strings.NewReader(`{"username":"admin","password":"wrong"}`))
+					req, err := http.NewRequestWithContext(context.Background(), "POST", a.url+"/api/v1/auth/login",
+						strings.NewReader(`{"username":"admin","password":"wrong"}`))
 					if err != nil {
 						a.t.Error(err)
 						return

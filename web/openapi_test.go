@@ -57,7 +57,8 @@ func allTestsRan() bool {
 	return true
 }
 
-// unseen is what differs between the description and what was seen in all tests together.
+// unseen returns the differences between the description and the answers seen in all tests
+// together.
 func unseen() (problems []string) {
 	contract.mu.Lock()
 	defer contract.mu.Unlock()
@@ -98,7 +99,7 @@ func (a *api) document() *openapi3.T {
 	if contract.doc != nil {
 		return contract.doc
 	}
-	// Another server, for this one may be set up so that nobody gets anything.
+	// Another server, for this one may be set up without any access.
 	server := web.New(web.Options{Store: a.db, Version: "1.2.3"})
 	contract.described = web.DescribedAsks(server)
 	raw, err := web.Description(server)
@@ -220,7 +221,7 @@ func TestActivityIsAnsweredBeforeThereIsAny(t *testing.T) {
 	}
 }
 
-// What the description says of access holds for every route there is, also for those made later.
+// The description of access is true for every route, also for those added later.
 func TestEveryRouteThatWantsALoginRefusesAStrangerAndAWriteAReadToken(t *testing.T) {
 	a := newAPI(t)
 	read := a.addToken("looker", "read").Token

@@ -61,7 +61,8 @@ func TestLoginLeadsToPagesOfOursOnly(t *testing.T) {
 	for next, want := range map[string]string{
 		"/configs/x?q=1": "/configs/x?q=1", "": "/", "https://evil.example": "/", "//evil.example": "/",
 		`/\evil.example`: "/", "/\t/evil.example": "/", "javascript:alert(1)": "/", "/{access_token}": "/",
-		// A link to the login must not have the browser send the strict cookie to what is no page.
+		// A link to the login must not make the browser send the strict cookie to anything but a
+		// page.
 		"/api/v1/system/backup": "/", "/metrics": "/", "/ui/qr": "/", "/static/wfm.js": "/", "/healthz": "/",
 		"/configs/../api/v1/system/backup": "/", "/configs/%2e%2e/api/v1/system/backup": "/", "/configs/..": "/", "/api%2fv1": "/",
 		"/audit?actor=admin": "/audit?actor=admin", "/configs/x/nodes/y/conf?version=3": "/configs/x/nodes/y/conf?version=3",
@@ -101,7 +102,8 @@ func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
 
 func TestAssetsAreKeptByTheBrowserUntilTheyChange(t *testing.T) {
 	a := bareAPI(t)
-	for name, kind := range map[string]string{"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css", "idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
+	for name, kind := range map[string]string{"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css",
+		"idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
 		r := a.get("/static/" + name)
 		if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), kind) || r.header.Get("ETag") == "" {
 			t.Errorf("%s: %d %v", name, r.status, r.header)
@@ -117,7 +119,8 @@ func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
 	cfg := a.addConfig("home")
 	a.update(func(tx *store.Tx) error {
 		for i := range 120 {
-			n := store.Node{ID: "node_" + strings.Repeat("x", i+1), ConfigID: cfg, Name: "n" + string(rune('a'+i%26)) + strings.Repeat("y", i/26), Enabled: true, Type: store.NodeDynamic, InterfaceName: "wg0"}
+			n := store.Node{ID: "node_" + strings.Repeat("x", i+1), ConfigID: cfg, Name: "n" + string(rune('a'+i%26)) + strings.Repeat("y", i/26), Enabled: true,
+				Type: store.NodeDynamic, InterfaceName: "wg0"}
 			if i%40 == 0 {
 				n.Tags = []string{"edge", "<b>"}
 			}

@@ -7,7 +7,7 @@ import (
 	"wfm/store"
 )
 
-// A page offers what the API would do: the same rule says whether a config is staged.
+// A page offers the same as the API would do: one rule says whether a config is staged.
 func TestAPageOffersToStageWhatWasStagedForTheFormerTunnelProtocol(t *testing.T) {
 	a, cfg, node := controlled(t)
 	path := "/configs/" + cfg + "/nodes/" + node

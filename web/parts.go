@@ -71,7 +71,8 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 			Stopping: s.stopping,
 		},
 		account: &account.API{
-			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken, Stopping: s.stopping,
+			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken,
+			Stopping: s.stopping,
 		},
 		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
 		bind: &bind.API{

@@ -57,11 +57,13 @@ func TestQuestionsAreAnsweredBesideTheEmbeddedBrokerAndTold(t *testing.T) {
 		t.Errorf("a wrong key: %d", r.status)
 	}
 	q := told()
-	if q["allowed"] != 2.0 || q["denied"] != 3.0 || q["ignored"] != 2.0 || q["wrong_key"] != 1.0 || q["last_asked_at"] == nil || q["last_denied_at"] == nil || q["last_asked_from"] == "" {
+	if q["allowed"] != 2.0 || q["denied"] != 3.0 || q["ignored"] != 2.0 || q["wrong_key"] != 1.0 || q["last_asked_at"] == nil || q["last_denied_at"] == nil ||
+		q["last_asked_from"] == "" {
 		t.Errorf("status: %v", q)
 	}
 	metrics := a.call("GET", "/metrics", nil).body
-	for _, want := range []string{`wfm_emqx_questions_total{answer="deny"} 3`, `wfm_emqx_questions_total{answer="wrong_key"} 1`, "wfm_emqx_last_question_timestamp_seconds "} {
+	for _, want := range []string{`wfm_emqx_questions_total{answer="deny"} 3`, `wfm_emqx_questions_total{answer="wrong_key"} 1`,
+		"wfm_emqx_last_question_timestamp_seconds "} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("%s is missing in\n%s", want, metrics)
 		}

@@ -23,11 +23,11 @@ func (s *Server) routes() http.Handler {
 	return s.serving(slices.Concat(s.table(), s.pages.Routes(), s.callbackTable()))
 }
 
-// serving builds a handler. Access is wrapped around each route and not around a group: a group's
-// middleware would answer unknown paths too.
+// serving builds a handler. Each route is wrapped by the check of its access, not a group: a
+// group's middleware would also answer unknown paths.
 func (s *Server) serving(table []wire.Route) http.Handler {
 	e := echo.New()
-	e.Logger.SetOutput(io.Discard) // what is worth logging goes to s.log
+	e.Logger.SetOutput(io.Discard) // s.log gets everything worth logging
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.observe)
 	for _, r := range table {
@@ -46,7 +46,7 @@ func (s *Server) serving(table []wire.Route) http.Handler {
 		}
 		e.Add(r.Method, r.Path, h)
 		if last := r.Path[strings.LastIndex(r.Path, "/")+1:]; strings.HasPrefix(last, ":") {
-			// Without it the router takes all that follows for part of the id.
+			// Otherwise the router takes the rest of the path as part of the id.
 			e.RouteNotFound(r.Path+"/*", func(echo.Context) error { return wire.ErrUnknownPath })
 		}
 		if r.Method == http.MethodGet {

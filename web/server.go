@@ -42,70 +42,72 @@ const (
 	readHeaderTimeout = 9 * time.Second // also for a TLS handshake before the header
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 90 * time.Second
-	idleTimeout       = 30 * time.Second // an open connection is one of a limited number
+	idleTimeout       = 30 * time.Second // connections are limited in number
 	maxHeaderBytes    = 16 << 10
 )
 
-// DefaultSessionTTL is how long a login lasts unless [Options] say otherwise.
+// DefaultSessionTTL is the lifetime of a login unless [Options] set another.
 const DefaultSessionTTL = 24 * time.Hour
 
-// Options is what the server needs.
+// Options configures New.
 type Options struct {
 	Store *store.DB // required
-	// Sockets are what Start serves on, and Callbacks is where an external broker asks apart from the API.
-	// Either may be nil.
+	// Sockets are the sockets that Start serves on. Callbacks is the socket for an external
+	// broker's questions, apart from the API. Either may be nil.
 	Sockets   *Sockets
 	Callbacks net.Listener
-	// Logger gets what no client is told. Default: discard.
+	// Logger gets the problems that no client learns of. Default: discard.
 	Logger *slog.Logger
 	// Commands and Broker may be nil while MQTTEnabled is false.
 	Commands node.Commands
 	Broker   view.Broker
-	// Rollouts is nil where nothing can be carried out, which answers MQTT_DISABLED.
+	// Rollouts is nil if rollouts are impossible, which is answered with MQTT_DISABLED.
 	Rollouts rollout.Rollouts
-	// Presence are the durations of the rules of presence; zero ones mean the defaults.
+	// Presence has the durations of the rules of presence. Zero ones mean the defaults.
 	Presence presence.Times
-	// Evidence is what is known of a node where the store could not be told; default: what it has.
+	// Evidence completes a node's stored evidence by facts that could not be stored. Default: the
+	// stored one.
 	Evidence func(store.Evidence) store.Evidence
-	// Watch is called for every event stream that is opened, and what it returns once at its end:
-	// somebody looks meanwhile. May be nil.
+	// Watch is called whenever an event stream opens, and its result once at the stream's end.
+	// Meanwhile somebody watches. May be nil.
 	Watch func() (release func())
 	// Version is reported by the health call.
 	Version string
-	// MQTTEnabled false answers MQTT_DISABLED to whatever needs an agent.
+	// MQTTEnabled false answers MQTT_DISABLED to every call that needs an agent.
 	MQTTEnabled bool
-	// SessionTTL is how long a login lasts. Default: [DefaultSessionTTL].
+	// SessionTTL is the lifetime of a login. Default: [DefaultSessionTTL].
 	SessionTTL time.Duration
-	// PublicOrigin, as in https://wfm.example.org, switches the check of Host and Origin on and
-	// stands in bind commands. ExtraAllowedOrigins pass the check too. See [access.ParseOrigin].
+	// PublicOrigin, as in https://wfm.example.org, enables the check of Host and Origin and appears
+	// in bind commands. ExtraAllowedOrigins pass the check, too. See [access.ParseOrigin].
 	PublicOrigin        string
 	ExtraAllowedOrigins []string
-	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for. See
+	// TrustedProxies are believed about their client in X-Forwarded-For and X-Forwarded-Proto. See
 	// [access.ParseProxies].
 	TrustedProxies []netip.Prefix
-	// MQTTHost and MQTTPort are what bind hands to an agent. An empty host means the host the bind
-	// request was sent to.
+	// MQTTHost and MQTTPort are handed to agents at bind. An empty host means the host of the bind
+	// request.
 	MQTTHost string
 	MQTTPort int
-	// Resolver tells what MQTTHost resolves to, to warn of configs that would cut a node off.
-	// Default: net.DefaultResolver.
+	// Resolver resolves MQTTHost, to warn of configs that would cut a node off. Default:
+	// net.DefaultResolver.
 	Resolver *net.Resolver
-	// MQTTTLS has bind hand out TLS, unless settings/mqtt say otherwise: MQTTPort is the port for it
-	// then, and what Certificates say is to be trusted.
+	// MQTTTLS makes bind hand out TLS, unless settings/mqtt say otherwise. Then MQTTPort is its
+	// port, and Certificates has the roots to trust.
 	MQTTTLS bool
-	// Certificates may be nil while nothing is served with TLS.
+	// Certificates may be nil if nothing is served with TLS.
 	Certificates Certificates
-	// HTTPSPort is where people are redirected to from HTTP. 0: nowhere.
+	// HTTPSPort is the port that HTTP redirects to. 0: no redirect.
 	HTTPSPort int
-	// TestMQTT does once what an agent does to reach the target; its error says what to do. May be
-	// nil while MQTTEnabled is false.
+	// TestMQTT connects to the target once as an agent does. Its error says what to do. May be nil
+	// while MQTTEnabled is false.
 	TestMQTT func(ctx context.Context, t reach.MQTTTarget) error
-	// External is how an external broker is dealt with; nil with the embedded one.
+	// External is the external broker; nil with the embedded one.
 	External *ExternalBroker
-	// Asked has questions of an EMQX answered beside the embedded broker, for a site that bridges or moves
-	// to it. Only Key and Apart count. Nil: only those of External are.
+	// Asked is an EMQX beside the embedded broker whose questions are answered, for a site that
+	// bridges or moves to it. Only Key and Apart are used. If nil, only those of External are
+	// answered.
 	Asked *ExternalBroker
-	// SetupToken is what auth/setup asks for while there is no admin. Empty: set-up over HTTP is
+	// SetupToken is the token for auth/setup while there is no admin. If empty, set-up over HTTP is
 	// refused.
 	SetupToken string
 }
@@ -133,21 +135,21 @@ type Server struct {
 	counts    *view.RequestCounts
 	recent    *view.Activity
 	sampler   sync.Once
-	running   sync.WaitGroup // what runs beside requests
-	listening sync.WaitGroup // what Start has begun
+	running   sync.WaitGroup // goroutines beside requests
+	listening sync.WaitGroup // goroutines of Start
 	failed    chan error
 
 	document func() ([]byte, error) // the API's description
 	handler  http.Handler
 	http     *http.Server
-	// callbackHTTP serves what an external broker asks, where that has a listener of its own.
+	// callbackHTTP serves an external broker's questions, if they have a listener of their own.
 	callbackHTTP *http.Server
 
-	stopping context.Context // ends when Stop begins, so that nobody waits for a command then
+	stopping context.Context // ends when Stop begins, and with it the waiting for commands
 	stop     context.CancelFunc
 }
 
-// New makes a server; nothing runs yet.
+// New returns a server that does not run yet.
 func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -189,8 +191,8 @@ func New(o Options) *Server {
 	return s
 }
 
-// connectionLog takes what net/http says of connections. Strangers decide how often it does, and
-// each time it names another address: so its words are no message of their own.
+// connectionLog logs net/http's reports about connections. Strangers decide their number, and each
+// has another address, so the report is an attribute, not the message.
 type connectionLog struct{ log *slog.Logger }
 
 // Write logs one report.
@@ -199,11 +201,11 @@ func (l connectionLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Handler is the whole server as one handler.
+// Handler returns the whole server as one handler.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve answers requests that come in on l until Stop, and closes l. It may be called for
-// several listeners. It returns nil after Stop.
+// Serve answers requests on l until Stop, and closes l. It may be called for several listeners. It
+// returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
 	s.sampler.Do(func() {
 		s.running.Go(func() { s.recent.Run(s.stopping.Done(), s.readGauges) })
@@ -218,8 +220,9 @@ func serve(server *http.Server, l net.Listener) error {
 	return nil
 }
 
-// Stop stops listening and waits for running requests; those that wait for a command are
-// answered, and event streams ended, at once. When ctx ends first, it closes their connections and returns ctx's error.
+// Stop stops listening and waits for running requests. Those that wait for a command are answered,
+// and event streams ended, at once. If ctx ends first, Stop closes their connections and returns
+// ctx's error.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stop()
 	s.streams.Wait()
@@ -230,7 +233,7 @@ func (s *Server) Stop(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("shut down HTTP: %w", err), server.Close())
 		}
 	}
-	if s.opts.Sockets != nil { // which are closed already if they were served on
+	if s.opts.Sockets != nil { // already closed if they were served on
 		errs = append(errs, s.opts.Sockets.Close())
 	}
 	s.listening.Wait()

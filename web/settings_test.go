@@ -45,7 +45,8 @@ func TestMQTTSettingsOverrideTheStartAndReachTheNextBind(t *testing.T) {
 	a := newAPI(t, func(o *web.Options) { o.MQTTTLS, o.Certificates = true, known })
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
-	if v := a.mqttSettings(); v.Host != "127.0.0.1" || v.Source.Host != "request" || v.Port != 1883 || v.Source.Port != "start" || !v.TLS || v.Source.TLS != "start" {
+	if v := a.mqttSettings(); v.Host != "127.0.0.1" || v.Source.Host != "request" || v.Port != 1883 || v.Source.Port != "start" || !v.TLS ||
+		v.Source.TLS != "start" {
 		t.Errorf("by default: %+v", v)
 	}
 	s := a.stream("").greeted()

@@ -12,7 +12,7 @@ import (
 	"wfm/internal/connlimit"
 )
 
-// Sockets are what a [Server] listens on.
+// Sockets are the sockets that a [Server] listens on.
 type Sockets struct {
 	http, https net.Listener // https is nil without HTTPS
 	tls         *tls.Config
@@ -21,16 +21,16 @@ type Sockets struct {
 // SocketOptions configures Listen.
 type SocketOptions struct {
 	Addr string // of HTTP
-	// TLSAddr is that of HTTPS, which is served with TLS. Empty: there is no HTTPS.
+	// TLSAddr is that of HTTPS. If empty, there is no HTTPS.
 	TLSAddr string
 	TLS     *tls.Config
-	// TrustedProxies speak for many clients, so the limit of connections from one address does not apply
-	// to them.
+	// TrustedProxies carry many clients, so the limit of connections from one address does not
+	// apply to them.
 	TrustedProxies []netip.Prefix
 }
 
-// Listen binds the addresses. The error for a taken or malformed one is that of the system, with the
-// address.
+// Listen binds the addresses. The error for a taken or malformed one is that of the system, with
+// the address.
 func Listen(ctx context.Context, o SocketOptions) (*Sockets, error) {
 	share := 4
 	if o.TLSAddr != "" {
@@ -122,5 +122,5 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Failed delivers the error with which serving ended by itself.
+// Failed delivers the error that ended serving.
 func (s *Server) Failed() <-chan error { return s.failed }

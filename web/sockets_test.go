@@ -83,7 +83,8 @@ func TestSocketsAreClosedWithAServerThatWasNotStarted(t *testing.T) {
 		}
 		_ = l.Close()
 	}
-	if _, err := web.Listen(t.Context(), web.SocketOptions{Addr: "127.0.0.1:0", TLSAddr: "nowhere"}); err == nil || !strings.HasPrefix(err.Error(), "listen for HTTPS on nowhere: ") {
+	if _, err := web.Listen(t.Context(), web.SocketOptions{Addr: "127.0.0.1:0", TLSAddr: "nowhere"}); err == nil ||
+		!strings.HasPrefix(err.Error(), "listen for HTTPS on nowhere: ") {
 		t.Errorf("a malformed address: %v", err)
 	}
 }

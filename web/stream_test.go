@@ -129,7 +129,8 @@ func TestEveryChangeBecomesItsEventsAndAHeartbeatNone(t *testing.T) {
 		t.Errorf("told %v, asked %v", told, asked)
 	}
 	s.want("config.overview.updated")
-	cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.Action("push_config"), Payload: json.RawMessage(`{"config_text":"PrivateKey"}`)})
+	cmd, err := a.commands.add(t.Context(),
+		store.Command{NodeID: node, Action: protocol.Action("push_config"), Payload: json.RawMessage(`{"config_text":"PrivateKey"}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,7 @@ func TestAStatusIsToldWholeOnlyWhileSomebodyListens(t *testing.T) {
 		runtime.Gosched()
 	}
 	moved("offline")
-	for deadline := time.Now().Add(10 * time.Second); a.newestEvent() == last; { // the hub reads what has changed a moment later
+	for deadline := time.Now().Add(10 * time.Second); a.newestEvent() == last; { // the hub reads the changes a moment later
 		if time.Now().After(deadline) {
 			t.Fatal("the change became no event")
 		}
@@ -265,7 +266,7 @@ func numberOf(t *testing.T, id string) uint64 {
 
 func TestAReaderThatDoesNotReadIsDroppedAndSlowsNobody(t *testing.T) {
 	a := newAPI(t)
-	a.stream("") // and nobody reads it
+	a.stream("") // which is not read
 	for range 500 {
 		a.emit(1000)
 		var status struct {

@@ -168,7 +168,7 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	a.get("/api/v1/auth/session").ok(nil)
 }
 
-// A new password ends what it opened: sessions. A token was opened by nobody's password.
+// A new password ends the sessions that the old one opened. Tokens were not opened by a password.
 func TestANewPasswordEndsSessionsAndLeavesTokens(t *testing.T) {
 	a := bareAPI(t)
 	if err := access.SetUpAdmin(a.db, "first password"); err != nil {

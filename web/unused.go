@@ -8,15 +8,15 @@ import (
 	"wfm/internal/connlimit"
 )
 
-// unused holds the connections that have not sent a request, as EMQX opens a pool of them. At a
-// Shutdown, net/http would wait 5 s for a request of each.
+// unused has the connections that have not sent a request, such as those of EMQX's pool. At a
+// Shutdown, net/http would wait 5 s for a request on each.
 type unused struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	over  bool
 }
 
-// watch has the server's connections end with its Shutdown.
+// watch makes the server's unused connections end with its Shutdown.
 func (u *unused) watch(server *http.Server) {
 	u.conns = make(map[net.Conn]struct{})
 	server.ConnState = u.state

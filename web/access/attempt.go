@@ -29,7 +29,7 @@ func (g *Guard) Attempt(c echo.Context, try func() error) error {
 }
 
 // placeOf returns the place that the login comes from. A request with a session comes from a known
-// place, whatever its address.
+// place, from any address.
 func (g *Guard) placeOf(c echo.Context) place {
 	from := RemoteKey(c.Request().RemoteAddr)
 	return place{known: LoginOf(c).ID != "" || g.knownAddrs.has(from), network: networkOf(from)}
@@ -70,7 +70,8 @@ func (g *Guard) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), er
 			for _, earlier := range networks[:i] {
 				g.networks.giveBack(earlier)
 			}
-			return nil, &wire.RateError{Wait: wait, Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later."}
+			return nil, &wire.RateError{Wait: wait,
+				Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later."}
 		}
 	}
 	return func() {

@@ -40,11 +40,11 @@ func NoteID(c echo.Context, name, id string) {
 
 // Auditor writes the audit log.
 //
-// Of a request that may change something, its beginning is written before the handler runs, and its
-// result before the client gets the answer. So nothing is done that leaves no trace, whichever
-// handler does it and whenever the process is killed: what has no result is closed as interrupted
-// at the next start. A request whose beginning cannot be written is refused. Where a handler does all
-// in one transaction, its entry is in that one, see [Server.update].
+// The beginning of a request that may change something is written before the handler runs, and its
+// result before the client gets the answer. So nothing is done without a trace, in any handler and
+// whenever the process is killed: an entry without a result is closed as interrupted at the next
+// start. A request whose beginning cannot be written is refused. If a handler does everything in
+// one transaction, that transaction writes the entry, see [Auditor.Update].
 type Auditor struct {
 	db     *store.DB
 	log    *slog.Logger
@@ -185,7 +185,7 @@ func (a *Auditor) Settle() {
 	}
 }
 
-// closeDue closes the sums that the budget allows.
+// closeDue closes the sums within the budget.
 func (a *Auditor) closeDue() error {
 	return a.write(nil, func(_ store.AuditEntry, now time.Time) bool { _, ok := a.budget.sums.Take("", now); return ok })
 }

@@ -34,7 +34,7 @@ type Guard struct {
 	fronts     frontNotes
 }
 
-// Options is what a guard needs.
+// Options configures NewGuard.
 type Options struct {
 	Store  *store.DB
 	Logger *slog.Logger
@@ -45,8 +45,8 @@ type Options struct {
 	// HTTPSPort is where people are redirected to from HTTP, once Certified reports that there is a certificate. 0: nowhere.
 	HTTPSPort int
 	Certified func() bool
-	// Fingerprint returns the SHA-256 of the CA behind what is served for the host, and an empty string if browsers
-	// trust it by themselves. Nil: nothing is served with TLS.
+	// Fingerprint returns the SHA-256 of the CA behind the certificate for the host, or an empty
+	// string if browsers trust it by themselves. Nil: nothing is served with TLS.
 	Fingerprint func(host string) string
 }
 

@@ -27,7 +27,7 @@ type Login struct {
 // MayWrite reports whether the login may change things and see private keys.
 func MayWrite(l Login) bool { return l.Username != "" && l.Scope != store.ScopeRead }
 
-// LoginOf is who makes the request; the zero Login before it is known.
+// LoginOf returns the request's login; the zero Login before it is known.
 func LoginOf(c echo.Context) Login {
 	l, _ := c.Get(sessionKey).(Login)
 	return l
@@ -140,8 +140,8 @@ func (g *Guard) Cookie(r *http.Request, token string, age int) *http.Cookie {
 	}
 }
 
-// SessionLives returns why nobody is logged in with the token any more. Errors: wire.ErrInvalidToken,
-// wire.ErrTokenExpired.
+// SessionLives returns the reason why the token's login has ended, or nil. Errors:
+// wire.ErrInvalidToken, wire.ErrTokenExpired.
 func (g *Guard) SessionLives(token string) error {
 	return g.db.View(func(tx *store.Tx) error {
 		_, err := findLogin(tx, token)

@@ -17,13 +17,13 @@ import (
 	"wfm/store"
 )
 
-// actionSetUp is what the audit log says of a set-up without a request.
+// actionSetUp is the action in the audit log of a set-up without a request.
 const actionSetUp = "set up at the start"
 
 // AdminUser is the name of the one account.
 const AdminUser = "admin"
 
-// Bounds of a password. What makes it hard to guess is characters; what a hash costs is bytes.
+// Bounds of a password. Characters make it hard to guess; bytes make a hash expensive.
 const (
 	MinPassword = 10   // characters
 	maxPassword = 1024 // bytes
@@ -33,7 +33,7 @@ func fitsPassword(password string) bool {
 	return utf8.RuneCountInString(password) >= MinPassword && len(password) <= maxPassword
 }
 
-// Cost of one hash: what OWASP's password storage cheat sheet asks of argon2id.
+// Cost of one hash, as OWASP's password storage cheat sheet recommends for argon2id.
 const (
 	argonMemory  = 19 << 10 // KiB
 	argonTime    = 2
@@ -45,10 +45,10 @@ const (
 // ErrPasswordLength is returned by [SetUpAdmin] for a password that is too short or too long.
 var ErrPasswordLength = fmt.Errorf("the admin password must have at least %d characters and at most %d bytes", MinPassword, maxPassword)
 
-// errHash is returned for a stored hash this program did not write.
+// errHash is returned for a stored hash that this program did not write.
 var errHash = errors.New("the stored password hash has an unknown form")
 
-// SetUpAdmin makes the account "admin" without a request, for unattended set-up. Errors:
+// SetUpAdmin creates the account "admin" without a request, for unattended set-up. Errors:
 // [ErrPasswordLength], [store.ErrAdminExists].
 func SetUpAdmin(db *store.DB, password string) error {
 	if !fitsPassword(password) {
@@ -104,7 +104,7 @@ func checkPassword(hash, password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
-// Password bounds a new password. It says nothing about its value.
+// Password checks the length of a new password. Its message does not depend on the value.
 func Password(v string) (clean, problem string) {
 	if !fitsPassword(v) {
 		return "", fmt.Sprintf("must have at least %d characters and at most %d bytes", MinPassword, maxPassword)
@@ -112,7 +112,7 @@ func Password(v string) (clean, problem string) {
 	return v, ""
 }
 
-// Secret takes any string worth comparing with a secret.
+// Secret accepts any string that is worth comparing with a secret.
 func Secret(v string) (clean, problem string) {
 	if v == "" || len(v) > maxPassword {
 		return "", fmt.Sprintf("must have 1 to %d bytes", maxPassword)
@@ -123,7 +123,7 @@ func Secret(v string) (clean, problem string) {
 // hasher computes hashes as its queue allows.
 type hasher struct {
 	queue *loginQueue
-	dummy string // checked for a user name nobody has, so that it takes as long
+	dummy string // checked for an unknown user name, so that it takes as long
 }
 
 func newHasher() *hasher {

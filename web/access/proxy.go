@@ -32,11 +32,12 @@ func ParseProxies(list string) ([]netip.Prefix, error) {
 	return proxies, nil
 }
 
-// front is what stands before us, as far as a request tells.
+// front describes the proxy in front of us, as far as a request shows it.
 type front struct {
-	peer    string // the address that the connection comes from: a proxy's, or the client's
+	peer    string // address of the connection: a proxy's, or the client's
 	trusted bool   // it is one of our proxies
-	// proto is what it says the client spoke, lower case; empty if it says nothing.
+	// proto is the client's protocol according to the proxy, in lower case; empty if it does not
+	// say.
 	proto string
 }
 
@@ -47,11 +48,11 @@ func frontOf(r *http.Request) front {
 	return f
 }
 
-// Forwarded is the request as the client made it that the trusted proxies before us speak for: with
-// its address, and whether it came over TLS. Anybody else's word for that counts for nothing.
+// Forwarded returns the request as the client made it before the trusted proxies: with its address,
+// and whether it used TLS. Headers from other peers are ignored.
 //
-// X-Forwarded-For is read from its end: each proxy appends whom it saw, so what stands before the
-// last address that is no proxy of ours was written by the client.
+// X-Forwarded-For is read from its end: each proxy appends its peer, so everything before the last
+// address that is not a proxy of ours was written by the client.
 func Forwarded(r *http.Request, trusted []netip.Prefix) *http.Request {
 	f := front{peer: wire.RemoteHost(r), trusted: isTrusted(trusted, addrOf(r.RemoteAddr))}
 	if protos := r.Header.Values("X-Forwarded-Proto"); len(protos) > 0 {
@@ -76,7 +77,7 @@ func Forwarded(r *http.Request, trusted []netip.Prefix) *http.Request {
 	return r
 }
 
-// addrOf reads an address with or without a port; the zero Addr when it is none.
+// addrOf parses an address with or without a port; the zero Addr if it is invalid.
 func addrOf(s string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().WithZone("")
@@ -92,7 +93,7 @@ func isTrusted(trusted []netip.Prefix, addr netip.Addr) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// Secure reports whether the client spoke TLS, with us or with a trusted proxy.
+// Secure reports whether the client used TLS, with us or with a trusted proxy.
 func Secure(r *http.Request) bool {
 	f := frontOf(r)
 	return r.TLS != nil || (f.trusted && f.proto == "https")

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// maxRemembered bounds whom a limiter remembers; the one not seen for longest makes room.
+// maxRemembered bounds the keys that a limiter remembers; the least recently seen one is dropped.
 const maxRemembered = 10_000
 
-// Limiter bounds how often each address, or login, may do something: a bucket of tokens each. It has its own
-// buckets because a token must be given back exactly (an attempt that succeeded does not count,
-// yet concurrent attempts must not pass before the first of them has failed).
+// Limiter bounds how often each address, or login, may do something, with a bucket of tokens for
+// each. It has its own buckets because a token must be returned exactly (a successful attempt does
+// not count, but concurrent attempts must not pass before the first of them has failed).
 type Limiter[K comparable] struct {
 	perSecond float64
 	burst     float64
 
 	mu      sync.Mutex
 	buckets map[K]*list.Element // of *bucket[K]
-	recent  *list.List          // front: seen last
+	recent  *list.List          // front: last seen
 }
 
 type bucket[K comparable] struct {
@@ -37,7 +37,7 @@ func NewLimiter[K comparable](perMinute, burst float64) *Limiter[K] {
 	}
 }
 
-// Take spends a token of the key's bucket, or says how long to wait for one.
+// Take takes a token from the key's bucket, or returns how long to wait for one.
 func (l *Limiter[K]) Take(key K, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,8 +77,8 @@ func (l *Limiter[K]) bucketLocked(key K, now time.Time) *bucket[K] {
 	return b
 }
 
-// RemoteKey is whom a connection counts for: its IPv4 address, or the /64 of its IPv6 address, of
-// which one subscriber has them all. Headers that a client can write say nothing.
+// RemoteKey returns the key that a connection counts for: its IPv4 address, or the /64 of its IPv6
+// address, since one subscriber has a whole /64. Headers, which a client can write, are ignored.
 func RemoteKey(remoteAddr string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {

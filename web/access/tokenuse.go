@@ -7,13 +7,14 @@ import (
 	"wfm/store"
 )
 
-// tokenUseNoted is how exact the last use of an API token is: one write of the store in that time.
+// tokenUseNoted is the accuracy of an API token's last use: it costs at most one write in that
+// time.
 const tokenUseNoted = 5 * time.Minute
 
-// tokenUses bounds how often the use of a token is written down.
+// tokenUses bounds how often the use of a token is stored.
 type tokenUses struct {
 	mu    sync.Mutex
-	noted map[string]time.Time // by id; the tokens are few
+	noted map[string]time.Time // by id; there are few tokens
 }
 
 func (u *tokenUses) due(id string, now time.Time) bool {
@@ -38,8 +39,7 @@ func (u *tokenUses) forget(id string) {
 // ForgetToken forgets the use of a token that was deleted.
 func (g *Guard) ForgetToken(id string) { g.uses.forget(id) }
 
-// noteTokenUse keeps when an API token was used last. That it could not is no reason to refuse the
-// request.
+// noteTokenUse stores when an API token was last used. If that fails, the request is not refused.
 func (g *Guard) noteTokenUse(l Login) {
 	if l.Scope == "" || !g.uses.due(l.ID, time.Now()) {
 		return

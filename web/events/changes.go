@@ -7,8 +7,8 @@ import (
 	"wfm/web/view"
 )
 
-// eventsOf turns committed changes into events, as the store is now, and names the configs whose
-// overview has changed. What is gone already makes no event of its own.
+// eventsOf turns committed changes into events, from the store's present state, and returns the
+// configs whose overview has changed. A deleted object makes no event of its own.
 func (s *Streams) eventsOf(changes []store.Change) (events []event, configs configChanges, err error) {
 	r := changeReader{s: s, told: make(map[string]bool), configs: configChanges{}}
 	if s.Count() > 0 {
@@ -26,11 +26,11 @@ func (s *Streams) eventsOf(changes []store.Change) (events []event, configs conf
 	return r.events, r.configs, err
 }
 
-// changeReader makes the events of some changes with one read of the store.
+// changeReader makes the events of several changes with one read of the store.
 type changeReader struct {
 	s       *Streams
-	mqtt    *view.MQTTService // nil while nobody listens
-	told    map[string]bool   // rollouts and nodes whose state is among events
+	mqtt    *view.MQTTService // nil if there are no streams
+	told    map[string]bool   // rollouts and nodes that already have an event
 	events  []event
 	configs configChanges
 }
@@ -39,8 +39,8 @@ func (r *changeReader) add(name string, payload any) {
 	r.events = append(r.events, event{name, payload})
 }
 
-// once reports whether the state of that thing is not among the events yet. Events tell the state as
-// it is now, so that one is enough for several changes.
+// once reports whether the thing has no event yet. Events have the present state, so one is enough
+// for several changes.
 func (r *changeReader) once(thing string) bool {
 	again := r.told[thing]
 	r.told[thing] = true
@@ -81,13 +81,13 @@ func (r *changeReader) read(tx *store.Tx, c store.Change) error {
 	case store.ChangeSettings:
 		r.add(eventSettings, struct{}{})
 	case store.ChangeEvidence, store.ChangeJournal:
-		// A heartbeat changes nothing that anybody sees.
+		// A heartbeat changes nothing that is shown.
 	}
 	return nil
 }
 
-// readStatus adds the status of the node. While nobody listens it is left out: whoever resumes reads
-// it anew.
+// readStatus adds the status of the node. Without streams it is left out: a client that resumes
+// reads it again.
 func (r *changeReader) readStatus(tx *store.Tx, ref nodeRef) error {
 	if !r.once(ref.NodeID) {
 		return nil

@@ -1,12 +1,13 @@
-// Package events turns committed changes into the event stream: hints to read something anew.
+// Package events turns committed changes into the event stream: hints to read something again.
 //
-// It owns the hub with its numbers and its ring of past events, the streams, and what an event holds. It does not own what a change
-// is (store) nor the forms that events carry (package view).
+// It owns the hub with its numbers and its ring of past events, the streams, and the content of
+// events. It does not own changes (store) nor the forms that events carry (package view).
 //
 // Enter at [New]. [Streams.Newest] is the event after which a page's stream begins.
 //
 // Invariants:
-//   - A client that resumes misses nothing, or is told to read everything anew.
-//   - Neither the store's writer nor the hub waits for a stream: one that reads too slowly is ended, and may resume.
+//   - A client that resumes misses nothing, or is told to read everything again.
+//   - Neither the store's writer nor the hub waits for a stream: a slow one is ended, and may
+//     resume.
 //   - A stream ends with its login.
 package events

@@ -23,10 +23,10 @@ type nodeRef struct {
 
 type statusPayload struct {
 	nodeRef
-	Status *view.EndpointStatus `json:"status"` // null: read it anew
+	Status *view.EndpointStatus `json:"status"` // null: read it again
 }
 
-// nodesChangedPayload tells that the nodes of a config were changed, and not the config itself.
+// nodesChangedPayload says that the nodes of a config were changed, but not the config itself.
 type nodesChangedPayload struct {
 	configRef
 	NodesChanged bool `json:"nodes_changed"`
@@ -37,7 +37,7 @@ type logPayload struct {
 	Log view.Log `json:"log"`
 }
 
-// clockPayload tells the time, under the names of two generations of clients.
+// clockPayload has the time, under the names of two generations of clients.
 type clockPayload struct {
 	Now       *time.Time `json:"now"`
 	Timestamp *time.Time `json:"timestamp"`

@@ -4,13 +4,13 @@ import (
 	"fmt"
 )
 
-// statusEvent tells of the system's status if nodes have changed or a service has since it was asked
-// last. It is for the hub's goroutine alone.
+// statusEvent returns the system's status if nodes or a service have changed since the last call.
+// It is for the hub's goroutine only.
 func (s *Streams) statusEvent(nodesChanged bool) (e event, changed bool, err error) {
 	mqtt := s.reader.MQTTService()
 	tls := s.reader.TLSService()
 	services := fmt.Sprint(s.reader.StoreService().Status, mqtt.Status, mqtt.Connected, mqtt.LastError, tls.Status, tls.LastError, tls.Warning)
-	if tls.NotAfter != nil { // a renewal is news
+	if tls.NotAfter != nil { // a renewal is a change
 		services += tls.NotAfter.String()
 	}
 	first := s.lastServices == ""

@@ -28,12 +28,12 @@ func (s *Streams) Routes() []wire.Route {
 
 // Times of a stream.
 const (
-	// clockInterval is how often a stream tells the time, and how long at most the end of its
-	// session may go unnoticed.
+	// clockInterval is how often a stream sends the time, and the longest time until it notices the
+	// end of its session.
 	clockInterval = 15 * time.Second
-	// streamWriteTimeout is how long a client may take to read what is written at a time.
+	// streamWriteTimeout is how long a client may take to read one write.
 	streamWriteTimeout = 10 * time.Second
-	// farewellTimeout is how long the end of a stream may take to be written.
+	// farewellTimeout bounds writing the end of a stream.
 	farewellTimeout = 250 * time.Millisecond
 )
 
@@ -48,16 +48,16 @@ type Streams struct {
 	guard        *access.Guard
 	reader       *view.Reader
 	watch        func() (release func())
-	lastServices string // how the services were when the hub looked last
+	lastServices string // the services at the hub's last look
 }
 
-// Options is what the event stream needs.
+// Options configures New.
 type Options struct {
 	Store  *store.DB
 	Logger *slog.Logger
 	Guard  *access.Guard
 	Reader *view.Reader
-	// Watch is called for every stream that is opened, and what it returns once at its end. May be nil.
+	// Watch is called whenever a stream opens, and its result once at the stream's end. May be nil.
 	Watch func() (release func())
 }
 
@@ -69,7 +69,7 @@ func New(o Options, stopping <-chan struct{}) *Streams {
 }
 
 // eventStream sends events until the client leaves, its session ends, it reads too slowly, or the
-// server stops. It answers [wire.RateError] while too many streams are open.
+// server stops. It answers [wire.RateError] if too many streams are open.
 func (s *Streams) eventStream(c echo.Context) error {
 	r, h := c.Request(), c.Response().Header()
 	if r.Method == http.MethodHead {
@@ -85,14 +85,14 @@ func (s *Streams) eventStream(c echo.Context) error {
 		return err
 	}
 	defer s.detach(st)
-	if err := s.guard.SessionLives(l.Token); err != nil { // may have ended before the hub knew of us
+	if err := s.guard.SessionLives(l.Token); err != nil { // it may have ended before the hub knew this stream
 		return err
 	}
 	if s.watch != nil {
 		defer s.watch()()
 	}
-	// The time to read a request has nothing to do with how long its stream is; once over, it would
-	// end the request's context.
+	// The time for reading a request must not limit its stream: once over, it would end the
+	// request's context.
 	if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
@@ -109,8 +109,8 @@ func (s *Streams) eventStream(c echo.Context) error {
 	return nil
 }
 
-// lastEventID is the id of the last event that the client has seen. A client that connects anew
-// sends the header, with the address it began with: the header is the newer one.
+// lastEventID returns the id of the last event that the client has seen. A client that reconnects
+// sends the header, with the address it began with: the header is newer.
 func lastEventID(r *http.Request) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
@@ -133,7 +133,7 @@ func (s *Streams) sendEvents(ctx context.Context, w *eventWriter, st *stream, be
 	}
 	clock := time.NewTicker(clockInterval)
 	defer clock.Stop()
-	var expiry <-chan time.Time // never, for an API token without an end
+	var expiry <-chan time.Time // never ready, for an API token that does not expire
 	if !expires.IsZero() {
 		timer := time.NewTimer(time.Until(expires))
 		defer timer.Stop()
@@ -171,14 +171,15 @@ func (s *Streams) sendEvents(ctx context.Context, w *eventWriter, st *stream, be
 	}
 }
 
-// greet writes what every stream begins with. These frames are this stream's own: their id is that
-// of the event before the next, so that whoever resumes after one of them misses nothing.
+// greet writes the beginning of every stream. These frames belong to this stream only: their id is
+// that of the event before the next, so that a client that resumes after one of them misses
+// nothing.
 func (s *Streams) greet(w *eventWriter, begin joined) error {
 	id := s.id(begin.seq)
 	if begin.resync != "" {
 		id = unknownID
 	}
-	status, err := s.reader.ReadStatus() // after the stream was attached, so that later changes come as events
+	status, err := s.reader.ReadStatus() // after the stream was attached, so that later changes arrive as events
 	if err != nil {
 		return err
 	}
@@ -200,13 +201,13 @@ func (s *Streams) greet(w *eventWriter, begin joined) error {
 	return w.write(frames...)
 }
 
-// own is an event of one stream alone, which has no number of its own.
+// own returns an event of one stream only, which has no number of its own.
 func own(e event, id string) (frame, error) {
 	data, err := e.data()
 	return frame{bytes: frameOf(e.name, id, data)}, err
 }
 
-// waiting takes what is queued behind f already, up to what is written at a time.
+// waiting takes the frames queued behind f, up to the number written at a time.
 func waiting(f frame, queue <-chan frame) []frame {
 	out := []frame{f}
 	for len(out) < writtenAtATime {

@@ -10,13 +10,12 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// eventWriter writes frames with a deadline each time. The end of its context ends a write that is
-// under way.
+// eventWriter writes frames, each write with a deadline. The end of its context interrupts a write.
 type eventWriter struct {
 	response http.ResponseWriter
 	control  *http.ResponseController
 	ended    func() error // the context's error
-	release  func()       // stops to watch the context
+	release  func()       // stops watching the context
 }
 
 func newEventWriter(ctx context.Context, c echo.Context) *eventWriter {
@@ -41,7 +40,8 @@ func (w *eventWriter) write(frames ...frame) error {
 	if err := w.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	// Asked after the deadline is set: if the context ends later than this, its deadline comes after ours.
+	// Checked after the deadline is set: if the context ends later than this, its deadline comes
+	// after ours.
 	if err := w.ended(); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (w *eventWriter) write(frames ...frame) error {
 	return w.control.Flush()
 }
 
-// finish leaves the server a moment to write the end of the answer.
+// finish gives the server a moment to write the end of the answer.
 func (w *eventWriter) finish() {
 	w.release()
 	_ = w.control.SetWriteDeadline(time.Now().Add(farewellTimeout))

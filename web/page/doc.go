@@ -1,11 +1,11 @@
-// Package page is the admin page: its routes and what its templates show.
+// Package page is the admin page: its routes and the values of its templates.
 //
-// It owns which pages there are and what each reads. It does not own the looks (package ui), the facts (package view), nor any change:
-// the browser makes the API's calls for those.
+// It owns the set of pages and the values that each reads. It does not own the look (package ui),
+// the facts (package view), nor any change: the browser makes the API's calls for those.
 //
 // Enter at [Pages.Routes].
 //
 // Invariants:
 //   - A page only reads, in one transaction.
-//   - A page for those who are logged in sends others to the log-in, and back.
+//   - A page that needs a login sends other clients to the log-in, and back.
 package page

@@ -18,14 +18,15 @@ import (
 	"wfm/web/wire"
 )
 
-// pagePolicy is the Content-Security-Policy of pages: everything comes from here, nothing is inline.
+// pagePolicy is the Content-Security-Policy of pages: everything is loaded from here, nothing is
+// inline.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// maxPageQuery bounds, in bytes, what a page takes from its address.
+// maxPageQuery bounds, in bytes, a value from a page's address.
 const maxPageQuery = 200
 
-// queryTooLong is what a page says of a longer one.
+// queryTooLong is the page's message about a longer one.
 var queryTooLong = fmt.Sprintf("The search text is longer than %d bytes, so it was ignored. Shorten it.", maxPageQuery)
 
 const pathStatic = "/static/:name"
@@ -44,7 +45,7 @@ type Pages struct {
 	Recent    *view.Activity
 }
 
-// Routes are the routes of the admin page. They only read: whatever a page changes, it changes by
+// Routes returns the routes of the admin page. They only read: a page makes every change through
 // the calls of the API.
 func (p *Pages) Routes() []wire.Route {
 	open := func(path string, build func(echo.Context) (show, error)) wire.Route {
@@ -57,7 +58,7 @@ func (p *Pages) Routes() []wire.Route {
 		{Method: http.MethodGet, Path: pathStatic, Access: wire.Guarded, Handle: p.static},
 		{Method: http.MethodPost, Path: "/ui/qr", Access: wire.Session, Harmless: true, Handle: p.qr},
 		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/diff", Access: wire.Session, Harmless: true, Handle: p.confDiff},
-		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: p.scriptNeeded}, // reads nothing, whoever asks
+		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: p.scriptNeeded}, // reads nothing, so it needs no login
 		open("/setup", p.setupPage),
 		open("/login", p.loginPage),
 		known("/", p.overviewPage),
@@ -73,14 +74,14 @@ func (p *Pages) Routes() []wire.Route {
 	}
 }
 
-// show is what a page's handler makes: a template and what it shows, or the address to go to.
+// show is the result of a page's handler: a template and its values, or the address to redirect to.
 type show struct {
 	template string
 	ui.Page
 	goTo string
 }
 
-// page answers with the page, and with a page for every error.
+// page answers with the page, or with a page for the error.
 func (p *Pages) page(build func(echo.Context) (show, error)) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		v, err := build(c)
@@ -104,7 +105,7 @@ func (p *Pages) render(c echo.Context, status int, v show) error {
 	return c.HTMLBlob(status, body)
 }
 
-// known is a page for who is logged in. Others are taken to where they can be.
+// known is a page that needs a login. It redirects other clients to a page they may see.
 func (p *Pages) known(build func(echo.Context) (show, error)) func(echo.Context) (show, error) {
 	return func(c echo.Context) (show, error) {
 		l, _, err := p.Guard.Authenticate(c.Request())
@@ -141,7 +142,7 @@ func (p *Pages) static(c echo.Context) error {
 		return wire.ErrUnknownPath
 	}
 	h := c.Response().Header()
-	h.Set("Cache-Control", "no-cache") // kept, but asked for: a new version comes with the binary
+	h.Set("Cache-Control", "no-cache") // cached, but revalidated: a new version comes with the binary
 	h.Set("ETag", a.ETag)
 	if c.Request().Header.Get("If-None-Match") == a.ETag {
 		return c.NoContent(http.StatusNotModified)
@@ -149,7 +150,7 @@ func (p *Pages) static(c echo.Context) error {
 	return c.Blob(http.StatusOK, a.Type, a.Content)
 }
 
-// qr draws a text, for the script that has just got it: a bind command is in no address.
+// qr draws a text that the script has just received: a bind command must not be in an address.
 func (p *Pages) qr(c echo.Context) error {
 	f, err := wire.ReadBody(c, wire.BodyLimit)
 	if err != nil {
@@ -166,8 +167,8 @@ func (p *Pages) qr(c echo.Context) error {
 	return c.Blob(http.StatusOK, "image/svg+xml", []byte(svg))
 }
 
-// scriptNeeded answers a form that the browser has sent by itself, since the page's script has not
-// run. It reads nothing of it: what was typed is perhaps a password.
+// scriptNeeded answers a form that the browser sent by itself, because the page's script has not
+// run. It reads nothing of it, since it may contain a password.
 func (p *Pages) scriptNeeded(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderAllow, "")
 	return p.render(c, http.StatusMethodNotAllowed, show{template: "error", Page: ui.Page{Title: "JavaScript is needed", Body: map[string]string{
@@ -193,10 +194,10 @@ func (p *Pages) loginPage(c echo.Context) (show, error) {
 	return show{template: "login", Page: ui.Page{Title: "Log in", Body: map[string]any{"Next": p.ownPath(c.QueryParam("next"))}}}, nil
 }
 
-// ownPath is path if it leads to a page, else the overview. A link must neither send who logs in to
-// another host (browsers take a backslash for a slash, and drop controls), nor have the browser ask
-// for what is no page: that request would be of our own site, and bring the cookie that SameSite
-// keeps from the link itself.
+// ownPath returns path if it leads to a page, otherwise the overview. A link must not send a person
+// who logs in to another host (browsers take a backslash for a slash, and drop controls). Nor must
+// it make the browser request anything but a page: that request would come from our own site, with
+// the cookie that SameSite withholds from the link itself.
 func (p *Pages) ownPath(path string) string {
 	const home = "/"
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsFunc(path, func(r rune) bool {
@@ -216,7 +217,7 @@ func (p *Pages) ownPath(path string) string {
 	return home
 }
 
-// pageQuery is a value of the address; empty when it is too long, which leftOut tells.
+// pageQuery returns a value of the address; empty if it is too long, which leftOut reports.
 func pageQuery(c echo.Context, name string) string {
 	v := strings.TrimSpace(c.QueryParam(name))
 	if len(v) > maxPageQuery {
@@ -225,7 +226,7 @@ func pageQuery(c echo.Context, name string) string {
 	return v
 }
 
-// leftOut is what a page says when one of the values is too long to be taken, else empty.
+// leftOut returns the page's message if one of the values is too long, otherwise "".
 func leftOut(c echo.Context, names ...string) string {
 	for _, name := range names {
 		if len(strings.TrimSpace(c.QueryParam(name))) > maxPageQuery {

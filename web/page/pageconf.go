@@ -15,16 +15,17 @@ import (
 	"wfm/web/wire"
 )
 
-// diffView is what saving a text would change, for who has typed it while somebody else saved.
+// diffView shows the change that saving a text would make, to a person whose text collides with
+// another save.
 type diffView struct {
-	Version   int        `json:"version"` // the desired one, which it is compared with
+	Version   int        `json:"version"` // the desired one, which the text is compared with
 	Author    string     `json:"author"`
 	CreatedAt *time.Time `json:"created_at"`
 	Lines     []diffLine `json:"lines"`
 }
 
-// confDiff compares a text with the one that is desired. Like the text, the answer holds a private
-// key; so it is for who may write, and is not kept.
+// confDiff compares a text with the desired one. Like the text, the answer holds a private key, so
+// it needs write access and must not be cached.
 func (p *Pages) confDiff(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.ConfBodyLimit)
 	if err != nil {
@@ -61,26 +62,26 @@ type confBody struct {
 	API, NodePath string
 	DiffPath      string // see confDiff
 	Sync          string
-	CanPush       bool // there is an agent to push to, and nothing in the way
-	ToStage       bool // what is desired is not staged for the mesh's tools
+	CanPush       bool // there is an agent to push to, and no obstacle
+	ToStage       bool // the desired version is not staged for the mesh's tools
 	Conf          view.SyncRefs
 	Text          string
-	Hidden        bool // who asks may not see texts
+	Hidden        bool // the login may not see texts
 	Versions      []view.ConfVersion
 	Shown         *view.ConfText
 	Diff          []diffLine
 }
 
-// diffLine is a line of a unified diff. Its class says what its first character says.
+// diffLine is a line of a unified diff. Its class follows from its first character.
 type diffLine struct {
 	Class string `json:"class"`
 	Text  string `json:"text"`
 }
 
-// confPage is the editor of a node's tunnel config, with its history.
+// confPage shows the editor of a node's tunnel config, with its history.
 func (p *Pages) confPage(c echo.Context) (show, error) {
 	v := confBody{Hidden: !access.MayWrite(access.LoginOf(c))}
-	version, _ := strconv.Atoi(pageQuery(c, "version")) // anything else shows none
+	version, _ := strconv.Atoi(pageQuery(c, "version")) // other text shows none
 	f, err := p.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) (err error) {
 		if f.Conf.Desired.Version != 0 && !v.Hidden {
 			if v.Text, err = tx.ConfText(f.Node.ID, f.Conf.Desired.SHA256); err != nil {

@@ -15,13 +15,13 @@ import (
 	"wfm/web/view"
 )
 
-// nodesShown is how many nodes one page of the list has.
+// nodesShown is the number of nodes on one page of the list.
 const nodesShown = 50
 
-// nodeFilter is what the list of nodes is narrowed to; empty values narrow nothing.
+// nodeFilter filters the list of nodes; empty values do not filter.
 type nodeFilter struct {
 	Query, State, Sync, Tag string
-	LeftOut                 string // why it is less than was asked for; else empty
+	LeftOut                 string // why it has less than the address; else empty
 }
 
 func (w nodeFilter) fits(f view.Facts) bool {
@@ -44,7 +44,7 @@ func readNodeFilter(c echo.Context) nodeFilter {
 	}
 }
 
-// Values is the filter as the query of an address.
+// Values returns the filter as the query of an address.
 func (w nodeFilter) Values() url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{"q": w.Query, "state": w.State, "sync": w.Sync, "tag": w.Tag} {
@@ -55,7 +55,7 @@ func (w nodeFilter) Values() url.Values {
 	return q
 }
 
-// address is that of a page of the filtered list; empty when there is no such page.
+// address returns that of a page of the filtered list; empty if there is no such page.
 func (w nodeFilter) address(configID string, page, pages int) string {
 	if page < 1 || page > pages {
 		return ""
@@ -142,7 +142,7 @@ func (p *Pages) configPage(c echo.Context) (show, error) {
 	}}, nil
 }
 
-// paginate takes the page asked for; the nearest there is when nodes went away meanwhile.
+// paginate takes the requested page, or the nearest one if there are fewer nodes now.
 func (v *configBody) paginate(matching []view.Facts, asked string) {
 	pages := max(1, (len(matching)+nodesShown-1)/nodesShown)
 	page, err := strconv.Atoi(asked)

@@ -20,7 +20,7 @@ import (
 	"wfm/web/wire"
 )
 
-// How much a node's page shows.
+// Bounds of a node's page.
 const (
 	commandsShown   = 25
 	commandsScanned = 250 // to find that many among the detects
@@ -32,19 +32,19 @@ type nodeBody struct {
 	Node      view.Node
 	Stage     string
 	API, Self string // addresses: of the node in the API, of its page
-	Address   string // that a bind command would name
+	Address   string // the address for a bind command
 	Obstacle  string // why the node cannot be bound or commanded, in words
 	Away      bool
-	Unwanted  string // how the tunnel should be instead, in words
+	Unwanted  string // the state that the tunnel should have instead, for people
 	Sync      string
 	CanPush   bool // there is a version to push, and an agent to push it to
-	ToStage   bool // what is desired is not staged for the mesh's tools
+	ToStage   bool // the desired version is not staged for the mesh's tools
 	Conf      view.SyncRefs
 	Signal    string // the newest
 	SignalAt  time.Time
 	Client    view.ClientState
 	BoundAt   time.Time
-	OpenToken string // tells the node's unspent bind token from its others; empty when it has none
+	OpenToken string // distinguishes the node's unspent bind token from its others; empty if it has none
 
 	Day, Week           template.HTML
 	Uptime24h, Uptime7d string
@@ -53,13 +53,13 @@ type nodeBody struct {
 
 	Show   *tunnelShow
 	Log    []view.Log
-	Probes bool   // detects are in the log
-	Newest string // address of the log's beginning; empty when this is it
+	Probes bool   // the log includes detects
+	Newest string // address of the log's beginning; empty if this is it
 	Older  string // address of the rest of the log
 	Events []store.JournalEntry
 }
 
-// tunnelShow is the newest output of wg show, parsed and as it came.
+// tunnelShow is the newest output of wg show, parsed and raw.
 type tunnelShow struct {
 	At         time.Time
 	Interfaces []wgshow.Interface
@@ -68,7 +68,7 @@ type tunnelShow struct {
 
 func (p *Pages) nodePage(c echo.Context) (show, error) {
 	v := nodeBody{Probes: pageQuery(c, "detects") != ""}
-	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
+	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // other text is the newest
 	f, err := p.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) (err error) {
 		v.Signal, v.SignalAt = f.NewestSignal()
 		v.Self = "/configs/" + f.Config.ID + "/nodes/" + f.Node.ID
@@ -83,7 +83,7 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 			return err
 		}
 		if !open.IsZero() {
-			v.OpenToken = open.Format(time.RFC3339Nano) // as in the answer that had the token
+			v.OpenToken = open.Format(time.RFC3339Nano) // as in the answer with the token
 		}
 		v.Events, err = tx.Journal(f.Node.ID, 0, eventsShown)
 		return err
@@ -131,8 +131,8 @@ func (p *Pages) readHistory(tx *store.Tx, f view.Facts, v *nodeBody) error {
 	return nil
 }
 
-// spansOf turns changes, newest first, into the stretches of time between them. Gaps come last: of
-// them nothing is known, whatever was known before.
+// spansOf turns changes, newest first, into the spans between them. Gaps come last, and hide the
+// spans beneath them: the state in a gap is unknown.
 func spansOf(transitions []store.Transition, gaps []store.Gap, now time.Time) []ui.Span {
 	spans := make([]ui.Span, 0, len(transitions)+len(gaps))
 	end := now
@@ -150,7 +150,7 @@ func percent(fraction *float64) string {
 	if fraction == nil {
 		return ""
 	}
-	// Rounded down: all of the time means all of it.
+	// Rounded down: 100 % means all of the time.
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", math.Floor(*fraction*1000)/10), ".0") + " %"
 }
 

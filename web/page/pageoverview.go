@@ -14,8 +14,8 @@ type tally struct {
 	Nodes    int
 	Presence map[string]int
 	Sync     map[string]int
-	HasSync  bool // some node has a config
-	// Wanted counts the tunnels that are to run, Unwanted those found otherwise than wanted.
+	HasSync  bool // a node has a config
+	// Wanted counts the tunnels that should run, Unwanted those that differ from the wanted state.
 	Wanted, Unwanted int
 }
 
@@ -26,7 +26,7 @@ func newTally() tally {
 	}
 }
 
-// add counts the node. One without a config is in no sync state.
+// add counts the node. A node without a config has no sync state.
 func (t *tally) add(f view.Facts) {
 	t.Nodes++
 	t.Presence[string(f.Presence.State)]++

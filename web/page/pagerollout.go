@@ -15,7 +15,7 @@ import (
 	"wfm/web/wire"
 )
 
-// rolloutsShown is how many rollouts of each config the list has.
+// rolloutsShown is the number of rollouts of each config in the list.
 const rolloutsShown = 20
 
 type rolloutRow struct {
@@ -55,11 +55,11 @@ func (p *Pages) rolloutPage(c echo.Context) (show, error) {
 		Open       int // nodes under way
 		Bar        template.HTML
 		Nodes      []view.RolloutNode
-		After      uint64 // the position before the first shown
+		After      uint64 // the position before the first one shown
 		Further    string
 	}
 	var v body
-	v.After, _ = strconv.ParseUint(pageQuery(c, "after"), 10, 64) // anything else is the beginning
+	v.After, _ = strconv.ParseUint(pageQuery(c, "after"), 10, 64) // other text is the beginning
 	if err := p.DB.View(func(tx *store.Tx) error {
 		r, err := tx.Rollout(c.Param("rollout_id"))
 		if err != nil {
@@ -95,21 +95,21 @@ func (p *Pages) rolloutPage(c echo.Context) (show, error) {
 	}}, nil
 }
 
-// newRolloutPage is where a rollout over the nodes that fit a filter is begun. It names each of them,
-// so that the rollout is over those that were looked at and no others.
+// newRolloutPage shows the form of a rollout over the nodes that fit a filter. It lists each of
+// them, so that the rollout covers exactly the nodes that were shown.
 func (p *Pages) newRolloutPage(c echo.Context) (show, error) {
 	type body struct {
 		Config          store.Config
 		Count           int
 		IDs             string // separated by commas
 		Sample          string
-		Latest, Without int // nodes that have what is desired, and that have no config
+		Latest, Without int // nodes that have the desired config, and nodes without a config
 	}
 	const sample = 12
 	var v body
 	var ids, names []string
 	filter := readNodeFilter(c)
-	if filter.LeftOut != "" { // a rollout to more than was searched for
+	if filter.LeftOut != "" { // the rollout would cover more nodes than the search
 		return show{}, &wire.InvalidError{Message: filter.LeftOut}
 	}
 	if err := p.DB.View(func(tx *store.Tx) (err error) {

@@ -19,15 +19,15 @@ import (
 	"wfm/web/wire"
 )
 
-// auditShown is how many entries of the audit log a page shows.
+// auditShown is the number of entries of the audit log on a page.
 const auditShown = 100
 
-// storedTexts are the overrides of the MQTT settings as a form shows them; empty overrides nothing.
+// storedTexts are the overrides of the MQTT settings in a form; an empty text overrides nothing.
 type storedTexts struct{ Host, Port, TLS string }
 
 func (p *Pages) settingsPage(c echo.Context) (show, error) {
 	if access.LoginOf(c).Scope != "" {
-		return show{}, wire.ErrSessionOnly // tokens and sessions are on it
+		return show{}, wire.ErrSessionOnly // the page has tokens and sessions
 	}
 	type body struct {
 		MQTT         reach.MQTTSettings
@@ -41,7 +41,8 @@ func (p *Pages) settingsPage(c echo.Context) (show, error) {
 		Unserved     *view.UnservedClient
 		Questions    *view.QuestionsStatus
 	}
-	v := body{Questions: p.Reader.Questions(), Unserved: p.Reader.BrokerStatus().Unserved, MinPassword: access.MinPassword, StoreSize: p.DB.Size(), TLS: p.Reader.TLSService(), Certificates: p.Reader.Certificates()}
+	v := body{Questions: p.Reader.Questions(), Unserved: p.Reader.BrokerStatus().Unserved, MinPassword: access.MinPassword, StoreSize: p.DB.Size(),
+		TLS: p.Reader.TLSService(), Certificates: p.Reader.Certificates()}
 	var stored store.MQTTSettings
 	if err := p.DB.View(func(tx *store.Tx) (err error) {
 		if stored, err = tx.MQTTSettings(); err != nil {
@@ -69,13 +70,13 @@ func (p *Pages) settingsPage(c echo.Context) (show, error) {
 func (p *Pages) auditPage(c echo.Context) (show, error) {
 	type body struct {
 		Actor, NodeID string
-		LeftOut       string // why the filter is less than was asked for; else empty
+		LeftOut       string // why the filter has less than the address; else empty
 		Entries       []store.AuditEntry
-		Actions       map[uint64]protocol.Action // of the entries that are about a command or rollout, by Seq
+		Actions       map[uint64]protocol.Action // of entries about a command or rollout, by Seq
 		Newest, Older string                     // addresses
 	}
 	v := body{Actions: make(map[uint64]protocol.Action), Actor: pageQuery(c, "actor"), NodeID: pageQuery(c, "node_id"), LeftOut: leftOut(c, "actor", "node_id")}
-	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // anything else is the newest
+	before, _ := strconv.ParseUint(pageQuery(c, "before"), 10, 64) // other text is the newest
 	p.Audit.Settle()
 	if err := p.DB.View(func(tx *store.Tx) (err error) {
 		v.Entries, err = tx.Audit(before, auditShown+1, func(e store.AuditEntry) bool {
@@ -108,8 +109,8 @@ func (p *Pages) auditPage(c echo.Context) (show, error) {
 	return show{template: "audit", Page: ui.Page{Title: "Audit", Nav: "Audit", LiveAll: true, Every: 10, Body: v}}, nil
 }
 
-// actionOf returns the action of the rollout or the command that the entry is about. It is empty if
-// there is none, or not any more.
+// actionOf returns the action of the rollout or the command that the entry concerns. It is empty if
+// there is none, or none any more.
 func actionOf(tx *store.Tx, e store.AuditEntry) (protocol.Action, error) {
 	if id := e.IDs["rollout_id"]; id != "" {
 		r, err := tx.Rollout(id)
@@ -128,7 +129,7 @@ func actionOf(tx *store.Tx, e store.AuditEntry) (protocol.Action, error) {
 	return "", nil
 }
 
-// traffic is the last hour, drawn.
+// traffic draws the last hour.
 type traffic struct {
 	Messages, Connections ui.Graph
 }

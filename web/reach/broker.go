@@ -8,7 +8,7 @@ import (
 	"wfm/web/wire"
 )
 
-// MQTTTarget is where agents are sent to reach the broker.
+// MQTTTarget is the broker's address for agents.
 type MQTTTarget struct {
 	Host   string
 	Port   int
@@ -16,11 +16,11 @@ type MQTTTarget struct {
 	CACert string // PEM; the only trust anchors of an agent
 }
 
-// Where a value in force comes from.
+// The sources of a value in force.
 const (
 	sourceStored  = "stored"  // it was set over the API
 	sourceStart   = "start"   // a flag, a variable or its default
-	sourceRequest = "request" // the host that the request was sent to
+	sourceRequest = "request" // the host of the request
 )
 
 // MQTTSources says where each part of [MQTTSettings] comes from.
@@ -30,13 +30,13 @@ type MQTTSources struct {
 	TLS  string `json:"tls"`
 }
 
-// MQTTSettings is what bind hands to agents, and where each part comes from.
+// MQTTSettings has the values that bind hands to agents, and the source of each.
 type MQTTSettings struct {
 	Host   string      `json:"host"`
 	Port   int         `json:"port"`
 	TLS    bool        `json:"tls"`
 	Source MQTTSources `json:"source"`
-	// TLSAvailable is whether the broker is served with TLS.
+	// TLSAvailable says whether the broker is served with TLS.
 	TLSAvailable bool `json:"tls_available"`
 }
 
@@ -49,25 +49,27 @@ type Directory struct {
 	Host string
 	Port int
 	TLS  bool
-	// External is set with an external broker; CACert is what agents need to trust to reach it with TLS, PEM.
+	// External is set with an external broker. CACert has, in PEM, the roots that agents need to
+	// trust to reach it with TLS.
 	External bool
 	CACert   string
 	Certs    Certificates // nil while nothing is served with TLS
 	Public   string       // the public origin; empty: none
 }
 
-// Certificates is what a directory needs of the TLS certificates.
+// Certificates is the interface of the TLS certificates for a directory.
 type Certificates interface {
 	// CACert is the PEM of all that a client at host needs to trust. Errors: tlsproblem.ErrNotReady, tlsproblem.ErrHost.
 	CACert(host string) (string, error)
 	// Cover has the certificate cover host. Errors: as CACert, and tlsproblem.ErrTooManyHosts.
 	Cover(host string) error
-	// Fingerprint is the SHA-256, hex, of the root that verifies what is served for host, if machines do not trust
-	// it by themselves; empty otherwise.
+	// Fingerprint returns the SHA-256, in hex, of the root that verifies the certificate for host;
+	// empty if machines trust that root by themselves.
 	Fingerprint(host string) string
 }
 
-// InForce is what an agent is told whose request, or whose administrator's, was sent to host.
+// InForce returns the broker address to hand to an agent. host is the Host of the request, used if
+// nothing else is configured.
 func (d *Directory) InForce(stored store.MQTTSettings, host string) MQTTSettings {
 	if len(host) > 255 { // no name is longer
 		host = ""
@@ -101,11 +103,11 @@ func (d *Directory) brokerTLS() bool {
 	return d.TLS && (d.External || d.Certs != nil)
 }
 
-// ownTLS reports whether that is with our own certificates.
+// ownTLS reports whether the embedded broker serves TLS with the appliance's own certificates.
 func (d *Directory) ownTLS() bool { return d.brokerTLS() && !d.External }
 
-// Target adds what an agent needs to trust. Errors: wire.ErrNoCA, while the broker is not served with TLS;
-// those of [Certificates].
+// Target adds the roots that an agent needs to trust. Errors: wire.ErrNoCA if the broker is not
+// served with TLS; those of [Certificates].
 func (d *Directory) Target(v MQTTSettings) (MQTTTarget, error) {
 	t := MQTTTarget{Host: v.Host, Port: v.Port, TLS: v.TLS}
 	if !t.TLS {
@@ -146,7 +148,7 @@ func (d *Directory) HostFor(host string) string {
 	return d.InForce(stored, host).Host
 }
 
-// Stored reads what was set over the API.
+// Stored reads the overrides.
 func (d *Directory) Stored() (store.MQTTSettings, error) {
 	return store.Read(d.DB, (*store.Tx).MQTTSettings)
 }

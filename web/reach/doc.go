@@ -1,12 +1,13 @@
-// Package reach knows where agents find the appliance and its broker.
+// Package reach knows the addresses of the appliance and its broker for agents.
 //
-// It owns which host, port and trust anchors an agent is given ([Directory.InForce], [Directory.TargetFor]), which address a bind
-// command names ([Directory.WayForAgents]), and that the certificate is for it. It does not own the settings in the store, the
-// certificates, nor the bind itself.
+// It owns the host, port and trust anchors given to an agent ([Directory.InForce],
+// [Directory.TargetFor]), the address in a bind command ([Directory.WayForAgents]), and that the
+// certificate covers it. It does not own the settings in the store, the certificates, nor the bind
+// itself.
 //
 // Enter at [Directory].
 //
 // Invariants:
-//   - What was set over the API wins over the flags of the start, and those over the host of the request.
-//   - The certificate is for a host before anybody is told of the host.
+//   - Overrides win over the flags of the start, and those over the host of the request.
+//   - The certificate covers a host before the host is handed out.
 package reach

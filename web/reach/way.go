@@ -40,7 +40,8 @@ func (d *Directory) WayForAgents(r *http.Request, given *string) (Way, error) {
 		return w, wire.ErrNoServerAddress
 	}
 	if proxied && d.Public == "" {
-		w.warn("You reached the appliance by %s, but the request came to it without TLS: a proxy is in front. Start the appliance with --trusted-proxies %s, or with --public-origin %s.",
+		w.warn("You reached the appliance by %s, but the request came to it without TLS: a proxy is in front. Start the appliance with --trusted-proxies "+
+			"%s, or with --public-origin %s.",
 			page, wire.RequestHost(r.RemoteAddr), page)
 	}
 	if u, err := url.Parse(page); err == nil && u.Scheme != w.URL.Scheme && access.PlainHost(u.Scheme, u.Host) == access.PlainHost(w.URL.Scheme, w.URL.Host) {

@@ -83,7 +83,7 @@ type Series struct {
 // Graph is a drawn [Chart] and the numbers to show beside it.
 type Graph struct {
 	Image template.HTML
-	Top   float64   // the value at the upper edge; the lower one is 0
+	Top   float64   // value at the upper edge; the lower one is 0
 	Last  []float64 // the newest value of each series
 }
 
@@ -120,7 +120,7 @@ func Chart(points int, series []Series, label string) Graph {
 	return g
 }
 
-// niceTop is the least of 1, 2, 5, 10, 20 … that is not less than v.
+// niceTop returns the least of 1, 2, 5, 10, 20 … that is not less than v.
 func niceTop(v float64) float64 {
 	for step := 1.0; step < 1e15; step *= 10 {
 		for _, m := range []float64{1, 2, 5} {

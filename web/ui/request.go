@@ -1,6 +1,6 @@
 package ui
 
-// requests has words for the requests that the audit log records, by method and path.
+// requests describes the requests in the audit log, by method and path.
 //
 //nolint:gosec // paths about tokens, no tokens
 var requests = map[string]string{
@@ -58,8 +58,8 @@ var requests = map[string]string{
 	"POST /api/v1/configs/{config_id}/nodes/{node_id}/conf-history/{version}/restore": "Restore a version",
 }
 
-// Request puts a request that the audit log records into words. It is empty for an unknown one, such
-// as one of an older version.
+// Request describes a request in the audit log. It is empty for an unknown one, such as one of an
+// older version.
 func Request(action string) string { return requests[action] }
 
 // idName names the kind of object that an id in the audit log belongs to.

@@ -14,19 +14,19 @@ const (
 	ActivityKept     = 360
 )
 
-// Gauges counts what the appliance did since its start, and what is open now.
+// Gauges has the appliance's counters since its start, and its present figures.
 type Gauges struct {
 	In, Out, Refused, Commands, Requests uint64
 	Connections, Streams                 int
 }
 
-// ActivitySample counts what happened in one interval, and what was open at its end.
+// ActivitySample has the counts of one interval, and the figures at its end.
 type ActivitySample struct {
 	At              *time.Time `json:"at"` // the end
 	MessagesIn      uint64     `json:"messages_in"`
 	MessagesOut     uint64     `json:"messages_out"`
 	MessagesRefused uint64     `json:"messages_refused"`
-	Commands        uint64     `json:"commands"`      // given
+	Commands        uint64     `json:"commands"`      // new ones
 	HTTPRequests    uint64     `json:"http_requests"` // answered
 	Connections     int        `json:"connections"`   // MQTT sessions, at the end
 	Streams         int        `json:"streams"`       // event streams, at the end

@@ -46,7 +46,7 @@ func (r *Reader) accountState(nodeID string) *AccountState {
 	return &state
 }
 
-// Obstacle says why the node can be neither bound nor commanded; empty when it can.
+// Obstacle returns the reason why the node can be neither bound nor commanded; empty if it can.
 func (r *Reader) Obstacle(f Facts) string {
 	err := r.MQTT()
 	if !f.Node.Enabled || !f.Config.Enabled {
@@ -58,29 +58,31 @@ func (r *Reader) Obstacle(f Facts) string {
 	return wire.Translate(err).Message
 }
 
-// QuestionsStatus tells of the questions about MQTT access that an EMQX has asked since the start.
+// QuestionsStatus counts an EMQX's questions about MQTT access since the start.
 type QuestionsStatus struct {
-	// Allowed, Denied and Ignored count answers; ignored are logins of users that are not ours.
+	// Allowed, Denied and Ignored count answers. Ignored ones are logins of users that are not
+	// ours.
 	Allowed uint64 `json:"allowed"`
 	Denied  uint64 `json:"denied"`
 	Ignored uint64 `json:"ignored"`
-	// WrongKey counts questions with another key than WFM_EMQX_AUTHZ_SHARED_KEY, which get no answer.
+	// WrongKey counts questions with a key other than WFM_EMQX_AUTHZ_SHARED_KEY, which get no
+	// answer.
 	WrongKey uint64 `json:"wrong_key"`
-	// LastAskedAt and LastAskedFrom are of the last question with the right key; the address is that of the
-	// connection. LastDeniedAt is of the last one that was denied.
+	// LastAskedAt and LastAskedFrom are of the last question with the right key; the address is
+	// that of the connection. LastDeniedAt is of the last one that was denied.
 	LastAskedAt   *time.Time `json:"last_asked_at"`
 	LastAskedFrom string     `json:"last_asked_from"`
 	LastDeniedAt  *time.Time `json:"last_denied_at"`
 }
 
-// Broker is what the server needs of the MQTT broker.
+// Broker is the interface of the MQTT broker for the server.
 type Broker interface {
-	// Status says how the broker is; it does not wait for anything.
+	// Status returns the broker's status without waiting.
 	Status() BrokerStatus
 }
 
-// The states of a broker. An external one is away while it is neither connected nor disabled: without
-// an error yet it is connecting.
+// The states of a broker. An external one is away while it is neither connected nor disabled: as
+// long as it has no error, it is connecting.
 const (
 	BrokerConnected  = "connected"
 	BrokerConnecting = "connecting"
@@ -88,7 +90,7 @@ const (
 	BrokerDisabled   = "disabled"
 )
 
-// BrokerStatus is how the broker is.
+// BrokerStatus describes the broker.
 type BrokerStatus struct {
 	Enabled         bool
 	Connected       bool
@@ -97,28 +99,31 @@ type BrokerStatus struct {
 	LastConnectedAt time.Time
 	Mode            string // embedded, external or disabled
 	Sessions        int    // live MQTT sessions
-	// Messages since the start: of nodes, and stored; to nodes; of nodes, and not stored.
+	// Messages since the start: stored ones of nodes, published ones to nodes, refused ones of
+	// nodes.
 	MessagesIn, MessagesOut, MessagesRefused uint64
-	// Unserved is the newest client that could not connect, and why; nil when there was none.
+	// Unserved is the last client that could not connect, and the reason; nil if there was none.
 	Unserved *UnservedClient
-	// Accounts is how far an external broker knows the nodes' accounts; nil with the embedded one.
+	// Accounts is the state of the nodes' accounts at an external broker; nil with the embedded
+	// one.
 	Accounts *AccountsStatus
-	// Upstream is how messages are taken from an external broker; nil with the embedded one.
+	// Upstream describes the sessions for nodes' messages at an external broker; nil with the
+	// embedded one.
 	Upstream *UpstreamStatus
 }
 
-// Away reports whether the broker cannot be reached, so that nobody can tell which nodes are there.
+// Away reports whether the broker cannot be reached, so that the nodes' connections are unknown.
 func (b BrokerStatus) Away() bool { return b.Status == BrokerError || b.Status == BrokerConnecting }
 
-// UnservedClient is a client that got no further than its first packet, as for a certificate that it
-// does not trust.
+// UnservedClient is a client that was refused at its first packet, for instance because it does not
+// trust the certificate.
 type UnservedClient struct {
 	At      time.Time `json:"at"`
 	Address string    `json:"address"` // IPv6: its /64
-	Reason  string    `json:"reason"`  // in words
+	Reason  string    `json:"reason"`  // for people
 }
 
-// MQTT returns [refusal.ErrMQTTDisabled] while there is nothing to reach an agent with.
+// MQTT returns [refusal.ErrMQTTDisabled] if agents cannot be reached at all.
 func (r *Reader) MQTT() error {
 	if !r.MQTTEnabled || !r.Commanded {
 		return refusal.ErrMQTTDisabled
@@ -142,13 +147,13 @@ type MQTTService struct {
 	LastError       string     `json:"last_error"`
 	LastConnectedAt *time.Time `json:"last_connected_at"`
 	Mode            string     `json:"mode"`
-	// LastUnserved is absent while every client got beyond its first packet.
+	// LastUnserved is absent if every client got beyond its first packet.
 	LastUnserved *UnservedClient `json:"last_unserved,omitempty"`
 	// Accounts is absent with the embedded broker.
 	Accounts *AccountsStatus `json:"accounts,omitempty"`
 	// Upstream is absent with the embedded broker.
 	Upstream *UpstreamStatus `json:"upstream,omitempty"`
-	// Questions is absent while no EMQX may ask what nodes may do.
+	// Questions is absent if no EMQX may ask for permissions.
 	Questions *QuestionsStatus `json:"questions,omitempty"`
 }
 

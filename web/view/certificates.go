@@ -7,7 +7,7 @@ import (
 	"wfm/web/wire"
 )
 
-// Certificates is what a reader needs of the TLS certificates.
+// Certificates is the interface of the TLS certificates for a reader.
 type Certificates interface {
 	// Status returns the state of the certificates. It does not block.
 	Status() CertificateStatus

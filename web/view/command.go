@@ -50,8 +50,8 @@ func cmdSummary(c store.Command) string {
 	return what + ": " + words[c.State]
 }
 
-// CommandMessage is the most telling sentence about the command: how it ended or what it waits for, the
-// node's own, or the summary.
+// CommandMessage returns the most specific sentence about the command: its outcome or the event it
+// waits for, the node's message, or the summary.
 func CommandMessage(c store.Command) string {
 	if c.Detail != "" {
 		return c.Detail
@@ -144,7 +144,7 @@ type Command struct {
 	Output     []store.Output      `json:"output"`
 }
 
-// CommandOf is the command with what it printed.
+// CommandOf returns the command with its output.
 func CommandOf(c store.Command, output []store.Output) Command {
 	notes := c.Notes
 	if notes == nil {

@@ -35,7 +35,7 @@ func (f Facts) VersionView(v store.ConfVersion) ConfVersion {
 	}
 }
 
-// ConfText is a version with its text and what it changed.
+// ConfText is a version with its text and its difference from another one.
 type ConfText struct {
 	ConfVersion
 	Content       string `json:"content"`

@@ -1,12 +1,13 @@
-// Package view is what both the API and the page show: facts about meshes, nodes, commands, rollouts and the appliance, read from the
-// store and put into the form that the API answers.
+// Package view has the values that both the API and the page show: facts about meshes, nodes,
+// commands, rollouts and the appliance, read from the store and in the form of the API's answers.
 //
-// It owns those forms, the reading of what they show ([Reader]), and the words for it. It does not own what a request may change, nor
-// the rules behind a state (packages presence and tunnel).
+// It owns those forms, reading their values ([Reader]), and the words for them. It does not own the
+// changes of requests, nor the rules behind a state (packages presence and tunnel).
 //
-// Enter at [Reader.Facts], which reads all that is known of a node, and at [Reader.ReadStatus].
+// Enter at [Reader.Facts], which reads everything known about a node, and at [Reader.ReadStatus].
 //
 // Invariants:
-//   - What is shown of one node comes from one transaction.
-//   - A private key stands in the text of a tunnel config only, which those see who may write.
+//   - All values of one node come from one transaction.
+//   - A private key is shown only within the text of a tunnel config, and only to logins with write
+//     access.
 package view

@@ -41,7 +41,7 @@ type Facts struct {
 	Wanted   protocol.WantedState
 }
 
-// Facts reads what is known of the node.
+// Facts reads everything known about the node.
 func (r *Reader) Facts(tx *store.Tx, cfg store.Config, n store.Node) (Facts, error) {
 	e, err := tx.Evidence(n.ID)
 	if err != nil {
@@ -116,11 +116,11 @@ func (r *Reader) PathFacts(c echo.Context, more ...func(*store.Tx, Facts) error)
 	return f, err
 }
 
-// The stages of a node: what its page is about. Another stage is another page.
+// The stages of a node, which decide the content of its page. Another stage is another page.
 const (
-	stageStatic = "static" // it has no agent and gets none
+	stageStatic = "static" // it has no agent and never will
 	stageBind   = "bind"   // no agent is bound
-	stageWait   = "wait"   // one is bound and was never heard of
+	stageWait   = "wait"   // an agent is bound but has sent nothing yet
 	stageLive   = "live"
 )
 
@@ -153,12 +153,12 @@ func (r *Reader) EachFacts(tx *store.Tx, cfg store.Config, fn func(Facts)) error
 	return nil
 }
 
-// NoSyncYet counts no node in any sync state.
+// NoSyncYet returns a count with zero nodes in each sync state.
 func NoSyncYet() map[store.SyncStatus]int {
 	return map[store.SyncStatus]int{store.SyncLatest: 0, store.SyncPending: 0, store.SyncDrifted: 0}
 }
 
-// ConfigFacts reads what is known of the nodes of a mesh, by name.
+// ConfigFacts reads everything known about the nodes of a mesh, by name.
 func (r *Reader) ConfigFacts(configID string) (all []Facts, err error) {
 	err = r.DB.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(configID)
@@ -181,7 +181,7 @@ func (r *Reader) ConfigFacts(configID string) (all []Facts, err error) {
 	return all, err
 }
 
-// NodeFacts reads what is known of the node with the id.
+// NodeFacts reads everything known about the node with the id.
 func (r *Reader) NodeFacts(tx *store.Tx, nodeID string) (Facts, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -194,8 +194,9 @@ func (r *Reader) NodeFacts(tx *store.Tx, nodeID string) (Facts, error) {
 	return r.Facts(tx, cfg, n)
 }
 
-// NamedNodes returns the config's nodes with the ids, each once and in their order. Errors:
-// [store.ErrConfigNotFound]; *[wire.InvalidError], which names every id that is none of the config's.
+// NamedNodes returns the config's nodes with the ids, each once and in that order. Errors:
+// [store.ErrConfigNotFound]; *[wire.InvalidError], which lists every id that is not one of the
+// config's.
 func NamedNodes(tx *store.Tx, configID string, ids []string) (nodes []store.Node, cfg store.Config, err error) {
 	if cfg, err = tx.Config(configID); err != nil {
 		return nil, cfg, err

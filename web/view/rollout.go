@@ -15,7 +15,7 @@ type Rollout struct {
 	ConfigID    string          `json:"config_id"`
 	Action      protocol.Action `json:"action"`
 	RequestedBy string          `json:"requested_by"`
-	// What a push takes: the version desired at each node's turn, unless staged or version (0: none).
+	// Staged and Version choose the pushed version: by default the one desired at each node's turn.
 	Staged      bool               `json:"staged"`
 	Version     int                `json:"version"`
 	Force       bool               `json:"force"`
@@ -31,7 +31,7 @@ type Rollout struct {
 	FinishedAt  *time.Time         `json:"finished_at"`
 }
 
-// rolloutCounts says how many nodes have each outcome.
+// rolloutCounts is the number of nodes with each outcome.
 type rolloutCounts struct {
 	Total      int `json:"total"`
 	Waiting    int `json:"waiting"`
@@ -68,7 +68,8 @@ type RolloutNode struct {
 	Wave      int                  `json:"wave"`
 	Outcome   store.RolloutOutcome `json:"outcome"`
 	RequestID string               `json:"request_id"`
-	// ConfigVersion is the version that a push took, or that the node had already; 0 before its turn.
+	// ConfigVersion is the version that was pushed, or that the node already had; 0 before its
+	// turn.
 	ConfigVersion int        `json:"config_version"`
 	Detail        string     `json:"detail"`
 	SentAt        *time.Time `json:"sent_at"`

@@ -11,13 +11,13 @@ import (
 type SessionView struct {
 	ID         string     `json:"id"`
 	Username   string     `json:"username"`
-	RemoteAddr string     `json:"remote_addr"` // where it was started from
+	RemoteAddr string     `json:"remote_addr"` // the client's address at login
 	CreatedAt  *time.Time `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at"`
-	Current    bool       `json:"current"` // it is the one that asks
+	Current    bool       `json:"current"` // the session of this request
 }
 
-// ReadSessions returns all sessions; current is the id of the one that asks.
+// ReadSessions returns all sessions; current is the id of the requesting one.
 func ReadSessions(tx *store.Tx, current string) ([]SessionView, error) {
 	views := []SessionView{}
 	sessions, err := tx.Sessions()

@@ -26,7 +26,7 @@ type ClientState struct {
 	LastOfflineAt       *time.Time `json:"last_offline_at"`
 	LastWillAt          *time.Time `json:"last_will_at"`
 	LastEventAt         *time.Time `json:"last_event_at"`
-	// LastEvent is the name of the last event, and after a colon what it said.
+	// LastEvent is the name of the last event, a colon, and its message.
 	LastEvent string `json:"last_event"`
 }
 
@@ -56,13 +56,14 @@ type Runtime struct {
 	ConnectivityState string `json:"connectivity_state"`
 	WGRunning         bool   `json:"wg_running"`
 	WGRuntimeState    string `json:"wg_runtime_state"`
-	// WantedState is what the operator wants of the tunnel, WGRuntimeState what was found.
+	// WantedState is the operator's order for the tunnel, WGRuntimeState the tunnel's reported
+	// state.
 	WantedState     protocol.WantedState `json:"wanted_state"`
 	LastSeen        *time.Time           `json:"last_seen"`
 	LastProbeSentAt *time.Time           `json:"last_probe_sent_at"`
 	LastProbeAckAt  *time.Time           `json:"last_probe_ack_at"`
-	// ConfigSyncState and LastControlChannelSeenAt say the same as sync_status and last_seen, under the
-	// names that scripts of WG Free Mesh read.
+	// ConfigSyncState and LastControlChannelSeenAt equal sync_status and last_seen, under the names
+	// that scripts of WG Free Mesh read.
 	ConfigSyncState          store.SyncStatus `json:"config_sync_state"`
 	LastControlChannelSeenAt *time.Time       `json:"last_control_channel_seen_at"`
 	LastConnectivityReason   string           `json:"last_connectivity_reason"`
@@ -89,8 +90,8 @@ func (f Facts) connectivity(probing bool) string {
 	return "offline"
 }
 
-// OpenProbes are the nodes that a detect was sent to and not answered yet; of one node, or of all
-// when nodeID is empty.
+// OpenProbes returns the nodes with an unanswered detect; only the given node, or all if nodeID is
+// empty.
 func OpenProbes(tx *store.Tx, nodeID string) (map[string]bool, error) {
 	open, err := tx.OpenCommands(nodeID)
 	probing := make(map[string]bool)
@@ -114,7 +115,7 @@ type ConfigState struct {
 	Status     store.SyncStatus `json:"status"` // the same, as sync-status names it
 }
 
-// Evidence is what the presence state rests on.
+// Evidence has the evidence for the presence state.
 type Evidence struct {
 	State  string `json:"state"`
 	Reason string `json:"reason"`
@@ -145,7 +146,8 @@ func (r *Reader) Status(tx *store.Tx, f Facts, mqtt MQTTService) (EndpointStatus
 	}
 	v := EndpointStatus{
 		Node: f.View(), Runtime: f.Runtime(probing[f.Node.ID]), ClientState: f.ClientState(), MQTTService: mqtt,
-		ConfigState: ConfigState{f.Config.ID, f.Config.Name, f.Config.Enabled, f.Config.TunnelProtocol, orNull(f.Config.AWGVersion), f.SyncRefs(), f.Sync(), f.Sync()},
+		ConfigState: ConfigState{f.Config.ID, f.Config.Name, f.Config.Enabled, f.Config.TunnelProtocol, orNull(f.Config.AWGVersion), f.SyncRefs(), f.Sync(),
+			f.Sync()},
 		Evidence:    Evidence{string(f.Presence.State), f.Presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
 		MQTTAccount: r.accountState(f.Node.ID),
 	}

@@ -9,7 +9,7 @@ import (
 	"wfm/web/wire"
 )
 
-// SyncShown is the node's sync state; empty while it has no config.
+// SyncShown returns the node's sync state; empty while it has no config.
 func (f Facts) SyncShown() string {
 	if f.Conf.Desired.Version == 0 {
 		return ""
@@ -17,7 +17,7 @@ func (f Facts) SyncShown() string {
 	return string(f.Sync())
 }
 
-// SyncDetail says what is missing of being in sync; empty when nothing is.
+// SyncDetail says why the node is not in sync; empty if it is.
 func (f Facts) SyncDetail() string {
 	s := f.Conf
 	switch {
@@ -33,7 +33,7 @@ func (f Facts) SyncDetail() string {
 	return fmt.Sprintf("version %d is not staged", s.Desired.Version)
 }
 
-// ToStage reports whether there is a desired config that is not staged for the mesh's tools.
+// ToStage reports whether the desired config is not staged for the mesh's tools.
 func (f Facts) ToStage() bool {
 	return f.Conf.Desired.Version != 0 && !tunnel.StagedNow(f.Conf, tunnel.Family(f.Config))
 }
@@ -44,8 +44,8 @@ func (f Facts) Bound() bool { return f.Node.Type == store.NodeDynamic && f.Node.
 // Pushable reports whether there is a version to push, and an agent to push it to.
 func (f Facts) Pushable() bool { return f.Bound() && f.Conf.Desired.Version != 0 }
 
-// SyncRefs are the versions on their way to the node. A version of 0 is none. With
-// reported_local_at null, what is on the node's disk is not known; with an empty hash, nothing is.
+// SyncRefs are the versions on their way to the node. Version 0 means none. If reported_local_at is
+// null, the text on the node's disk is unknown; with an empty hash there is none.
 type SyncRefs struct {
 	DesiredVersion       int        `json:"desired_version"`
 	DesiredSHA256        string     `json:"desired_sha256"`

@@ -11,10 +11,11 @@ import (
 	"wfm/web/wire"
 )
 
-// Timezone is the zone of every time that the API answers.
+// Timezone is the zone of every time in the API's answers.
 const Timezone = "UTC"
 
-// StoreProblem is the advice of the store's sentinels, without what they wrap: that names paths.
+// StoreProblem returns the text of the store's sentinels without their wrapped errors, which name
+// paths.
 func StoreProblem(err error) string {
 	for _, known := range []error{
 		store.ErrDamaged, store.ErrMoved, store.ErrHangs, store.ErrFull, store.ErrReadOnly, store.ErrDisk, store.ErrClosed,
@@ -34,16 +35,15 @@ type systemSummary struct {
 	OnlineNodes  int `json:"online_nodes"`
 	// Presence counts the nodes of all configs by state.
 	Presence map[string]int `json:"presence"`
-	// TunnelsUnwanted counts the nodes whose tunnel was found stopped although it is to run, or running
-	// although it is to be stopped.
+	// TunnelsUnwanted counts the nodes whose tunnel differs from the wanted state.
 	TunnelsUnwanted int `json:"tunnels_unwanted"`
-	// tunnels counts the nodes by what is wanted and found, for the metrics.
+	// tunnels counts the nodes by wanted and found state, for the metrics.
 	tunnels map[[2]string]int
 	// IdentityConflicts counts the nodes whose identity two machines use.
 	IdentityConflicts int `json:"identity_conflicts"`
 }
 
-// Tunnels is the number of nodes of which that is wanted of their tunnel and that was found.
+// Tunnels returns the number of nodes with this wanted and this found state of the tunnel.
 func (s systemSummary) Tunnels(wanted protocol.WantedState, found presence.Tunnel) int {
 	return s.tunnels[[2]string{string(wanted), string(found)}]
 }
@@ -78,13 +78,14 @@ type SystemStatus struct {
 	Timezone  string                   `json:"timezone"`
 }
 
-// statusReader shares one reading of the system's status among all who ask while the last one goes
-// on: after a restart every page asks at once. Nobody gets what was read before they asked.
+// statusReader shares one reading of the system's status among the requests that arrive while the
+// last reading runs: after a restart, every page asks at once. No request gets a reading that began
+// before it.
 type statusReader struct {
-	running sync.Mutex // held while one reads
+	running sync.Mutex // held while a request reads
 
 	mu   sync.Mutex
-	next *statusReading // has not begun yet; nil when nobody waits
+	next *statusReading // has not begun yet; nil if no request waits
 }
 
 type statusReading struct {
@@ -98,7 +99,7 @@ func (r *Reader) ReadStatus() (SystemStatus, error) {
 	q := &r.statuses
 	q.mu.Lock()
 	if q.next == nil {
-		q.next = &statusReading{err: wire.ErrPanic} // unless it comes to its end
+		q.next = &statusReading{err: wire.ErrPanic} // unless it completes
 	}
 	mine := q.next
 	q.mu.Unlock()
@@ -107,7 +108,7 @@ func (r *Reader) ReadStatus() (SystemStatus, error) {
 	defer q.running.Unlock()
 	mine.once.Do(func() {
 		q.mu.Lock()
-		q.next = nil // who asks from now on waits for the one after this
+		q.next = nil // later requests wait for the next one
 		q.mu.Unlock()
 		mine.value, mine.err = r.computeStatus()
 	})

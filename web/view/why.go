@@ -8,8 +8,8 @@ import (
 	"wfm/web/ui"
 )
 
-// why says in one sentence what the node's state rests on: the reason, the newest signal and how
-// old it is, and the session it came from.
+// why explains the node's state in one sentence: the reason, the newest signal and its age, and its
+// session.
 func (f Facts) why(now time.Time) string {
 	text := string(f.Presence.State)
 	if f.Presence.Reason != "" {
@@ -24,8 +24,8 @@ func (f Facts) why(now time.Time) string {
 	return text
 }
 
-// NewestSignal is the newest of all that is known about the node. Of signals that came together,
-// the one that says most stands first.
+// NewestSignal returns the newest signal of the node. Of simultaneous signals, the most specific
+// one comes first.
 func (f Facts) NewestSignal() (what string, at time.Time) {
 	e := f.evidence
 	event := "event"
@@ -45,7 +45,7 @@ func (f Facts) NewestSignal() (what string, at time.Time) {
 		{"answer to a check", e.DetectAckAt},
 		{"last will", e.WillAt},
 		{event, e.EventAt},
-		{"answer to a command", e.ReachableAt}, // nothing else makes a node reachable
+		{"answer to a command", e.ReachableAt}, // no other signal makes a node reachable
 		{offline, e.OfflineAt},
 		{"connection opened", e.ConnectedAt},
 		{"connection closed", e.DisconnectedAt},
@@ -58,7 +58,7 @@ func (f Facts) NewestSignal() (what string, at time.Time) {
 	return what, at
 }
 
-// failedAck is when the last detect ACK came if it said that the detect failed.
+// failedAck returns the time of the last detect ACK if it reported a failure.
 func failedAck(e store.Evidence) time.Time {
 	if e.ProbeFailedAt.Equal(e.DetectAckAt) {
 		return e.DetectAckAt

@@ -164,7 +164,7 @@ func (f *Fields) Number(name string, low, high int) *int {
 	return v
 }
 
-// Texts reads a list of at most limit strings, each of which passes check.
+// Texts reads a list of at most limit strings, each of which has to pass check.
 func (f *Fields) Texts(name string, limit int, check Rule) []string {
 	v := take[[]string](f, name, "a list of strings")
 	if v == nil {

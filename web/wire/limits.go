@@ -8,7 +8,7 @@ const (
 	BulkBodyLimit = 4 << 20 // bytes
 )
 
-// ConfBodyLimit has room for the longest text there may be, however a client escapes it.
+// ConfBodyLimit has room for the longest possible text, however a client escapes it.
 const ConfBodyLimit = 1 << 20
 
 // IsWindows reports whether an agent's platform is Windows.

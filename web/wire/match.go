@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Matches reports whether path is one of the route's. Dots are no parameter: browsers resolve them.
+// Matches reports whether path fits the route. Dots are not a parameter: browsers resolve them.
 func Matches(route, path string) bool {
 	parts := strings.Split(path, "/")
 	want := strings.Split(route, "/")

@@ -32,7 +32,7 @@ func (a *API) tokensRoutes() []wire.Route {
 	}
 }
 
-// newTokenView is a token with its secret, which is shown this once.
+// newTokenView is a token with its secret, which is shown only once.
 type newTokenView struct {
 	view.TokenView
 	Token string `json:"token"`

@@ -77,12 +77,13 @@ func (a *API) bindCommand(c echo.Context) error {
 	return wire.Respond(c, a.bindCommandView(c.Request(), way, token, expires))
 }
 
-// bindCommandView words the commands for the token.
+// bindCommandView writes the commands for the token.
 func (a *API) bindCommandView(r *http.Request, w reach.Way, token string, expires time.Time) bindCommandView {
 	pin := a.Directory.Pin(r, w.URL)
 	warnings := append([]string{}, w.Warnings...)
 	if pin != "" {
-		warnings = append(warnings, "wfmctl takes no fingerprint: on a node with the WG Free Mesh client, the appliance's CA (/api/v1/system/ca.pem) has to be among those the system trusts.")
+		warnings = append(warnings, "wfmctl takes no fingerprint: on a node with the WG Free Mesh client, the appliance's CA (/api/v1/system/ca.pem) has to "+
+			"be among those the system trusts.")
 	}
 	return bindCommandView{
 		Command:       "wfm-agent bind --server " + quoted(w.Address) + pin + " --token " + token,

@@ -23,14 +23,14 @@ import (
 
 // Asker is the EMQX whose questions are answered.
 type Asker struct {
-	// Key is what EMQX has to show when it asks.
+	// Key is the key that EMQX has to send with its questions.
 	Key emqxcall.Key
 	// Username and Password are the appliance's own account, under the ClientIDs of its sessions.
 	Username, Password string
 	ClientIDs          []string
 	// Settled reports whether EMQX knows the node's account as it is now; nil: it always does.
 	Settled func(nodeID string) bool
-	// Ready reports whether the appliance takes what nodes publish; nil: always.
+	// Ready reports whether the appliance takes the messages that nodes publish; nil: always.
 	Ready func() bool
 }
 
@@ -45,8 +45,8 @@ const (
 	sessionLife = 24 * time.Hour
 )
 
-// API answers what an EMQX asks.
-// Its fields are set before the first request and not changed after that.
+// API answers an EMQX's questions. Its fields are set before the first request and not changed
+// after that.
 type API struct {
 	DB        *store.DB
 	Log       *slog.Logger

@@ -1,8 +1,8 @@
-// Package callback answers what an EMQX asks: who may log in, and who may use a topic. It is no part of the described API: the answers
-// are bare.
+// Package callback answers an EMQX's questions about logins and topics. They are not part of the
+// described API: their answers have no envelope.
 //
-// It owns the counts of questions and the appliance's own account. It does not own the rules (package rights), nor the form of questions
-// and answers (package emqxcall).
+// It owns the counts of questions and the appliance's own account. It does not own the rules
+// (package rights), nor the form of questions and answers (package emqxcall).
 //
 // Enter at [API.Routes].
 //

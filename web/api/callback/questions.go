@@ -10,7 +10,7 @@ import (
 	"wfm/web/wire"
 )
 
-// questions counts what is asked.
+// questions counts the questions.
 type questions struct {
 	mu     sync.Mutex
 	status view.QuestionsStatus
@@ -37,7 +37,7 @@ func (q *questions) answered(r *http.Request, v emqxcall.Answer, now time.Time) 
 	}
 }
 
-// Status is nil where no questions are answered.
+// Status returns nil if no questions are answered.
 func (a *API) Status() *view.QuestionsStatus {
 	if a.Own == nil {
 		return nil

@@ -83,7 +83,7 @@ func (a *API) createTag(c echo.Context) error {
 	return wire.Respond(c, tag)
 }
 
-// applyTag gives the tag to all of the nodes, or to none.
+// applyTag adds the tag to all of the nodes, or to none.
 func (a *API) applyTag(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.BulkBodyLimit)
 	if err != nil {
@@ -165,7 +165,7 @@ func (a *API) deleteNodeTag(c echo.Context) error {
 	})
 }
 
-// changeTags changes the tags of the node that the path names, and answers the node.
+// changeTags changes the tags of the node in the path, and answers with the node.
 func (a *API) changeTags(c echo.Context, change func(tags []string) ([]string, error)) error {
 	var f view.Facts
 	if err := a.Audit.Update(c, func(tx *store.Tx) error {
@@ -189,7 +189,7 @@ func (a *API) changeTags(c echo.Context, change func(tags []string) ([]string, e
 	return wire.Respond(c, f.View())
 }
 
-// tagOf is the tag that the path names, which may hold any character but a control.
+// tagOf returns the tag in the path, which may hold any character except controls.
 func tagOf(c echo.Context) string {
 	raw := c.Param("tag")
 	if tag, err := url.PathUnescape(raw); err == nil && c.Request().URL.RawPath != "" {

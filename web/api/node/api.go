@@ -34,10 +34,12 @@ type Commands interface {
 	// Errors: protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic;
 	// those of package refusal about commands; tunnel.ErrNothingToStart.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
-	// Push takes a version of the node's config to it; see tunnel.Order for which. Errors: those of
-	// tunnel.Door.Push, of which *tunnel.UpToDateError comes with what was taken, and those of Issue.
+	// Push pushes a version of the node's config; see tunnel.Order for which. Errors: those of
+	// tunnel.Door.Push, where *tunnel.UpToDateError comes with the version taken, and those of
+	// Issue.
 	Push(ctx context.Context, nodeID string, o tunnel.Order, requestedBy string) (store.Command, tunnel.Taken, error)
-	// Wait returns the command as soon as it has ended, or as it is when ctx ends (no error then).
+	// Wait returns the command once it has ended, or as it is when ctx ends (then without an
+	// error).
 	Wait(ctx context.Context, requestID string) (store.Command, error)
 	// Cancel ends an open command. Errors: store.ErrCommandNotFound, ErrCommandEnded.
 	Cancel(ctx context.Context, requestID, by string) (store.Command, error)

@@ -21,7 +21,8 @@ import (
 
 // pushing are the errors of a push.
 const (
-	pushing = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND TOO_MANY_COMMANDS"
+	pushing = "NO_STAGED_CONFIG STAGED_CONFIG_OUTDATED CONFIG_CONFLICT CONFIG_WOULD_CUT_OFF/409 INVALID_TUNNEL_CONFIG/422 CONFIG_VERSION_NOT_FOUND " +
+		"TOO_MANY_COMMANDS"
 )
 
 func (a *API) controlRoutes() []wire.Route {
@@ -33,8 +34,9 @@ func (a *API) controlRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathNode + "/endpoint/control", Access: wire.Session, Handle: a.control, OneWrite: true,
-			Summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of staged_version and no other, if that is given.",
-			Body:    "action!, queue bool, wait 0..60, " + wire.Choosing, Data: controlView{},
+			Summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of " +
+				"staged_version and no other, if that is given.",
+			Body: "action!, queue bool, wait 0..60, " + wire.Choosing, Data: controlView{},
 			Codes: wire.Commanding + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
 		},
 	}

@@ -1,10 +1,13 @@
-// Package node has the calls of the API about what one node should do: its tunnel config, the versions of it, staging, and commands.
+// Package node has the API's calls about one node: its tunnel config with its versions, staging,
+// and commands.
 //
-// It owns what these requests look like and how their outcomes are answered. It does not own the rules of a tunnel config (package
-// tunnel), nor how a command reaches the node (package command of the appliance), which it takes as [Commands].
+// It owns the form of these requests and of their answers. It does not own the rules of a tunnel
+// config (package tunnel), nor the delivery of a command, which it takes as [Commands] (package
+// command of the appliance).
 //
 // Enter at [API.Routes].
 //
 // Invariants:
-//   - The text of a tunnel config is answered to those who may write, and each reading of it is in the audit log.
+//   - Only logins with write access get the text of a tunnel config, and each reading is in the
+//     audit log.
 package node

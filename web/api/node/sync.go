@@ -96,7 +96,7 @@ func (a *API) syncNode(c echo.Context) error {
 	return wire.Respond(c, stagedView{message, f.Conf.Staged.Version, f.Conf.Staged.SHA256, f.Sync()})
 }
 
-// stage stages what is desired for the node.
+// stage stages the node's desired config.
 func (a *API) stage(c echo.Context, nodeID string, force bool) (tunnel.Taken, error) {
 	o := tunnel.Order{Force: force, Host: a.Directory.HostFor(wire.RequestHost(c.Request().Host))}
 	return a.door().Stage(c.Request().Context(), nodeID, o)
@@ -123,8 +123,8 @@ type syncAllView struct {
 	Failed      []syncFailedView `json:"failed"`
 }
 
-// syncAll stages the desired config of every node that is not staged yet. One node's refusal is no
-// reason to spare the others.
+// syncAll stages the desired config of every node that is not staged yet. One node's refusal does
+// not stop the others.
 func (a *API) syncAll(c echo.Context) error {
 	all, err := a.Reader.ConfigFacts(c.Param("config_id"))
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package rollout has the calls of the API about rollouts: one action on many nodes, wave after wave.
+// Package rollout has the API's calls about rollouts: one action for many nodes, wave after wave.
 //
-// It owns what such a request may look like and which nodes it means. It does not own how a rollout goes on (package rollout of the
-// appliance), which it takes as [Rollouts].
+// It owns the form of these requests and the selection of nodes. It does not own the course of a
+// rollout, which it takes as [Rollouts] (package rollout of the appliance).
 //
 // Enter at [API.Routes].
 package rollout

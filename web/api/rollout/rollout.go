@@ -74,17 +74,18 @@ func (a *API) Routes() []wire.Route {
 const (
 	maxRolloutNodes  = 10_000
 	maxWaveSize      = 256
-	rolloutBodyLimit = 1 << 20 // that many ids of the greatest length fit in
-	// With the defaults, the first node that fails is the last that is touched. A greater wave is
-	// faster, but all of its nodes have their command before the first failure is known.
+	rolloutBodyLimit = 1 << 20 // room for that many ids of the greatest length
+	// With the defaults, the first failed node is the last one touched. A larger wave is faster,
+	// but all of its nodes have their command before the first failure is known.
 	defaultWaveSize    = 1
 	defaultMaxFailures = 1
 )
 
-// Rollouts carries actions out on many nodes, wave after wave.
+// Rollouts applies actions to many nodes, wave after wave.
 type Rollouts interface {
-	// Begin writes a rollout of r's config, action, author and bounds over the nodes, in this order,
-	// and begins with it. Errors: store.ErrConfigNotFound, ErrNodeNotFound, *store.RolloutActiveError.
+	// Begin writes a rollout with r's config, action, author and bounds over the nodes, in this
+	// order, and begins it. Errors: store.ErrConfigNotFound, ErrNodeNotFound,
+	// *store.RolloutActiveError.
 	Begin(ctx context.Context, r store.Rollout, nodeIDs []string) (store.Rollout, error)
 	// Pause, Resume and Cancel change an active rollout. Errors: store.ErrRolloutNotFound,
 	// refusal.ErrRolloutEnded.
@@ -138,7 +139,7 @@ func (a *API) controlBatch(c echo.Context) error {
 	return a.respondRollout(c, r.ID, wire.DefaultPage, 0)
 }
 
-// selection names the nodes of a rollout, by id or by a tag.
+// selection chooses the nodes of a rollout, by id or by a tag.
 type selection struct {
 	ids []string
 	tag *string
@@ -158,8 +159,8 @@ func readSelection(f *wire.Fields) selection {
 	return v
 }
 
-// nodes are the ids of the nodes of the config that v means, in the order of their turns: as they
-// were named, or by name for a tag. What is wrong is rejected in f.
+// nodes returns the ids of the selected nodes of the config, in the order of their turns: the given
+// order, or by name for a tag. It rejects faults in f.
 func (v selection) nodes(tx *store.Tx, configID string, f *wire.Fields) ([]string, error) {
 	cfg, err := tx.Config(configID)
 	if err != nil {
@@ -173,7 +174,7 @@ func (v selection) nodes(tx *store.Tx, configID string, f *wire.Fields) ([]strin
 		return nil, err
 	}
 	var tagged []string
-	known := make(map[string]bool, len(all)) // true until it is named
+	known := make(map[string]bool, len(all)) // true until it is listed
 	for _, n := range all {
 		known[n.ID] = true
 		if v.tag != nil && slices.Contains(n.Tags, *v.tag) {
@@ -201,7 +202,7 @@ func (v selection) nodes(tx *store.Tx, configID string, f *wire.Fields) ([]strin
 	return v.ids, f.Err()
 }
 
-// canRollOut returns [refusal.ErrMQTTDisabled] while there is nothing to carry a rollout out with.
+// canRollOut returns [refusal.ErrMQTTDisabled] if rollouts are impossible.
 func (a *API) canRollOut() error {
 	if a.Rollouts == nil {
 		return refusal.ErrMQTTDisabled
@@ -226,7 +227,7 @@ func (a *API) changeRollout(c echo.Context, change func(r Rollouts, ctx context.
 	return a.respondRollout(c, r.ID, wire.DefaultPage, 0)
 }
 
-// getRollout is the rollout with its nodes, page by page.
+// getRollout shows the rollout with its nodes, page by page.
 func (a *API) getRollout(c echo.Context) error {
 	limit, after, err := wire.ReadCountedPage(c)
 	if err != nil {
@@ -255,7 +256,7 @@ func (a *API) respondRollout(c echo.Context, id string, limit int, after uint64)
 	return wire.RespondPage(c, v, next)
 }
 
-// listRollouts are the config's rollouts, newest first.
+// listRollouts lists the config's rollouts, newest first.
 func (a *API) listRollouts(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {

@@ -83,7 +83,7 @@ func (a *API) runtimeSnapshot(c echo.Context) error {
 	return wire.Respond(c, rows)
 }
 
-// endpointEvents is the node's journal, newest first.
+// endpointEvents lists the node's journal, newest first.
 func (a *API) endpointEvents(c echo.Context) error {
 	limit, before, err := wire.ReadCountedPage(c)
 	if err != nil {

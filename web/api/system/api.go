@@ -15,7 +15,7 @@ import (
 	"wfm/web/wire"
 )
 
-// Certificates is what the calls about certificates need of them.
+// Certificates is the interface of the certificates for their calls.
 type Certificates interface {
 	// CACert is the PEM of all that a client at any host needs to trust. Errors: tlsproblem.ErrNotReady.
 	CACert(host string) (string, error)

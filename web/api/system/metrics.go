@@ -142,7 +142,8 @@ func (x *exposition) mqtt(b view.BrokerStatus) {
 	x.value("wfm_mqtt_messages_total", b.MessagesRefused, "direction", "refused")
 	if up := b.Upstream; up != nil {
 		x.single("wfm_mqtt_upstream_sessions", "gauge", "Sessions that take nodes' messages from EMQX now.", up.Sessions)
-		x.single("wfm_mqtt_sessions_lost_total", "counter", "Sessions of the appliance that EMQX has dropped since the start, with messages that nodes believe delivered.", up.SessionsLost)
+		x.single("wfm_mqtt_sessions_lost_total", "counter",
+			"Sessions of the appliance that EMQX has dropped since the start, with messages that nodes believe delivered.", up.SessionsLost)
 	}
 }
 

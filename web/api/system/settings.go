@@ -42,7 +42,7 @@ func (a *API) settingsRoutes() []wire.Route {
 	}
 }
 
-// readMQTTSettings reads overrides; what is absent, null or empty overrides nothing.
+// readMQTTSettings reads overrides. Absent, null or empty members override nothing.
 func readMQTTSettings(f *wire.Fields) store.MQTTSettings {
 	m := store.MQTTSettings{Host: f.Text("host", wire.MQTTHost), Port: f.Number("port", 1, 65535), TLS: f.Flag("tls")}
 	if m.Host != nil && *m.Host == "" {
@@ -88,7 +88,7 @@ func (a *API) putMQTTSettings(c echo.Context) error {
 	return wire.Respond(c, v)
 }
 
-// resetMQTTSettings takes back what was set over the API.
+// resetMQTTSettings removes the overrides.
 func (a *API) resetMQTTSettings(c echo.Context) error {
 	if err := a.Audit.Update(c, func(tx *store.Tx) error { return tx.SetMQTTSettings(store.MQTTSettings{}) }); err != nil {
 		return err
@@ -98,8 +98,8 @@ func (a *API) resetMQTTSettings(c echo.Context) error {
 	return wire.Respond(c, v)
 }
 
-// maxTests bounds the tests at a time: each holds connections to wherever it was told, for as long as
-// nobody answers there.
+// maxTests bounds the tests at a time: each holds a connection to an arbitrary address, which may
+// not answer for a long time.
 const maxTests = 4
 
 type mqttTestView struct {
@@ -108,8 +108,8 @@ type mqttTestView struct {
 	LatencyMS int64  `json:"latency_ms"` // of the whole test
 }
 
-// testMQTTSettings does what an agent does with the settings in force, or with those that are sent
-// along to be tried before they are saved.
+// testMQTTSettings connects as an agent does, with the settings in force or with those in the
+// request, to try them before they are saved.
 func (a *API) testMQTTSettings(c echo.Context) error {
 	f, err := wire.ReadOptionalBody(c, wire.BodyLimit)
 	if err != nil {

@@ -46,7 +46,7 @@ type healthView struct {
 	Version   string     `json:"version"`
 	Timestamp *time.Time `json:"timestamp"`
 	Timezone  string     `json:"timezone"`
-	// MQTTServicesEnabled is whether agents can be bound and commanded at all.
+	// MQTTServicesEnabled says whether agents can be bound and commanded at all.
 	MQTTServicesEnabled bool `json:"mqtt_services_enabled"`
 }
 
@@ -62,10 +62,10 @@ func (a *API) systemTimezone(c echo.Context) error {
 	return wire.Respond(c, timezoneView{view.Timezone})
 }
 
-// healthz says that the process answers, and nothing about what it depends on.
+// healthz says that the process answers. It checks no other part.
 func (a *API) healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
 
-// readyz says whether the appliance can do its work: write its data and reach its agents.
+// readyz says whether the appliance can work: write its data and reach its agents.
 func (a *API) readyz(c echo.Context) error {
 	if err := a.DB.WriteError(); err != nil {
 		a.Log.Warn("not ready", "err", err)
