@@ -9,9 +9,9 @@
 // Enter at [Route] and [ReadBody].
 //
 // Invariants:
-//   - Only [Translate] turns an error into a status, a code and a sentence. It answers an error
-//     that it does not know with INTERNAL_ERROR; the text of such an error never leaves the
-//     appliance.
+//   - Only [Translate] turns the error of a call into a status, a code and a sentence. It answers an
+//     error that it does not know with INTERNAL_ERROR; the text of such an error never leaves the
+//     appliance. Health checks and the system status have their own sentences about the store.
 //   - One answer names every fault of a request.
 //   - No error and no log holds a value of a body.
 package wire
