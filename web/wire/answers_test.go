@@ -14,7 +14,7 @@ func TestEveryKnownErrorHasACodeAndASentence(t *testing.T) {
 	code := regexp.MustCompile(`^[A-Z][A-Z_]+$`)
 	for _, known := range answers {
 		a := Translate(fmt.Errorf("wrapped: %w", known.err))
-		if a.Code != known.Code || a.Status != known.Status || a.Status < 400 || !code.MatchString(a.Code) || !strings.HasSuffix(a.Message, ".") {
+		if a.Code != known.code || a.Status != known.status || a.Status < 400 || !code.MatchString(a.Code) || !strings.HasSuffix(a.Message, ".") {
 			t.Errorf("%v: %+v", known.err, a)
 		}
 	}

@@ -27,7 +27,7 @@ type Fields struct {
 	bad   map[string]string // the problem by field; never the value
 }
 
-// OnAsk, which only tests set, is called for each read of a request's body: with no name and
+// OnAsk is set by tests only. It is called for each read of a request's body: with no name and
 // [AskBody] if the route needs a body, with a member and its kind, and with a member and
 // [AskRequired]. With it a test checks that the API's description has exactly the members that
 // handlers read.

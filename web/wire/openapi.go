@@ -240,7 +240,7 @@ func (r Route) ErrorCodes() []string {
 func Codes() []string {
 	all := make([]string, len(answers))
 	for i, known := range answers {
-		all[i] = known.Code
+		all[i] = known.code
 	}
 	return all
 }
@@ -252,8 +252,8 @@ func StatusOf(code string) int {
 		return n
 	}
 	for _, known := range answers {
-		if known.Code == code {
-			return known.Status
+		if known.code == code {
+			return known.status
 		}
 	}
 	return 0
