@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -44,7 +43,7 @@ func confState(tb testing.TB, db *DB) (s ConfState) {
 func wantWhole(tb testing.TB, db *DB) (versions []ConfVersion, texts int) {
 	tb.Helper()
 	err := db.View(func(tx *Tx) (err error) {
-		if versions, err = tx.ConfVersions("node_1", 0, math.MaxInt); err != nil {
+		if versions, err = Collect(tx.eachConfVersion("node_1", 0)); err != nil {
 			return err
 		}
 		hashes := make(map[string]bool)

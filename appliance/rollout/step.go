@@ -36,6 +36,7 @@ type step struct {
 	w       *worker
 	tx      *store.Tx
 	rollout store.Rollout
+	before  store.RolloutState // of the rollout
 	wave    []store.RolloutNode
 	changed bool
 }
@@ -43,21 +44,18 @@ type step struct {
 // step does one step. It may be repeated, and begun again after a kill: it depends only on the
 // store and the worker's times.
 func (w *worker) step() (plan, error) {
-	var s *step
-	before := store.RolloutState("")
-	err := w.db.Update(func(tx *store.Tx) (err error) {
-		s = &step{w: w, tx: tx}
-		s.underWay = make(map[string]struct{})
-		if s.rollout, err = tx.Rollout(w.id); err != nil {
-			return err
+	s, err := store.Write(w.db, func(tx *store.Tx) (*step, error) {
+		r, err := tx.Rollout(w.id)
+		if err != nil {
+			return nil, err
 		}
-		before = s.rollout.State
-		return s.run()
+		s := &step{w: w, tx: tx, rollout: r, before: r.State, plan: plan{underWay: make(map[string]struct{})}}
+		return s, s.run()
 	})
 	if err != nil {
 		return plan{}, err
 	}
-	if s.rollout.State != before {
+	if s.rollout.State != s.before {
 		w.log.Info("rollout changed", "rollout_id", w.id, "state", s.rollout.State, "reason", s.rollout.Reason)
 	}
 	return s.plan, nil
