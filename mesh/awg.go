@@ -98,7 +98,8 @@ var onLine = regexp.MustCompile(` on line \d+`)
 func checkAWG(cfg store.Config, lines []awgLine) []string {
 	m := Mesh{config: cfg}
 	var problems []string
-	text := "[Interface]\n"
+	var text strings.Builder
+	text.WriteString("[Interface]\n")
 	for _, l := range lines {
 		if l.value == "" {
 			continue
@@ -107,11 +108,10 @@ func checkAWG(cfg store.Config, lines []awgLine) []string {
 			problems = append(problems, fmt.Sprintf("%s: %s.", awgField(l.key), m.valueProblem(l.key, l.value)))
 			continue
 		}
-		text += l.key + " = " + l.value + "\n"
+		text.WriteString(l.key + " = " + l.value + "\n")
 	}
-	_, err := wgconf.Parse(text, m.family())
-	var invalid *wgconf.Error
-	if errors.As(err, &invalid) {
+	_, err := wgconf.Parse(text.String(), m.family())
+	if invalid, ok := errors.AsType[*wgconf.Error](err); ok {
 		for _, f := range invalid.Faults {
 			key, problem, _ := strings.Cut(onLine.ReplaceAllString(f.Problem, ""), ": ")
 			problems = append(problems, fmt.Sprintf("%s: %s.", awgField(key), problem))
@@ -214,8 +214,12 @@ func (c *converter) drop31() {
 		key   string
 		value *string
 	}{
-		{"HeaderProtectionKey", &a.HeaderProtectionKey}, {"ContentPaddingAddition", &a.ContentPaddingAddition}, {"RekeyAfterTime", &a.RekeyAfterTime},
-		{"RekeyTimeout", &a.RekeyTimeout}, {"RejectAfterTime", &a.RejectAfterTime}, {"KeepaliveTimeout", &a.KeepaliveTimeout},
+		{"HeaderProtectionKey", &a.HeaderProtectionKey},
+		{"ContentPaddingAddition", &a.ContentPaddingAddition},
+		{"RekeyAfterTime", &a.RekeyAfterTime},
+		{"RekeyTimeout", &a.RekeyTimeout},
+		{"RejectAfterTime", &a.RejectAfterTime},
+		{"KeepaliveTimeout", &a.KeepaliveTimeout},
 		{"MaxHandshakeAttempts", &a.MaxHandshakeAttempts},
 	} {
 		c.set(awgField(v.key), v.value, "", why)

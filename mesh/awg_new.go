@@ -65,8 +65,8 @@ func NewAWG(version string, random io.Reader) (store.AWGMesh, error) {
 
 // padding returns one for the kind of packet, with which it has none of the sizes taken: packets of
 // equal size could not be told apart.
-func (r *source) padding(most, kind int, taken []int) int {
-	s := int(r.between(leastPadding, uint32(most)))
+func (r *source) padding(most uint32, kind int, taken []int) int {
+	s := int(r.between(leastPadding, most))
 	for slices.Contains(taken, packetSizes[kind]+s) {
 		s++
 	}
@@ -81,7 +81,7 @@ func (r *source) paddings(s1, s2 string) (s3, s4 string) {
 		taken = append(taken, packetSizes[i]+n)
 	}
 	three := r.padding(mostPadding, 2, taken)
-	four := r.padding(mostOfData-len(packetSizes), 3, append(taken, packetSizes[2]+three))
+	four := r.padding(mostOfData-uint32(len(packetSizes)), 3, append(taken, packetSizes[2]+three))
 	return strconv.Itoa(three), strconv.Itoa(four)
 }
 

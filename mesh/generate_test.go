@@ -13,17 +13,17 @@ import (
 )
 
 // office is a small mesh with a bit of everything.
-func office(t testing.TB) *world {
-	t.Helper()
+func office(tb testing.TB) *world {
+	tb.Helper()
 	w := newWorld("10.66.0.0/24", "fd00:66::/64")
 	w.config.DefaultMTU, w.config.DefaultDNS = 1420, "9.9.9.9, corp.example"
 	w.add("gate", public("192.0.2.1"), func(n *mesh.Node) { n.PostUp, n.PostDown = []string{"echo up"}, []string{"echo down"} })
 	w.add("branch", routes("192.168.7.0/24"), func(n *mesh.Node) { n.Masquerade, n.DNS, n.MTU = true, "10.66.0.1", 1380 })
 	w.add("phone", func(n *mesh.Node) { n.Type, n.ListenPort = store.NodeStatic, 40000 })
-	w.link(t, "branch", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.2/32 fd00:66::2/128"), func(l *store.Link) {
+	w.link(tb, "branch", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.2/32 fd00:66::2/128"), func(l *store.Link) {
 		l.PresharedKey = keysOf("psk").Private
 	})
-	w.link(t, "phone", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.3/32 fd00:66::3/128"))
+	w.link(tb, "phone", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.3/32 fd00:66::3/128"))
 	return w
 }
 

@@ -10,8 +10,8 @@ import (
 
 // managed returns the managed hooks of a node's text by key, as the tools run them: without what
 // follows a #.
-func managed(t testing.TB, w *world, id string) map[string][]string {
-	t.Helper()
+func managed(tb testing.TB, w *world, id string) map[string][]string {
+	tb.Helper()
 	all := map[string][]string{}
 	for line := range strings.Lines(w.mesh().Text(id)) {
 		if !mesh.IsManaged(line) {
@@ -29,14 +29,14 @@ func on(platform string) func(*mesh.Node) {
 }
 
 // branch is a mesh with a node that does all that takes hooks.
-func branch(t testing.TB) *world {
-	t.Helper()
+func branch(tb testing.TB) *world {
+	tb.Helper()
 	w := newWorld("10.66.0.0/24", "fd00:66::/64")
 	w.add("gate", public("192.0.2.1"))
 	w.add("branch", routes("192.168.7.0/24", "fd00:7::/64"), func(n *mesh.Node) { n.Masquerade = true })
 	w.add("peer")
-	w.link(t, "branch", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.2/32 fd00:66::2/128"))
-	w.link(t, "peer", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.3/32 fd00:66::3/128"))
+	w.link(tb, "branch", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.2/32 fd00:66::2/128"))
+	w.link(tb, "peer", "gate", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.3/32 fd00:66::3/128"))
 	w.forwards = append(w.forwards, store.PortForward{
 		ID: "pf_1", FromNodeID: "peer", FromPort: 80, ToNodeID: "branch", ToPort: 8080, ToPlatform: "linux", Protocol: store.ForwardAll, Enabled: true,
 	})

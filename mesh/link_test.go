@@ -122,7 +122,7 @@ func TestCheckLinkNamesFieldAndRemedy(t *testing.T) {
 		change func(*store.Link)
 		want   string
 	}{
-		{func(l *store.Link) {}, ""},
+		{func(*store.Link) {}, ""},
 		{
 			func(l *store.Link) { l.Reverse.PeerNodeID = "west" },
 			"forward and reverse have to be the two directions of one pair of nodes: local_node_id of the one is peer_node_id of the other.",

@@ -25,19 +25,19 @@ type randomWorld struct {
 	appliance netip.Addr
 }
 
-func newRandomWorld(t testing.TB, seed uint64) *randomWorld {
-	t.Helper()
+func newRandomWorld(tb testing.TB, seed uint64) *randomWorld {
+	tb.Helper()
 	r := &randomWorld{Rand: rand.New(rand.NewPCG(seed, 1)), appliance: addr("203.0.113.9")}
 	r.world = newWorld([][]string{{"10.66.0.0/24"}, {"10.66.0.0/24", "fd00:66::/64"}, {"fd00:66::/64"}}[r.IntN(3)]...)
 	r.mode = []mesh.QuickMode{mesh.HubSpoke, mesh.FullMesh, mesh.FreeMesh}[r.IntN(3)]
 	if r.IntN(3) == 0 {
-		r.amnezia(t)
+		r.amnezia(tb)
 	}
 	for i := range 2 + r.IntN(12) {
-		r.addRandom(t, i)
+		r.addRandom(tb, i)
 	}
 	r.node("n0").Enabled, r.node("n0").IPv4Address = true, "192.0.2.100"
-	r.link0(t)
+	r.link0(tb)
 	q := mesh.Quick{Mode: r.mode, UsePresharedKey: r.IntN(2) == 0, EndpointRefFamily: []store.EndpointFamily{"", "ipv4", "ipv6"}[r.IntN(3)]}
 	r.gateways = []string{"n0"}
 	if r.mode == mesh.HubSpoke {
@@ -52,20 +52,20 @@ func newRandomWorld(t testing.TB, seed uint64) *randomWorld {
 		q.GatewayNodeIDs = slices.Clone(r.gateways)
 		r.Shuffle(len(q.GatewayNodeIDs), func(i, j int) { q.GatewayNodeIDs[i], q.GatewayNodeIDs[j] = q.GatewayNodeIDs[j], q.GatewayNodeIDs[i] })
 	}
-	r.links = r.quick(t, q).Links()
+	r.links = r.quick(tb, q).Links()
 	if r.IntN(4) == 0 && len(r.links) > 0 {
 		r.links[r.IntN(len(r.links))].Enabled = false
 	}
 	return r
 }
 
-func (r *randomWorld) amnezia(t testing.TB) {
-	t.Helper()
+func (r *randomWorld) amnezia(tb testing.TB) {
+	tb.Helper()
 	r.config.TunnelProtocol = protocol.TunnelAmneziaWG
 	r.config.AWGVersion = []string{"1.5", "2.0", "3.1"}[r.IntN(3)]
 	var err error
 	if r.config.AWG, err = mesh.NewAWG(r.config.AWGVersion, r.random()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -78,8 +78,8 @@ func (r *randomWorld) random() *rand.ChaCha8 {
 	return rand.NewChaCha8(seed)
 }
 
-func (r *randomWorld) addRandom(t testing.TB, i int) {
-	t.Helper()
+func (r *randomWorld) addRandom(tb testing.TB, i int) {
+	tb.Helper()
 	r.add(fmt.Sprint("n", i), func(n *mesh.Node) {
 		n.Enabled = r.IntN(7) > 0
 		if r.IntN(3) == 0 {
@@ -115,19 +115,19 @@ func (r *randomWorld) addRandom(t testing.TB, i int) {
 		if r.config.TunnelProtocol == protocol.TunnelAmneziaWG {
 			var err error
 			if n.AWG, err = mesh.NewAWGNode([]mesh.Disguise{"", "dns", "stun", "rtp", "quic"}[r.IntN(5)], "", r.random()); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 	})
 }
 
 // link0 makes a link by hand of two nodes that get none with each other in a hub and spoke mesh.
-func (r *randomWorld) link0(t testing.TB) {
-	t.Helper()
+func (r *randomWorld) link0(tb testing.TB) {
+	tb.Helper()
 	if r.mode != mesh.HubSpoke || len(r.nodes) < 4 || r.node("n1").IPv4Address == "" || r.IntN(2) == 0 {
 		return
 	}
-	r.link(t, "n1", "n2", func(l *store.Link) { l.Manual = true })
+	r.link(tb, "n1", "n2", func(l *store.Link) { l.Manual = true })
 }
 
 func (r *randomWorld) reach(store.Node) wgconf.Reach {
@@ -166,10 +166,8 @@ func (r *randomWorld) way(a, b string) ([]string, bool) {
 
 // gatewayOf returns the gateway at which a node is; the node itself, if it is one.
 func (r *randomWorld) gatewayOf(id string) string {
-	for _, g := range r.gateways {
-		if g == id {
-			return id
-		}
+	if slices.Contains(r.gateways, id) {
+		return id
 	}
 	for _, g := range r.gateways {
 		if r.linked(id, g) {
@@ -187,9 +185,9 @@ type network struct {
 	keys    map[string]string // public key → node id
 }
 
-func newNetwork(t testing.TB, r *randomWorld) network {
-	t.Helper()
-	w := network{r, r.parse(t), r.mesh().Texts(), map[string]string{}}
+func newNetwork(tb testing.TB, r *randomWorld) network {
+	tb.Helper()
+	w := network{r, r.parse(tb), r.mesh().Texts(), map[string]string{}}
 	for _, n := range r.nodes {
 		w.keys[n.PublicKey] = n.ID
 	}
@@ -366,8 +364,10 @@ func TestRandomMeshesGiveTheSameBytesInAnyOrder(t *testing.T) {
 
 // What CheckLink takes as AllowedIPs stands in the text, each network once.
 func FuzzAllowedIPs(f *testing.F) {
-	for _, s := range []string{"10.66.0.0/24", "0.0.0.0/0,::/0", "10.66.0.5/24 10.66.0.7/24", "fd00::/64, 192.168.1.1/32,192.168.1.1/32", "::ffff:10.0.0.0/104",
-		"fe80::1%eth0/64", "255.255.255.255/32"} {
+	for _, s := range []string{
+		"10.66.0.0/24", "0.0.0.0/0,::/0", "10.66.0.5/24 10.66.0.7/24", "fd00::/64, 192.168.1.1/32,192.168.1.1/32", "::ffff:10.0.0.0/104",
+		"fe80::1%eth0/64", "255.255.255.255/32",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, list string) {

@@ -56,7 +56,7 @@ func (m *Mesh) Quick(q Quick, mint Mint) (Plan, error) {
 	case HubSpoke:
 		wishes, err = m.hubSpoke(q, nodes)
 	case FullMesh:
-		wishes, err = m.fullMesh(q, nodes, &p)
+		wishes, err = m.fullMesh(nodes, &p)
 	case FreeMesh:
 		wishes, err = m.freeMesh(q, nodes)
 	default:
@@ -201,7 +201,7 @@ func both(networks []netip.Prefix, a, b *member) []netip.Prefix {
 	return slices.DeleteFunc(networks, func(p netip.Prefix) bool { return !a.has(p) || !b.has(p) })
 }
 
-func (m *Mesh) fullMesh(q Quick, nodes []*member, p *Plan) ([]wish, error) {
+func (m *Mesh) fullMesh(nodes []*member, p *Plan) ([]wish, error) {
 	if n := len(nodes); n > mostLinked {
 		return nil, refuse(CodeInvalidQuickMesh, "mode full_mesh would link %d nodes by %d links, and %d nodes are the most; use free_mesh with %d gateways or more.",
 			n, n*(n-1)/2, mostLinked, n/mostLinked+1)

@@ -17,11 +17,11 @@ func (w *world) mint() mesh.Mint {
 }
 
 // quick plans a quick mesh, which has to be possible.
-func (w *world) quick(t testing.TB, q mesh.Quick) mesh.Plan {
-	t.Helper()
+func (w *world) quick(tb testing.TB, q mesh.Quick) mesh.Plan {
+	tb.Helper()
 	p, err := w.mesh().Quick(q, w.mint())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
@@ -176,8 +176,10 @@ func TestOneLinkOfAPairIsLeft(t *testing.T) {
 	w := region()
 	w.link(t, "a", "east", func(l *store.Link) { l.Enabled, l.ID = false, "rests" })
 	w.link(t, "east", "a", func(l *store.Link) { l.ID = "used" })
-	w.links = append(w.links, store.Link{ID: "lost", Enabled: true, Forward: store.Direction{LocalNodeID: "a", PeerNodeID: "gone"},
-		Reverse: store.Direction{LocalNodeID: "gone", PeerNodeID: "a"}})
+	w.links = append(w.links, store.Link{
+		ID: "lost", Enabled: true, Forward: store.Direction{LocalNodeID: "a", PeerNodeID: "gone"},
+		Reverse: store.Direction{LocalNodeID: "gone", PeerNodeID: "a"},
+	})
 	p := w.quick(t, mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "east"})
 	var pairs []string
 	for _, l := range p.Links() {
@@ -243,34 +245,46 @@ func TestQuickMeshRefusesWhatCannotBe(t *testing.T) {
 		{region(), mesh.Quick{Mode: mesh.HubSpoke}, "hub_node_id is missing, and several nodes have a public address; name one of them: east, west."},
 		{region(), mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "gone"}, `hub_node_id "gone" is not a node of this mesh.`},
 		{
-			region(), mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "a"},
+			region(),
+			mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "a"},
 			"hub_node_id: a has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
 		},
 		{resting, mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "west"}, "hub_node_id: west is disabled; enable it, or choose another node."},
-		{hidden, mesh.Quick{Mode: mesh.HubSpoke},
-			"hub_node_id: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address."},
-		{hidden, mesh.Quick{Mode: mesh.FreeMesh},
-			"gateway_node_ids: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address."},
+		{
+			hidden,
+			mesh.Quick{Mode: mesh.HubSpoke},
+			"hub_node_id: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address.",
+		},
+		{
+			hidden,
+			mesh.Quick{Mode: mesh.FreeMesh},
+			"gateway_node_ids: no enabled node has a public address; give the one that the others are to reach an ipv4_address or ipv6_address.",
+		},
 		{bare, mesh.Quick{Mode: mesh.HubSpoke}, "virtual_subnet: the mesh has none, and mode hub_spoke routes it to the gateway; give the mesh one."},
 		{
-			region(), mesh.Quick{Mode: mesh.FreeMesh, GatewayNodeIDs: []string{"east", "b"}},
+			region(),
+			mesh.Quick{Mode: mesh.FreeMesh, GatewayNodeIDs: []string{"east", "b"}},
 			"gateway_node_ids: b has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
 		},
 		{
-			region(), mesh.Quick{Mode: mesh.FreeMesh, GatewayNodeIDs: []string{"east"}, LeafAssignments: map[string]string{"a": "west"}},
+			region(),
+			mesh.Quick{Mode: mesh.FreeMesh, GatewayNodeIDs: []string{"east"}, LeafAssignments: map[string]string{"a": "west"}},
 			`leaf_assignments: a is assigned to "west", which is not a gateway; name one of gateway_node_ids.`,
 		},
 		{
-			region(), mesh.Quick{Mode: mesh.FreeMesh, LeafAssignments: map[string]string{"west": "east"}},
+			region(),
+			mesh.Quick{Mode: mesh.FreeMesh, LeafAssignments: map[string]string{"west": "east"}},
 			"leaf_assignments: west is a gateway itself; take it out of one of the two lists.",
 		},
 		{region(), mesh.Quick{Mode: mesh.FreeMesh, LeafAssignments: map[string]string{"gone": "east"}}, `leaf_assignments: "gone" is not a node of this mesh.`},
 		{
-			big, mesh.Quick{Mode: mesh.FullMesh},
+			big,
+			mesh.Quick{Mode: mesh.FullMesh},
 			"mode full_mesh would link 300 nodes by 44850 links, and 250 nodes are the most; use free_mesh with 2 gateways or more.",
 		},
 		{
-			big, mesh.Quick{Mode: mesh.FreeMesh},
+			big,
+			mesh.Quick{Mode: mesh.FreeMesh},
 			"gateway_node_ids: 300 gateways would need 44850 links with each other, and 250 gateways are the most; name fewer.",
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"wfm/mesh"
@@ -76,10 +77,8 @@ func TestAddressesGivenOneAfterTheOtherAreAllDifferentAndFillTheSubnet(t *testin
 
 func ownerIn(taken []netip.Addr) func(netip.Addr) (string, bool) {
 	return func(a netip.Addr) (string, bool) {
-		for _, b := range taken {
-			if a == b {
-				return "north", true
-			}
+		if slices.Contains(taken, a) {
+			return "north", true
 		}
 		return "", false
 	}
@@ -183,15 +182,11 @@ func TestOfferSubnetIsTheFirstThatFits(t *testing.T) {
 			inUse = append(inUse, netip.PrefixFrom(a, 14+random.IntN(19)).Masked())
 		}
 		fits := func(p netip.Prefix) bool {
-			for _, q := range inUse {
-				if p.Overlaps(q) {
-					return false
-				}
-			}
-			return true
+			return !slices.ContainsFunc(inUse, p.Overlaps)
 		}
 		want := prefix("10.66.0.0/24")
-		for ; !fits(want); want = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, want.Addr().As4()[1] + want.Addr().As4()[2]/255, want.Addr().As4()[2] + 1, 0}), 24) {
+		for n := 66 << 8; !fits(want); n++ {
+			want = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), 0}), 24)
 		}
 		if got, err := mesh.OfferSubnet(inUse); err != nil || got != want {
 			t.Fatalf("beside %v, %s is offered, %v; want %s", inUse, got, err, want)

@@ -74,8 +74,8 @@ func TouchedByNode(before, after *Node, near Neighbours) []string {
 	}
 	ids := []string{id}
 	moved := old.Enabled != now.Enabled || !slices.Equal(old.Addresses(), now.Addresses())
-	if moved || old.Name != now.Name || old.Key() != now.Key() || old.IPv4Address != now.IPv4Address || old.IPv6Address != now.IPv6Address ||
-		portOf(&old) != portOf(&now) {
+	if moved || old.Name != now.Name || old.Key() != now.Key() ||
+		old.IPv4Address != now.IPv4Address || old.IPv6Address != now.IPv6Address || portOf(&old) != portOf(&now) {
 		ids = append(ids, near.Peers(id)...)
 	}
 	if moved {

@@ -72,8 +72,8 @@ func TestAChangeInAFullMeshTouchesEachNodeOnce(t *testing.T) {
 }
 
 // change makes one random change of a random record, and returns who is touched by it.
-func (r *randomWorld) change(t testing.TB) []string {
-	t.Helper()
+func (r *randomWorld) change(tb testing.TB) []string {
+	tb.Helper()
 	near := r.mesh()
 	n := &r.nodes[r.IntN(len(r.nodes))]
 	before := *n

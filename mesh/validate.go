@@ -339,8 +339,7 @@ func (v *validator) textOf(n *member) {
 		return
 	}
 	conf, err := tunnel.Read(v.config, n.ID, v.text(n))
-	var invalid *wgconf.Error
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*wgconf.Error](err); ok {
 		v.add(SeverityError, CodeInvalidText, n, nil, "The tunnel config of %s: %s.", n.Name, invalid.Error())
 		return
 	}

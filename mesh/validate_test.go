@@ -28,14 +28,14 @@ func findings(w *world) []string {
 }
 
 // trio is a valid mesh: a hub, a leaf and a second one with a network behind it.
-func trio(t testing.TB) *world {
-	t.Helper()
+func trio(tb testing.TB) *world {
+	tb.Helper()
 	w := newWorld("10.66.0.0/24", "fd00:66::/64")
 	w.add("hub", public("192.0.2.1"))
 	w.add("leaf")
 	w.add("lan", routes("192.168.7.0/24"))
-	w.link(t, "leaf", "hub", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.2/32 fd00:66::2/128"))
-	w.link(t, "lan", "hub", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.3/32 fd00:66::3/128"))
+	w.link(tb, "leaf", "hub", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.2/32 fd00:66::2/128"))
+	w.link(tb, "lan", "hub", carries("10.66.0.0/24 fd00:66::/64", "10.66.0.3/32 fd00:66::3/128"))
 	return w
 }
 
@@ -59,9 +59,8 @@ func TestAnExitForPhonesHasNoFindings(t *testing.T) {
 }
 
 func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
-	forward := func(f store.PortForward) store.PortForward {
-		f.ID, f.Enabled = "pf_1", true
-		return f
+	forwardTo := func(entry string) store.PortForward {
+		return store.PortForward{ID: "pf_1", Enabled: true, FromNodeID: "hub", FromPort: 80, ToNodeID: entry, ToPort: 80, Protocol: "tcp", ToPlatform: "linux"}
 	}
 	tests := []struct {
 		name   string
@@ -119,8 +118,8 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 		},
 		{
 			"an address outside", func(w *world) { w.node("leaf").VirtualIP = prefix("10.67.0.2/32") },
-			[]string{"warning ADDRESS_OUTSIDE leaf: leaf: virtual_ip 10.67.0.2 is outside of the mesh's subnet 10.66.0.0/24: links that carry the subnet do " +
-				"not reach it by themselves."},
+			[]string{"warning ADDRESS_OUTSIDE leaf: leaf: virtual_ip 10.67.0.2 is outside of the mesh's subnet 10.66.0.0/24: " +
+				"links that carry the subnet do not reach it by themselves."},
 		},
 		{
 			"a broadcast address", func(w *world) { w.node("leaf").VirtualIP = prefix("10.66.0.255/32") },
@@ -132,8 +131,8 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 		},
 		{
 			"the same network behind two nodes", func(w *world) { w.node("leaf").Routes = prefixes("192.168.7.0/24") },
-			[]string{"error ROUTES_OVERLAP lan: routes: 192.168.7.0/24 is behind leaf and behind lan; name it at one of them, or give one of the networks " +
-				"other addresses."},
+			[]string{"error ROUTES_OVERLAP lan: routes: 192.168.7.0/24 is behind leaf and behind lan; name it at one of " +
+				"them, or give one of the networks other addresses."},
 		},
 		{
 			"a network in another one", func(w *world) { w.node("leaf").Routes = prefixes("192.168.0.0/16") },
@@ -162,8 +161,8 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 				}
 			},
 			[]string{
-				"error SUBNET_TAKEN : virtual_subnet 198.51.0.0/16 has the address of the appliance, 198.51.100.1: nodes would look for it in the tunnel. Choose " +
-					"another virtual_subnet.",
+				"error SUBNET_TAKEN : virtual_subnet 198.51.0.0/16 has the address of the appliance, 198.51.100.1: nodes would " +
+					"look for it in the tunnel. Choose another virtual_subnet.",
 			},
 		},
 		{
@@ -223,8 +222,8 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 		},
 		{
 			"masquerade without routes", func(w *world) { w.node("leaf").Masquerade = true },
-			[]string{"warning MASQUERADE_WITHOUT_ROUTES leaf: leaf: masquerade does nothing without routes; give the networks behind the node in routes, or " +
-				"switch it off."},
+			[]string{"warning MASQUERADE_WITHOUT_ROUTES leaf: leaf: masquerade does nothing without routes; give the " +
+				"networks behind the node in routes, or switch it off."},
 		},
 		{
 			"a hook of two lines", func(w *world) { w.node("leaf").PostUp = []string{"true\n[Peer]"} },
@@ -243,16 +242,16 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 				n.MTU, n.DNS, n.ListenPort, n.IPv4Address, n.Routes = 10, "9.9.9", 70000, "a:b", []netip.Prefix{netip.PrefixFrom(addr("10.9.0.1"), 24)}
 			},
 			[]string{
-				`error INVALID_VALUE leaf: leaf: ipv4_address: "a:b" is neither such an address nor a host name; give one like 192.0.2.1 or vpn.example.org, ` +
-					`without a port.`,
+				`error INVALID_VALUE leaf: leaf: ipv4_address: "a:b" is neither such an address nor a host name; ` +
+					`give one like 192.0.2.1 or vpn.example.org, without a port.`,
 				`error INVALID_VALUE leaf: leaf: listen_port: `, `error INVALID_VALUE leaf: leaf: mtu: `, `error INVALID_VALUE leaf: leaf: dns: `,
 				`error INVALID_VALUE leaf: leaf: routes: 10.9.0.1/24 is not a network; write it like 192.168.1.0/24.`,
 			},
 		},
 		{
 			"IPv6 in an IPv4 field", func(w *world) { w.node("hub").IPv4Address = "2001:db8::1" },
-			[]string{`error INVALID_VALUE hub: hub: ipv4_address: "2001:db8::1" is neither such an address nor a host name; give one like 192.0.2.1 or ` +
-				`vpn.example.org, without a port.`},
+			[]string{`error INVALID_VALUE hub: hub: ipv4_address: "2001:db8::1" is neither such an address nor a host name; ` +
+				`give one like 192.0.2.1 or vpn.example.org, without a port.`},
 		},
 		{
 			"a small MTU with IPv6", func(w *world) { w.node("leaf").MTU = 1000 },
@@ -274,27 +273,27 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 				w.config.DefaultDNS, w.config.VirtualSubnet6 = "9.9.9", netip.PrefixFrom(addr("fd00:66::1"), 64)
 			},
 			[]string{
-				"error INVALID_VALUE : default_dns: ", "error INVALID_SUBNET : virtual_subnet6 fd00:66::1/64 is an address in a network; write the network, fd00:66::/64.",
+				"error INVALID_VALUE : default_dns: ", "error INVALID_SUBNET : virtual_subnet6 fd00:66::1/64 is an address in a " +
+					"network; write the network, fd00:66::/64.",
 				"error INVALID_TEXT hub: ", "error INVALID_TEXT leaf: ", "error INVALID_TEXT lan: ",
 			},
 		},
 		{
 			"a port forward to itself", func(w *world) {
-				w.forwards = append(w.forwards, forward(store.PortForward{FromNodeID: "hub", FromPort: 80, ToNodeID: "hub", ToPort: 80, Protocol: "tcp",
-					ToPlatform: "linux"}))
+				w.forwards = append(w.forwards, forwardTo("hub"))
 			},
 			[]string{"error BAD_PORT_FORWARD hub: The port forward pf_1: from_node_id and to_node_id are both hub; the service and the entry have to be two nodes."},
 		},
 		{
 			"a port forward without an entry", func(w *world) {
-				w.forwards = append(w.forwards, forward(store.PortForward{FromNodeID: "hub", FromPort: 80, ToNodeID: "gone", ToPort: 80, Protocol: "tcp",
-					ToPlatform: "linux"}))
+				w.forwards = append(w.forwards, forwardTo("gone"))
 			},
 			[]string{`error BAD_PORT_FORWARD : The port forward pf_1: to_node_id "gone" is not a node of this mesh; delete the port forward.`},
 		},
 		{
 			"a port twice", func(w *world) {
-				f := forward(store.PortForward{FromNodeID: "leaf", FromPort: 80, ToNodeID: "hub", ToPort: 80, Protocol: "tcp", ToPlatform: "linux"})
+				f := forwardTo("hub")
+				f.FromNodeID = "leaf"
 				w.forwards = append(w.forwards, f)
 				f.ID, f.Protocol, f.FromNodeID = "pf_2", "all", "lan"
 				w.forwards = append(w.forwards, f)
@@ -341,14 +340,14 @@ func TestValidateFindsWhatATextLacks(t *testing.T) {
 	}
 	byHand(own)
 	sameLines(t, "findings", findings(w), []string{
-		"warning TEXT_LACKS_PEER leaflink_leaf_hub: The tunnel config of leaf, which is written by hand, has no peer with the PublicKey of hub, " +
-			keysOf("hub").Public +
+		"warning TEXT_LACKS_PEER leaflink_leaf_hub: The tunnel config of leaf, which is written by " +
+			"hand, has no peer with the PublicKey of hub, " + keysOf("hub").Public +
 			"; add it, or let the mesh make the config (config_source mesh).",
 	})
 	byHand(iface + keysOf("leaf").Private + "\nH1 = 101-200\nH2 = 2\n[Peer]\nPublicKey = " + keysOf("hub").Public + "\n")
 	sameLines(t, "findings", findings(w), []string{
-		"error AWG_DIFFERS leaf: The tunnel config of leaf, which is written by hand, does not have the mesh's S1, H1, and all nodes need the same; correct " +
-			"the config.",
+		"error AWG_DIFFERS leaf: The tunnel config of leaf, which is written by hand, does not have the mesh's " +
+			"S1, H1, and all nodes need the same; correct the config.",
 	})
 	w.node("leaf").Text, w.node("leaf").PublicKey = nil, ""
 	sameLines(t, "findings", findings(w), []string{
@@ -377,8 +376,8 @@ func TestCheckPortForward(t *testing.T) {
 		"six and lan have no address of the same IP version in the tunnel; give them one.": func(f *store.PortForward) {
 			f.FromNodeID, f.ToNodeID = "six", "lan"
 		},
-		"the tunnel config of by hand is written by hand, so no hooks are added to it; let the mesh make it (config_source mesh), or choose another " +
-			"entry.": func(f *store.PortForward) {
+		"the tunnel config of by hand is written by hand, so no hooks are added to it; let the mesh make " +
+			"it (config_source mesh), or choose another entry.": func(f *store.PortForward) {
 			f.ToNodeID = "by hand"
 		},
 	} {

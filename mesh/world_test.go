@@ -62,7 +62,7 @@ func keysOf(name string) mesh.Keys {
 }
 
 // add adds an enabled node with keys and the next addresses. Its id is its name.
-func (w *world) add(name string, change ...func(*mesh.Node)) string {
+func (w *world) add(name string, change ...func(*mesh.Node)) {
 	keys := keysOf(name)
 	n := mesh.Node{Node: store.Node{
 		ID: name, ConfigID: w.config.ID, Name: name, Enabled: true, Type: store.NodeDynamic, InterfaceName: "wg0", CreatedAt: w.now(),
@@ -85,7 +85,6 @@ func (w *world) add(name string, change ...func(*mesh.Node)) string {
 		c(&n)
 	}
 	w.nodes = append(w.nodes, n)
-	return name
 }
 
 // public gives a node a public IPv4 address.
@@ -114,11 +113,11 @@ func (w *world) node(id string) *mesh.Node {
 }
 
 // link adds the link that is drafted for the two nodes.
-func (w *world) link(t testing.TB, local, peer string, change ...func(*store.Link)) string {
-	t.Helper()
+func (w *world) link(tb testing.TB, local, peer string, change ...func(*store.Link)) string {
+	tb.Helper()
 	d, err := w.mesh().Draft(local, peer, "")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	d.Link.ID, d.Link.CreatedAt = "link_"+local+"_"+peer, w.now()
 	for _, c := range change {
@@ -148,13 +147,13 @@ func prefixes(list string) []netip.Prefix {
 }
 
 // parse reads each text of the mesh.
-func (w *world) parse(t testing.TB) map[string]wgconf.Config {
-	t.Helper()
+func (w *world) parse(tb testing.TB) map[string]wgconf.Config {
+	tb.Helper()
 	all := map[string]wgconf.Config{}
 	for id, text := range w.mesh().Texts() {
 		c, err := tunnel.Read(w.config, id, text)
 		if err != nil {
-			t.Fatalf("the text of %s is refused: %v\n%s", id, err, text)
+			tb.Fatalf("the text of %s is refused: %v\n%s", id, err, text)
 		}
 		all[id] = c
 	}
