@@ -438,8 +438,10 @@ func TestAfterATakeoverTheSessionIsLeftAloneForLongerAndLonger(t *testing.T) {
 	now := time.Unix(0, 0)
 	b := &backoff{least: time.Second, most: time.Minute, stable: time.Minute, longest: 5 * time.Minute, now: func() time.Time { return now }}
 	b.Next()
-	for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
-		5 * time.Minute, 5 * time.Minute} {
+	for i, want := range []time.Duration{
+		5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
+		5 * time.Minute, 5 * time.Minute,
+	} {
 		b.Up()
 		now = now.Add(time.Second)
 		if news := b.TakenOver(); news != (i == 0) {

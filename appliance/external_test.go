@@ -262,8 +262,10 @@ func TestConnectionUnderAnothersClientIDIsNotThatNodes(t *testing.T) {
 	b := s.nodes(2)
 	s.settled()
 	c := mqtttest.Dial(t, s.emqx.NetAddr(), 5)
-	if code := c.Connect(mqtttest.Login{ClientID: protocol.ClientID(b[0].Node.ID), Username: b[1].Node.ID, Password: b[1].Password,
-		Keepalive: 60}).ReasonCode; code != 0 {
+	if code := c.Connect(mqtttest.Login{
+		ClientID: protocol.ClientID(b[0].Node.ID), Username: b[1].Node.ID, Password: b[1].Password,
+		Keepalive: 60,
+	}).ReasonCode; code != 0 {
 		t.Skip("the stand-in refuses it")
 	}
 	c.Rest() // kicked, without having been requested

@@ -208,23 +208,33 @@ func TestWhatIsMissingOfAChainIsNamedAtTheStartAndToWhoeverBinds(t *testing.T) {
 		chain []*issued
 		want  []string
 	}{
-		"leaf alone": {[]*issued{leaf},
-			[]string{`the certificate of its issuer, "Field CA", is not in WFM_TLS_CERT_FILE: use the file with the whole chain (fullchain.pem)`}},
-		"no CA between": {[]*issued{leaf, root},
-			[]string{`the certificate of its issuer, "Field CA", is not in WFM_TLS_CERT_FILE`, `"Field Root", in that file, did not sign it`}},
+		"leaf alone": {
+			[]*issued{leaf},
+			[]string{`the certificate of its issuer, "Field CA", is not in WFM_TLS_CERT_FILE: use the file with the whole chain (fullchain.pem)`},
+		},
+		"no CA between": {
+			[]*issued{leaf, root},
+			[]string{`the certificate of its issuer, "Field CA", is not in WFM_TLS_CERT_FILE`, `"Field Root", in that file, did not sign it`},
+		},
 		"no root":       {[]*issued{leaf, between}, []string{`the certificate of the issuer of "Field CA", "Field Root", is not in WFM_TLS_CERT_FILE`}},
 		"expired":       {[]*issued{issueFor(t, fieldHost, false, between, leaf.key, past), between, root}, []string{"has expired on"}},
 		"not valid yet": {[]*issued{issueFor(t, fieldHost, false, between, leaf.key, ahead), between, root}, []string{"is not valid before", "clock"}},
 		"expired CA":    {[]*issued{leaf, issueFor(t, "Field CA", true, root, between.key, past), root}, []string{`the certificate "Field CA" has expired on`}},
-		"expired root": {[]*issued{leaf, between, issueFor(t, "Field Root", true, nil, root.key, past)},
-			[]string{`the certificate "Field Root" has expired on`}},
+		"expired root": {
+			[]*issued{leaf, between, issueFor(t, "Field Root", true, nil, root.key, past)},
+			[]string{`the certificate "Field Root" has expired on`},
+		},
 		"CA of another key": {[]*issued{leaf, issue(t, "Field CA", true, root), root}, []string{`"Field CA" in WFM_TLS_CERT_FILE is another one of that name`}},
 		"not a CA":          {[]*issued{leaf, server, root}, []string{`"Field CA" in WFM_TLS_CERT_FILE is not that of a CA`, "CA:TRUE"}},
-		"may not sign": {[]*issued{leaf, issueFor(t, "Field CA", true, root, between.key, never), root},
-			[]string{`"Field CA" in WFM_TLS_CERT_FILE may not sign`}},
+		"may not sign": {
+			[]*issued{leaf, issueFor(t, "Field CA", true, root, between.key, never), root},
+			[]string{`"Field CA" in WFM_TLS_CERT_FILE may not sign`},
+		},
 		"for another host": {[]*issued{issueFor(t, "www.example.test", false, between, leaf.key), between, root}, []string{fieldHost, "www.example.test"}},
-		"only a common name": {[]*issued{issueFor(t, fieldHost, false, between, leaf.key, func(c *x509.Certificate) { c.DNSNames = nil }), between, root},
-			[]string{"no subjectAltName", "DNS:" + fieldHost}},
+		"only a common name": {
+			[]*issued{issueFor(t, fieldHost, false, between, leaf.key, func(c *x509.Certificate) { c.DNSNames = nil }), between, root},
+			[]string{"no subjectAltName", "DNS:" + fieldHost},
+		},
 		"root for others": {
 			[]*issued{leaf, issueFor(t, "Field CA", true, root, between.key, func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"example.org"} }), root},
 			[]string{`the chain to the root "Field Root" does not verify the certificate`, "not permitted"},

@@ -55,7 +55,7 @@ func (tx *Tx) NoteStart() error {
 	return tx.MarkAlive()
 }
 
-// SettleLastRun, at a start, completes the last run's records: it records the gap and closes the
+// SettleLastRun completes, at a start, the last run's records: it records the gap and closes the
 // audit log's open entries. Use it as Options.First.
 func (tx *Tx) SettleLastRun() error {
 	if err := tx.NoteStart(); err != nil {

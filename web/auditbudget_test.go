@@ -211,8 +211,10 @@ func TestReadsOfPrivateKeysAreInTheAuditLogOnceAnHourEach(t *testing.T) {
 				got...)
 		}
 	}
-	want := []string{"admin /applied-conf 2", "token writer /applied-conf 2", "token writer /{version} 1", "token writer /{version} 2 1", "admin /conf 2",
-		"admin /conf 1"}
+	want := []string{
+		"admin /applied-conf 2", "token writer /applied-conf 2", "token writer /{version} 1", "token writer /{version} 2 1", "admin /conf 2",
+		"admin /conf 1",
+	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the log is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

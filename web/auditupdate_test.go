@@ -77,8 +77,11 @@ func (w *written) requests() []oneWrite {
 		{"POST" + pathNode + "/endpoint/control", node + "/endpoint/control", object{"action": "push_config"}, "config_id node_id request_id"},
 		{"POST" + pathNode + "/endpoint/control", node + "/endpoint/control", object{"action": "wg_show", "wait": 1}, "config_id node_id request_id"},
 		{"POST /api/v1/commands/:request_id/cancel", "/api/v1/commands/" + w.command + "/cancel", nil, "request_id node_id"},
-		{"POST /api/v1/configs/:config_id/endpoint/control-batch", config + "/endpoint/control-batch", object{"action": "stop", "node_ids": []string{w.node}},
-			"config_id rollout_id"},
+		{
+			"POST /api/v1/configs/:config_id/endpoint/control-batch", config + "/endpoint/control-batch",
+			object{"action": "stop", "node_ids": []string{w.node}},
+			"config_id rollout_id",
+		},
 		{"POST /api/v1/rollouts/:rollout_id/pause", "rollout/pause", nil, "rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/resume", "rollout/resume", nil, "rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/cancel", "rollout/cancel", nil, "rollout_id"},

@@ -28,22 +28,28 @@ func TestABindCommandIsForBothAgentsAndSaysWhatMayKeepItFromWorking(t *testing.T
 	}{
 		"as it was reached": {adjust: []func(*http.Request){host(name + ":8000")}, address: "http://" + name + ":8000"},
 		"IPv6":              {adjust: []func(*http.Request){host("[2001:db8::1]:8000")}, address: "http://[2001:db8::1]:8000"},
-		"loopback address": {adjust: []func(*http.Request){host("127.0.0.9:8000")}, address: "http://127.0.0.9:8000",
-			warn: []string{"127.0.0.9, is the node itself"}},
+		"loopback address": {
+			adjust: []func(*http.Request){host("127.0.0.9:8000")}, address: "http://127.0.0.9:8000",
+			warn: []string{"127.0.0.9, is the node itself"},
+		},
 		"localhost":          {adjust: []func(*http.Request){host("localhost:8000")}, address: "http://localhost:8000", warn: []string{"is the node itself"}},
 		"a name below it":    {given: "http://wfm.LOCALHOST", address: "http://wfm.LOCALHOST", warn: []string{"is the node itself"}},
 		"loopback of IPv6":   {given: "http://[::1]:8000", address: "http://[::1]:8000", warn: []string{"is the node itself"}},
 		"mapped into IPv6":   {given: "http://[::ffff:127.0.0.1]", address: "http://[::ffff:127.0.0.1]", warn: []string{"is the node itself"}},
 		"unspecified":        {given: "http://0.0.0.0:8000", address: "http://0.0.0.0:8000", warn: []string{"is the node itself"}},
 		"not quite loopback": {given: "http://localhost.example.org", address: "http://localhost.example.org"},
-		"a proxy nobody trusts": {adjust: []func(*http.Request){host(name), behind}, address: "https://" + name,
-			warn: []string{"--trusted-proxies 127.0.0.1, or with --public-origin https://" + name}},
+		"a proxy nobody trusts": {
+			adjust: []func(*http.Request){host(name), behind}, address: "https://" + name,
+			warn: []string{"--trusted-proxies 127.0.0.1, or with --public-origin https://" + name},
+		},
 		"one that appends": {
 			adjust: []func(*http.Request){host(name + ":8443"), header("X-Forwarded-Proto", "http, https")}, address: "https://" + name + ":8443",
 			warn: []string{"a proxy is in front"},
 		},
-		"the standard's header": {adjust: []func(*http.Request){host(name), header("Forwarded", `for=10.0.0.1;proto=http, for=10.0.0.2; Proto="https"`)},
-			address: "https://" + name, warn: []string{"a proxy is in front"}},
+		"the standard's header": {
+			adjust:  []func(*http.Request){host(name), header("Forwarded", `for=10.0.0.1;proto=http, for=10.0.0.2; Proto="https"`)},
+			address: "https://" + name, warn: []string{"a proxy is in front"},
+		},
 		"one without TLS": {adjust: []func(*http.Request){host(name), header("X-Forwarded-Proto", "http")}, address: "http://" + name},
 		"a proxy that is trusted": {
 			options: []func(*web.Options){func(o *web.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }},

@@ -207,13 +207,17 @@ func TestWhatMeansSomethingElsewhereIsAnsweredAsIgnored(t *testing.T) {
 		if method == http.MethodPut {
 			config, node = "/api/v1/configs/"+cfg, "/api/v1/nodes/"+a.addNode(cfg, "n")
 		}
-		got := warnings(method, config, object{"name": "mesh " + method, "virtual_subnet": "10.66.0.0/24", "auto_sync": false, "default_dns": "", "default_mtu": nil,
-			"awg_h1": "5-9", "zebra": 1})
+		got := warnings(method, config, object{
+			"name": "mesh " + method, "virtual_subnet": "10.66.0.0/24", "auto_sync": false, "default_dns": "", "default_mtu": nil,
+			"awg_h1": "5-9", "zebra": 1,
+		})
 		if want := []string{"auto_sync", "awg_h1", "virtual_subnet"}; !slices.Equal(got, want) {
 			t.Errorf("%s %s: %v, want %v", method, config, got, want)
 		}
-		got = warnings(method, node, object{"name": "node " + method, "private_key": "secret", "virtual_ip": "10.66.0.5/32", "listen_port": 51820,
-			"post_up": []string{"secret"}})
+		got = warnings(method, node, object{
+			"name": "node " + method, "private_key": "secret", "virtual_ip": "10.66.0.5/32", "listen_port": 51820,
+			"post_up": []string{"secret"},
+		})
 		if want := []string{"listen_port", "post_up", "private_key", "virtual_ip"}; !slices.Equal(got, want) {
 			t.Errorf("%s %s: %v, want %v", method, node, got, want)
 		}

@@ -18,19 +18,30 @@ func TestAProxyThatIsHalfSetUpIsNamedAtTheLogin(t *testing.T) {
 		headers                       map[string]string
 		want                          []string // of the message; none: it works
 	}{
-		"nothing is trusted": {"", "", "wfm.example.org", page, nil,
-			[]string{"by https://, the request by http://", "--trusted-proxies 127.0.0.1", "--public-origin " + page}},
+		"nothing is trusted": {
+			"", "", "wfm.example.org", page, nil,
+			[]string{"by https://, the request by http://", "--trusted-proxies 127.0.0.1", "--public-origin " + page},
+		},
 		"another proxy is":    {"10.0.0.1", "", "wfm.example.org", page, map[string]string{"X-Forwarded-Proto": "https"}, []string{"--trusted-proxies 127.0.0.1"}},
 		"on another port":     {"", "", "wfm.example.org:8443", page + ":8443", nil, []string{"--trusted-proxies 127.0.0.1", "--public-origin " + page + ":8443"}},
 		"port dropped":        {"127.0.0.1", "", "wfm.example.org", page + ":8443", map[string]string{"X-Forwarded-Proto": "https"}, []string{"$http_host"}},
 		"Host not kept":       {"", "", "127.0.0.1:8000", page, nil, []string{page, "127.0.0.1:8000", "$http_host", "--trusted-proxies 127.0.0.1"}},
 		"and a public origin": {"", page, "127.0.0.1:8000", page, nil, []string{"127.0.0.1:8000", page, "$http_host"}},
-		"no X-Forwarded-Proto": {"127.0.0.1", "", "wfm.example.org", page, map[string]string{"X-Forwarded-For": "192.0.2.1"},
-			[]string{"127.0.0.1 is trusted", "X-Forwarded-Proto $scheme"}},
-		"a proxy in front of it": {"127.0.0.1", "", "wfm.example.org", page, map[string]string{"X-Forwarded-Proto": "http"},
-			[]string{"says X-Forwarded-Proto: http", "in front of it"}},
-		"another site's page": {"", "", "wfm.example.org", "https://evil.example", map[string]string{"Sec-Fetch-Site": "cross-site"},
-			[]string{"does not come from a page of this appliance"}},
+		"no X-Forwarded-Proto": {
+			"127.0.0.1", "", "wfm.example.org", page,
+			map[string]string{"X-Forwarded-For": "192.0.2.1"},
+			[]string{"127.0.0.1 is trusted", "X-Forwarded-Proto $scheme"},
+		},
+		"a proxy in front of it": {
+			"127.0.0.1", "", "wfm.example.org", page,
+			map[string]string{"X-Forwarded-Proto": "http"},
+			[]string{"says X-Forwarded-Proto: http", "in front of it"},
+		},
+		"another site's page": {
+			"", "", "wfm.example.org", "https://evil.example",
+			map[string]string{"Sec-Fetch-Site": "cross-site"},
+			[]string{"does not come from a page of this appliance"},
+		},
 		"all is right":    {"127.0.0.1", "", "wfm.example.org", page, map[string]string{"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}, nil},
 		"a public origin": {"", page, "wfm.example.org", page, nil, nil},
 		"without a proxy": {"", "", "wfm.example.org:8000", "http://wfm.example.org:8000", nil, nil},

@@ -102,8 +102,10 @@ func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
 
 func TestAssetsAreKeptByTheBrowserUntilTheyChange(t *testing.T) {
 	a := bareAPI(t)
-	for name, kind := range map[string]string{"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css",
-		"idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml"} {
+	for name, kind := range map[string]string{
+		"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css",
+		"idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml",
+	} {
 		r := a.get("/static/" + name)
 		if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), kind) || r.header.Get("ETag") == "" {
 			t.Errorf("%s: %d %v", name, r.status, r.header)
@@ -119,8 +121,10 @@ func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
 	cfg := a.addConfig("home")
 	a.update(func(tx *store.Tx) error {
 		for i := range 120 {
-			n := store.Node{ID: "node_" + strings.Repeat("x", i+1), ConfigID: cfg, Name: "n" + string(rune('a'+i%26)) + strings.Repeat("y", i/26), Enabled: true,
-				Type: store.NodeDynamic, InterfaceName: "wg0"}
+			n := store.Node{
+				ID: "node_" + strings.Repeat("x", i+1), ConfigID: cfg, Name: "n" + string(rune('a'+i%26)) + strings.Repeat("y", i/26), Enabled: true,
+				Type: store.NodeDynamic, InterfaceName: "wg0",
+			}
 			if i%40 == 0 {
 				n.Tags = []string{"edge", "<b>"}
 			}

@@ -62,8 +62,10 @@ func TestQuestionsAreAnsweredBesideTheEmbeddedBrokerAndTold(t *testing.T) {
 		t.Errorf("status: %v", q)
 	}
 	metrics := a.call("GET", "/metrics", nil).body
-	for _, want := range []string{`wfm_emqx_questions_total{answer="deny"} 3`, `wfm_emqx_questions_total{answer="wrong_key"} 1`,
-		"wfm_emqx_last_question_timestamp_seconds "} {
+	for _, want := range []string{
+		`wfm_emqx_questions_total{answer="deny"} 3`, `wfm_emqx_questions_total{answer="wrong_key"} 1`,
+		"wfm_emqx_last_question_timestamp_seconds ",
+	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("%s is missing in\n%s", want, metrics)
 		}

@@ -68,8 +68,10 @@ func TestAConfigIsMadeReadChangedListedAndDeleted(t *testing.T) {
 		t.Errorf("list: %+v", all)
 	}
 	a.del(path).ok(nil)
-	for _, r := range []*reply{a.get(path), a.put(path, "{}"), a.del(path), a.get(path + "/overview"), a.get(path + "/nodes"),
-		a.post(path+"/nodes", object{"name": "n"})} {
+	for _, r := range []*reply{
+		a.get(path), a.put(path, "{}"), a.del(path), a.get(path + "/overview"), a.get(path + "/nodes"),
+		a.post(path+"/nodes", object{"name": "n"}),
+	} {
 		r.fails(404, "CONFIG_NOT_FOUND")
 	}
 }

@@ -92,8 +92,10 @@ func TestTimesAreOfTheZoneThatIsTold(t *testing.T) {
 
 func TestWhatIsNoJSONObjectIsRefusedInClearWords(t *testing.T) {
 	a := newAPI(t)
-	for _, body := range []string{``, `  `, `{`, `{"name":`, `nonsense`, `[]`, `"x"`, `7`, `null`, `{"name":"a"} {}`, `{'name':'a'}`, "{\"name\":\"\xff\"}",
-		strings.Repeat("[", 20000)} {
+	for _, body := range []string{
+		``, `  `, `{`, `{"name":`, `nonsense`, `[]`, `"x"`, `7`, `null`, `{"name":"a"} {}`, `{'name':'a'}`, "{\"name\":\"\xff\"}",
+		strings.Repeat("[", 20000),
+	} {
 		for _, r := range []*reply{a.post("/api/v1/configs", body), a.post("/api/v1/auth/login", body)} {
 			r.fails(422, "VALIDATION_ERROR")
 			if !strings.Contains(r.Error.Message, "body") || strings.Contains(r.Error.Message, "nonsense") {
@@ -258,8 +260,10 @@ func TestReadinessNeedsTheBrokerAndHealthDoesNot(t *testing.T) {
 // most talkative level.
 func TestNoSecretIsEverLogged(t *testing.T) {
 	a := bareAPI(t)
-	secrets := []string{setupToken, "first password", "second password", "a wrong password", "token-in-a-query", "token-in-a-path", "garbage-bind-token",
-		"garbage-session"}
+	secrets := []string{
+		setupToken, "first password", "second password", "a wrong password", "token-in-a-query", "token-in-a-path", "garbage-bind-token",
+		"garbage-session",
+	}
 	keep := func(r *reply, names ...string) {
 		t.Helper()
 		var v map[string]any

@@ -66,8 +66,10 @@ func TestAnAckThatDoesNotFitChangesNoStateAndLeavesANote(t *testing.T) {
 		"wrong kind":     {kind: protocol.KindInfoAck, status: protocol.AckApplied, note: "expects a control/ack"},
 		"status unknown": {status: "done", note: `unknown status "done"`},
 		"no status":      {note: `unknown status ""`},
-		"late, after unknown": {func(*fixture, store.Command) { pass(30 * time.Second) }, "", protocol.AckApplied,
-			"late ACK (applied): the command was already unknown"},
+		"late, after unknown": {
+			func(*fixture, store.Command) { pass(30 * time.Second) }, "", protocol.AckApplied,
+			"late ACK (applied): the command was already unknown",
+		},
 		"late, after cancelled": {func(f *fixture, c store.Command) {
 			_, _ = f.Cancel(f.t.Context(), c.RequestID, "admin")
 		}, "", protocol.AckFailed, "late ACK (failed): the command was already cancelled"},

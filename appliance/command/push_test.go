@@ -524,15 +524,22 @@ func TestADetectOrDescribeSaysWhatIsOnTheDisk(t *testing.T) {
 		sha    string
 		known  bool
 	}{
-		"a hash": {"node_a", protocol.ActionDetect, protocol.Ack{Status: protocol.AckApplied, ConfigVersion: -7, ConfigSHA256: hash}, hash,
-			true},
+		"a hash": {
+			"node_a", protocol.ActionDetect,
+			protocol.Ack{Status: protocol.AckApplied, ConfigVersion: -7, ConfigSHA256: hash},
+			hash,
+			true,
+		},
 		"a hash in a failure":       {"node_a", protocol.ActionDetect, protocol.Ack{Status: protocol.AckFailed, ConfigSHA256: hash}, hash, true},
 		"a hash of a describe":      {"node_a", protocol.ActionDescribe, protocol.Ack{Status: protocol.AckApplied, ConfigSHA256: hash}, hash, true},
 		"none of an agent of old":   {"node_a", protocol.ActionDetect, protocol.Ack{Status: protocol.AckApplied}, "", false},
 		"none of one that confirms": {"node_c", protocol.ActionDetect, protocol.Ack{Status: protocol.AckApplied}, "", true},
 		"none of it in a failure":   {"node_c", protocol.ActionDetect, protocol.Ack{Status: protocol.AckFailed}, "", false},
-		"none of one that now confirms": {"node_a", protocol.ActionDescribe, protocol.Ack{Status: protocol.AckApplied, Capabilities: []string{"commit_confirm"}},
-			"", true},
+		"none of one that now confirms": {
+			"node_a", protocol.ActionDescribe,
+			protocol.Ack{Status: protocol.AckApplied, Capabilities: []string{"commit_confirm"}},
+			"", true,
+		},
 		"none of one that does not more":  {"node_c", protocol.ActionDescribe, protocol.Ack{Status: protocol.AckApplied}, "", false},
 		"what is no hash":                 {"node_a", protocol.ActionDetect, protocol.Ack{Status: protocol.AckApplied, ConfigSHA256: hash + "0"}, "", false},
 		"a command that asks for it not":  {"node_a", protocol.ActionStart, protocol.Ack{Status: protocol.AckApplied, ConfigSHA256: hash}, "", false},

@@ -199,16 +199,24 @@ func TestIngressTakesASignalAsEvidenceOfItsSort(t *testing.T) {
 		tunnel  string
 		want    func(store.Evidence) bool
 	}{
-		"heartbeat, tunnel runs": {protocol.KindHeartbeat, `{"wg_online":true}`, "running",
-			func(e store.Evidence) bool { return now(e.HeartbeatAt) && now(e.TunnelAt) }},
+		"heartbeat, tunnel runs": {
+			protocol.KindHeartbeat, `{"wg_online":true}`, "running",
+			func(e store.Evidence) bool { return now(e.HeartbeatAt) && now(e.TunnelAt) },
+		},
 		"heartbeat, tunnel stopped": {protocol.KindHeartbeat, `{"wg_online":false}`, "stopped", func(e store.Evidence) bool { return now(e.HeartbeatAt) }},
 		"heartbeat, says nothing":   {protocol.KindHeartbeat, `{}`, "unknown", func(e store.Evidence) bool { return now(e.HeartbeatAt) && e.TunnelAt.IsZero() }},
-		"heartbeat, odd": {protocol.KindHeartbeat, `{"wg_online":"yes","client_online":7}`, "unknown",
-			func(e store.Evidence) bool { return now(e.HeartbeatAt) }},
-		"event": {protocol.KindEvent, `{"level":"info","event":"started"}`, "unknown",
-			func(e store.Evidence) bool { return now(e.EventAt) && e.LastEvent == "started" }},
-		"ACK of nothing": {protocol.KindDetectAck, `{"status":"applied","wg_online":true}`, "unknown",
-			func(e store.Evidence) bool { return now(e.DetectAckAt) }},
+		"heartbeat, odd": {
+			protocol.KindHeartbeat, `{"wg_online":"yes","client_online":7}`, "unknown",
+			func(e store.Evidence) bool { return now(e.HeartbeatAt) },
+		},
+		"event": {
+			protocol.KindEvent, `{"level":"info","event":"started"}`, "unknown",
+			func(e store.Evidence) bool { return now(e.EventAt) && e.LastEvent == "started" },
+		},
+		"ACK of nothing": {
+			protocol.KindDetectAck, `{"status":"applied","wg_online":true}`, "unknown",
+			func(e store.Evidence) bool { return now(e.DetectAckAt) },
+		},
 		"control ACK of nothing": {protocol.KindControlAck, `{"status":"applied"}`, "unknown", func(e store.Evidence) bool { return e.DetectAckAt.IsZero() }},
 	} {
 		ingressTest(t, func(t *testing.T, f *fixture) {
@@ -428,8 +436,10 @@ func TestIngressTakesAnOfflineEventAsOffline(t *testing.T) {
 func TestIngressKeepsEventsInTheJournalBounded(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
-		for given, want := range map[string]string{"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "": "info",
-			"loud": "info"} {
+		for given, want := range map[string]string{
+			"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error", "": "info",
+			"loud": "info",
+		} {
 			f.receive(s, protocol.KindEvent, "", `{"level":"`+given+`","event":"started","message":"hello"}`)
 			if e := f.journal()[0]; e.Level != want || e.Event != "started" || e.Message != "hello" || e.SessionID != "session_1" || !now(e.At) {
 				t.Errorf("level %q: %+v", given, e)

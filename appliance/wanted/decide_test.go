@@ -44,8 +44,10 @@ func TestStartIsSentOnlyOnFreshEvidenceAndWithinBounds(t *testing.T) {
 		"evidence older than the last start": {deployed, word(2*time.Hour, 1, time.Second), stopped(time.Minute), verdict{act: actDetect}},
 		"asked already":                      {deployed, word(9*time.Hour, 0, 0), probed, verdict{}},
 		"nothing known":                      {deployed, word(2*time.Hour, 0, 0), store.Evidence{ConnectedAt: ago(time.Second)}, verdict{act: actDetect}},
-		"first pause": {deployed, word(2*time.Hour, 1, 20*time.Second), stopped(time.Second),
-			verdict{again: ago(20 * time.Second).Add(firstPause)}},
+		"first pause": {
+			deployed, word(2*time.Hour, 1, 20*time.Second), stopped(time.Second),
+			verdict{again: ago(20 * time.Second).Add(firstPause)},
+		},
 		"first pause is over":       {deployed, word(2*time.Hour, 1, time.Minute), stopped(time.Second), verdict{act: actStart}},
 		"longest pause":             {deployed, word(2*time.Hour, 7, time.Minute), stopped(time.Second), verdict{again: ago(time.Minute).Add(mostPause)}},
 		"given up":                  {deployed, word(2*time.Hour, maxAttempts, 50*time.Minute), stopped(time.Second), verdict{}},
@@ -53,8 +55,10 @@ func TestStartIsSentOnlyOnFreshEvidenceAndWithinBounds(t *testing.T) {
 		"given up a moment ago":     {deployed, word(2*time.Hour, maxAttempts, 3*time.Minute), back, verdict{again: ago(3 * time.Minute).Add(mostPause)}},
 		"agent that looks after it": {own, word(2*time.Hour, 0, 0), holds(stopped(time.Minute), protocol.WantedRunning), verdict{}},
 		"agent that was not told":   {own, word(2*time.Hour, 0, 0), holds(stopped(time.Minute), protocol.WantedNone), verdict{act: actStart}},
-		"agent that may still owe an answer": {own, word(2*time.Second, 0, 0), holds(stopped(time.Second), protocol.WantedNone),
-			verdict{again: ago(2 * time.Second).Add(agentTurn)}},
+		"agent that may still owe an answer": {
+			own, word(2*time.Second, 0, 0), holds(stopped(time.Second), protocol.WantedNone),
+			verdict{again: ago(2 * time.Second).Add(agentTurn)},
+		},
 		"agent without a word on what it has": {own, word(2*time.Hour, 0, 0), stopped(time.Minute), verdict{act: actStart}},
 	} {
 		if got := judge(c.node, c.w, c.e, now); got != c.want {

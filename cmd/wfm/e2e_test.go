@@ -131,8 +131,10 @@ func TestNodeReachesNothingButItself(t *testing.T) {
 				t.Errorf("%s: subscribing %s: exit code %d, %q", version, filter, code, out)
 			}
 		}
-		for _, suffix := range []string{"config/push", "control", "detect", "info", "config/push/ack", "control/ack", "detect/ack", "info/ack", "event",
-			"heartbeat"} {
+		for _, suffix := range []string{
+			"config/push", "control", "detect", "info", "config/push/ack", "control/ack", "detect/ack", "info/ack", "event",
+			"heartbeat",
+		} {
 			out, code := apptest.Run(t, "mosquitto_pub",
 				mosquitto(nodeA, version, "-q", "1", "-t", nodeB.Topic(suffix), "-m", envelope(nodeB, suffix, "req_x", "{}"))...)
 			if code == 0 && !strings.Contains(out, "Not authorized") {

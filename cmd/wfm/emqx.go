@@ -22,7 +22,8 @@ func emqxSettings() []setting {
 		return func(s *settings, v string) error { *at(s) = v; return nil }
 	}
 	return []setting{
-		{"mqtt-url", "WFM_MQTT_URL", "", "EMQX to use instead of the embedded broker, as in mqtt://127.0.0.1:11883 or mqtts://emqx:11883",
+		{
+			"mqtt-url", "WFM_MQTT_URL", "", "EMQX to use instead of the embedded broker, as in mqtt://127.0.0.1:11883 or mqtts://emqx:11883",
 			func(s *settings, v string) (err error) {
 				if v == "" {
 					return nil
@@ -34,7 +35,8 @@ func emqxSettings() []setting {
 				}
 				s.emqx.URL.Path = ""
 				return nil
-			}},
+			},
+		},
 		{"emqx-api-base-url", "WFM_EMQX_API_BASE_URL", "", "EMQX's management API, as in http://emqx:18083", func(s *settings, v string) error {
 			s.emqx.APIBaseURL = v
 			if v == "" {
@@ -43,21 +45,28 @@ func emqxSettings() []setting {
 			_, err := emqx.NewAPI(v, "", "", nil)
 			return err
 		}},
-		{"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API; without key and secret, username and password are used",
-			text(func(s *settings) *string { return &s.emqx.APIKey })},
+		{
+			"emqx-api-key", "WFM_EMQX_API_KEY", "", "key of the management API; without key and secret, username and password are used",
+			text(func(s *settings) *string { return &s.emqx.APIKey }),
+		},
 		{"emqx-api-secret", "WFM_EMQX_API_SECRET", "", "its secret (better by variable)", text(func(s *settings) *string { return &s.emqx.APISecret })},
-		{"emqx-username", "WFM_EMQX_USERNAME", emqx.DefaultUsername, "the appliance's own account at EMQX; it is made there",
-			text(func(s *settings) *string { return &s.emqx.Username })},
+		{
+			"emqx-username", "WFM_EMQX_USERNAME", emqx.DefaultUsername, "the appliance's own account at EMQX; it is made there",
+			text(func(s *settings) *string { return &s.emqx.Username }),
+		},
 		{"emqx-password", "WFM_EMQX_PASSWORD", "", "its password; default: a new one at every start", text(func(s *settings) *string { return &s.emqx.Password })},
-		{"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "",
+		{
+			"emqx-authz-shared-key", "WFM_EMQX_AUTHZ_SHARED_KEY", "",
 			"secret that EMQX presents when it asks, also beside the embedded broker; default: made and shown at the first start with an EMQX", func(s *settings,
-				v string) error {
+				v string,
+			) error {
 				s.emqx.SharedKey = v
 				if v != "" && len(v) < 16 {
 					return errors.New("want at least 16 characters, or nothing to have one made")
 				}
 				return nil
-			}},
+			},
+		},
 		{"emqx-authz-addr", "WFM_EMQX_AUTHZ_ADDR", "", "address on which EMQX asks, apart from the page and API; default: there", func(s *settings, v string) error {
 			s.emqx.CallbackAddr = v
 			if v == "" {
@@ -223,14 +232,16 @@ func emqxConfig(args []string, getenv func(string) string, stdout, stderr io.Wri
 			o.Listener, err = emqx.ParseListener(v)
 			return err
 		}},
-		{"logins", "", "ask", "ask: EMQX asks the appliance; accounts: it knows the accounts, but a node can take another's session",
+		{
+			"logins", "", "ask", "ask: EMQX asks the appliance; accounts: it knows the accounts, but a node can take another's session",
 			func(_ *settings, v string) error {
 				o.DatabaseLogins = v == "accounts"
 				if v != "ask" && v != "accounts" {
 					return errors.New("want ask or accounts")
 				}
 				return nil
-			}},
+			},
+		},
 	}
 	for _, row := range emqxSettings() {
 		if row.flag == "emqx-api-key" || row.flag == "emqx-api-secret" || row.flag == "emqx-authz-shared-key" {

@@ -48,8 +48,10 @@ func TestTheScriptOfTheREADMEWorksAfterTheSessionInTheBrowser(t *testing.T) {
 	if err != nil || strings.Contains(text, `"success":false`) {
 		t.Errorf("%v:\n%s", err, text)
 	}
-	for _, want := range []string{`"message":"node details: done","status":"acked"`, `"detail":"tools: `, `"action":"event"`, `"client_presence_state":"online"`,
-		`"client_initialized":false`} {
+	for _, want := range []string{
+		`"message":"node details: done","status":"acked"`, `"detail":"tools: `, `"action":"event"`, `"client_presence_state":"online"`,
+		`"client_initialized":false`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not print %s:\n%s", want, text)
 		}

@@ -56,11 +56,13 @@ func serverSettings() []setting {
 			s.HTTPSAddr, err = addrOrOff(v)
 			return err
 		}},
-		{"public-origin", "WFM_PUBLIC_ORIGIN", "", "origin people use, as in https://wfm.example.org; other Hosts and Origins are refused then",
+		{
+			"public-origin", "WFM_PUBLIC_ORIGIN", "", "origin people use, as in https://wfm.example.org; other Hosts and Origins are refused then",
 			func(s *settings, v string) error {
 				s.PublicOrigin = v
 				return checkOrigins(v)
-			}},
+			},
+		},
 		{"extra-allowed-origins", "WFM_EXTRA_ALLOWED_ORIGINS", "", "further origins, separated by commas or as a JSON array", func(s *settings, v string) error {
 			list, err := originList(v)
 			if err != nil {
@@ -69,16 +71,20 @@ func serverSettings() []setting {
 			s.ExtraAllowedOrigins = list
 			return checkOrigins(list...)
 		}},
-		{"trusted-proxies", "WFM_TRUSTED_PROXIES", "",
+		{
+			"trusted-proxies", "WFM_TRUSTED_PROXIES", "",
 			"addresses or networks of reverse proxies, separated by commas; X-Forwarded-For and -Proto count from these only", func(s *settings, v string) (err error) {
 				s.TrustedProxies, err = access.ParseProxies(v)
 				return err
-			}},
-		{"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: all users of the machine see flags)",
+			},
+		},
+		{
+			"admin-password", "WFM_ADMIN_PASSWORD", "", "first start only: sets up the account admin (better by variable: all users of the machine see flags)",
 			func(s *settings, v string) error {
 				s.AdminPassword = v
 				return nil
-			}},
+			},
+		},
 		{"auth-token-expire-minutes", "WFM_AUTH_TOKEN_EXPIRE_MINUTES", "1440", "how long a login lasts", func(s *settings, v string) error {
 			n, err := number(v, 1, 525_600)
 			s.SessionTTL = time.Duration(n) * time.Minute
@@ -94,13 +100,15 @@ func serverSettings() []setting {
 			s.MQTTAddr, err = addrOrOff(v)
 			return err
 		}},
-		{"mqtt-tls-enabled", "WFM_MQTT_TLS_ENABLED", "false",
+		{
+			"mqtt-tls-enabled", "WFM_MQTT_TLS_ENABLED", "false",
 			"true: serve MQTT with TLS (an EMQX does, with the CA of --emqx-ca-file), and have agents bind to that", func(s *settings, v string) (err error) {
 				if s.MQTTTLSEnabled, err = strconv.ParseBool(v); err != nil {
 					return errors.New("want true or false")
 				}
 				return nil
-			}},
+			},
+		},
 		{"mqtt-tls-addr", "WFM_MQTT_TLS_ADDR", ":8883", "address of the MQTT broker with TLS", func(s *settings, v string) error {
 			s.MQTTTLSAddr = v
 			return checkAddr(v)
@@ -124,36 +132,46 @@ func serverSettings() []setting {
 			}
 			return err
 		}},
-		{"mqtt-keep-alive-seconds", "WFM_MQTT_KEEP_ALIVE_SECONDS", "300", "longest keep-alive of an agent: a lost link is noticed after 1.5 times that",
+		{
+			"mqtt-keep-alive-seconds", "WFM_MQTT_KEEP_ALIVE_SECONDS", "300", "longest keep-alive of an agent: a lost link is noticed after 1.5 times that",
 			func(s *settings, v string) error {
 				n, err := number(v, 5, 300)
 				s.MQTTKeepAlive = time.Duration(n) * time.Second
 				return err
-			}},
-		{"presence-ttl-minutes", "WFM_PRESENCE_TTL_MINUTES", in(presence.DefaultTimes().TTL, time.Minute),
+			},
+		},
+		{
+			"presence-ttl-minutes", "WFM_PRESENCE_TTL_MINUTES", in(presence.DefaultTimes().TTL, time.Minute),
 			"how long a message proves a node without connection online", func(s *settings, v string) error {
 				n, err := number(v, 1, 10_080)
 				s.Presence.TTL = time.Duration(n) * time.Minute
 				return err
-			}},
-		{"presence-grace-seconds", "WFM_PRESENCE_GRACE_SECONDS", in(presence.DefaultTimes().Grace, time.Second),
+			},
+		},
+		{
+			"presence-grace-seconds", "WFM_PRESENCE_GRACE_SECONDS", in(presence.DefaultTimes().Grace, time.Second),
 			"how long a broken connection may take to come back", func(s *settings, v string) error {
 				n, err := number(v, 1, 3600)
 				s.Presence.Grace = time.Duration(n) * time.Second
 				return err
-			}},
-		{"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", in(tracker.DefaultInterval, time.Second), "how often each node is checked while a user watches",
+			},
+		},
+		{
+			"detect-interval-seconds", "WFM_DETECT_INTERVAL_SECONDS", in(tracker.DefaultInterval, time.Second), "how often each node is checked while a user watches",
 			func(s *settings, v string) error {
 				n, err := number(v, 10, 86_400)
 				s.DetectInterval = time.Duration(n) * time.Second
 				return err
-			}},
-		{"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", in(protocol.ActionDetect.Spec().AnswerTime, time.Second),
+			},
+		},
+		{
+			"detect-timeout-seconds", "WFM_DETECT_TIMEOUT_SECONDS", in(protocol.ActionDetect.Spec().AnswerTime, time.Second),
 			"how long a node may take to answer such a check", func(s *settings, v string) error {
 				n, err := number(v, 1, 300)
 				s.DetectTimeout = time.Duration(n) * time.Second
 				return err
-			}},
+			},
+		},
 	}
 }
 
@@ -191,7 +209,8 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (setting
 
 // parseTable reads the settings of table for the command, whose help text help prints.
 func parseTable(command string, table []setting, help func(io.Writer, []setting), args []string, getenv func(string) string,
-	stdout io.Writer) (settings, error) {
+	stdout io.Writer,
+) (settings, error) {
 	var s settings
 	given := make(map[string]*string, len(table))
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)

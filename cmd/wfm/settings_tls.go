@@ -39,8 +39,10 @@ func tlsSettings() []setting {
 			}
 			return nil
 		}},
-		{"acme-ca-file", "WFM_ACME_CA_FILE", "", "PEM file with the roots of an issuer that this system does not trust",
-			keep(func(s *settings) *string { return &s.ACME.CAFile })},
+		{
+			"acme-ca-file", "WFM_ACME_CA_FILE", "", "PEM file with the roots of an issuer that this system does not trust",
+			keep(func(s *settings) *string { return &s.ACME.CAFile }),
+		},
 		{"acme-eab-key-id", "WFM_ACME_EAB_KEY_ID", "", "account at the issuer to bind to", keep(func(s *settings) *string { return &s.ACME.EABKeyID })},
 		{"acme-eab-hmac", "WFM_ACME_EAB_HMAC", "", "its key, base64url (better by variable: all users of the machine see flags)", func(s *settings, v string) error {
 			s.ACME.EABHMAC = v
@@ -49,8 +51,10 @@ func tlsSettings() []setting {
 			}
 			return nil
 		}},
-		{"tls-cert-file", "WFM_TLS_CERT_FILE", "", "PEM file with the certificate, leaf first, and its CAs up to the root",
-			keep(func(s *settings) *string { return &s.TLSCertFile })},
+		{
+			"tls-cert-file", "WFM_TLS_CERT_FILE", "", "PEM file with the certificate, leaf first, and its CAs up to the root",
+			keep(func(s *settings) *string { return &s.TLSCertFile }),
+		},
 		{"tls-key-file", "WFM_TLS_KEY_FILE", "", "PEM file with its key", keep(func(s *settings) *string { return &s.TLSKeyFile })},
 	}
 }

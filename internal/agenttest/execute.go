@@ -33,8 +33,10 @@ func (c *Client) execute(ctx context.Context, cm *autopaho.ConnectionManager, p 
 	switch kind {
 	case "detect":
 		c.event(ctx, cm, "detect", "Server detect command received.")
-		maps.Copy(ack, map[string]any{"client_online": true, "client_version": Version, "platform": "linux", "wg_online": c.Running() != "",
-			"message": "Detect completed."})
+		maps.Copy(ack, map[string]any{
+			"client_online": true, "client_version": Version, "platform": "linux", "wg_online": c.Running() != "",
+			"message": "Detect completed.",
+		})
 	case "info":
 		ack["action"], ack["message"] = about.action, about.tools+" completed."
 		if err == nil {

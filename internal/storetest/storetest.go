@@ -31,7 +31,7 @@ func Ballast(t testing.TB, db *store.DB) {
 	}
 }
 
-// MaxSize, as an option of the store, keeps the data file from growing beyond its present size.
+// MaxSize is an option of the store that keeps the data file from growing beyond its present size.
 const MaxSize = 1
 
 // Fill leaves the store without room even for a small change until the function it returns is called: a

@@ -71,8 +71,10 @@ var differences = []difference{
 	{
 		what: "Spaces within a key, a section's name or a word", family: "wg",
 		says: regexp.MustCompile(`^"[^"]*[ \\][^"]*" is not a (key|section)|"[^"]* [^"]*" is (not|neither)|Key: is not a key`),
-		examples: []string{text("Listen Port = 1"), text("[ Peer ]\nPublicKey = " + eastPublic), text("", "AllowedIPs = 10.0.0 .1 1/32"),
-			text("ListenPort = 51 820")},
+		examples: []string{
+			text("Listen Port = 1"), text("[ Peer ]\nPublicKey = " + eastPublic), text("", "AllowedIPs = 10.0.0 .1 1/32"),
+			text("ListenPort = 51 820"),
+		},
 		why: "wg(8) drops them and reads two words as one; wg-quick does not.",
 	},
 	{

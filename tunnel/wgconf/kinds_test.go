@@ -99,10 +99,14 @@ func TestParseRefusesWhatTheKernelRefuses(t *testing.T) {
 
 func TestWarningsTellWhatTheToolsDoNotRead(t *testing.T) {
 	for _, tt := range []struct{ name, text, code, says string }{
-		{"a quote", text("PostUp = iptables -A F -m comment --comment 'rule #1' -j ACCEPT"), wgconf.CodeCutAtHash,
-			"line 3: the tools read only up to the #: PostUp ends within a quote"},
-		{"an address", text("PostDown = echo http://status.example.test/up#%i > /tmp/x"), wgconf.CodeCutAtHash,
-			"line 3: the tools read only up to the #: the rest of PostDown"},
+		{
+			"a quote", text("PostUp = iptables -A F -m comment --comment 'rule #1' -j ACCEPT"), wgconf.CodeCutAtHash,
+			"line 3: the tools read only up to the #: PostUp ends within a quote",
+		},
+		{
+			"an address", text("PostDown = echo http://status.example.test/up#%i > /tmp/x"), wgconf.CodeCutAtHash,
+			"line 3: the tools read only up to the #: the rest of PostDown",
+		},
 		{"DNS", text("DNS = 1.1.1.1#name"), wgconf.CodeCutAtHash, "line 3: the tools read only up to the #: the rest of DNS"},
 		{"endpoint", text("", "Endpoint = 192.0.2.1:5#x"), wgconf.CodeCutAtHash, "line 6: the tools read only up to the #"},
 		{"an open quote", text(`PreUp = echo "it's`), wgconf.CodeOpenQuote, "PreUp on line 3"},
@@ -116,8 +120,10 @@ func TestWarningsTellWhatTheToolsDoNotRead(t *testing.T) {
 		{"in a tag", text("I2 = <t 3>"), wgconf.CodeAWGValues, "I2 (line 3) has text beside its tags"},
 		{"kernel's tag", text("I1 = <c>"), wgconf.CodeAWGValues, "tag <c>"},
 		{"daemon's tag", text("I1 = <dz 2>"), wgconf.CodeAWGValues, "tag <dz>"},
-		{"former key", text("J1 = <t>\nItime = 5"), wgconf.CodeAWGValues,
-			"J1 (line 3) is known only to the tools of AmneziaWG 1.5; others refuse it, Itime (line 4)"},
+		{
+			"former key", text("J1 = <t>\nItime = 5"), wgconf.CodeAWGValues,
+			"J1 (line 3) is known only to the tools of AmneziaWG 1.5; others refuse it, Itime (line 4)",
+		},
 		{"long packet", text("I1 = <b 0x" + strings.Repeat("0", 5120) + ">"), wgconf.CodeAWGValues, "5126 characters"},
 	} {
 		w, ok := codes(mustParse(t, tt.text, "awg"))[tt.code]

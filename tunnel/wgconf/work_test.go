@@ -59,8 +59,10 @@ func TestTimeGrowsWithTheWork(t *testing.T) {
 
 func TestALongLineIsWarnedOf(t *testing.T) {
 	w := codes(mustParse(t, text("", "")+networks(1500, 1500), "wg"))[wgconf.CodeSlow]
-	for _, says := range []string{"needs about 4", "line 7 (AllowedIPs) has 24851 characters", "Spread its 1500 networks over lines of some 20 each",
-		"they are 7 networks if joined"} {
+	for _, says := range []string{
+		"needs about 4", "line 7 (AllowedIPs) has 24851 characters", "Spread its 1500 networks over lines of some 20 each",
+		"they are 7 networks if joined",
+	} {
 		if w.Line != 7 || !strings.Contains(w.Message, says) {
 			t.Errorf("%q is not in %d %s", says, w.Line, w.Message)
 		}

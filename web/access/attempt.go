@@ -70,8 +70,10 @@ func (g *Guard) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), er
 			for _, earlier := range networks[:i] {
 				g.networks.giveBack(earlier)
 			}
-			return nil, &wire.RateError{Wait: wait,
-				Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later."}
+			return nil, &wire.RateError{
+				Wait:    wait,
+				Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later.",
+			}
 		}
 	}
 	return func() {

@@ -33,9 +33,11 @@ func (g *Guard) strangeOrigin(r *http.Request) error {
 		return &wire.OriginError{Err: wire.ErrOriginRejected, Message: fmt.Sprintf("This page came by https://, the request by http://: a proxy is in front. "+
 			"Start with --trusted-proxies %s or --public-origin %s.", f.peer, origin)}
 	case f.proto == "":
-		return &wire.OriginError{Err: wire.ErrOriginRejected,
+		return &wire.OriginError{
+			Err: wire.ErrOriginRejected,
 			Message: fmt.Sprintf("This page came by https://, the request by http://: the proxy at %s is trusted, but does not say how it was reached. "+
-				"Have it send X-Forwarded-Proto (nginx: proxy_set_header X-Forwarded-Proto $scheme;), or start with --public-origin %s.", f.peer, origin)}
+				"Have it send X-Forwarded-Proto (nginx: proxy_set_header X-Forwarded-Proto $scheme;), or start with --public-origin %s.", f.peer, origin),
+		}
 	}
 	return &wire.OriginError{Err: wire.ErrOriginRejected, Message: fmt.Sprintf("This page came by https://, and the proxy at %s says X-Forwarded-Proto: %s. "+
 		"Have it pass on what the proxy in front of it says, or start with --public-origin %s.", f.peer, shown(f.proto), origin)}
@@ -72,9 +74,11 @@ func UnderPath(r *http.Request, err error, paths []string) error {
 	if !ok || !slices.ContainsFunc(paths, func(route string) bool { return wire.Matches(route, "/"+rest) }) {
 		return err
 	}
-	return &wire.OriginError{Err: wire.ErrUnknownPath,
+	return &wire.OriginError{
+		Err: wire.ErrUnknownPath,
 		Message: "There is nothing at this path. If a proxy puts the appliance under a path of another site: that cannot be done, " +
-			"it needs a host name of its own, as in https://wfm.example.org/."}
+			"it needs a host name of its own, as in https://wfm.example.org/.",
+	}
 }
 
 // shown returns the text of a request's header, shortened and on one line.

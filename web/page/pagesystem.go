@@ -41,8 +41,10 @@ func (p *Pages) settingsPage(c echo.Context) (show, error) {
 		Unserved     *view.UnservedClient
 		Questions    *view.QuestionsStatus
 	}
-	v := body{Questions: p.Reader.Questions(), Unserved: p.Reader.BrokerStatus().Unserved, MinPassword: access.MinPassword, StoreSize: p.DB.Size(),
-		TLS: p.Reader.TLSService(), Certificates: p.Reader.Certificates()}
+	v := body{
+		Questions: p.Reader.Questions(), Unserved: p.Reader.BrokerStatus().Unserved, MinPassword: access.MinPassword, StoreSize: p.DB.Size(),
+		TLS: p.Reader.TLSService(), Certificates: p.Reader.Certificates(),
+	}
 	var stored store.MQTTSettings
 	if err := p.DB.View(func(tx *store.Tx) (err error) {
 		if stored, err = tx.MQTTSettings(); err != nil {

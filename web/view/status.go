@@ -146,8 +146,10 @@ func (r *Reader) Status(tx *store.Tx, f Facts, mqtt MQTTService) (EndpointStatus
 	}
 	v := EndpointStatus{
 		Node: f.View(), Runtime: f.Runtime(probing[f.Node.ID]), ClientState: f.ClientState(), MQTTService: mqtt,
-		ConfigState: ConfigState{f.Config.ID, f.Config.Name, f.Config.Enabled, f.Config.TunnelProtocol, orNull(f.Config.AWGVersion), f.SyncRefs(), f.Sync(),
-			f.Sync()},
+		ConfigState: ConfigState{
+			f.Config.ID, f.Config.Name, f.Config.Enabled, f.Config.TunnelProtocol, orNull(f.Config.AWGVersion), f.SyncRefs(), f.Sync(),
+			f.Sync(),
+		},
 		Evidence:    Evidence{string(f.Presence.State), f.Presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
 		MQTTAccount: r.accountState(f.Node.ID),
 	}
