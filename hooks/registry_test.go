@@ -206,7 +206,8 @@ func TestANodeIsConnectedFromItsFirstSessionOnAndReadyOnceItHasSubscribed(t *tes
 	want := func(when string, connected bool, ready, otherReady bool) {
 		t.Helper()
 		r := b.registry
-		if r.Connected("node_a") != connected || r.SessionID("node_a") != map[bool]uint64{true: 1}[connected] || r.Ready(topic) != ready || r.Ready(other) != otherReady {
+		if r.Connected("node_a") != connected || r.SessionID("node_a") != map[bool]uint64{true: 1}[connected] || r.Ready(topic) != ready ||
+			r.Ready(other) != otherReady {
 			t.Errorf("%s: connected %v (id %d), ready %v and %v; want %v, %v, %v", when,
 				r.Connected("node_a"), r.SessionID("node_a"), r.Ready(topic), r.Ready(other), connected, ready, otherReady)
 		}

@@ -162,9 +162,9 @@ func addrOf(l net.Listener) net.Addr {
 }
 
 // Port returns the broker's port, with TLS or without, 0 if there is none.
-func (b *Broker) Port(tls bool) int {
+func (b *Broker) Port(overTLS bool) int {
 	addr := b.Addr()
-	if tls {
+	if overTLS {
 		addr = b.TLSAddr()
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok {

@@ -192,11 +192,11 @@ func (x *External) Stop(ctx context.Context) error {
 
 // Port returns EMQX's port for agents. It is the port we use, if we connect in the same way and not
 // to the listener for us alone; otherwise the standard port.
-func (x *External) Port(tls bool) int {
-	if p, err := strconv.Atoi(x.Settings.URL.Port()); err == nil && x.Settings.URL.Port() != OwnPort && tls == (x.Settings.URL.Scheme == "mqtts") {
+func (x *External) Port(overTLS bool) int {
+	if p, err := strconv.Atoi(x.Settings.URL.Port()); err == nil && x.Settings.URL.Port() != OwnPort && overTLS == (x.Settings.URL.Scheme == "mqtts") {
 		return p
 	}
-	if tls {
+	if overTLS {
 		return 8883
 	}
 	return 1883

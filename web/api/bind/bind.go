@@ -105,9 +105,9 @@ func (a *API) clientBind(c echo.Context) error {
 	client.MQTTHost = target.Host
 	var bound store.Bound
 	var answer protocol.BindResponse
-	reach := tunnel.Reach(c.Request().Context(), a.Resolver, target.Host)
+	broker := tunnel.Reach(c.Request().Context(), a.Resolver, target.Host)
 	if err := a.Audit.Update(c, func(tx *store.Tx) (err error) {
-		if bound, answer, err = bindNode(tx, token, client, target, reach); err == nil {
+		if bound, answer, err = bindNode(tx, token, client, target, broker); err == nil {
 			access.NoteID(c, "config_id", bound.Config.ID)
 			access.NoteID(c, "node_id", bound.Node.ID)
 		}
@@ -138,7 +138,7 @@ func (a *API) readBindToken(c echo.Context) (body *wire.Fields, token string, er
 
 // bindNode binds an agent and returns its answer. Any error undoes the bind as a whole: the token
 // stays valid, and the session of the agent that was bound before goes on.
-func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTTTarget, reach wgconf.Reach) (store.Bound, protocol.BindResponse, error) {
+func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTTTarget, broker wgconf.Reach) (store.Bound, protocol.BindResponse, error) {
 	var none protocol.BindResponse
 	cfg, n, err := tx.BindTarget(token)
 	if err != nil {
@@ -151,7 +151,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTT
 	if err != nil {
 		return store.Bound{}, none, err
 	}
-	ref, text, err := tunnel.HandOut(tx, cfg, n, state, reach)
+	ref, text, err := tunnel.HandOut(tx, cfg, n, state, broker)
 	if err != nil {
 		return store.Bound{}, none, err
 	}
