@@ -215,3 +215,25 @@ func (t *prefixTable[T]) lookup(p netip.Prefix) (v T, ok bool) {
 	}
 	return v, false
 }
+
+// Around returns the networks that together have all addresses of the network but those left out, in
+// order. With it, a full tunnel leaves alone the way to the appliance; the public addresses of peers
+// have to be left out then too, since wg-quick looks after them only in 0.0.0.0/0 and ::/0.
+func Around(network netip.Prefix, out []netip.Addr) []netip.Prefix {
+	network = network.Masked()
+	var inside []netip.Addr
+	for _, a := range out {
+		if a = a.Unmap().WithZone(""); network.Contains(a) {
+			inside = append(inside, a)
+		}
+	}
+	switch {
+	case len(inside) == 0:
+		return []netip.Prefix{network}
+	case network.IsSingleIP():
+		return nil
+	}
+	low := netip.PrefixFrom(network.Addr(), network.Bits()+1)
+	high := netip.PrefixFrom(lastAddress(network), network.Bits()+1).Masked()
+	return append(Around(low, inside), Around(high, inside)...)
+}

@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -97,5 +98,41 @@ func TestAnExitNodeGetsEverythingElse(t *testing.T) {
 		return strings.Contains(h, "ip saddr { 10.66.0.0/24 } ip daddr { 0.0.0.0/0 } masquerade")
 	}) {
 		t.Errorf("the exit does not masquerade: %q", hooks)
+	}
+}
+
+func TestAroundHasAllAddressesButThoseLeftOut(t *testing.T) {
+	for _, tt := range []struct{ network, out, want string }{
+		{"10.66.0.0/24", "10.67.0.1 fd00::1", "10.66.0.0/24"},
+		{"10.66.0.0/30", "10.66.0.1", "10.66.0.0/32 10.66.0.2/31"},
+		{"10.66.0.0/30", "10.66.0.1 10.66.0.2", "10.66.0.0/32 10.66.0.3/32"},
+		{"10.66.0.1/32", "::ffff:10.66.0.1", ""},
+		{"fd00::/126", "fd00::3", "fd00::/127 fd00::2/128"},
+	} {
+		var out []netip.Addr
+		for s := range strings.FieldsSeq(tt.out) {
+			out = append(out, addr(s))
+		}
+		if got := mesh.Around(prefix(tt.network), out); !slices.Equal(got, prefixes(tt.want)) {
+			t.Errorf("%s without %s is %v, want %s", tt.network, tt.out, got, tt.want)
+		}
+	}
+	for _, network := range []string{"0.0.0.0/0", "::/0"} {
+		a := addr("203.0.113.9")
+		if network == "::/0" {
+			a = addr("2001:db8::9")
+		}
+		all := mesh.Around(prefix(network), []netip.Addr{a})
+		if len(all) != a.BitLen() || slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			t.Errorf("%s without %s is %d networks, one of them with it", network, a, len(all))
+		}
+	}
+}
+
+func TestAFullTunnelAroundTheApplianceIsValid(t *testing.T) {
+	w := trio(t)
+	w.links[0].Forward.AllowedIPs = mesh.Around(prefix("0.0.0.0/0"), append(near(store.Node{}).Addresses, addr("192.0.2.1")))
+	if got := findings(w); got != nil {
+		t.Errorf("the findings are %q", got)
 	}
 }

@@ -191,6 +191,24 @@ func nextNetwork(a netip.Addr) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
+// Taken is a network that something else uses.
+type Taken struct {
+	Network netip.Prefix
+	By      string // for a person, like "mesh office" or "the appliance"
+}
+
+// CheckSubnet returns a warning for a subnet that overlaps a network in use; "" is none. Meshes that
+// overlap work as long as no device is in both.
+func CheckSubnet(subnet netip.Prefix, taken []Taken) (warning string) {
+	for _, t := range taken {
+		if t.Network.IsValid() && t.Network.Bits() > 0 && subnet.Overlaps(t.Network) {
+			return fmt.Sprintf("virtual_subnet %s overlaps %s of %s: a device that is in both cannot tell them apart. Choose another virtual_subnet.",
+				subnet, t.Network, t.By)
+		}
+	}
+	return ""
+}
+
 // NewULA returns a random /64 of the unique local addresses (RFC 4193).
 func NewULA(random io.Reader) (netip.Prefix, error) {
 	b := [16]byte{0xfd}

@@ -194,6 +194,23 @@ func TestOfferSubnetIsTheFirstThatFits(t *testing.T) {
 	}
 }
 
+func TestCheckSubnetWarnsOfNetworksInUse(t *testing.T) {
+	taken := []mesh.Taken{
+		{noPrefix, "nothing"}, {prefix("0.0.0.0/0"), "the appliance"}, {prefix("10.66.0.0/16"), "mesh office"}, {prefix("192.168.1.0/24"), "the appliance"},
+	}
+	for subnet, want := range map[string]string{
+		"10.67.0.0/24": "", "fd00:66::/64": "",
+		"10.66.9.0/24": "virtual_subnet 10.66.9.0/24 overlaps 10.66.0.0/16 of mesh office: a device that is in both cannot tell them apart. " +
+			"Choose another virtual_subnet.",
+		"192.168.0.0/16": "virtual_subnet 192.168.0.0/16 overlaps 192.168.1.0/24 of the appliance: a device that is in both cannot tell them apart. " +
+			"Choose another virtual_subnet.",
+	} {
+		if got := mesh.CheckSubnet(prefix(subnet), taken); got != want {
+			t.Errorf("%s: the warning is %q, want %q", subnet, got, want)
+		}
+	}
+}
+
 func TestNewULA(t *testing.T) {
 	got, err := mesh.NewULA(bytes.NewReader([]byte{1, 2, 3, 4, 5}))
 	if err != nil || got != prefix("fd01:203:405::/64") {
