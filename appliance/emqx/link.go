@@ -2,10 +2,12 @@ package emqx
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"sync"
 	"time"
@@ -22,7 +24,8 @@ import (
 )
 
 const (
-	keepAlive      = 30 // seconds
+	// keepAlive is in seconds. A burst of messages may delay EMQX's answer to a ping for a while.
+	keepAlive      = 10
 	connectLimit   = 10 * time.Second
 	subscribeLimit = 10 * time.Second
 	// sessionExpiry is how long EMQX keeps the nodes' messages for us while we are away, in
@@ -38,6 +41,12 @@ const (
 	sysConnected    = "$SYS/brokers/+/clients/+/connected"
 	sysDisconnected = "$SYS/brokers/+/clients/+/disconnected"
 )
+
+// probes find connections that EMQX no longer has, after a power failure or in a network that drops
+// them silently. Until then, the appliance would let nodes log in to an EMQX that has started anew
+// and acknowledges messages that no session takes. The system sends the probes, so that neither a
+// busy EMQX nor its backlog delays the answers.
+var probes = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 4}
 
 // epoch is one connection to EMQX, from its CONNACK to its end.
 type epoch struct {
@@ -110,7 +119,7 @@ func (l *link) connect() (err error) {
 	}
 	cm, err := autopaho.NewConnection(b.life, autopaho.ClientConfig{
 		ServerUrls: []*url.URL{b.o.URL}, TlsCfg: tlsConfig, KeepAlive: keepAlive, ConnectTimeout: connectLimit,
-		ReconnectBackoff: l.pause,
+		ReconnectBackoff: l.pause, AttemptConnection: dial,
 		ConnectUsername:  b.o.Username, ConnectPassword: []byte(b.o.Password),
 		SessionExpiryInterval: sessionExpiry,
 		ConnectPacketBuilder: func(c *paho.Connect, _ *url.URL) (*paho.Connect, error) {
@@ -151,6 +160,21 @@ func (l *link) connect() (err error) {
 		b.cm = cm
 	}
 	return err
+}
+
+// dial opens a connection to EMQX.
+func dial(ctx context.Context, c autopaho.ClientConfig, address *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
+	defer cancel()
+	dialer := &net.Dialer{KeepAliveConfig: probes}
+	if c.TlsCfg == nil {
+		return dialer.DialContext(ctx, "tcp", address.Host)
+	}
+	conn, err := (&tls.Dialer{NetDialer: dialer, Config: c.TlsCfg}).DialContext(ctx, "tcp", address.Host)
+	if err != nil {
+		return nil, err
+	}
+	return packets.NewThreadSafeConn(conn), nil // the library writes from several goroutines
 }
 
 // begin makes the epoch of a connection that is being opened: messages may arrive before it counts
