@@ -62,8 +62,9 @@ func TestAgentsAndOtherClientsConnectWithTheLocalCAAndNoOther(t *testing.T) {
 	n.StartAgent(t, "SSL_CERT_FILE="+n.CAFile)
 }
 
+// It does not run beside others: the address of an interface that another test makes would ask for another
+// certificate.
 func TestRenewalNewCAAndRestartCutNobodyOff(t *testing.T) {
-	t.Parallel()
 	apptest.Need(t, "mosquitto_sub")
 	a := withTLS(t)
 	cfg := a.AddConfig(t, "home")
