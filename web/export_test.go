@@ -24,7 +24,10 @@ func DescribedAsks(s *Server) map[string]map[string]bool {
 			asks[" "+wire.AskBody] = true
 		}
 		for _, m := range members {
-			kind := map[string]string{"string": "a string", "bool": "true or false", "strings": "a list of strings", "objects": "a list of objects"}[m.Kind]
+			kind := map[string]string{
+				"string": "a string", "bool": "true or false", "strings": "a list of strings", "objects": "a list of objects", "object": "an object",
+				"value": "a string or a whole number",
+			}[m.Kind]
 			if kind == "" {
 				var low, high int
 				_, _ = fmt.Sscanf(m.Kind, "%d..%d", &low, &high)

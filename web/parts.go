@@ -6,6 +6,7 @@ import (
 	"wfm/web/access"
 	"wfm/web/api/account"
 	"wfm/web/api/bind"
+	"wfm/web/api/draft"
 	"wfm/web/api/mesh"
 	"wfm/web/api/node"
 	"wfm/web/api/rollout"
@@ -20,6 +21,7 @@ type apis struct {
 	system  *system.API
 	account *account.API
 	mesh    *mesh.API
+	draft   *draft.API
 	bind    *bind.API
 	node    *node.API
 	status  *status.API
@@ -74,7 +76,8 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken,
 			Stopping: s.stopping,
 		},
-		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
+		mesh:  &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
+		draft: &draft.API{DB: o.Store},
 		bind: &bind.API{
 			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Binds: access.NewLimiter[netip.Addr](20, 10),
 		},

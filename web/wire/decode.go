@@ -164,6 +164,53 @@ func (f *Fields) Number(name string, low, high int) *int {
 	return v
 }
 
+// Value reads a string, or a number as a string, that passes check. It returns nil if the field is
+// absent or rejected.
+func (f *Fields) Value(name string, check Rule) *string {
+	v := take[scalar](f, name, kindValue)
+	if v == nil {
+		return nil
+	}
+	clean, problem := check(string(*v))
+	if problem != "" {
+		f.Reject(name, problem)
+		return nil
+	}
+	return &clean
+}
+
+const kindValue = "a string or a whole number"
+
+// scalar is a string, or the digits of a whole number.
+type scalar string
+
+// UnmarshalJSON takes both.
+func (s *scalar) UnmarshalJSON(raw []byte) error {
+	var n int64
+	if err := json.Unmarshal(raw, &n); err == nil {
+		*s = scalar(strconv.FormatInt(n, 10))
+		return nil
+	}
+	return json.Unmarshal(raw, (*string)(s))
+}
+
+// Object reads a JSON object. The caller reads its members like the request's own and passes the
+// faults to [Fields.AbsorbObject]. It returns nil if the field is absent or rejected.
+func (f *Fields) Object(name string) *Fields {
+	v := take[map[string]json.RawMessage](f, name, "an object")
+	if v == nil {
+		return nil
+	}
+	return &Fields{raw: *v}
+}
+
+// AbsorbObject records the faults of an object's members, under names like forward.allowed_ips.
+func (f *Fields) AbsorbObject(name string, members map[string]string) {
+	for member, problem := range members {
+		f.Reject(name+"."+member, problem)
+	}
+}
+
 // Texts reads a list of at most limit strings, each of which has to pass check.
 func (f *Fields) Texts(name string, limit int, check Rule) []string {
 	v := take[[]string](f, name, "a list of strings")

@@ -83,7 +83,7 @@ func operation(r Route, known *schemas) object {
 		o["parameters"] = p
 	}
 	if r.Body != "" {
-		schema, optional := bodySchema(r.Body, r.Items)
+		schema, optional := r.bodySchema(r.Body)
 		o["requestBody"] = object{"required": !optional, "content": object{"application/json": object{"schema": schema}}}
 	}
 	return o
@@ -110,7 +110,7 @@ func parameters(r Route) (all []any) {
 type BodyMember struct {
 	Name     string
 	Required bool
-	Kind     string // string, bool, strings, objects, or the range of a whole number
+	Kind     string // string, bool, strings, value, object, objects, or the range of a whole number
 }
 
 // BodyMembers parses [Route.Body].
@@ -131,7 +131,7 @@ func BodyMembers(body string) (all []BodyMember, optional bool) {
 	return all, optional
 }
 
-func bodySchema(body, items string) (schema object, optional bool) {
+func (r Route) bodySchema(body string) (schema object, optional bool) {
 	all, optional := BodyMembers(body)
 	properties := object{}
 	var required []string
@@ -145,8 +145,12 @@ func bodySchema(body, items string) (schema object, optional bool) {
 		case "bool":
 			properties[m.Name] = object{"type": "boolean"}
 		case "objects":
-			item, _ := bodySchema(items, "")
+			item, _ := r.bodySchema(r.Items)
 			properties[m.Name] = object{"type": "array", "items": item}
+		case "object":
+			properties[m.Name], _ = r.bodySchema(r.Objects[m.Name])
+		case "value":
+			properties[m.Name] = object{"oneOf": []any{object{"type": "string"}, object{"type": "integer"}}}
 		case "strings":
 			properties[m.Name] = object{"type": "array", "items": object{"type": "string"}}
 		default:
@@ -256,5 +260,5 @@ func StatusOf(code string) int {
 			return known.status
 		}
 	}
-	return 0
+	return meshStatuses[code]
 }

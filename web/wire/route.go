@@ -42,9 +42,12 @@ type Route struct {
 	// string. A leading question mark makes the body optional.
 	Body  string
 	Items string // the members of each object in a list of objects
-	Data  any    // a zero value of the answer's data
-	Paged bool   // the answer may have a next_cursor
-	Bare  string // media type of an answer without the JSON envelope
+	// Objects has the members of each object that is a member of the request's object, or of one of
+	// Items.
+	Objects map[string]string
+	Data    any    // a zero value of the answer's data
+	Paged   bool   // the answer may have a next_cursor
+	Bare    string // media type of an answer without the JSON envelope
 	// Codes has the codes of the errors that only this route answers, separated by spaces. A code
 	// that is not in answers is followed by a slash and its status.
 	Codes string

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wfm/internal/tlsproblem"
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -54,6 +55,9 @@ func Translate(err error) Answer {
 	if a, ok := asDesiredAnswer(err); ok {
 		return a
 	}
+	if refused, ok := errors.AsType[*mesh.Error](err); ok {
+		return Answer{meshStatuses[refused.Code], refused.Code, refused.Message, nil}
+	}
 	if unusable, ok := errors.AsType[*tlsproblem.Error](err); ok {
 		return Answer{http.StatusConflict, "MQTT_TLS_CA_NOT_READY", "No agent could connect with the appliance's TLS certificate: " + sentence(unusable.Problem), nil}
 	}
@@ -73,6 +77,18 @@ func Translate(err error) Answer {
 		return Answer{http.StatusBadGateway, "CERTIFICATE_RENEWAL_FAILED", renewal.Error(), nil}
 	}
 	return Answer{http.StatusInternalServerError, CodeInternal, "Something went wrong inside the appliance; its log has the details under this request_id.", nil}
+}
+
+// meshStatuses has the status of each code of a [mesh.Error].
+var meshStatuses = map[string]int{
+	mesh.CodeInvalidSubnet:      http.StatusUnprocessableEntity,
+	mesh.CodeInvalidVirtualIP:   http.StatusUnprocessableEntity,
+	mesh.CodeIPPoolExhausted:    http.StatusConflict,
+	mesh.CodeInvalidKey:         http.StatusUnprocessableEntity,
+	mesh.CodeInvalidPeerLink:    http.StatusUnprocessableEntity,
+	mesh.CodeInvalidQuickMesh:   http.StatusUnprocessableEntity,
+	mesh.CodeInvalidAWG:         http.StatusUnprocessableEntity,
+	mesh.CodeInvalidPortForward: http.StatusUnprocessableEntity,
 }
 
 // asDesiredAnswer returns the answer to an error about a node's tunnel config, if err is one.
