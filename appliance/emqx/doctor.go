@@ -110,6 +110,7 @@ func Diagnose(ctx context.Context, o DoctorOptions) []Finding {
 		d.settings(ctx)
 		d.sources(ctx)
 		d.broker(ctx)
+		d.listeners(ctx)
 	}
 	if d.transport(ctx) {
 		d.login(ctx, api)

@@ -145,6 +145,33 @@ func (d *doctor) broker(ctx context.Context) {
 	}
 }
 
+// listeners checks settings of each listener. The trials use only the appliance's.
+func (d *doctor) listeners(ctx context.Context) {
+	var all []struct {
+		ID     string
+		Enable *bool
+	}
+	if err := d.API.call(ctx, http.MethodGet, "/listeners", nil, &all); err != nil {
+		return // the trials below show most faults
+	}
+	for _, l := range all {
+		var here struct {
+			Authn      any `json:"enable_authn"` // a boolean or text
+			Mountpoint string
+		}
+		if l.Enable != nil && !*l.Enable || d.API.call(ctx, http.MethodGet, "/listeners/"+url.PathEscape(l.ID), nil, &here) != nil {
+			continue
+		}
+		where := "listeners." + strings.Replace(l.ID, ":", ".", 1)
+		if here.Authn == false || here.Authn == "false" {
+			d.problem("EMQX checks no logins at "+where+": anyone can use every node's name and topics there", "set "+where+".enable_authn = true")
+		}
+		if here.Mountpoint != "" {
+			d.problem("EMQX puts a prefix before all topics at "+where+", so the appliance does not hear the nodes there", "remove "+where+".mountpoint")
+		}
+	}
+}
+
 func orNone(s string) string {
 	if s == "" {
 		return "no strategy of their own"

@@ -118,6 +118,8 @@ func TestDoctorNamesWhatIsWrongAndWhatToChange(t *testing.T) {
 		"may only read":                       func(s *emqxtest.Settings) { s.Told.ReadOnly = true },
 		"before the appliance is asked":       func(s *emqxtest.Settings) { s.Database, s.Told.DatabaseFirst = true, true },
 		"permissions for 24h":                 func(s *emqxtest.Settings) { s.CacheTTL = 24 * time.Hour },
+		"set listeners.tcp.default.enable_au": func(s *emqxtest.Settings) { s.Told.Open = true },
+		"remove listeners.tcp.default.mountp": func(s *emqxtest.Settings) { s.Told.Mountpoint = "site/" },
 		"deny_action is disconnect":           func(s *emqxtest.Settings) { s.DenyAction = "disconnect" },
 	} {
 		_, found := diagnose(t, breakIt)

@@ -120,7 +120,7 @@ func (l *link) connect() (err error) {
 	cm, err := autopaho.NewConnection(b.life, autopaho.ClientConfig{
 		ServerUrls: []*url.URL{b.o.URL}, TlsCfg: tlsConfig, KeepAlive: keepAlive, ConnectTimeout: connectLimit,
 		ReconnectBackoff: l.pause, AttemptConnection: dial,
-		ConnectUsername:  b.o.Username, ConnectPassword: []byte(b.o.Password),
+		ConnectUsername: b.o.Username, ConnectPassword: []byte(b.o.Password),
 		SessionExpiryInterval: sessionExpiry,
 		ConnectPacketBuilder: func(c *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 			c.Properties.ReceiveMaximum, c.Properties.RequestProblemInfo = paho.Uint16(receiveMaximum), true

@@ -20,6 +20,8 @@ type Told struct {
 	Unreached     bool // the HTTP resources are not connected
 	ReadOnly      bool // the API key is a viewer's
 	DatabaseFirst bool // the built-in database is asked before the appliance
+	Open          bool // nobody checks logins at the nodes' listener
+	Mountpoint    string
 }
 
 // told returns the settings in the API of an EMQX with the configuration that `wfm emqx config`
@@ -43,6 +45,9 @@ func (e *Server) toldRoutes(v5 string) map[string]http.HandlerFunc {
 		},
 		"GET " + v5 + "/clients/{id}":   e.getClient,
 		"GET " + v5 + "/listeners/{id}": e.getListener,
+		"GET " + v5 + "/listeners": get(func(Told) any {
+			return []map[string]any{{"id": "tcp:default", "enable": true}, {"id": "tcp:" + ownListener, "enable": true}, {"id": "ws:off", "enable": false}}
+		}),
 		"GET " + v5 + "/configs/global_zone": func(w http.ResponseWriter, _ *http.Request) {
 			s := e.config()
 			answer(w, map[string]any{
@@ -101,7 +106,11 @@ func (e *Server) getListener(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "NOT_FOUND")
 		return
 	}
-	answer(w, map[string]string{"id": r.PathValue("id"), "zone": zone})
+	l := map[string]any{"id": r.PathValue("id"), "zone": zone, "enable_authn": true, "mountpoint": ""}
+	if told := e.config().Told; zone == "default" {
+		l["enable_authn"], l["mountpoint"] = !told.Open, told.Mountpoint
+	}
+	answer(w, l)
 }
 
 // Held is a message that $delayed delays.
