@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"wfm/store"
 	"wfm/web"
 	"wfm/web/access"
 )
@@ -300,38 +298,6 @@ func TestWithAPublicOriginOtherHostsAndSitesAreRejected(t *testing.T) {
 func TestAMisspeltPublicOriginLetsNobodyIn(t *testing.T) {
 	a := newAPI(t, func(o *web.Options) { o.PublicOrigin = "wfm.example.org" })
 	a.get("/api/v1/configs").fails(403, "PUBLIC_HOST_REJECTED")
-}
-
-func TestParseOriginTakesOriginsOnly(t *testing.T) {
-	for raw, want := range map[string]string{
-		"https://WFM.example.org/": "https://wfm.example.org", "https://a:443": "https://a", "http://a:80": "http://a",
-		"http://a:443": "http://a:443", "http://[::1]:8000": "http://[::1]:8000",
-		"": "", "wfm.example.org": "", "ftp://a": "", "https://": "", "https://a/path": "", "https://u@a": "", "https://a?q": "",
-	} {
-		if got, err := access.ParseOrigin(raw); got != want || (err != nil) != (want == "") {
-			t.Errorf("ParseOrigin(%q) = %q, %v; want %q", raw, got, err, want)
-		}
-	}
-}
-
-func TestSetUpAdminMakesTheAccountOnce(t *testing.T) {
-	db := openStore(t, 0)
-	for _, bad := range []string{"", "too short", "€€€€", strings.Repeat("x", 1025)} {
-		if err := access.SetUpAdmin(db, bad); !errors.Is(err, access.ErrPasswordLength) {
-			t.Errorf("%d bytes: %v", len(bad), err)
-		}
-	}
-	if err := access.SetUpAdmin(db, "long enough"); err != nil {
-		t.Fatal(err)
-	}
-	if err := access.SetUpAdmin(db, "another one"); !errors.Is(err, store.ErrAdminExists) {
-		t.Errorf("a second time: %v", err)
-	}
-	var hash string
-	_ = db.View(func(tx *store.Tx) error { a, err := tx.Admin(); hash = a.PasswordHash; return err })
-	if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
-		t.Errorf("hash: %s", hash)
-	}
 }
 
 func TestWithoutASetupTokenNobodySetsUpOverHTTP(t *testing.T) {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"wfm/store"
 	"wfm/web/wire"
 )
 
@@ -131,5 +133,29 @@ func TestOneNetworkOfStrangersHasOneBudgetAndKnownAddressesTheirOwn(t *testing.T
 	s.knownAddrs.add(known, now)
 	if _, err := s.takeAttempt(known, now); err != nil {
 		t.Errorf("a known address in a network that has spent its budget: %v", err)
+	}
+}
+
+func TestSetUpAdminMakesTheAccountOnce(t *testing.T) {
+	db, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, bad := range []string{"", "too short", "€€€€", strings.Repeat("x", 1025)} {
+		if err := SetUpAdmin(db, bad); !errors.Is(err, ErrPasswordLength) {
+			t.Errorf("%d bytes: %v", len(bad), err)
+		}
+	}
+	if err := SetUpAdmin(db, "long enough"); err != nil {
+		t.Fatal(err)
+	}
+	if err := SetUpAdmin(db, "another one"); !errors.Is(err, store.ErrAdminExists) {
+		t.Errorf("a second time: %v", err)
+	}
+	var hash string
+	_ = db.View(func(tx *store.Tx) error { a, err := tx.Admin(); hash = a.PasswordHash; return err })
+	if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Errorf("hash: %s", hash)
 	}
 }

@@ -34,9 +34,9 @@ type Reader struct {
 type Facts struct {
 	Config   store.Config
 	Node     store.Node
-	evidence store.Evidence
+	Evidence store.Evidence
 	Presence presence.Status
-	conflict *store.IdentityConflict // nil if there is none
+	Conflict *store.IdentityConflict // nil if there is none
 	Conf     store.ConfState
 	Wanted   protocol.WantedState
 }
@@ -131,7 +131,7 @@ func (f Facts) Stage() string {
 		return stageStatic
 	case f.Node.Client == nil:
 		return stageBind
-	case f.evidence.ReachableAt.IsZero() && f.evidence.ConnectedAt.IsZero():
+	case f.Evidence.ReachableAt.IsZero() && f.Evidence.ConnectedAt.IsZero():
 		return stageWait
 	}
 	return stageLive
@@ -165,18 +165,7 @@ func (r *Reader) ConfigFacts(configID string) (all []Facts, err error) {
 		if err != nil {
 			return err
 		}
-		nodes, err := tx.Nodes(cfg.ID, "", 0)
-		if err != nil {
-			return err
-		}
-		for _, n := range nodes {
-			f, err := r.Facts(tx, cfg, n)
-			if err != nil {
-				return err
-			}
-			all = append(all, f)
-		}
-		return nil
+		return r.EachFacts(tx, cfg, func(f Facts) { all = append(all, f) })
 	})
 	return all, err
 }

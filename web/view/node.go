@@ -47,8 +47,8 @@ func (f Facts) View() Node {
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
 		ClientPresenceState: string(f.Presence.State), PresenceReason: f.Presence.Reason, WGRuntimeState: string(f.Presence.Tunnel), WantedState: f.Wanted,
-		SyncStatus: string(f.Sync()), IdentityConflict: f.conflict,
-		LastSeen: wire.When(f.evidence.ReachableAt), CreatedAt: wire.When(n.CreatedAt), UpdatedAt: wire.When(n.UpdatedAt),
+		SyncStatus: string(f.Sync()), IdentityConflict: f.Conflict,
+		LastSeen: wire.When(f.Evidence.ReachableAt), CreatedAt: wire.When(n.CreatedAt), UpdatedAt: wire.When(n.UpdatedAt),
 	}
 }
 

@@ -32,7 +32,7 @@ type ClientState struct {
 
 // ClientState is the agent's side of the node.
 func (f Facts) ClientState() ClientState {
-	e := f.evidence
+	e := f.Evidence
 	v := ClientState{
 		ClientPresenceState: string(f.Presence.State),
 		BootID:              e.BootID, SessionID: e.SessionID,
@@ -71,7 +71,7 @@ type Runtime struct {
 
 // Runtime says whether the node is reachable and its tunnel runs. probing: a detect is on its way.
 func (f Facts) Runtime(probing bool) Runtime {
-	e := f.evidence
+	e := f.Evidence
 	return Runtime{
 		Online: f.Presence.State == presence.Online, ConnectivityState: f.connectivity(probing),
 		WGRunning: f.Presence.Tunnel == presence.TunnelRunning, WGRuntimeState: string(f.Presence.Tunnel), WantedState: f.Wanted,
@@ -150,7 +150,7 @@ func (r *Reader) Status(tx *store.Tx, f Facts, mqtt MQTTService) (EndpointStatus
 			f.Config.ID, f.Config.Name, f.Config.Enabled, f.Config.TunnelProtocol, orNull(f.Config.AWGVersion), f.SyncRefs(), f.Sync(),
 			f.Sync(),
 		},
-		Evidence:    Evidence{string(f.Presence.State), f.Presence.Reason, f.why(tx.Now()), f.evidence.ConnectionOpen(), f.evidence},
+		Evidence:    Evidence{string(f.Presence.State), f.Presence.Reason, f.why(tx.Now()), f.Evidence.ConnectionOpen(), f.Evidence},
 		MQTTAccount: r.accountState(f.Node.ID),
 	}
 	last, ok, err := tx.LastCommand(f.Node.ID)

@@ -27,7 +27,8 @@ func StoreProblem(err error) string {
 	return "the data file cannot be written; look at the appliance's log"
 }
 
-type systemSummary struct {
+// SystemSummary counts meshes, and nodes by state.
+type SystemSummary struct {
 	Configs int `json:"configs"`
 	Nodes   int `json:"nodes"`
 	// DynamicNodes and OnlineNodes count the dynamic nodes that are not disabled.
@@ -43,8 +44,20 @@ type systemSummary struct {
 	IdentityConflicts int `json:"identity_conflicts"`
 }
 
+// add counts the node by its states.
+func (s *SystemSummary) add(f Facts) {
+	s.Presence[string(f.Presence.State)]++
+	s.tunnels[[2]string{string(f.Wanted), string(f.Presence.Tunnel)}]++
+	if f.Conflict != nil {
+		s.IdentityConflicts++
+	}
+	if f.Unwanted() != "" {
+		s.TunnelsUnwanted++
+	}
+}
+
 // Tunnels returns the number of nodes with this wanted and this found state of the tunnel.
-func (s systemSummary) Tunnels(wanted protocol.WantedState, found presence.Tunnel) int {
+func (s *SystemSummary) Tunnels(wanted protocol.WantedState, found presence.Tunnel) int {
 	return s.tunnels[[2]string{string(wanted), string(found)}]
 }
 
@@ -71,7 +84,7 @@ type SystemServices struct {
 
 // SystemStatus is how the whole appliance is.
 type SystemStatus struct {
-	Summary   systemSummary            `json:"summary"`
+	Summary   SystemSummary            `json:"summary"`
 	Services  SystemServices           `json:"services"`
 	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all configs by state
 	Timestamp *time.Time               `json:"timestamp"`
@@ -126,7 +139,7 @@ func (r *Reader) StoreService() StoreService {
 
 func (r *Reader) computeStatus() (SystemStatus, error) {
 	v := SystemStatus{
-		Summary: systemSummary{
+		Summary: SystemSummary{
 			Presence: NoPresence(), tunnels: map[[2]string]int{},
 		},
 		Sync: NoSyncYet(),
@@ -141,29 +154,15 @@ func (r *Reader) computeStatus() (SystemStatus, error) {
 		v.Timezone = Timezone
 		var counts NodeCounts
 		for _, cfg := range configs {
-			nodes, err := tx.Nodes(cfg.ID, "", 0)
-			if err != nil {
+			if err := r.EachFacts(tx, cfg, func(f Facts) {
+				counts.Add(f)
+				v.Summary.add(f)
+				v.Sync[f.Sync()]++
+			}); err != nil {
 				return err
 			}
-			v.Summary.Nodes += len(nodes)
-			for _, n := range nodes {
-				f, err := r.Facts(tx, cfg, n)
-				if err != nil {
-					return err
-				}
-				counts.Add(f)
-				v.Summary.Presence[string(f.Presence.State)]++
-				if f.conflict != nil {
-					v.Summary.IdentityConflicts++
-				}
-				v.Sync[f.Sync()]++
-				v.Summary.tunnels[[2]string{string(f.Wanted), string(f.Presence.Tunnel)}]++
-				if f.Unwanted() != "" {
-					v.Summary.TunnelsUnwanted++
-				}
-			}
 		}
-		v.Summary.DynamicNodes, v.Summary.OnlineNodes = counts.DynamicNodeCount, counts.OnlineNodeCount
+		v.Summary.Nodes, v.Summary.DynamicNodes, v.Summary.OnlineNodes = counts.NodeCount, counts.DynamicNodeCount, counts.OnlineNodeCount
 		return nil
 	})
 	if err != nil {

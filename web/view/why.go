@@ -17,8 +17,8 @@ func (f Facts) why(now time.Time) string {
 	}
 	if what, at := f.NewestSignal(); what != "" {
 		text += fmt.Sprintf("; last signal: %s %s ago", what, ui.Duration(max(0, now.Sub(at))))
-		if f.evidence.SessionID != "" {
-			text += ", session " + f.evidence.SessionID
+		if f.Evidence.SessionID != "" {
+			text += ", session " + f.Evidence.SessionID
 		}
 	}
 	return text
@@ -27,7 +27,7 @@ func (f Facts) why(now time.Time) string {
 // NewestSignal returns the newest signal of the node. Of simultaneous signals, the most specific
 // one comes first.
 func (f Facts) NewestSignal() (what string, at time.Time) {
-	e := f.evidence
+	e := f.Evidence
 	event := "event"
 	if e.LastEvent != "" {
 		event += " " + e.LastEvent

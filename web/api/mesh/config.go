@@ -227,26 +227,14 @@ func (a *API) overview(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		nodes, err := tx.Nodes(cfg.ID, "", 0)
-		if err != nil {
-			return err
-		}
-		v = overviewView{
-			Config: view.ConfigOf(cfg), NodeCount: len(nodes), Nodes: make([]view.Node, 0, len(nodes)),
-			Presence: view.NoPresence(),
-			Sync:     view.NoSyncYet(),
-		}
-		for _, n := range nodes {
-			facts, err := a.Reader.Facts(tx, cfg, n)
-			if err != nil {
-				return err
-			}
-			v.Stats.Add(facts)
-			v.Presence[string(facts.Presence.State)]++
-			v.Sync[facts.Sync()]++
-			v.Nodes = append(v.Nodes, facts.View())
-		}
-		return nil
+		v = overviewView{Config: view.ConfigOf(cfg), Nodes: []view.Node{}, Presence: view.NoPresence(), Sync: view.NoSyncYet()}
+		return a.Reader.EachFacts(tx, cfg, func(f view.Facts) {
+			v.NodeCount++
+			v.Stats.Add(f)
+			v.Presence[string(f.Presence.State)]++
+			v.Sync[f.Sync()]++
+			v.Nodes = append(v.Nodes, f.View())
+		})
 	}); err != nil {
 		return err
 	}

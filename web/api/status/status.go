@@ -59,24 +59,16 @@ func (a *API) runtimeSnapshot(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		nodes, err := tx.Nodes(cfg.ID, "", 0)
-		if err != nil {
-			return err
-		}
 		probing, err := view.OpenProbes(tx, "")
 		if err != nil {
 			return err
 		}
-		for _, n := range nodes {
-			f, err := a.Reader.Facts(tx, cfg, n)
-			if err != nil {
-				return err
-			}
+		return a.Reader.EachFacts(tx, cfg, func(f view.Facts) {
+			n := f.Node
 			rows = append(rows, snapshotRow{
 				n.ID, n.Name, string(n.Type), n.Enabled, n.Client != nil, string(f.Presence.State), f.Runtime(probing[n.ID]),
 			})
-		}
-		return nil
+		})
 	}); err != nil {
 		return err
 	}
