@@ -16,6 +16,7 @@ const (
 	ChangeJournal  ChangeKind = "journal"  // a line was added
 	ChangeRollout  ChangeKind = "rollout"  // created or changed, or one of its nodes
 	ChangeSettings ChangeKind = "settings" // changed
+	ChangeMesh     ChangeKind = "mesh"     // a link or a port forward was created, changed or deleted
 )
 
 // Change is one committed change. Ids that do not apply are empty.

@@ -87,7 +87,7 @@ func (c *Checked) relations(path string) error {
 		}
 		return bolt.View(func(b *bbolt.Tx) error {
 			tx := &Tx{bolt: b}
-			for _, check := range []func(*Tx, func(error) bool) error{checkNames, checkIndexes, checkTexts, checkChain} {
+			for _, check := range []func(*Tx, func(error) bool) error{checkNames, checkIndexes, checkMesh, checkTexts, checkChain} {
 				if err := check(tx, c.tell); err != nil && !errors.Is(err, errWalkEnded) {
 					return err
 				}

@@ -258,6 +258,11 @@ var migrations = []func(*bbolt.Tx) error{
 	createBuckets(bucketAccounts, bucketSecrets), // 8: accounts at an external broker
 	createBuckets(bucketWanted),                  // 9: wanted states
 	indexInterfaces,                              // 10: tags of configs, and interface names in use
+	createBuckets( // 11: the mesh; nodes of before have neither addresses nor keys of the appliance's
+		bucketLinks, bucketLinksByConfig, bucketLinksByNode,
+		bucketForwards, bucketForwardsByConfig, bucketForwardsByNode,
+		bucketAddresses, bucketPublicKeys,
+	),
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {

@@ -94,6 +94,28 @@ var (
 	ErrNodeTags = errors.New("the node has too many tags")
 )
 
+// Errors about the mesh.
+var (
+	// ErrLinkNotFound is returned if no link has the id.
+	ErrLinkNotFound = errors.New("link not found")
+	// ErrLinkExists is returned for an enabled link of two nodes that have an enabled one.
+	ErrLinkExists = errors.New("the two nodes have an enabled link already")
+	// ErrLinkEnds is returned for a link whose directions are not between the same two different nodes
+	// of its config, and for a change of these nodes.
+	ErrLinkEnds = errors.New("the two directions of a link join two different nodes of its mesh, which never change")
+	// ErrForwardNotFound is returned if no port forward has the id.
+	ErrForwardNotFound = errors.New("port forward not found")
+	// ErrForwardExists is returned for an enabled port forward whose entry forwards the port already.
+	ErrForwardExists = errors.New("the entry node forwards this port already")
+	// ErrForwardEnds is returned for a port forward that is not between two different nodes of its
+	// config, and for a change of these nodes.
+	ErrForwardEnds = errors.New("a port forward leads from one node to another one of its mesh, which never change")
+	// ErrAddressTaken is returned by PutNode if another node of the config has one of the addresses.
+	ErrAddressTaken = errors.New("another node of the mesh has this address")
+	// ErrKeyTaken is returned by PutNode if another node of the config has the public key.
+	ErrKeyTaken = errors.New("another node of the mesh has this key")
+)
+
 // Errors about rollouts.
 var (
 	// ErrRolloutNotFound is returned if no rollout has the id.

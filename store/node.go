@@ -118,7 +118,7 @@ func (tx *Tx) NodeNamed(configID, name string) (id string) {
 // PutNode creates or changes the node and stamps it. It ignores n.Client: only binding and reset
 // change the agent. Disabling a node or turning it static ends its session's right, see
 // [Tx.ResetClient]. Changing the interface name clears the confirmed and reported config. Errors:
-// [ErrConfigNotFound], [ErrNodeNameExists], [ErrTunnelRuns].
+// [ErrConfigNotFound], [ErrNodeNameExists], [ErrTunnelRuns], [ErrAddressTaken], [ErrKeyTaken].
 func (tx *Tx) PutNode(n *Node) error {
 	if _, err := tx.Config(n.ConfigID); err != nil {
 		return err
@@ -126,6 +126,9 @@ func (tx *Tx) PutNode(n *Node) error {
 	nameKey := nodeNameKey(n.ConfigID, n.Name)
 	if id := tx.getRaw(bucketNodeNames, nameKey); id != nil && string(id) != n.ID {
 		return ErrNodeNameExists
+	}
+	if err := tx.meshFree(*n); err != nil {
+		return err
 	}
 	old, exists, err := get[Node](tx, bucketNodes, n.ID)
 	if err != nil {
@@ -140,6 +143,9 @@ func (tx *Tx) PutNode(n *Node) error {
 		}
 	}
 	if exists {
+		if err := tx.dropMesh(old); err != nil {
+			return err
+		}
 		if err := tx.deleteRaw(bucketInterfaces, interfaceKey(old)); err != nil {
 			return err
 		}
@@ -152,6 +158,9 @@ func (tx *Tx) PutNode(n *Node) error {
 		return err
 	}
 	if err := tx.putRaw(bucketInterfaces, interfaceKey(*n), []byte{1}); err != nil {
+		return err
+	}
+	if err := tx.indexMesh(*n); err != nil {
 		return err
 	}
 	if err := tx.writeNode(*n); err != nil {
@@ -195,10 +204,14 @@ func (tx *Tx) writeNode(n Node) error {
 	return put(tx, bucketNodes, n.ID, n)
 }
 
-// DeleteNode removes the node and all its records. Error: [ErrNodeNotFound].
+// DeleteNode removes the node and all its records, its links and its port forwards. Error:
+// [ErrNodeNotFound].
 func (tx *Tx) DeleteNode(id string) error {
 	n, err := tx.Node(id)
 	if err != nil {
+		return err
+	}
+	if err := tx.leaveMesh(n); err != nil {
 		return err
 	}
 	if err := tx.resetClient(n, "node deleted"); err != nil {

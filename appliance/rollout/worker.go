@@ -108,7 +108,7 @@ func (w *worker) concerns(c store.Change) bool {
 	case store.ChangeCommand, store.ChangeEvidence, store.ChangeNode:
 		_, ok := w.underWay[c.NodeID]
 		return ok
-	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal, store.ChangeApply, store.ChangeSettings:
+	case store.ChangeConfig, store.ChangePresence, store.ChangeJournal, store.ChangeApply, store.ChangeSettings, store.ChangeMesh:
 		// A change of the config that affects a node is also a change of the node.
 	}
 	return false

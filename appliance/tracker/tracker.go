@@ -146,7 +146,8 @@ func (t *Tracker) note(c store.Change) {
 		}
 	case store.ChangeNode, store.ChangeEvidence:
 		t.look[c.NodeID] = struct{}{}
-	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal, store.ChangeApply, store.ChangeRollout, store.ChangeSettings:
+	case store.ChangePresence, store.ChangeCommand, store.ChangeJournal, store.ChangeApply, store.ChangeRollout, store.ChangeSettings,
+		store.ChangeMesh:
 		// They are not evidence.
 	}
 }

@@ -59,6 +59,8 @@ func (r *changeReader) read(tx *store.Tx, c store.Change) error {
 	case store.ChangeApply:
 		r.add(eventApply, ref)
 		r.configs.add(c.ConfigID, false)
+	case store.ChangeMesh:
+		r.configs.add(c.ConfigID, false)
 	case store.ChangePresence:
 		r.configs.add(c.ConfigID, false)
 		return r.readStatus(tx, ref)
