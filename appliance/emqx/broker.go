@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -236,13 +235,25 @@ func (b *Broker) Up() bool {
 	return b.epoch != nil
 }
 
-// Takes reports whether EMQX hands nodes' messages to the appliance: the shares get them also while the
-// main session has no connection.
+// Takes reports whether EMQX hands nodes' messages to the appliance: it does while the main session
+// and some share are up, since the shares that are up get all, or while all shares are up.
 func (b *Broker) Takes() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	down := func(l *link) bool { return l.state != linkUp }
-	return b.epoch != nil || (len(b.shares) > 0 && !slices.ContainsFunc(b.shares, down))
+	up, refused := 0, 0
+	for _, l := range b.shares {
+		switch l.state {
+		case linkUp:
+			up++
+		case linkRefused: // the main session takes all messages
+			refused++
+		case linkDown:
+		}
+	}
+	if b.epoch != nil {
+		return up+refused > 0
+	}
+	return up == shareCount
 }
 
 // Ready reports whether a command may be published to the node now. Whether the node has subscribed

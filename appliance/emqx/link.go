@@ -135,8 +135,9 @@ func (l *link) connect() (err error) {
 			b.running.Go(func() { l.up(cm, e) })
 		},
 		OnConnectionDown: func() bool {
-			l.epoch().end()
-			l.down()
+			e := l.epoch()
+			e.end()
+			l.down(e)
 			return true
 		},
 		OnConnectError: l.connectError,
@@ -224,13 +225,13 @@ func (l *link) up(cm *autopaho.ConnectionManager, e *epoch) {
 	l.share(cm, e)
 }
 
-// down records that the connection has ended.
-func (l *link) down() {
+// down records that the connection e has ended.
+func (l *link) down(e *epoch) {
 	if l.number == 0 {
 		l.b.lost()
 		return
 	}
-	l.move(linkDown)
+	l.move(e, linkDown)
 }
 
 // up prepares the main connection: it subscribes, and requests a comparison of accounts and

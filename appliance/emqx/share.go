@@ -60,17 +60,18 @@ func (l *link) share(cm *autopaho.ConnectionManager, e *epoch) {
 		return
 	}
 	b.holds(l.number, state == linkUp)
-	if e.ctx.Err() == nil {
-		l.move(state)
-	}
+	l.move(e, state)
 	<-e.ctx.Done()
 }
 
-// move records the state of a share.
-func (l *link) move(state linkState) {
+// move records the state of a share, unless its connection e has ended meanwhile.
+func (l *link) move(e *epoch, state linkState) {
 	b := l.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if state != linkDown && e.ctx.Err() != nil {
+		return
+	}
 	l.state = state
 	close(b.moved)
 	b.moved = make(chan struct{})

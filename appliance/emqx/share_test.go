@@ -129,6 +129,28 @@ func TestMessagesAreTakenWhileTheMainSessionIsAway(t *testing.T) {
 	}
 }
 
+// The main session takes no messages of nodes: without any other, EMQX would acknowledge them and
+// drop them.
+func TestNothingIsTakenWhileOnlyTheMainSessionIsUp(t *testing.T) {
+	t.Parallel()
+	f := newOwnFixture(t)
+	f.emqx.RefuseNext(1 << 20)
+	shares := ClientIDs(ownClientID)[1:]
+	for i, id := range shares {
+		f.emqx.Cut(id)
+		left := len(shares) - i - 1
+		f.eventually("a share is away", func() bool { return f.broker.Status().Shares == left })
+		if takes := f.broker.Takes(); takes != (left > 0) {
+			t.Errorf("with %d shares: %v", left, takes)
+		}
+	}
+	if !f.broker.Up() {
+		t.Fatal("the main session is away")
+	}
+	f.emqx.RefuseNext(0)
+	f.eventually("messages are taken again", f.broker.Takes)
+}
+
 // If a session ends by itself, its waiting messages go to the others, after those that they have
 // got meanwhile.
 func TestOtherSessionsGetWhatWaitedInOneThatExpired(t *testing.T) {
