@@ -124,7 +124,7 @@ func (r *randomWorld) change(tb testing.TB) []string {
 }
 
 func TestOnlyTouchedTextsChange(t *testing.T) {
-	for seed := range uint64(1500) {
+	for seed := range uint64(700) {
 		r := newRandomWorld(t, seed)
 		if len(r.nodes) > 2 {
 			r.forwards = append(r.forwards, store.PortForward{
