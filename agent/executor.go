@@ -51,7 +51,7 @@ type command struct {
 func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logger) *executor {
 	wanted, err := openWanted(t.configs.dir, p)
 	if err != nil {
-		log.Error("whether the tunnel is to run is not known any more: it is left as it is until the next start or stop", "err", err)
+		log.Error("whether the tunnel should run is no longer known: it does not change until the next start or stop", "err", err)
 	}
 	return &executor{
 		wanted: wanted, links: make(chan struct{}, 1), again: make(chan struct{}, 1),
@@ -279,7 +279,7 @@ func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack
 	log := x.log.With("type", kind, "request_id", requestID)
 	err := x.journal.Finish(kind, requestID, ack)
 	if err != nil {
-		log.Error("journal cannot be written, the answer is sent all the same", "err", err)
+		log.Error("journal cannot be written, the answer is sent nevertheless", "err", err)
 	}
 	if forget := x.tunnels.Forget(x.profile.ID(), entryKey{kind, requestID}, ack); forget != nil {
 		log.Error("the record of a finished change stays", "err", forget)

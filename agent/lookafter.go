@@ -77,11 +77,11 @@ func (x *executor) lookAfter(ctx context.Context, first bool) {
 }
 
 func (x *executor) tellDown(want wish) {
-	text := want.Interface + " is to run and was found stopped; it is started again"
+	text := want.Interface + " should run and was found stopped; it is started again"
 	if !x.profile.restores() {
-		text = want.Interface + " is to run and was found stopped; the profile says that it is not to be restored"
+		text = want.Interface + " should run and was found stopped; the profile says not to restore it"
 	}
-	x.log.Warn("a tunnel that is to run was found stopped", "interface", want.Interface)
+	x.log.Warn("a tunnel that should run was found stopped", "interface", want.Interface)
 	x.send(protocol.Event{Level: "warning", Event: protocol.EventTunnelDown, Message: text})
 }
 
@@ -97,19 +97,19 @@ func (x *executor) revive(ctx context.Context, want wish) {
 		if g.failed++; g.failed == reviveTries {
 			x.send(protocol.Event{
 				Level: "error", Event: protocol.EventTunnelNotRestored,
-				Message: fmt.Sprintf("%s is to run and could not be started %d times, it is tried again at intervals of up to %s: %s",
+				Message: fmt.Sprintf("%s should run and could not be started %d times, it is tried again at intervals of up to %s: %s",
 					want.Interface, g.failed, reviveMost, oneLine(err)),
 			})
 		}
-		x.log.Warn("a tunnel that is to run cannot be started", "interface", want.Interface, "attempts", g.failed, "next", g.next, "err", err)
+		x.log.Warn("a tunnel that should run cannot be started", "interface", want.Interface, "attempts", g.failed, "next", g.next, "err", err)
 		return
 	}
 	want.BootID = kernelBootID()
 	x.keep(want)
 	x.guard = guard{looked: true, up: true}
-	x.log.Info("a tunnel that is to run was started again", "interface", want.Interface)
+	x.log.Info("a tunnel that should run was started again", "interface", want.Interface)
 	x.send(protocol.Event{
-		Level: "info", Event: protocol.EventTunnelRestored, Message: withNote(want.Interface+" is to run and was not running; it was started again", note),
+		Level: "info", Event: protocol.EventTunnelRestored, Message: withNote(want.Interface+" should run and was not running; it was started again", note),
 	})
 	x.beat()
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var errOtherCertificate = errors.New("the server's certificate is not of the CA the bind command names; ask for a new bind command, and if that does " +
-	"not help, somebody may stand between")
+	"not help, the connection may be intercepted")
 
 var errPinnedTime = errors.New("the server's certificate has expired or is not valid yet; see whether the clocks of this machine and of the server are right")
 

@@ -48,7 +48,7 @@ func (x *executor) restore(ctx context.Context) {
 	// sends the event.
 	text := fmt.Sprintf("%s: %s; the change by %s %s is taken back at last", c.Interface, state, c.Kind, c.RequestID)
 	if err := x.journal.Restored(c.Kind, c.RequestID, text); err != nil {
-		log.Error("journal cannot be written, the event is sent all the same", "err", err)
+		log.Error("journal cannot be written, the event is sent nevertheless", "err", err)
 	}
 	if err := removeChange(x.tunnels.configs.dir, c.ProfileID); err != nil {
 		log.Error("the record of a change that is taken back stays", "err", err)

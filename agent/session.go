@@ -378,7 +378,7 @@ func denies(code byte) bool {
 func (s *session) serverDisconnect(d *paho.Disconnect) {
 	if d.ReasonCode == reasonSessionTakenOver {
 		if s.backoff.TakenOver() { // once, not at every turn
-			s.log.Error("another machine uses this node's identity: bind one of them anew", "reason_code", d.ReasonCode)
+			s.log.Error("another machine uses this node's identity: bind one of them again", "reason_code", d.ReasonCode)
 		}
 		return
 	}

@@ -132,7 +132,7 @@ func (p *filePair) noNames() string {
 		return ""
 	}
 	return fmt.Sprintf("the certificate has no subjectAltName, only the common name %q, which agents and browsers do not look at: "+
-		"have it made anew with subjectAltName=DNS:%s", leaf.Subject.CommonName, cmp.Or(leaf.Subject.CommonName, "HOST"))
+		"have a new one made with subjectAltName=DNS:%s", leaf.Subject.CommonName, cmp.Or(leaf.Subject.CommonName, "HOST"))
 }
 
 // unverified explains why no known root verifies the chain, and how to correct that. It names only
@@ -153,9 +153,9 @@ func (p *filePair) unverified(now time.Time) string {
 		case !bytes.Equal(c.RawSubject, end.RawIssuer):
 		case !c.IsCA:
 			return fmt.Sprintf("the certificate of %s in WFM_TLS_CERT_FILE is not that of a CA (basic constraints lack CA:TRUE), so clients refuse what it signed: "+
-				"have it made anew as a CA", issuer)
+				"have a new one made as a CA", issuer)
 		case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-			return fmt.Sprintf("the certificate of %s in WFM_TLS_CERT_FILE may not sign certificates (its key usage lacks keyCertSign): have it made anew", issuer)
+			return fmt.Sprintf("the certificate of %s in WFM_TLS_CERT_FILE may not sign certificates (its key usage lacks keyCertSign): have a new one made", issuer)
 		default:
 			return fmt.Sprintf("the certificate of %s in WFM_TLS_CERT_FILE is another one of that name, whose key has not signed %s: "+
 				"replace it by that of the CA that did, or use the file with the whole chain (fullchain.pem)", issuer, named(end))

@@ -139,7 +139,7 @@ func readKey(text []byte) (crypto.Signer, error) {
 	for _, b := range blocks {
 		switch {
 		case b.Type == "ENCRYPTED "+pemKeySuffix, strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED"):
-			return nil, errors.New("is encrypted with a passphrase, and there is nobody to type it; decrypt it: openssl pkey -in FILE -out key.pem")
+			return nil, errors.New("is encrypted with a passphrase, which cannot be entered here; decrypt it: openssl pkey -in FILE -out key.pem")
 		case b.Type == "OPENSSH "+pemKeySuffix:
 			return nil, errors.New("is a key of SSH; use the key that the certificate was made for")
 		case strings.HasSuffix(b.Type, pemKeySuffix):

@@ -149,9 +149,9 @@ func (m *Mesh) gateway(field, id string) (*member, error) {
 		return nil, refuse(CodeInvalidQuickMesh, "%s: %s is disabled; enable it, or choose another node.", field, n.Name)
 	case n.public("") == "":
 		return nil, refuse(CodeInvalidQuickMesh,
-			"%s: %s has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.", field, n.Name)
+			"%s: %s has no public address, so no node could reach it; give it an ipv4_address or ipv6_address, or choose another node.", field, n.Name)
 	case m.port(n) == 0:
-		return nil, refuse(CodeInvalidQuickMesh, "%s: the tunnel config of %s has no ListenPort, so nobody could reach it; add one.", field, n.Name)
+		return nil, refuse(CodeInvalidQuickMesh, "%s: the tunnel config of %s has no ListenPort, so no node could reach it; add one.", field, n.Name)
 	}
 	return n, nil
 }

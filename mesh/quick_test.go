@@ -247,7 +247,7 @@ func TestQuickMeshRefusesWhatCannotBe(t *testing.T) {
 		{
 			region(),
 			mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "a"},
-			"hub_node_id: a has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
+			"hub_node_id: a has no public address, so no node could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
 		},
 		{resting, mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "west"}, "hub_node_id: west is disabled; enable it, or choose another node."},
 		{
@@ -264,7 +264,7 @@ func TestQuickMeshRefusesWhatCannotBe(t *testing.T) {
 		{
 			region(),
 			mesh.Quick{Mode: mesh.FreeMesh, GatewayNodeIDs: []string{"east", "b"}},
-			"gateway_node_ids: b has no public address, so nobody could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
+			"gateway_node_ids: b has no public address, so no node could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
 		},
 		{
 			region(),

@@ -98,7 +98,7 @@ func (v *validator) linkRecords() {
 			v.add(SeverityWarning, CodeLinkRests, n, nil, "%s is disabled, so its links rest: with %s. Enable it, or delete the links.", n.Name, named(peers, nameOf))
 		}
 		if n.Enabled && len(n.halves) == 0 && len(v.nodes) > 1 {
-			v.add(SeverityWarning, CodeNoLinks, n, nil, "%s has no link in use, so it reaches nobody; link it with another node, or make a quick mesh.", n.Name)
+			v.add(SeverityWarning, CodeNoLinks, n, nil, "%s has no link in use, so it reaches no other node; link it with another node, or make a quick mesh.", n.Name)
 		}
 	}
 }

@@ -85,14 +85,14 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 			},
 			[]string{
 				"error BROKEN_LINK leaflink_leaf_hub: The link link_leaf_hub of leaf is one of a node with itself; delete it.",
-				"warning NO_LINKS leaf: leaf has no link in use, so it reaches nobody; link it with another node, or make a quick mesh.",
+				"warning NO_LINKS leaf: leaf has no link in use, so it reaches no other node; link it with another node, or make a quick mesh.",
 			},
 		},
 		{
 			"directions of two pairs", func(w *world) { w.links[0].Reverse.LocalNodeID = "lan" },
 			[]string{
 				"error BROKEN_LINK leaflink_leaf_hub: The link of leaf and hub has directions of different pairs of nodes; delete it, and make it again.",
-				"warning NO_LINKS leaf: leaf has no link in use, so it reaches nobody; link it with another node, or make a quick mesh.",
+				"warning NO_LINKS leaf: leaf has no link in use, so it reaches no other node; link it with another node, or make a quick mesh.",
 			},
 		},
 		{

@@ -127,7 +127,7 @@ func (tx *Tx) Bind(token string, client Client) (Bound, error) {
 	if err := tx.putEvidence(n, Evidence{RetiredSessionID: retired}); err != nil {
 		return Bound{}, err
 	}
-	if err := tx.cancelOpenCommands(n.ID, "an agent was bound anew"); err != nil {
+	if err := tx.cancelOpenCommands(n.ID, "an agent was bound again"); err != nil {
 		return Bound{}, err
 	}
 	if err := tx.forgetConfirmed(n); err != nil {

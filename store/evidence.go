@@ -218,7 +218,7 @@ func (e *Evidence) endWith(start time.Time) {
 			start = heard
 		}
 	}
-	e.end(start, "the appliance was started anew")
+	e.end(start, "the appliance was restarted")
 }
 
 func (e Evidence) mayBeConnected() bool { return e.ConnectionOpen() || e.LostConnectionID != 0 }

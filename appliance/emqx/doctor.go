@@ -232,7 +232,7 @@ func (d *doctor) reaches(ctx context.Context, status, address string) bool {
 	return false
 }
 
-const askAtLogins = "have EMQX ask the appliance at logins, and nobody else, as `wfm emqx config` prints"
+const askAtLogins = "make EMQX ask only the appliance at logins, as `wfm emqx config` prints"
 
 // place returns the URL without the parts that may be secret.
 func place(raw string) string {

@@ -18,7 +18,7 @@ Usage:
   wfm audit verify [FILE]    FILE is what GET /api/v1/audit/export answers; default, or -: standard input
 
 It prints the number and the hash of the newest entry. Keep them: a later export that does not have
-that entry with that hash was cut off or made anew.
+that entry with that hash was cut off or replaced.
 
 Example:
   curl -fsS -H "Authorization: Bearer $TOKEN" http://localhost:8000/api/v1/audit/export | wfm audit verify

@@ -235,7 +235,7 @@ func TestBindCommandOverHTTPSNamesTheCertificateToTrust(t *testing.T) {
 	// The fingerprint outlives the certificate.
 	a.Must(t, "POST", "/api/v1/system/certificates/renew", map[string]any{"new_ca": true})
 	a.Must(t, "POST", "/api/v1/system/certificates/renew", nil)
-	if out, code := run(strings.Replace(command, sum, strings.Repeat("0", 64), 1)); code == 0 || !strings.Contains(out, "somebody may stand between") {
+	if out, code := run(strings.Replace(command, sum, strings.Repeat("0", 64), 1)); code == 0 || !strings.Contains(out, "the connection may be intercepted") {
 		t.Errorf("bind at a server with another certificate: exit code %d: %s", code, out)
 	}
 	if out, code := run(strings.Replace(command, " --cert-sha256 "+sum, "", 1)); code == 0 || !strings.Contains(out, "certificate") {

@@ -72,7 +72,7 @@ func (g *Guard) takeAttempt(from netip.Addr, now time.Time) (giveBack func(), er
 			}
 			return nil, &wire.RateError{
 				Wait:    wait,
-				Message: "Too many attempts from this network, in which nobody has logged in from this address before; try again later.",
+				Message: "Too many attempts from this network, without an earlier login from this address; try again later.",
 			}
 		}
 	}

@@ -144,9 +144,9 @@ func restore(_ context.Context, inv *invocation, args []string) error {
 	if err != nil {
 		return err
 	}
-	text := "The agent starts the tunnel of %s again when it is to run and went down.\n"
+	text := "The agent restarts the tunnel of %s if it should run and went down.\n"
 	if words[1] == "off" {
-		text = "The agent only tells the server when the tunnel of %s is to run and went down.\n"
+		text = "The agent only reports to the server if the tunnel of %s should run and went down.\n"
 	}
 	_, _ = fmt.Fprintf(inv.stdout, text, id)
 	return nil

@@ -144,7 +144,7 @@ func (a *API) testMQTTSettings(c echo.Context) error {
 		return err
 	}
 	start := time.Now()
-	v := mqttTestView{Success: true, Message: "A node can log in there, gets its own commands and nobody else's."}
+	v := mqttTestView{Success: true, Message: "A node can log in there and gets its own commands only."}
 	if a.TestMQTT == nil {
 		v.Success, v.Message = false, "This broker cannot be tested from here; bind an agent and look whether it comes online."
 	} else if err := a.TestMQTT(c.Request().Context(), t); err != nil {

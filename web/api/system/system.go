@@ -75,7 +75,7 @@ func (a *API) readyz(c echo.Context) error {
 		return c.String(http.StatusServiceUnavailable, "not ready: the MQTT broker does not serve; look at the appliance's log\n")
 	}
 	if tls := a.Reader.TLSService(); tls.Status != "off" && tls.NotAfter == nil {
-		return c.String(http.StatusOK, "ready, but without a TLS certificate yet: nobody can connect with TLS; look at the system status\n")
+		return c.String(http.StatusOK, "ready, but without a TLS certificate yet: no client can connect with TLS; look at the system status\n")
 	}
 	return c.String(http.StatusOK, "ready\n")
 }
