@@ -16,7 +16,7 @@ import (
 	"wfm/web/view"
 )
 
-// apis are the parts of the API.
+// apis holds the parts of the API.
 type apis struct {
 	system  *system.API
 	account *account.API

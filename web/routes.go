@@ -11,7 +11,7 @@ import (
 	"wfm/web/wire"
 )
 
-// table has the routes of the API.
+// table returns the routes of the API.
 func (s *Server) table() []wire.Route {
 	return slices.Concat(
 		s.apis.system.Routes(), s.apis.account.Routes(), s.apis.mesh.Routes(), s.apis.draft.Routes(), s.apis.bind.Routes(), s.apis.node.Routes(),

@@ -39,7 +39,7 @@ func (s *Server) readGauges() view.Gauges {
 
 // Limits of a connection. The longest answer is a command that is waited for, see node.maxWait.
 const (
-	readHeaderTimeout = 9 * time.Second // also for a TLS handshake before the header
+	readHeaderTimeout = 9 * time.Second // includes a TLS handshake before the header
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 90 * time.Second
 	idleTimeout       = 30 * time.Second // connections are limited in number
@@ -71,7 +71,7 @@ type Options struct {
 	// Watch is called whenever an event stream opens, and its result once at the stream's end.
 	// Meanwhile somebody watches. May be nil.
 	Watch func() (release func())
-	// Version is reported by the health call.
+	// Version is the version of the program, as the API reports it.
 	Version string
 	// MQTTEnabled false answers MQTT_DISABLED to every call that needs an agent.
 	MQTTEnabled bool

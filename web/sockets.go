@@ -29,19 +29,19 @@ type SocketOptions struct {
 	TrustedProxies []netip.Prefix
 }
 
-// Listen binds the addresses. The error for a taken or malformed one is that of the system, with
-// the address.
+// Listen binds the addresses. If one is taken or malformed, it returns the system's error with the
+// address.
 func Listen(ctx context.Context, o SocketOptions) (*Sockets, error) {
 	share := 4
 	if o.TLSAddr != "" {
-		share = 8 // together as many as HTTP alone
+		share = 8 // both together as many connections as HTTP alone
 	}
 	listen := func(what, addr string) (net.Listener, error) {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 		if err != nil {
 			return nil, fmt.Errorf("listen for %s on %s: %w", what, addr, err)
 		}
-		// One address gets an eighth, so that a few do not shut out all others.
+		// One address gets an eighth, so that a few addresses cannot shut out the others.
 		limited := connlimit.New(l, connlimit.Share(share, 4096), connlimit.Share(8*share, 512))
 		limited.Exempt = func(from net.Addr) bool { return isProxy(o.TrustedProxies, from) }
 		return limited, nil
@@ -57,7 +57,7 @@ func Listen(ctx context.Context, o SocketOptions) (*Sockets, error) {
 	return s, nil
 }
 
-// isProxy reports whether the address is that of a proxy.
+// isProxy reports whether the address belongs to a trusted proxy.
 func isProxy(proxies []netip.Prefix, from net.Addr) bool {
 	return slices.ContainsFunc(proxies, func(network netip.Prefix) bool {
 		addr, err := netip.ParseAddrPort(from.String())
@@ -76,7 +76,7 @@ func (s *Sockets) HTTPSAddr() net.Addr {
 	return s.https.Addr()
 }
 
-// Close closes the sockets of a server that is not started. It may be called again.
+// Close closes the sockets of a server that was not started. It may be called more than once.
 func (s *Sockets) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{s.http, s.https} {
@@ -114,7 +114,7 @@ func (s *Server) Start() error {
 			if err := l.serve(l.on); err != nil {
 				select {
 				case s.failed <- err:
-				default: // one is enough
+				default: // the first error is enough
 				}
 			}
 		})

@@ -1,4 +1,4 @@
-// Package access decides who may make a request, and records who changed something.
+// Package access decides whether a client may make a request, and records the authors of changes.
 //
 // It owns logins by session and by API token, the password of the one account, the limits of failed
 // attempts and the queue of logins, the check of Host and Origin, the trust in proxies, the

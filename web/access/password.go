@@ -66,7 +66,7 @@ func SetUpAdmin(db *store.DB, password string) error {
 	})
 }
 
-// hashPassword returns the PHC string of the password under a new salt.
+// hashPassword returns the PHC string of the password with a new salt.
 func hashPassword(password string) string {
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // never fails
@@ -79,7 +79,8 @@ func phc(salt, key []byte) string {
 		argon2.Version, argonMemory, argonTime, argonThreads, b64(salt), b64(key))
 }
 
-// checkPassword compares in constant time. The parameters are those of the stored hash.
+// checkPassword reports whether the password has the hash. It uses the parameters of the hash and
+// compares in constant time.
 func checkPassword(hash, password string) (bool, error) {
 	parts := strings.Split(hash, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
@@ -120,7 +121,7 @@ func Secret(v string) (clean, problem string) {
 	return v, ""
 }
 
-// hasher computes hashes as its queue allows.
+// hasher computes hashes when its queue allows it.
 type hasher struct {
 	queue *loginQueue
 	dummy string // checked for an unknown user name, so that it takes as long
@@ -138,7 +139,7 @@ func (h *hasher) hash(ctx context.Context, from place, password string) (string,
 	return hashPassword(password), nil
 }
 
-// check compares the password with hash; an empty hash takes as long and fails.
+// check compares the password with hash. An empty hash takes as long and fails.
 func (h *hasher) check(ctx context.Context, from place, hash, password string) (bool, error) {
 	if err := h.queue.acquire(ctx, from); err != nil {
 		return false, err

@@ -35,7 +35,7 @@ func ParseProxies(list string) ([]netip.Prefix, error) {
 // front describes the proxy in front of us, as far as a request shows it.
 type front struct {
 	peer    string // address of the connection: a proxy's, or the client's
-	trusted bool   // it is one of our proxies
+	trusted bool   // it is a trusted proxy
 	// proto is the client's protocol according to the proxy, in lower case; empty if it does not
 	// say.
 	proto string

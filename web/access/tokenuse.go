@@ -36,7 +36,7 @@ func (u *tokenUses) forget(id string) {
 	delete(u.noted, id)
 }
 
-// ForgetToken forgets the use of a token that was deleted.
+// ForgetToken forgets the use of a deleted token.
 func (g *Guard) ForgetToken(id string) { g.uses.forget(id) }
 
 // noteTokenUse stores when an API token was last used. If that fails, the request is not refused.

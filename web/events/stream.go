@@ -26,7 +26,7 @@ func (s *Streams) Routes() []wire.Route {
 	}
 }
 
-// Times of a stream.
+// The times of a stream.
 const (
 	// clockInterval is how often a stream sends the time, and the longest time until it notices the
 	// end of its session.
@@ -37,7 +37,7 @@ const (
 	farewellTimeout = 250 * time.Millisecond
 )
 
-// writtenAtATime bounds the events that share a write and its deadline.
+// writtenAtATime bounds the number of events in one write.
 const writtenAtATime = 64
 
 // Streams serves the event stream.
@@ -97,7 +97,7 @@ func (s *Streams) eventStream(c echo.Context) error {
 		return err
 	}
 	h.Set(echo.HeaderContentType, "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // a proxy that gathers events delays them
+	h.Set("X-Accel-Buffering", "no") // a proxy that buffers would delay events
 	if r.ProtoMajor == 1 {
 		h.Set("Connection", "close")
 	}
@@ -118,7 +118,7 @@ func lastEventID(r *http.Request) string {
 	return r.URL.Query().Get("last_event_id")
 }
 
-// sendEvents returns the error that ended the stream.
+// sendEvents sends events until the stream ends, and returns the reason.
 func (s *Streams) sendEvents(ctx context.Context, w *eventWriter, st *stream, begin joined, expires time.Time) error {
 	last := begin.seq
 	if err := s.greet(w, begin); err != nil {

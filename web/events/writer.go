@@ -27,7 +27,7 @@ func newEventWriter(ctx context.Context, c echo.Context) *eventWriter {
 	})
 	w.release = func() {
 		if !stop() {
-			<-interrupted // the connection must not be touched after the handler
+			<-interrupted // nothing may touch the connection after the handler returns
 		}
 	}
 	return w

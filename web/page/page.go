@@ -118,7 +118,7 @@ func (p *Pages) known(build func(echo.Context) (show, error)) func(echo.Context)
 			return show{}, err
 		}
 		access.SetLogin(c, l)
-		event := p.Newest() // before the page is read: its stream begins here
+		event := p.Newest() // before the page is read, since its stream begins here
 		v, err := build(c)
 		v.Event = event
 		return v, err

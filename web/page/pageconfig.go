@@ -74,13 +74,13 @@ type nodeRow struct {
 
 type configBody struct {
 	Config   store.Config
-	All      int // nodes of the config
-	Matching int // nodes that fit the filter
-	// Commandable counts those of them that a rollout can reach: it leaves out static nodes.
+	All      int // nodes of the mesh
+	Matching int // nodes that match the filter
+	// Commandable counts the matching nodes that a rollout can reach: all but static ones.
 	Commandable int
 	tally
 	Filter           nodeFilter
-	Tags             []string // all that nodes have
+	Tags             []string // all tags of the nodes
 	Nodes            []nodeRow
 	First, Last      int
 	Earlier, Further string // addresses
@@ -88,7 +88,7 @@ type configBody struct {
 	Rollout          *view.Rollout // the newest
 }
 
-// States and Syncs are choices of the filter.
+// States and Syncs return the choices of the filter.
 func (configBody) States() []presence.State {
 	return []presence.State{presence.Online, presence.Dropped, presence.Offline}
 }

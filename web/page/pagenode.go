@@ -23,7 +23,7 @@ import (
 // Bounds of a node's page.
 const (
 	commandsShown   = 25
-	commandsScanned = 250 // to find that many among the detects
+	commandsScanned = 250 // the most rows read to find these among the detects
 	eventsShown     = 25
 )
 
@@ -31,13 +31,13 @@ type nodeBody struct {
 	Config    store.Config
 	Node      view.Node
 	Stage     string
-	API, Self string // addresses: of the node in the API, of its page
+	API, Self string // the addresses of the node in the API and of its page
 	Address   string // the address for a bind command
-	Obstacle  string // why the node cannot be bound or commanded, in words
+	Obstacle  string // a sentence on why the node cannot be bound or commanded, or ""
 	Away      bool
 	Unwanted  string // the state that the tunnel should have instead, for people
 	Sync      string
-	CanPush   bool // there is a version to push, and an agent to push it to
+	CanPush   bool // there is a version to push and an agent to push it to
 	ToStage   bool // the desired version is not staged for the mesh's tools
 	Conf      view.SyncRefs
 	Signal    string // the newest
@@ -108,7 +108,7 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 	}}, nil
 }
 
-// readHistory draws the node's presence.
+// readHistory reads the node's history of presence and draws it.
 func (p *Pages) readHistory(tx *store.Tx, f view.Facts, v *nodeBody) error {
 	all, err := store.Collect(tx.EachTransition(f.Node.ID))
 	if err != nil {
@@ -154,7 +154,7 @@ func percent(fraction *float64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", math.Floor(*fraction*1000)/10), ".0") + " %"
 }
 
-// readCommands reads the log, and the newest output of wg show in it.
+// readCommands reads a page of the log, and the newest output of wg show.
 func (v *nodeBody) readCommands(tx *store.Tx, f view.Facts, before uint64) error {
 	commands, err := tx.Commands(f.Node.ID, before, commandsScanned)
 	if err != nil {

@@ -23,7 +23,7 @@ type rolloutRow struct {
 	ConfigName string
 }
 
-// rolloutsPage lists the newest rollouts of every config, newest first.
+// rolloutsPage lists the newest rollouts of every mesh, newest first.
 func (p *Pages) rolloutsPage(echo.Context) (show, error) {
 	var rows []rolloutRow
 	if err := p.DB.View(func(tx *store.Tx) error {

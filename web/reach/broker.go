@@ -13,13 +13,13 @@ type MQTTTarget struct {
 	Host   string
 	Port   int
 	TLS    bool
-	CACert string // PEM; the only trust anchors of an agent
+	CACert string // PEM; the agent trusts no others
 }
 
 // The sources of a value in force.
 const (
-	sourceStored  = "stored"  // it was set over the API
-	sourceStart   = "start"   // a flag, a variable or its default
+	sourceStored  = "stored"  // set over the API
+	sourceStart   = "start"   // a flag, an environment variable or a default
 	sourceRequest = "request" // the host of the request
 )
 
@@ -40,8 +40,8 @@ type MQTTSettings struct {
 	TLSAvailable bool `json:"tls_available"`
 }
 
-// Directory tells where agents find the appliance and its broker.
-// Its fields are set before the first request and not changed after that.
+// Directory determines the addresses under which agents find the appliance and its broker. Its
+// fields are set before the first request and not changed after that.
 type Directory struct {
 	DB    *store.DB
 	Audit *access.Auditor
@@ -59,9 +59,11 @@ type Directory struct {
 
 // Certificates is the interface of the TLS certificates for a directory.
 type Certificates interface {
-	// CACert is the PEM of all that a client at host needs to trust. Errors: tlsproblem.ErrNotReady, tlsproblem.ErrHost.
+	// CACert returns, as PEM, the certificates that a client at host needs to trust. Errors:
+	// tlsproblem.ErrNotReady, tlsproblem.ErrHost.
 	CACert(host string) (string, error)
-	// Cover has the certificate cover host. Errors: as CACert, and tlsproblem.ErrTooManyHosts.
+	// Cover makes the certificate cover host. Errors: those of CACert, and
+	// tlsproblem.ErrTooManyHosts.
 	Cover(host string) error
 	// Fingerprint returns the SHA-256, in hex, of the root that verifies the certificate for host;
 	// empty if machines trust that root by themselves.
@@ -71,7 +73,7 @@ type Certificates interface {
 // InForce returns the broker address to hand to an agent. host is the Host of the request, used if
 // nothing else is configured.
 func (d *Directory) InForce(stored store.MQTTSettings, host string) MQTTSettings {
-	if len(host) > 255 { // no name is longer
+	if len(host) > 255 { // longer than any name
 		host = ""
 	}
 	v := MQTTSettings{
@@ -125,7 +127,7 @@ func (d *Directory) Target(v MQTTSettings) (MQTTTarget, error) {
 	return t, err
 }
 
-// TargetFor is where an agent is sent whose request came to host.
+// TargetFor returns the target for an agent whose request was sent to host.
 func (d *Directory) TargetFor(host string) (MQTTTarget, error) {
 	stored, err := d.Stored()
 	if err != nil {
@@ -138,8 +140,8 @@ func (d *Directory) TargetFor(host string) (MQTTTarget, error) {
 	return d.Target(in)
 }
 
-// HostFor is the broker's name or address for an agent that found the appliance under host, as far as
-// that can be known.
+// HostFor returns the broker's name or address for an agent that found the appliance under host, as
+// far as it is known.
 func (d *Directory) HostFor(host string) string {
 	stored, err := d.Stored()
 	if err != nil {

@@ -68,8 +68,8 @@ type QuestionsStatus struct {
 	// WrongKey counts questions with a key other than WFM_EMQX_AUTHZ_SHARED_KEY, which get no
 	// answer.
 	WrongKey uint64 `json:"wrong_key"`
-	// LastAskedAt and LastAskedFrom are of the last question with the right key; the address is
-	// that of the connection. LastDeniedAt is of the last one that was denied.
+	// LastAskedAt and LastAskedFrom are the time of the last question with the right key and the
+	// address of its connection. LastDeniedAt is the time of the last denied question.
 	LastAskedAt   *time.Time `json:"last_asked_at"`
 	LastAskedFrom string     `json:"last_asked_from"`
 	LastDeniedAt  *time.Time `json:"last_denied_at"`

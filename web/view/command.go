@@ -15,7 +15,7 @@ import (
 	"wfm/web/wire"
 )
 
-// CommandStatus is the coarse status that lists and scripts know, of the finer state.
+// CommandStatus returns the coarse status of the command's state, for lists and scripts.
 func CommandStatus(state store.CommandState) string {
 	switch state {
 	case store.CommandApplied:
@@ -129,7 +129,7 @@ func LogOf(c store.Command) Log {
 	}
 }
 
-// Command is one command's whole life.
+// Command is a command with its whole course.
 type Command struct {
 	Log
 	Seq        uint64              `json:"seq"`

@@ -67,7 +67,7 @@ func (c *NodeCounts) Add(f Facts) {
 	}
 }
 
-// CountedConfig is a config with the number of its nodes.
+// CountedConfig is a mesh with the numbers of its nodes.
 type CountedConfig struct {
 	Config
 	NodeCounts

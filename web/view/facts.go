@@ -137,7 +137,7 @@ func (f Facts) Stage() string {
 	return stageLive
 }
 
-// EachFacts calls fn for every node of the config, by name.
+// EachFacts calls fn for every node of the mesh, in the order of their names.
 func (r *Reader) EachFacts(tx *store.Tx, cfg store.Config, fn func(Facts)) error {
 	nodes, err := tx.Nodes(cfg.ID, "", 0)
 	if err != nil {

@@ -64,7 +64,7 @@ func RolloutOf(r store.Rollout) Rollout {
 // RolloutNode is one node's part of a rollout.
 type RolloutNode struct {
 	NodeID    string               `json:"node_id"`
-	NodeName  string               `json:"node_name"` // when the rollout was made
+	NodeName  string               `json:"node_name"` // at the time the rollout was made
 	Wave      int                  `json:"wave"`
 	Outcome   store.RolloutOutcome `json:"outcome"`
 	RequestID string               `json:"request_id"`

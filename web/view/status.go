@@ -9,7 +9,7 @@ import (
 	"wfm/web/wire"
 )
 
-// ClientState is the agent's side of a node. It is empty while no agent is bound.
+// ClientState describes the node's agent. It is empty if no agent is bound.
 type ClientState struct {
 	ClientInitialized   bool       `json:"client_initialized"`
 	ClientPlatform      string     `json:"client_platform"`
@@ -50,7 +50,7 @@ func (f Facts) ClientState() ClientState {
 	return v
 }
 
-// Runtime is whether the node is reachable and its tunnel runs.
+// Runtime describes whether the node is reachable and its tunnel runs.
 type Runtime struct {
 	Online            bool   `json:"online"`
 	ConnectivityState string `json:"connectivity_state"`
@@ -112,14 +112,14 @@ type ConfigState struct {
 	AWGVersion     *string `json:"awg_version"`
 	SyncRefs
 	SyncStatus store.SyncStatus `json:"sync_status"`
-	Status     store.SyncStatus `json:"status"` // the same, as sync-status names it
+	Status     store.SyncStatus `json:"status"` // the same under the name in sync-status
 }
 
 // Evidence has the evidence for the presence state.
 type Evidence struct {
 	State  string `json:"state"`
 	Reason string `json:"reason"`
-	// Why is one sentence: the reason, and the newest signal.
+	// Why is a sentence with the reason and the newest signal.
 	Why            string `json:"why"`
 	ConnectionOpen bool   `json:"connection_open"`
 	store.Evidence

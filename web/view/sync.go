@@ -38,10 +38,10 @@ func (f Facts) ToStage() bool {
 	return f.Conf.Desired.Version != 0 && !tunnel.StagedNow(f.Conf, tunnel.Family(f.Config))
 }
 
-// Bound reports whether the node has an agent.
+// Bound reports whether an agent is bound to the node.
 func (f Facts) Bound() bool { return f.Node.Type == store.NodeDynamic && f.Node.Client != nil }
 
-// Pushable reports whether there is a version to push, and an agent to push it to.
+// Pushable reports whether there is a version to push and an agent to push it to.
 func (f Facts) Pushable() bool { return f.Bound() && f.Conf.Desired.Version != 0 }
 
 // SyncRefs are the versions on their way to the node. Version 0 means none. If reported_local_at is

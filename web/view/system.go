@@ -31,16 +31,16 @@ func StoreProblem(err error) string {
 type SystemSummary struct {
 	Configs int `json:"configs"`
 	Nodes   int `json:"nodes"`
-	// DynamicNodes and OnlineNodes count the dynamic nodes that are not disabled.
+	// DynamicNodes and OnlineNodes count dynamic nodes that are not disabled.
 	DynamicNodes int `json:"dynamic_nodes"`
 	OnlineNodes  int `json:"online_nodes"`
-	// Presence counts the nodes of all configs by state.
+	// Presence counts the nodes of all meshes by state.
 	Presence map[string]int `json:"presence"`
 	// TunnelsUnwanted counts the nodes whose tunnel differs from the wanted state.
 	TunnelsUnwanted int `json:"tunnels_unwanted"`
 	// tunnels counts the nodes by wanted and found state, for the metrics.
 	tunnels map[[2]string]int
-	// IdentityConflicts counts the nodes whose identity two machines use.
+	// IdentityConflicts counts the nodes with an identity that two machines use.
 	IdentityConflicts int `json:"identity_conflicts"`
 }
 
@@ -86,7 +86,7 @@ type SystemServices struct {
 type SystemStatus struct {
 	Summary   SystemSummary            `json:"summary"`
 	Services  SystemServices           `json:"services"`
-	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all configs by state
+	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all meshes by state
 	Timestamp *time.Time               `json:"timestamp"`
 	Timezone  string                   `json:"timezone"`
 }

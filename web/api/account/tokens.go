@@ -85,7 +85,7 @@ func (a *API) deleteToken(c echo.Context) error {
 		return err
 	}
 	a.Guard.ForgetToken(t.ID)
-	a.Recheck() // its event streams end
+	a.Recheck() // to end its event streams
 	a.Log.Info("API token deleted", "token_id", t.ID, "by", access.LoginOf(c).Username)
 	return wire.Respond(c, wire.Message{Message: "The API token was deleted; it works no more."})
 }

@@ -7,6 +7,6 @@
 // Enter at [API.Routes].
 //
 // Invariants:
-//   - Without the shared key there is no answer.
+//   - A question without the shared key gets no answer.
 //   - A question that cannot be read is denied.
 package callback

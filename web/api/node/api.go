@@ -30,9 +30,9 @@ type API struct {
 
 // Commands gives commands to nodes and follows them.
 type Commands interface {
-	// Issue writes the command and sends it; with queue it may wait for a node that is away.
-	// Errors: protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeDisabled, ErrNodeStatic;
-	// those of package refusal about commands; tunnel.ErrNothingToStart.
+	// Issue stores the command and sends it. With queue, the command may wait for a node that is
+	// away. Errors: protocol.ErrInvalidAction; store.ErrNodeNotFound, ErrNodeDisabled,
+	// ErrNodeStatic; those of package refusal about commands; tunnel.ErrNothingToStart.
 	Issue(ctx context.Context, nodeID string, action protocol.Action, requestedBy string, queue bool) (store.Command, error)
 	// Push pushes a version of the node's config; see tunnel.Order for which. Errors: those of
 	// tunnel.Door.Push, where *tunnel.UpToDateError comes with the version taken, and those of

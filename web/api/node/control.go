@@ -42,7 +42,8 @@ func (a *API) controlRoutes() []wire.Route {
 	}
 }
 
-// maxWait bounds, in seconds, how long a request waits for its command; web.writeTimeout is longer.
+// maxWait is the longest time, in seconds, that a request waits for its command. web.writeTimeout
+// is longer.
 const maxWait = 60
 
 type controlView struct {

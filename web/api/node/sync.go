@@ -147,7 +147,7 @@ func (a *API) syncAll(c echo.Context) error {
 		switch {
 		case t.Err == nil:
 			v.Synced = append(v.Synced, syncedView{n.ID, n.Name, t.State.Staged.Version})
-		case errors.Is(t.Err, store.ErrNodeNotFound): // deleted meanwhile
+		case errors.Is(t.Err, store.ErrNodeNotFound): // deleted in the meantime
 		default:
 			told := wire.Translate(t.Err)
 			if told.Code == wire.CodeInternal {

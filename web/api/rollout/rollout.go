@@ -70,7 +70,7 @@ func (a *API) Routes() []wire.Route {
 	}
 }
 
-// Bounds of a rollout.
+// The limits of a rollout.
 const (
 	maxRolloutNodes  = 10_000
 	maxWaveSize      = 256
@@ -94,7 +94,7 @@ type Rollouts interface {
 	Cancel(ctx context.Context, id, by string) (store.Rollout, error)
 }
 
-// rolloutDetail is a rollout with a page of its nodes, in the order of their turns.
+// rolloutDetail is a rollout with a page of its nodes, in the order of the turns.
 type rolloutDetail struct {
 	view.Rollout
 	Nodes []view.RolloutNode `json:"nodes"`

@@ -17,7 +17,8 @@ import (
 
 // Certificates is the interface of the certificates for their calls.
 type Certificates interface {
-	// CACert is the PEM of all that a client at any host needs to trust. Errors: tlsproblem.ErrNotReady.
+	// CACert returns, as PEM, the certificates that a client at any host needs to trust. Errors:
+	// tlsproblem.ErrNotReady.
 	CACert(host string) (string, error)
 	// Renew replaces the certificates now, with newCA under a new root. After an error the former
 	// ones stay in use.

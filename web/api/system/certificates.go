@@ -35,7 +35,7 @@ func (a *API) certificatesRoutes() []wire.Route {
 	}
 }
 
-// renewalTimeout bounds a renewal that somebody waits for, within web.writeTimeout.
+// renewalTimeout bounds a renewal that a request waits for. It is shorter than web.writeTimeout.
 const renewalTimeout = 80 * time.Second
 
 type certificatesView struct {
