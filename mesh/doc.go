@@ -17,6 +17,6 @@
 //   - Each text of a mesh in which [Mesh.Validate] finds no error can be parsed and pushed.
 //   - A new name of a node changes comments only.
 //   - The text of a node depends on the settings of the mesh, the node, its links, its peers, the nodes
-//     that have routes, and the services to which it forwards ports.
+//     that have routes, and the services to which it forwards ports; see [TouchedByNode].
 //   - No error, finding or plan has a private or preshared key in its words.
 package mesh

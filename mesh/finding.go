@@ -68,4 +68,6 @@ const (
 	CodeAWGDiffers        = "AWG_DIFFERS"          // values that have to be equal are not
 	CodeBadForward        = "BAD_PORT_FORWARD"     // a port forward that cannot work
 	CodeNothingToMask     = "MASQUERADE_WITHOUT_ROUTES"
+	CodeOtherFamily       = "OTHER_ADDRESS_FAMILY" // a node is reached at another address than was preferred
+	CodeNoWay             = "NO_WAY"               // a gateway does not know the way to a node
 )

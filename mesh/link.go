@@ -108,6 +108,16 @@ func setKeepalive(l *store.Link) {
 
 // unreachable says that neither of the nodes can reach the other one, and what to do.
 func (m *Mesh) unreachable(a, b *member) string {
+	for _, n := range []*member{a, b} {
+		switch {
+		case n.public("") == "":
+		case m.port(n) == 0:
+			return fmt.Sprintf("Neither %s nor %s finds the other one: the tunnel config of %s has no ListenPort; add one.", a.Name, b.Name, n.Name)
+		default:
+			return fmt.Sprintf("The link of %s and %s names no endpoint, although %s has the public address %s; set endpoint_mode of the link to auto, "+
+				"and endpoint_ref_family to the IP version of that address.", a.Name, b.Name, n.Name, n.public(""))
+		}
+	}
 	s := fmt.Sprintf("Neither %s nor %s has a public address, so they cannot have a link. ", a.Name, b.Name)
 	if g := m.proposeGateway(); g != nil {
 		return s + fmt.Sprintf("Link both with %s, which has one, or give one of them an ipv4_address or ipv6_address.", g.Name)

@@ -48,6 +48,27 @@ func (m *Mesh) with(links []store.Link) *Mesh {
 	return New(m.config, nodes, links, forwards)
 }
 
+// otherFamilies says which nodes are reached at another address than the request prefers.
+func (p *Plan) otherFamilies(m *Mesh, q Quick, wishes []wish) {
+	if q.EndpointRefFamily == "" {
+		return
+	}
+	told := map[*member]bool{}
+	for _, w := range wishes {
+		for _, n := range []*member{w.a, w.b} {
+			if told[n] || n.public(q.EndpointRefFamily) != "" || !m.reachable(n) {
+				continue
+			}
+			told[n] = true
+			p.Warnings = append(p.Warnings, Finding{
+				Code: CodeOtherFamily, Severity: SeverityWarning, NodeID: n.ID,
+				Message: fmt.Sprintf("%s has no %s_address, so it is reached at %s; give it one, or choose the other endpoint_ref_family.",
+					n.Name, q.EndpointRefFamily, n.public("")),
+			})
+		}
+	}
+}
+
 // compare sorts the links of the mesh and the wishes into the plan.
 func (p *Plan) compare(m *Mesh, q Quick, wishes []wish, mint Mint) error {
 	stays, replaced := p.sort(m, q)

@@ -68,7 +68,11 @@ func (m *Mesh) Quick(q Quick, mint Mint) (Plan, error) {
 	if err := p.compare(m, q, wishes, mint); err != nil {
 		return Plan{}, err
 	}
-	return p, m.Apply(p).checkSizes(q)
+	if err := m.Apply(p).checkSizes(q); err != nil {
+		return Plan{}, err
+	}
+	p.otherFamilies(m, q, wishes)
+	return p, nil
 }
 
 // placed returns the nodes that have an address in the tunnel.

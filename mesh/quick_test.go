@@ -326,6 +326,23 @@ func TestTooManyLeavesOfOneGatewayAreRefusedWithANumber(t *testing.T) {
 		"use free_mesh with 10 gateways or more.")
 }
 
+func TestThePlanSaysWhereItTakesTheOtherAddress(t *testing.T) {
+	w := region()
+	w.node("west").IPv6Address = "2001:db8::2"
+	p := w.quick(t, mesh.Quick{Mode: mesh.FreeMesh, EndpointRefFamily: store.EndpointIPv6})
+	const want = "east has no ipv6_address, so it is reached at 192.0.2.1; give it one, or choose the other endpoint_ref_family."
+	if len(p.Warnings) != 1 || p.Warnings[0].NodeID != "east" || p.Warnings[0].Message != want {
+		t.Errorf("the warnings are %+v", p.Warnings)
+	}
+	for _, l := range p.Made {
+		for _, d := range []store.Direction{l.Forward, l.Reverse} {
+			if d.PeerNodeID == "west" && d.EndpointRefFamily != store.EndpointIPv6 || d.PeerNodeID == "east" && d.EndpointRefFamily != store.EndpointIPv4 {
+				t.Errorf("there is %s", ends(d))
+			}
+		}
+	}
+}
+
 func TestANodeWithoutAnAddressIsLeftOut(t *testing.T) {
 	w := region()
 	w.node("b").VirtualIP = noPrefix

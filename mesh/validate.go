@@ -74,6 +74,7 @@ func (m *Mesh) Validate(around Surroundings) Report {
 	for _, n := range m.nodes {
 		if n.Enabled {
 			v.peersOf(n)
+			v.waysFrom(n)
 			v.textOf(n)
 		}
 	}

@@ -161,6 +161,46 @@ func (v *validator) textSide(l *store.Link, h half) {
 	}
 }
 
+// waysFrom finds nodes that a gateway does not know the way to. Nodes to which the others send only
+// their own packets need not know all.
+func (v *validator) waysFrom(n *member) {
+	if !v.Generated(n.ID) || !transits(n) {
+		return
+	}
+	w := waysOf(n)
+	var lost []*member
+	for _, other := range v.nodes {
+		if other == n || !other.Enabled || other.Key() == "" || len(other.halves) == 0 {
+			continue
+		}
+		for _, p := range other.Addresses() {
+			if _, ok := w.nets.lookup(netip.PrefixFrom(p.Addr(), p.Addr().BitLen())); !ok && n.has(p) {
+				lost = append(lost, other)
+				break
+			}
+		}
+	}
+	if lost != nil {
+		v.add(SeverityWarning, CodeNoWay, n, nil, "%s passes packets on for others, and none of its links carries the virtual_ip of %s. "+
+			"Make the quick mesh again, or add the address to allowed_ips of the link that leads there.", n.Name, named(lost, nameOf))
+	}
+}
+
+// transits reports whether a peer sends the node packets that are neither for it nor for the networks
+// behind it.
+func transits(n *member) bool {
+	own := n.Addresses()
+	for _, h := range n.halves {
+		for _, p := range h.back.AllowedIPs {
+			host := func(a netip.Prefix) bool { return p.IsSingleIP() && a.Addr() == p.Addr() }
+			if !slices.ContainsFunc(own, host) && !slices.Contains(n.Routes, p.Masked()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // peersOf finds peers of the node that take networks from each other.
 func (v *validator) peersOf(n *member) {
 	if len(n.halves) < 2 || !v.Generated(n.ID) {

@@ -62,6 +62,10 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 	forwardTo := func(entry string) store.PortForward {
 		return store.PortForward{ID: "pf_1", Enabled: true, FromNodeID: "hub", FromPort: 80, ToNodeID: entry, ToPort: 80, Protocol: "tcp", ToPlatform: "linux"}
 	}
+	noWay := func(to string) string {
+		return "warning NO_WAY hub: hub passes packets on for others, and none of its links carries the virtual_ip of " + to + ". " +
+			"Make the quick mesh again, or add the address to allowed_ips of the link that leads there."
+	}
 	tests := []struct {
 		name   string
 		change func(*world)
@@ -105,6 +109,26 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 			},
 		},
 		{
+			"an endpoint of another IP version", func(w *world) { w.links[0].Forward.EndpointRefFamily = store.EndpointIPv6 },
+			[]string{
+				"error UNREACHABLE leaflink_leaf_hub: The link of leaf and hub names no endpoint, although hub has the public address 192.0.2.1; " +
+					"set endpoint_mode of the link to auto, and endpoint_ref_family to the IP version of that address.",
+			},
+		},
+		{
+			"a node that came later", func(w *world) {
+				w.add("router", public("192.0.2.2"), func(n *mesh.Node) { n.VirtualIP6 = noPrefix })
+				w.add("far", func(n *mesh.Node) { n.VirtualIP6 = noPrefix })
+				w.link(t, "router", "hub", carries("10.66.0.0/24", "10.66.0.4/32"))
+				w.link(t, "far", "router", carries("10.66.0.0/24", "10.66.0.5/32"))
+			},
+			[]string{
+				noWay("far"),
+				"warning ALLOWED_IPS_OVERLAP router: router has peers whose allowed_ips are a part of another peer's, and go to the narrower one: " +
+					"10.66.0.5/32 of far, in 10.66.0.0/24 of hub. Take them out of one of the links if that is not meant.",
+			},
+		},
+		{
 			"an address twice", func(w *world) { w.node("lan").VirtualIP6 = prefix("fd00:66::2/128") },
 			[]string{"error ADDRESS_TWICE lan: virtual_ip fd00:66::2 belongs to leaf and to lan; give one of them another one."},
 		},
@@ -119,11 +143,11 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 		{
 			"an address outside", func(w *world) { w.node("leaf").VirtualIP = prefix("10.67.0.2/32") },
 			[]string{"warning ADDRESS_OUTSIDE leaf: leaf: virtual_ip 10.67.0.2 is outside of the mesh's subnet 10.66.0.0/24: " +
-				"links that carry the subnet do not reach it by themselves."},
+				"links that carry the subnet do not reach it by themselves.", noWay("leaf")},
 		},
 		{
 			"a broadcast address", func(w *world) { w.node("leaf").VirtualIP = prefix("10.66.0.255/32") },
-			[]string{"error INVALID_VIRTUAL_IP leaf: leaf: virtual_ip 10.66.0.255 is the broadcast address of 10.66.0.0/24; choose another one."},
+			[]string{"error INVALID_VIRTUAL_IP leaf: leaf: virtual_ip 10.66.0.255 is the broadcast address of 10.66.0.0/24; choose another one.", noWay("leaf")},
 		},
 		{
 			"no address", func(w *world) { w.node("leaf").VirtualIP, w.node("leaf").VirtualIP6 = noPrefix, noPrefix },
@@ -147,11 +171,12 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 			[]string{
 				"error ALLOWED_IPS_TWICE hub: hub has two peers with the same allowed_ips, and only one of them can get the packets: " +
 					"10.66.0.2/32 (leaf and lan). Give each network to one link.",
+				noWay("lan"),
 			},
 		},
 		{
 			"no AllowedIPs", func(w *world) { w.links[0].Reverse.AllowedIPs = nil },
-			[]string{"warning NO_ALLOWED_IPS hublink_leaf_hub: hub sends nothing to leaf; give allowed_ips of the link, such as the virtual_ip of leaf."},
+			[]string{"warning NO_ALLOWED_IPS hublink_leaf_hub: hub sends nothing to leaf; give allowed_ips of the link, such as the virtual_ip of leaf.", noWay("leaf")},
 		},
 		{
 			"the appliance in the subnet", func(w *world) {
@@ -260,7 +285,7 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 		{
 			"a wrong endpoint", func(w *world) { w.links[0].Forward.EndpointMode = "any" },
 			[]string{
-				"error UNREACHABLE leaflink_leaf_hub: Neither leaf nor hub has",
+				"error UNREACHABLE leaflink_leaf_hub: The link of leaf and hub names no endpoint",
 				`error INVALID_VALUE leaflink_leaf_hub: The link of leaf and hub, leaf to hub: endpoint_mode "any" is unknown; give auto, manual or none.`,
 			},
 		},
