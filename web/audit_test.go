@@ -98,7 +98,7 @@ func TestStrangersCannotFloodTheAuditLogAndAreCounted(t *testing.T) {
 	a := newAPI(t, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies("127.0.0.1") })
 	const tries = 200
 	bind := func(i int) {
-		a.call("POST", "/api/client/bind", object{"token": "guess"}, // each from another address, past the limit of attempts
+		a.call("POST", "/api/client/bind", object{"token": "guess"}, // each from another address, so that the limit of attempts does not apply
 			header("X-Forwarded-For", fmt.Sprintf("198.51.%d.%d", 100+i/250, i%250))).fails(401, "CLIENT_BIND_TOKEN_INVALID")
 	}
 	for i := range tries {
@@ -142,7 +142,7 @@ func TestTheBeginningIsOnDiskBeforeAnythingIsDone(t *testing.T) {
 	seen := make(chan error, 1)
 	a = newAPI(t, func(o *web.Options) {
 		o.TestMQTT = func(context.Context, reach.MQTTTarget) error {
-			seen <- a.db.Update((*store.Tx).SettleAudit) // as the next start would
+			seen <- a.db.Update((*store.Tx).SettleAudit) // as the next start does
 			return nil
 		}
 	})
@@ -167,7 +167,7 @@ func TestACommandIsInTheLogTogetherWithItsAuthor(t *testing.T) {
 	a.commands.mu.Lock()
 	a.commands.wait = func(_ context.Context, id string) {
 		given = id
-		seen <- a.db.Update((*store.Tx).SettleAudit) // as the next start would
+		seen <- a.db.Update((*store.Tx).SettleAudit) // as the next start does
 	}
 	a.commands.mu.Unlock()
 	a.post(nodePath(cfg, node)+"/endpoint/control", object{"action": "start", "wait": 1}).ok(nil)
@@ -185,7 +185,7 @@ func TestTheExportIsTheWholeLogAndProvesItself(t *testing.T) {
 	if r := a.get("/api/v1/audit/export"); r.status != 200 || r.body != `{"end":{"entries":0,"head":""}}`+"\n" {
 		t.Errorf("an empty log: %d %q", r.status, r.body)
 	}
-	const n = 1203 // three reads of the store
+	const n = 1203 // more than two read transactions hold
 	a.update(func(tx *store.Tx) error {
 		for i := range n {
 			if err := tx.CloseAudit(store.AuditEntry{Actor: "admin", RequestID: fmt.Sprint(i), Status: 200}); err != nil {

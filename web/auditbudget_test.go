@@ -21,7 +21,7 @@ func kinds(entries []store.AuditEntry) (all []string) {
 	return all
 }
 
-// sum is how many requests the entries stand for.
+// sum returns the number of requests that the entries stand for.
 func sum(entries []store.AuditEntry) (n int) {
 	for _, e := range entries {
 		n += 1 + e.Repeats

@@ -11,9 +11,10 @@ import (
 	"wfm/web/access"
 )
 
-// oneWrite is a request that is one write to the disk, and the names of the ids in its audit entry.
+// oneWrite is a request that makes one write to the disk, with the names of the ids in its audit
+// entry.
 type oneWrite struct {
-	route, path string // path: that of the route, where that has no ids
+	route, path string // path is empty if it equals the route's, which then has no ids
 	body        any
 	ids         string
 }
@@ -95,7 +96,7 @@ func (w *written) requests() []oneWrite {
 		{"DELETE /api/v1/auth/sessions/:id", "/api/v1/auth/sessions/" + w.session, nil, "id"},
 		{"DELETE /api/v1/auth/sessions", "", nil, ""},
 		{"DELETE /api/v1/configs/:config_id", config, nil, "config_id"},
-		{"POST /api/v1/configs", "", object{"name": ""}, ""}, // refused, which is in the log too
+		{"POST /api/v1/configs", "", object{"name": ""}, ""}, // a refused request is in the log too
 		{"POST /api/v1/auth/logout", "", nil, ""},
 	}
 }
@@ -104,7 +105,7 @@ func (w *written) requests() []oneWrite {
 // the log.
 func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 	w := newWritten(t)
-	counted := map[string]bool{ // in a test of their own, since they need a password
+	counted := map[string]bool{ // tested separately, since they need a password
 		"POST /api/v1/auth/password": true, "POST /api/v1/settings/password": true,
 	}
 	for _, tc := range w.requests() {
@@ -135,7 +136,8 @@ func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 	}
 }
 
-// oneCommit makes the request and returns its audit entry, which has to be one, and all in one commit.
+// oneCommit makes the request and returns its audit entry. It fails the test unless the request
+// makes one entry and one commit.
 func oneCommit(t *testing.T, a *api, method, path string, body any) store.AuditEntry {
 	t.Helper()
 	before := a.db.Commits()
@@ -162,7 +164,7 @@ func oneCommit(t *testing.T, a *api, method, path string, body any) store.AuditE
 	return entries[0]
 }
 
-// TestAProofIsOneWriteToTheDisk is for those who say who they are: at the setup, login and bind.
+// TestAProofIsOneWriteToTheDisk covers the requests that prove an identity: set-up, login and bind.
 func TestAProofIsOneWriteToTheDisk(t *testing.T) {
 	const first, second = "correct horse battery", "staple horse battery"
 	a := bareAPI(t)
@@ -194,7 +196,8 @@ func TestAProofIsOneWriteToTheDisk(t *testing.T) {
 	}
 }
 
-// inMoreWrites are the audited routes whose beginning is written before they do anything, and why.
+// inMoreWrites lists the audited routes whose beginning is written before their handler runs, with
+// the reason.
 var inMoreWrites = map[string]string{
 	"POST /api/v1/configs/:config_id/endpoint/probe-batch": "each node's detect goes out by itself",
 	"POST /api/v1/settings/mqtt/test":                      "it does something outside of the store",
@@ -203,7 +206,7 @@ var inMoreWrites = map[string]string{
 	"GET /api/v1/system/backup":                            "the copy goes out before its end is known",
 }
 
-// TestEveryAuditedRouteIsInOneWrite is for who adds or renames a route.
+// TestEveryAuditedRouteIsInOneWrite fails if a route is added or renamed and is in neither list.
 func TestEveryAuditedRouteIsInOneWrite(t *testing.T) {
 	var audited []string
 	server := newAPI(t).server

@@ -149,11 +149,11 @@ func TestFailedLoginsAreSlowedDownAndSuccessfulOnesAreNot(t *testing.T) {
 			t.Errorf("Retry-After: %q", r.header.Get("Retry-After"))
 		}
 	}
-	// The bucket may have won a token while the hashes were computed.
+	// The bucket may have gained a token while the hashes were computed.
 	if count[401] < 5 || count[401] > 7 || count[401]+count[429] != len(replies) {
 		t.Errorf("wrong passwords at once were answered %v, want five 401 and then 429", count)
 	}
-	// Neither another header nor another call is a way around it.
+	// Neither another header nor another call evades the limit.
 	a.call("POST", "/api/v1/auth/setup", object{"setup_token": "x", "password": password},
 		header("X-Forwarded-For", "203.0.113.9")).fails(409, "AUTH_ALREADY_INITIALIZED")
 	for range 3 {
@@ -213,8 +213,8 @@ func TestALoginSetsACookieThatScriptsCannotRead(t *testing.T) {
 	}
 }
 
-// Each of the origins an appliance is configured for can be logged in at: a Secure cookie would never
-// come back over HTTP.
+// A login works at each of the configured origins. Over HTTP, the browser would not send a Secure
+// cookie back.
 func TestTheCookieIsSecureWhereTheOriginOfTheLoginIs(t *testing.T) {
 	const password = "the right password"
 	a := bareAPI(t, func(o *web.Options) {

@@ -37,10 +37,10 @@ func TestABackupIsDownloadedAndOpens(t *testing.T) {
 	}
 }
 
-// While somebody takes a backup and does not read it, everything else goes on.
+// Everything else goes on while a client downloads a backup and does not read it.
 func TestASlowBackupHoldsUpNoWriter(t *testing.T) {
 	a := newAPI(t)
-	a.update(func(tx *store.Tx) error { // more than fits the buffers between us
+	a.update(func(tx *store.Tx) error { // more than fits into the buffers of the connection
 		return tx.PutFile("filler", make([]byte, 12<<20))
 	})
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))

@@ -96,7 +96,7 @@ func TestABindIsRefusedInWordsForThePersonAtTheNode(t *testing.T) {
 }
 
 func TestABindRequestIsCheckedFieldByField(t *testing.T) {
-	// Each in a server of its own: the limit on binds is low.
+	// Each case has a server of its own, since the limit of binds is low.
 	for field, body := range map[string]string{
 		"token":          `{"hostname":"h"}`,
 		"hostname":       `{"token":"t","hostname":"` + strings.Repeat("h", 256) + `"}`,
@@ -111,7 +111,7 @@ func TestABindRequestIsCheckedFieldByField(t *testing.T) {
 	}
 }
 
-// A host that no agent could find is none, as that of an HTTP/1.0 client that names none.
+// An HTTP/1.0 client may name no host, and then there is none that an agent could find.
 func TestABindWithoutAHostForTheBrokerSpendsNoToken(t *testing.T) {
 	a := bareAPI(t)
 	a.call("POST", "/api/client/bind", object{"token": "t"}, host(strings.Repeat("x", 300))).fails(422, "VALIDATION_ERROR")
@@ -167,7 +167,7 @@ func TestABindCommandCanBePastedIntoAShell(t *testing.T) {
 		"http://u@a", "http://a?q=1", "http://a#f", "http://a/%20", "http://a\n", "http://" + strings.Repeat("a", 300),
 	} {
 		if strings.TrimSpace(bad) != bad {
-			continue // trimmed, and fine then
+			continue // valid once trimmed
 		}
 		a.post(path, object{"server_url": bad}).invalid("server_url")
 	}
@@ -186,11 +186,11 @@ func TestABindCommandCanBePastedIntoAShell(t *testing.T) {
 	}
 }
 
-// TestAnAnswerWaitsUntilTheSessionOfALostRightIsGone goes every way to lose it.
+// TestAnAnswerWaitsUntilTheSessionOfALostRightIsGone loses the right in every possible way.
 func TestAnAnswerWaitsUntilTheSessionOfALostRightIsGone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		revoke func(a *api, cfg, node string)
-		both   bool // the config's other node, too
+		both   bool // the mesh's other node too
 	}{
 		"client reset":   {func(a *api, cfg, node string) { a.post(nodePath(cfg, node)+"/reset-client", nil).ok(nil) }, false},
 		"node disabled":  {func(a *api, _, node string) { a.put("/api/v1/nodes/"+node, object{"enabled": false}).ok(nil) }, false},

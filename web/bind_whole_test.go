@@ -11,7 +11,7 @@ import (
 	"wfm/web"
 )
 
-// longCA is a certificate source whose CA is as long as said.
+// longCA is a certificate source whose CA has the given length.
 type longCA struct {
 	*certificates
 	length int
@@ -29,7 +29,7 @@ func TestABindThatCannotSucceedSpendsNothing(t *testing.T) {
 	former := before.MQTT.Password
 	a.broker.taken()
 	named := func(name string) {
-		a.update(func(tx *store.Tx) error { // as an import of another server's nodes may leave it
+		a.update(func(tx *store.Tx) error { // an import of another server's nodes may have left such a name
 			n, err := tx.Node(node)
 			if err != nil {
 				return err
@@ -66,7 +66,7 @@ func TestABindThatCannotSucceedSpendsNothing(t *testing.T) {
 	named("mesh-main-node-a")
 	refused("an interface name that Linux refuses", "linux", 409, "INTERFACE_NAME_UNUSABLE", `"mesh-main-node-a"`)
 	refused("and any platform that is not known", "", 409, "INTERFACE_NAME_UNUSABLE", "at most 15 characters")
-	if r := bind("windows"); r.status != http.StatusOK { // which takes such a name
+	if r := bind("windows"); r.status != http.StatusOK { // Windows accepts such a name
 		t.Errorf("the token was spent: %d %s", r.status, r.body)
 	}
 }

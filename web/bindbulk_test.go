@@ -53,7 +53,7 @@ func TestBindCommandsOfManyNodesAreMadeInOneCall(t *testing.T) {
 	a.put("/api/v1/nodes/"+ids[1], object{"enabled": false}).ok(nil)
 	a.put("/api/v1/nodes/"+ids[3], object{"node_type": "static"}).ok(nil)
 	r := a.post(path, object{"node_ids": []string{ids[4], ids[1], ids[3], foreign, "none"}})
-	for _, i := range []int{3, 4} { // ids that are not nodes of it are reported first
+	for _, i := range []int{3, 4} { // ids that are not nodes of the mesh are reported first
 		r.invalid(fmt.Sprintf("node_ids[%d]", i))
 	}
 	r = a.post(path, object{"node_ids": []string{ids[4], ids[1], ids[3]}})
@@ -73,7 +73,7 @@ func TestBindCommandsOfManyNodesAreMadeInOneCall(t *testing.T) {
 	if fmt.Sprint(free) != "[c e]" {
 		t.Errorf("without an agent: %v", free)
 	}
-	for _, row := range rows { // also one that was issued a page ago
+	for _, row := range rows { // tokens of former pages are still valid
 		a.call("POST", "/api/client/bind", bindBody(row.Token), as("")).ok(nil)
 	}
 	a.post(path+"?limit=0", nil).invalid("limit")
@@ -114,14 +114,15 @@ func TestWrongBindTokensAreBoundedAndRightOnesNot(t *testing.T) {
 		t.Fatalf("%d of 30 guesses were held off", limited)
 	}
 	var all sync.WaitGroup
-	for _, row := range rows { // all at once, from the address that is held off
+	for _, row := range rows { // all at once, from the limited address
 		all.Go(func() { a.call("POST", "/api/client/bind", bindBody(row.Token), as("")).ok(nil) })
 	}
 	all.Wait()
-	a.call("POST", "/api/client/bind", bindBody(rows[0].Token), as("")).fails(429, "RATE_LIMITED") // it is spent
+	a.call("POST", "/api/client/bind", bindBody(rows[0].Token), as("")).fails(429, "RATE_LIMITED") // the token is spent
 }
 
-// The whole job of a script: 10,000 nodes made and bound with one API token; outside CI fewer, to be quick.
+// A script makes and binds 10,000 nodes with one API token. Outside CI there are fewer, to be
+// quick.
 func TestTenThousandNodesAreMadeAndBoundWithOneToken(t *testing.T) {
 	t.Parallel()
 	nodes := 10_000

@@ -24,7 +24,7 @@ func TestABindCommandIsForBothAgentsAndSaysWhatMayKeepItFromWorking(t *testing.T
 		given   string
 		adjust  []func(*http.Request)
 		address string
-		warn    []string // a word of each warning
+		warn    []string // a part of each warning
 	}{
 		"as it was reached": {adjust: []func(*http.Request){host(name + ":8000")}, address: "http://" + name + ":8000"},
 		"IPv6":              {adjust: []func(*http.Request){host("[2001:db8::1]:8000")}, address: "http://[2001:db8::1]:8000"},

@@ -25,10 +25,10 @@ import (
 // certificates returns the set answers, for the set hosts.
 type certificates struct {
 	hosts   map[string]bool
-	err     error // of everything
+	err     error // returned by every method
 	covered []string
 	newCA   bool
-	trusted bool // by machines, without our doing
+	trusted bool // machines trust the root by themselves
 	status  view.CertificateStatus
 }
 
@@ -81,7 +81,7 @@ func TestBindHandsOutTLSAndWhatToTrust(t *testing.T) {
 	token := a.bindToken(cfg, node) // at 127.0.0.1
 	a.call("POST", "/api/client/bind", bindBody(token), host("elsewhere:8000")).fails(409, "MQTT_TLS_CA_NOT_READY")
 	var b protocol.BindResponse
-	a.post("/api/client/bind", bindBody(token)).ok(&b) // the refusal has not spent the token
+	a.post("/api/client/bind", bindBody(token)).ok(&b) // the refusal did not spend the token
 	if m := b.MQTT; !m.TLS || m.CACert != "the CA" || m.Port != 8883 || m.Host != "127.0.0.1" {
 		t.Errorf("mqtt: %+v", m)
 	}
@@ -188,7 +188,7 @@ func TestFailedHandshakesDoNotFloodTheLog(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close()
 	}
-	if n := strings.Count(out.String(), "TLS handshake error"); n == 0 || n > 2*floodlog.PerMinute { // two, when the minute has just ended
+	if n := strings.Count(out.String(), "TLS handshake error"); n == 0 || n > 2*floodlog.PerMinute { // twice as many if the minute has just ended
 		t.Errorf("%d lines of %d handshakes", n, 3*floodlog.PerMinute)
 	}
 }
@@ -250,7 +250,7 @@ func TestHTTPLeadsToHTTPS(t *testing.T) {
 			t.Errorf("healthz: %d", r.status)
 		}
 	}
-	// With TLS, it is served.
+	// With TLS, the CA is served.
 	db := openStore(t, 0)
 	token := adminSession(t, db, time.Hour)
 	s := httptest.NewTLSServer(web.New(web.Options{Store: db, HTTPSPort: 443}).Handler())

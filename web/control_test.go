@@ -48,7 +48,7 @@ func TestACommandIsGivenAndItsOutcomeAnswered(t *testing.T) {
 	if got := a.commands.issuedSoFar(); len(got) != 1 || got[0] != (issued{node, protocol.ActionStart, "admin", true}) {
 		t.Errorf("issued: %+v", got)
 	}
-	ctx := t.Context() // that of the request would join its transaction
+	ctx := t.Context() // the request's context would join its transaction
 	a.commands.wait = func(_ context.Context, id string) {
 		_, err := a.commands.end(ctx, id, func(c *store.Command) {
 			c.State, c.Ack = store.CommandApplied, &protocol.Ack{Status: protocol.AckApplied, Message: "shown"}

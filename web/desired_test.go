@@ -18,19 +18,19 @@ import (
 	"wfm/web"
 )
 
-// Keys that were made for these tests.
+// Keys made for these tests.
 const (
 	privateKey = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 	peerKey    = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 )
 
-// tunnelConf is a config that differs by port; more is added at its end, to the peer.
+// tunnelConf returns a config with the port. more lines are added at its end, to the peer.
 func tunnelConf(port int, more ...string) string {
 	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.99.0.1/24\nListenPort = %d\n\n[Peer]\nPublicKey = %s\nAllowedIPs = 10.99.0.2/32\n%s",
 		privateKey, port, peerKey, strings.Join(more, "\n"))
 }
 
-// swallows routes everything into the tunnel.
+// swallows returns a config that routes everything into the tunnel.
 func swallows(port int) string {
 	return strings.Replace(tunnelConf(port), "10.99.0.2/32", "0.0.0.0/0, ::/0", 1)
 }
@@ -54,7 +54,7 @@ type syncJSON struct {
 	} `json:"warnings"`
 }
 
-// atReachable serves a broker under an address that is not the loopback.
+// atReachable gives the broker an address other than loopback.
 func atReachable(o *web.Options) { o.MQTTHost = "203.0.113.7" }
 
 // save saves text as the desired config and stages nothing.
@@ -70,7 +70,8 @@ func (a *api) syncStatus(path string) (v syncJSON) {
 	return v
 }
 
-// counted are the sync states as they are counted in the overview and in the system's status.
+// counted returns the counts of sync states, which must be equal in the overview and in the
+// system's status.
 func (a *api) counted(cfg string) map[string]int {
 	a.t.Helper()
 	var overview, status struct{ Sync map[string]int }
@@ -246,7 +247,7 @@ func TestAConfigThatWouldCutTheNodeOffNeedsForce(t *testing.T) {
 	}
 }
 
-// Where the node finds the appliance is known for certain only once it is bound.
+// Only the bind shows for certain at which address the node finds the appliance.
 func TestAConfigThatTurnsOutToCutTheNodeOffIsNeitherStagedNorPushedWithoutForce(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("office")
@@ -267,7 +268,7 @@ func TestAConfigThatTurnsOutToCutTheNodeOffIsNeitherStagedNorPushedWithoutForce(
 		t.Errorf("%s", r.body)
 	}
 	a.post(path+"/sync", object{"force": true}).ok(nil)
-	push(object{}).ok(nil) // it was forced once
+	push(object{}).ok(nil) // it has been forced before
 	a.post(path+"/sync", nil).ok(nil)
 }
 
@@ -473,7 +474,7 @@ func TestBindHandsOutAConfigAndRemembersTheBrokersName(t *testing.T) {
 	}
 	wantHanded(bind("wfm.example.org:8000"), 0, "")
 	a.save(path, tunnelConf(1))
-	wantHanded(bind("wfm.example.org:8000"), 1, tunnelConf(1)) // better than none, which deployed agents write over their config
+	wantHanded(bind("wfm.example.org:8000"), 1, tunnelConf(1)) // better than "", which deployed agents write over their config
 	a.post(path+"/sync", nil).ok(nil)
 	a.save(path, tunnelConf(2))
 	b := bind("[2001:db8::1]:8000")
@@ -487,11 +488,11 @@ func TestBindHandsOutAConfigAndRemembersTheBrokersName(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	// And a config is checked against that, wherever the admin's own request went.
+	// A config is checked against that address, whatever the host of the admin's request.
 	r := a.put(path+"/applied-conf", object{"content": strings.Replace(tunnelConf(1), "10.99.0.2/32", "2001:db8::/32", 1)})
 	r.fails(409, "CONFIG_WOULD_CUT_OFF")
 	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "amneziawg"}).ok(nil)
-	wantHanded(bind("wfm.example.org"), 1, tunnelConf(1)) // which the other tools take as well
+	wantHanded(bind("wfm.example.org"), 1, tunnelConf(1)) // the other tools accept it too
 }
 
 func TestABindNeverEmptiesANodeThatHadAConfig(t *testing.T) {
@@ -514,7 +515,8 @@ func TestABindNeverEmptiesANodeThatHadAConfig(t *testing.T) {
 		}
 		return err
 	})
-	// None of its texts is for wg. The old one fails at a start and says why; an empty one would run.
+	// None of the node's texts is for wg. The old one fails at a start with a reason; an empty one
+	// would run.
 	a.put("/api/v1/configs/"+cfg, object{"tunnel_protocol": "wireguard"}).ok(nil)
 	if b := bind(); b.DesiredConf != awg || b.DesiredConfVersion != 1 {
 		t.Errorf("handed out version %d, %q", b.DesiredConfVersion, b.DesiredConf)
@@ -556,7 +558,7 @@ func TestNoKeyOfAConfigIsAnywhereButInTheConfig(t *testing.T) {
 	path := nodePath(cfg, node)
 	a.save(path, tunnelConf(1))
 	a.post(path+"/sync", nil).ok(nil)
-	payload, _ := json.Marshal(protocol.Push{ConfigVersion: 1, ConfigText: tunnelConf(1)}) // as an older version kept it
+	payload, _ := json.Marshal(protocol.Push{ConfigVersion: 1, ConfigText: tunnelConf(1)}) // as an older version stored it
 	cmd, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionPush, Payload: payload})
 	if err != nil {
 		t.Fatal(err)

@@ -114,7 +114,7 @@ func newPrivateKey(t *testing.T) string {
 	return keys.Private
 }
 
-// giveAddresses gives the mesh subnets, and the node an address of the first one.
+// giveAddresses gives subnets to the mesh, and an address of the first one to the node.
 func (a *api) giveAddresses(configID, nodeID string) {
 	a.t.Helper()
 	a.update(func(tx *store.Tx) error {

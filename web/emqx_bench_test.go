@@ -18,18 +18,18 @@ import (
 	"wfm/web"
 )
 
-// connections are as many as EMQX keeps to ask on.
+// connections is the number of connections that EMQX keeps for its questions.
 const connections = 8
 
-// BenchmarkAuthz is EMQX's question over HTTP, about 2,000 nodes: as fast as it goes, and at 5,000 a
-// second.
+// BenchmarkAuthz asks EMQX's question about 2,000 nodes over HTTP, as fast as possible and 5,000
+// times a second.
 func BenchmarkAuthz(b *testing.B) {
 	ask := askAuthz(b)
 	b.Run("saturated", func(b *testing.B) { measure(b, 0, ask) })
 	b.Run("5000/s", func(b *testing.B) { measure(b, connections*time.Second/5000, ask) })
 }
 
-// measure asks b.N times in all, on every connection once in the time given.
+// measure asks b.N times in all, on each connection once in every interval.
 func measure(b *testing.B, every time.Duration, ask func(*testing.B, int)) {
 	b.Helper()
 	took := make([]time.Duration, b.N)
@@ -56,7 +56,7 @@ func measure(b *testing.B, every time.Duration, ask func(*testing.B, int)) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
 
-// askAuthz is a server, and a question to it that has to be answered with allow.
+// askAuthz starts a server and returns a function that asks it a question and expects allow.
 func askAuthz(b *testing.B) func(*testing.B, int) {
 	b.Helper()
 	db, err := store.Open(b.TempDir(), store.Options{})

@@ -34,7 +34,7 @@ func external(change ...func(*web.ExternalBroker)) func(*web.Options) {
 	}
 }
 
-// boundNode is a node with an agent.
+// boundNode makes a node and binds an agent to it.
 func (a *api) boundNode() (configID string, bound store.Bound) {
 	a.t.Helper()
 	configID = a.addConfig(protocol.NewID("c")[:20])
@@ -55,7 +55,7 @@ func (a *api) bindStored(nodeID string) (bound store.Bound) {
 	return bound
 }
 
-// asked is EMQX's question; the verdict, or the status when that is not 200.
+// asked asks EMQX's question. It returns the verdict, or the status if that is not 200.
 func (a *api) asked(what string, q object) string {
 	a.t.Helper()
 	r := a.call("POST", "/api/internal/emqx/"+what, q, as(""), header("x-wfm-internal-key", sharedKey))
@@ -127,7 +127,8 @@ func TestNodeWhoseAccountEMQXDoesNotKnowYetMayDoNothing(t *testing.T) {
 	}
 }
 
-// A message that EMQX takes before the appliance has subscribed is acknowledged, and lost.
+// EMQX acknowledges a message that it receives before the appliance has subscribed, and the message
+// is lost.
 func TestNodeLogsInToEMQXOnlyWhileTheApplianceTakesWhatItSends(t *testing.T) {
 	ready := false
 	a := newAPI(t, external(func(e *web.ExternalBroker) { e.Ready = func() bool { return ready } }))
@@ -285,7 +286,7 @@ func TestWhileEMQXIsAwayACommandIsNotBlamedOnTheNode(t *testing.T) {
 }
 
 func TestBindHandsOutTheCAOfEMQXWithTLS(t *testing.T) {
-	c := &certificates{hosts: map[string]bool{}} // of HTTPS: the broker has others
+	c := &certificates{hosts: map[string]bool{}} // for HTTPS; the broker has others
 	a := newAPI(t, withTLS(c, external(func(e *web.ExternalBroker) { e.CACert = "EMQX's CA" }))...)
 	cfg := a.addConfig("office")
 	var b protocol.BindResponse

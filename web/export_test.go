@@ -43,7 +43,7 @@ func DescribedAsks(s *Server) map[string]map[string]bool {
 	return all
 }
 
-// Routes are the methods and paths of the table of the API, and whether each is described.
+// Routes returns the methods and paths of the API's routes, and whether each is described.
 func Routes(s *Server) map[string]bool {
 	all := make(map[string]bool)
 	for _, r := range s.table() {
@@ -54,7 +54,7 @@ func Routes(s *Server) map[string]bool {
 	return all
 }
 
-// UnknownCodes are the codes of the description that no error has.
+// UnknownCodes returns the codes in the description that no error has.
 func UnknownCodes(s *Server) (codes []string) {
 	for _, r := range s.table() {
 		for _, code := range r.ErrorCodes() {
@@ -66,9 +66,9 @@ func UnknownCodes(s *Server) (codes []string) {
 	return codes
 }
 
-// UndescribedCodes are the codes that no route says it answers.
+// UndescribedCodes returns the codes that no route's description has.
 func UndescribedCodes(s *Server) (codes []string) {
-	said := map[string]bool{"NOT_FOUND": true, "METHOD_NOT_ALLOWED": true} // of no route
+	said := map[string]bool{"NOT_FOUND": true, "METHOD_NOT_ALLOWED": true} // belong to no route
 	for _, r := range s.table() {
 		for _, code := range r.ErrorCodes() {
 			said[code] = true
@@ -82,16 +82,17 @@ func UndescribedCodes(s *Server) (codes []string) {
 	return codes
 }
 
-// Description is the API's description.
+// Description returns the API's description.
 func Description(s *Server) ([]byte, error) { return s.document() }
 
-// Streams is the number of open event streams.
+// Streams returns the number of open event streams.
 func (s *Server) Streams() int { return s.streams.Count() }
 
-// SpendWrites takes n from the budget of changes of the login with the id.
+// SpendWrites spends n tokens of the budget of writes of the login with the id.
 func SpendWrites(s *Server, id string, n int) { s.audit.Spend(id, n) }
 
-// AuditedRoutes are the methods and paths, as the router has them, of audited routes for those who are logged in.
+// AuditedRoutes returns the methods and paths, as the router has them, of the audited routes that
+// need a login.
 func AuditedRoutes(s *Server) map[string]bool {
 	all := make(map[string]bool)
 	for _, r := range s.table() {
@@ -110,7 +111,7 @@ func RoutesInOneWrite(s *Server) (keys []string) {
 	return keys
 }
 
-// AuditedRequests are the requests of the API that the audit log records, as its entries name them.
+// AuditedRequests returns the requests that the audit log records, as its entries name them.
 func AuditedRequests(s *Server) (requests []string) {
 	for _, r := range s.table() {
 		if r.Audited() {

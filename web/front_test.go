@@ -9,14 +9,14 @@ import (
 	"wfm/web/access"
 )
 
-// TestAProxyThatIsHalfSetUpIsNamedAtTheLogin holds that who cannot change anything hears of it when
-// logging in, and what to do.
+// TestAProxyThatIsHalfSetUpIsNamedAtTheLogin checks that a person who could change nothing because
+// of a proxy learns at the login the reason and the remedy.
 func TestAProxyThatIsHalfSetUpIsNamedAtTheLogin(t *testing.T) {
 	const page = "https://wfm.example.org"
 	for name, tc := range map[string]struct {
 		trusted, public, host, origin string
 		headers                       map[string]string
-		want                          []string // of the message; none: it works
+		want                          []string // parts of the message; none if the login works
 	}{
 		"nothing is trusted": {
 			"", "", "wfm.example.org", page, nil,

@@ -8,7 +8,8 @@ import (
 	"wfm/internal/goldentest"
 )
 
-// A deployed client posts exactly this and takes exactly that, be there a config or none.
+// A deployed client posts exactly this request and expects exactly this answer, with or without a
+// config.
 func TestABindIsAnsweredAsDeployedClientsKnowIt(t *testing.T) {
 	theirs := goldentest.ReadBind(t)
 	for _, saved := range []bool{false, true} {

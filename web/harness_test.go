@@ -31,7 +31,7 @@ type api struct {
 	db       *store.DB
 	url      string
 	server   *web.Server
-	token    string // of a session of the admin
+	token    string // of the admin's session
 	commands *commands
 	broker   *broker
 	log      *lockedBuffer
@@ -72,8 +72,8 @@ func apiOver(t *testing.T, db *store.DB, adjust ...func(*web.Options)) *api {
 	return a
 }
 
-// newAPI starts a server with an admin who is logged in. The account's password fits nothing, which
-// spares the hash.
+// newAPI starts a server with a session of the admin. The account has a hash that no password has,
+// to save the time of hashing.
 func newAPI(t *testing.T, adjust ...func(*web.Options)) *api {
 	t.Helper()
 	a := bareAPI(t, adjust...)
@@ -96,7 +96,7 @@ func adminSession(t *testing.T, db *store.DB, ttl time.Duration) (token string) 
 	return token
 }
 
-// reply is an answer with the envelope taken apart.
+// reply is an answer without its envelope.
 type reply struct {
 	t      *testing.T
 	what   string
@@ -176,7 +176,7 @@ func (a *api) post(path string, body any) *reply { a.t.Helper(); return a.call("
 func (a *api) put(path string, body any) *reply  { a.t.Helper(); return a.call("PUT", path, body) }
 func (a *api) del(path string) *reply            { a.t.Helper(); return a.call("DELETE", path, nil) }
 
-// as uses another token, or none when it is empty.
+// as makes a request use another token, or none if it is empty.
 func as(token string) func(*http.Request) {
 	return func(r *http.Request) {
 		r.Header.Del("Authorization")
@@ -192,7 +192,7 @@ func header(name, value string) func(*http.Request) {
 
 func host(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
 
-// ok wants a success and reads its data into v, if that is not nil.
+// ok expects a success and reads its data into v, if v is not nil.
 func (r *reply) ok(v any) *reply {
 	r.t.Helper()
 	if r.status != http.StatusOK || !r.Success {
@@ -206,7 +206,7 @@ func (r *reply) ok(v any) *reply {
 	return r
 }
 
-// fails wants an error with the status and code.
+// fails expects an error with the status and code.
 func (r *reply) fails(status int, code string) *reply {
 	r.t.Helper()
 	if r.status != status || r.Error.Code != code || r.Success || r.Error.Message == "" {
@@ -215,7 +215,7 @@ func (r *reply) fails(status int, code string) *reply {
 	return r
 }
 
-// invalid wants a validation error that names the field.
+// invalid expects a validation error that names the field.
 func (r *reply) invalid(field string) {
 	r.t.Helper()
 	r.fails(http.StatusUnprocessableEntity, "VALIDATION_ERROR")
@@ -252,7 +252,7 @@ func (a *api) bindToken(configID, nodeID string) string {
 	return v.Token
 }
 
-// bind binds an agent to the node, past the API and its rate limit.
+// bind binds an agent to the node directly in the store, to avoid the API's rate limit.
 func (a *api) bind(nodeID string) {
 	a.t.Helper()
 	a.update(func(tx *store.Tx) error {

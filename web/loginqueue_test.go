@@ -15,8 +15,8 @@ import (
 
 func from(addr string) func(*http.Request) { return header("X-Forwarded-For", addr) }
 
-// flood has so many strangers try wrong passwords without pause until the test ends, each time from
-// another address that next names.
+// flood makes this number of strangers try wrong passwords without pause until the test ends. next
+// returns the address of each attempt.
 func (a *api) flood(strangers int, next func(n int64) string) {
 	a.t.Helper()
 	var tried atomic.Int64
@@ -75,7 +75,8 @@ func TestStrangersWithManyAddressesShutNobodyOutWhoHasLoggedInBefore(t *testing.
 	}
 }
 
-// TestRightLoginsAtOnceFromOneAddressAllSucceed has more of them at once than may fail in a minute.
+// TestRightLoginsAtOnceFromOneAddressAllSucceed makes more right logins at once than may fail in a
+// minute.
 func TestRightLoginsAtOnceFromOneAddressAllSucceed(t *testing.T) {
 	a, right := loginAPI(t)
 	a.call("POST", "/api/v1/auth/login", right, from("203.0.113.7")).ok(nil)
@@ -91,8 +92,8 @@ func TestRightLoginsAtOnceFromOneAddressAllSucceed(t *testing.T) {
 	all.Wait()
 }
 
-// TestWrongPasswordsAtOnceAreLimitedLikeOthers holds that waiting for another attempt's end gives no
-// more guesses.
+// TestWrongPasswordsAtOnceAreLimitedLikeOthers checks that waiting for the end of another attempt
+// permits no more guesses.
 func TestWrongPasswordsAtOnceAreLimitedLikeOthers(t *testing.T) {
 	a, right := loginAPI(t)
 	a.call("POST", "/api/v1/auth/login", right, from("203.0.113.7")).ok(nil)
@@ -121,7 +122,7 @@ func TestAddressesOfSessionsAreKnownAfterARestart(t *testing.T) {
 	again := apiOver(t, a.db, func(o *web.Options) { o.TrustedProxies, _ = access.ParseProxies("127.0.0.1") })
 	again.flood(100, func(n int64) string { return fmt.Sprintf("11.%d.%d.7", n/250%250, n%250) })
 	for range 3 {
-		again.call("POST", "/api/v1/auth/login", right, from("2001:db8:7::8")).ok(nil) // of the same /64
+		again.call("POST", "/api/v1/auth/login", right, from("2001:db8:7::8")).ok(nil) // in the same /64
 	}
 }
 

@@ -42,7 +42,7 @@ func TestMetricsWantALoginAndNeverNameANode(t *testing.T) {
 	}
 }
 
-// The text format: a HELP and a TYPE before the samples of a name, each sample once.
+// The text format requires a HELP and a TYPE before the samples of a name, and each sample once.
 func TestMetricsAreWellFormed(t *testing.T) {
 	a := newAPI(t)
 	sample := regexp.MustCompile(`^([a-z_]+)(\{([a-z_]+="[^"\\]*",?)+\})? [0-9]+(\.[0-9]+)?(e\+[0-9]+)?$`)

@@ -18,13 +18,13 @@ import (
 	"wfm/web"
 )
 
-// contract holds every answer that a test gets, and every body that a handler reads, to the API's
-// description, and remembers which of it was seen.
+// contract checks every answer that a test gets, and every body that a handler reads, against the
+// API's description, and records which parts of it were used.
 var contract struct {
 	mu        sync.Mutex
 	doc       *openapi3.T
-	described map[string]map[string]bool // what doc says that handlers read, by route
-	answered  map[string]bool            // operations that have succeeded, by method and path
+	described map[string]map[string]bool // the members that handlers read according to doc, by route
+	answered  map[string]bool            // operations with a successful answer, by method and path
 	asked     map[string]map[string]bool // by route
 }
 
@@ -65,7 +65,7 @@ func unseen() (problems []string) {
 	described := contract.described
 	for route, asks := range contract.asked {
 		for what := range asks {
-			if strings.Contains(route, " /api/") && !described[route][what] { // pages are no part of it
+			if strings.Contains(route, " /api/") && !described[route][what] { // pages are not part of it
 				problems = append(problems, route+" reads what is not described: "+what)
 			}
 		}
@@ -80,7 +80,7 @@ func unseen() (problems []string) {
 	for path, item := range contract.doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			if success := op.Responses.Status(http.StatusOK).Value.Content.Get("application/json"); success == nil || success.Schema == nil {
-				continue // no JSON: tests look at it themselves
+				continue // not JSON; tests check it themselves
 			}
 			if !contract.answered[method+" "+path] {
 				problems = append(problems, "no test has a success of "+method+" "+path)
@@ -91,7 +91,7 @@ func unseen() (problems []string) {
 	return problems
 }
 
-// document is the description, as the server gives it.
+// document returns the description that the server answers.
 func (a *api) document() *openapi3.T {
 	a.t.Helper()
 	contract.mu.Lock()
@@ -115,7 +115,7 @@ func (a *api) document() *openapi3.T {
 	return contract.doc
 }
 
-// operation finds the operation of a request, and its path; nil for a request of no route.
+// operation returns the operation of a request and its path template, or nil if no route matches.
 func operation(doc *openapi3.T, method, path string) (*openapi3.Operation, string) {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
@@ -130,7 +130,7 @@ func operation(doc *openapi3.T, method, path string) (*openapi3.Operation, strin
 		for i := range want {
 			fits = fits && (want[i] == parts[i] || (strings.HasPrefix(want[i], "{") && parts[i] != ""))
 		}
-		// A path that is spelt out wins over one with a parameter.
+		// A literal path wins over one with a parameter.
 		if op := item.GetOperation(method); fits && op != nil && (found == nil || strings.Count(template, "{") < strings.Count(under, "{")) {
 			found, under = op, template
 		}
@@ -138,7 +138,7 @@ func operation(doc *openapi3.T, method, path string) (*openapi3.Operation, strin
 	return found, under
 }
 
-// conforms holds the answer to the description.
+// conforms checks the answer against the description.
 func (a *api) conforms(r *reply, method, path string) {
 	a.t.Helper()
 	op, template := operation(a.document(), strings.Replace(method, http.MethodHead, http.MethodGet, 1), path)

@@ -24,7 +24,7 @@ func (a *api) browse(path string) *reply {
 	return a.call("GET", path, nil, as(""), header("Cookie", "wfm_session="+a.token))
 }
 
-// shows wants a page that contains the texts.
+// shows expects a page that contains the texts.
 func (r *reply) shows(texts ...string) *reply {
 	r.t.Helper()
 	if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), "text/html") {
@@ -240,7 +240,7 @@ func TestQRCodeIsDrawnForWhoIsLoggedIn(t *testing.T) {
 	a.call("POST", "/ui/qr", object{"text": "x"}, as("")).fails(401, "AUTH_REQUIRED")
 }
 
-// manyNodes fills a config with nodes that have evidence and tags.
+// manyNodes fills a mesh with nodes that have evidence and tags.
 func manyNodes(tb testing.TB, db *store.DB, configID string, n int) {
 	tb.Helper()
 	for begin := 0; begin < n; begin += 1000 {
@@ -268,7 +268,7 @@ func manyNodes(tb testing.TB, db *store.DB, configID string, n int) {
 	}
 }
 
-// The list of a large config is filtered, counted and cut anew for every look at it.
+// The list of a large mesh is filtered, counted and paginated again for every request.
 func BenchmarkListOf10000Nodes(b *testing.B) {
 	db, err := store.Open(b.TempDir(), store.Options{})
 	if err != nil {
@@ -299,8 +299,7 @@ func BenchmarkListOf10000Nodes(b *testing.B) {
 	}
 }
 
-// Pages read the store and nothing else: neither a broker that hangs nor a thousand open streams keep
-// anybody waiting for one.
+// Pages read only the store, so neither a broker that hangs nor a thousand open streams delay them.
 func TestNothingKeepsAPageWaiting(t *testing.T) {
 	hang := make(chan struct{})
 	a := newAPI(t)
@@ -334,7 +333,7 @@ func TestNothingKeepsAPageWaiting(t *testing.T) {
 	}
 }
 
-// tryPost makes a request whose answer may never come.
+// tryPost makes a request that may never be answered.
 func (a *api) tryPost(token, path, body string) {
 	req, err := http.NewRequestWithContext(a.t.Context(), http.MethodPost, a.url+path, strings.NewReader(body))
 	if err != nil {

@@ -44,7 +44,7 @@ func TestQuestionsAreAnsweredBesideTheEmbeddedBrokerAndTold(t *testing.T) {
 		{"auth", "allow", object{"username": id, "password": bound.Password, "clientid": protocol.ClientID(id)}},
 		{"auth", "deny", object{"username": id, "password": "wrong", "clientid": protocol.ClientID(id)}},
 		{"auth", "ignore", object{"username": "another", "password": "x", "clientid": "y"}},
-		{"auth", "ignore", object{"username": "", "password": "", "clientid": ""}}, // there is no account of the appliance
+		{"auth", "ignore", object{"username": "", "password": "", "clientid": ""}}, // the appliance has no account
 		{"authz", "deny", object{"username": "", "clientid": "", "topic": "wfm/a/b/event", "action": "publish"}},
 		{"authz", "allow", object{"username": id, "clientid": protocol.ClientID(id), "topic": topic, "action": "publish"}},
 		{"authz", "deny", object{"username": id, "clientid": protocol.ClientID(id), "topic": "wfm/#", "action": "subscribe"}},

@@ -12,7 +12,7 @@ import (
 	"wfm/web"
 )
 
-// rollouts writes real records and carries nothing out.
+// rollouts writes real records but carries out nothing.
 type rollouts struct{ db *store.DB }
 
 func (r *rollouts) Begin(ctx context.Context, ro store.Rollout, nodeIDs []string) (store.Rollout, error) {
@@ -67,8 +67,8 @@ type rolloutAnswer struct {
 	}
 }
 
-// rollingOut is an API with rollouts and a config of three nodes, in the order of their names; the
-// first and the last have the tag "edge".
+// rollingOut returns an API with rollouts and a mesh of three nodes, in the order of their names.
+// The first and the last have the tag "edge".
 func rollingOut(t *testing.T) (a *api, cfg, batch string, ids []string) {
 	t.Helper()
 	var r rollouts

@@ -25,7 +25,7 @@ func (a *api) mqttSettings() (v mqttSettingsJSON) {
 	return v
 }
 
-// boundTo is where an agent is sent that binds now.
+// boundTo returns the broker's address for an agent that binds now.
 func (a *api) boundTo(cfg, node string) (v struct {
 	MQTT struct {
 		Host   string `json:"host"`
@@ -102,7 +102,7 @@ func TestMQTTSettingsThatCannotWorkAreRefused(t *testing.T) {
 	uncovered.put("/api/v1/settings/mqtt", object{"host": "mqtt.example.org"}).fails(409, "MQTT_TLS_CA_NOT_READY")
 }
 
-// A setting may outlive the start that it fitted.
+// A stored setting may not fit a later start.
 func TestBindWithTLSThatIsNotServedAnyMoreSaysSoAndSpendsNoToken(t *testing.T) {
 	db := openStore(t, 0)
 	before := apiOver(t, db, withTLS(&certificates{hosts: map[string]bool{}})...)

@@ -45,7 +45,7 @@ func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.
 		for range connlimit.Share(4, 4096) / 8 {
 			dial()
 		}
-		// The newest is served, so all before it were counted.
+		// The newest connection is served, so all before it were counted.
 		last := dial()
 		if _, err := last.Write([]byte("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
 			t.Fatal(err)
@@ -53,7 +53,7 @@ func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.
 		if _, err := last.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		patience := time.Millisecond // it was closed before, or never
+		patience := time.Millisecond // it is already closed, or will not be
 		if evicts {
 			patience = 10 * time.Second
 		}

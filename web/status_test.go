@@ -93,7 +93,7 @@ func TestConnectivityFollowsTheNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want("online", true, "running") // it waits to be sent
+	want("online", true, "running") // the command waits to be sent
 	sent := func(c *store.Command) { c.State = store.CommandSent }
 	if _, err := a.commands.end(t.Context(), probe.RequestID, sent); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"wfm/web"
 )
 
-// eventFrame is one frame as a client reads it; err is the end of the stream.
+// eventFrame is one frame as a client reads it. err is set at the end of the stream.
 type eventFrame struct {
 	name, id, data string
 	payload        map[string]any
@@ -33,7 +33,7 @@ type eventReader struct {
 	in   *bufio.Reader
 }
 
-// stream opens an event stream, resuming after lastID unless that is empty.
+// stream opens an event stream, which resumes after lastID unless that is empty.
 func (a *api) stream(lastID string) *eventReader {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -85,7 +85,7 @@ func (r *eventReader) next() (f eventFrame) {
 	}
 }
 
-// want skips nothing: the next frame has the name.
+// want expects the next frame to have the name.
 func (r *eventReader) want(name string) eventFrame {
 	r.t.Helper()
 	f := r.next()
@@ -123,7 +123,7 @@ func TestEveryChangeBecomesItsEventsAndAHeartbeatNone(t *testing.T) {
 		t.Errorf("status: %s", f.data)
 	}
 	for _, of := range []map[string]any{told, asked} {
-		delete(of["evidence"].(map[string]any), "why") // tells how long ago
+		delete(of["evidence"].(map[string]any), "why") // contains an age
 	}
 	if !reflect.DeepEqual(told, asked) {
 		t.Errorf("told %v, asked %v", told, asked)
@@ -237,7 +237,7 @@ func TestAStreamResumesWithoutLossOrDuplicate(t *testing.T) {
 			t.Fatalf("after %d: %+v", nodes, f)
 		}
 	}
-	for range 12 { // a reader that keeps up shows that they are all out
+	for range 12 { // a reader that keeps up shows that all were sent
 		emit(100)
 		for nodes := 0; nodes < 100; {
 			if s.next().name == "node.workspace.updated" {
@@ -266,7 +266,7 @@ func numberOf(t *testing.T, id string) uint64 {
 
 func TestAReaderThatDoesNotReadIsDroppedAndSlowsNobody(t *testing.T) {
 	a := newAPI(t)
-	a.stream("") // which is not read
+	a.stream("") // a stream that is not read
 	for range 500 {
 		a.emit(1000)
 		var status struct {
@@ -309,7 +309,7 @@ func TestShutdownEndsStreamsAtOnceAndReleasesEachWatch(t *testing.T) {
 		all = append(all, a.stream("").greeted())
 	}
 	a.get("/api/v1/events/stream").fails(429, "RATE_LIMITED")
-	for range 10 { // as many again of each of ten more logins
+	for range 10 { // as many streams of each of ten more logins
 		a.token = adminSession(t, db, time.Hour)
 		for range 32 {
 			all = append(all, a.stream("").greeted())
@@ -368,7 +368,7 @@ func TestHistoryAndSystemStatusAnswer(t *testing.T) {
 	}
 }
 
-// newestEvent is the id that a page's stream begins after.
+// newestEvent returns the id after which a page's stream begins.
 func (a *api) newestEvent() string {
 	a.t.Helper()
 	_, rest, _ := strings.Cut(a.browse("/").body, ` data-event="`)

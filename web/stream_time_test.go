@@ -16,7 +16,7 @@ import (
 	"wfm/web"
 )
 
-// pipes is a listener of connections in memory, over which time is the bubble's.
+// pipes is a listener of in-memory connections, which work in a synctest bubble.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -40,7 +40,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// timed runs test in a synctest bubble with a stream of a session that lasts ttl.
+// timed runs test in a synctest bubble, with a stream of a session that lasts for ttl.
 func timed(t *testing.T, ttl time.Duration, test func(t *testing.T, db *store.DB, s *eventReader)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestAStreamEndsWithItsSessionAndNotBefore(t *testing.T) {
 
 func TestAStreamWhoseSessionIsGoneEndsWithTheNextClock(t *testing.T) {
 	timed(t, time.Hour, func(t *testing.T, db *store.DB, s *eventReader) {
-		// By another way than this server's: it hears nothing of it.
+		// Change the password in the store, so that the server is not notified.
 		if err := db.Update(func(tx *store.Tx) error { return tx.SetAdminPassword("another") }); err != nil {
 			t.Fatal(err)
 		}

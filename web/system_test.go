@@ -20,7 +20,7 @@ func TestWhatIsUnknownIsAnsweredInJSON(t *testing.T) {
 		for _, method := range []string{"GET", "POST"} {
 			r := a.call(method, path, nil, as(""))
 			if path == "/api/v1/configs/" && r.status != 404 {
-				continue // an empty id: needs a session like any other
+				continue // an empty id needs a session like any other
 			}
 			r.fails(404, "NOT_FOUND")
 		}
@@ -169,7 +169,7 @@ func TestAFullStoreSaysSoAndChangesNothing(t *testing.T) {
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
 	a.bind(node)
-	// Large records first, then small ones: until the last bit of room is gone.
+	// Write large records, then small ones, until no room is left.
 	for _, size := range []int{4 << 10, 64} {
 		for i := 0; ; i++ {
 			err := db.Update(func(tx *store.Tx) error {
@@ -256,8 +256,7 @@ func TestReadinessNeedsTheBrokerAndHealthDoesNot(t *testing.T) {
 	}
 }
 
-// TestNoSecretIsEverLogged goes through everything that touches a secret, well and badly, at the
-// most talkative level.
+// TestNoSecretIsEverLogged makes every call with a secret, valid and invalid, at the debug level.
 func TestNoSecretIsEverLogged(t *testing.T) {
 	a := bareAPI(t)
 	secrets := []string{

@@ -78,7 +78,7 @@ func TestAReadTokenReadsAndAWriteTokenWritesAndNoneManagesTheAccount(t *testing.
 			method, path, _ := strings.Cut(call, " ")
 			a.call(method, path, "{}", as(token)).fails(403, "FORBIDDEN")
 		}
-		// A browser is never given one, so that a page's request cannot ride on it.
+		// A token in a cookie does not count, so that the page of another site cannot use it.
 		a.call("GET", "/api/v1/configs", nil, as(""), header("Cookie", "wfm_session="+token)).fails(401, "INVALID_TOKEN")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"wfm/web"
 )
 
-// EMQX opens a pool of connections before it has a question.
+// EMQX opens its pool of connections before its first question.
 func TestConnectionsWithoutARequestDoNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	db, err := store.Open(t.TempDir(), store.Options{})
