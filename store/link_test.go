@@ -77,9 +77,14 @@ func TestLinksAreFoundByMeshNodeAndPair(t *testing.T) {
 	ids := idsOf(t, func(l Link) string { return l.ID })
 	_ = db.View(func(tx *Tx) error {
 		for _, tc := range []struct{ got, want string }{
-			{ids(tx.Links("cfg_a")), "l12 l13"}, {ids(tx.Links("cfg_b")), ""},
-			{ids(tx.LinksOfNode("n1")), "l12 l13"}, {ids(tx.LinksOfNode("n2")), "l12"}, {ids(tx.LinksOfNode("n3")), "l13"},
-			{ids(tx.LinksBetween("n1", "n3")), "l13"}, {ids(tx.LinksBetween("n3", "n1")), "l13"}, {ids(tx.LinksBetween("n2", "n3")), ""},
+			{ids(tx.Links("cfg_a")), "l12 l13"},
+			{ids(tx.Links("cfg_b")), ""},
+			{ids(tx.LinksOfNode("n1")), "l12 l13"},
+			{ids(tx.LinksOfNode("n2")), "l12"},
+			{ids(tx.LinksOfNode("n3")), "l13"},
+			{ids(tx.LinksBetween("n1", "n3")), "l13"},
+			{ids(tx.LinksBetween("n3", "n1")), "l13"},
+			{ids(tx.LinksBetween("n2", "n3")), ""},
 		} {
 			if tc.got != tc.want {
 				t.Errorf("%q, want %q", tc.got, tc.want)
@@ -202,8 +207,11 @@ func TestAPortIsForwardedOnce(t *testing.T) {
 	ids := idsOf(t, func(f PortForward) string { return f.ID })
 	update(t, db, func(tx *Tx) error {
 		for _, tc := range []struct{ got, want string }{
-			{ids(tx.PortForwards("cfg_a")), "f1 x0"}, {ids(tx.PortForwards("cfg_b")), ""},
-			{ids(tx.PortForwardsOfNode("n1")), "f1 x0"}, {ids(tx.PortForwardsOfNode("n2")), "f1 x0"}, {ids(tx.PortForwardsOfNode("n3")), ""},
+			{ids(tx.PortForwards("cfg_a")), "f1 x0"},
+			{ids(tx.PortForwards("cfg_b")), ""},
+			{ids(tx.PortForwardsOfNode("n1")), "f1 x0"},
+			{ids(tx.PortForwardsOfNode("n2")), "f1 x0"},
+			{ids(tx.PortForwardsOfNode("n3")), ""},
 		} {
 			if tc.got != tc.want {
 				t.Errorf("%q, want %q", tc.got, tc.want)

@@ -24,8 +24,10 @@ func TestEveryWrongProofOfBeingTheAdminCountsAgainstTheLimit(t *testing.T) {
 			true, "/api/v1/auth/login", object{"username": "admin", "password": "wrong"}, object{"username": "admin", "password": right}, "AUTH_FAILED",
 		},
 		"current password": {
-			true, "/api/v1/auth/password", object{"current_password": "wrong", "new_password": "another password"},
-			object{"current_password": right, "new_password": "another password"}, "ADMIN_PASSWORD_INVALID",
+			true, "/api/v1/auth/password",
+			object{"current_password": "wrong", "new_password": "another password"},
+			object{"current_password": right, "new_password": "another password"},
+			"ADMIN_PASSWORD_INVALID",
 		},
 		"set-up token": {
 			false, "/api/v1/auth/setup", object{"setup_token": "wrong", "password": right}, object{"setup_token": setupToken, "password": right}, "INVALID_TOKEN",

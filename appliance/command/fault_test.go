@@ -230,7 +230,7 @@ func TestWaitLeavesNoSubscriptionBehind(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.connect("node_a")
 		before := f.subscriptions()
-		wait := func(what string, ctx context.Context, requestID string, end func()) { //nolint:revive // what comes first
+		wait := func(what string, ctx context.Context, requestID string, end func()) {
 			t.Helper()
 			done := make(chan struct{})
 			go func() { defer close(done); _, _ = f.Wait(ctx, requestID) }()
