@@ -231,6 +231,46 @@ func TestBlipOfTheLineChangesNothingForTheNodes(t *testing.T) {
 	}
 }
 
+// The line is cut before EMQX's acknowledgement of a command arrives, so the command may not have
+// been sent. The node's answer waits at EMQX meanwhile. Deployed agents execute a command as often
+// as it arrives.
+func TestCommandWhoseAnswerWaitsAtEMQXIsNotSentAgain(t *testing.T) {
+	s := newSite(t)
+	s.connected()
+	b := s.nodes(1)[0]
+	s.settled()
+	c := s.agent(b)
+	s.online(b)
+	s.mqttLine.Mute()
+	type result struct {
+		cmd store.Command
+		err error
+	}
+	issued := make(chan result, 1)
+	go func() {
+		cmd, err := s.issue(b, protocol.ActionStop, true)
+		issued <- result{cmd, err}
+	}()
+	answer(t, c, b)
+	s.cut()
+	first := <-issued
+	if first.err != nil || first.cmd.State != store.CommandQueued {
+		t.Fatalf("%s, %v", first.cmd.State, first.err)
+	}
+	s.mend()
+	s.connected()
+	if end := s.ended(first.cmd.RequestID); end.State != store.CommandApplied || end.Attempts != 1 {
+		t.Errorf("%s after %d attempts", end.State, end.Attempts)
+	}
+	second, err := s.issue(b, protocol.ActionStart, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := answer(t, c, b); id != second.RequestID {
+		t.Error("the node gets the first command again")
+	}
+}
+
 func TestOldWillAndOldEndSayNothingAboutANewSession(t *testing.T) {
 	s := newSite(t)
 	s.connected()

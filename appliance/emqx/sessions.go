@@ -124,17 +124,23 @@ func (s *nodeSession) asReplaced() *ingress.Replaced {
 	return &ingress.Replaced{Remote: s.remote, Since: s.since}
 }
 
-// announce reports that the node is connected, if that is new, and that it may be ready for waiting
-// commands.
-func (b *Broker) announce(nodeID string) {
+// report reports that the node is connected, if that is new. It returns false if the node has no
+// connection or no right to it yet.
+func (b *Broker) report(nodeID string) (s ingress.Session, ok bool) {
 	if settled, granted := b.accounts.settled(nodeID); !settled || !granted {
-		return // accountsTold does that later
+		return s, false // accountsTold does that later
 	}
 	s, news, ok := b.session(nodeID)
 	if news {
 		b.o.Ingress.Connected(s)
 	}
-	if ok {
+	return s, ok
+}
+
+// announce reports that the node is connected, if that is new, and that it may be ready for waiting
+// commands.
+func (b *Broker) announce(nodeID string) {
+	if s, ok := b.report(nodeID); ok {
 		b.o.Ingress.Subscribed(s)
 	}
 }
@@ -295,7 +301,17 @@ func (b *Broker) applyListing(rows []clientRow, began time.Time) {
 	}
 	b.mu.Unlock()
 	for _, r := range rows {
-		g.Go(func() error { b.opened(r.Username, r.ConnectedAt, r.IPAddress); return nil })
+		g.Go(func() error {
+			if b.learn(r.Username, r.ConnectedAt, r.IPAddress) {
+				b.report(r.Username)
+				// A command that seems not to have been sent may be answered by a message that has come
+				// since, so that must be processed first.
+				if !b.lanes.put(r.Username, item{epoch: epoch, event: &connectionEvent{nodeID: r.Username, ready: true}}) {
+					b.announce(r.Username)
+				}
+			}
+			return nil
+		})
 	}
 	_ = g.Wait()
 	b.mu.Lock()

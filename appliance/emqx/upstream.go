@@ -44,6 +44,9 @@ type connectionEvent struct {
 	clientID  string
 	nodeID    string // the node that the client id belongs to
 	connected bool
+	// ready is set by the appliance itself: a list of connected clients has the node, which may be
+	// ready for commands.
+	ready bool
 
 	Username    string
 	ConnectedAt moment `json:"connected_at"`
@@ -133,6 +136,8 @@ func (b *Broker) handle(items []item) {
 		// Its connection is lost: EMQX sends unacknowledged messages again.
 	case event == nil:
 		b.take(e, items)
+	case event.ready:
+		b.announce(event.nodeID)
 	case event.connected:
 		b.opened(event.nodeID, event.ConnectedAt, event.IPAddress)
 	default:

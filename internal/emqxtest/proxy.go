@@ -18,6 +18,7 @@ type Proxy struct {
 	l     net.Listener // nil while it is cut
 	lose  bool         // data to the target
 	lost  int          // bytes
+	mute  bool         // data from the target is lost
 	conns map[net.Conn]struct{}
 }
 
@@ -46,7 +47,7 @@ func (p *Proxy) Cut() {
 		_ = c.Close()
 	}
 	clear(p.conns)
-	p.lose, p.lost = false, 0
+	p.lose, p.lost, p.mute = false, 0, false
 }
 
 // Lose drops all data to the target from now on, until the line is cut.
@@ -77,6 +78,29 @@ func (w toTarget) Write(b []byte) (int, error) {
 	}
 	w.p.mu.Unlock()
 	if lose {
+		return len(b), nil
+	}
+	return w.Conn.Write(b)
+}
+
+// Mute drops all data from the target from now on, until the line is cut.
+func (p *Proxy) Mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = true
+}
+
+// toClient writes to the client, or drops the data.
+type toClient struct {
+	net.Conn
+	p *Proxy
+}
+
+func (w toClient) Write(b []byte) (int, error) {
+	w.p.mu.Lock()
+	mute := w.p.mute
+	w.p.mu.Unlock()
+	if mute {
 		return len(b), nil
 	}
 	return w.Conn.Write(b)
@@ -118,7 +142,7 @@ func (p *Proxy) pass(l net.Listener, in net.Conn) {
 		return
 	}
 	var both sync.WaitGroup
-	for _, pair := range [][2]net.Conn{{in, out}, {toTarget{out, p}, in}} {
+	for _, pair := range [][2]net.Conn{{toClient{in, p}, out}, {toTarget{out, p}, in}} {
 		both.Go(func() {
 			_, _ = io.Copy(pair[0], pair[1])
 			_ = pair[0].Close()
