@@ -50,7 +50,9 @@ type ConfState struct {
 	ReportedAt time.Time `json:"reported_at,omitzero"`
 	// HandedOut is the config in the answer to the agent's bind. Deployed agents store it; agents
 	// of ours store it unless they have a config.
-	HandedOut ConfRef `json:"handed_out,omitzero"`
+	// A static node has the one that a person has taken last, at HandedOutAt.
+	HandedOut   ConfRef   `json:"handed_out,omitzero"`
+	HandedOutAt time.Time `json:"handed_out_at,omitzero"`
 }
 
 // MayHold reports whether the node may have stored a config, for an agent that does not report it:
@@ -215,7 +217,8 @@ func (tx *Tx) ReportStored(nodeID string, ref ConfRef) error {
 	return tx.putConfState(n, s)
 }
 
-// NoteHandedOut records the config in the answer to the agent's bind; the zero ref means none.
+// NoteHandedOut records the config in the answer to the agent's bind, or the one that a person takes
+// to a static node; the zero ref means none.
 // Error: [ErrNodeNotFound].
 func (tx *Tx) NoteHandedOut(nodeID string, ref ConfRef) error {
 	n, err := tx.Node(nodeID)
@@ -226,7 +229,10 @@ func (tx *Tx) NoteHandedOut(nodeID string, ref ConfRef) error {
 	if err != nil || s.HandedOut == ref {
 		return err
 	}
-	s.HandedOut = ref
+	s.HandedOut, s.HandedOutAt = ref, tx.now.UTC()
+	if ref.Version == 0 {
+		s.HandedOutAt = time.Time{}
+	}
 	return tx.putConfState(n, s)
 }
 
@@ -238,7 +244,7 @@ func (tx *Tx) forgetConfirmed(n Node) error {
 		return err
 	}
 	s.Confirmed, s.ConfirmedFor, s.ConfirmedAt, s.ConfirmedSeq = ConfRef{}, "", time.Time{}, tx.lastSeq(bucketCommandsByNode, n.ID)
-	s.Reported, s.ReportedAt, s.HandedOut = ConfRef{}, time.Time{}, ConfRef{}
+	s.Reported, s.ReportedAt, s.HandedOut, s.HandedOutAt = ConfRef{}, time.Time{}, ConfRef{}, time.Time{}
 	return tx.putConfState(n, s)
 }
 

@@ -36,13 +36,14 @@ func Drifted(s store.ConfState) bool {
 }
 
 // Sync summarises s. family is that of the node's mesh now. A static node confirms nothing: an
-// operator carries its config there by hand once it is staged.
+// operator carries its config there by hand, once it is staged or by taking it from the appliance.
 func Sync(s store.ConfState, t store.NodeType, family string) store.SyncStatus {
 	switch {
 	case s.Desired.Version == 0:
 		return store.SyncLatest
 	case t == store.NodeStatic:
-		if s.Staged.SHA256 == s.Desired.SHA256 && (s.StagedFor == family || s.StagedFor == "") {
+		staged := s.Staged.SHA256 == s.Desired.SHA256 && (s.StagedFor == family || s.StagedFor == "")
+		if staged || s.HandedOut.SHA256 == s.Desired.SHA256 {
 			return store.SyncLatest
 		}
 		return store.SyncPending

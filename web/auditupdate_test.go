@@ -73,6 +73,8 @@ func (w *written) requests() []oneWrite {
 		{"POST" + pathNode + "/conf-history/:version/restore", node + "/conf-history/1/restore", nil, "config_id node_id"},
 		{"POST" + pathNode + "/sync", node + "/sync", nil, "config_id node_id"},
 		{"POST" + pathNode + "/sync", node + "/sync", nil, "config_id node_id"}, // staged already
+		{"POST" + pathNode + "/download-token", node + "/download-token", nil, "config_id node_id"},
+		{"POST /api/v1/tools/download/config-bulk/package", "", object{"config_id": w.cfg}, "config_id"},
 		{"POST /api/v1/configs/:config_id/sync-all", config + "/sync-all", nil, "config_id"},
 		{"POST" + pathNode + "/endpoint/control", node + "/endpoint/control", object{"action": "stop"}, "config_id node_id request_id"},
 		{"POST" + pathNode + "/endpoint/control", node + "/endpoint/control", object{"action": "push_config"}, "config_id node_id request_id"},

@@ -6,6 +6,7 @@ import (
 	"wfm/web/access"
 	"wfm/web/api/account"
 	"wfm/web/api/bind"
+	"wfm/web/api/download"
 	"wfm/web/api/draft"
 	"wfm/web/api/mesh"
 	"wfm/web/api/node"
@@ -18,14 +19,15 @@ import (
 
 // apis holds the parts of the API.
 type apis struct {
-	system  *system.API
-	account *account.API
-	mesh    *mesh.API
-	draft   *draft.API
-	bind    *bind.API
-	node    *node.API
-	status  *status.API
-	rollout *rollout.API
+	system   *system.API
+	account  *account.API
+	mesh     *mesh.API
+	draft    *draft.API
+	download *download.API
+	bind     *bind.API
+	node     *node.API
+	status   *status.API
+	rollout  *rollout.API
 }
 
 func (s *Server) newGuard() *access.Guard {
@@ -78,6 +80,9 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 		},
 		mesh:  &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
 		draft: &draft.API{DB: o.Store},
+		download: &download.API{
+			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Stopping: s.stopping,
+		},
 		bind: &bind.API{
 			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Binds: access.NewLimiter[netip.Addr](20, 10),
 		},

@@ -16,7 +16,15 @@ func QR(text string) (string, error) {
 	if text == "" || len(text) > maxQRText {
 		return "", fmt.Errorf("a QR code holds 1 to %d bytes", maxQRText)
 	}
-	code, err := qr.Encode(text, qr.M)
+	return draw(text, qr.M)
+}
+
+// ConfigQR returns a tunnel config as a QR code, see [QR]. Its low level of error correction leaves
+// room for the longest text.
+func ConfigQR(text string) (string, error) { return draw(text, qr.L) }
+
+func draw(text string, level qr.Level) (string, error) {
+	code, err := qr.Encode(text, level)
 	if err != nil {
 		return "", fmt.Errorf("make a QR code: %w", err)
 	}

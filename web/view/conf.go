@@ -9,6 +9,7 @@ import (
 
 	"wfm/store"
 	"wfm/web/access"
+	"wfm/web/ui"
 	"wfm/web/wire"
 )
 
@@ -98,3 +99,6 @@ func compared(tx *store.Tx, nodeID string, version, named int) (store.ConfVersio
 func Diff(fromName, from, toName, to string) (string, error) {
 	return udiff.ToUnified(fromName, toName, from, udiff.Lines(from, to), udiff.DefaultContextLines)
 }
+
+// ConfigCode returns a tunnel config as a QR code in SVG.
+func ConfigCode(text string) (string, error) { return ui.ConfigQR(text) }

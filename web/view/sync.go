@@ -66,6 +66,30 @@ type Sync struct {
 	NodeType store.NodeType `json:"node_type"`
 	SyncRefs
 	Status store.SyncStatus `json:"status"`
+	// HandedOut is, for a static node, the version that somebody has taken to it; null if there is none.
+	HandedOut *HandedOut `json:"handed_out"`
+}
+
+// HandedOut is the version of its tunnel config that a static node has, as far as the appliance knows.
+type HandedOut struct {
+	Version int        `json:"version"`
+	At      *time.Time `json:"at"`
+	// State is handed_out, or changed_since if the desired text is another one.
+	State string `json:"state"`
+}
+
+// HandedOut says which version of its tunnel config a static node has; nil if it has none, or the
+// node is not static.
+func (f Facts) HandedOut() *HandedOut {
+	ref := f.Conf.HandedOut
+	if f.Node.Type != store.NodeStatic || ref.Version == 0 {
+		return nil
+	}
+	v := &HandedOut{ref.Version, wire.When(f.Conf.HandedOutAt), "handed_out"}
+	if ref.SHA256 != f.Conf.Desired.SHA256 {
+		v.State = "changed_since"
+	}
+	return v
 }
 
 // Sync is the node's sync state.
@@ -86,5 +110,5 @@ func (f Facts) SyncRefs() SyncRefs {
 
 // SyncView is the node's sync state with the versions behind it.
 func (f Facts) SyncView() Sync {
-	return Sync{f.Node.ID, f.Node.Name, f.Node.Type, f.SyncRefs(), f.Sync()}
+	return Sync{f.Node.ID, f.Node.Name, f.Node.Type, f.SyncRefs(), f.Sync(), f.HandedOut()}
 }

@@ -260,6 +260,26 @@ var answers = []struct {
 	},
 
 	{
+		ErrDownloadTokenRequired, http.StatusUnauthorized, "DOWNLOAD_TOKEN_REQUIRED",
+		"Log in first, and send the token as Authorization: Bearer, or ask for a download token (POST download-token) and send it as download_token.",
+	},
+	{
+		ErrDownloadToken, http.StatusUnauthorized, "INVALID_DOWNLOAD_TOKEN",
+		"The download token is not valid: it works once, and for five minutes. Ask for a new one (POST download-token).",
+	},
+	{
+		ErrDownloadTokenScope, http.StatusForbidden, "DOWNLOAD_TOKEN_SCOPE_MISMATCH",
+		"The download token is for another node; use it at the download_path that came with it.",
+	},
+	{
+		ErrPackageNotFound, http.StatusNotFound, "PACKAGE_NOT_FOUND",
+		"There is no archive with this id; it is kept for five minutes. Prepare a new one (POST config-bulk/package).",
+	},
+	{
+		ErrTooLongForQR, http.StatusConflict, "CONFIG_TOO_LONG_FOR_QR",
+		"A QR code holds 2953 bytes, and this tunnel config is longer; hand out the file instead (GET download-conf).",
+	},
+	{
 		ErrEmbeddedBroker, http.StatusConflict, "MQTT_EMBEDDED",
 		"The broker is the embedded one, which asks the store itself: there is nothing to reconcile.",
 	},
