@@ -372,20 +372,26 @@ func TestCheckFindsWhatIsWrongInAMesh(t *testing.T) {
 		spoil func(*Tx) error
 		want  string
 	}{
-		"a link's mesh":                 {lose(bucketLinksByConfig), "link l12 is not in links_by_config"},
-		"a link's node":                 {lose(bucketLinksByNode), "link l12 is not in links_by_node"},
-		"a forward's mesh":              {lose(bucketForwardsByConfig), "port forward f12 is not in port_forwards_by_config"},
-		"a forward's node":              {lose(bucketForwardsByNode), "port forward f12 is not in port_forwards_by_node"},
-		"an address":                    {lose(bucketAddresses), "node n1 is not in tunnel_addresses"},
-		"a key":                         {lose(bucketPublicKeys), "node n1 is not in public_keys"},
-		"a link":                        {lose(bucketLinks), `links_by_config: it leads to "l12"`},
-		"a port forward":                {lose(bucketForwards), `port_forwards_by_node: it leads to "f12"`},
-		"a link under another mesh":     {foreign(bucketLinksByConfig, nodeNameKey("cfg_b", "l12"), "x"), `links_by_config: it leads to "l12"`},
-		"a link under another node":     {foreign(bucketLinksByNode, []byte("n3\x00n1\x00l12"), "x"), `links_by_node: it leads to "l12"`},
-		"a forward under another node":  {foreign(bucketForwardsByNode, nodeNameKey("n3", "f12"), "x"), `port_forwards_by_node: it leads to "f12"`},
-		"an address that the node lost": {foreign(bucketAddresses, addressKey("cfg_a", netip.MustParseAddr("10.66.0.7")), "n1"), "tunnel_addresses: it leads to node n1"},
-		"an address of another node":    {foreign(bucketAddresses, addressKey("cfg_a", netip.MustParseAddr("10.66.0.1")), "n2"), "node n1 is not in tunnel_addresses"},
-		"a key of a node that is gone":  {foreign(bucketPublicKeys, nodeNameKey("cfg_a", "k7"), "n7"), "public_keys: it leads to node n7"},
+		"a link's mesh":                {lose(bucketLinksByConfig), "link l12 is not in links_by_config"},
+		"a link's node":                {lose(bucketLinksByNode), "link l12 is not in links_by_node"},
+		"a forward's mesh":             {lose(bucketForwardsByConfig), "port forward f12 is not in port_forwards_by_config"},
+		"a forward's node":             {lose(bucketForwardsByNode), "port forward f12 is not in port_forwards_by_node"},
+		"an address":                   {lose(bucketAddresses), "node n1 is not in tunnel_addresses"},
+		"a key":                        {lose(bucketPublicKeys), "node n1 is not in public_keys"},
+		"a link":                       {lose(bucketLinks), `links_by_config: it leads to "l12"`},
+		"a port forward":               {lose(bucketForwards), `port_forwards_by_node: it leads to "f12"`},
+		"a link under another mesh":    {foreign(bucketLinksByConfig, nodeNameKey("cfg_b", "l12"), "x"), `links_by_config: it leads to "l12"`},
+		"a link under another node":    {foreign(bucketLinksByNode, []byte("n3\x00n1\x00l12"), "x"), `links_by_node: it leads to "l12"`},
+		"a forward under another node": {foreign(bucketForwardsByNode, nodeNameKey("n3", "f12"), "x"), `port_forwards_by_node: it leads to "f12"`},
+		"an address that the node lost": {
+			foreign(bucketAddresses, addressKey("cfg_a", netip.MustParseAddr("10.66.0.7")), "n1"),
+			"tunnel_addresses: it leads to node n1",
+		},
+		"an address of another node": {
+			foreign(bucketAddresses, addressKey("cfg_a", netip.MustParseAddr("10.66.0.1")), "n2"),
+			"node n1 is not in tunnel_addresses",
+		},
+		"a key of a node that is gone": {foreign(bucketPublicKeys, nodeNameKey("cfg_a", "k7"), "n7"), "public_keys: it leads to node n7"},
 		"a link with a node that is gone": {func(tx *Tx) error {
 			return errors.Join(tx.dropMesh(Node{ID: "n1"}), tx.deleteRaw(bucketNodes, []byte("n1")))
 		}, "link l12 joins node n1"},

@@ -26,7 +26,10 @@ func TestEachRuleSaysWhatIsWrongAtItsBounds(t *testing.T) {
 			"": "must not be empty", "  ": "must not be empty", "a": "", " a ": "", x(4): "", x(5): "must have 1 to 4 characters",
 			"a\nb": "must not contain control or invisible characters", "a\u202eb": "must not contain control or invisible characters",
 		}},
-		"a line of two to four":  {Line(2, 4), map[string]string{"": "must have 2 to 4 characters", "a": "must have 2 to 4 characters", "ab": "", x(4): "", x(5): "must have 2 to 4 characters"}},
+		"a line of two to four": {
+			Line(2, 4),
+			map[string]string{"": "must have 2 to 4 characters", "a": "must have 2 to 4 characters", "ab": "", x(4): "", x(5): "must have 2 to 4 characters"},
+		},
 		"a line of none to four": {Line(0, 4), map[string]string{"": "", x(4): "", x(5): "must have 0 to 4 characters"}},
 		"prose": {Prose(4), map[string]string{
 			"": "", x(4): "", x(5): "must have at most 4 characters", "a\n\tb": "", "a\x00b": "must not contain control or invisible characters",
@@ -35,7 +38,8 @@ func TestEachRuleSaysWhatIsWrongAtItsBounds(t *testing.T) {
 		"a config":    {ConfText, map[string]string{"": "must not be empty", " ": "", "x\x00": ""}},
 		"AWG version": {AWGVersion, map[string]string{"": "", "2.0": "", "9.9": "must be empty or a version of AmneziaWG: 1.5, 2.0 or 3.1"}},
 		"an interface": {InterfaceName, map[string]string{
-			"": "", "wg0": "", strings.Repeat("w", 15): "", strings.Repeat("w", 64): "", strings.Repeat("w", 65): LinuxInterface, "-w": LinuxInterface, "a b": LinuxInterface,
+			"": "", "wg0": "", strings.Repeat("w", 15): "", strings.Repeat("w", 64): "", strings.Repeat("w", 65): LinuxInterface, "-w": LinuxInterface,
+			"a b": LinuxInterface,
 		}},
 	} {
 		for text, want := range tc.texts {
