@@ -106,7 +106,7 @@ func bindRequest(o BindOptions) protocol.BindRequest {
 func parseServerURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
-		return nil, fmt.Errorf("%q is no server address: it begins with http:// or https:// and names a host", printable(raw))
+		return nil, fmt.Errorf("%q is not a server address: it must begin with http:// or https:// and name a host", printable(raw))
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the server address must not hold a user, a query or a fragment")

@@ -54,7 +54,7 @@ func newACME(k *Keeper) (*acmeSource, error) {
 	var domains []string
 	for _, d := range o.Domains {
 		if d = strings.ToLower(d); !isHost(d) {
-			return nil, fmt.Errorf("WFM_ACME_DOMAINS: %q is no host name", d)
+			return nil, fmt.Errorf("WFM_ACME_DOMAINS: %q is not a host name", d)
 		}
 		domains = append(domains, d)
 	}

@@ -309,7 +309,7 @@ func TestFilesThatHoldNoPairAreNamedInOneSentence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.Start(); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		if err := k.Start(); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 			t.Errorf("%v", err)
 		}
 	})

@@ -105,7 +105,7 @@ func TestFilesOfNoUseDoNotReplaceThoseThatAre(t *testing.T) {
 	if err := syscall.Mkfifo(s.certFile, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Renew(t.Context(), false); err == nil || !strings.Contains(err.Error(), "no regular file") {
+	if err := k.Renew(t.Context(), false); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a pipe that nobody writes to: %v", err)
 	}
 	if !mustConnect(t, k, ca, firstName).Equal(before) {

@@ -93,7 +93,7 @@ func TestSettingsOfTheNodeComeBeforeThoseOfTheMesh(t *testing.T) {
 		}
 	}
 	if strings.Contains(got, "ListenPort") {
-		t.Errorf("a node that nobody has to find has a fixed port:\n%s", got)
+		t.Errorf("a node that needs no fixed port has one:\n%s", got)
 	}
 }
 

@@ -203,7 +203,7 @@ func (m *Mesh) CheckLink(l store.Link) error {
 // checkDirection returns the fault of a direction, beginning with the name of the field.
 func (m *Mesh) checkDirection(d store.Direction) string {
 	if d.PersistentKeepalive < 0 || d.PersistentKeepalive > 65535 {
-		return fmt.Sprintf("persistent_keepalive %d is no number of seconds from 0 to 65535; 25 is usual, 0 switches it off.", d.PersistentKeepalive)
+		return fmt.Sprintf("persistent_keepalive %d is not a number of seconds from 0 to 65535; 25 is usual, 0 switches it off.", d.PersistentKeepalive)
 	}
 	for _, p := range d.AllowedIPs {
 		if !p.IsValid() || p.Addr().Zone() != "" {
@@ -228,7 +228,7 @@ func (m *Mesh) checkDirection(d store.Direction) string {
 	case "", store.PortOfPeer:
 	case store.PortManual:
 		if d.EndpointManualPort < 1 || d.EndpointManualPort > 65535 {
-			return fmt.Sprintf("endpoint_manual_port %d is no port; give one from 1 to 65535.", d.EndpointManualPort)
+			return fmt.Sprintf("endpoint_manual_port %d is not a port; give one from 1 to 65535.", d.EndpointManualPort)
 		}
 	default:
 		return fmt.Sprintf("endpoint_port_mode %q is unknown; give ref_peer_listen_port or manual.", d.EndpointPortMode)

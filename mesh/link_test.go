@@ -145,7 +145,7 @@ func TestCheckLinkNamesFieldAndRemedy(t *testing.T) {
 		},
 		{
 			func(l *store.Link) { l.Reverse.PersistentKeepalive = 65536 },
-			"reverse.persistent_keepalive 65536 is no number of seconds from 0 to 65535; 25 is usual, 0 switches it off.",
+			"reverse.persistent_keepalive 65536 is not a number of seconds from 0 to 65535; 25 is usual, 0 switches it off.",
 		},
 		{
 			func(l *store.Link) { l.Forward.AllowedIPs = append(l.Forward.AllowedIPs, noPrefix) },
@@ -182,7 +182,7 @@ func TestCheckLinkNamesFieldAndRemedy(t *testing.T) {
 			func(l *store.Link) {
 				l.Forward.EndpointPortMode, l.Forward.EndpointManualPort = store.PortManual, 70000
 			},
-			"forward.endpoint_manual_port 70000 is no port; give one from 1 to 65535.",
+			"forward.endpoint_manual_port 70000 is not a port; give one from 1 to 65535.",
 		},
 		{
 			func(l *store.Link) {

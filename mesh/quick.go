@@ -207,7 +207,7 @@ func both(networks []netip.Prefix, a, b *member) []netip.Prefix {
 
 func (m *Mesh) fullMesh(nodes []*member, p *Plan) ([]wish, error) {
 	if n := len(nodes); n > mostLinked {
-		return nil, refuse(CodeInvalidQuickMesh, "mode full_mesh would link %d nodes by %d links, and %d nodes are the most; use free_mesh with %d gateways or more.",
+		return nil, refuse(CodeInvalidQuickMesh, "mode full_mesh would link %d nodes by %d links, but the limit is %d nodes; use free_mesh with %d gateways or more.",
 			n, n*(n-1)/2, mostLinked, n/mostLinked+1)
 	}
 	var wishes []wish
@@ -299,7 +299,7 @@ func (m *Mesh) gateways(q Quick, nodes []*member) ([]*member, error) {
 	case n == 0:
 		return nil, noGateway("gateway_node_ids")
 	case n > mostLinked:
-		return nil, refuse(CodeInvalidQuickMesh, "gateway_node_ids: %d gateways would need %d links with each other, and %d gateways are the most; name fewer.",
+		return nil, refuse(CodeInvalidQuickMesh, "gateway_node_ids: %d gateways would need %d links with each other, but the limit is %d gateways; name fewer.",
 			n, n*(n-1)/2, mostLinked)
 	}
 	return gateways, nil

@@ -280,12 +280,12 @@ func TestQuickMeshRefusesWhatCannotBe(t *testing.T) {
 		{
 			big,
 			mesh.Quick{Mode: mesh.FullMesh},
-			"mode full_mesh would link 300 nodes by 44850 links, and 250 nodes are the most; use free_mesh with 2 gateways or more.",
+			"mode full_mesh would link 300 nodes by 44850 links, but the limit is 250 nodes; use free_mesh with 2 gateways or more.",
 		},
 		{
 			big,
 			mesh.Quick{Mode: mesh.FreeMesh},
-			"gateway_node_ids: 300 gateways would need 44850 links with each other, and 250 gateways are the most; name fewer.",
+			"gateway_node_ids: 300 gateways would need 44850 links with each other, but the limit is 250 gateways; name fewer.",
 		},
 	}
 	for _, tt := range tests {

@@ -313,9 +313,9 @@ func (m *Mesh) forwardProblem(to *member, f store.PortForward) string {
 	case from == to:
 		return fmt.Sprintf("from_node_id and to_node_id are both %s; the service and the entry have to be two nodes.", to.Name)
 	case f.FromPort < 1 || f.FromPort > 65535:
-		return fmt.Sprintf("from_port %d is no port; give one from 1 to 65535.", f.FromPort)
+		return fmt.Sprintf("from_port %d is not a port; give one from 1 to 65535.", f.FromPort)
 	case f.ToPort < 1 || f.ToPort > 65535:
-		return fmt.Sprintf("to_port %d is no port; give one from 1 to 65535.", f.ToPort)
+		return fmt.Sprintf("to_port %d is not a port; give one from 1 to 65535.", f.ToPort)
 	case f.Protocol != store.ForwardTCP && f.Protocol != store.ForwardUDP && f.Protocol != store.ForwardAll:
 		return fmt.Sprintf("protocol %q is unknown; give tcp, udp or all.", f.Protocol)
 	case f.ToPlatform != platformLinux && f.ToPlatform != platformDarwin:

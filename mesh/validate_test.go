@@ -393,8 +393,8 @@ func TestCheckPortForward(t *testing.T) {
 	for want, change := range map[string]func(*store.PortForward){
 		`to_node_id "gone" is not a node of this mesh.`:                                         func(f *store.PortForward) { f.ToNodeID = "gone" },
 		`from_node_id "gone" is not a node of this mesh.`:                                       func(f *store.PortForward) { f.FromNodeID = "gone" },
-		"from_port 0 is no port; give one from 1 to 65535.":                                     func(f *store.PortForward) { f.FromPort = 0 },
-		"to_port 65536 is no port; give one from 1 to 65535.":                                   func(f *store.PortForward) { f.ToPort = 65536 },
+		"from_port 0 is not a port; give one from 1 to 65535.":                                  func(f *store.PortForward) { f.FromPort = 0 },
+		"to_port 65536 is not a port; give one from 1 to 65535.":                                func(f *store.PortForward) { f.ToPort = 65536 },
 		`protocol "sctp" is unknown; give tcp, udp or all.`:                                     func(f *store.PortForward) { f.Protocol = "sctp" },
 		`to_platform "plan9" is unknown; give linux or darwin.`:                                 func(f *store.PortForward) { f.ToPlatform = "plan9" },
 		"to_port 51820 is the listen_port of hub, which its tunnel needs; choose another port.": func(f *store.PortForward) { f.ToPort = 51820 },

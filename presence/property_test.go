@@ -101,12 +101,12 @@ func TestTimeAloneOnlyTurnsOnlineIntoDroppedAndAtTheMomentTold(t *testing.T) {
 		if s.NextChange.IsZero() {
 			then := now.Add(time.Duration(r.Int64N(int64(1000 * time.Hour))))
 			if got := project(e, then); got.State != s.State {
-				return fmt.Errorf("%s became %s although no change was told", s.State, got.State)
+				return fmt.Errorf("%s became %s although no change was reported", s.State, got.State)
 			}
 			return nil
 		}
 		if s.State != Online || !s.NextChange.After(now) {
-			return fmt.Errorf("a change is told of %+v", s)
+			return fmt.Errorf("a change is reported of %+v", s)
 		}
 		if got := project(e, s.NextChange.Add(-time.Nanosecond)); got.State != Online || !got.NextChange.Equal(s.NextChange) {
 			return fmt.Errorf("just before the moment it is %+v", got)

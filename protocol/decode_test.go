@@ -172,7 +172,7 @@ func TestDecodeRefuses(t *testing.T) {
 		},
 
 		{"one byte too much", protocol.KindEvent, string(eventOfSize(protocol.MaxMessageSize + 1)), protocol.ErrTooLarge},
-		{"too much that is no JSON", protocol.KindEvent, strings.Repeat(marker, protocol.MaxMessageSize), protocol.ErrTooLarge},
+		{"too much outside JSON", protocol.KindEvent, strings.Repeat(marker, protocol.MaxMessageSize), protocol.ErrTooLarge},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -349,7 +349,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		second, err := protocol.Decode(topic, encoded)
 		if err != nil {
-			t.Fatalf("encoded to what does not decode: %v\n%s", err, encoded)
+			t.Fatalf("cannot decode the encoded message: %v\n%s", err, encoded)
 		}
 		again, err := second.Encode()
 		if err != nil {
@@ -375,7 +375,7 @@ func canonical(t *testing.T, raw json.RawMessage) string {
 	decoder.UseNumber()
 	var v any
 	if err := decoder.Decode(&v); err != nil {
-		t.Fatalf("payload is no JSON: %v", err)
+		t.Fatalf("payload is not JSON: %v", err)
 	}
 	out, err := json.Marshal(v)
 	if err != nil {

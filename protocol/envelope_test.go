@@ -331,7 +331,7 @@ func TestEncodeAcceptsTheLastValueOfEachBound(t *testing.T) {
 		t.Errorf("%d bytes, err = %v, want the largest message", len(data), err)
 	}
 	if got, err := protocol.Decode(topicOf("control"), data); err != nil || got.RequestID != e.RequestID {
-		t.Errorf("what was encoded is not decoded: %v", err)
+		t.Errorf("cannot decode an encoded message: %v", err)
 	}
 	e.Payload = json.RawMessage(`{"x":"` + strings.Repeat("x", fill+1) + `"}`)
 	if _, err := e.Encode(); !errors.Is(err, protocol.ErrTooLarge) {

@@ -62,7 +62,7 @@ func TestNewIDIsValidAndDifferentEachTime(t *testing.T) {
 	for range 100 {
 		id := protocol.NewID("node")
 		if !protocol.ValidID(id) {
-			t.Fatalf("NewID gave %q, which is no valid id", id)
+			t.Fatalf("NewID gave %q, which is not a valid id", id)
 		}
 		if !strings.HasPrefix(id, "node_") {
 			t.Fatalf("NewID gave %q, want the prefix node_", id)

@@ -94,7 +94,7 @@ func openForReading(path string) (f *os.File, size int64, err error) {
 	case info.IsDir():
 		return nil, 0, damaged("it is a directory")
 	case !info.Mode().IsRegular():
-		return nil, 0, damaged("it is no regular file")
+		return nil, 0, damaged("it is not a regular file")
 	case info.Size() == 0:
 		return nil, 0, damaged("it is empty")
 	}

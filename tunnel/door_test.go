@@ -88,7 +88,7 @@ func TestATextSavedWhileAPushIsCheckedIsCheckedToo(t *testing.T) {
 		t.Errorf("version %d was queued (%v)", queued, err)
 	}
 	if s := d.state(); s.Staged.Version != 0 {
-		t.Errorf("what was refused is staged: %+v", s)
+		t.Errorf("a refused config is staged: %+v", s)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestAKeyThatStaysOnTheNodeNeedsAnAgentThatHasOne(t *testing.T) {
 		t.Errorf("for an agent without a key: %v", err)
 	}
 	if _, err := (Door{Store: d.db}).Stage(t.Context(), "node_a", Order{Host: "broker.test", Staged: true}); !errors.As(err, &invalid) {
-		t.Errorf("what was staged before is staged for an agent without a key: %v", err)
+		t.Errorf("the former config is staged for an agent without a key: %v", err)
 	}
 	d.bindAs(protocol.CapabilityNodeKey)
 	if err := save(); err != nil {

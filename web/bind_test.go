@@ -70,7 +70,7 @@ func TestABindIsRefusedInWordsForThePersonAtTheNode(t *testing.T) {
 		t.Helper()
 		r := a.call("POST", "/api/client/bind", bindBody(token), as("")).fails(status, code)
 		if !strings.HasSuffix(r.Error.Message, ".") || len(r.Error.Message) < 40 {
-			t.Errorf("%s: the message is no sentence to act on: %q", code, r.Error.Message)
+			t.Errorf("%s: the message is not a sentence to act on: %q", code, r.Error.Message)
 		}
 	}
 	bind("garbage", 401, "CLIENT_BIND_TOKEN_INVALID")

@@ -231,7 +231,7 @@ func TestAConfigThatWouldCutTheNodeOffNeedsForce(t *testing.T) {
 		t.Fatalf("%s", r.body)
 	}
 	if v := a.syncStatus(path); v.Desired != 1 {
-		t.Errorf("saved all the same: %+v", v)
+		t.Errorf("saved although refused: %+v", v)
 	}
 	var v syncJSON
 	a.put(path+"/applied-conf", object{"content": swallows(2), "force": true}).ok(&v)
@@ -315,7 +315,7 @@ func TestANameThatCannotBeResolvedIsNoLicence(t *testing.T) {
 	})
 	a.put(nodePath(cfg, node)+"/applied-conf", object{"content": swallows(2)}).fails(409, "CONFIG_WOULD_CUT_OFF")
 	if len(asked) == 0 {
-		t.Error("nobody was asked")
+		t.Error("nothing was resolved")
 	}
 	a.save(nodePath(cfg, node), tunnelConf(1))
 }

@@ -310,7 +310,7 @@ func TestQuestionsOfEMQXAreNotAuditedAndAReconciliationIs(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if raw := a.get("/api/openapi.json").body; strings.Contains(raw, "/api/internal/") {
-		t.Error("what EMQX asks is described as part of the API")
+		t.Error("the questions of EMQX are described as part of the API")
 	}
 }
 

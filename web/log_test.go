@@ -104,7 +104,7 @@ func TestALogHasCommandsTheirOutputAndTheNodesEventsInOrder(t *testing.T) {
 	page := a.get(nodePath(cfg, node) + "/endpoint/logs?limit=1").ok(nil)
 	a.update(func(tx *store.Tx) error { return tx.Note(node, store.JournalEntry{Event: "newer"}) })
 	if rest := a.get(nodePath(cfg, node) + "/endpoint/logs?cursor=" + page.NextCursor).ok(nil); strings.Contains(rest.body, "newer") {
-		t.Errorf("a later page has what came since: %s", rest.body)
+		t.Errorf("a later page has newer events: %s", rest.body)
 	}
 	for _, cursor := range []string{"eA", "MS4", "MS4yIA", "MS4tMg"} {
 		a.get(nodePath(cfg, node) + "/endpoint/logs?cursor=" + cursor).invalid("cursor")

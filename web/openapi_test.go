@@ -110,7 +110,7 @@ func (a *api) document() *openapi3.T {
 		a.t.Fatal(err)
 	}
 	if err := contract.doc.Validate(context.Background()); err != nil {
-		a.t.Fatalf("the description is no valid OpenAPI: %v", err)
+		a.t.Fatalf("the description is not valid OpenAPI: %v", err)
 	}
 	return contract.doc
 }

@@ -196,7 +196,7 @@ func TestAFormThatTheBrowserSendsByItselfChangesNothingAndIsToldSo(t *testing.T)
 		t.Errorf("%d %s", r.status, r.body)
 	}
 	if strings.Contains(a.log.String(), "hunter2") {
-		t.Error("what was typed is in the log")
+		t.Error("typed text is in the log")
 	}
 }
 
@@ -225,7 +225,7 @@ func TestATextIsComparedWithTheDesiredOneForWhoMayWrite(t *testing.T) {
 	}
 	a.post(path, object{}).invalid("content")
 	if got := a.audit("limit=50"); strings.Contains(fmt.Sprint(got), "/diff") {
-		t.Errorf("what changes nothing is in the audit log: %+v", got)
+		t.Errorf("a request that changes nothing is in the audit log: %+v", got)
 	}
 	a.call("POST", path, mine, as(a.addToken("looker", "read").Token)).fails(403, "FORBIDDEN")
 }

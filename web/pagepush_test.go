@@ -15,7 +15,7 @@ func TestAPageOffersToStageWhatWasStagedForTheFormerTunnelProtocol(t *testing.T)
 	const offer = "Stage version 1"
 	for _, page := range []string{path, path + "/conf"} {
 		if r := a.browse(page).shows("version"); strings.Contains(r.body, offer) {
-			t.Errorf("%s offers to stage what is staged", page)
+			t.Errorf("%s offers to stage a staged config", page)
 		}
 	}
 	a.browse("/configs/" + cfg).shows("version 1 is not applied yet")
@@ -26,7 +26,7 @@ func TestAPageOffersToStageWhatWasStagedForTheFormerTunnelProtocol(t *testing.T)
 	a.browse("/configs/" + cfg).shows("version 1 was staged for the former tunnel protocol")
 	a.post(nodePath(cfg, node)+"/sync", nil).ok(nil)
 	if r := a.browse(path); strings.Contains(r.body, offer) {
-		t.Error("the page offers to stage what is staged anew")
+		t.Error("the page offers to stage a config that was staged again")
 	}
 }
 

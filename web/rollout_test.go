@@ -169,7 +169,7 @@ func TestARolloutThatMakesNoSenseIsRefusedByName(t *testing.T) {
 	var all []rolloutAnswer
 	a.get("/api/v1/configs/" + cfg + "/rollouts").ok(&all)
 	if len(all) != 0 {
-		t.Errorf("what was refused began all the same: %+v", all)
+		t.Errorf("a refused rollout began: %+v", all)
 	}
 }
 

@@ -197,7 +197,7 @@ func TestAStatusIsToldWholeOnlyWhileSomebodyListens(t *testing.T) {
 	}
 	s = a.stream(last).greeted()
 	if f := s.want("endpoint.status.updated"); f.payload["status"] != nil || f.payload["node_id"] != node {
-		t.Errorf("of what nobody listened to: %s", f.data)
+		t.Errorf("the event from before the stream: %s", f.data)
 	}
 }
 
@@ -277,7 +277,7 @@ func TestAReaderThatDoesNotReadIsDroppedAndSlowsNobody(t *testing.T) {
 			return
 		}
 	}
-	t.Error("it still has its stream after 500,000 events")
+	t.Error("the slow client still has its stream after 500,000 events")
 }
 
 func TestLogoutEndsTheStream(t *testing.T) {

@@ -59,7 +59,7 @@ func audit(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "wfm audit verify:", err)
 		return exitFailure
 	case err != nil:
-		fmt.Fprintln(stderr, "wfm audit verify: this is no exported audit log:", err)
+		fmt.Fprintln(stderr, "wfm audit verify: this is not an exported audit log:", err)
 		return exitFailure
 	case p.Entries == 0:
 		fmt.Fprintln(stdout, "intact: no entries")

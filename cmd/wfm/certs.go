@@ -165,7 +165,7 @@ func (c *certsCall) call(ctx context.Context, method, path string, body []byte) 
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.server, "/")+path, bytes.NewReader(body))
 	if err != nil || req.URL.Host == "" {
-		return nil, fmt.Errorf("%w: --server %q is no address such as http://localhost:8000", errCertsUsage, c.server)
+		return nil, fmt.Errorf("%w: --server %q is not an address such as http://localhost:8000", errCertsUsage, c.server)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if c.token != "" {

@@ -90,10 +90,10 @@ func ReadBind(t *testing.T) Bind {
 func Differs(ours, theirs []byte) []string {
 	var a, b any
 	if err := json.Unmarshal(ours, &a); err != nil {
-		return []string{fmt.Sprintf("ours is no JSON: %v", err)}
+		return []string{fmt.Sprintf("ours is not JSON: %v", err)}
 	}
 	if err := json.Unmarshal(theirs, &b); err != nil {
-		return []string{fmt.Sprintf("theirs is no JSON: %v", err)}
+		return []string{fmt.Sprintf("theirs is not JSON: %v", err)}
 	}
 	return differs("", a, b)
 }

@@ -18,10 +18,10 @@ func TestWhatIsOursMayHaveMoreAndNothingElse(t *testing.T) {
 		`{"a":"x","b":{"c":null,"d":["1",2]},"e":true}`:                  "/b/d/0 is a string, theirs is a number",
 		`{"a":"x","b":{"c":null,"d":[1]},"e":true}`:                      "/b/d has 1 elements, theirs has 2",
 		`[]`:  " is an array, theirs is an object",
-		`nul`: "ours is no JSON: invalid character 'e' looking for beginning of value",
+		`nul`: "ours is not JSON: invalid character 'e' looking for beginning of value",
 	} {
 		got := strings.Join(goldentest.Differs([]byte(ours), []byte(theirs)), "; ")
-		if got != want && (want == "" || !strings.HasPrefix(want, "ours is no JSON") || !strings.HasPrefix(got, "ours is no JSON")) {
+		if got != want && (want == "" || !strings.HasPrefix(want, "ours is not JSON") || !strings.HasPrefix(got, "ours is not JSON")) {
 			t.Errorf("%s: %q, want %q", ours, got, want)
 		}
 	}

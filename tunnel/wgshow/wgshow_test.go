@@ -30,7 +30,7 @@ func TestPeersOfARealOutput(t *testing.T) {
 		t.Errorf("a peer with a session: %+v", live)
 	}
 	if len(silent.PublicKey) != 44 || !reflect.DeepEqual(silent, Peer{PublicKey: silent.PublicKey}) {
-		t.Errorf("a peer that was never heard of: %+v", silent)
+		t.Errorf("a peer without a handshake: %+v", silent)
 	}
 }
 

@@ -25,7 +25,7 @@ func ParseProxies(list string) ([]netip.Prefix, error) {
 			network, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%q is no address and no network, as in 10.0.0.5 or 10.0.0.0/24", raw)
+			return nil, fmt.Errorf("%q is not an address or network; write it as 10.0.0.5 or 10.0.0.0/24", raw)
 		}
 		proxies = append(proxies, network.Masked())
 	}

@@ -67,12 +67,12 @@ func TestAnIPv6SubscriberIsOneAddress(t *testing.T) {
 		a, b string
 		same bool
 	}{
-		"one /64":            {"[2001:db8::1]:1", "[2001:db8::ffff:2]:2", true},
-		"two /64":            {"[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false},
-		"mapped IPv4":        {"[::ffff:192.0.2.1]:1", "192.0.2.1:9", true},
-		"two IPv4":           {"192.0.2.1:1", "192.0.2.2:1", false},
-		"one, with a zone":   {"[fe80::1%eth0]:1", "[fe80::1%eth1]:1", true},
-		"what is no address": {"@", "pipe", true},
+		"one /64":                 {"[2001:db8::1]:1", "[2001:db8::ffff:2]:2", true},
+		"two /64":                 {"[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false},
+		"mapped IPv4":             {"[::ffff:192.0.2.1]:1", "192.0.2.1:9", true},
+		"two IPv4":                {"192.0.2.1:1", "192.0.2.2:1", false},
+		"one, with a zone":        {"[fe80::1%eth0]:1", "[fe80::1%eth1]:1", true},
+		"text without an address": {"@", "pipe", true},
 	} {
 		if same := RemoteKey(tc.a) == RemoteKey(tc.b); same != tc.same {
 			t.Errorf("%s: %s and %s the same: %v", name, tc.a, tc.b, same)

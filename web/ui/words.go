@@ -50,7 +50,7 @@ func moment(v any) (time.Time, error) {
 		}
 		return *v, nil
 	}
-	return time.Time{}, fmt.Errorf("%T is no time", v)
+	return time.Time{}, fmt.Errorf("%T is not a time", v)
 }
 
 // day returns the date of v (see moment), or "never" for the zero time.

@@ -202,7 +202,7 @@ func NamedNodes(tx *store.Tx, configID string, ids []string) (nodes []store.Node
 		case err == nil && n.ConfigID == configID:
 			nodes = append(nodes, n)
 		case err == nil || errors.Is(err, store.ErrNodeNotFound):
-			faults.Reject(wire.Indexed("node_ids", i), "is no node of this mesh")
+			faults.Reject(wire.Indexed("node_ids", i), "is not a node of this mesh")
 		default:
 			return nil, cfg, err
 		}

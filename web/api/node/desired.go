@@ -92,7 +92,7 @@ func (a *API) putAppliedConf(c echo.Context) error {
 	o.Wish.Text = f.Need("content", wire.ConfText)
 	stage, push := wire.Or(f.Flag("stage"), true), wire.Or(f.Flag("push"), false)
 	if push && !stage {
-		f.Reject("stage", "must not be false together with push: what is pushed is staged")
+		f.Reject("stage", "must not be false together with push, which stages the config")
 	}
 	if err := f.Err(); err != nil {
 		return err
