@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"wfm/web/access"
@@ -29,7 +31,7 @@ func (d *Directory) WayForAgents(r *http.Request, given *string) (Way, error) {
 	case d.Public != "":
 		w.Address = d.Public
 	default:
-		address, problem := wire.ServerURL(page)
+		address, problem := ServerURL(page)
 		if problem != "" {
 			return w, wire.ErrNoServerAddress
 		}
@@ -103,4 +105,21 @@ func loopback(host string) bool {
 		return addr.Unmap().IsLoopback() || addr.Unmap().IsUnspecified()
 	}
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "localhost.localdomain" || host == "ip6-localhost"
+}
+
+// shellSafeURL matches the URLs that are safe on a command line. The brackets of an IPv6 address
+// need quoting.
+var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$`)
+
+// ServerURL accepts an address of the appliance that is safe on a command line.
+func ServerURL(v string) (clean, problem string) {
+	v = strings.TrimRight(strings.TrimSpace(v), "/")
+	u, err := url.Parse(v)
+	if err == nil && u.Port() != "" {
+		_, err = strconv.ParseUint(u.Port(), 10, 16)
+	}
+	if err != nil || len(v) > 255 || u.Hostname() == "" || !shellSafeURL.MatchString(v) {
+		return "", "must begin with http:// or https:// and name a host and nothing but letters, digits and . : / _ -"
+	}
+	return v, ""
 }

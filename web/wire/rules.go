@@ -2,11 +2,8 @@ package wire
 
 import (
 	"fmt"
-	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -86,34 +83,6 @@ var longInterface = regexp.MustCompile(`^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{15,63}$
 func InterfaceName(v string) (clean, problem string) {
 	if v != "" && !protocol.ValidInterfaceName(v) && !longInterface.MatchString(v) {
 		return "", LinuxInterface
-	}
-	return v, ""
-}
-
-// shellSafeURL matches the URLs that are safe on a command line. The brackets of an IPv6 address
-// need quoting.
-var shellSafeURL = regexp.MustCompile(`^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$`)
-
-var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
-
-// MQTTHost accepts "", a host name or an IP address.
-func MQTTHost(v string) (clean, problem string) {
-	v = strings.TrimSpace(v)
-	if _, err := netip.ParseAddr(v); v != "" && err != nil && (len(v) > 253 || !hostName.MatchString(v)) {
-		return "", "must be a host name or an IP address, without scheme and port"
-	}
-	return v, ""
-}
-
-// ServerURL accepts an address of the appliance that is safe on a command line.
-func ServerURL(v string) (clean, problem string) {
-	v = strings.TrimRight(strings.TrimSpace(v), "/")
-	u, err := url.Parse(v)
-	if err == nil && u.Port() != "" {
-		_, err = strconv.ParseUint(u.Port(), 10, 16)
-	}
-	if err != nil || len(v) > 255 || u.Hostname() == "" || !shellSafeURL.MatchString(v) {
-		return "", "must begin with http:// or https:// and name a host and nothing but letters, digits and . : / _ -"
 	}
 	return v, ""
 }

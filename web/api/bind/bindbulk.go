@@ -10,6 +10,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/access"
+	"wfm/web/reach"
 	"wfm/web/view"
 	"wfm/web/wire"
 )
@@ -41,7 +42,7 @@ func (a *API) bindCommands(c echo.Context) error {
 		return err
 	}
 	ids := body.Texts("node_ids", wire.BulkRows, wire.Line(1, protocol.MaxIDLength))
-	given := body.Text("server_url", wire.ServerURL)
+	given := body.Text("server_url", reach.ServerURL)
 	if err := errors.Join(pageErr, body.Err()); err != nil {
 		return err
 	}

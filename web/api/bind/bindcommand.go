@@ -46,7 +46,7 @@ func (a *API) bindCommand(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	given := f.Text("server_url", wire.ServerURL)
+	given := f.Text("server_url", reach.ServerURL)
 	if err := f.Err(); err != nil {
 		return err
 	}

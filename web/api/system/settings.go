@@ -2,6 +2,9 @@ package system
 
 import (
 	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -44,7 +47,7 @@ func (a *API) settingsRoutes() []wire.Route {
 
 // readMQTTSettings reads overrides. Absent, null or empty members override nothing.
 func readMQTTSettings(f *wire.Fields) store.MQTTSettings {
-	m := store.MQTTSettings{Host: f.Text("host", wire.MQTTHost), Port: f.Number("port", 1, 65535), TLS: f.Flag("tls")}
+	m := store.MQTTSettings{Host: f.Text("host", mqttHost), Port: f.Number("port", 1, 65535), TLS: f.Flag("tls")}
 	if m.Host != nil && *m.Host == "" {
 		m.Host = nil
 	}
@@ -152,4 +155,16 @@ func (a *API) testMQTTSettings(c echo.Context) error {
 	}
 	v.LatencyMS = time.Since(start).Milliseconds()
 	return wire.Respond(c, v)
+}
+
+// hostName matches the names of hosts.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+// mqttHost accepts "", a host name or an IP address.
+func mqttHost(v string) (clean, problem string) {
+	v = strings.TrimSpace(v)
+	if _, err := netip.ParseAddr(v); v != "" && err != nil && (len(v) > 253 || !hostName.MatchString(v)) {
+		return "", "must be a host name or an IP address, without scheme and port"
+	}
+	return v, ""
 }
