@@ -26,7 +26,7 @@ import (
 	"wfm/web/page"
 	"wfm/web/reach"
 	"wfm/web/view"
-	"wfm/web/wire"
+	"wfm/web/wire/openapi"
 )
 
 func (s *Server) readGauges() view.Gauges {
@@ -169,7 +169,7 @@ func New(o Options) *Server {
 	s.pages = &page.Pages{
 		DB: o.Store, Log: o.Logger, Version: o.Version, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Newest: s.streams.Newest, Recent: s.recent,
 	}
-	s.document = sync.OnceValues(func() ([]byte, error) { return wire.Describe(s.table(), o.Version) })
+	s.document = sync.OnceValues(func() ([]byte, error) { return openapi.Describe(s.table(), o.Version) })
 	s.apis = s.newAPIs(d)
 	for _, r := range slices.Concat(s.table(), s.pages.Routes()) {
 		s.paths = append(s.paths, r.Path)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"wfm/internal/refusal"
 	"wfm/internal/tlsproblem"
@@ -370,4 +372,27 @@ var answers = []struct {
 		context.DeadlineExceeded, http.StatusServiceUnavailable, "REQUEST_CANCELLED",
 		"The request took too long; try again.",
 	},
+}
+
+// Codes returns the codes in answers. Errors with fields of their own have other codes.
+func Codes() []string {
+	all := make([]string, len(answers))
+	for i, known := range answers {
+		all[i] = known.code
+	}
+	return all
+}
+
+// StatusOf returns the status of a code, or 0 if the code is unknown.
+func StatusOf(code string) int {
+	if _, status, ok := strings.Cut(code, "/"); ok {
+		n, _ := strconv.Atoi(status)
+		return n
+	}
+	for _, known := range answers {
+		if known.code == code {
+			return known.status
+		}
+	}
+	return meshStatuses[code]
 }

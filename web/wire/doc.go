@@ -1,8 +1,8 @@
-// Package wire reads the API's requests, writes its answers, and describes both.
+// Package wire reads the API's requests and writes its answers.
 //
 // It owns the decoding of bodies and pages ([ReadBody], [Fields], [ReadPage]), the rules for
 // strings ([Rule]), the envelope of answers ([Respond]), the table of errors and their answers
-// ([Translate]), the type of a route ([Route]), and the API's description in OpenAPI ([Describe]).
+// ([Translate]), and the type of a route ([Route]), of which package openapi makes the description.
 // It owns no call: each call is declared beside its handler. It decides nothing about a node, a
 // mesh or a login.
 //

@@ -7,6 +7,30 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
+// ErrorCodes returns the codes of the errors that the route may answer.
+func (r Route) ErrorCodes() []string {
+	codes := strings.Fields(r.Codes)
+	add := func(when bool, more string) {
+		if when {
+			codes = append(codes, strings.Fields(more)...)
+		}
+	}
+	loggedIn := r.Access >= Session
+	writes := r.Method != http.MethodGet
+	add(true, CodeInternal+"/500 SHUTTING_DOWN REQUEST_CANCELLED STORE_DAMAGED STORE_MOVED")
+	add(r.Access != Open, "PUBLIC_HOST_REJECTED PUBLIC_ORIGIN_REJECTED")
+	add(r.Access != Open && writes, "HTTPS_REQUIRED")
+	add(loggedIn, "AUTH_REQUIRED AUTH_SETUP_REQUIRED INVALID_TOKEN TOKEN_EXPIRED")
+	add(loggedIn && (writes || r.Access > Session), "FORBIDDEN")
+	add(writes || r.Audited(), "STORE_FULL STORE_READ_ONLY STORE_DISK_ERROR")
+	add(r.Body != "" || r.Paged, "VALIDATION_ERROR")
+	add(r.Body != "", "BAD_REQUEST PAYLOAD_TOO_LARGE/413")
+	add(strings.Contains(r.Path, ":config_id"), "CONFIG_NOT_FOUND")
+	add(strings.Contains(r.Path, ":node_id"), "NODE_NOT_FOUND")
+	add(strings.HasPrefix(r.Path, PathNode), "NODE_CONFIG_MISMATCH")
+	return codes
+}
+
 // Access is the level of access that a route requires.
 type Access int
 

@@ -1,4 +1,4 @@
-package wire
+package openapi
 
 import (
 	"encoding/json"
@@ -8,13 +8,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"wfm/web/wire"
 )
 
 // object is a JSON object of the API's description.
 type object = map[string]any
 
 // Describe returns the OpenAPI description of the routes, as JSON.
-func Describe(table []Route, version string) ([]byte, error) {
+func Describe(table []wire.Route, version string) ([]byte, error) {
 	known := &schemas{named: map[string]any{}, types: map[string]reflect.Type{}}
 	known.named["Error"] = errorSchema()
 	paths := map[string]object{}
@@ -22,7 +24,7 @@ func Describe(table []Route, version string) ([]byte, error) {
 		if !r.Described() {
 			continue
 		}
-		path := PathTemplate(r.Path)
+		path := wire.PathTemplate(r.Path)
 		if paths[path] == nil {
 			paths[path] = object{}
 		}
@@ -40,7 +42,7 @@ func Describe(table []Route, version string) ([]byte, error) {
 			"schemas": known.named,
 			"securitySchemes": object{
 				"token":  object{"type": "http", "scheme": "bearer", "description": "A session's access_token, or an API token."},
-				"cookie": object{"type": "apiKey", "in": "cookie", "name": CookieName, "description": "A session's. A write needs a matching Origin besides."},
+				"cookie": object{"type": "apiKey", "in": "cookie", "name": wire.CookieName, "description": "A session's. A write needs a matching Origin besides."},
 			},
 		},
 	})
@@ -65,7 +67,7 @@ func errorSchema() object {
 	}
 }
 
-func operation(r Route, known *schemas) object {
+func operation(r wire.Route, known *schemas) object {
 	o := object{
 		"operationId": strings.ToLower(r.Method) + strings.NewReplacer("/", "_", ":", "", "-", "_", ".", "_").Replace(r.Path),
 		"summary":     r.Summary,
@@ -76,20 +78,20 @@ func operation(r Route, known *schemas) object {
 		tag, _, _ := strings.Cut(rest, "/")
 		o["tags"] = []string{tag}
 	}
-	if r.Access >= Session {
+	if r.Access >= wire.Session {
 		o["security"] = []any{object{"token": []string{}}, object{"cookie": []string{}}}
 	}
 	if p := parameters(r); len(p) > 0 {
 		o["parameters"] = p
 	}
 	if r.Body != "" {
-		schema, optional := r.bodySchema(r.Body)
+		schema, optional := bodySchema(r, r.Body)
 		o["requestBody"] = object{"required": !optional, "content": object{"application/json": object{"schema": schema}}}
 	}
 	return o
 }
 
-func parameters(r Route) (all []any) {
+func parameters(r wire.Route) (all []any) {
 	for part := range strings.SplitSeq(r.Path, "/") {
 		if name, ok := strings.CutPrefix(part, ":"); ok {
 			all = append(all, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}})
@@ -100,39 +102,14 @@ func parameters(r Route) (all []any) {
 	}
 	if r.Paged {
 		all = append(all,
-			object{"name": "limit", "in": "query", "schema": object{"type": "integer", "minimum": 1, "maximum": MaxPage, "default": DefaultPage}},
+			object{"name": "limit", "in": "query", "schema": object{"type": "integer", "minimum": 1, "maximum": wire.MaxPage, "default": wire.DefaultPage}},
 			object{"name": "cursor", "in": "query", "schema": object{"type": "string"}, "description": "The next_cursor of the page before."})
 	}
 	return all
 }
 
-// BodyMember describes one member of a request's object.
-type BodyMember struct {
-	Name     string
-	Required bool
-	Kind     string // string, bool, strings, value, object, objects, or the range of a whole number
-}
-
-// BodyMembers parses [Route.Body].
-func BodyMembers(body string) (all []BodyMember, optional bool) {
-	body, optional = strings.CutPrefix(body, "?")
-	for text := range strings.SplitSeq(body, ",") {
-		f := strings.Fields(text)
-		if len(f) == 0 {
-			continue
-		}
-		m := BodyMember{Kind: "string"}
-		m.Name, m.Required = strings.CutSuffix(f[0], "!")
-		if len(f) > 1 {
-			m.Kind = f[1]
-		}
-		all = append(all, m)
-	}
-	return all, optional
-}
-
-func (r Route) bodySchema(body string) (schema object, optional bool) {
-	all, optional := BodyMembers(body)
+func bodySchema(r wire.Route, body string) (schema object, optional bool) {
+	all, optional := wire.BodyMembers(body)
 	properties := object{}
 	var required []string
 	for _, m := range all {
@@ -145,10 +122,10 @@ func (r Route) bodySchema(body string) (schema object, optional bool) {
 		case "bool":
 			properties[m.Name] = object{"type": "boolean"}
 		case "objects":
-			item, _ := r.bodySchema(r.Items)
+			item, _ := bodySchema(r, r.Items)
 			properties[m.Name] = object{"type": "array", "items": item}
 		case "object":
-			properties[m.Name], _ = r.bodySchema(r.Objects[m.Name])
+			properties[m.Name], _ = bodySchema(r, r.Objects[m.Name])
 		case "value":
 			properties[m.Name] = object{"oneOf": []any{object{"type": "string"}, object{"type": "integer"}}}
 		case "strings":
@@ -168,11 +145,11 @@ func (r Route) bodySchema(body string) (schema object, optional bool) {
 	return schema, optional
 }
 
-func responses(r Route, known *schemas) object {
+func responses(r wire.Route, known *schemas) object {
 	out := object{"200": object{"description": "Success.", "content": successContent(r, known)}}
 	byStatus := map[int][]string{}
 	for _, code := range r.ErrorCodes() {
-		status := StatusOf(code)
+		status := wire.StatusOf(code)
 		name, _, _ := strings.Cut(code, "/")
 		byStatus[status] = append(byStatus[status], name)
 	}
@@ -191,7 +168,7 @@ func responses(r Route, known *schemas) object {
 			}}},
 		}
 	}
-	if r.Access != Open && r.Method == http.MethodGet {
+	if r.Access != wire.Open && r.Method == http.MethodGet {
 		out["308"] = object{"description": "The same with HTTPS, where that is served."}
 	}
 	if r.Path == "/readyz" {
@@ -200,7 +177,7 @@ func responses(r Route, known *schemas) object {
 	return out
 }
 
-func successContent(r Route, known *schemas) object {
+func successContent(r wire.Route, known *schemas) object {
 	if r.Bare != "" {
 		return object{r.Bare: object{}}
 	}
@@ -214,51 +191,4 @@ func successContent(r Route, known *schemas) object {
 	return object{"application/json": object{"schema": object{
 		"type": "object", "required": []string{"success", "data"}, "properties": properties, "additionalProperties": false,
 	}}}
-}
-
-// ErrorCodes returns the codes of the errors that the route may answer.
-func (r Route) ErrorCodes() []string {
-	codes := strings.Fields(r.Codes)
-	add := func(when bool, more string) {
-		if when {
-			codes = append(codes, strings.Fields(more)...)
-		}
-	}
-	loggedIn := r.Access >= Session
-	writes := r.Method != http.MethodGet
-	add(true, CodeInternal+"/500 SHUTTING_DOWN REQUEST_CANCELLED STORE_DAMAGED STORE_MOVED")
-	add(r.Access != Open, "PUBLIC_HOST_REJECTED PUBLIC_ORIGIN_REJECTED")
-	add(r.Access != Open && writes, "HTTPS_REQUIRED")
-	add(loggedIn, "AUTH_REQUIRED AUTH_SETUP_REQUIRED INVALID_TOKEN TOKEN_EXPIRED")
-	add(loggedIn && (writes || r.Access > Session), "FORBIDDEN")
-	add(writes || r.Audited(), "STORE_FULL STORE_READ_ONLY STORE_DISK_ERROR")
-	add(r.Body != "" || r.Paged, "VALIDATION_ERROR")
-	add(r.Body != "", "BAD_REQUEST PAYLOAD_TOO_LARGE/413")
-	add(strings.Contains(r.Path, ":config_id"), "CONFIG_NOT_FOUND")
-	add(strings.Contains(r.Path, ":node_id"), "NODE_NOT_FOUND")
-	add(strings.HasPrefix(r.Path, PathNode), "NODE_CONFIG_MISMATCH")
-	return codes
-}
-
-// Codes returns the codes in answers. Errors with fields of their own have other codes.
-func Codes() []string {
-	all := make([]string, len(answers))
-	for i, known := range answers {
-		all[i] = known.code
-	}
-	return all
-}
-
-// StatusOf returns the status of a code, or 0 if the code is unknown.
-func StatusOf(code string) int {
-	if _, status, ok := strings.Cut(code, "/"); ok {
-		n, _ := strconv.Atoi(status)
-		return n
-	}
-	for _, known := range answers {
-		if known.code == code {
-			return known.status
-		}
-	}
-	return meshStatuses[code]
 }
