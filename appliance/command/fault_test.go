@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -221,15 +220,10 @@ func TestACommandThatCouldNotBeWrittenAsSentIsTriedAgainAfterFiveSeconds(t *test
 	})
 }
 
-// subscriptions counts the store's open subscriptions.
-func (f *fixture) subscriptions() int {
-	return reflect.ValueOf(f.db).Elem().FieldByName("feed").FieldByName("subs").Len()
-}
-
 func TestWaitLeavesNoSubscriptionBehind(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.connect("node_a")
-		before := f.subscriptions()
+		before := storetest.Subscriptions(f.db)
 		wait := func(what string, ctx context.Context, requestID string, end func()) {
 			t.Helper()
 			done := make(chan struct{})
@@ -237,7 +231,7 @@ func TestWaitLeavesNoSubscriptionBehind(t *testing.T) {
 			synctest.Wait()
 			end()
 			<-done
-			if got := f.subscriptions(); got != before {
+			if got := storetest.Subscriptions(f.db); got != before {
 				t.Errorf("%s: %d subscriptions are left", what, got-before)
 			}
 		}

@@ -130,3 +130,28 @@ func (f *fixture) newest(id string) string {
 	}
 	return `{"request_id":"` + newest[0].RequestID + `"`
 }
+
+func TestEachRolloutHasOneSubscriptionWhileItRuns(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		want := func(when string, n int) {
+			t.Helper()
+			if got := storetest.Subscriptions(f.db); got != n {
+				t.Errorf("%s: %d subscriptions, want %d", when, got, n)
+			}
+		}
+		f.begin(2, 1, "a", "b", "c")
+		want("begun", 1)
+		f.end(store.CommandApplied, "a")
+		f.leave("c")
+		want("under way", 1)
+		f.update(func(tx *store.Tx) error {
+			for range 2*feedBuffer + 2 { // more than the feed holds
+				tx.Emit(store.Change{Kind: store.ChangeJournal})
+			}
+			return tx.Note("a", store.JournalEntry{})
+		})
+		want("after it has lagged behind", 1)
+		f.end(store.CommandApplied, "b")
+		want("done", 0)
+	})
+}

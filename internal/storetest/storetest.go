@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -101,4 +102,9 @@ func Damage(t testing.TB, dir, begin string) (repair func()) {
 	}
 	write('#')
 	return func() { write(begin[0]) }
+}
+
+// Subscriptions counts the subscriptions of the store that are not closed.
+func Subscriptions(db *store.DB) int {
+	return reflect.ValueOf(db).Elem().FieldByName("feed").FieldByName("subs").Len()
 }
