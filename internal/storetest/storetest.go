@@ -15,8 +15,8 @@ import (
 
 // Ballast leaves some room within the data file, for [Fill] to take. The store must then be closed, and
 // opened again with [MaxSize].
-func Ballast(t testing.TB, db *store.DB) {
-	t.Helper()
+func Ballast(tb testing.TB, db *store.DB) {
+	tb.Helper()
 	for _, text := range []string{strings.Repeat("x", 4<<10), ""} { // short notes push out the long ones
 		err := db.Update(func(tx *store.Tx) error {
 			for range 200 {
@@ -27,7 +27,7 @@ func Ballast(t testing.TB, db *store.DB) {
 			return nil
 		})
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
@@ -37,12 +37,12 @@ const MaxSize = 1
 
 // Fill leaves the store without room even for a small change until the function it returns is called: a
 // reader of every version keeps its pages from being used again. It changes the evidence of the node.
-func Fill(t testing.TB, db *store.DB, nodeID string) (release func()) {
-	t.Helper()
+func Fill(tb testing.TB, db *store.DB, nodeID string) (release func()) {
+	tb.Helper()
 	var readers sync.WaitGroup
 	end := make(chan struct{})
 	release = sync.OnceFunc(func() { close(end); readers.Wait() })
-	t.Cleanup(release)
+	tb.Cleanup(release)
 	for range 1000 {
 		err := db.Update(func(tx *store.Tx) error {
 			return tx.UpdateEvidence(nodeID, func(e *store.Evidence) { e.HeartbeatAt = tx.Now() })
@@ -51,7 +51,7 @@ func Fill(t testing.TB, db *store.DB, nodeID string) (release func()) {
 			return release
 		}
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		started := make(chan struct{})
 		readers.Go(func() {
@@ -59,19 +59,19 @@ func Fill(t testing.TB, db *store.DB, nodeID string) (release func()) {
 		})
 		<-started
 	}
-	t.Fatal("the store never filled up")
+	tb.Fatal("the store never filled up")
 	return nil
 }
 
 // Damage makes the records that begin with the text unreadable in the data file in dir, while it is
 // open, until the function it returns is called. A record that the writer has read since the file was
 // opened may be known to it still.
-func Damage(t testing.TB, dir, begin string) (repair func()) {
-	t.Helper()
+func Damage(tb testing.TB, dir, begin string) (repair func()) {
+	tb.Helper()
 	path := filepath.Join(dir, store.FileName)
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var found []int64
 	for at := 0; ; at++ {
@@ -83,21 +83,21 @@ func Damage(t testing.TB, dir, begin string) (repair func()) {
 		found = append(found, int64(at))
 	}
 	if len(found) == 0 {
-		t.Fatalf("no record begins with %s", begin)
+		tb.Fatalf("no record begins with %s", begin)
 	}
 	write := func(first byte) {
-		t.Helper()
+		tb.Helper()
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, at := range found {
 			if _, err := f.WriteAt([]byte{first}, at); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 		if err := f.Close(); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	write('#')
