@@ -2,7 +2,11 @@ package store
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/netip"
+
+	"go.etcd.io/bbolt"
 )
 
 var (
@@ -11,7 +15,64 @@ var (
 	bucketAddresses = []byte("tunnel_addresses")
 	// bucketPublicKeys finds the node with a public key: config id, zero byte, the key → node id.
 	bucketPublicKeys = []byte("public_keys")
+	// bucketNodeTraits finds the nodes that need care in a mesh: config id, zero byte, trait, node id → 1.
+	bucketNodeTraits = []byte("node_traits")
 )
+
+// The traits of nodes.
+const (
+	traitRoutes = 'r' // it has routes
+	traitText   = 't' // its config is written by hand
+)
+
+func traitKey(configID string, trait byte, nodeID string) []byte {
+	return append(append(nodeNameKey(configID, ""), trait), nodeID...)
+}
+
+// traits returns the node's entries in the index of traits.
+func traits(n Node) (keys [][]byte) {
+	if len(n.Routes) > 0 {
+		keys = append(keys, traitKey(n.ConfigID, traitRoutes, n.ID))
+	}
+	if n.ConfigSource == SourceText {
+		keys = append(keys, traitKey(n.ConfigID, traitText, n.ID))
+	}
+	return keys
+}
+
+// RoutedNodes returns the ids of the config's nodes that have routes.
+func (tx *Tx) RoutedNodes(configID string) (ids []string) { return tx.withTrait(configID, traitRoutes) }
+
+// TextNodes returns the ids of the config's nodes with [SourceText].
+func (tx *Tx) TextNodes(configID string) (ids []string) { return tx.withTrait(configID, traitText) }
+
+func (tx *Tx) withTrait(configID string, trait byte) (ids []string) {
+	prefix := traitKey(configID, trait, "")
+	for _, k := range tx.keysUnder(bucketNodeTraits, prefix, 0) {
+		ids = append(ids, string(k[len(prefix):]))
+	}
+	return ids
+}
+
+// indexTraits creates the index of the nodes' traits.
+func indexTraits(tx *bbolt.Tx) error {
+	if err := createBuckets(bucketNodeTraits)(tx); err != nil {
+		return err
+	}
+	index := tx.Bucket(bucketNodeTraits)
+	return tx.Bucket(bucketNodes).ForEach(func(id, raw []byte) error {
+		var n Node
+		if err := json.Unmarshal(raw, &n); err != nil {
+			return fmt.Errorf("read node %q: %w", id, err)
+		}
+		for _, k := range traits(n) {
+			if err := index.Put(k, []byte{1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
 
 func addressKey(configID string, a netip.Addr) []byte {
 	raw := a.As16()
@@ -75,6 +136,11 @@ func (tx *Tx) meshFree(n Node) error {
 // indexMesh adds the node's entries to the indexes.
 func (tx *Tx) indexMesh(n Node) error {
 	addresses, keys := meshKeys(n)
+	for _, k := range traits(n) {
+		if err := tx.putRaw(bucketNodeTraits, k, []byte{1}); err != nil {
+			return err
+		}
+	}
 	for _, k := range addresses {
 		if err := tx.putRaw(bucketAddresses, k, []byte(n.ID)); err != nil {
 			return err
@@ -114,6 +180,11 @@ func (tx *Tx) leaveMesh(n Node) error {
 // dropMesh removes the node's entries from the indexes.
 func (tx *Tx) dropMesh(n Node) error {
 	addresses, keys := meshKeys(n)
+	for _, k := range traits(n) {
+		if err := tx.deleteRaw(bucketNodeTraits, k); err != nil {
+			return err
+		}
+	}
 	for _, k := range addresses {
 		if err := tx.deleteRaw(bucketAddresses, k); err != nil {
 			return err

@@ -116,6 +116,11 @@ func checkAddresses(tx *Tx, tell func(error) bool) error {
 		if err != nil {
 			return err
 		}
+		for _, k := range traits(n) {
+			if err := tx.indexed(bucketNodeTraits, k); err != nil {
+				return fmt.Errorf("node %s %w", id, err)
+			}
+		}
 		addresses, keys := meshKeys(n)
 		for bucket, keys := range map[string][][]byte{string(bucketAddresses): addresses, string(bucketPublicKeys): keys} {
 			for _, k := range keys {
@@ -140,5 +145,12 @@ func checkAddresses(tx *Tx, tell func(error) bool) error {
 			return err
 		}
 	}
-	return nil
+	return tx.each(bucketNodeTraits, tell, func(key, _ []byte) error {
+		_, id, _ := bytes.Cut(key, []byte{0})
+		n, err := tx.Node(string(id[min(1, len(id)):]))
+		if err != nil || !slices.ContainsFunc(traits(n), func(k []byte) bool { return bytes.Equal(k, key) }) {
+			return fmt.Errorf("it leads to node %s, which does not have that", n.ID)
+		}
+		return nil
+	})
 }

@@ -263,6 +263,7 @@ var migrations = []func(*bbolt.Tx) error{
 		bucketForwards, bucketForwardsByConfig, bucketForwardsByNode,
 		bucketAddresses, bucketPublicKeys,
 	),
+	indexTraits, // 12: nodes with routes, and nodes with configs of their own
 }
 
 func createBuckets(names ...[]byte) func(*bbolt.Tx) error {

@@ -76,7 +76,7 @@ type ConfVersion struct {
 	ConfRef
 	Author string    `json:"author"`
 	At     time.Time `json:"at"`
-	Source string    `json:"source"` // its origin: see [ConfEdited] and [ConfRestored]
+	Source string    `json:"source"` // its origin: see [ConfEdited], [ConfMade] and [ConfRestored]
 	Size   int       `json:"size"`   // of the text, in bytes
 	Note   string    `json:"note,omitempty"`
 	// Forced is set if an operator wants the version although it may cut the node off.
@@ -85,6 +85,9 @@ type ConfVersion struct {
 
 // ConfEdited is the Source of a version that a person wrote.
 const ConfEdited = "edited"
+
+// ConfMade is the Source of a version that the appliance made from the mesh.
+const ConfMade = "made from the mesh"
 
 // ConfRestored is the Source of a version with the text of an older one.
 func ConfRestored(version int) string { return fmt.Sprintf("restored from %d", version) }
@@ -315,6 +318,9 @@ func (tx *Tx) confMissing(nodeID string, is func(ConfRef) bool) error {
 
 // pruneConfVersions removes old versions from the history, and the texts that no version uses.
 func (tx *Tx) pruneConfVersions(nodeID string, s ConfState) error {
+	if len(tx.keysUnder(bucketConfVersions, seqPrefix(nodeID), confVersionsKept+1)) <= confVersionsKept {
+		return nil
+	}
 	all, err := Collect(tx.eachConfVersion(nodeID, 0))
 	excess := len(all) - confVersionsKept
 	if err != nil || excess <= 0 {

@@ -47,6 +47,20 @@ func (tx *Tx) LinksBetween(nodeID, peerNodeID string) ([]Link, error) {
 	return tx.linksUnder(bucketLinksByNode, append(nodeNameKey(nodeID, peerNodeID), 0))
 }
 
+// LinkEnd is a link as seen from one of its nodes.
+type LinkEnd struct{ LinkID, PeerNodeID string }
+
+// LinkEnds is like LinksOfNode, but reads no link.
+func (tx *Tx) LinkEnds(nodeID string) (ends []LinkEnd) {
+	prefix := nodeNameKey(nodeID, "")
+	c := tx.cursor(bucketLinksByNode)
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		peer, id, _ := bytes.Cut(k[len(prefix):], []byte{0})
+		ends = append(ends, LinkEnd{string(id), string(peer)})
+	}
+	return ends
+}
+
 func (tx *Tx) linksUnder(index, prefix []byte) ([]Link, error) {
 	var out []Link
 	c := tx.cursor(index)

@@ -82,6 +82,7 @@ func TestLinksAreFoundByMeshNodeAndPair(t *testing.T) {
 			{ids(tx.LinksOfNode("n1")), "l12 l13"},
 			{ids(tx.LinksOfNode("n2")), "l12"},
 			{ids(tx.LinksOfNode("n3")), "l13"},
+			{fmt.Sprint(tx.LinkEnds("n1")), "[{l12 n2} {l13 n3}]"},
 			{ids(tx.LinksBetween("n1", "n3")), "l13"},
 			{ids(tx.LinksBetween("n3", "n1")), "l13"},
 			{ids(tx.LinksBetween("n2", "n3")), ""},
@@ -293,9 +294,36 @@ func TestAnAddressAndAKeyBelongToOneNodeOfAMesh(t *testing.T) {
 	})
 }
 
+func TestNodesWithRoutesAndWithConfigsOfTheirOwnAreFound(t *testing.T) {
+	t.Parallel()
+	db := meshOf(t)
+	update(t, db, func(tx *Tx) error {
+		for _, id := range []string{"n1", "n2"} {
+			n, err := tx.Node(id)
+			if err != nil {
+				return err
+			}
+			n.ConfigSource, n.Routes = SourceMesh, []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}
+			if err := tx.PutNode(&n); err != nil {
+				return err
+			}
+			if n.Routes = nil; id == "n2" {
+				if err := tx.PutNode(&n); err != nil {
+					return err
+				}
+			}
+		}
+		if routed, text := tx.RoutedNodes("cfg_a"), tx.TextNodes("cfg_a"); !slices.Equal(routed, []string{"n1"}) || !slices.Equal(text, []string{"n3"}) {
+			t.Errorf("with routes %q, with texts %q; want n1 and n3", routed, text)
+		}
+		return nil
+	})
+}
+
 // meshBuckets are those of links, port forwards, and what nodes have in the mesh.
 var meshBuckets = [][]byte{
 	bucketLinks, bucketLinksByConfig, bucketLinksByNode, bucketForwards, bucketForwardsByConfig, bucketForwardsByNode, bucketAddresses, bucketPublicKeys,
+	bucketNodeTraits,
 }
 
 func TestADeletedNodeOrMeshTakesItsLinksAndPortForwardsWithIt(t *testing.T) {
@@ -322,7 +350,7 @@ func TestADeletedNodeOrMeshTakesItsLinksAndPortForwardsWithIt(t *testing.T) {
 		return nil
 	})
 	checkFile(t, db)
-	update(t, db, func(tx *Tx) error { return tx.DeleteConfig("cfg_a") })
+	update(t, db, func(tx *Tx) error { return errors.Join(tx.DeleteConfig("cfg_a"), tx.DeleteConfig("cfg_b")) })
 	_ = db.View(func(tx *Tx) error {
 		for _, bucket := range meshBuckets {
 			if k, _ := tx.cursor(bucket).First(); k != nil {
@@ -391,6 +419,8 @@ func TestCheckFindsWhatIsWrongInAMesh(t *testing.T) {
 			foreign(bucketAddresses, addressKey("cfg_a", netip.MustParseAddr("10.66.0.1")), "n2"),
 			"node n1 is not in tunnel_addresses",
 		},
+		"a node with its own text":     {lose(bucketNodeTraits), "node n1 is not in node_traits"},
+		"routes that a node lost":      {foreign(bucketNodeTraits, traitKey("cfg_a", traitRoutes, "n1"), "x"), "node_traits: it leads to node n1"},
 		"a key of a node that is gone": {foreign(bucketPublicKeys, nodeNameKey("cfg_a", "k7"), "n7"), "public_keys: it leads to node n7"},
 		"a link with a node that is gone": {func(tx *Tx) error {
 			return errors.Join(tx.dropMesh(Node{ID: "n1"}), tx.deleteRaw(bucketNodes, []byte("n1")))
@@ -481,6 +511,12 @@ func TestAFileFromBeforeTheMeshOpens(t *testing.T) {
 		return nil
 	})
 	update(t, db, func(tx *Tx) error {
+		if ids := tx.TextNodes("cfg_old"); !slices.Equal(ids, []string{"node_1", "node_2"}) {
+			t.Errorf("the nodes with configs of their own are %q", ids)
+		}
+		if ids := tx.NodeIDs("cfg_old"); !slices.Equal(ids, []string{"node_1", "node_2"}) {
+			t.Errorf("the nodes are %q", ids)
+		}
 		l := linkOf("l", "node_1", "node_2")
 		l.ConfigID = "cfg_old"
 		return errors.Join(setAddress(tx, "node_1", "10.66.0.1/32", "k1"), tx.PutLink(l))

@@ -110,6 +110,16 @@ func (tx *Tx) Nodes(configID, after string, limit int) ([]Node, error) {
 	return out, nil
 }
 
+// NodeIDs returns the ids of the config's nodes, by their names.
+func (tx *Tx) NodeIDs(configID string) (ids []string) {
+	prefix := nodeNameKey(configID, "")
+	c := tx.cursor(bucketNodeNames)
+	for k, id := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, id = c.Next() {
+		ids = append(ids, string(id))
+	}
+	return ids
+}
+
 // NodeNamed returns the id of the config's node with the name; empty if there is none.
 func (tx *Tx) NodeNamed(configID, name string) (id string) {
 	return string(tx.getRaw(bucketNodeNames, nodeNameKey(configID, name)))

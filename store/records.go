@@ -50,6 +50,7 @@ var recordChecks = map[string]func(key, value []byte) error{
 	string(bucketForwardsByNode):   isText,
 	string(bucketAddresses):        isText,
 	string(bucketPublicKeys):       isText,
+	string(bucketNodeTraits):       isText,
 	string(bucketAuditOpen):        reads[AuditEntry],
 	string(bucketAudit):            checkAuditLine,
 }
