@@ -1,0 +1,232 @@
+package mesh
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"wfm/store"
+	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
+)
+
+// Load returns the whole mesh. Error: store.ErrConfigNotFound.
+func Load(tx *store.Tx, configID string) (*Mesh, error) {
+	cfg, err := tx.Config(configID)
+	if err != nil {
+		return nil, err
+	}
+	all, err := tx.Nodes(configID, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]Node, len(all))
+	for i, n := range all {
+		if nodes[i], err = withText(tx, cfg, n); err != nil {
+			return nil, err
+		}
+	}
+	links, err := tx.Links(configID)
+	if err != nil {
+		return nil, err
+	}
+	forwards, err := tx.PortForwards(configID)
+	return New(cfg, nodes, links, forwards), err
+}
+
+// load returns the node as its mesh sees it.
+func load(tx *store.Tx, cfg store.Config, id string) (Node, error) {
+	n, err := tx.Node(id)
+	if err != nil {
+		return Node{}, err
+	}
+	return withText(tx, cfg, n)
+}
+
+func withText(tx *store.Tx, cfg store.Config, n store.Node) (Node, error) {
+	if n.ConfigSource != store.SourceText {
+		return Node{Node: n}, nil
+	}
+	text, err := desiredText(tx, n.ID)
+	if err != nil || text == "" {
+		return Node{Node: n}, err
+	}
+	t, err := ReadText(cfg, n.ID, text)
+	if err != nil { // it cannot be pushed either, so it tells the others nothing
+		t = nil
+	}
+	return Node{n, t}, nil
+}
+
+func (e *Edit) node(cfg store.Config, id string) (Node, error) { return load(e.tx, cfg, id) }
+
+// pair returns a mesh of the nodes that exist among those given, and the links.
+func (e *Edit) pair(links []store.Link, forwards []store.PortForward, ids ...string) (*Mesh, error) {
+	cfg, err := e.tx.Config(e.id)
+	if err != nil {
+		return nil, err
+	}
+	var nodes []Node
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		n, err := e.node(cfg, id)
+		switch {
+		case errors.Is(err, store.ErrNodeNotFound):
+		case err != nil:
+			return nil, err
+		case n.ConfigID == e.id:
+			nodes = append(nodes, n)
+		}
+	}
+	return New(cfg, nodes, links, forwards), nil
+}
+
+// Peers implements [Neighbours].
+func (e *Edit) Peers(nodeID string) []string {
+	ends := e.tx.LinkEnds(nodeID)
+	ids := make([]string, len(ends))
+	for i, end := range ends {
+		ids[i] = end.PeerNodeID // also of a disabled link: that is rare, and does no harm
+	}
+	return ids
+}
+
+// Entries implements [Neighbours].
+func (e *Edit) Entries(nodeID string) (ids []string) {
+	forwards, err := e.tx.PortForwardsOfNode(nodeID)
+	if err != nil {
+		return e.All() // making their configs meets the same error
+	}
+	for _, f := range forwards {
+		if f.FromNodeID == nodeID {
+			ids = append(ids, f.ToNodeID)
+		}
+	}
+	return ids
+}
+
+// All implements [Neighbours].
+func (e *Edit) All() []string { return e.tx.NodeIDs(e.id) }
+
+// remake makes the configs of the touched nodes, and returns those that are new.
+func (e *Edit) remake() (changed []string, err error) {
+	if len(e.touched) == 0 {
+		return nil, nil
+	}
+	cfg, err := e.tx.Config(e.id)
+	if err != nil {
+		return nil, err
+	}
+	ids := slices.Sorted(maps.Keys(e.touched))
+	m, err := e.part(cfg, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if !m.Generated(id) {
+			continue
+		}
+		isNew, err := e.save(cfg, m.byID[id].Name, id, m.Text(id))
+		if err != nil {
+			return nil, err
+		}
+		if isNew {
+			changed = append(changed, id)
+		}
+	}
+	return changed, nil
+}
+
+// save makes the text the desired one of the node, unless it differs in comments at most.
+func (e *Edit) save(cfg store.Config, name, id, text string) (isNew bool, err error) {
+	former, err := desiredText(e.tx, id)
+	if err != nil || former != "" && SameButComments(former, text) {
+		return false, err
+	}
+	if _, err := tunnel.Read(cfg, id, text); err != nil {
+		var invalid *wgconf.Error
+		if !errors.As(err, &invalid) {
+			return false, err
+		}
+		return false, refuse(CodeInvalidText, "Nothing was changed, since %s could not be given its tunnel config: %s.", name,
+			strings.TrimSuffix(invalid.Error(), "."))
+	}
+	_, err = e.tx.SetDesired(id, text, store.ConfVersion{Author: e.author, Source: store.ConfMade})
+	return true, err
+}
+
+// part returns the part of the mesh that the texts of the nodes depend on.
+func (e *Edit) part(cfg store.Config, ids []string) (*Mesh, error) {
+	p := part{tx: e.tx, cfg: cfg, nodes: map[string]Node{}, seen: map[string]struct{}{}}
+	for _, id := range ids {
+		if err := p.add(id); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range e.tx.RoutedNodes(e.id) {
+		if err := p.node(id); err != nil {
+			return nil, err
+		}
+	}
+	return New(cfg, slices.Collect(maps.Values(p.nodes)), p.links, p.forwards), nil
+}
+
+// part collects the records that texts depend on.
+type part struct {
+	tx       *store.Tx
+	cfg      store.Config
+	nodes    map[string]Node
+	seen     map[string]struct{} // links
+	links    []store.Link
+	forwards []store.PortForward
+}
+
+func (p *part) node(id string) error {
+	if _, known := p.nodes[id]; known {
+		return nil
+	}
+	n, err := load(p.tx, p.cfg, id)
+	if err == nil {
+		p.nodes[id] = n
+	}
+	return err
+}
+
+// add adds the node and, if its config is made from the mesh, the records that the config depends on.
+func (p *part) add(id string) error {
+	if err := p.node(id); err != nil {
+		return err
+	}
+	if n := p.nodes[id]; n.ConfigSource != store.SourceMesh || !n.Enabled {
+		return nil
+	}
+	for _, end := range p.tx.LinkEnds(id) {
+		if _, known := p.seen[end.LinkID]; known {
+			continue
+		}
+		p.seen[end.LinkID] = struct{}{}
+		l, err := p.tx.Link(end.LinkID)
+		if err != nil {
+			return err
+		}
+		p.links = append(p.links, l)
+		if err := p.node(end.PeerNodeID); err != nil {
+			return err
+		}
+	}
+	forwards, err := p.tx.PortForwardsOfNode(id)
+	if err != nil {
+		return err
+	}
+	for _, f := range forwards {
+		if f.ToNodeID != id {
+			continue
+		}
+		p.forwards = append(p.forwards, f)
+		if err := p.node(f.FromNodeID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
