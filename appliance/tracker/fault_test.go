@@ -180,3 +180,18 @@ func TestNodesThatCouldNotBeReadAreProbedOnceTheyCan(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestATrackerDoesNotStartOverRecordsThatCannotBeRead(t *testing.T) {
+	for _, begin := range []string{`{"id":"cfg_a"`, `{"id":"node_a"`} {
+		bubble(t, func(t *testing.T, f *fixture) {
+			storetest.Damage(t, f.dir, begin)
+			before := storetest.Subscriptions(f.db)
+			if err := New(Options{Store: f.db}).Start(); !errors.Is(err, store.ErrDamaged) {
+				t.Errorf("with %s damaged: %v, want ErrDamaged", begin, err)
+			}
+			if got := storetest.Subscriptions(f.db); got != before {
+				t.Errorf("%d subscriptions are left", got-before)
+			}
+		})
+	}
+}

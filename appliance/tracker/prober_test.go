@@ -209,7 +209,7 @@ func TestProberStopsForGood(t *testing.T) {
 		stopped(t, p)
 		stopped(t, p)
 		release()
-		p.Watch()()
+		defer p.Watch()()
 		before := a.count()
 		pass(time.Hour)
 		if a.count() != before {
