@@ -76,7 +76,7 @@ func (e *APIError) Error() string {
 	case http.StatusTooManyRequests:
 		return "EMQX has too many requests at the moment (429)"
 	}
-	return fmt.Sprintf("EMQX answers %d %s to %s", e.Status, e.Code, e.Request)
+	return fmt.Sprintf("EMQX answers %s to %s", strings.TrimSpace(strconv.Itoa(e.Status)+" "+e.Code), e.Request)
 }
 
 func isStatus(err error, status ...int) bool {

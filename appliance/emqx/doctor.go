@@ -125,6 +125,10 @@ func (d *doctor) reachable(ctx context.Context) bool {
 			d.problem(err.Error(), d.apiAdvice(ctx))
 			return false
 		}
+		if isStatus(err, 404, 405) {
+			d.problem("no management API of an EMQX 5 answers at "+place(d.API.base), "check WFM_EMQX_API_BASE_URL: by default EMQX listens for it at port 18083")
+			return false
+		}
 		d.warn(fmt.Sprintf("EMQX reports that it is unhealthy (%d)", answered.Status), "look at EMQX's log")
 	}
 	if _, err := d.API.authenticators(ctx); err != nil {

@@ -204,6 +204,7 @@ func TestDoctorSaysWhatKeepsItFromLooking(t *testing.T) {
 		"create an API key":       func(o *DoctorOptions) { o.API.secret = "wrong" },
 		"set dashboard.listeners": func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
 		"check WFM_EMQX_API":      func(o *DoctorOptions) { o.API.base = "http://127.0.0.1:1" },
+		"no management API of":    func(o *DoctorOptions) { o.API.base += "/other" },
 		"check WFM_MQTT_URL":      func(o *DoctorOptions) { o.URL = &url.URL{Scheme: "mqtt", Host: "127.0.0.1:1"} },
 		"no login was tried":      func(o *DoctorOptions) { o.SharedKey = "" },
 		"shows another key than":  func(o *DoctorOptions) { o.SharedKey = "another-key-than-emqx-has" },
