@@ -28,7 +28,7 @@ func FirstAdmin(db *store.DB, password string, log *slog.Logger) (token string, 
 	}
 	switch err := access.SetUpAdmin(db, password); {
 	case store.Unwritable(err):
-		log.Error("the admin account is not set up; start again when the disk takes writes", "err", err)
+		log.Error("the admin account is not set up; start again when the disk can be written", "err", err)
 	case err != nil:
 		return "", fmt.Errorf("set up the admin account: %w", err)
 	}

@@ -238,7 +238,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	s.listening.Wait()
 	if err := s.audit.Flush(); err != nil {
-		s.log.Error("what was only counted is not in the audit log", "err", err)
+		s.log.Error("the counted requests are not in the audit log", "err", err)
 	}
 	return errors.Join(errs...)
 }

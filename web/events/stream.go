@@ -20,7 +20,7 @@ func (s *Streams) Routes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/events/stream", Access: wire.Session, Handle: s.eventStream,
-			Summary: "Server-sent events: hints to read something anew. Last-Event-ID, or last_event_id, resumes.",
+			Summary: "Server-sent events, which tell clients to read something again. Last-Event-ID or last_event_id resumes a stream.",
 			Query:   "last_event_id", Bare: "text/event-stream", Codes: "RATE_LIMITED",
 		},
 	}

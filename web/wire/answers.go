@@ -70,7 +70,7 @@ var answers = []struct {
 	},
 	{
 		ErrHostRejected, http.StatusForbidden, "PUBLIC_HOST_REJECTED",
-		"This address is not one the appliance answers to; use its public origin, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.",
+		"The appliance does not answer at this address; use its public origin, or allow this one in WFM_EXTRA_ALLOWED_ORIGINS.",
 	},
 	{
 		ErrOriginRejected, http.StatusForbidden, "PUBLIC_ORIGIN_REJECTED",
@@ -83,7 +83,7 @@ var answers = []struct {
 	},
 	{
 		ErrReadOnlyToken, http.StatusForbidden, "FORBIDDEN",
-		"This API token may only read, and no private keys; use one of scope write.",
+		"This API token may only read, except for private keys; use one of scope write.",
 	},
 	{
 		store.ErrSessionNotFound, http.StatusNotFound, "SESSION_NOT_FOUND",
@@ -116,7 +116,7 @@ var answers = []struct {
 	},
 	{
 		store.ErrTunnelRuns, http.StatusConflict, "TUNNEL_RUNNING",
-		"The node's tunnel runs, by what the node said last, and under another interface name it could no longer be stopped. Stop it first, then change the name.",
+		"According to the node's last message, its tunnel runs, and under another interface name it could no longer be stopped. Stop it first, then change the name.",
 	},
 	{
 		store.ErrNodeNameExists, http.StatusConflict, "NODE_NAME_EXISTS",
@@ -166,7 +166,7 @@ var answers = []struct {
 	},
 	{
 		store.ErrTooManyTags, http.StatusConflict, "TOO_MANY_TAGS",
-		"The mesh has the most tags it may have; delete tags that no node uses.",
+		"The mesh has the maximum number of tags; delete tags that no node uses.",
 	},
 	{
 		store.ErrNodeTags, http.StatusConflict, "TOO_MANY_TAGS",
@@ -174,7 +174,7 @@ var answers = []struct {
 	},
 	{
 		store.ErrRolloutNotFound, http.StatusNotFound, "ROLLOUT_NOT_FOUND",
-		"There is no rollout with this id; it may have made room for newer ones.",
+		"There is no rollout with this id; it may have been removed to make room for newer ones.",
 	},
 	{
 		refusal.ErrRolloutEnded, http.StatusConflict, "ROLLOUT_ENDED",
@@ -198,7 +198,7 @@ var answers = []struct {
 	},
 	{
 		tunnel.ErrStagedChanged, http.StatusConflict, "CONFIG_CONFLICT",
-		"Nothing was pushed: another version was staged meanwhile. Look at it, then push it.",
+		"Nothing was pushed: another version was staged in the meantime. Look at it, then push it.",
 	},
 	{
 		tunnel.ErrNoDesiredConfig, http.StatusConflict, "NO_DESIRED_CONFIG",
@@ -214,7 +214,7 @@ var answers = []struct {
 	},
 	{
 		store.ErrCommandNotFound, http.StatusNotFound, "CONTROL_LOG_NOT_FOUND",
-		"There is no command with this request_id; it may have made room for newer ones.",
+		"There is no command with this request_id; it may have been removed to make room for newer ones.",
 	},
 	{
 		store.ErrCommandEnded, http.StatusConflict, "COMMAND_ENDED",
@@ -226,7 +226,7 @@ var answers = []struct {
 	},
 	{
 		refusal.ErrMQTTUnavailable, http.StatusServiceUnavailable, "MQTT_CONTROL_UNAVAILABLE",
-		"The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if it lasts.",
+		"The MQTT broker cannot be reached at the moment; try again, and look at the appliance's log if this persists.",
 	},
 	{
 		ErrNoHost, http.StatusUnprocessableEntity, "VALIDATION_ERROR",
@@ -234,22 +234,22 @@ var answers = []struct {
 	},
 	{
 		ErrNoCA, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"Agents are to use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.",
+		"The settings have agents use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.",
 	},
 
 	{
 		tlsproblem.ErrNotReady, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"The appliance has no TLS certificate yet that agents could trust; try again soon, and have its system status looked at if it lasts.",
+		"The appliance has no TLS certificate yet that agents could trust; try again soon, and check its system status if this persists.",
 	},
 	{
 		tlsproblem.ErrHost, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"The appliance's TLS certificate is not for the host name this was sent to. Use a name it is for: ask for the bind command at the address agents " +
+		"The appliance's TLS certificate does not cover the host of this request. Use a host that it covers: ask for the bind command at the address agents " +
 			"use, or have WFM_MQTT_PUBLIC_HOST set.",
 	},
 	{
 		tlsproblem.ErrTooManyHosts, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"The appliance's TLS certificate is for 64 learnt hosts already, and for no more: ask for the bind command at one of those, or have " +
-			"WFM_MQTT_PUBLIC_HOST set, which is always among them.",
+		"The appliance's TLS certificate covers 64 learnt hosts already, which is the limit. Ask for the bind command at one of them, or have " +
+			"WFM_MQTT_PUBLIC_HOST set, which is always covered.",
 	},
 	{
 		ErrTLSOff, http.StatusConflict, "TLS_DISABLED",
@@ -257,8 +257,8 @@ var answers = []struct {
 	},
 	{
 		ErrHTTPSRequired, http.StatusForbidden, "HTTPS_REQUIRED",
-		"This appliance takes no changes without TLS; send the request to its https:// address. If it held a password or token, that was seen by all on the " +
-			"way: change it.",
+		"This appliance takes no changes without TLS; send the request to its https:// address. If it held a password or token, change that: it was sent in " +
+			"the clear.",
 	},
 
 	{
@@ -313,7 +313,7 @@ var answers = []struct {
 	},
 	{
 		ErrNoServerAddress, http.StatusUnprocessableEntity, "VALIDATION_ERROR",
-		"The address of this request cannot stand in a bind command; send server_url, or set WFM_PUBLIC_ORIGIN.",
+		"The address of this request cannot be used in a bind command; send server_url, or set WFM_PUBLIC_ORIGIN.",
 	},
 
 	{

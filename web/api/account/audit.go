@@ -15,12 +15,12 @@ func (a *API) auditRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/audit", Access: wire.Session, Handle: a.listAudit,
-			Summary: "Who did what, newest first. Each entry's hash covers it and the hash before.",
+			Summary: "The audit log, newest first. Each entry's hash covers the entry and the hash before it.",
 			Query:   "actor node_id config_id", Data: []store.AuditEntry{}, Paged: true,
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/audit/export", Access: wire.Session, Handle: a.exportAudit,
-			Summary: "The whole audit log, oldest first, an entry a line, and a closing line with their number and the last hash; wfm audit verify checks it.",
+			Summary: "The whole audit log, oldest first, one entry a line, with a closing line of their number and the last hash; wfm audit verify checks it.",
 			Bare:    "application/x-ndjson",
 		},
 	}

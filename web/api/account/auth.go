@@ -18,7 +18,7 @@ func (a *API) authRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/auth/state", Access: wire.Guarded, Handle: a.authState,
-			Summary: "Whether set-up is needed, and who asks.",
+			Summary: "Whether set-up is needed, and the caller's login.",
 			Data:    authStateView{},
 		},
 		{
@@ -33,17 +33,17 @@ func (a *API) authRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/auth/logout", Access: wire.Admin, Handle: a.authLogout, OneWrite: true,
-			Summary: "Ends the session that asks.",
+			Summary: "Ends the caller's session.",
 			Data:    wire.Message{},
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/auth/session", Access: wire.Session, Handle: a.authSession,
-			Summary: "Who asks.",
+			Summary: "The caller's login.",
 			Data:    authStateView{},
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/auth/password", Access: wire.Admin, Handle: a.authPassword, OneWrite: true,
-			Summary: "Sets another password and ends every session; the answer is a new one. API tokens stay: they were never opened by the password.",
+			Summary: "Changes the password and ends all sessions; the answer has a new one. API tokens stay, since they do not depend on the password.",
 			Body:    "current_password!, new_password!", Data: startedSession{},
 			Codes: "ADMIN_PASSWORD_INVALID PASSWORD_UNCHANGED RATE_LIMITED",
 		},

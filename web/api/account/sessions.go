@@ -20,7 +20,7 @@ func (a *API) sessionsRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/v1/auth/sessions", Access: wire.Admin, Handle: a.endOtherSessions, OneWrite: true,
-			Summary: "Ends all sessions but the one that asks.",
+			Summary: "Ends all sessions except the caller's.",
 			Data:    endedSessions{},
 		},
 		{

@@ -21,7 +21,7 @@ func (a *API) tokensRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/auth/tokens", Access: wire.Admin, Handle: a.createToken, OneWrite: true,
-			Summary: "Makes an API token of scope read or write; its secret is shown this once. Without expires_in_days it does not expire.",
+			Summary: "Makes an API token of scope read or write. Only this answer has its secret. Without expires_in_days it does not expire.",
 			Body:    "name!, scope!, expires_in_days 1..3650", Data: newTokenView{}, Codes: "TOKEN_NAME_EXISTS TOO_MANY_TOKENS",
 		},
 		{
@@ -87,5 +87,5 @@ func (a *API) deleteToken(c echo.Context) error {
 	a.Guard.ForgetToken(t.ID)
 	a.Recheck() // to end its event streams
 	a.Log.Info("API token deleted", "token_id", t.ID, "by", access.LoginOf(c).Username)
-	return wire.Respond(c, wire.Message{Message: "The API token was deleted; it works no more."})
+	return wire.Respond(c, wire.Message{Message: "The API token was deleted; it no longer works."})
 }

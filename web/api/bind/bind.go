@@ -29,17 +29,17 @@ func (a *API) bindRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodPost, Path: "/api/client/bind", Access: wire.Open, Handle: a.clientBind,
-			Summary: "An agent spends its bind token for credentials, which are shown once.",
+			Summary: "Exchanges an agent's bind token for credentials, which only this answer has.",
 			Body:    bindMembers, Data: protocol.BindResponse{}, Codes: binding,
 		},
 		{ // older agents
 			Method: http.MethodPost, Path: "/api/client/v1/bind", Access: wire.Open, Handle: a.clientBind,
-			Summary: "The same, where older agents look for it.",
+			Summary: "The same, at the path that older agents use.",
 			Body:    bindMembers, Data: protocol.BindResponse{}, Codes: binding,
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathNode + "/reset-client", Access: wire.Session, Handle: a.resetClient, OneWrite: true,
-			Summary: "Takes the node's access away and ends its session.",
+			Summary: "Removes the node's access and ends its session.",
 			Data:    resetView{}, Codes: "CLIENT_BIND_STATIC_NODE",
 		},
 	}

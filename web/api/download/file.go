@@ -147,7 +147,7 @@ func (a *API) handOut(c echo.Context, n store.Node, ref store.ConfRef) {
 		return
 	}
 	if err := a.DB.Update(func(tx *store.Tx) error { return tx.NoteHandedOut(n.ID, ref) }); err != nil {
-		a.Log.Error("a tunnel config was handed out, and that could not be written", "node_id", n.ID, "version", ref.Version, "err", err)
+		a.Log.Error("a tunnel config was handed out, but the audit log could not be written", "node_id", n.ID, "version", ref.Version, "err", err)
 	}
 }
 

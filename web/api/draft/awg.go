@@ -28,7 +28,7 @@ func (a *API) awgRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/configs/awg/convert", Access: wire.Session, Handle: a.convertAWG, Harmless: true,
-			Summary: "The values of AmneziaWG of config, as another version needs them, and what changed. They are not kept.",
+			Summary: "The values of AmneziaWG of config, as another version needs them, with the changes. They are not kept.",
 			Body:    "awg_version!, config! object", Objects: map[string]string{"config": "awg_version, " + wire.AWGMeshMembers, "awg_options": wire.AWGOptions},
 			Data: convertedAWG{}, Codes: mesh.CodeInvalidAWG,
 		},

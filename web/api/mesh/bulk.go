@@ -18,7 +18,7 @@ func (a *API) bulkRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: a.createNodes, OneWrite: true,
-			Summary: "Makes up to 1,000 nodes, all or none; what is wrong with any of them is in detail.fields by its index.",
+			Summary: "Makes up to 1,000 nodes, all or none; detail.fields has the faults of each by its index.",
 			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{},
 		},
 	}
@@ -97,7 +97,7 @@ func readNewNodes(body *wire.Fields) []newNode {
 		f.Require("name", row.patch.name != nil)
 		if name := row.patch.name; name != nil {
 			if j, twice := first[*name]; twice {
-				f.Reject("name", fmt.Sprintf("is that of nodes[%d], too", j))
+				f.Reject("name", fmt.Sprintf("is also the name of nodes[%d]", j))
 			} else {
 				first[*name] = i
 			}
@@ -119,7 +119,7 @@ func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *wire.Fi
 			continue
 		}
 		if name := row.patch.name; name != nil && tx.NodeNamed(cfg.ID, *name) != "" {
-			all.Reject(wire.Indexed("nodes", i)+".name", "is that of another node of this mesh")
+			all.Reject(wire.Indexed("nodes", i)+".name", "is already the name of another node of this mesh")
 		}
 		var invalid *wire.InvalidError
 		if err := row.patch.fits(store.Node{}); errors.As(err, &invalid) {

@@ -36,7 +36,7 @@ func (a *API) configRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: a.updateConfig, OneWrite: true,
-			Summary: "Changes a mesh; members that are absent stay as they are.",
+			Summary: "Changes a mesh; absent members stay as they are.",
 			Body:    "name, " + configMembers, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS",
 		},
 		{

@@ -37,7 +37,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.updateNode, OneWrite: true,
-			Summary: "Changes a node; what is absent stays.",
+			Summary: "Changes a node; absent members stay as they are.",
 			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
 		},
 		{
@@ -52,7 +52,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPut, Path: wire.PathNode, Access: wire.Session, Handle: a.updateNode, OneWrite: true,
-			Summary: "Changes a node; what is absent stays.",
+			Summary: "Changes a node; absent members stay as they are.",
 			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
 		},
 		{

@@ -23,12 +23,12 @@ func (a *API) tagRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/tags", Access: wire.Session, Handle: a.createTag, OneWrite: true,
-			Summary: "Keeps a tag, also while no node has it.",
+			Summary: "Adds a tag to a mesh, which keeps it while no node has it.",
 			Body:    "name!", Data: store.Tag{}, Codes: "TOO_MANY_TAGS",
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/tags/apply", Access: wire.Session, Handle: a.applyTag, OneWrite: true,
-			Summary: "Gives nodes the tag beside those they have; the answer is those nodes.",
+			Summary: "Adds the tag to nodes; the answer has these nodes.",
 			Body:    "tag!, node_ids! strings", Data: []view.Node{}, Codes: "TOO_MANY_TAGS",
 		},
 		{
@@ -43,7 +43,7 @@ func (a *API) tagRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id/tags/:tag", Access: wire.Session, Handle: a.deleteNodeTag, OneWrite: true,
-			Summary: "Takes a tag from a node.",
+			Summary: "Removes a tag from a node.",
 			Data:    view.Node{}, Codes: "TAG_NOT_FOUND",
 		},
 	}

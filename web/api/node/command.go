@@ -15,7 +15,7 @@ func (a *API) commandRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/commands/:request_id", Access: wire.Session, Handle: a.getCommand,
-			Summary: "A command's whole life.",
+			Summary: "A command and its course.",
 			Data:    view.Command{}, Codes: "CONTROL_LOG_NOT_FOUND",
 		},
 		{

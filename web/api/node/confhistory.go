@@ -20,7 +20,7 @@ func (a *API) confhistoryRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/conf-history/:version", Access: wire.Session, Handle: a.confVersion,
-			Summary: "A version, and how it differs from the one before or from against.",
+			Summary: "A version, with its diff from the version before it, or from the one in against.",
 			Query:   "against", Data: view.ConfText{}, Codes: "CONFIG_VERSION_NOT_FOUND VALIDATION_ERROR",
 		},
 		{

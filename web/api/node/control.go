@@ -29,13 +29,13 @@ func (a *API) controlRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/probe-batch", Access: wire.Session, Handle: a.probeBatch,
-			Summary: "Asks nodes how they are; without node_ids every one that has an agent.",
+			Summary: "Checks nodes; without node_ids, all that have an agent.",
 			Body:    "? node_ids strings", Data: probeBatchView{}, Codes: "MQTT_DISABLED MQTT_CONTROL_UNAVAILABLE",
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathNode + "/endpoint/control", Access: wire.Session, Handle: a.control, OneWrite: true,
-			Summary: "Gives a command. queue lets it wait for a node that is away, wait holds the answer until its end, in seconds. A push is of " +
-				"staged_version and no other, if that is given.",
+			Summary: "Gives a command. With queue, it may wait for a node that is away. wait is the longest time, in seconds, that the " +
+				"answer waits for its end. With staged_version, a push is of that version only.",
 			Body: "action!, queue bool, wait 0..60, " + wire.Choosing, Data: controlView{},
 			Codes: wire.Commanding + " INVALID_ACTION NODE_OFFLINE NO_CONFIRMED_CONFIG AGENT_CANNOT_DESCRIBE CONTROL_LOG_NOT_FOUND " + pushing,
 		},

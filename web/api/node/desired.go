@@ -28,8 +28,8 @@ func (a *API) desiredRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.putAppliedConf, OneWrite: true,
-			Summary: "Saves another tunnel config as the latest, and stages it unless stage is false; with push, pushes it too, or does nothing at all. " +
-				"base_version is the one it was made from; force saves and pushes one that may cut the node off.",
+			Summary: "Saves a tunnel config as the latest, and stages it unless stage is false. With push, it also pushes it, or does nothing at all. " +
+				"base_version is the version it was made from; force saves and pushes a config that may cut the node off.",
 			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
 			Codes: wishing + " " + wire.Commanding + " TOO_MANY_COMMANDS",
 		},

@@ -37,8 +37,8 @@ func (a *API) Routes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/control-batch", Access: wire.Session, Handle: a.controlBatch, OneWrite: true,
-			Summary: "Begins a rollout: a command to the nodes named, or those with the tag, wave after wave. A push takes the version that is " +
-				"desired at each node's turn, unless staged or version names another, and skips a node that has it already unless forced.",
+			Summary: "Begins a rollout: a command to the named nodes, or to those with the tag, wave after wave. A push is of the version that is " +
+				"desired at each node's turn, unless staged or version selects another; it skips a node that has the version already, unless forced.",
 			Body: "action!, node_ids strings, tag, wave_size 1..256, max_failures 1..10000, " + wire.Choosing, Data: rolloutDetail{},
 			Paged: true, Codes: wire.Commanding + " INVALID_ACTION NODE_NOT_FOUND NODE_CONFIG_MISMATCH NO_STAGED_CONFIG ROLLOUT_ACTIVE/409",
 		},
@@ -49,22 +49,22 @@ func (a *API) Routes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/rollouts/:rollout_id", Access: wire.Session, Handle: a.getRollout,
-			Summary: "A rollout, and page by page its nodes.",
+			Summary: "A rollout, with a page of its nodes.",
 			Data:    rolloutDetail{}, Paged: true, Codes: "ROLLOUT_NOT_FOUND",
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/pause", Access: wire.Session, Handle: a.pauseRollout, OneWrite: true,
-			Summary: "Holds a rollout before its next wave.",
+			Summary: "Pauses a rollout before its next wave.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/resume", Access: wire.Session, Handle: a.resumeRollout, OneWrite: true,
-			Summary: "Lets a rollout go on.",
+			Summary: "Resumes a rollout.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/rollouts/:rollout_id/cancel", Access: wire.Session, Handle: a.cancelRollout, OneWrite: true,
-			Summary: "Ends a rollout.",
+			Summary: "Cancels a rollout.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
 	}
@@ -193,9 +193,9 @@ func (v selection) nodes(tx *store.Tx, configID string, f *wire.Fields) ([]strin
 	for i, id := range v.ids {
 		switch free, ok := known[id]; {
 		case !ok:
-			f.Reject("node_ids", fmt.Sprintf("must name nodes of this mesh; entry %d is none", i+1))
+			f.Reject("node_ids", fmt.Sprintf("must name nodes of this mesh; entry %d is not one", i+1))
 		case !free:
-			f.Reject("node_ids", fmt.Sprintf("must name each node once; entry %d is named before", i+1))
+			f.Reject("node_ids", fmt.Sprintf("must name each node once; entry %d is a repetition", i+1))
 		}
 		known[id] = false
 	}

@@ -16,7 +16,7 @@ func (a *API) historyRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/history", Access: wire.Session, Handle: a.endpointHistory,
-			Summary: "When and why a node's presence changed, newest first, and in figures.",
+			Summary: "The changes of a node's presence with their reasons, newest first, and figures about them.",
 			Data:    historyView{}, Paged: true,
 		},
 	}

@@ -18,7 +18,7 @@ func (a *API) logRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/logs", Access: wire.Session, Handle: a.endpointLogs,
-			Summary: "What happened with a node, newest first: its commands, and as action event what they printed and its events.",
+			Summary: "The log of a node, newest first: its commands, and with action event their output and the node's events.",
 			Data:    []view.Log{}, Paged: true,
 		},
 	}

@@ -15,17 +15,17 @@ func (a *API) statusRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: wire.PathConfig + "/endpoint/runtime-snapshot", Access: wire.Session, Handle: a.runtimeSnapshot,
-			Summary: "The state of each node of a mesh, a row each.",
+			Summary: "The state of each node of a mesh.",
 			Data:    []snapshotRow{},
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/status", Access: wire.Session, Handle: a.endpointStatus,
-			Summary: "All that is known of how a node is, and on what it rests.",
+			Summary: "The status of a node, with the evidence for it.",
 			Data:    view.EndpointStatus{},
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathNode + "/endpoint/events", Access: wire.Session, Handle: a.endpointEvents,
-			Summary: "What happened with a node, newest first.",
+			Summary: "The events of a node, newest first.",
 			Data:    []store.JournalEntry{}, Paged: true,
 		},
 	}

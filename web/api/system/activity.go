@@ -14,7 +14,7 @@ func (a *API) activityRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/activity", Access: wire.Session, Handle: a.systemActivity,
-			Summary: "The last hour in samples: messages, commands, requests, connections. It is forgotten at a restart.",
+			Summary: "Samples of the last hour: messages, commands, requests, connections. A restart clears them.",
 			Data:    activityView{},
 		},
 	}

@@ -14,7 +14,7 @@ func (a *API) backupRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/backup", Access: wire.Write, Handle: a.backup, Discloses: true,
-			Summary: "A copy of the data file as it is now, with every secret in it. To restore it, stop the appliance and put it in the place of wfm.db.",
+			Summary: "A copy of the current data file, with all its secrets. To restore it, stop the appliance and replace wfm.db by it.",
 			Bare:    "application/octet-stream", Codes: "RATE_LIMITED",
 		},
 	}

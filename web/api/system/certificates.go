@@ -19,17 +19,17 @@ func (a *API) certificatesRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/certificates", Access: wire.Session, Handle: a.listCertificates,
-			Summary: "The TLS certificates, and how their renewal goes.",
+			Summary: "The TLS certificates, and the state of their renewal.",
 			Data:    certificatesView{},
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/system/certificates/renew", Access: wire.Session, Handle: a.renewCertificates,
-			Summary: "Renews them now; with new_ca under a new root of the appliance's own CA.",
+			Summary: "Renews the certificates now; with new_ca, under a new root of the appliance's own CA.",
 			Body:    "? new_ca bool", Data: certificatesView{}, Codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY CERTIFICATE_RENEWAL_FAILED/502",
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/ca.pem", Access: wire.Open, Handle: a.caCertificate,
-			Summary: "What a client needs to trust to reach what the appliance serves with TLS.",
+			Summary: "The certificates that a client must trust to reach the appliance with TLS.",
 			Bare:    "application/x-pem-file", Codes: "TLS_DISABLED MQTT_TLS_CA_NOT_READY",
 		},
 	}

@@ -14,7 +14,7 @@ func (a *API) emqxRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodPost, Path: "/api/v1/system/mqtt/reconcile", Access: wire.Session, Handle: a.reconcileAccounts,
-			Summary: "Compares all accounts with those that an external EMQX has now, and repairs what differs.",
+			Summary: "Compares all accounts with those that an external EMQX has now, and repairs the differences.",
 			Data:    view.AccountsStatus{}, Codes: "MQTT_DISABLED MQTT_EMBEDDED MQTT_CONTROL_UNAVAILABLE",
 		},
 	}

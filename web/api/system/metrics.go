@@ -72,7 +72,7 @@ func (a *API) metrics(c echo.Context) error {
 	for _, state := range []presence.State{presence.Online, presence.Dropped, presence.Offline} {
 		x.value("wfm_nodes", status.Summary.Presence[string(state)], "presence", string(state))
 	}
-	x.family("wfm_nodes_tunnel", "gauge", "Nodes by what is wanted of their tunnel and what was found, which is unknown while a node is not online.")
+	x.family("wfm_nodes_tunnel", "gauge", "Nodes by the wanted and the known state of their tunnel, which is unknown while a node is not online.")
 	for _, wanted := range []protocol.WantedState{protocol.WantedRunning, protocol.WantedStopped, protocol.WantedNone} {
 		for _, found := range []presence.Tunnel{presence.TunnelRunning, presence.TunnelStopped, presence.TunnelUnknown} {
 			x.value("wfm_nodes_tunnel", status.Summary.Tunnels(wanted, found), "wanted", string(wanted), "found", string(found))

@@ -24,22 +24,22 @@ func (a *API) settingsRoutes() []wire.Route {
 	return []wire.Route{
 		{
 			Method: http.MethodGet, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: a.getMQTTSettings,
-			Summary: "Where agents are sent, and which part was set where.",
+			Summary: "The broker's address for agents, with the source of each part.",
 			Data:    reach.MQTTSettings{},
 		},
 		{
 			Method: http.MethodPut, Path: "/api/v1/settings/mqtt", Access: wire.Session, Handle: a.putMQTTSettings, OneWrite: true,
-			Summary: "Sets where agents are sent from now on. What is absent follows the flags of the start.",
+			Summary: "Sets the broker's address for agents. Absent members follow the flags of the start.",
 			Body:    mqttMembers, Data: reach.MQTTSettings{}, Codes: "MQTT_TLS_CA_NOT_READY",
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/reset", Access: wire.Session, Handle: a.resetMQTTSettings, OneWrite: true,
-			Summary: "Sends agents where the flags of the start say.",
+			Summary: "Removes these settings, so that the flags of the start apply.",
 			Data:    reach.MQTTSettings{},
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/settings/mqtt/test", Access: wire.Session, Handle: a.testMQTTSettings,
-			Summary: "Does there what an agent does; with what is sent along in place of what is set.",
+			Summary: "Connects to the broker as an agent does. Members of the request replace the settings.",
 			Body:    "? " + mqttMembers, Data: mqttTestView{}, Codes: "MQTT_DISABLED MQTT_TLS_CA_NOT_READY RATE_LIMITED",
 		},
 	}

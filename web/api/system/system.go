@@ -19,7 +19,7 @@ func (a *API) systemRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: "/readyz", Access: wire.Open, Handle: a.readyz,
-			Summary: "Whether the appliance can write its data and serve its agents; says why not.",
+			Summary: "Whether the appliance can write its data and serve its agents, and if not, why.",
 			Bare:    "text/plain",
 		},
 		{
@@ -34,7 +34,7 @@ func (a *API) systemRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/timezone", Access: wire.Session, Handle: a.systemTimezone,
-			Summary: "The zone of every time that is answered.",
+			Summary: "The time zone of all times in answers.",
 			Data:    timezoneView{},
 		},
 	}

@@ -60,7 +60,7 @@ func errorSchema() object {
 			"message": object{"type": "string", "description": "What is wrong and what to do about it."},
 			"detail": object{
 				"type": "object", "additionalProperties": true,
-				"description": "Empty when there is nothing to add. With VALIDATION_ERROR, fields says what is wrong with each. " +
+				"description": "Empty when there is nothing to add. With VALIDATION_ERROR, fields has the problem of each field. " +
 					"With INVALID_TUNNEL_CONFIG, faults is a list of line (0 for the whole text) and problem; line and problem of the first stand beside it.",
 			},
 		},
