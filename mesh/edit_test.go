@@ -509,7 +509,8 @@ func (k *kept) random(r *rand.Rand, e *mesh.Edit, id string) error {
 		return e.PutLink(&l)
 	case 10:
 		to := fmt.Sprintf("n%d", r.IntN(9))
-		return e.PutPortForward(&store.PortForward{ID: k.ids(), ConfigID: keptID, FromNodeID: id, FromPort: 80, ToNodeID: to, ToPort: 1 + r.IntN(60000), ToPlatform: "linux",
+		return e.PutPortForward(&store.PortForward{ID: k.ids(), ConfigID: keptID, FromNodeID: id, FromPort: 80, ToNodeID: to, ToPort: 1 + r.IntN(60000),
+			ToPlatform: "linux",
 			Protocol: store.ForwardTCP, Enabled: r.IntN(3) > 0})
 	default:
 		return k.quick(mesh.Quick{Mode: mesh.FullMesh})(e)

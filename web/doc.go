@@ -5,7 +5,8 @@
 // It owns the HTTP servers, the order of the wrappers around a handler, and Start and Stop. The
 // rooms below it have everything that it serves, and it alone joins them:
 //
-//   - wire: the language of the API: decoding, answers, errors, routes and their description.
+//   - wire: the language of the API: decoding, answers, errors and the type of a route; below it,
+//     openapi describes the routes.
 //   - access: logins and limits; the audit log.
 //   - view: the values that both the API and the page show.
 //   - reach: the addresses of the appliance and its broker for agents.

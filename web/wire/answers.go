@@ -234,7 +234,8 @@ var answers = []struct {
 	},
 	{
 		ErrNoCA, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"The settings have agents use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of settings/mqtt.",
+		"The settings have agents use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of " +
+			"settings/mqtt.",
 	},
 
 	{
