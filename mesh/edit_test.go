@@ -377,8 +377,10 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 			return k.altered("hub", e, func(n *store.Node) { n.PostUp = []string{"a\nb"} })
 		}, mesh.CodeInvalidValue, "post_up"},
 		"a link with itself": {func(e *mesh.Edit) error {
-			return e.PutLink(&store.Link{ID: "l", ConfigID: keptID, Forward: store.Direction{LocalNodeID: "hub", PeerNodeID: "hub"},
-				Reverse: store.Direction{LocalNodeID: "hub", PeerNodeID: "hub"}})
+			return e.PutLink(&store.Link{
+				ID: "l", ConfigID: keptID, Forward: store.Direction{LocalNodeID: "hub", PeerNodeID: "hub"},
+				Reverse: store.Direction{LocalNodeID: "hub", PeerNodeID: "hub"},
+			})
 		}, mesh.CodeInvalidPeerLink, "itself"},
 		"a port forward to a missing node": {func(e *mesh.Edit) error {
 			return e.PutPortForward(&store.PortForward{ID: "f", ConfigID: keptID, FromNodeID: "nobody", ToNodeID: "hub"})
@@ -509,9 +511,11 @@ func (k *kept) random(r *rand.Rand, e *mesh.Edit, id string) error {
 		return e.PutLink(&l)
 	case 10:
 		to := fmt.Sprintf("n%d", r.IntN(9))
-		return e.PutPortForward(&store.PortForward{ID: k.ids(), ConfigID: keptID, FromNodeID: id, FromPort: 80, ToNodeID: to, ToPort: 1 + r.IntN(60000),
+		return e.PutPortForward(&store.PortForward{
+			ID: k.ids(), ConfigID: keptID, FromNodeID: id, FromPort: 80, ToNodeID: to, ToPort: 1 + r.IntN(60000),
 			ToPlatform: "linux",
-			Protocol: store.ForwardTCP, Enabled: r.IntN(3) > 0})
+			Protocol:   store.ForwardTCP, Enabled: r.IntN(3) > 0,
+		})
 	default:
 		return k.quick(mesh.Quick{Mode: mesh.FullMesh})(e)
 	}
