@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 // Edit changes a mesh within a transaction. It checks each change, gives a node the values that it
@@ -377,11 +378,10 @@ func (e *Edit) Apply(p Plan) error {
 	return nil
 }
 
-// TextSaved makes the tunnel configs that a new hand-written config of a node touches: those of its
-// peers have its key and addresses. before is the former text, empty if there was none, and source
-// where it came from. Errors: see [Change].
-func TextSaved(tx *store.Tx, nodeID, author string, before string, source store.ConfigSource) (Changed, error) {
-	n, err := tx.Node(nodeID)
+// TextSaved makes the tunnel configs that a hand-written config of a node touches after it was saved:
+// those of its peers have its key and addresses. Errors: see [Change].
+func TextSaved(tx *store.Tx, s tunnel.Saved) (Changed, error) {
+	n, err := tx.Node(s.NodeID)
 	if err != nil {
 		return Changed{}, err
 	}
@@ -389,17 +389,17 @@ func TextSaved(tx *store.Tx, nodeID, author string, before string, source store.
 	if err != nil {
 		return Changed{}, err
 	}
-	return Change(tx, cfg.ID, author, nil, func(e *Edit) error {
-		after, err := e.node(cfg, nodeID)
+	return Change(tx, cfg.ID, s.Author, nil, func(e *Edit) error {
+		after, err := e.node(cfg, n.ID)
 		if err != nil {
 			return err
 		}
-		was := after
-		was.Text, was.ConfigSource = nil, source
-		if before != "" && source == store.SourceText {
-			was.Text, _ = ReadText(cfg, nodeID, before) // one that cannot be read tells nothing
+		before := after
+		before.Text, before.ConfigSource = nil, s.FormerSource
+		if s.Former != "" && s.FormerSource == store.SourceText {
+			before.Text, _ = ReadText(cfg, n.ID, s.Former) // one that cannot be read told the others nothing
 		}
-		e.touch(TouchedByNode(&was, &after, e))
+		e.touch(TouchedByNode(&before, &after, e))
 		return nil
 	})
 }

@@ -288,28 +288,33 @@ func TestANodeGoesFromItsTextToTheMeshAndBack(t *testing.T) {
 	k := star(t, 2)
 	own := keysOf("by hand")
 	text := "[Interface] # mine\nPrivateKey = " + own.Private + "\nAddress = 10.66.0.77/24\nListenPort = 4000\n"
-	k.alter(t, "leaf0", func(n *store.Node) { n.ConfigSource = store.SourceText })
+	made := k.text("leaf0")
+	var changed mesh.Changed
+	door := tunnel.Door{Store: k.db, Saved: func(tx *store.Tx, s tunnel.Saved) (err error) {
+		changed, err = mesh.TextSaved(tx, s)
+		return err
+	}}
 	save := func(text string) mesh.Changed {
 		t.Helper()
-		c, err := store.Write(k.db, func(tx *store.Tx) (mesh.Changed, error) {
-			before := textOf(tx, "leaf0")
-			if _, err := tx.SetDesired("leaf0", text, store.ConfVersion{Author: "anna", Source: store.ConfEdited}); err != nil {
-				return mesh.Changed{}, err
-			}
-			return mesh.TextSaved(tx, "leaf0", "anna", before, store.SourceText)
-		})
-		if err != nil {
+		if _, err := door.Save(t.Context(), "leaf0", tunnel.Order{Wish: &tunnel.Wish{Text: text, Author: "anna", Source: store.ConfEdited}}, false); err != nil {
 			t.Fatal(err)
 		}
 		k.check(t)
-		return c
+		return changed
 	}
 	if c := save(text); !slices.Equal(c.NodeIDs, []string{"hub"}) {
 		t.Errorf("a text with another key makes new configs for %q, want the hub's", c.NodeIDs)
 	}
+	if n, _, _ := k.state(t, "leaf0"); n.ConfigSource != store.SourceText {
+		t.Errorf("the source of the config is %q after somebody wrote it", n.ConfigSource)
+	}
 	if hub := k.text("hub"); !strings.Contains(hub, own.Public) {
 		t.Errorf("the hub does not have the key of the text:\n%s", hub)
 	}
+	if c := save(made); !slices.Equal(c.NodeIDs, []string{"hub"}) {
+		t.Errorf("the former text makes new configs for %q, want the hub's", c.NodeIDs)
+	}
+	save(text)
 	if c := save(text + "# nothing new\n"); len(c.NodeIDs) != 0 {
 		t.Errorf("a comment makes new configs for %q", c.NodeIDs)
 	}

@@ -96,10 +96,24 @@ type Taken struct {
 // Door is the only way to save, stage and push a tunnel config. Its methods do all or nothing, in
 // one transaction. Their errors are *[wgconf.Error], *[CutOffError], *[ConflictError],
 // [ErrVersionBehind], [ErrUnsettled], [ErrNoStagedConfig], [ErrStagedChanged], [ErrStagedOutdated],
-// store.ErrNodeNotFound, store.ErrConfVersionNotFound, and those of writing.
+// store.ErrNodeNotFound, store.ErrConfVersionNotFound, those of Saved, and those of writing.
+//
+// A saved text is the node's own from then on: it is not made from the mesh any more.
 type Door struct {
 	Store    *store.DB
 	Resolver *net.Resolver // resolves the broker's addresses; nil: the system's
+	// Saved, if set, is called in the transaction that saves a text, after it. Its error takes
+	// everything back.
+	Saved func(tx *store.Tx, s Saved) error
+}
+
+// Saved is a text that was saved for a node.
+type Saved struct {
+	NodeID string
+	Author string
+	// Former is the desired text of before, "" if there was none, and FormerSource where it came from.
+	Former       string
+	FormerSource store.ConfigSource
 }
 
 // Save makes the order's wish the node's desired config. With stage, it also stages it.
@@ -171,7 +185,7 @@ func (d Door) through(ctx context.Context, nodeID string, o Order, undone string
 		var t Taken
 		changed := false
 		err = d.Store.UpdateFor(ctx, func(tx *store.Tx) (err error) {
-			if t, changed, err = o.take(tx, nodeID, seen); err != nil {
+			if t, changed, err = o.take(tx, nodeID, seen, d.Saved); err != nil {
 				return err
 			}
 			if changed {
@@ -215,20 +229,40 @@ func (d Door) check(nodeID string, o Order, undone string, reach func(host strin
 
 // take saves the order's wish and returns the checked version. changed is set if anything that the
 // check rests on has changed.
-func (o Order) take(tx *store.Tx, nodeID string, seen checked) (t Taken, changed bool, err error) {
+func (o Order) take(tx *store.Tx, nodeID string, seen checked, saved func(*store.Tx, Saved) error) (t Taken, changed bool, err error) {
 	now, err := o.look(tx, nodeID)
 	if err != nil || now.basis != seen.basis {
 		return t, err == nil, err
 	}
 	t = Taken{Config: now.config, Node: now.node, Ref: now.ref, State: now.state, Warnings: seen.warnings}
 	if o.Wish != nil {
-		err = t.save(tx, *o.Wish, o.Force)
+		err = t.save(tx, *o.Wish, o.Force, saved)
 	}
 	return t, false, err
 }
 
-// save makes the wish's text the desired one.
-func (t *Taken) save(tx *store.Tx, w Wish, forced bool) (err error) {
+// save makes the wish's text the desired one, and tells saved.
+func (t *Taken) save(tx *store.Tx, w Wish, forced bool, saved func(*store.Tx, Saved) error) (err error) {
+	s := Saved{NodeID: t.Node.ID, Author: w.Author, FormerSource: t.Node.ConfigSource}
+	if saved != nil && t.State.Desired.Version != 0 {
+		if s.Former, err = tx.ConfText(t.Node.ID, t.State.Desired.SHA256); err != nil {
+			return err
+		}
+	}
+	if t.Node.ConfigSource != store.SourceText {
+		t.Node.ConfigSource = store.SourceText
+		if err := tx.PutNode(&t.Node); err != nil {
+			return err
+		}
+	}
+	if err := t.desire(tx, w, forced); err != nil || saved == nil {
+		return err
+	}
+	return saved(tx, s)
+}
+
+// desire makes the wish's text the desired one.
+func (t *Taken) desire(tx *store.Tx, w Wish, forced bool) (err error) {
 	v := store.ConfVersion{Author: w.Author, Source: w.Source, Note: w.Note, Forced: forced}
 	t.State, err = tx.SetDesired(t.Node.ID, w.Text, v)
 	t.Ref = t.State.Desired

@@ -62,7 +62,7 @@ func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int
 		if !ok {
 			continue
 		}
-		t, changed, err := o.take(tx, nodeIDs[i], c)
+		t, changed, err := o.take(tx, nodeIDs[i], c, nil)
 		switch {
 		case changed:
 			again = append(again, i)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/mesh"
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/web/access"
@@ -148,7 +149,10 @@ func (a *API) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push 
 
 // door returns the door that saves and stages configs.
 func (a *API) door() tunnel.Door {
-	return tunnel.Door{Store: a.DB, Resolver: a.Resolver}
+	return tunnel.Door{Store: a.DB, Resolver: a.Resolver, Saved: func(tx *store.Tx, s tunnel.Saved) error {
+		_, err := mesh.TextSaved(tx, s)
+		return err
+	}}
 }
 
 // orderFor returns the id of the path's node. It sets in o the host of the broker for an agent that
