@@ -116,7 +116,8 @@ var answers = []struct {
 	},
 	{
 		store.ErrTunnelRuns, http.StatusConflict, "TUNNEL_RUNNING",
-		"According to the node's last message, its tunnel runs, and under another interface name it could no longer be stopped. Stop it first, then change the name.",
+		"According to the node's last message, its tunnel runs, and under another interface name it could no longer be stopped. Stop it first, then change " +
+			"the name.",
 	},
 	{
 		store.ErrNodeNameExists, http.StatusConflict, "NODE_NAME_EXISTS",
@@ -234,7 +235,7 @@ var answers = []struct {
 	},
 	{
 		ErrNoCA, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"The settings have agents use TLS, but the broker is not served with it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of " +
+		"The settings require TLS for agents, but the broker does not serve it; start the appliance with WFM_MQTT_TLS_ENABLED=true, or take tls out of " +
 			"settings/mqtt.",
 	},
 
