@@ -165,7 +165,7 @@ func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
 // and would be connected to itself. Each test process begins elsewhere.
 var lastPort atomic.Int32
 
-func init() { lastPort.Store(10_000 + int32(os.Getpid()%400)*20) } //nolint:gosec // below 18,000
+func init() { lastPort.Store(10_000 + int32(os.Getpid()%400)*20) }
 
 // listen listens on the address. Port 0 stands for a port that can be listened on again later.
 func listen(tb testing.TB, addr string) net.Listener {
@@ -174,19 +174,21 @@ func listen(tb testing.TB, addr string) net.Listener {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for range 1000 {
+	for tries := range 1000 {
 		if port == "0" {
 			addr = net.JoinHostPort(host, strconv.Itoa(int(lastPort.Add(1))))
+		} else if tries > 0 {
+			time.Sleep(10 * time.Millisecond) // another process of tests is looking for a free port
 		}
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 		if err == nil {
 			return l
 		}
-		if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+		if !errors.Is(err, syscall.EADDRINUSE) {
 			tb.Fatal(err)
 		}
 	}
-	tb.Fatal("no port is free")
+	tb.Fatalf("%s does not become free", addr)
 	return nil
 }
 
