@@ -208,10 +208,10 @@ func TestWhatMeansSomethingElsewhereIsAnsweredAsIgnored(t *testing.T) {
 			config, node = "/api/v1/configs/"+cfg, "/api/v1/nodes/"+a.addNode(cfg, "n")
 		}
 		got := warnings(method, config, object{
-			"name": "mesh " + method, "virtual_subnet": "10.66.0.0/24", "auto_sync": false, "default_dns": "", "default_mtu": nil,
+			"name": "mesh " + method, "auto_sync": false, "default_dns": "", "default_mtu": nil,
 			"awg_h1": "5-9", "zebra": 1,
 		})
-		if want := []string{"auto_sync", "awg_h1", "virtual_subnet"}; !slices.Equal(got, want) {
+		if want := []string{"auto_sync", "awg_h1"}; !slices.Equal(got, want) {
 			t.Errorf("%s %s: %v, want %v", method, config, got, want)
 		}
 		got = warnings(method, node, object{

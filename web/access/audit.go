@@ -143,13 +143,15 @@ func (a *Auditor) noteAttempt(e store.AuditEntry) {
 	}
 }
 
-// NoteKeyRead records that a version of the node's tunnel config is shown, and the version that it
-// is compared with (0 for none): the text holds private keys. The text is shown even if the entry
-// cannot be written yet. Showing it changes nothing, and a full disk must not hide a config that
-// needs repair.
+// NoteKeyRead records that a version of the node's tunnel config, or with version 0 its private key
+// alone, is shown, and the version that it is compared with (0 for none): the text holds private keys.
+// The text is shown even if the entry cannot be written yet. Showing it changes nothing, and a full
+// disk must not hide a config that needs repair.
 func (a *Auditor) NoteKeyRead(c echo.Context, nodeID string, version, against int) {
 	e := entryOf(c)
-	NoteID(c, "version", strconv.Itoa(version))
+	if version != 0 {
+		NoteID(c, "version", strconv.Itoa(version))
+	}
 	if against != 0 {
 		NoteID(c, "against", strconv.Itoa(against))
 	}

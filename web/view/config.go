@@ -1,8 +1,10 @@
 package view
 
 import (
+	"net/netip"
 	"time"
 
+	"wfm/mesh"
 	"wfm/presence"
 	"wfm/store"
 	"wfm/web/wire"
@@ -10,26 +12,80 @@ import (
 
 // Config is a mesh.
 type Config struct {
-	ID             string     `json:"id"`
-	ConfigID       string     `json:"config_id"`
-	Name           string     `json:"name"`
-	Description    string     `json:"description"`
-	Enabled        bool       `json:"enabled"`
-	TunnelProtocol string     `json:"tunnel_protocol"`
-	AWGVersion     *string    `json:"awg_version"` // null if none is set
-	CreatedAt      *time.Time `json:"created_at"`
-	UpdatedAt      *time.Time `json:"updated_at"`
+	ID             string  `json:"id"`
+	ConfigID       string  `json:"config_id"`
+	Name           string  `json:"name"`
+	Description    string  `json:"description"`
+	Enabled        bool    `json:"enabled"`
+	TunnelProtocol string  `json:"tunnel_protocol"`
+	AWGVersion     *string `json:"awg_version"` // null if none is set
+	ConfigSettings
+	CreatedAt *time.Time `json:"created_at"`
+	UpdatedAt *time.Time `json:"updated_at"`
 	// Warnings, only in the answer to a write, names the members that had no effect.
 	Warnings []string `json:"warnings,omitzero"`
+	Effect
+}
+
+// Effect, only in the answer to a write, says what followed from a change of a mesh.
+type Effect struct {
+	ChangeHints     []string `json:"change_hints,omitzero"`      // sentences about what the change adjusted, or should be followed by
+	AffectedNodeIDs []string `json:"affected_node_ids,omitzero"` // whose tunnel configs have a new version
+}
+
+// EffectOf is the effect of a change.
+func EffectOf(c mesh.Changed) Effect {
+	return Effect{append([]string{}, c.Hints...), append([]string{}, c.NodeIDs...)}
+}
+
+// ConfigSettings are the settings of a mesh from which tunnel configs are made; null if one is not
+// given.
+type ConfigSettings struct {
+	VirtualSubnet     *string `json:"virtual_subnet"`
+	VirtualSubnet6    *string `json:"virtual_subnet6"`
+	DefaultListenPort *int    `json:"default_listen_port"`
+	DefaultMTU        *int    `json:"default_mtu"`
+	DefaultDNS        *string `json:"default_dns"`
+	AWGMesh
+}
+
+func configSettingsOf(s store.MeshSettings) ConfigSettings {
+	return ConfigSettings{
+		VirtualSubnet: prefixOrNull(s.VirtualSubnet), VirtualSubnet6: prefixOrNull(s.VirtualSubnet6),
+		DefaultListenPort: positiveOrNull(s.DefaultListenPort), DefaultMTU: positiveOrNull(s.DefaultMTU), DefaultDNS: orNull(s.DefaultDNS),
+		AWGMesh: AWGMeshOf(s.AWG),
+	}
+}
+
+func prefixOrNull(p netip.Prefix) *string {
+	if !p.IsValid() {
+		return nil
+	}
+	text := p.String()
+	return &text
+}
+
+func positiveOrNull(n int) *int {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 // ConfigOf is the mesh without its nodes.
 func ConfigOf(c store.Config) Config {
 	return Config{
 		ID: c.ID, ConfigID: c.ID, Name: c.Name, Description: c.Description, Enabled: c.Enabled,
-		TunnelProtocol: c.TunnelProtocol, AWGVersion: orNull(c.AWGVersion),
+		TunnelProtocol: c.TunnelProtocol, AWGVersion: orNull(c.AWGVersion), ConfigSettings: configSettingsOf(c.MeshSettings),
 		CreatedAt: wire.When(c.CreatedAt), UpdatedAt: wire.When(c.UpdatedAt),
 	}
+}
+
+// ConfigWithKey is ConfigOf with the secret among the values of AmneziaWG, for a login that may write.
+func ConfigWithKey(c store.Config) Config {
+	v := ConfigOf(c)
+	v.AWGMesh = AWGMeshWithKey(c.AWG)
+	return v
 }
 
 func orNull(v string) *string {

@@ -3,6 +3,7 @@ package view
 import (
 	"time"
 
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/wire"
@@ -25,6 +26,7 @@ type Node struct {
 	// WantedState is the state of the tunnel that the operator wants: running, stopped or none.
 	WantedState protocol.WantedState `json:"wanted_state"`
 	SyncStatus  string               `json:"sync_status"`
+	NodeSettings
 	// IdentityConflict is null unless two machines use the node's identity and disconnect each
 	// other.
 	IdentityConflict *store.IdentityConflict `json:"identity_conflict"`
@@ -34,6 +36,50 @@ type Node struct {
 	UpdatedAt *time.Time `json:"updated_at"`
 	// Warnings, only in the answer to a write, names the members that had no effect.
 	Warnings []string `json:"warnings,omitzero"`
+	Effect
+}
+
+// NodeSettings are the settings of a node from which tunnel configs are made; null if one is not given.
+type NodeSettings struct {
+	ConfigSource string  `json:"config_source"` // mesh or text
+	KeyHolder    string  `json:"key_holder"`    // appliance or node
+	PublicKey    *string `json:"public_key"`
+	// PrivateKey is a secret. It is absent in lists, and in answers to those who may only read.
+	PrivateKey  *string  `json:"private_key,omitempty"`
+	VirtualIP   *string  `json:"virtual_ip"` // with the length of its prefix
+	VirtualIP6  *string  `json:"virtual_ip6"`
+	IPv4Address *string  `json:"ipv4_address"`
+	IPv6Address *string  `json:"ipv6_address"`
+	ListenPort  *int     `json:"listen_port"`
+	MTU         *int     `json:"mtu"`
+	DNS         *string  `json:"dns"`
+	Routes      []string `json:"routes"`
+	Masquerade  bool     `json:"masquerade"`
+	PreUp       []string `json:"pre_up"`
+	PostUp      []string `json:"post_up"`
+	PreDown     []string `json:"pre_down"`
+	PostDown    []string `json:"post_down"`
+	AWGNode
+}
+
+func nodeSettingsOf(s store.NodeSettings) NodeSettings {
+	v := NodeSettings{
+		ConfigSource: "text", KeyHolder: "appliance", PublicKey: orNull(s.PublicKey), VirtualIP: prefixOrNull(s.VirtualIP),
+		VirtualIP6: prefixOrNull(s.VirtualIP6), IPv4Address: orNull(s.IPv4Address), IPv6Address: orNull(s.IPv6Address),
+		ListenPort: positiveOrNull(s.ListenPort), MTU: positiveOrNull(s.MTU), DNS: orNull(s.DNS), Routes: []string{}, Masquerade: s.Masquerade,
+		PreUp: append([]string{}, s.PreUp...), PostUp: append([]string{}, s.PostUp...),
+		PreDown: append([]string{}, s.PreDown...), PostDown: append([]string{}, s.PostDown...), AWGNode: AWGNodeOf(s.AWG),
+	}
+	if s.ConfigSource == store.SourceMesh {
+		v.ConfigSource = "mesh"
+	}
+	if s.KeyHolder == store.KeyAtNode {
+		v.KeyHolder = "node"
+	}
+	for _, route := range s.Routes {
+		v.Routes = append(v.Routes, route.String())
+	}
+	return v
 }
 
 // View is the node and its state in short.
@@ -47,14 +93,21 @@ func (f Facts) View() Node {
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
 		ClientPresenceState: string(f.Presence.State), PresenceReason: f.Presence.Reason, WGRuntimeState: string(f.Presence.Tunnel), WantedState: f.Wanted,
-		SyncStatus: string(f.Sync()), IdentityConflict: f.Conflict,
+		SyncStatus: string(f.Sync()), NodeSettings: nodeSettingsOf(n.NodeSettings), IdentityConflict: f.Conflict,
 		LastSeen: wire.When(f.Evidence.ReachableAt), CreatedAt: wire.When(n.CreatedAt), UpdatedAt: wire.When(n.UpdatedAt),
 	}
 }
 
-// ViewWarned is View with the warnings of a write.
-func (f Facts) ViewWarned(warnings []string) Node {
+// ViewWithKey is View with the node's private key, for a login that may write.
+func (f Facts) ViewWithKey() Node {
 	v := f.View()
-	v.Warnings = warnings
+	v.PrivateKey = orNull(f.Node.PrivateKey)
+	return v
+}
+
+// ViewChanged is the view of a node in the answer to a write, with its private key.
+func (f Facts) ViewChanged(warnings []string, changed mesh.Changed) Node {
+	v := f.ViewWithKey()
+	v.Warnings, v.Effect = warnings, EffectOf(changed)
 	return v
 }

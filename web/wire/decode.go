@@ -111,6 +111,9 @@ func (f *Fields) Given(name string) bool {
 	return ok && string(raw) != "null"
 }
 
+// Null reports whether the object has the field and it is null.
+func (f *Fields) Null(name string) bool { return string(f.raw[name]) == "null" }
+
 // Faults returns the rejected fields, each with its problem.
 func (f *Fields) Faults() map[string]string { return f.bad }
 

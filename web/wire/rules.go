@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,6 +54,19 @@ func OneOf(choices ...string) Rule {
 		}
 		return v, ""
 	}
+}
+
+// Network accepts an address or a network, and returns it with the length of its prefix.
+func Network(v string) (clean, problem string) {
+	v = strings.TrimSpace(v)
+	if a, err := netip.ParseAddr(v); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()).String(), ""
+	}
+	p, err := netip.ParsePrefix(v)
+	if err != nil {
+		return "", "must be a network like 192.168.1.0/24"
+	}
+	return p.String(), ""
 }
 
 // AWGVersion accepts "" or a version of AmneziaWG.

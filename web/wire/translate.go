@@ -89,6 +89,8 @@ var meshStatuses = map[string]int{
 	mesh.CodeInvalidQuickMesh:   http.StatusUnprocessableEntity,
 	mesh.CodeInvalidAWG:         http.StatusUnprocessableEntity,
 	mesh.CodeInvalidPortForward: http.StatusUnprocessableEntity,
+	mesh.CodeInvalidValue:       http.StatusUnprocessableEntity,
+	mesh.CodeInvalidText:        http.StatusUnprocessableEntity,
 }
 
 // asDesiredAnswer returns the answer to an error about a node's tunnel config, if err is one.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	rules "wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/access"
@@ -19,7 +20,7 @@ func (a *API) bulkRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: a.createNodes, OneWrite: true,
 			Summary: "Makes up to 1,000 nodes, all or none; detail.fields has the faults of each by its index.",
-			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{},
+			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{}, Codes: nodeCodes,
 		},
 	}
 }
@@ -27,13 +28,14 @@ func (a *API) bulkRoutes() []wire.Route {
 type createdNodes struct {
 	CreatedCount int         `json:"created_count"`
 	Nodes        []view.Node `json:"nodes"` // in the order of the request
+	view.Effect
 }
 
 // newNode is one row of a call that makes many nodes.
 type newNode struct {
-	id       string
-	patch    nodePatch
-	warnings []string
+	id     string
+	patch  nodePatch
+	fields *wire.Fields
 }
 
 // createNodes makes many nodes in one transaction. It makes all or none, and then names every fault
@@ -52,8 +54,8 @@ func (a *API) createNodes(c echo.Context) error {
 		ids[i] = row.id
 	}
 	v := createdNodes{CreatedCount: len(rows)}
-	if err := a.Audit.Update(c, func(tx *store.Tx) error {
-		v.Nodes = nil
+	var faults *rules.Error
+	changed, err := a.change(c, c.Param("config_id"), func(e *rules.Edit, tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
@@ -61,25 +63,37 @@ func (a *API) createNodes(c echo.Context) error {
 		if err := checkNewNodes(tx, cfg, rows, body); err != nil {
 			return err
 		}
-		for _, row := range rows {
-			n := store.Node{ID: row.id, ConfigID: cfg.ID, Enabled: true, Type: store.NodeDynamic, Tags: []string{}}
-			if err := row.patch.apply(tx, cfg, &n); err != nil {
-				return err
-			}
-			if err := tx.PutNode(&n); err != nil {
-				return err
-			}
-			f, err := a.Reader.Facts(tx, cfg, n)
+		for i, row := range rows {
+			n, err := e.NewNode(row.id)
 			if err != nil {
 				return err
 			}
-			v.Nodes = append(v.Nodes, f.ViewWarned(row.warnings))
+			if err = row.patch.apply(tx, cfg, &n); err == nil {
+				err = e.PutNode(&n)
+			}
+			if errors.As(err, &faults) {
+				return &rules.Error{Code: faults.Code, Message: wire.Indexed("nodes", i) + ": " + faults.Message}
+			}
+			if err != nil {
+				return err
+			}
 		}
 		access.NoteIDs(c, "node_ids", ids)
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
+	for _, row := range rows {
+		f, err := a.facts(row.id)
+		if err != nil {
+			return err
+		}
+		one := f.ViewChanged(row.patch.settings.ignored(row.fields, f.Config, f.Node), rules.Changed{})
+		one.PrivateKey = nil // as in every list
+		v.Nodes = append(v.Nodes, one)
+	}
+	v.Effect = view.EffectOf(changed)
 	a.Log.Info("nodes created", "config_id", c.Param("config_id"), "count", len(rows), "by", access.LoginOf(c).Username)
 	return wire.Respond(c, v)
 }
@@ -93,7 +107,7 @@ func readNewNodes(body *wire.Fields) []newNode {
 			rows = append(rows, newNode{})
 			continue
 		}
-		row := newNode{protocol.NewID("node"), readNodePatch(f), f.Ignored(ignoredNode)}
+		row := newNode{protocol.NewID("node"), readNodePatch(f), f}
 		f.Require("name", row.patch.name != nil)
 		if name := row.patch.name; name != nil {
 			if j, twice := first[*name]; twice {

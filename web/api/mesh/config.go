@@ -1,10 +1,12 @@
 package mesh
 
 import (
+	"crypto/rand"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 
+	rules "wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/access"
@@ -14,8 +16,12 @@ import (
 
 // Parts that several calls' bodies share.
 const (
-	configMembers = "description, enabled bool, tunnel_protocol, awg_version"
+	configMembers = "description, enabled bool, tunnel_protocol, awg_version, " + settingsMembers
+	configCodes   = rules.CodeInvalidSubnet + " " + rules.CodeInvalidAWG + " " + rules.CodeInvalidValue + " " + rules.CodeInvalidText + " " +
+		rules.CodeIPPoolExhausted
 )
+
+var configObjects = map[string]string{"awg_options": wire.AWGOptions}
 
 func (a *API) configRoutes() []wire.Route {
 	return []wire.Route{
@@ -27,7 +33,7 @@ func (a *API) configRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: a.createConfig, OneWrite: true,
 			Summary: "Creates a mesh.",
-			Body:    "name!, " + configMembers, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS",
+			Body:    "name!, " + configMembers, Objects: configObjects, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS " + configCodes,
 		},
 		{
 			Method: http.MethodGet, Path: wire.PathConfig, Access: wire.Session, Handle: a.getConfig,
@@ -37,7 +43,7 @@ func (a *API) configRoutes() []wire.Route {
 		{
 			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: a.updateConfig, OneWrite: true,
 			Summary: "Changes a mesh; absent members stay as they are.",
-			Body:    "name, " + configMembers, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS",
+			Body:    "name, " + configMembers, Objects: configObjects, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS " + configCodes,
 		},
 		{
 			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: a.deleteConfig, OneWrite: true,
@@ -55,16 +61,14 @@ func (a *API) configRoutes() []wire.Route {
 // ignoredConfig lists the members of a mesh that WG Free Mesh uses and the appliance does not yet.
 // Warnings of the answer name them, so that a script notices. A member that gets a meaning leaves
 // the list.
-var ignoredConfig = []string{
-	"virtual_subnet", "default_listen_port", "default_mtu", "default_dns", "auto_sync", "awg_s1", "awg_s2", "awg_s3", "awg_s4",
-	"awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options", "awg_node_updates",
-}
+var ignoredConfig = []string{"auto_sync", "awg_node_updates"}
 
 // configPatch holds the changes that a request makes to a mesh. Nil members do not change.
 type configPatch struct {
 	name, description          *string
 	enabled                    *bool
 	tunnelProtocol, awgVersion *string
+	settings                   settingsPatch
 }
 
 func readConfigPatch(f *wire.Fields) configPatch {
@@ -74,6 +78,7 @@ func readConfigPatch(f *wire.Fields) configPatch {
 		enabled:        f.Flag("enabled"),
 		tunnelProtocol: f.Text("tunnel_protocol", wire.OneOf(protocol.TunnelWireGuard, protocol.TunnelAmneziaWG, protocol.TunnelAmneziaWG2)),
 		awgVersion:     f.Text("awg_version", wire.AWGVersion),
+		settings:       readSettingsPatch(f),
 	}
 }
 
@@ -86,15 +91,15 @@ func (p configPatch) apply(c *store.Config) error {
 	c.TunnelProtocol = wire.Or(p.tunnelProtocol, c.TunnelProtocol)
 	c.AWGVersion = wire.Or(p.awgVersion, c.AWGVersion)
 	if protocol.ToolFamily(c.TunnelProtocol) == "awg" {
-		return nil
+		return p.settings.apply(c)
 	}
 	if wire.Or(p.awgVersion, "") != "" {
 		f := &wire.Fields{}
 		f.Reject("awg_version", "is only for the tunnel_protocol amneziawg or amneziawg_2")
 		return f.Err()
 	}
-	c.AWGVersion = ""
-	return nil
+	c.AWGVersion, c.AWG = "", store.AWGMesh{}
+	return p.settings.apply(c)
 }
 
 func (a *API) listConfigs(c echo.Context) error {
@@ -135,24 +140,40 @@ func (a *API) createConfig(c echo.Context) error {
 		return err
 	}
 	id := protocol.NewID("cfg")
-	cfg, err := store.WriteFor(c.Request().Context(), a.DB, func(tx *store.Tx) (store.Config, error) {
-		cfg := store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+	var cfg store.Config
+	changed, err := a.change(c, id, func(e *rules.Edit, tx *store.Tx) error {
+		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
-			return cfg, err
+			return err
 		}
-		if err := tx.PutConfig(&cfg); err != nil {
-			return cfg, err
+		if err := rules.CheckOverlap(tx, cfg); err != nil {
+			return err
 		}
 		access.NoteID(c, "config_id", id)
-		return cfg, nil
+		return e.PutConfig(&cfg)
 	})
 	if err != nil {
 		return err
 	}
 	a.Log.Info("config created", "config_id", id, "by", access.LoginOf(c).Username)
-	v := view.ConfigOf(cfg)
-	v.Warnings = f.Ignored(ignoredConfig)
-	return wire.Respond(c, v)
+	return wire.Respond(c, patch.answer(f, cfg, changed))
+}
+
+// answer is the mesh in the answer to a write.
+func (p configPatch) answer(f *wire.Fields, cfg store.Config, changed rules.Changed) view.Config {
+	v := view.ConfigWithKey(cfg)
+	v.Warnings, v.Effect = p.settings.ignored(f, cfg), view.EffectOf(changed)
+	return v
+}
+
+// change changes the mesh in the one transaction of the request, with the tunnel configs that follow
+// from it.
+func (a *API) change(c echo.Context, configID string, edit func(*rules.Edit, *store.Tx) error) (changed rules.Changed, err error) {
+	err = a.Audit.Update(c, func(tx *store.Tx) error {
+		changed, err = rules.Change(tx, configID, access.LoginOf(c).Username, rand.Reader, func(e *rules.Edit) error { return edit(e, tx) })
+		return err
+	})
+	return changed, err
 }
 
 func (a *API) getConfig(c echo.Context) error {
@@ -161,7 +182,11 @@ func (a *API) getConfig(c echo.Context) error {
 		if err != nil {
 			return view.CountedConfig{}, err
 		}
-		return a.Reader.CountedConfig(tx, cfg)
+		v, err := a.Reader.CountedConfig(tx, cfg)
+		if access.MayWrite(access.LoginOf(c)) {
+			v.Config = view.ConfigWithKey(cfg)
+		}
+		return v, err
 	})
 	if err != nil {
 		return err
@@ -178,22 +203,27 @@ func (a *API) updateConfig(c echo.Context) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	cfg, err := store.WriteFor(c.Request().Context(), a.DB, func(tx *store.Tx) (cfg store.Config, err error) {
+	var cfg store.Config
+	changed, err := a.change(c, c.Param("config_id"), func(e *rules.Edit, tx *store.Tx) (err error) {
 		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
-			return cfg, err
+			return err
 		}
+		before := cfg
 		if err := patch.apply(&cfg); err != nil {
-			return cfg, err
+			return err
 		}
-		return cfg, tx.PutConfig(&cfg)
+		if before.VirtualSubnet != cfg.VirtualSubnet || before.VirtualSubnet6 != cfg.VirtualSubnet6 {
+			if err := rules.CheckOverlap(tx, cfg); err != nil {
+				return err
+			}
+		}
+		return e.PutConfig(&cfg)
 	})
 	if err != nil {
 		return err
 	}
 	a.Log.Info("config changed", "config_id", cfg.ID, "enabled", cfg.Enabled, "by", access.LoginOf(c).Username)
-	v := view.ConfigOf(cfg)
-	v.Warnings = f.Ignored(ignoredConfig)
-	return wire.Respond(c, v)
+	return wire.Respond(c, patch.answer(f, cfg, changed))
 }
 
 type deletedConfig struct {

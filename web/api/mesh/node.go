@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	rules "wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/access"
@@ -15,7 +16,9 @@ import (
 
 // Parts that several calls' bodies share.
 const (
-	nodeMembers = "enabled bool, node_type, interface_name, client_platform, tags strings"
+	nodeMembers = "enabled bool, node_type, interface_name, client_platform, tags strings, " + nodeSettingsMembers
+	nodeCodes   = rules.CodeInvalidVirtualIP + " " + rules.CodeIPPoolExhausted + " " + rules.CodeInvalidKey + " " + rules.CodeInvalidAWG + " " +
+		rules.CodeInvalidValue + " " + rules.CodeInvalidText
 )
 
 func (a *API) nodeRoutes() []wire.Route {
@@ -28,7 +31,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: a.createNode, OneWrite: true,
 			Summary: "Makes a node.",
-			Body:    "name!, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS",
+			Body:    "name!, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS " + nodeCodes,
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.getNode,
@@ -38,7 +41,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		{
 			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.updateNode, OneWrite: true,
 			Summary: "Changes a node; absent members stay as they are.",
-			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
+			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING " + nodeCodes,
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.deleteNode, OneWrite: true,
@@ -53,7 +56,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		{
 			Method: http.MethodPut, Path: wire.PathNode, Access: wire.Session, Handle: a.updateNode, OneWrite: true,
 			Summary: "Changes a node; absent members stay as they are.",
-			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING",
+			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING " + nodeCodes,
 		},
 		{
 			Method: http.MethodDelete, Path: wire.PathNode, Access: wire.Session, Handle: a.deleteNode, OneWrite: true,
@@ -61,13 +64,6 @@ func (a *API) nodeRoutes() []wire.Route {
 			Data:    deletedNode{},
 		},
 	}
-}
-
-// ignoredNode lists the members of a node that WG Free Mesh uses and the appliance does not yet,
-// see ignoredConfig.
-var ignoredNode = []string{
-	"ipv4_address", "ipv6_address", "listen_port", "virtual_ip", "mtu", "dns", "auto_sync", "public_key", "private_key",
-	"pre_up", "post_up", "pre_down", "post_down", "awg_jc", "awg_jmin", "awg_jmax", "awg_i1", "awg_i2", "awg_i3", "awg_i4", "awg_i5", "awg_options",
 }
 
 // nodePatch holds the changes that a request makes to a node. Nil members do not change.
@@ -78,6 +74,7 @@ type nodePatch struct {
 	interfaceName *string
 	windows       bool // the request says that the node runs Windows
 	tags          []string
+	settings      nodeSettingsPatch
 }
 
 // The limits of a node's names, in characters.
@@ -93,6 +90,7 @@ func readNodePatch(f *wire.Fields) nodePatch {
 		nodeType:      f.Text("node_type", wire.OneOf(string(store.NodeDynamic), string(store.NodeStatic))),
 		interfaceName: f.Text("interface_name", wire.InterfaceName),
 		windows:       wire.IsWindows(wire.Or(f.Text("client_platform", wire.Line(0, 64)), "")),
+		settings:      readNodeSettingsPatch(f),
 	}
 	for _, tag := range f.Texts("tags", store.MaxNodeTags, wire.Line(1, maxTag)) {
 		if p.tags == nil {
@@ -136,7 +134,7 @@ func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
 	if p.tags != nil {
 		n.Tags = p.tags
 	}
-	return nil
+	return p.settings.apply(cfg, n)
 }
 
 func (a *API) listNodes(c echo.Context) error {
@@ -181,26 +179,35 @@ func (a *API) createNode(c echo.Context) error {
 	}
 	id := protocol.NewID("node")
 	var f view.Facts
-	if err := a.Audit.Update(c, func(tx *store.Tx) error {
+	changed, err := a.change(c, c.Param("config_id"), func(e *rules.Edit, tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
 		}
-		n := store.Node{ID: id, ConfigID: cfg.ID, Enabled: true, Type: store.NodeDynamic, Tags: []string{}}
+		n, err := e.NewNode(id)
+		if err != nil {
+			return err
+		}
 		if err := patch.apply(tx, cfg, &n); err != nil {
 			return err
 		}
-		if err := tx.PutNode(&n); err != nil {
-			return err
-		}
 		access.NoteID(c, "node_id", id)
-		f, err = a.Reader.Facts(tx, cfg, n)
-		return err
-	}); err != nil {
+		f.Config, f.Node = cfg, n
+		return e.PutNode(&f.Node)
+	})
+	if err == nil {
+		f, err = a.facts(id)
+	}
+	if err != nil {
 		return err
 	}
 	a.Log.Info("node created", "config_id", f.Node.ConfigID, "node_id", id, "by", access.LoginOf(c).Username)
-	return wire.Respond(c, f.ViewWarned(body.Ignored(ignoredNode)))
+	return wire.Respond(c, f.ViewChanged(patch.settings.ignored(body, f.Config, f.Node), changed))
+}
+
+// facts reads the node after the change that the request made.
+func (a *API) facts(nodeID string) (view.Facts, error) {
+	return store.Read(a.DB, func(tx *store.Tx) (view.Facts, error) { return a.Reader.NodeFacts(tx, nodeID) })
 }
 
 func (a *API) getNode(c echo.Context) error {
@@ -208,7 +215,11 @@ func (a *API) getNode(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return wire.Respond(c, f.View())
+	if !access.MayWrite(access.LoginOf(c)) || f.Node.PrivateKey == "" {
+		return wire.Respond(c, f.View())
+	}
+	a.Audit.NoteKeyRead(c, f.Node.ID, 0, 0)
+	return wire.Respond(c, f.ViewWithKey())
 }
 
 func (a *API) updateNode(c echo.Context) error {
@@ -220,8 +231,11 @@ func (a *API) updateNode(c echo.Context) error {
 	if err := body.Err(); err != nil {
 		return err
 	}
-	var f view.Facts
-	if err := a.Audit.Update(c, func(tx *store.Tx) error {
+	id, configID, err := a.pathIDs(c)
+	if err != nil {
+		return err
+	}
+	changed, err := a.change(c, configID, func(e *rules.Edit, tx *store.Tx) error {
 		cfg, n, err := view.NodeOf(tx, c)
 		if err != nil {
 			return err
@@ -229,16 +243,26 @@ func (a *API) updateNode(c echo.Context) error {
 		if err := patch.apply(tx, cfg, &n); err != nil {
 			return err
 		}
-		if err := tx.PutNode(&n); err != nil {
-			return err
-		}
-		f, err = a.Reader.Facts(tx, cfg, n)
-		return err
-	}); err != nil {
+		return e.PutNode(&n)
+	})
+	var f view.Facts
+	if err == nil {
+		f, err = a.facts(id)
+	}
+	if err != nil {
 		return err
 	}
-	a.Log.Info("node changed", "node_id", f.Node.ID, "enabled", f.Node.Enabled, "by", access.LoginOf(c).Username)
-	return wire.Respond(c, f.ViewWarned(body.Ignored(ignoredNode)))
+	a.Log.Info("node changed", "node_id", id, "enabled", f.Node.Enabled, "by", access.LoginOf(c).Username)
+	return wire.Respond(c, f.ViewChanged(patch.settings.ignored(body, f.Config, f.Node), changed))
+}
+
+// pathIDs returns the ids of the path's node and of its mesh, which never change.
+func (a *API) pathIDs(c echo.Context) (nodeID, configID string, err error) {
+	n, err := store.Read(a.DB, func(tx *store.Tx) (store.Node, error) {
+		_, n, err := view.NodeOf(tx, c)
+		return n, err
+	})
+	return n.ID, n.ConfigID, err
 }
 
 type deletedNode struct {
@@ -247,15 +271,13 @@ type deletedNode struct {
 }
 
 func (a *API) deleteNode(c echo.Context) error {
-	var node store.Node
-	if err := a.Audit.Update(c, func(tx *store.Tx) (err error) {
-		if _, node, err = view.NodeOf(tx, c); err != nil {
-			return err
-		}
-		return tx.DeleteNode(node.ID)
-	}); err != nil {
+	id, configID, err := a.pathIDs(c)
+	if err != nil {
 		return err
 	}
-	a.Log.Info("node deleted", "node_id", node.ID, "by", access.LoginOf(c).Username)
-	return wire.Respond(c, deletedNode{"The node was deleted.", node.ID})
+	if _, err := a.change(c, configID, func(e *rules.Edit, _ *store.Tx) error { return e.DeleteNode(id) }); err != nil {
+		return err
+	}
+	a.Log.Info("node deleted", "node_id", id, "by", access.LoginOf(c).Username)
+	return wire.Respond(c, deletedNode{"The node was deleted.", id})
 }

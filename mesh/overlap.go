@@ -1,0 +1,33 @@
+package mesh
+
+import (
+	"net/netip"
+
+	"wfm/store"
+)
+
+// CheckOverlap checks that the subnets of the mesh overlap none of another mesh: a node of both, or the
+// appliance's own way to them, could not tell them apart. Error: an [*Error].
+func CheckOverlap(tx *store.Tx, c store.Config) error {
+	configs, err := tx.Configs("", 0)
+	if err != nil {
+		return err
+	}
+	for _, other := range configs {
+		if other.ID == c.ID {
+			continue
+		}
+		for _, own := range []struct {
+			field  string
+			subnet netip.Prefix
+		}{{"virtual_subnet", c.VirtualSubnet}, {"virtual_subnet6", c.VirtualSubnet6}} {
+			for _, theirs := range subnetsOf(other) {
+				if own.subnet.IsValid() && own.subnet.Overlaps(theirs) {
+					return refuse(CodeInvalidSubnet, "%s %s overlaps %s of the mesh %s; choose another network, or leave %s out to get a free one.",
+						own.field, own.subnet, theirs, other.Name, own.field)
+				}
+			}
+		}
+	}
+	return nil
+}
