@@ -212,7 +212,8 @@ func TestCheckAWGNamesTheField(t *testing.T) {
 	}
 }
 
-// What the real tools refused is refused here too, field by field; what they took is taken.
+// The values that the real tools refuse are refused here too, field by field; the values that they
+// accept are accepted.
 func TestCheckAWGAgreesWithTheAnswersOfTheTools(t *testing.T) {
 	raw, err := os.ReadFile("../tunnel/wgconf/testdata/awg-tool-answers.jsonl")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"wfm/store"
 )
 
-// watched notes what is asked for.
+// watched records the questions.
 type watched struct {
 	mesh.Neighbours
 	all int

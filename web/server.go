@@ -68,8 +68,8 @@ type Options struct {
 	// Evidence completes a node's stored evidence by facts that could not be stored. Default: the
 	// stored one.
 	Evidence func(store.Evidence) store.Evidence
-	// Watch is called whenever an event stream opens, and its result once at the stream's end.
-	// Meanwhile somebody watches. May be nil.
+	// Watch is called whenever an event stream opens, and its result once at the stream's end. In
+	// between, a person may be watching. May be nil.
 	Watch func() (release func())
 	// Version is the version of the program, as the API reports it.
 	Version string

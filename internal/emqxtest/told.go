@@ -20,7 +20,7 @@ type Told struct {
 	Unreached     bool // the HTTP resources are not connected
 	ReadOnly      bool // the API key is a viewer's
 	DatabaseFirst bool // the built-in database is asked before the appliance
-	Open          bool // nobody checks logins at the nodes' listener
+	Open          bool // no authenticator checks logins at the nodes' listener
 	Mountpoint    string
 }
 

@@ -26,8 +26,9 @@ const (
 	maxColumns = 160 // of a line, in tests too; a tab is one
 )
 
-// outgrown are the packages and types that are larger than that, and the size that they may have at most. It is
-// no leave to grow: whoever makes one smaller lowers its figure, and takes it out once it fits.
+// outgrown lists the packages and types that are larger, with their limits. The limits must not
+// rise: a change that makes one smaller lowers its limit, and removes it from the list once it
+// fits.
 var outgrown = map[string]int{
 	"agent":                    220,
 	"agent.executor":           50,
@@ -46,7 +47,7 @@ const root = "../.."
 // version is the last part of the path of a module from its second version on.
 var version = regexp.MustCompile(`^v[0-9]+$`)
 
-// room is a package: what it declares, but for its tests.
+// room counts the declarations of a package, without its tests.
 type room struct {
 	names   int
 	methods map[string]int // by type
@@ -96,7 +97,7 @@ func TestNoRoomIsTooLarge(t *testing.T) {
 	}
 }
 
-// fits reports what is larger than most, or than outgrown says.
+// fits fails the test if n is more than most and more than outgrown allows.
 func fits(t *testing.T, what string, n, most int, words string) {
 	t.Helper()
 	grown, isOutgrown := outgrown[what]
@@ -108,7 +109,8 @@ func fits(t *testing.T, what string, n, most int, words string) {
 	}
 }
 
-// TestNoImportIsShadowed holds that a name of a package means that package in the whole file.
+// TestNoImportIsShadowed checks that the name of an imported package means that package in the
+// whole file.
 func TestNoImportIsShadowed(t *testing.T) {
 	for _, file := range goFiles(t) {
 		if strings.HasSuffix(file, "_test.go") {

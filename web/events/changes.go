@@ -7,8 +7,8 @@ import (
 	"wfm/web/view"
 )
 
-// eventsOf turns committed changes into events, from the store's present state, and returns the
-// configs whose overview has changed. A deleted object makes no event of its own.
+// eventsOf turns committed changes into events with the current content of the store. It also
+// returns the meshes whose overview has changed. A deleted object makes no event of its own.
 func (s *Streams) eventsOf(changes []store.Change) (events []event, configs configChanges, err error) {
 	r := changeReader{s: s, told: make(map[string]bool), configs: configChanges{}}
 	if s.Count() > 0 {

@@ -21,7 +21,7 @@ type AWGMesh struct {
 
 // AWGOptions has the values that came with AmneziaWG 3.1.
 type AWGOptions struct {
-	// HeaderProtectionKey is a secret, absent in answers to those who may only read.
+	// HeaderProtectionKey is a secret. It is absent in answers to logins that may only read.
 	HeaderProtectionKey    *string `json:"header_protection_key,omitempty"`
 	ContentPaddingAddition *string `json:"content_padding_addition"`
 	RekeyAfterTime         *string `json:"rekey_after_time"`
@@ -33,7 +33,7 @@ type AWGOptions struct {
 	DisableCookies         bool    `json:"disable_cookies"`
 }
 
-// AWGMeshOf is the view of the values, without the secret one.
+// AWGMeshOf returns the view of the values, without the secret one.
 func AWGMeshOf(a store.AWGMesh) AWGMesh {
 	return AWGMesh{
 		S1: numberOrNull(a.S1), S2: numberOrNull(a.S2), S3: numberOrNull(a.S3), S4: numberOrNull(a.S4),
@@ -46,7 +46,7 @@ func AWGMeshOf(a store.AWGMesh) AWGMesh {
 	}
 }
 
-// AWGMeshWithKey is AWGMeshOf with the secret value.
+// AWGMeshWithKey returns the view of the values, with the secret one.
 func AWGMeshWithKey(a store.AWGMesh) AWGMesh {
 	v := AWGMeshOf(a)
 	v.Options.HeaderProtectionKey = orNull(a.HeaderProtectionKey)
@@ -65,7 +65,7 @@ type AWGNode struct {
 	I5   *string `json:"awg_i5"`
 }
 
-// AWGNodeOf is the view of the values.
+// AWGNodeOf returns the view of the values.
 func AWGNodeOf(a store.AWGNode) AWGNode {
 	return AWGNode{
 		Jc: numberOrNull(a.Jc), Jmin: numberOrNull(a.Jmin), Jmax: numberOrNull(a.Jmax),

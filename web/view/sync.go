@@ -66,7 +66,8 @@ type Sync struct {
 	NodeType store.NodeType `json:"node_type"`
 	SyncRefs
 	Status store.SyncStatus `json:"status"`
-	// HandedOut is, for a static node, the version that somebody has taken to it; null if there is none.
+	// HandedOut is the last version of a static node that was handed out to a person; null if there
+	// is none.
 	HandedOut *HandedOut `json:"handed_out"`
 }
 

@@ -25,7 +25,7 @@ type Answer struct {
 // CodeInternal is the code for errors that answers does not list.
 const CodeInternal = "INTERNAL_ERROR"
 
-// answers are those of errors without fields of their own.
+// answers lists the answers to errors without fields of their own.
 var answers = []struct {
 	err     error
 	status  int

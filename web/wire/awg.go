@@ -18,8 +18,8 @@ const maxAWGValue = 4096
 // change is a change of one field of T.
 type change[T any] func(*T)
 
-// ReadAWGMesh reads the values of AmneziaWG that a mesh has, and returns the change to them. An empty
-// value takes a former one away. The values themselves are not checked, see mesh.CheckAWGMesh.
+// ReadAWGMesh reads a mesh's values of AmneziaWG and returns the change to them. An empty value
+// removes the former one. The values are not checked, see mesh.CheckAWGMesh.
 func ReadAWGMesh(f *Fields) func(*store.AWGMesh) {
 	var all []change[store.AWGMesh]
 	text := func(v *string, to func(*store.AWGMesh) *string) {

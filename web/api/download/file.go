@@ -40,7 +40,7 @@ func (a *API) fileRoutes() []wire.Route {
 	}
 }
 
-// tokenScope says what a download token is for.
+// tokenScope is the permission of a download token.
 type tokenScope struct {
 	nodeID string
 	by     access.Login // who asked for it
@@ -50,7 +50,7 @@ type downloadTokenView struct {
 	AccessToken  string     `json:"access_token"`
 	TokenType    string     `json:"token_type"`
 	ExpiresAt    *time.Time `json:"expires_at"`
-	DownloadPath string     `json:"download_path"` // download_token is to be added
+	DownloadPath string     `json:"download_path"` // without the download_token, which the client adds
 	Filename     string     `json:"filename"`
 	Command      string     `json:"command"`  // fetches the file with curl
 	Warnings     []string   `json:"warnings"` // sentences about conditions under which the command may fail
@@ -101,7 +101,7 @@ func (a *API) file(c echo.Context) error {
 	if !ok {
 		return wire.ErrDownloadToken
 	}
-	access.SetLogin(c, scope.by) // the audit log names who let the file out
+	access.SetLogin(c, scope.by) // the audit log names the login that asked for the token
 	switch {
 	case c.Param("node_id") != scope.nodeID:
 		return wire.ErrDownloadTokenScope
@@ -136,8 +136,8 @@ func (a *API) text(c echo.Context) (f view.Facts, text string, err error) {
 	return f, text, err
 }
 
-// handOut notes that a text leaves the appliance. The text is handed out even if that cannot be
-// written: a full disk must not keep anybody from a tunnel.
+// handOut records that a text is handed out. The text is handed out even if the record cannot be
+// written: a full disk must not cost a person the tunnel.
 func (a *API) handOut(c echo.Context, n store.Node, ref store.ConfRef) {
 	if c.Request().Method == http.MethodHead {
 		return

@@ -52,7 +52,7 @@ func (g *grants[T]) get(name string, now time.Time) (v T, ok bool) {
 	return v, false
 }
 
-// remove takes the name away, and reports whether it was there.
+// remove removes the name and reports whether it was there.
 func (g *grants[T]) remove(name string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -56,7 +56,7 @@ type packageNodeView struct {
 	NodeName  string         `json:"node_name"`
 	NodeType  store.NodeType `json:"node_type"`
 	Filename  string         `json:"filename"`
-	Available bool           `json:"available"` // it has a tunnel config
+	Available bool           `json:"available"` // whether it has a tunnel config
 }
 
 func (a *API) packageOptions(c echo.Context) error {
@@ -114,8 +114,8 @@ func (a *API) newPackage(c echo.Context) error {
 	return wire.Respond(c, packageView{id, archiveName(cfg), pathBulk + "/package/" + id, len(files), wire.When(expires)})
 }
 
-// choose returns the files of the nodes, each of which has to have a tunnel config; for no ids, those
-// of all nodes that have one. Error: tunnel.ErrNoDesiredConfig if none has.
+// choose returns the files of the nodes with the ids; each must have a tunnel config. Without ids,
+// it returns those of all nodes with one. Error: tunnel.ErrNoDesiredConfig if there is none.
 func choose(tx *store.Tx, configID string, ids []string) (files []packed, cfg store.Config, err error) {
 	nodes, cfg, err := view.NamedNodes(tx, configID, ids)
 	if err == nil && len(ids) == 0 {
@@ -149,7 +149,7 @@ func choose(tx *store.Tx, configID string, ids []string) (files []packed, cfg st
 }
 
 // unusedName returns the name of the node's file. Interfaces of two nodes may have the same name;
-// some file systems do not tell upper from lower case.
+// some file systems do not distinguish upper and lower case.
 func unusedName(used map[string]bool, n store.Node) string {
 	name := fileName(n)
 	for i := 2; used[strings.ToLower(name)]; i++ {

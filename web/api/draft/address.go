@@ -63,8 +63,8 @@ func (a *API) suggestAddress(c echo.Context) error {
 
 type checkedAddress struct {
 	Valid bool `json:"valid"`
-	// Warning says what is wrong with an address that is not valid, or may surprise about one that
-	// is; null if there is nothing to say.
+	// Warning is the fault of an invalid address, or an unexpected effect of a valid one; null if
+	// there is neither.
 	Warning *string `json:"warning"`
 }
 
@@ -131,8 +131,8 @@ func (a *API) owners(configID string) (cfg store.Config, owners map[netip.Addr][
 	return cfg, owners, err
 }
 
-// addressesOf returns the addresses of the node in the tunnel: its own, or those of the text that
-// somebody wrote for it. A text that can no longer be read has none.
+// addressesOf returns the addresses of the node in the tunnel: its own, or those of its
+// hand-written text. A text that can no longer be parsed has none.
 func addressesOf(tx *store.Tx, cfg store.Config, n store.Node) ([]netip.Prefix, error) {
 	node := mesh.Node{Node: n}
 	if n.ConfigSource == store.SourceText {

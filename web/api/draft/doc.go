@@ -7,5 +7,5 @@
 //
 // Invariants:
 //   - No call changes anything, so none of them is in the audit log.
-//   - A call that makes a key is a POST, which wants the scope write.
+//   - A call that makes a key is a POST, which requires the scope write.
 package draft
