@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,9 +36,7 @@ func (a *api) addMesh(name string, more object) (id string) {
 	a.t.Helper()
 	var c struct{ ID string }
 	body := object{"name": name, "virtual_subnet": "10.66.0.0/24"}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	a.post("/api/v1/configs", body).ok(&c)
 	return c.ID
 }
@@ -45,9 +44,7 @@ func (a *api) addMesh(name string, more object) (id string) {
 func (a *api) addMeshNode(configID, name string, more object) (n meshNodeJSON) {
 	a.t.Helper()
 	body := object{"name": name}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	a.post("/api/v1/configs/"+configID+"/nodes", body).ok(&n)
 	return n
 }
@@ -66,10 +63,12 @@ func (a *api) text(configID, nodeID string) (text string, version int) {
 func TestANodeOfAMeshWithASubnetGetsAllItNeedsAtOnce(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addMesh("office", object{"virtual_subnet6": "fd00:66::/64", "default_dns": "10.66.0.1", "default_mtu": 1400})
-	gate := a.addMeshNode(cfg, "gate", object{"ipv4_address": "192.0.2.1", "listen_port": 51999, "routes": []string{"192.168.7.0/24"}, "post_up": []string{"true"}})
+	gate := a.addMeshNode(cfg, "gate", object{
+		"ipv4_address": "192.0.2.1", "listen_port": 51999, "routes": []string{"192.168.7.0/24"}, "post_up": []string{"true"},
+	})
 	phone := a.addMeshNode(cfg, "phone", object{"node_type": "static"})
 	if gate.ConfigSource != "mesh" || gate.VirtualIP != "10.66.0.1/32" || gate.VirtualIP6 != "fd00:66::1/128" || gate.InterfaceName != "office-gate" ||
-		!slices.Equal(gate.AffectedNodeIDs, []string{gate.ID}) || !slices.Equal(gate.Routes, []string{"192.168.7.0/24"}) || gate.Warnings != nil && len(gate.Warnings) > 0 {
+		!slices.Equal(gate.AffectedNodeIDs, []string{gate.ID}) || !slices.Equal(gate.Routes, []string{"192.168.7.0/24"}) || len(gate.Warnings) > 0 {
 		t.Errorf("%+v", gate)
 	}
 	if phone.VirtualIP != "10.66.0.2/32" || phone.PrivateKey == gate.PrivateKey {
@@ -165,8 +164,10 @@ func TestThePrivateKeyIsForThoseWhoMayWrite(t *testing.T) {
 
 func TestTheSettingsOfAMeshReachItsNodes(t *testing.T) {
 	a := newAPI(t)
-	cfg := a.addMesh("vpn", object{"tunnel_protocol": "amneziawg", "awg_version": "2.0", "awg_s1": 20, "awg_s2": 30, "awg_s3": 40, "awg_s4": 8,
-		"awg_h1": 10, "awg_h2": "20-30", "awg_h3": 40, "awg_h4": 50})
+	cfg := a.addMesh("vpn", object{
+		"tunnel_protocol": "amneziawg", "awg_version": "2.0", "awg_s1": 20, "awg_s2": 30, "awg_s3": 40, "awg_s4": 8,
+		"awg_h1": 10, "awg_h2": "20-30", "awg_h3": 40, "awg_h4": 50,
+	})
 	n := a.addMeshNode(cfg, "gate", object{"awg_jc": 4, "awg_jmin": "40", "awg_jmax": 70})
 	text, _ := a.text(cfg, n.ID)
 	for _, line := range []string{"S1 = 20", "H2 = 20-30", "Jc = 4", "Jmin = 40"} {
@@ -234,7 +235,8 @@ func TestBadInputAboutAMeshIsRefusedInASentence(t *testing.T) {
 			`virtual_subnet "10.66.0.0" is not a network; write one like 10.66.0.0/24 or fd00:66::/64.`},
 		{"POST", configs, object{"name": "b", "virtual_subnet": "10.67.0.1/24"}, "INVALID_SUBNET",
 			"virtual_subnet 10.67.0.1/24 is an address in a network; write the network, 10.67.0.0/24."},
-		{"POST", configs, object{"name": "b", "virtual_subnet": "10.0.0.0/7"}, "INVALID_SUBNET", "virtual_subnet 10.0.0.0/7 has the length /7; give one from /8 to /30."},
+		{"POST", configs, object{"name": "b", "virtual_subnet": "10.0.0.0/7"}, "INVALID_SUBNET",
+			"virtual_subnet 10.0.0.0/7 has the length /7; give one from /8 to /30."},
 		{"POST", configs, object{"name": "b", "virtual_subnet6": "10.70.0.0/24"}, "INVALID_SUBNET",
 			"virtual_subnet6 10.70.0.0/24 is a network of IPv4; write it into virtual_subnet."},
 		{"POST", configs, object{"name": "b", "default_dns": "not a server!"}, "INVALID_VALUE", "default_dns: "},
@@ -257,7 +259,8 @@ func TestBadInputAboutAMeshIsRefusedInASentence(t *testing.T) {
 			"public_key is not a key; give 32 bytes in base64, 44 characters, as wg pubkey prints them."},
 		{"POST", nodes, object{"name": "n", "private_key": gate.PrivateKey, "public_key": second.PublicKey}, "INVALID_KEY",
 			"public_key does not belong to private_key; give the private key alone, or both of one pair."},
-		{"POST", nodes, object{"name": "n", "ipv4_address": "2001:db8::1"}, "INVALID_VALUE", `ipv4_address: "2001:db8::1" is neither such an address nor a host name; `},
+		{"POST", nodes, object{"name": "n", "ipv4_address": "2001:db8::1"}, "INVALID_VALUE",
+			`ipv4_address: "2001:db8::1" is neither such an address nor a host name; `},
 		{"POST", nodes, object{"name": "n", "routes": []string{"192.168.1.7/24"}}, "INVALID_VALUE",
 			"routes: 192.168.1.7/24 is not a network; write it like 192.168.1.0/24."},
 		{"POST", nodes + "/bulk", object{"nodes": []object{{"name": "n"}, {"name": "m", "virtual_ip": "10.66.0.1"}}}, "INVALID_VIRTUAL_IP",

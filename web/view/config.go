@@ -27,13 +27,13 @@ type Config struct {
 	Effect
 }
 
-// Effect, only in the answer to a write, says what followed from a change of a mesh.
+// Effect is the effect of a change of a mesh. Only the answer to a write has it.
 type Effect struct {
 	ChangeHints     []string `json:"change_hints,omitzero"`      // sentences about what the change adjusted, or should be followed by
 	AffectedNodeIDs []string `json:"affected_node_ids,omitzero"` // whose tunnel configs have a new version
 }
 
-// EffectOf is the effect of a change.
+// EffectOf returns the effect of a change.
 func EffectOf(c mesh.Changed) Effect {
 	return Effect{append([]string{}, c.Hints...), append([]string{}, c.NodeIDs...)}
 }
