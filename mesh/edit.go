@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -20,7 +21,8 @@ type Edit struct {
 	author  string
 	random  io.Reader
 	touched map[string]struct{}
-	taken   []netip.Addr // in the tunnel; nil until the first address is given
+	edited  map[string]struct{} // the touched nodes that were changed themselves, or a link of theirs
+	taken   []netip.Addr        // in the tunnel; nil until the first address is given
 	hints   []string
 }
 
@@ -38,7 +40,7 @@ type Changed struct {
 // Whether a config would cut its node off is asked when it is staged, by tunnel.Door: it takes looking
 // up names.
 func Change(tx *store.Tx, configID, author string, random io.Reader, edit func(*Edit) error) (Changed, error) {
-	e := &Edit{tx: tx, id: configID, author: author, random: random, touched: map[string]struct{}{}}
+	e := &Edit{tx: tx, id: configID, author: author, random: random, touched: map[string]struct{}{}, edited: map[string]struct{}{}}
 	if err := edit(e); err != nil {
 		return Changed{}, err
 	}
@@ -49,6 +51,14 @@ func Change(tx *store.Tx, configID, author string, random io.Reader, edit func(*
 func (e *Edit) touch(ids []string) {
 	for _, id := range ids {
 		e.touched[id] = struct{}{}
+	}
+}
+
+// edit touches nodes that are changed themselves.
+func (e *Edit) edit(ids []string) {
+	e.touch(ids)
+	for _, id := range ids {
+		e.edited[id] = struct{}{}
 	}
 }
 
@@ -72,7 +82,7 @@ func (e *Edit) PutConfig(c *store.Config) error {
 		return err
 	}
 	e.taken = nil
-	e.touch(TouchedByConfig(before, *c, e))
+	e.edit(TouchedByConfig(before, *c, e))
 	if before.VirtualSubnet == c.VirtualSubnet && before.VirtualSubnet6 == c.VirtualSubnet6 && newest(before) == newest(*c) {
 		return nil
 	}
@@ -178,11 +188,24 @@ func (e *Edit) PutNode(n *store.Node) error {
 	if err != nil {
 		return err
 	}
+	if before != nil {
+		if sameInTexts(*before, after) {
+			return nil
+		}
+		before.Name = after.Name // else it would touch the comments of all peers
+	}
+	e.edit([]string{n.ID})
 	e.touch(TouchedByNode(before, &after, e))
 	if before == nil || slices.Equal(before.Addresses(), after.Addresses()) {
 		return nil
 	}
 	return e.readdress(*before, after)
+}
+
+// sameInTexts reports whether the node gives the same to all texts but their comments.
+func sameInTexts(before, after Node) bool {
+	return before.Enabled == after.Enabled && before.Type == after.Type && before.InterfaceName == after.InterfaceName &&
+		reflect.DeepEqual(before.NodeSettings, after.NodeSettings)
 }
 
 // worded says whose key a node may not have.
@@ -281,7 +304,7 @@ func (e *Edit) PutLink(l *store.Link) error {
 	if exists {
 		was = &before
 	}
-	e.touch(TouchedByLink(was, l))
+	e.edit(TouchedByLink(was, l))
 	return nil
 }
 
@@ -308,7 +331,7 @@ func (e *Edit) PutPortForward(f *store.PortForward) error {
 	if err := e.tx.PutPortForward(f); err != nil {
 		return err
 	}
-	e.touch(TouchedByForward(nil, f))
+	e.edit(TouchedByForward(nil, f))
 	return nil
 }
 

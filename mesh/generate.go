@@ -157,18 +157,24 @@ func commentOf(name string) string {
 // SameButComments reports whether two tunnel configs differ in comments at most, so that a node that
 // has one of them need not be given the other.
 func SameButComments(a, b string) bool {
-	return slices.Equal(meant(a), meant(b))
-}
-
-// meant returns the lines of a config that the tools read. The marks of managed hooks count as
-// comments.
-func meant(text string) []string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
+	for a != "" || b != "" {
+		var lineA, lineB string
+		lineA, a = nextMeant(a)
+		lineB, b = nextMeant(b)
+		if lineA != lineB {
+			return false
 		}
 	}
-	return lines
+	return true
+}
+
+// nextMeant returns the next line of a config that the tools read, and the rest. The marks of managed
+// hooks count as comments.
+func nextMeant(text string) (line, rest string) {
+	for line == "" && text != "" {
+		line, text, _ = strings.Cut(text, "\n")
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.TrimSpace(line)
+	}
+	return line, text
 }

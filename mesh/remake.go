@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/tunnel/wgconf"
@@ -144,7 +145,9 @@ func (e *Edit) save(cfg store.Config, name, id, text string) (isNew bool, err er
 	if err != nil || former != "" && SameButComments(former, text) {
 		return false, err
 	}
-	if _, err := tunnel.Read(cfg, id, text); err != nil {
+	if _, changed := e.edited[id]; !changed && sentSize(text) < protocol.MaxMessageSize/2 {
+		// Only what it shows of a peer is new, which is checked with the peer.
+	} else if _, err := tunnel.Read(cfg, id, text); err != nil {
 		var invalid *wgconf.Error
 		if !errors.As(err, &invalid) {
 			return false, err
@@ -158,9 +161,25 @@ func (e *Edit) save(cfg store.Config, name, id, text string) (isNew bool, err er
 
 // part returns the part of the mesh that the texts of the nodes depend on.
 func (e *Edit) part(cfg store.Config, ids []string) (*Mesh, error) {
-	p := part{tx: e.tx, cfg: cfg, nodes: map[string]Node{}, seen: map[string]struct{}{}}
+	p := part{tx: e.tx, cfg: cfg, nodes: map[string]Node{}}
+	ends := make([][]store.LinkEnd, 0, len(ids))
+	many := 0
 	for _, id := range ids {
-		if err := p.add(id); err != nil {
+		if err := p.node(id); err != nil {
+			return nil, err
+		}
+		if n := p.nodes[id]; n.ConfigSource != store.SourceMesh || !n.Enabled {
+			continue // it has no text that could be made
+		}
+		if err := p.entry(id); err != nil {
+			return nil, err
+		}
+		of := e.tx.LinkEnds(id)
+		ends, many = append(ends, of), many+len(of)
+	}
+	p.seen, p.links = make(map[string]struct{}, many), make([]store.Link, 0, many)
+	for _, of := range ends {
+		if err := p.add(of); err != nil {
 			return nil, err
 		}
 	}
@@ -193,15 +212,9 @@ func (p *part) node(id string) error {
 	return err
 }
 
-// add adds the node and, if its config is made from the mesh, the records that the config depends on.
-func (p *part) add(id string) error {
-	if err := p.node(id); err != nil {
-		return err
-	}
-	if n := p.nodes[id]; n.ConfigSource != store.SourceMesh || !n.Enabled {
-		return nil
-	}
-	for _, end := range p.tx.LinkEnds(id) {
+// add adds the links and the nodes at their other ends.
+func (p *part) add(ends []store.LinkEnd) error {
+	for _, end := range ends {
 		if _, known := p.seen[end.LinkID]; known {
 			continue
 		}
@@ -215,6 +228,11 @@ func (p *part) add(id string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// entry adds the port forwards whose entry is the node, with the nodes of their services.
+func (p *part) entry(id string) error {
 	forwards, err := p.tx.PortForwardsOfNode(id)
 	if err != nil {
 		return err

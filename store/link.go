@@ -25,11 +25,11 @@ func lastOf(key []byte) string { return string(key[bytes.LastIndexByte(key, 0)+1
 
 // Link returns the link, or [ErrLinkNotFound].
 func (tx *Tx) Link(id string) (Link, error) {
-	l, ok, err := get[Link](tx, bucketLinks, id)
+	l, ok, err := recall(tx, recentLinks, bucketLinks, id)
 	if err == nil && !ok {
 		err = ErrLinkNotFound
 	}
-	return l, err
+	return l.clone(), err
 }
 
 // Links returns all links of the config, by id.
