@@ -54,7 +54,6 @@ func (a *API) createNodes(c echo.Context) error {
 		ids[i] = row.id
 	}
 	v := createdNodes{CreatedCount: len(rows)}
-	var faults *rules.Error
 	changed, err := a.change(c, c.Param("config_id"), func(e *rules.Edit, tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
@@ -71,7 +70,7 @@ func (a *API) createNodes(c echo.Context) error {
 			if err = row.patch.apply(tx, cfg, &n); err == nil {
 				err = e.PutNode(&n)
 			}
-			if errors.As(err, &faults) {
+			if faults, ok := errors.AsType[*rules.Error](err); ok {
 				return &rules.Error{Code: faults.Code, Message: wire.Indexed("nodes", i) + ": " + faults.Message}
 			}
 			if err != nil {
