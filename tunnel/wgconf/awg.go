@@ -143,7 +143,7 @@ func (p *parser) checkHeaders() {
 			if a.wrong || b.wrong || a.from > b.to || b.from > a.to {
 				continue
 			}
-			switch { // one of the two is given: the defaults differ
+			switch { // at least one is given: the defaults differ from each other
 			case a.line == 0:
 				p.fault(b.line, "H%d: overlaps H%d, which defaults to %d; each of H1 to H4 needs numbers of its own", j+1, i+1, i+1)
 			case b.line == 0:

@@ -7,7 +7,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// Each value is the last that its bound allows.
+// Each value is exactly at its bound.
 func TestParseAcceptsTheLastValueOfEachBound(t *testing.T) {
 	t.Parallel()
 	label := strings.Repeat("a", 63)

@@ -8,7 +8,7 @@ import (
 // Config is the content of a config text, as far as callers need it. It holds no secret.
 type Config struct {
 	Interface Interface
-	Peers     []Peer // in the order of the text, each with a PublicKey of its own
+	Peers     []Peer // in the order of the text; no two have the same PublicKey
 
 	notes     []note // findings in single lines, for Warnings
 	longLines []longLine
@@ -21,7 +21,7 @@ type Interface struct {
 	// hook.
 	HasPrivateKey bool
 	KeptLine      int    // of a PrivateKey that is [KeptOnNode]; 0 if there is none
-	PublicKey     string // base64, derived from the private key; "" without one
+	PublicKey     string // base64, derived from the private key; "" if the text has none
 
 	Addresses      []netip.Prefix // with their host bits
 	AddressLine    int            // of the first Address; 0 if there is none
@@ -30,8 +30,8 @@ type Interface struct {
 	DNSLine        int      // of the first DNS; 0 if there is none
 	ListenPort     int      // 0: chosen by the system
 	MTU            int      // bytes; 0: chosen by the tool
-	Table          string   // off, auto, a number or a name; "" means auto
-	FwMark         string   // as it stands in the text; "" if it does not
+	Table          string   // off, auto, a number or a name; "" for auto
+	FwMark         string   // as written in the text; "" if missing
 	SaveConfig     bool
 	SaveConfigLine int    // 0 if there is none
 	Hooks          []Hook // in the order of the text
@@ -51,16 +51,16 @@ type Hook struct {
 // Peer is one [Peer] section. Lines count from 1.
 type Peer struct {
 	PublicKey           string         // base64
-	Endpoint            string         // host:port as it stands in the text; "" if it does not
+	Endpoint            string         // host:port as written in the text; "" if missing
 	AllowedIPs          []netip.Prefix // without host bits
-	PersistentKeepalive int            // seconds, the longest of a range; 0: off
+	PersistentKeepalive int            // seconds, the upper end of a range; 0 if off
 	HasPresharedKey     bool
 
 	Line           int // of the section's header
 	AllowedIPsLine int // of the first AllowedIPs; 0 if there is none
 }
 
-// note is a finding about one line, for the warning with its code.
+// note is a finding about one line. The warning with its code lists it.
 type note struct {
 	code string
 	line int

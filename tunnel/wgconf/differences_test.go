@@ -10,16 +10,16 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// difference is one place where Parse is meant to judge otherwise than the tools do. There are no
-// others: TestParseAgreesWithTheRealTools holds Parse to this list, and the table in docs/configs.md is
-// made of it.
+// difference is one place where Parse deliberately differs from the tools.
+// TestParseAgreesWithTheRealTools allows no others, and TestTheDifferencesAreInTheDocs keeps the
+// table in docs/configs.md equal to this list.
 type difference struct {
 	what     string
-	examples []string       // each a whole config
-	family   string         // wg, tried with the real tools, or awg
+	examples []string       // whole configs
+	family   string         // wg, which is run through the real tools, or awg
 	says     *regexp.Regexp // the fault, if Parse refuses a text that the tools accept
 	warns    string         // the warning's code, if Parse accepts a text that the tools refuse; or NONE
-	up       bool           // only wg-quick up tells, not wg-quick strip and wg setconf
+	up       bool           // only wg-quick up shows it, not wg-quick strip and wg setconf
 	why      string
 }
 
@@ -168,7 +168,7 @@ func explained(err error, family string) bool {
 	return true
 }
 
-// Each example of the list is judged as the list says, by Parse and, for WireGuard, by the tools.
+// Parse, and for WireGuard the tools, must judge each example as the list says.
 func TestEveryDifferenceIsOne(t *testing.T) {
 	if !inNamespace(t) {
 		return

@@ -68,7 +68,7 @@ func lineRanges(faults []Fault) string {
 }
 
 const (
-	maxQuote = 60 // bytes of the text that are repeated in an error
+	maxQuote = 60 // bytes of a value that an error repeats
 	// A key has 43 characters of base64. Much shorter runs are hidden, too, for keys that were cut
 	// in two; addresses and numbers have no longer words.
 	keyRun = 20

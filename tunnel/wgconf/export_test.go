@@ -1,10 +1,10 @@
 package wgconf
 
-// WithTimeOf is c as it comes of a text that takes the quick tools so long.
+// WithTimeOf returns c with the quickTime of text.
 func (c Config) WithTimeOf(text string) Config {
 	c.quickTime = QuickTime(text)
 	return c
 }
 
-// Join is join, for its own test.
+// Join exports join for its test.
 var Join = join

@@ -12,7 +12,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// Runs that could be (part of) a key; the grammar's own words are not.
+// keyRuns matches runs that could be a key or a part of one; ours matches the grammar's own words.
 var (
 	keyRuns = regexp.MustCompile(`[A-Za-z0-9+/]{20,}`)
 	ours    = regexp.MustCompile(`(?i)^(ContentPaddingAddition|MaxHandshakeAttempts)$`)
@@ -36,7 +36,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(c, again) {
 			t.Fatalf("the second time: %v\n%+v\n%+v", err, c, again)
 		}
-		// Line ends and room around lines mean nothing.
+		// Line ends and spaces around lines do not matter.
 		if again, err = wgconf.Parse(strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", " \r\n\t"), family); err == nil && !reflect.DeepEqual(c, again) {
 			t.Fatalf("with other line ends: %+v\n%+v", c, again)
 		}

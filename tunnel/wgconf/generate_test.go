@@ -15,7 +15,8 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// fakeResolvconf takes the name servers of these tests, so that they change nothing and need nothing.
+// fakeResolvconf puts a resolvconf that does nothing into the PATH: these tests neither need a real
+// one nor change its name servers.
 func fakeResolvconf(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -25,11 +26,12 @@ func fakeResolvconf(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// upCount gives each wg-quick up an interface of its own: a daemon takes a moment to end.
+// upCount numbers the interfaces: each wg-quick up needs a new one, since a daemon takes a moment
+// to end.
 var upCount atomic.Int32
 
-// askTools asks wg-quick up, or wg-quick strip and then wg setconf, whether they take the text. The
-// caller has started the interface for the latter.
+// askTools runs wg-quick up, or wg-quick strip and then wg setconf, on the text. For the latter,
+// the caller must have started the interface.
 func askTools(t *testing.T, s string, up bool) (string, error) {
 	t.Helper()
 	path := writeConfig(t, s)
@@ -41,7 +43,7 @@ func askTools(t *testing.T, s string, up bool) (string, error) {
 		t.Fatal(err)
 	}
 	out, err := try(t.Context(), "wg-quick", "up", of)
-	for range 10 { // the daemon before takes a moment to leave its port
+	for range 10 { // the previous daemon takes a moment to release its port
 		if err == nil || !strings.Contains(out, "Address already in use") {
 			break
 		}
@@ -55,8 +57,8 @@ func askTools(t *testing.T, s string, up bool) (string, error) {
 	return out, err
 }
 
-// Values for the generator, right and wrong ones. Names are left out but localhost: whether one
-// resolves is not in the text.
+// Values for the generator, valid and invalid. localhost is the only name, since the text does not
+// decide whether a name resolves.
 var (
 	wgValues = map[string][]string{
 		"ListenPort": {"51820", "0", "65535", "65536", "051", "http", "-1", "5 1", "", "0x1f", "x"},
@@ -93,10 +95,10 @@ var (
 	}
 )
 
-// generator makes configs of the values above, most of them nearly right.
+// generator makes configs of the values above, most of them nearly valid.
 type generator struct{ *rand.Rand }
 
-// line gives the key one of its values, the first ones more often.
+// line returns a line with the key and one of its values, most often the first.
 func (g generator) line(values map[string][]string, key string) string {
 	all := values[key]
 	value := all[0]
@@ -108,7 +110,7 @@ func (g generator) line(values map[string][]string, key string) string {
 
 func (g generator) pick(from ...string) string { return from[g.IntN(len(from))] }
 
-// config makes one. Those with quick have the keys that only wg-quick up looks at.
+// config returns a config. With quick it has keys that only wg-quick up reads.
 func (g generator) config(quick bool) string {
 	lines := []string{"[Interface]", "PrivateKey = " + ourPrivate}
 	add := func(values map[string][]string, chance int) {
@@ -132,7 +134,7 @@ func (g generator) config(quick bool) string {
 	return strings.Join(lines, g.pick("\n", "\n", "\n", "\r\n")) + g.pick("", "\n")
 }
 
-// change does one of the things that people and programs do to a config.
+// change edits the lines as people and programs do.
 func (g generator) change(lines []string, quick bool) []string {
 	i, j := g.IntN(len(lines)), g.IntN(len(lines)+1)
 	changed := slices.Clone(lines)
@@ -175,7 +177,8 @@ func sortedKeys(m map[string][]string) []string {
 	return keys
 }
 
-// failedInHook reports whether the last that wg-quick did, but for cleaning up, was a hook of the text.
+// failedInHook reports whether the last step of wg-quick before its clean-up was a hook of the
+// text.
 func failedInHook(s, out string) bool {
 	last := ""
 	for line := range strings.Lines(out) {
@@ -188,7 +191,7 @@ func failedInHook(s, out string) bool {
 
 var cleaning = regexp.MustCompile(`^(ip link delete|ip -[46] rule delete|resolvconf -d|nft -f)`)
 
-// judge compares Parse with the tools.
+// judge compares Parse with the tools and fails the test on a difference that is not in the list.
 func judge(t *testing.T, s string, up bool) (agree bool) {
 	t.Helper()
 	_, err := wgconf.Parse(s, "wg")
@@ -205,14 +208,14 @@ func judge(t *testing.T, s string, up bool) (agree bool) {
 	return false
 }
 
-// parts is in how many namespaces the generated configs are tried at a time: the tools wait more than
-// they work.
+// parts is the number of namespaces in which the generated configs run at a time. It can exceed the
+// number of processors, since the tools mostly wait.
 const parts = 6
 
 // Parse and the real tools agree on generated configs, except for the list of differences.
 func TestParseAgreesWithTheRealTools(t *testing.T) {
 	seed := uint64(12)
-	if other, err := strconv.ParseUint(os.Getenv("WFM_WGCONF_SEED"), 10, 64); err == nil { // to look further
+	if other, err := strconv.ParseUint(os.Getenv("WFM_WGCONF_SEED"), 10, 64); err == nil { // to try other configs
 		seed = other
 	}
 	for part := range parts {
@@ -225,7 +228,7 @@ func TestParseAgreesWithTheRealTools(t *testing.T) {
 	}
 }
 
-// judgePart tries every config of the part, first with setconf and then with wg-quick up.
+// judgePart judges every config of the part, first with setconf and then with wg-quick up.
 func judgePart(t *testing.T, seed uint64, part int) {
 	t.Helper()
 	startInterface(t)
@@ -236,7 +239,7 @@ func judgePart(t *testing.T, seed uint64, part int) {
 	}{{"wg", false, 300}, {"wg-quick", true, 100}} {
 		g := generator{rand.New(rand.NewPCG(seed, uint64(len(tt.name))))}
 		if tt.quick {
-			run(t, "ip", "link", "delete", iface) // its port is wanted
+			run(t, "ip", "link", "delete", iface) // wg-quick up may need its port
 		}
 		tried, agreed := 0, 0
 		for i := range tt.n {

@@ -10,7 +10,7 @@ type key struct {
 	name string
 	in   section
 	list bool // it may be repeated, and the values add up
-	awg  bool // of AmneziaWG only
+	awg  bool // only for AmneziaWG
 	// quick marks keys that wg-quick handles itself and ignores if they are empty. All other keys
 	// are refused then, those of wg(8) by wg, and SaveConfig by wg-quick.
 	quick bool
@@ -57,7 +57,7 @@ var keyList = append([]key{
 	{name: "PersistentKeepalive", in: peerSection, set: setKeepalive},
 }, awgKeys...)
 
-// keys finds a key by its name in lower case.
+// keys maps the name of a key, in lower case, to the key.
 var keys = func() map[string]key {
 	m := make(map[string]key, len(keyList))
 	for _, k := range keyList {
@@ -151,7 +151,7 @@ func hookKey(name string) key {
 	}}
 }
 
-// words splits at commas and spaces, as wg-quick does for its own lists.
+// words splits v at commas and spaces, as wg-quick splits its own lists.
 func words(v string) []string {
 	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 }
@@ -241,7 +241,7 @@ func setDNS(p *parser, v string) error {
 	return problems(wrong)
 }
 
-// setAllowedIPs splits at commas only: wg drops spaces, and takes "10.0.0.1 10.0.0.2" for one word.
+// setAllowedIPs splits v at commas only: wg drops spaces and reads "10.0.0.1 10.0.0.2" as one word.
 func setAllowedIPs(p *parser, v string) error {
 	peer := p.peer()
 	if peer.AllowedIPsLine == 0 {

@@ -10,7 +10,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// codes lists the warnings of a config by code.
+// codes returns the warnings of a config by code.
 func codes(c wgconf.Config) map[string]wgconf.Warning {
 	found := map[string]wgconf.Warning{}
 	for _, w := range c.Warnings(wgconf.Reach{}) {
@@ -19,7 +19,8 @@ func codes(c wgconf.Config) map[string]wgconf.Warning {
 	return found
 }
 
-// wg-quick takes its own keys without a value for none; wg and its read_bool refuse theirs.
+// wg-quick ignores its own keys without a value. wg refuses its keys, and wg-quick's read_bool
+// refuses SaveConfig.
 func TestEmptyValuesAreTakenAsTheToolsTakeThem(t *testing.T) {
 	for _, key := range []string{"Address", "DNS", "MTU", "Table", "PreUp", "PostUp", "PreDown", "PostDown"} {
 		for _, value := range []string{"", " ", "\t", " # none", "#none"} {
@@ -42,7 +43,7 @@ func TestEmptyValuesAreTakenAsTheToolsTakeThem(t *testing.T) {
 	for _, key := range []string{"Jc", "S1", "H1", "I2", "RandomTrailers", "RekeyTimeout"} {
 		expectError(t, text(key+" ="), "awg", "line 3: "+key+": has no value; give one or remove the line")
 	}
-	// The last one would win: that is a contradiction as any other.
+	// The tools would take the last one, so an empty repetition is a contradiction too.
 	expectError(t, text("MTU = 1400\nMTU ="), "wg", "line 4: MTU: is given twice; it is already on line 3")
 	if c := mustParse(t, text("MTU =\nMTU = 1400"), "wg"); c.Interface.MTU != 1400 {
 		t.Errorf("%+v", c.Interface)
@@ -160,14 +161,14 @@ func TestAnErrorNamesEveryFault(t *testing.T) {
 			`line 7: "[Peers]" is not a section; there are [Interface] and [Peer]; `+
 			`line 9: this [Peer] has no PublicKey; add the other side's, as wg pubkey prints it; `+
 			`line 10: AllowedIPs: "a" is not an address or network, "b" is not an address or network`)
-	// Beyond some, the lines are enough.
+	// Of the faults beyond the first 20, the error gives only the lines.
 	_, err := wgconf.Parse(text(strings.Repeat("Color = red\n", 30)+"\nColor = red"), "wg")
 	if err == nil || !strings.HasSuffix(err.Error(), `config; and 11 more, on lines 23-32, 34`) {
 		t.Errorf("%v", err)
 	}
 }
 
-// What amneziawg-tools 3.1 with amneziawg-go answered.
+// The file has the answers of amneziawg-tools 3.1 with amneziawg-go.
 func TestParseAgreesWithTheAmneziaWGTools(t *testing.T) {
 	f, err := os.Open("testdata/awg-tool-answers.jsonl")
 	if err != nil {
@@ -185,7 +186,7 @@ func TestParseAgreesWithTheAmneziaWGTools(t *testing.T) {
 		if err := json.Unmarshal(lines.Bytes(), &answer); err != nil {
 			t.Fatal(err)
 		}
-		// Two texts are shortened in the list; their names say how long the packet was.
+		// Two texts are shortened in the file; their names give the length of the packet.
 		if shown, cut := strings.CutSuffix(answer.Text, "…"); cut {
 			before, _, _ := strings.Cut(shown, "0xc0")
 			count := 2500

@@ -15,7 +15,7 @@ import (
 // carries it as a JSON string. It also bounds lines and peers, which have no limits of their own.
 const MaxSize = protocol.MaxMessageSize
 
-// Parse reads text as the config of a tunnel of family "wg" or "awg" (protocol.ToolFamily). The
+// Parse reads text as the config of a tunnel. family is "wg" or "awg" (protocol.ToolFamily). An
 // error is an *Error that names every fault.
 func Parse(text, family string) (Config, error) {
 	if family != "wg" && family != "awg" {
@@ -41,16 +41,16 @@ func Parse(text, family string) (Config, error) {
 	return p.config, nil
 }
 
-// parser is the state between two lines.
+// parser holds the state of Parse between two lines.
 type parser struct {
 	family    string
 	config    Config
 	faults    []Fault
 	section   section
 	line      int
-	seen      map[string]int       // line of each key in this section
+	seen      map[string]int       // line of each key in the current section
 	peers     map[string]int       // line of each peer's PublicKey
-	addresses map[netip.Prefix]int // line of each Address, see sameAddress
+	addresses map[netip.Prefix]int // line of each Address, see checkAddress
 	named     []bool               // for each peer: it has a PublicKey, valid or not
 	astray    bool                 // some lines are in no section, because of another fault
 	mtuLine   int
@@ -103,7 +103,7 @@ func (p *parser) readLine(line string) error {
 	if err := checkText(line); err != nil {
 		return err
 	}
-	read, _, cut := strings.Cut(line, "#") // also within a value, as the tools do
+	read, _, cut := strings.Cut(line, "#") // also within a value, as the tools cut
 	trimmed := strings.Trim(read, " \t")
 	switch {
 	case trimmed == "":
@@ -159,7 +159,7 @@ func (p *parser) open(header string) error {
 // comment is the rest of a line after its value.
 type comment struct {
 	follows bool
-	glued   bool // without a space before the #
+	glued   bool // no space before the #
 }
 
 // set takes one "Key = value"; length is that of the line in bytes.

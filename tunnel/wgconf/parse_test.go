@@ -10,7 +10,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// Key pairs made for these tests with wg genkey, wg pubkey and wg genpsk.
+// Keys for these tests, made with wg genkey, wg pubkey and wg genpsk.
 const (
 	ourPrivate   = "+NQXIXn5esF+F5g0Ig8rH7Uq/qcXOZ6bo6XxNf093UM="
 	ourPublic    = "hbEZRQcI3wbANli3IWjfLHGZD2Qk7S0Ai/FfGJK89kM="
@@ -19,7 +19,8 @@ const (
 	presharedKey = "+DCaHqY2dqkzZPXHfdTgfSjK+OjHZJIwUcY7Zyf0Vf8="
 )
 
-// text builds a config: the lines of [Interface] after its PrivateKey, then the peers.
+// text builds a config: iface follows the PrivateKey of [Interface], and each of peers the
+// PublicKey of a [Peer].
 func text(iface string, peers ...string) string {
 	s := "[Interface]\nPrivateKey = " + ourPrivate + "\n" + iface
 	for i, peer := range peers {
@@ -242,7 +243,7 @@ func TestParseKnowsNoOtherFamily(t *testing.T) {
 	}
 }
 
-// People forget a line break or an equals sign, and give a key to the wrong key.
+// People forget a line break or an equals sign, and write a key after the wrong name.
 func TestNoErrorShowsAKey(t *testing.T) {
 	for _, line := range []string{
 		"PrivateKey = %x", "PrivateKey %", "PrivateKey: %", "PrivateKey =\n%", "%",

@@ -7,7 +7,7 @@ import (
 	"wfm/internal/editdistance"
 )
 
-// lower folds ASCII only, as the tools do. The Kelvin sign is no k.
+// lower folds ASCII only, as the tools do. The Kelvin sign does not become a k.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -35,7 +35,7 @@ func nearestKey(name, family string) string {
 		switch {
 		case strings.ContainsRune(" \t_-", r):
 			return -1
-		case r > unicode.MaxASCII: // a lookalike, one byte of difference
+		case r > unicode.MaxASCII: // a lookalike; counts as one change
 			return '?'
 		}
 		return r

@@ -15,11 +15,11 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// The interface of these tests; it lives in their own network namespace.
+// iface is the interface of these tests, in their own network namespace.
 const iface = "wgt0"
 
-// inNamespace runs the test once more as root in network and mount namespaces of its own, beside
-// other tests, and reports whether this is that run.
+// inNamespace runs the test again as root in network and mount namespaces of its own, in parallel
+// with other tests. It reports whether this is that second run.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	apptest.Need(t, "wg", "wg-quick", "wireguard-go", "ip", "unshare", "bash")
@@ -34,7 +34,7 @@ func inNamespace(t *testing.T) bool {
 		t.Skip(need)
 	}
 	t.Parallel()
-	// wireguard-go keeps its sockets there, for all network namespaces.
+	// wireguard-go has its sockets here for all network namespaces.
 	const sockets = "/var/run/wireguard"
 	cmd := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", "sh", "-c",
 		`mkdir -p `+sockets+` && mount -t tmpfs tmpfs `+sockets+` && ip link set lo up && exec "$0" "$@"`,
@@ -47,7 +47,7 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// run runs a tool and returns its output; it fails the test when the tool does.
+// run runs a tool and returns its output. It ends the test if the tool fails.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := try(t.Context(), name, args...)
@@ -64,7 +64,7 @@ func try(ctx context.Context, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// startInterface makes a WireGuard interface, in the kernel if it can.
+// startInterface makes a WireGuard interface, in the kernel if possible.
 func startInterface(t *testing.T) {
 	t.Helper()
 	run(t, "sh", "-c", "ip link add "+iface+" type wireguard 2>/dev/null || wireguard-go "+iface)
@@ -80,7 +80,7 @@ func writeConfig(t *testing.T, s string) string {
 	return path
 }
 
-// setconf gives the config to the running interface as wg-quick does.
+// setconf applies the config to the running interface as wg-quick does.
 func setconf(t *testing.T, s string) (string, error) {
 	t.Helper()
 	stripped, err := try(t.Context(), "wg-quick", "strip", writeConfig(t, s))
@@ -99,7 +99,7 @@ func TestRealToolsAgreeWithParse(t *testing.T) {
 	tests := []struct {
 		name      string
 		text      string
-		we, tools bool // accept it
+		we, tools bool // whether we and the tools accept it
 	}{
 		{"nothing but a key", text(""), true, true},
 		{"everything", text("Address=10.7.0.2/24\nDNS=10.7.0.1\nMTU=1380\nTable=off\nSaveConfig=false\nPostUp=a=b\nListenPort=51820\nFwMark=0xca6c",
@@ -125,7 +125,8 @@ func TestRealToolsAgreeWithParse(t *testing.T) {
 		{"interface's key in a peer", text("", "MTU = 1420"), false, false},
 		{"AmneziaWG", text("Jc = 4"), false, false},
 
-		// Where we ask for a clear one.
+		// Here Parse is stricter than the tools, except for the keys that may be missing or the
+		// node's own.
 		{"two ports", text("ListenPort = 1\nListenPort = 2"), false, true},
 		{"no private key", "[Interface]\nListenPort = 1", true, true},
 		{"itself as a peer", text("\n[Peer]\nPublicKey = " + ourPublic), true, true},
@@ -178,18 +179,18 @@ func TestRealToolsReadTheSameAsParse(t *testing.T) {
 	}
 }
 
-// The kernel decides which way packets go; the warnings have to know before.
+// The warnings must predict the kernel's choice of a route.
 func TestKernelRoutesAsTheWarningsSay(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	// The node's own network: a wire, and a router that need not answer.
+	// The node's own network has a wire and a router, which need not answer.
 	run(t, "sh", "-ec", `ip link add wire0 type veth peer name wire1
 		ip link set wire0 up; ip link set wire1 up
 		ip addr add 192.0.2.2/24 dev wire0; ip route add default via 192.0.2.1
 		ip addr add 2001:db8::2/64 dev wire0 nodad; ip route add default via 2001:db8::1`)
-	// For default routes wg-quick also wants a firewall and a setting against spoofing, which need
-	// more than a bare Debian has. Neither changes a route.
+	// For default routes wg-quick also sets up a firewall and a sysctl against spoofing, whose
+	// tools a bare Debian lacks. Neither changes a route.
 	aside := t.TempDir()
 	for _, tool := range []string{"nft", "sysctl"} {
 		if err := os.WriteFile(filepath.Join(aside, tool), []byte("#!/bin/sh\n"), 0o700); err != nil {
@@ -204,7 +205,7 @@ func TestKernelRoutesAsTheWarningsSay(t *testing.T) {
 		text      string
 		appliance string
 		warned    bool
-		cut       bool // from the appliance, says the kernel
+		cut       bool // whether the kernel routes the appliance into the tunnel
 	}{
 		{"its network", text("", "AllowedIPs = 198.51.100.0/24"), far, true, true},
 		{"its network, IPv6", text("Address = fd07::2/64", "AllowedIPs = 2001:db8:7::/48"), "2001:db8:7::7", true, true},
@@ -228,7 +229,7 @@ func TestKernelRoutesAsTheWarningsSay(t *testing.T) {
 		}
 	}
 
-	// The tunnel's own packets carry a mark when wg-quick made a default route.
+	// With a default route, wg-quick marks the tunnel's own packets.
 	const endpoint = "198.51.100.50"
 	for networks, circle := range map[string]bool{"198.51.100.0/24": true, "0.0.0.0/1, 128.0.0.0/1": true, "0.0.0.0/0": false, "10.0.0.0/8": false} {
 		s := text("", "Endpoint = "+endpoint+":51820\nAllowedIPs = "+networks)
@@ -240,7 +241,7 @@ func TestKernelRoutesAsTheWarningsSay(t *testing.T) {
 	}
 }
 
-// wayWhileUp is the kernel's route to an address while the tunnel is up.
+// wayWhileUp returns the kernel's route to an address while the tunnel is up.
 func wayWhileUp(t *testing.T, s string, to ...string) string {
 	t.Helper()
 	path := writeConfig(t, s)

@@ -78,7 +78,7 @@ func checkFwMark(s string) error {
 }
 
 func checkTable(s string) error {
-	const most = 32 // bytes of a name; those of the system have less than ten
+	const most = 32 // bytes of a name; the system's own have fewer than ten
 	switch {
 	case s == "off", s == "auto":
 		return nil

@@ -13,15 +13,15 @@ const (
 	CodeRouteToAppliance    = "ROUTE_TO_APPLIANCE"    // the tunnel takes over the path to the appliance
 	CodeDNSOfAppliance      = "DNS_OF_APPLIANCE"      // the appliance's name can be resolved through the tunnel only
 	CodeEndpointInTunnel    = "ENDPOINT_IN_TUNNEL"    // the tunnel takes over the path to its own peer
-	CodeDuplicateAllowedIPs = "DUPLICATE_ALLOWED_IPS" // two peers have the same network
-	CodeNoAllowedIPs        = "NO_ALLOWED_IPS"        // a peer has none
+	CodeDuplicateAllowedIPs = "DUPLICATE_ALLOWED_IPS" // two peers share a network
+	CodeNoAllowedIPs        = "NO_ALLOWED_IPS"        // a peer has no AllowedIPs
 	CodeHooks               = "HOOKS"                 // commands run as root
 	CodeSaveConfig          = "SAVE_CONFIG"           // the tool will overwrite the text
 	CodeEmptyValue          = "EMPTY_VALUE"           // keys without a value, without effect
-	CodeCutAtHash           = "CUT_AT_HASH"           // a # within a value ends it
+	CodeCutAtHash           = "CUT_AT_HASH"           // a # cuts a value short
 	CodeOpenQuote           = "OPEN_QUOTE"            // a hook is an incomplete shell command
 	CodeNoPrivateKey        = "NO_PRIVATE_KEY"        // neither the text nor a hook sets one
-	CodeNoPresharedKey      = "NO_PRESHARED_KEY"      // one is all zeros, which means none
+	CodeNoPresharedKey      = "NO_PRESHARED_KEY"      // a preshared key is all zeros, which means none
 	CodeOwnKey              = "OWN_KEY"               // a peer has the node's own key
 	CodeSearchWithoutDNS    = "SEARCH_WITHOUT_DNS"    // search domains without a server have no effect
 	CodeMTUWithoutIPv6      = "MTU_WITHOUT_IPV6"      // the MTU removes the IPv6 addresses
@@ -31,7 +31,7 @@ const (
 
 // Reach is the address of the appliance's MQTT listener for the node.
 type Reach struct {
-	Host      string       // as handed out at bind: a name, or an address
+	Host      string       // a name or an address, as handed out at bind
 	Addresses []netip.Addr // the resolved name; may be empty
 }
 
@@ -83,7 +83,7 @@ func (r Reach) target() (addrs []netip.Addr, named bool) {
 	return addrs, named
 }
 
-// route is a network whose packets go into the tunnel.
+// route is a network that the node routes into the tunnel.
 type route struct {
 	key    string // Address or AllowedIPs
 	prefix netip.Prefix

@@ -56,7 +56,8 @@ func TestConfigThatTakesTheWayToTheApplianceCutsOff(t *testing.T) {
 		{"unknown address, everything but", text("", "AllowedIPs = 0.0.0.0/5, 8.0.0.0/7, 11.0.0.0/8"), reach("ctl.example.org"), 6},
 		{"unknown address, private networks", text("", "AllowedIPs = 10.0.0.0/8, 192.168.0.0/16, fc00::/7"), reach("ctl.example.org"), 0},
 		{"unknown address, no routes", text("Table = off", "AllowedIPs = 0.0.0.0/0"), reach("ctl.example.org"), 0},
-		// The appliance's own /etc/hosts; the node's resolver will say something else.
+		// The address comes from the appliance's own /etc/hosts; the node's resolver gives another
+		// one.
 		{"name that is loopback here", text("", "AllowedIPs = 0.0.0.0/0"), reach("ctl.example.org", "127.0.1.1"), 6},
 	}
 	for _, tt := range tests {

@@ -14,7 +14,7 @@ import (
 const (
 	timePerByteSquared = 60 * time.Nanosecond
 	timePerTool        = 5 * time.Millisecond   // for a route, an address or an endpoint
-	timePerHook        = 100 * time.Millisecond // they may wait for something
+	timePerHook        = 100 * time.Millisecond // a hook may wait for something
 )
 
 // QuickTime estimates how long wg-quick or awg-quick needs to take a tunnel up or down with the

@@ -10,7 +10,7 @@ import (
 	"wfm/tunnel/wgconf"
 )
 
-// networks lists n networks, 20 on a line or all on one.
+// networks returns AllowedIPs lines with n networks, perLine on each.
 func networks(n, perLine int) string {
 	var b strings.Builder
 	for i := range n {
@@ -51,7 +51,7 @@ func TestTimeGrowsWithTheWork(t *testing.T) {
 			t.Errorf("%s get %s", name, extra)
 		}
 	}
-	// A comment costs nothing.
+	// A comment takes no time.
 	if extra := wgconf.ExtraTime(small + "\n# " + strings.Repeat("x", 100000)); extra > time.Second {
 		t.Errorf("a comment gets %s", extra)
 	}
