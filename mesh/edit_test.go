@@ -319,12 +319,66 @@ func TestANodeGoesFromItsTextToTheMeshAndBack(t *testing.T) {
 		t.Errorf("a comment makes new configs for %q", c.NodeIDs)
 	}
 	k.edit(t, func(e *mesh.Edit) error { return put(e, "next") })
-	k.alter(t, "leaf0", func(n *store.Node) {
-		n.ConfigSource, n.PrivateKey, n.PublicKey, n.VirtualIP = store.SourceMesh, "", "", noPrefix
-	})
+	k.alter(t, "leaf0", func(n *store.Node) { n.ConfigSource = store.SourceMesh })
 	n, _, v := k.state(t, "leaf0")
 	if n.PublicKey != own.Public || n.VirtualIP != prefix("10.66.0.77/32") || n.ListenPort != 4000 || v.Source != store.ConfMade {
 		t.Errorf("after its text, the node has the key %s, the address %s, the port %d, a config %q", n.PublicKey, n.VirtualIP, n.ListenPort, v.Source)
+	}
+}
+
+func TestAKeyGoesToTheNodeAndANewOneComesBack(t *testing.T) {
+	t.Parallel()
+	k := star(t, 2)
+	old, _, _ := k.state(t, "leaf0")
+	k.alter(t, "leaf0", func(n *store.Node) { n.KeyHolder = store.KeyAtNode })
+	if n, _, _ := k.state(t, "leaf0"); n.PrivateKey != "" || n.PublicKey != old.PublicKey || strings.Contains(k.text("leaf0"), old.PrivateKey) {
+		t.Error("the appliance keeps the private key of a node that holds it")
+	}
+	c := k.alter(t, "leaf0", func(n *store.Node) { n.KeyHolder = store.KeyAtAppliance })
+	n, _, _ := k.state(t, "leaf0")
+	if n.PrivateKey == "" || n.PublicKey == old.PublicKey || !slices.Equal(c.NodeIDs, []string{"hub", "leaf0"}) {
+		t.Errorf("back at the appliance: private key %v, new public key %v, new configs %q", n.PrivateKey != "", n.PublicKey != old.PublicKey, c.NodeIDs)
+	}
+	k.alter(t, "leaf1", func(n *store.Node) { n.PrivateKey, n.PublicKey = "", keysOf("phone").Public })
+	if n, _, _ := k.state(t, "leaf1"); n.PrivateKey != "" || strings.Contains(k.text("leaf1"), "PrivateKey") {
+		t.Error("a node of which only the public key is known gets a private key")
+	}
+}
+
+func TestHooksFitTheSystemOfTheAgentThatIsBound(t *testing.T) {
+	t.Parallel()
+	k := star(t, 1)
+	bind := func(platform string) string {
+		t.Helper()
+		if err := k.db.Update(func(tx *store.Tx) error {
+			before, err := tx.Node("hub")
+			if err != nil {
+				return err
+			}
+			token, _, err := tx.IssueBindToken("hub", 1e9*60)
+			if err != nil {
+				return err
+			}
+			b, err := tx.Bind(token, store.Client{Hostname: "h", Platform: platform})
+			if err != nil {
+				return err
+			}
+			return mesh.AgentChanged(tx, before, b.Node)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		k.check(t)
+		return k.text("hub")
+	}
+	made := k.text("hub")
+	if on := bind("linux"); on != made {
+		t.Errorf("the agent of Linux has another config:\n%s", on)
+	}
+	if on := bind("darwin"); on == made {
+		t.Error("the agent of macOS has the hooks of Linux")
+	}
+	if on := bind("linux"); on != made {
+		t.Errorf("back on Linux, the config is\n%s", on)
 	}
 }
 

@@ -16,7 +16,7 @@ func (e *Edit) fillNode(cfg store.Config, before *Node, n *store.Node) error {
 		return nil
 	}
 	if before != nil && before.ConfigSource == store.SourceText {
-		if err := e.takeOver(cfg, n); err != nil {
+		if err := e.takeOver(cfg, before.Node, n); err != nil {
 			return err
 		}
 	}
@@ -36,8 +36,9 @@ func (e *Edit) fillNode(cfg store.Config, before *Node, n *store.Node) error {
 	return nil
 }
 
-// takeOver sets the keys, addresses and settings that are missing to those of the node's own config.
-func (e *Edit) takeOver(cfg store.Config, n *store.Node) error {
+// takeOver sets the keys, addresses and settings that the change does not give to those of the node's
+// own config, since that is the one in use.
+func (e *Edit) takeOver(cfg store.Config, before store.Node, n *store.Node) error {
 	text, err := desiredText(e.tx, n.ID)
 	if err != nil || text == "" {
 		return err
@@ -46,11 +47,16 @@ func (e *Edit) takeOver(cfg store.Config, n *store.Node) error {
 	if err != nil {
 		return nil //nolint:nilerr // a text that cannot be read has nothing to keep
 	}
-	if n.PrivateKey == "" && n.PublicKey == "" && c.Interface.HasPrivateKey {
-		n.PrivateKey = privateKeyIn(text)
-	}
-	if c.Interface.KeptLine != 0 {
+	keysGiven := n.PrivateKey != before.PrivateKey || n.PublicKey != before.PublicKey || n.KeyHolder != before.KeyHolder
+	switch {
+	case keysGiven:
+	case c.Interface.KeptLine != 0:
 		n.KeyHolder = store.KeyAtNode
+	case c.Interface.HasPrivateKey:
+		n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtAppliance, privateKeyIn(text), ""
+	}
+	if len(c.Interface.Addresses) > 0 && n.VirtualIP == before.VirtualIP && n.VirtualIP6 == before.VirtualIP6 {
+		n.VirtualIP, n.VirtualIP6 = netip.Prefix{}, netip.Prefix{}
 	}
 	for _, a := range c.Interface.Addresses {
 		to := &n.VirtualIP
@@ -61,10 +67,10 @@ func (e *Edit) takeOver(cfg store.Config, n *store.Node) error {
 			*to = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 		}
 	}
-	if n.ListenPort == 0 {
+	if n.ListenPort == before.ListenPort && c.Interface.ListenPort != 0 {
 		n.ListenPort = c.Interface.ListenPort
 	}
-	if n.MTU == 0 {
+	if n.MTU == before.MTU && c.Interface.MTU != 0 {
 		n.MTU = c.Interface.MTU
 	}
 	return nil
@@ -88,7 +94,7 @@ func (e *Edit) fillKeys(before *Node, n *store.Node) error {
 	case n.KeyHolder == store.KeyAtNode:
 		n.PrivateKey = ""
 		return nil
-	case n.PrivateKey == "" && n.PublicKey != "":
+	case n.PrivateKey == "" && n.PublicKey != "" && (before == nil || before.KeyHolder == n.KeyHolder || before.PublicKey != n.PublicKey):
 		return nil // the device has the private key
 	case n.PrivateKey == "":
 		keys, err := NewKeys(e.random)

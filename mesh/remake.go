@@ -145,18 +145,25 @@ func (e *Edit) save(cfg store.Config, name, id, text string) (isNew bool, err er
 	if err != nil || former != "" && SameButComments(former, text) {
 		return false, err
 	}
-	if _, changed := e.edited[id]; !changed && sentSize(text) < protocol.MaxMessageSize/2 {
-		// Only what it shows of a peer is new, which is checked with the peer.
-	} else if _, err := tunnel.Read(cfg, id, text); err != nil {
-		var invalid *wgconf.Error
-		if !errors.As(err, &invalid) {
-			return false, err
-		}
-		return false, refuse(CodeInvalidText, "Nothing was changed, since %s could not be given its tunnel config: %s.", name,
-			strings.TrimSuffix(invalid.Error(), "."))
+	if err := e.acceptable(cfg, name, id, text); err != nil {
+		return false, err
 	}
 	_, err = e.tx.SetDesired(id, text, store.ConfVersion{Author: e.author, Source: store.ConfMade})
 	return true, err
+}
+
+// acceptable checks that the text can be given to the node. Of a node that was not changed itself, only
+// the sections about its peers are new, which were checked with the peers.
+func (e *Edit) acceptable(cfg store.Config, name, id, text string) error {
+	if _, edited := e.edited[id]; !edited && sentSize(text) < protocol.MaxMessageSize/2 {
+		return nil
+	}
+	_, err := tunnel.Read(cfg, id, text)
+	if invalid, ok := errors.AsType[*wgconf.Error](err); ok {
+		return refuse(CodeInvalidText, "Nothing was changed, since %s could not be given its tunnel config: %s.", name,
+			strings.TrimSuffix(invalid.Error(), "."))
+	}
+	return err
 }
 
 // part returns the part of the mesh that the texts of the nodes depend on.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -151,11 +152,19 @@ func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTT
 	if err != nil {
 		return store.Bound{}, none, err
 	}
-	ref, text, err := tunnel.HandOut(tx, cfg, n, state, broker)
-	if err != nil {
-		return store.Bound{}, none, err
-	}
 	bound, err := tx.Bind(token, client)
+	if err != nil {
+		return bound, none, err
+	}
+	if err := mesh.AgentChanged(tx, n, bound.Node); err != nil {
+		return bound, none, err
+	}
+	now, err := tx.ConfState(n.ID)
+	if err != nil {
+		return bound, none, err
+	}
+	state.Desired = now.Desired
+	ref, text, err := tunnel.HandOut(tx, cfg, n, state, broker)
 	if err != nil {
 		return bound, none, err
 	}
