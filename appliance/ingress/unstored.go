@@ -17,7 +17,12 @@ const storeAgainAfter = 5 * time.Second
 // unstored has sightings of nodes that could not be stored, as on a full disk. They happened
 // nevertheless: readers see them, and the store gets them with their true times once it can.
 type unstored struct {
-	mu      sync.Mutex
+	// turn is held while a sighting is stored again, and by everything that adds or removes one, so
+	// that none changes in between. It comes before mu. Readers must not take it: they run in
+	// transactions, which the store may have to end before it can store the sighting.
+	turn sync.Mutex
+
+	mu      sync.Mutex // never held while the store is used
 	nodes   map[string]sighting
 	again   *time.Timer // nil while nodes is empty
 	stopped bool
@@ -38,10 +43,7 @@ const notesUnstored = 10
 // later. From a session that has lost its right, only the end counts. change may run more than
 // once.
 func (g *Ingress) recordSeen(s Session, what string, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
-	u := &g.unstored
-	u.mu.Lock()
-	waiting, waits := u.nodes[s.NodeID]
-	u.mu.Unlock()
+	waiting, waits := g.unstored.waiting(s.NodeID)
 	err := g.db.Update(func(tx *store.Tx) error {
 		if waits {
 			if err := waiting.store(tx); err != nil {
@@ -95,12 +97,9 @@ func ended(e store.Evidence, s Session, changed store.Evidence) store.Evidence {
 
 func (g *Ingress) remember(s Session, change func(e *store.Evidence, now time.Time) *store.JournalEntry) {
 	u := &g.unstored
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.stopped {
-		return
-	}
-	seen, ok := u.nodes[s.NodeID]
+	u.turn.Lock()
+	defer u.turn.Unlock()
+	seen, ok := u.get(s.NodeID)
 	if !ok {
 		var err error
 		seen.evidence, err = store.Read(g.db, func(tx *store.Tx) (store.Evidence, error) { return tx.Evidence(s.NodeID) })
@@ -112,6 +111,11 @@ func (g *Ingress) remember(s Session, change func(e *store.Evidence, now time.Ti
 	seen.session = s
 	if note := change(&seen.evidence, g.db.Now().UTC()); note != nil && len(seen.notes) < notesUnstored {
 		seen.notes = append(slices.Clip(seen.notes), *note)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.stopped {
+		return
 	}
 	if u.nodes == nil {
 		u.nodes = make(map[string]sighting)
@@ -127,9 +131,31 @@ func (g *Ingress) storeLaterLocked() {
 }
 
 func (g *Ingress) forget(nodeID string) {
-	g.unstored.mu.Lock()
-	defer g.unstored.mu.Unlock()
-	delete(g.unstored.nodes, nodeID)
+	g.unstored.turn.Lock()
+	defer g.unstored.turn.Unlock()
+	g.unstored.remove(nodeID)
+}
+
+// get returns the sighting of the node that waits to be stored.
+func (u *unstored) get(nodeID string) (seen sighting, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	seen, ok = u.nodes[nodeID]
+	return seen, ok
+}
+
+// waiting is get after an attempt to store that runs.
+func (u *unstored) waiting(nodeID string) (sighting, bool) {
+	u.turn.Lock()
+	defer u.turn.Unlock()
+	return u.get(nodeID)
+}
+
+// remove removes the sighting of the node. The caller has the turn.
+func (u *unstored) remove(nodeID string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.nodes, nodeID)
 }
 
 // storeUnstored tries to store the waiting sightings.
@@ -154,15 +180,15 @@ func (g *Ingress) storeUnstored() {
 
 func (g *Ingress) storeAgain(s Session) {
 	u := &g.unstored
-	u.mu.Lock()
-	defer u.mu.Unlock() // keeps new sightings of the node out in between
-	seen, ok := u.nodes[s.NodeID]
-	if !ok || u.stopped {
+	u.turn.Lock()
+	defer u.turn.Unlock()
+	seen, ok := u.get(s.NodeID)
+	if !ok || u.isStopped() {
 		return
 	}
 	err := g.db.Update(seen.store)
 	if err == nil || errors.Is(err, store.ErrNodeNotFound) {
-		delete(u.nodes, s.NodeID)
+		u.remove(s.NodeID)
 	}
 }
 
@@ -203,12 +229,10 @@ func (s sighting) addTo(e *store.Evidence) {
 	}
 }
 
-// Evidence returns the stored evidence of a node, completed by sightings that wait to be stored.
+// Evidence returns the stored evidence of a node, completed by sightings that wait to be stored. It
+// may be called within a transaction, even in the store's own goroutine.
 func (g *Ingress) Evidence(e store.Evidence) store.Evidence {
-	g.unstored.mu.Lock()
-	seen, ok := g.unstored.nodes[e.NodeID]
-	g.unstored.mu.Unlock()
-	if ok {
+	if seen, ok := g.unstored.get(e.NodeID); ok {
 		seen.addTo(&e)
 	}
 	return e
@@ -221,7 +245,15 @@ func (g *Ingress) Stop(ctx context.Context) error {
 	return bounded.Wait(ctx, "stop the ingress", g.unstored.stop)
 }
 
+func (u *unstored) isStopped() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stopped
+}
+
 func (u *unstored) stop() {
+	u.turn.Lock()
+	defer u.turn.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.stopped = true

@@ -203,3 +203,24 @@ func TestConnectionThatLastedThroughAnOutageIsTheSameAlsoWhenItCannotBeStored(t 
 		}
 	})
 }
+
+// The API answers from the transaction that makes a change, in the store's only writing goroutine.
+func TestEvidenceIsReadInATransactionForWhichTheStoringOfASightingWaits(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
+		free := f.full()
+		f.Connected(f.session(1))
+		free()
+		f.update(func(tx *store.Tx) error {
+			wait(storeAgainAfter) // the sighting is in the store's queue now
+			e, err := tx.Evidence("node_a")
+			if got := f.Evidence(e); got.ConnectionID != 1 {
+				t.Errorf("the sighting is not shown: %+v", got)
+			}
+			return err
+		})
+		synctest.Wait()
+		if e := f.evidence(); e.ConnectionID != 1 || len(f.unstored.nodes) != 0 {
+			t.Errorf("stored afterwards: %+v, waiting: %d", e, len(f.unstored.nodes))
+		}
+	})
+}
