@@ -115,7 +115,7 @@ func TestBindExplainsWhatIsInTheWay(t *testing.T) {
 		{moved, "t", "bind again with --server https://elsewhere.example.org"},
 		{silent, "t", "refused the bind without saying why"},
 		{evil, "t", "profile_id does not match"},
-		{"wfm.example.org", "t", "begins with http:// or https://"},
+		{"wfm.example.org", "t", "begin with http:// or https://"},
 		{"https://u:p@x", "t", "must not hold a user"},
 		{html, "  ", "token is empty"},
 	} {
