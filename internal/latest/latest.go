@@ -1,4 +1,3 @@
-// Package latest returns the latest of several moments.
 package latest
 
 import "time"

@@ -1,0 +1,2 @@
+// Package latest returns the latest of several moments.
+package latest
