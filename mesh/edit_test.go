@@ -326,6 +326,34 @@ func TestANodeGoesFromItsTextToTheMeshAndBack(t *testing.T) {
 	}
 }
 
+func TestATriedChangeShowsTheTextsAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	k := star(t, 2)
+	was := k.text("leaf0")
+	mtu := func(e *mesh.Edit) error {
+		return k.altered("leaf0", e, func(n *store.Node) { n.MTU = 1400 })
+	}
+	texts, changed, err := mesh.Try(k.db, keptID, k.rng, func(e *mesh.Edit) error { return errors.Join(mtu(e), put(e, "new")) })
+	if err != nil || len(texts) != 2 || !slices.Equal(changed.NodeIDs, []string{"leaf0", "new"}) {
+		t.Fatalf("%+v, %+v, %v; want the texts of leaf0 and new", texts, changed, err)
+	}
+	if c := texts[0]; c.NodeID != "leaf0" || c.Before != was || !strings.Contains(c.After, "MTU = 1400\n") {
+		t.Errorf("leaf0: %+v", c)
+	}
+	if c := texts[1]; c.NodeID != "new" || c.Before != "" || c.After == "" {
+		t.Errorf("new: %+v", c)
+	}
+	if now := k.text("leaf0"); now != was {
+		t.Errorf("the config of leaf0 is now\n%s", now)
+	}
+	if _, err := store.Read(k.db, func(tx *store.Tx) (store.Node, error) { return tx.Node("new") }); !errors.Is(err, store.ErrNodeNotFound) {
+		t.Errorf("the node that was only tried: %v", err)
+	}
+	if _, _, err := mesh.Try(k.db, keptID, k.rng, func(e *mesh.Edit) error { return e.DeleteNode("nobody") }); !errors.Is(err, store.ErrNodeNotFound) {
+		t.Errorf("a change that cannot be: %v", err)
+	}
+}
+
 func TestAKeyGoesToTheNodeAndANewOneComesBack(t *testing.T) {
 	t.Parallel()
 	k := star(t, 2)
