@@ -245,7 +245,7 @@ var answers = []struct {
 	},
 	{
 		tlsproblem.ErrHost, http.StatusConflict, "MQTT_TLS_CA_NOT_READY",
-		"The appliance's TLS certificate does not cover the host of this request. Use a host that it covers: ask for the bind command at the address agents " +
+		"The appliance's TLS certificate does not cover the host name of this request. Use a name that it covers: ask for the bind command at the address agents " +
 			"use, or have WFM_MQTT_PUBLIC_HOST set.",
 	},
 	{
