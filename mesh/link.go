@@ -137,6 +137,16 @@ func (m *Mesh) proposeGateway() *member {
 	return best
 }
 
+// Endpoint returns where the local node of the direction finds its peer; "" means that the peer makes
+// the connection.
+func (m *Mesh) Endpoint(d store.Direction) string {
+	peer := m.byID[d.PeerNodeID]
+	if peer == nil {
+		return ""
+	}
+	return m.endpoint(half{to: &d, peer: peer})
+}
+
 // endpoint returns where local finds its peer; "" means that the peer makes the connection.
 func (m *Mesh) endpoint(h half) string {
 	var host string

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type oneWrite struct {
 type written struct {
 	*api
 	cfg, node, other, token, session, rollout, command string
+	made                                               string // the link or port forward that a request made last
 }
 
 func newWritten(t *testing.T) *written {
@@ -88,6 +90,19 @@ func (w *written) requests() []oneWrite {
 		{"POST /api/v1/rollouts/:rollout_id/pause", "rollout/pause", nil, "rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/resume", "rollout/resume", nil, "rollout_id"},
 		{"POST /api/v1/rollouts/:rollout_id/cancel", "rollout/cancel", nil, "rollout_id"},
+		{"POST /api/v1/configs/:config_id/peer-links", config + "/peer-links", object{
+			"forward": object{"local_node_id": w.node, "peer_node_id": w.other},
+		}, "config_id link_group_id"},
+		{"PUT /api/v1/peer-links/:link_group_id", "/api/v1/peer-links/MADE", object{"notes": "x"}, "link_group_id"},
+		{"DELETE /api/v1/peer-links/:link_group_id", "/api/v1/peer-links/MADE", nil, "link_group_id"},
+		{"POST /api/v1/configs/:config_id/mesh/quick-generate", config + "/mesh/quick-generate", object{"mode": "full_mesh"}, "config_id"},
+		{"PUT" + pathNode, node, object{"config_source": "mesh"}, "config_id node_id"},
+		{"PUT /api/v1/nodes/:node_id", "/api/v1/nodes/" + w.other, object{"config_source": "mesh", "virtual_ip": "10.99.0.7"}, "node_id"},
+		{"POST /api/v1/tools/port-forwards/configs/:config_id", "/api/v1/tools/port-forwards/configs/" + w.cfg, object{
+			"from_node_id": w.other, "from_port": 80, "to_node_id": w.node, "to_port": 8080,
+		}, "config_id rule_id"},
+		{"PUT /api/v1/tools/port-forwards/:rule_id/enabled", "/api/v1/tools/port-forwards/MADE/enabled", object{"enabled": false}, "rule_id"},
+		{"DELETE /api/v1/tools/port-forwards/:rule_id", "/api/v1/tools/port-forwards/MADE", nil, "rule_id"},
 		{"POST" + pathNode + "/reset-client", node + "/reset-client", nil, "config_id node_id"},
 		{"DELETE /api/v1/nodes/:node_id", "/api/v1/nodes/" + w.other, nil, "node_id"},
 		{"DELETE" + pathNode, node, nil, "config_id node_id"},
@@ -119,6 +134,7 @@ func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 		if verb, ok := strings.CutPrefix(path, "rollout/"); ok {
 			path = "/api/v1/rollouts/" + w.rollout + "/" + verb
 		}
+		path = strings.Replace(path, "MADE", w.made, 1)
 		t.Run(method+" "+path, func(t *testing.T) {
 			e := oneCommit(t, w.api, method, path, tc.body)
 			for name := range strings.FieldsSeq(tc.ids) {
@@ -126,6 +142,7 @@ func TestAWriteOfTheAPIIsOneWriteToTheDisk(t *testing.T) {
 					t.Errorf("no %s in %v", name, e.IDs)
 				}
 			}
+			w.made = cmp.Or(e.IDs["link_group_id"], e.IDs["rule_id"], w.made)
 			if id := e.IDs["rollout_id"]; id != "" {
 				w.rollout = id
 			}

@@ -8,6 +8,7 @@ import (
 	"wfm/web/api/bind"
 	"wfm/web/api/download"
 	"wfm/web/api/draft"
+	"wfm/web/api/link"
 	"wfm/web/api/mesh"
 	"wfm/web/api/node"
 	"wfm/web/api/rollout"
@@ -22,6 +23,7 @@ type apis struct {
 	system   *system.API
 	account  *account.API
 	mesh     *mesh.API
+	link     *link.API
 	draft    *draft.API
 	download *download.API
 	bind     *bind.API
@@ -78,7 +80,10 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken,
 			Stopping: s.stopping,
 		},
-		mesh:  &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
+		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
+		link: &link.API{
+			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Networks: o.Networks,
+		},
 		draft: &draft.API{DB: o.Store},
 		download: &download.API{
 			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Stopping: s.stopping,

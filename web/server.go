@@ -91,6 +91,9 @@ type Options struct {
 	// Resolver resolves MQTTHost, to warn of configs that would cut a node off. Default:
 	// net.DefaultResolver.
 	Resolver *net.Resolver
+	// Networks returns the addresses of the appliance's own interfaces, each with its network, so that
+	// no mesh collides with them. Default: reach.OwnNetworks.
+	Networks func() []netip.Prefix
 	// MQTTTLS makes bind hand out TLS, unless settings/mqtt say otherwise. Then MQTTPort is its
 	// port, and Certificates has the roots to trust.
 	MQTTTLS bool
@@ -156,6 +159,9 @@ func New(o Options) *Server {
 	}
 	if o.SessionTTL <= 0 {
 		o.SessionTTL = DefaultSessionTTL
+	}
+	if o.Networks == nil {
+		o.Networks = reach.OwnNetworks
 	}
 	o.Presence = o.Presence.OrDefault()
 	s := &Server{opts: o, log: o.Logger, counts: new(view.RequestCounts), recent: new(view.Activity), failed: make(chan error, 1)}

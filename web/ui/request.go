@@ -22,15 +22,25 @@ var requests = map[string]string{
 	"POST /api/v1/settings/mqtt/reset":       "Reset the MQTT settings",
 	"POST /api/v1/settings/mqtt/test":        "Test the MQTT settings",
 
-	"POST /api/v1/configs":                           "Create a mesh",
-	"PUT /api/v1/configs/{config_id}":                "Change the mesh",
-	"DELETE /api/v1/configs/{config_id}":             "Delete the mesh",
-	"POST /api/v1/configs/{config_id}/tags":          "Add a tag",
-	"POST /api/v1/configs/{config_id}/tags/apply":    "Tag nodes",
-	"DELETE /api/v1/configs/{config_id}/tags/{tag}":  "Delete a tag",
-	"POST /api/v1/configs/{config_id}/nodes":         "Add a node",
-	"POST /api/v1/configs/{config_id}/nodes/bulk":    "Add nodes",
-	"POST /api/v1/configs/{config_id}/bind-commands": "Create bind commands",
+	"POST /api/v1/configs":                                       "Create a mesh",
+	"PUT /api/v1/configs/{config_id}":                            "Change the mesh",
+	"DELETE /api/v1/configs/{config_id}":                         "Delete the mesh",
+	"POST /api/v1/configs/{config_id}/tags":                      "Add a tag",
+	"POST /api/v1/configs/{config_id}/tags/apply":                "Tag nodes",
+	"DELETE /api/v1/configs/{config_id}/tags/{tag}":              "Delete a tag",
+	"POST /api/v1/configs/{config_id}/peer-links":                "Add a link",
+	"PUT /api/v1/peer-links/{link_group_id}":                     "Change a link",
+	"DELETE /api/v1/peer-links/{link_group_id}":                  "Delete a link",
+	"POST /api/v1/configs/{config_id}/mesh/quick-generate":       "Quick mesh",
+	"POST /api/v1/tools/port-forwards/configs/{config_id}":       "Add a port forward",
+	"PUT /api/v1/tools/port-forwards/{rule_id}/enabled":          "Switch a port forward",
+	"DELETE /api/v1/tools/port-forwards/{rule_id}":               "Delete a port forward",
+	"GET /api/v1/configs/{config_id}/nodes/{node_id}/wg-preview": "Read the tunnel config with its key",
+	"GET /api/v1/nodes/{node_id}":                                "Read the node with its key",
+	"GET /api/v1/configs/{config_id}/nodes/{node_id}":            "Read the node with its key",
+	"POST /api/v1/configs/{config_id}/nodes":                     "Add a node",
+	"POST /api/v1/configs/{config_id}/nodes/bulk":                "Add nodes",
+	"POST /api/v1/configs/{config_id}/bind-commands":             "Create bind commands",
 
 	"PUT /api/v1/nodes/{node_id}":                                                     "Change the node",
 	"DELETE /api/v1/nodes/{node_id}":                                                  "Delete the node",
@@ -77,6 +87,10 @@ func idName(name string) string {
 		return "node"
 	case "request_id":
 		return "command"
+	case "link_group_id":
+		return "link"
+	case "rule_id":
+		return "port forward"
 	case "rollout_id":
 		return "rollout"
 	case "against":

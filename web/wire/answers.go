@@ -174,6 +174,18 @@ var answers = []struct {
 		fmt.Sprintf("A node may have at most %d tags; take another from it first.", store.MaxNodeTags),
 	},
 	{
+		store.ErrLinkNotFound, http.StatusNotFound, "PEER_LINK_NOT_FOUND",
+		"There is no link with this id; it may have been deleted.",
+	},
+	{
+		store.ErrForwardNotFound, http.StatusNotFound, "PORT_FORWARD_NOT_FOUND",
+		"There is no port forward with this id; it may have been deleted.",
+	},
+	{
+		store.ErrForwardExists, http.StatusConflict, "PORT_FORWARD_EXISTS",
+		"The entry forwards this to_port already; choose another to_port, or disable the other port forward first.",
+	},
+	{
 		store.ErrRolloutNotFound, http.StatusNotFound, "ROLLOUT_NOT_FOUND",
 		"There is no rollout with this id; it may have been removed to make room for newer ones.",
 	},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -110,6 +111,9 @@ func (f *Fields) Given(name string) bool {
 	raw, ok := f.raw[name]
 	return ok && string(raw) != "null"
 }
+
+// Names returns the names of the object's members, in order.
+func (f *Fields) Names() []string { return slices.Sorted(maps.Keys(f.raw)) }
 
 // Null reports whether the object has the field and it is null.
 func (f *Fields) Null(name string) bool { return string(f.raw[name]) == "null" }
