@@ -160,6 +160,16 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.ledger = command.New(command.Options{Store: a.db, DetectLimit: o.DetectTimeout, Logger: o.Logger})
 	in := ingress.New(ingress.Options{Store: a.db, Ledger: a.ledger, Logger: o.Logger})
+	// Before the broker, whose stop is not registered until it exists.
+	if q := o.EMQXQuestions; q != nil && !o.external() {
+		l, err := emqx.ListenForQuestions(ctx, q.Addr)
+		if err != nil {
+			return err
+		}
+		if a.callbacks = l; l != nil {
+			a.onStop("questions of EMQX", func(context.Context) error { _ = l.Close(); return nil })
+		}
+	}
 	var err error
 	if o.external() {
 		ask := func(ctx context.Context, nodeID string) error {
@@ -176,14 +186,6 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 		a.broker, a.callbacks = a.external, x.Callbacks
 	} else if a.broker, err = a.newEmbedded(ctx, o, in); err != nil {
 		return err
-	}
-	if q := o.EMQXQuestions; q != nil && a.external == nil {
-		if a.callbacks, err = emqx.ListenForQuestions(ctx, q.Addr); err != nil {
-			return err
-		}
-		if a.callbacks != nil {
-			a.onStop("questions of EMQX", func(context.Context) error { _ = a.callbacks.Close(); return nil })
-		}
 	}
 	a.ingress = in
 	// The broker stops before the ledger, so that the ledger gets no more messages.
