@@ -76,6 +76,18 @@ func TestADownloadTokenGivesOneFileOnce(t *testing.T) {
 	}
 }
 
+func TestADownloadTokenEndsWithTheLoginThatAskedForIt(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addConfig("office")
+	node := a.addNode(cfg, "gate")
+	a.save(nodePath(cfg, node), tunnelConf(1))
+	made := a.addToken("script", "write")
+	var v downloadTokenJSON
+	a.call("POST", nodePath(cfg, node)+"/download-token", nil, as(made.Token)).ok(&v)
+	a.del("/api/v1/auth/tokens/" + made.ID).ok(nil)
+	a.call("GET", v.DownloadPath+"?download_token="+v.AccessToken, nil, as("")).fails(401, "INVALID_DOWNLOAD_TOKEN")
+}
+
 func TestAStaticNodeIsHandedItsTunnelConfig(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("office")

@@ -281,7 +281,7 @@ var answers = []struct {
 	},
 	{
 		ErrDownloadToken, http.StatusUnauthorized, "INVALID_DOWNLOAD_TOKEN",
-		"The download token is not valid: it works once, and for five minutes. Ask for a new one (POST download-token).",
+		"The download token is not valid: it works once, for five minutes, and while the login that asked for it lasts. Ask for a new one (POST download-token).",
 	},
 	{
 		ErrDownloadTokenScope, http.StatusForbidden, "DOWNLOAD_TOKEN_SCOPE_MISMATCH",

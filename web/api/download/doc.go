@@ -9,5 +9,5 @@
 // Invariants:
 //   - The audit log has each text that is handed out, since a text has a private key.
 //   - Each version of a static node that is handed out is recorded.
-//   - A token gives one file of one node, once.
+//   - A token gives one file of one node, once, and ends with the login that asked for it.
 package download

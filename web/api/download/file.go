@@ -29,7 +29,7 @@ func (a *API) fileRoutes() []wire.Route {
 		file,
 		{
 			Method: http.MethodPost, Path: wire.PathNode + "/download-token", Access: wire.Session, Handle: a.newToken, OneWrite: true,
-			Summary: "A token that gives the tunnel config of the node once, within five minutes, and the command that fetches it.",
+			Summary: "A token that gives the tunnel config of the node once, within five minutes, and the command that fetches it. It ends with the login.",
 			Data:    downloadTokenView{}, Codes: "NO_DESIRED_CONFIG VALIDATION_ERROR",
 		},
 		{
@@ -100,6 +100,13 @@ func (a *API) file(c echo.Context) error {
 	scope, ok := a.tokens.get(token, time.Now())
 	if !ok {
 		return wire.ErrDownloadToken
+	}
+	// A login that is taken away must not let a private key out any more.
+	switch err := a.Guard.SessionLives(scope.by.Token); {
+	case errors.Is(err, wire.ErrInvalidToken), errors.Is(err, wire.ErrTokenExpired):
+		return wire.ErrDownloadToken
+	case err != nil:
+		return err
 	}
 	access.SetLogin(c, scope.by) // the audit log names the login that asked for the token
 	switch {
