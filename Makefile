@@ -18,7 +18,7 @@ test: ## run all tests
 	go test ./cmd/wfm ./...  # the longest tests first
 
 # The rooms that need no other program.
-QUICK = ./protocol ./presence ./tunnel/... ./hooks ./appliance/command ./appliance/ingress ./appliance/rollout \
+QUICK = ./protocol ./presence ./rights ./tunnel/... ./hooks ./appliance/command ./appliance/ingress ./appliance/rollout \
 	./appliance/tracker ./appliance/wanted ./cmd/internal/...
 
 quick: ## build and vet everything, and test what needs no other program: for after each edit
