@@ -24,6 +24,7 @@ type Edit struct {
 	edited  map[string]struct{} // the touched nodes that were changed themselves, or a link of theirs
 	taken   []netip.Addr        // in the tunnel; nil until the first address is given
 	hints   []string
+	texts   []TextChange // the new texts
 }
 
 // Changed is the result of [Change].
@@ -40,12 +41,17 @@ type Changed struct {
 // Whether a config would cut its node off is asked when it is staged, by tunnel.Door: it takes looking
 // up names.
 func Change(tx *store.Tx, configID, author string, random io.Reader, edit func(*Edit) error) (Changed, error) {
+	c, _, err := change(tx, configID, author, random, edit)
+	return c, err
+}
+
+func change(tx *store.Tx, configID, author string, random io.Reader, edit func(*Edit) error) (Changed, []TextChange, error) {
 	e := &Edit{tx: tx, id: configID, author: author, random: random, touched: map[string]struct{}{}, edited: map[string]struct{}{}}
 	if err := edit(e); err != nil {
-		return Changed{}, err
+		return Changed{}, nil, err
 	}
 	ids, err := e.remake()
-	return Changed{ids, e.hints}, err
+	return Changed{ids, e.hints}, e.texts, err
 }
 
 func (e *Edit) touch(ids []string) {

@@ -148,6 +148,7 @@ func (e *Edit) save(cfg store.Config, name, id, text string) (isNew bool, err er
 	if err := e.acceptable(cfg, name, id, text); err != nil {
 		return false, err
 	}
+	e.texts = append(e.texts, TextChange{id, former, text})
 	_, err = e.tx.SetDesired(id, text, store.ConfVersion{Author: e.author, Source: store.ConfMade})
 	return true, err
 }

@@ -108,7 +108,8 @@ func (tx *Tx) putConfState(n Node, s ConfState) error {
 
 // SetDesired makes text the node's desired config, as a new version with v's Author, Source and
 // Note; SetDesired sets the rest of v. A text equal to the desired one makes no new version, but
-// can make it a forced one. Error: [ErrNodeNotFound].
+// can make it a forced one. A version that is made from the mesh ([ConfMade]) replaces one that was
+// made so before it, unless that one was staged or given to the node. Error: [ErrNodeNotFound].
 func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil {
@@ -126,6 +127,11 @@ func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) 
 		}
 		return s, err
 	}
+	if v.Source == ConfMade {
+		if err := tx.dropUndelivered(nodeID, s); err != nil {
+			return s, err
+		}
+	}
 	v.ConfRef, v.At, v.Size, s.Desired = ref, tx.now.UTC(), len(text), ref
 	if err := tx.putRaw(bucketConfTexts, confTextKey(nodeID, ref.SHA256), []byte(text)); err != nil {
 		return s, err
@@ -137,6 +143,36 @@ func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) 
 		return s, err
 	}
 	return s, tx.pruneConfVersions(nodeID, s)
+}
+
+// dropUndelivered removes the desired version if it was made from the mesh and never left the
+// appliance: each change of a large mesh makes many, which would fill the file and the histories.
+func (tx *Tx) dropUndelivered(nodeID string, s ConfState) error {
+	if s.Desired.Version == 0 {
+		return nil
+	}
+	v, err := tx.ConfVersion(nodeID, s.Desired.Version)
+	if err != nil || v.Source != ConfMade {
+		return err
+	}
+	for _, ref := range []ConfRef{s.Staged, s.Confirmed, s.Reported, s.HandedOut} {
+		if ref.Version == v.Version || ref.SHA256 == v.SHA256 {
+			return nil
+		}
+	}
+	underWay, err := tx.versionsUnderWay(nodeID)
+	if err != nil || underWay[v.Version] {
+		return err
+	}
+	if err := tx.deleteRaw(bucketConfVersions, confVersionKey(nodeID, v.Version)); err != nil {
+		return err
+	}
+	for other, err := range tx.eachConfVersion(nodeID, 0) {
+		if err != nil || other.SHA256 == v.SHA256 {
+			return err
+		}
+	}
+	return tx.deleteRaw(bucketConfTexts, confTextKey(nodeID, v.SHA256))
 }
 
 func (tx *Tx) putConfVersion(nodeID string, v ConfVersion) error {

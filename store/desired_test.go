@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -390,4 +391,58 @@ func TestAConfigIsWholeAfterAKill(t *testing.T) {
 	if s := confState(t, db); last < 250 || s.Staged.Version < last || s.Desired.Version < s.Staged.Version || s.Desired.Version > s.Staged.Version+1 {
 		t.Errorf("told up to %d, kept %+v", last, s)
 	}
+}
+
+func TestAMadeVersionReplacesOneThatNeverLeftTheAppliance(t *testing.T) {
+	t.Parallel()
+	db := open(t)
+	addNode(t, db, "node_1")
+	update(t, db, func(tx *Tx) error {
+		set := func(text, source string) {
+			t.Helper()
+			if _, err := tx.SetDesired("node_1", text, ConfVersion{Author: "admin", Source: source}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		history := func(want ...int) {
+			t.Helper()
+			all, err := tx.ConfVersions("node_1", 0, 100)
+			var got []int
+			for _, v := range all {
+				got = append(got, v.Version)
+				if _, err := tx.ConfText("node_1", v.SHA256); err != nil {
+					t.Errorf("the text of version %d: %v", v.Version, err)
+				}
+			}
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("the history has %v, %v; want %v", got, err, want)
+			}
+			texts := len(tx.keysUnder(bucketConfTexts, seqPrefix("node_1"), 0))
+			if texts > len(want) {
+				t.Errorf("%d texts are kept of %d versions", texts, len(want))
+			}
+		}
+		set("by hand", ConfEdited)
+		set("a", ConfMade)
+		set("b", ConfMade)
+		history(3, 1)
+		s, err := tx.ConfState("node_1")
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Stage("node_1", s.Desired, "wg"); err != nil {
+			return err
+		}
+		set("c", ConfMade)
+		history(4, 3, 1)
+		set("d", ConfMade)
+		history(5, 3, 1)
+		set("e by hand", ConfEdited)
+		history(6, 5, 3, 1)
+		set("d", ConfMade) // a text that version 5 has
+		set("f", ConfMade)
+		history(8, 6, 5, 3, 1)
+		return nil
+	})
+	checkFile(t, db)
 }
