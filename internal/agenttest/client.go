@@ -36,8 +36,7 @@ type Client struct {
 	stored     map[string]string // by interface: the config on disk
 	running    map[string]string // by interface: the family of tools it was started with
 	violations []string
-	executed   []string // request ids, one entry for each execution
-	refused    int      // connections that the broker refused
+	refused    int // connections that the broker refused
 }
 
 func newClient(tb testing.TB) *Client {
@@ -59,27 +58,8 @@ func (c *Client) Violations() []string {
 	return append([]string(nil), c.violations...)
 }
 
-// Executed returns the request ids of the executed commands, in order.
-func (c *Client) Executed() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]string(nil), c.executed...)
-}
-
 // Refused returns how often the broker refused a connection.
 func (c *Client) Refused() int { c.mu.Lock(); defer c.mu.Unlock(); return c.refused }
-
-// Reboot takes the tunnel down, like a loss of power. The config stays.
-func (c *Client) Reboot() { c.mu.Lock(); defer c.mu.Unlock(); clear(c.running) }
-
-// Drop breaks the open connection without a DISCONNECT. The client reconnects by itself.
-func (c *Client) Drop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conn != nil {
-		_ = c.conn.Close()
-	}
-}
 
 // Run connects, and stays connected until the test ends or stop is called, which disconnects.
 func (c *Client) Run() (stop func()) {

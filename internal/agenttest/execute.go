@@ -24,7 +24,6 @@ func (c *Client) execute(ctx context.Context, cm *autopaho.ConnectionManager, p 
 		err = about.read(kind, payload)
 	}
 	c.mu.Lock()
-	c.executed = append(c.executed, requestID)
 	if err != nil {
 		c.violations = append(c.violations, fmt.Sprintf("%s %s: %v", kind, requestID, err))
 	}

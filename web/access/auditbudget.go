@@ -71,15 +71,6 @@ func newAuditBudget() *auditBudget {
 	}
 }
 
-// mostIn returns an upper bound of the entries that all classes can add in d. Refused requests
-// without a login need no class of their own, since they share one key.
-func (b *auditBudget) mostIn(d time.Duration) (entries float64) {
-	for _, class := range []*Limiter[string]{b.allWrites, b.sums, b.refused, b.allKnown, b.proofs, b.allReads} {
-		entries += class.burst + d.Seconds()*class.perSecond
-	}
-	return entries
-}
-
 // takeBoth spends a token of the key's budget and one of the whole class, or neither.
 func takeBoth(each, all *Limiter[string], key string, now time.Time) bool {
 	if _, ok := each.Take(key, now); !ok {
