@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -405,6 +406,15 @@ func (e *Edit) Apply(p Plan) error {
 		}
 	}
 	return nil
+}
+
+// Door returns the door for the tunnel configs of a mesh: a text that is saved by hand also makes the
+// configs anew that it touches. resolver resolves the broker's addresses; nil: the system's.
+func Door(db *store.DB, resolver *net.Resolver) tunnel.Door {
+	return tunnel.Door{Store: db, Resolver: resolver, Saved: func(tx *store.Tx, s tunnel.Saved) error {
+		_, err := TextSaved(tx, s)
+		return err
+	}}
 }
 
 // TextSaved makes the tunnel configs that a hand-written config of a node touches after it was saved:

@@ -103,7 +103,7 @@ type Door struct {
 	Store    *store.DB
 	Resolver *net.Resolver // resolves the broker's addresses; nil: the system's
 	// Saved, if set, is called in the transaction that saves a text, after it. Its error takes
-	// everything back.
+	// everything back. mesh.Door sets it, so everybody takes the door from there.
 	Saved func(tx *store.Tx, s Saved) error
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -322,7 +323,7 @@ func (c *commands) Push(ctx context.Context, nodeID string, o tunnel.Order, by s
 	if err != nil {
 		return cmd, t, err
 	}
-	t, err = tunnel.Door{Store: c.db}.Push(ctx, nodeID, o, func(tx *store.Tx, t tunnel.Taken) error {
+	t, err = mesh.Door(c.db, nil).Push(ctx, nodeID, o, func(tx *store.Tx, t tunnel.Taken) error {
 		cmd = store.Command{
 			NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: by,
 			Payload: json.RawMessage(fmt.Sprintf(`{"config_version":%d}`, t.Ref.Version)),

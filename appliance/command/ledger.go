@@ -13,6 +13,7 @@ import (
 
 	"wfm/internal/bounded"
 	"wfm/internal/refusal"
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -70,7 +71,7 @@ type Options struct {
 // New makes the ledger. Nothing happens before [Ledger.Start].
 func New(o Options) *Ledger {
 	return &Ledger{
-		db: o.Store, door: tunnel.Door{Store: o.Store}, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		db: o.Store, door: mesh.Door(o.Store, nil), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		detectLimit: cmp.Or(o.DetectLimit, protocol.ActionDetect.Spec().AnswerTime),
 		done:        make(chan struct{}), timers: make(map[string]*time.Timer), senders: make(map[string]*sync.Mutex),
 		ready: make(map[string]*readyTurn),

@@ -1,14 +1,17 @@
 package command
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -608,6 +611,55 @@ func TestAnOpenPushAlwaysFindsItsTextHoweverMuchIsSavedMeanwhile(t *testing.T) {
 		synctest.Wait()
 		if raw := string(f.pub.sent[0].env.Payload); !strings.Contains(raw, "text to push") {
 			t.Error("another text was sent")
+		}
+	})
+}
+
+func TestAPushedTextMakesTheConfigsOfThePeersAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		own, err := mesh.NewKeys(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.update(func(tx *store.Tx) error {
+			c := store.Config{ID: "cfg_m", Name: "m", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
+			c.VirtualSubnet = netip.MustParsePrefix("10.66.0.0/24")
+			_, err := mesh.Change(tx, c.ID, "admin", rand.Reader, func(e *mesh.Edit) error {
+				if err := e.PutConfig(&c); err != nil {
+					return err
+				}
+				for _, id := range []string{"hub", "leaf"} {
+					n, err := e.NewNode(id)
+					if err != nil {
+						return err
+					}
+					n.Name, n.Type, n.IPv4Address = id, store.NodeDynamic, "192.0.2.1"
+					if err := e.PutNode(&n); err != nil {
+						return err
+					}
+				}
+				_, err := e.Quick(mesh.Quick{Mode: mesh.HubSpoke, HubNodeID: "hub"}, func() string { return protocol.NewID("link") })
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			token, _, err := tx.IssueBindToken("leaf", time.Minute)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Bind(token, store.Client{})
+			return err
+		})
+		if _, _, err := f.Push(t.Context(), "leaf", tunnel.Order{Wish: &tunnel.Wish{
+			Text: "[Interface]\nPrivateKey = " + own.Private + "\nAddress = 10.66.0.77/24\n", Author: "admin", Source: store.ConfEdited,
+		}}, "admin"); err != nil {
+			t.Fatal(err)
+		}
+		desired := f.conf("hub").Desired
+		hub, err := store.Read(f.db, func(tx *store.Tx) (string, error) { return tx.ConfText("hub", desired.SHA256) })
+		if err != nil || !strings.Contains(hub, own.Public) {
+			t.Errorf("the hub does not have the key of the text (%v):\n%s", err, hub)
 		}
 	})
 }

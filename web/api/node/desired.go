@@ -148,12 +148,7 @@ func (a *API) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push 
 }
 
 // door returns the door that saves and stages configs.
-func (a *API) door() tunnel.Door {
-	return tunnel.Door{Store: a.DB, Resolver: a.Resolver, Saved: func(tx *store.Tx, s tunnel.Saved) error {
-		_, err := mesh.TextSaved(tx, s)
-		return err
-	}}
-}
+func (a *API) door() tunnel.Door { return mesh.Door(a.DB, a.Resolver) }
 
 // orderFor returns the id of the path's node. It sets in o the host of the broker for an agent that
 // binds by this request.
