@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -60,9 +61,7 @@ func (r region) path() string { return "/api/v1/configs/" + r.cfg }
 func (r region) link(from, to string, more object) (l linkJSON) {
 	r.t.Helper()
 	body := object{"forward": object{"local_node_id": from, "peer_node_id": to}}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	r.post(r.path()+"/peer-links", body).ok(&l)
 	return l
 }
@@ -181,14 +180,22 @@ func TestBadLinksAreRefusedInASentence(t *testing.T) {
 		{object{"forward": ends(r.a.ID, r.a.ID)}, "peer_node_id is a itself; choose another node of the mesh."},
 		{object{"forward": ends(r.a.ID, foreign.ID)}, "peer_node_id and local_node_id have to be nodes of this mesh; one of them is not."},
 		{object{"forward": ends(r.a.ID, r.gate.ID)}, "a and gate have an enabled link already (" + l.LinkGroupID + "); change that one, or disable it first."},
-		{object{"forward": ends(r.b.ID, r.gate.ID), "reverse": ends(r.gate.ID, r.a.ID)},
-			"reverse: local_node_id and peer_node_id have to be the two nodes of the link, which never change; make another link for other nodes."},
-		{object{"forward": ends(r.b.ID, r.gate.ID), "preshared_key": "short"},
-			"preshared_key is not a key; give 32 bytes in base64, 44 characters, as wg genpsk prints them, or leave it out."},
-		{object{"forward": object{"local_node_id": r.b.ID, "peer_node_id": r.gate.ID, "endpoint_mode": "manual"}},
-			`forward.endpoint_manual_host "" is neither an address nor a host name; give one like 192.0.2.1 or vpn.example.org.`},
-		{object{"forward": object{"local_node_id": r.b.ID, "peer_node_id": r.gate.ID, "endpoint_port_mode": "manual"}},
-			"forward.endpoint_manual_port 0 is not a port; give one from 1 to 65535."},
+		{
+			object{"forward": ends(r.b.ID, r.gate.ID), "reverse": ends(r.gate.ID, r.a.ID)},
+			"reverse: local_node_id and peer_node_id have to be the two nodes of the link, which never change; make another link for other nodes.",
+		},
+		{
+			object{"forward": ends(r.b.ID, r.gate.ID), "preshared_key": "short"},
+			"preshared_key is not a key; give 32 bytes in base64, 44 characters, as wg genpsk prints them, or leave it out.",
+		},
+		{
+			object{"forward": object{"local_node_id": r.b.ID, "peer_node_id": r.gate.ID, "endpoint_mode": "manual"}},
+			`forward.endpoint_manual_host "" is neither an address nor a host name; give one like 192.0.2.1 or vpn.example.org.`,
+		},
+		{
+			object{"forward": object{"local_node_id": r.b.ID, "peer_node_id": r.gate.ID, "endpoint_port_mode": "manual"}},
+			"forward.endpoint_manual_port 0 is not a port; give one from 1 to 65535.",
+		},
 	} {
 		reply := r.post(at, tc.body)
 		reply.fails(http.StatusUnprocessableEntity, "INVALID_PEER_LINK")
@@ -244,7 +251,8 @@ func TestAQuickMeshIsPlannedAndMade(t *testing.T) {
 	if i := slices.IndexFunc(plan.Texts, func(d struct {
 		NodeName string `json:"node_name"`
 		Diff     string
-	}) bool {
+	},
+	) bool {
 		return d.NodeName == "a"
 	}); i < 0 || !strings.Contains(plan.Texts[i].Diff, "+AllowedIPs = 10.66.0.0/24\n") {
 		t.Errorf("%+v", plan.Texts)
@@ -277,8 +285,10 @@ func TestAQuickMeshIsPlannedAndMade(t *testing.T) {
 		body object
 		want string
 	}{
-		{object{"mode": "hub_spoke", "hub_node_id": r.a.ID},
-			"hub_node_id: a has no public address, so no node could reach it; give it an ipv4_address or ipv6_address, or choose another node."},
+		{
+			object{"mode": "hub_spoke", "hub_node_id": r.a.ID},
+			"hub_node_id: a has no public address, so no node could reach it; give it an ipv4_address or ipv6_address, or choose another node.",
+		},
 		{object{"mode": "hub_spoke", "hub_node_id": "node_none"}, `hub_node_id "node_none" is not a node of this mesh.`},
 		{object{"mode": "free_mesh", "leaf_assignments": object{r.a.ID: r.b.ID}}, "leaf_assignments: a is assigned to "},
 	} {
@@ -378,9 +388,7 @@ func TestAPortIsForwardedToAService(t *testing.T) {
 		"to_port 51820 is the listen_port of gate, which its tunnel needs; choose another port.":     {"to_port": 51820, "protocol": "udp"},
 	} {
 		body := object{"from_node_id": r.a.ID, "from_port": 80, "to_node_id": r.gate.ID, "to_port": 8080}
-		for k, v := range change {
-			body[k] = v
-		}
+		maps.Copy(body, change)
 		reply := r.post(at, body)
 		reply.fails(422, "INVALID_PORT_FORWARD")
 		if reply.Error.Message != want {
