@@ -179,6 +179,11 @@ func (e *Edit) PutNode(n *store.Node) error {
 	if err != nil {
 		return err
 	}
+	if before == nil || !strings.EqualFold(before.Name, n.Name) {
+		if other := e.tx.NodeNamedAlike(n.ConfigID, n.Name); other != "" {
+			return refuse(CodeInvalidValue, "name %q differs from %q, another node of this mesh, in upper and lower case only; choose another name.", n.Name, other)
+		}
+	}
 	if err := e.fillNode(cfg, before, n); err != nil {
 		return err
 	}

@@ -125,6 +125,19 @@ func (tx *Tx) NodeNamed(configID, name string) (id string) {
 	return string(tx.getRaw(bucketNodeNames, nodeNameKey(configID, name)))
 }
 
+// NodeNamedAlike returns the name of the config's node whose name differs from the given one in upper
+// and lower case only; empty if there is none.
+func (tx *Tx) NodeNamedAlike(configID, name string) string {
+	prefix := nodeNameKey(configID, "")
+	c := tx.cursor(bucketNodeNames)
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		if other := k[len(prefix):]; bytes.EqualFold(other, []byte(name)) && string(other) != name {
+			return string(other)
+		}
+	}
+	return ""
+}
+
 // PutNode creates or changes the node and stamps it. It ignores n.Client: only binding and reset
 // change the agent. Disabling a node or turning it static ends its session's right, see
 // [Tx.ResetClient]. Changing the interface name clears the confirmed and reported config. Errors:
