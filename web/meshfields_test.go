@@ -271,11 +271,15 @@ func TestBadInputAboutAMeshIsRefusedInASentence(t *testing.T) {
 			`virtual_subnet "ten" is not a network; write one like 10.66.0.0/24 or fd00:66::/64.`,
 		},
 		{
-			"POST", nodes, object{"name": "Gate"}, "INVALID_VALUE",
+			"POST", nodes,
+			object{"name": "Gate"},
+			"INVALID_VALUE",
 			`name "Gate" differs from "gate", another node of this mesh, in upper and lower case only; choose another name.`,
 		},
 		{
-			"PUT", "/api/v1/nodes/" + second.ID, object{"name": "GATE"}, "INVALID_VALUE",
+			"PUT", "/api/v1/nodes/" + second.ID,
+			object{"name": "GATE"},
+			"INVALID_VALUE",
 			`name "GATE" differs from "gate", another node of this mesh, in upper and lower case only; choose another name.`,
 		},
 		{"POST", nodes, object{"name": "n", "virtual_ip": "10.66.0.1"}, "INVALID_VIRTUAL_IP", "virtual_ip 10.66.0.1 is taken by gate; choose a free one."},
