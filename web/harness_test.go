@@ -227,11 +227,10 @@ func (r *reply) invalid(field string) {
 
 type object = map[string]any
 
-// addConfig makes a mesh without a subnet, whose nodes' tunnel configs are written by hand.
 func (a *api) addConfig(name string) (id string) {
 	a.t.Helper()
 	var c struct{ ID string }
-	a.post("/api/v1/configs", object{"name": name, "virtual_subnet": nil}).ok(&c)
+	a.post("/api/v1/configs", object{"name": name}).ok(&c)
 	return c.ID
 }
 

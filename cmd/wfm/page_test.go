@@ -208,7 +208,7 @@ func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
 	t.Parallel()
 	apptest.Need(t, "chromium", "mosquitto_pub", "mosquitto_sub", "stdbuf")
 	a := apptest.Start(t, "")
-	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "virtual_subnet": nil, "description": hostile + "{{.}}"})["config_id"].(string)
+	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "description": hostile + "{{.}}"})["config_id"].(string)
 	n := a.AddNode(t, cfg, hostile, "wg0")
 	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"tags": []string{hostile}})
 	a.Must(t, "POST", "/api/v1/auth/tokens", map[string]any{"name": hostile, "scope": "read"})

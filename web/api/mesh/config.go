@@ -32,7 +32,7 @@ func (a *API) configRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: a.createConfig, OneWrite: true,
-			Summary: "Creates a mesh. Without virtual_subnet, it gets a free network; with null, it has none, and its nodes' tunnel configs are written by hand.",
+			Summary: "Creates a mesh.",
 			Body:    "name!, " + configMembers, Objects: configObjects, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS " + configCodes,
 		},
 		{
@@ -145,13 +145,6 @@ func (a *API) createConfig(c echo.Context) error {
 		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
 			return err
-		}
-		if patch.settings.subnet == nil {
-			free, err := rules.FreeSubnet(tx, a.Networks())
-			if err != nil {
-				return err
-			}
-			cfg.VirtualSubnet = free
 		}
 		if err := rules.CheckOverlap(tx, cfg); err != nil {
 			return err
