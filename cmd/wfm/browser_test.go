@@ -120,7 +120,20 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(b.origin + path)) }
+// open goes to the page. The browser gives up while an interface of the machine changes, as other tests have it:
+// then open tries again.
+func (b *browser) open(path string) {
+	b.t.Helper()
+	var err error
+	for range 20 {
+		if _, err = act(b, chromedp.Navigate(b.origin+path)); err == nil || !strings.Contains(err.Error(), "ERR_NETWORK_CHANGED") {
+			break
+		}
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
 
 // eval returns the value of the expression, which may be a promise.
 func (b *browser) eval(expression string) any {
