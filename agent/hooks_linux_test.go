@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,4 +107,25 @@ func TestHookOfAFailedStartDoesNotGoOn(t *testing.T) {
 		t.Fatal("started")
 	}
 	f.awaitGone("child")
+}
+
+// The environment of a process that is just running another program cannot be read.
+func TestAProcessThatRunsOneProgramAfterTheOtherIsFoundByItsMark(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "again")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec \"$0\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 300 {
+		mark := fmt.Sprintf("%s=tool_%d", orphanMark, i)
+		cmd := exec.CommandContext(t.Context(), script)
+		cmd.Env = append(os.Environ(), mark)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if killMarked(mark) == 0 {
+			t.Errorf("run %d: the process was overlooked", i)
+			_ = cmd.Process.Kill()
+		}
+		_ = cmd.Wait()
+	}
 }

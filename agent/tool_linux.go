@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // dieWithAgent makes the kernel end the command when the agent is killed. A tool that outlived its
@@ -15,18 +17,42 @@ func dieWithAgent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGTERM 
 // killMarked ends every process that has variable in its environment, and returns how many there
 // were. It repeats until it finds no new one: they may have started others meanwhile.
 func killMarked(variable string) int {
+	const patience = 100 // looks at processes whose environment cannot be read just now
 	mark := []byte("\x00" + variable + "\x00")
 	killed := map[int]bool{}
-	for before := -1; len(killed) > before; {
-		before = len(killed)
+	for looks := 0; ; {
+		before, unread := len(killed), false
 		processes, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, path := range processes {
-			env, err := os.ReadFile(path) // empty for a process that has ended
+			env, err := os.ReadFile(path)
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if err == nil && pid > 1 && bytes.Contains(append([]byte{0}, env...), mark) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			switch {
+			case err != nil || pid <= 1:
+			case len(env) == 0:
+				unread = unread || changesProgram(pid)
+			case bytes.Contains(append([]byte{0}, env...), mark) && syscall.Kill(pid, syscall.SIGKILL) == nil:
 				killed[pid] = true
 			}
 		}
+		if unread && looks < patience {
+			looks++
+			time.Sleep(time.Millisecond)
+		} else if len(killed) == before {
+			return len(killed)
+		}
 	}
-	return len(killed)
+}
+
+// changesProgram reports whether the process, whose environment is empty, may just be running execve(2): until
+// that is done, the kernel shows none. Processes that have ended and those of the kernel have none either.
+func changesProgram(pid int) bool {
+	const kernelThread = 0x00200000 // PF_KTHREAD of the kernel's sched.h
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, rest, ok := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte{' '})
+	fields := strings.Fields(string(rest)) // from the state on, see proc_pid_stat(5)
+	if err != nil || !ok || len(fields) < 7 || strings.ContainsAny(fields[0], "ZX") {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&kernelThread == 0
 }
