@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,7 +115,7 @@ func TestAProcessThatRunsOneProgramAfterTheOtherIsFoundByItsMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 300 {
-		mark := fmt.Sprintf("%s=tool_%d", orphanMark, i)
+		mark := orphanMark + "=" + protocol.NewID("tool")
 		cmd := exec.CommandContext(t.Context(), script)
 		cmd.Env = append(os.Environ(), mark)
 		if err := cmd.Start(); err != nil {

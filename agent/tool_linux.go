@@ -2,6 +2,8 @@ package agent
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,18 +21,18 @@ func dieWithAgent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGTERM 
 func killMarked(variable string) int {
 	const patience = 100 // looks at processes whose environment cannot be read just now
 	mark := []byte("\x00" + variable + "\x00")
-	killed := map[int]bool{}
+	killed, buffer := map[int]bool{}, make([]byte, 1+256<<10)
 	for looks := 0; ; {
 		before, unread := len(killed), false
 		processes, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, path := range processes {
-			env, err := os.ReadFile(path)
+			n, err := readOnce(path, buffer[1:])
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			switch {
 			case err != nil || pid <= 1:
-			case len(env) == 0:
+			case n == 0:
 				unread = unread || changesProgram(pid)
-			case bytes.Contains(append([]byte{0}, env...), mark) && syscall.Kill(pid, syscall.SIGKILL) == nil:
+			case bytes.Contains(buffer[:1+n], mark) && syscall.Kill(pid, syscall.SIGKILL) == nil:
 				killed[pid] = true
 			}
 		}
@@ -41,6 +43,20 @@ func killMarked(variable string) int {
 			return len(killed)
 		}
 	}
+}
+
+// readOnce reads the beginning of the file in one call. A second call would read nothing if the process has
+// begun to run another program in between.
+func readOnce(path string, buffer []byte) (n int, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if n, err = f.Read(buffer); errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
 }
 
 // changesProgram reports whether the process, whose environment is empty, may just be running execve(2): until
