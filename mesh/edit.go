@@ -85,6 +85,11 @@ func (e *Edit) PutConfig(c *store.Config) error {
 	if err := e.fillConfig(before, c); err != nil {
 		return err
 	}
+	if !exists || before.VirtualSubnet != c.VirtualSubnet || before.VirtualSubnet6 != c.VirtualSubnet6 {
+		if err := checkOverlap(e.tx, *c); err != nil {
+			return err
+		}
+	}
 	if err := e.tx.PutConfig(c); err != nil || !exists {
 		return err
 	}

@@ -6,9 +6,9 @@ import (
 	"wfm/store"
 )
 
-// CheckOverlap checks that the subnets of the mesh overlap none of another mesh: a node of both, or the
+// checkOverlap checks that the subnets of the mesh overlap none of another mesh: a node of both, or the
 // appliance's own way to them, could not tell them apart. Error: an [*Error].
-func CheckOverlap(tx *store.Tx, c store.Config) error {
+func checkOverlap(tx *store.Tx, c store.Config) error {
 	configs, err := tx.Configs("", 0)
 	if err != nil {
 		return err
@@ -23,8 +23,8 @@ func CheckOverlap(tx *store.Tx, c store.Config) error {
 		}{{"virtual_subnet", c.VirtualSubnet}, {"virtual_subnet6", c.VirtualSubnet6}} {
 			for _, theirs := range subnetsOf(other) {
 				if own.subnet.IsValid() && own.subnet.Overlaps(theirs) {
-					return refuse(CodeInvalidSubnet, "%s %s overlaps %s of the mesh %s; choose another network, or leave %s out to get a free one.",
-						own.field, own.subnet, theirs, other.Name, own.field)
+					return refuse(CodeInvalidSubnet, "%s %s overlaps %s of the mesh %s; choose another network.",
+						own.field, own.subnet, theirs, other.Name)
 				}
 			}
 		}

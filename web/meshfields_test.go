@@ -234,7 +234,7 @@ func TestBadInputAboutAMeshIsRefusedInASentence(t *testing.T) {
 			"POST", configs,
 			object{"name": "b", "virtual_subnet": "10.66.0.128/25"},
 			"INVALID_SUBNET",
-			"virtual_subnet 10.66.0.128/25 overlaps 10.66.0.0/24 of the mesh office; choose another network, or leave virtual_subnet out to get a free one.",
+			"virtual_subnet 10.66.0.128/25 overlaps 10.66.0.0/24 of the mesh office; choose another network.",
 		},
 		{
 			"POST", configs,

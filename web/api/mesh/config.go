@@ -141,12 +141,9 @@ func (a *API) createConfig(c echo.Context) error {
 	}
 	id := protocol.NewID("cfg")
 	var cfg store.Config
-	changed, err := a.change(c, id, func(e *rules.Edit, tx *store.Tx) error {
+	changed, err := a.change(c, id, func(e *rules.Edit, _ *store.Tx) error {
 		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
-			return err
-		}
-		if err := rules.CheckOverlap(tx, cfg); err != nil {
 			return err
 		}
 		access.NoteID(c, "config_id", id)
@@ -208,14 +205,8 @@ func (a *API) updateConfig(c echo.Context) error {
 		if cfg, err = tx.Config(c.Param("config_id")); err != nil {
 			return err
 		}
-		before := cfg
 		if err := patch.apply(&cfg); err != nil {
 			return err
-		}
-		if before.VirtualSubnet != cfg.VirtualSubnet || before.VirtualSubnet6 != cfg.VirtualSubnet6 {
-			if err := rules.CheckOverlap(tx, cfg); err != nil {
-				return err
-			}
 		}
 		return e.PutConfig(&cfg)
 	})
