@@ -137,8 +137,6 @@ type Server struct {
 	paths     []string // of all routes
 	counts    *view.RequestCounts
 	recent    *view.Activity
-	sampler   sync.Once
-	running   sync.WaitGroup // goroutines beside requests
 	listening sync.WaitGroup // goroutines of Start
 	failed    chan error
 
@@ -150,6 +148,10 @@ type Server struct {
 
 	stopping context.Context // ends when Stop begins, and with it the waiting for commands
 	stop     context.CancelFunc
+
+	mu       sync.Mutex
+	sampling bool
+	sampler  sync.WaitGroup
 }
 
 // New returns a server that does not run yet.
@@ -213,10 +215,28 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Serve answers requests on l until Stop, and closes l. It may be called for several listeners. It
 // returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
-	s.sampler.Do(func() {
-		s.running.Go(func() { s.recent.Run(s.stopping.Done(), s.readGauges) })
-	})
+	s.sample()
 	return serve(s.http, l)
+}
+
+// sample begins to sample activity, unless that has begun or Stop has: Serve may only get its turn
+// after Stop, when the store is closed.
+func (s *Server) sample() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sampling || s.stopping.Err() != nil {
+		return
+	}
+	s.sampling = true
+	s.sampler.Go(func() { s.recent.Run(s.stopping.Done(), s.readGauges) })
+}
+
+// endSampling ends what sample has begun, and makes later calls of it do nothing.
+func (s *Server) endSampling() {
+	s.mu.Lock()
+	s.stop()
+	s.mu.Unlock()
+	s.sampler.Wait()
 }
 
 func serve(server *http.Server, l net.Listener) error {
@@ -230,9 +250,8 @@ func serve(server *http.Server, l net.Listener) error {
 // and event streams ended, at once. If ctx ends first, Stop closes their connections and returns
 // ctx's error.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stop()
+	s.endSampling()
 	s.streams.Wait()
-	s.running.Wait()
 	var errs []error
 	for _, server := range []*http.Server{s.http, s.callbackHTTP} {
 		if err := server.Shutdown(ctx); err != nil {

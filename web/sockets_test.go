@@ -5,13 +5,17 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wfm/internal/connlimit"
 	"wfm/web"
 	"wfm/web/access"
+	"wfm/web/view"
 )
 
 func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.T) {
@@ -87,4 +91,44 @@ func TestSocketsAreClosedWithAServerThatWasNotStarted(t *testing.T) {
 		!strings.HasPrefix(err.Error(), "listen for HTTPS on nowhere: ") {
 		t.Errorf("a malformed address: %v", err)
 	}
+}
+
+func TestAServerThatIsStoppedAsSoonAsItHasStartedEnds(t *testing.T) {
+	db := openStore(t, 0)
+	for range 100 { // the goroutines of Start run before, during or after Stop
+		sockets, err := web.Listen(t.Context(), web.SocketOptions{Addr: "127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := web.New(web.Options{Store: db, Sockets: sockets})
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// reads counts the calls of its only method.
+type reads struct{ atomic.Int32 }
+
+func (r *reads) Status() view.BrokerStatus { r.Add(1); return view.BrokerStatus{} }
+
+func TestServingAfterAStopReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read := new(reads)
+		s := web.New(web.Options{Store: openStore(t, 0), Broker: read, MQTTEnabled: true})
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Serve(&pipes{done: make(chan struct{})}); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := read.Load(); n != 0 {
+			t.Errorf("the broker's status was read %d times", n)
+		}
+	})
 }
