@@ -286,7 +286,9 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 	b.keys("home" + kb.Enter)
 	b.see("No node yet.")
 	// An action that would lose something asks first, and Enter does not confirm it.
-	for range 20 {
+	b.open(b.eval("location.pathname").(string) + "/settings")
+	b.until("document.querySelector('#link')?.dataset.state === 'live'")
+	for range 60 {
 		if b.focused() == "Delete mesh" {
 			break
 		}
@@ -335,14 +337,14 @@ func TestPageFollowsWhatHappensElsewhere(t *testing.T) {
 	b.see("router", "wg0")
 
 	// A text being typed survives events.
-	b.click("[data-open=edit-config]")
-	b.fill("#edit-config [name=description]", "not saved yet")
+	b.click("[data-open=new-node]")
+	b.fill("#new-node [name=name]", "not saved yet")
 	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"name": "renamed"})
 	b.until("document.querySelector('#nodes').innerText.includes('renamed')")
-	if got := b.eval("document.querySelector('#edit-config [name=description]').value"); got != "not saved yet" {
+	if got := b.eval("document.querySelector('#new-node [name=name]').value"); got != "not saved yet" {
 		t.Errorf("what was typed became %q", got)
 	}
-	b.click("#edit-config [data-close]")
+	b.click("#new-node [data-close]")
 
 	// A logged-in user is led past the login page.
 	b.open("/login?next=%2Fconfigs%2F" + cfg)

@@ -1,164 +1,80 @@
 package page
 
 import (
-	"maps"
 	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/presence"
 	"wfm/store"
 	"wfm/web/ui"
 	"wfm/web/view"
 )
 
-// nodesShown is the number of nodes on one page of the list.
-const nodesShown = 50
+// meshTab is one of the pages of a mesh, by the last part of its address.
+type meshTab string
 
-// nodeFilter filters the list of nodes; empty values do not filter.
-type nodeFilter struct {
-	Query, State, Sync, Tag string
-	LeftOut                 string // why it has less than the address; else empty
+const (
+	tabNodes    meshTab = ""
+	tabSettings meshTab = "/settings"
+)
+
+// meshTabs are the tabs in their order.
+var meshTabs = []struct {
+	tab  meshTab
+	name string
+}{{tabNodes, "Nodes"}, {tabSettings, "Settings"}}
+
+// meshHead has the values that all pages of a mesh share.
+type meshHead struct {
+	Config    store.Config
+	Tab       meshTab
+	NodeCount int
+	NewNode   view.Node // the values that the dialog for a new node begins with
 }
 
-func (w nodeFilter) fits(f view.Facts) bool {
-	if w.State != "" && string(f.Presence.State) != w.State || w.Sync != "" && f.SyncShown() != w.Sync ||
-		w.Tag != "" && !slices.Contains(f.Node.Tags, w.Tag) {
-		return false
-	}
-	query := strings.ToLower(w.Query)
-	texts := []string{f.Node.Name, f.Node.InterfaceName, f.Node.ID}
-	if f.Node.Client != nil {
-		texts = append(texts, f.Node.Client.Hostname)
-	}
-	return query == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), query) })
+// tabLink leads to a tab.
+type tabLink struct {
+	Name, Path string
+	Here       bool
+	Count      int // of what the tab lists; 0 is not shown
 }
 
-func readNodeFilter(c echo.Context) nodeFilter {
-	return nodeFilter{
-		pageQuery(c, "q"), pageQuery(c, "state"), pageQuery(c, "sync"), pageQuery(c, "tag"),
-		leftOut(c, "q", "state", "sync", "tag"),
+func readMeshHead(tx *store.Tx, configID string, tab meshTab) (h meshHead, err error) {
+	h.Tab, h.NewNode = tab, view.Node{NodeType: string(store.NodeDynamic)}
+	if h.Config, err = tx.Config(configID); err != nil {
+		return h, err
 	}
+	h.NodeCount = len(tx.NodeIDs(configID))
+	return h, nil
 }
 
-// Values returns the filter as the query of an address.
-func (w nodeFilter) Values() url.Values {
-	q := url.Values{}
-	for name, v := range map[string]string{"q": w.Query, "state": w.State, "sync": w.Sync, "tag": w.Tag} {
-		if v != "" {
-			q.Set(name, v)
+// Tabs returns the tabs of the mesh.
+func (h meshHead) Tabs() []tabLink {
+	links := make([]tabLink, len(meshTabs))
+	for i, t := range meshTabs {
+		links[i] = tabLink{Name: t.name, Path: h.Path() + string(t.tab), Here: t.tab == h.Tab}
+		if t.tab == tabNodes {
+			links[i].Count = h.NodeCount
 		}
 	}
-	return q
+	return links
 }
 
-// address returns that of a page of the filtered list; empty if there is no such page.
-func (w nodeFilter) address(configID string, page, pages int) string {
-	if page < 1 || page > pages {
-		return ""
+// Path returns the address of the mesh's first page.
+func (h meshHead) Path() string { return "/configs/" + url.PathEscape(h.Config.ID) }
+
+// show returns the page with the body, which has the head in it.
+func (h meshHead) show(template, title string, body any) show {
+	if title != "" {
+		title = " · " + title
 	}
-	q := w.Values()
-	q.Set("page", strconv.Itoa(page))
-	return "/configs/" + url.PathEscape(configID) + "?" + q.Encode()
+	return show{template: template, Page: ui.Page{Title: h.Config.Name + title, Nav: "Overview", LiveConfig: h.Config.ID, Body: body}}
 }
 
-type nodeRow struct {
-	view.Node
-	Hostname         string
-	Sync, SyncDetail string
-	Unwanted         string
-}
-
-type configBody struct {
-	Config   store.Config
-	All      int // nodes of the mesh
-	Matching int // nodes that match the filter
-	// Commandable counts the matching nodes that a rollout can reach: all but static ones.
-	Commandable int
-	tally
-	Filter           nodeFilter
-	Tags             []string // all tags of the nodes
-	Nodes            []nodeRow
-	First, Last      int
-	Earlier, Further string // addresses
-	NewNode          view.Node
-	Rollout          *view.Rollout // the newest
-}
-
-// States and Syncs return the choices of the filter.
-func (configBody) States() []presence.State {
-	return []presence.State{presence.Online, presence.Dropped, presence.Offline}
-}
-
-// Syncs is documented with States.
-func (configBody) Syncs() []store.SyncStatus {
-	return []store.SyncStatus{store.SyncLatest, store.SyncPending, store.SyncDrifted}
-}
-
-func (p *Pages) configPage(c echo.Context) (show, error) {
-	v := configBody{
-		tally:   newTally(),
-		Filter:  readNodeFilter(c),
-		NewNode: view.Node{NodeType: string(store.NodeDynamic)},
-	}
-	var matching []view.Facts
-	if err := p.DB.View(func(tx *store.Tx) (err error) {
-		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
-			return err
-		}
-		tags := make(map[string]bool)
-		err = p.Reader.EachFacts(tx, v.Config, func(f view.Facts) {
-			v.add(f)
-			for _, t := range f.Node.Tags {
-				tags[t] = true
-			}
-			if v.Filter.fits(f) {
-				matching = append(matching, f)
-				if f.Node.Type != store.NodeStatic {
-					v.Commandable++
-				}
-			}
-		})
-		if err != nil {
-			return err
-		}
-		v.Tags = slices.Sorted(maps.Keys(tags))
-		newest, err := tx.Rollouts(v.Config.ID, 0, 1)
-		if err == nil && len(newest) > 0 {
-			r := view.RolloutOf(newest[0])
-			v.Rollout = &r
-		}
-		return err
-	}); err != nil {
+func (p *Pages) meshSettingsPage(c echo.Context) (show, error) {
+	h, err := store.Read(p.DB, func(tx *store.Tx) (meshHead, error) { return readMeshHead(tx, c.Param("config_id"), tabSettings) })
+	if err != nil {
 		return show{}, err
 	}
-	v.All, v.Matching = v.tally.Nodes, len(matching)
-	v.paginate(matching, pageQuery(c, "page"))
-	return show{template: "config", Page: ui.Page{
-		Title: v.Config.Name, Nav: "Overview", LiveConfig: v.Config.ID, Every: 60, Body: v,
-	}}, nil
-}
-
-// paginate takes the requested page, or the nearest one if there are fewer nodes now.
-func (v *configBody) paginate(matching []view.Facts, asked string) {
-	pages := max(1, (len(matching)+nodesShown-1)/nodesShown)
-	page, err := strconv.Atoi(asked)
-	if err != nil {
-		page = 1
-	}
-	page = min(max(page, 1), pages)
-	begin := (page - 1) * nodesShown
-	end := min(begin+nodesShown, len(matching))
-	for _, f := range matching[begin:end] {
-		row := nodeRow{Node: f.View(), Sync: f.SyncShown(), SyncDetail: f.SyncDetail(), Unwanted: f.Unwanted()}
-		if f.Node.Client != nil {
-			row.Hostname = f.Node.Client.Hostname
-		}
-		v.Nodes = append(v.Nodes, row)
-	}
-	v.First, v.Last = begin+1, end
-	v.Earlier, v.Further = v.Filter.address(v.Config.ID, page-1, pages), v.Filter.address(v.Config.ID, page+1, pages)
+	return h.show("meshsettings", "Settings", h), nil
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"mime"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,17 +44,20 @@ type Page struct {
 // pages maps the name of each page, which is its file's, to its template.
 var pages = parse()
 
+// shared are the files with the templates that several pages use.
+var shared = []string{"templates/layout.html", "templates/parts.html", "templates/mesh.html", "templates/newnode.html"}
+
 func parse() map[string]*template.Template {
-	shared := template.Must(template.New("").Funcs(funcs).ParseFS(files, "templates/layout.html", "templates/parts.html"))
+	parts := template.Must(template.New("").Funcs(funcs).ParseFS(files, shared...))
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil {
 		panic(err)
 	}
 	all := make(map[string]*template.Template)
 	for _, name := range names {
-		page := strings.TrimSuffix(path.Base(name), ".html")
-		if page != "layout" && page != "parts" {
-			all[page] = template.Must(template.Must(shared.Clone()).ParseFS(files, name))
+		if !slices.Contains(shared, name) {
+			page := strings.TrimSuffix(path.Base(name), ".html")
+			all[page] = template.Must(template.Must(parts.Clone()).ParseFS(files, name))
 		}
 	}
 	return all
