@@ -2,7 +2,10 @@ package apptest
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -74,6 +77,82 @@ func ip(t *testing.T, args ...string) {
 func (n *Netns) IPTool(t *testing.T, args ...string) {
 	t.Helper()
 	ip(t, append([]string{"-n", n.Name}, args...)...)
+}
+
+// AddBehind makes a namespace that has no link but to n, in the network lan: n has its first address,
+// the new namespace the second one.
+func (n *Netns) AddBehind(t *testing.T, lan netip.Prefix) *Netns {
+	t.Helper()
+	w := n.network
+	w.size++
+	first := lan.Masked().Addr().Next()
+	host := &Netns{Name: fmt.Sprintf("wfm-%d-%d-%d", os.Getpid(), w.number, w.size), IP: first.Next().String(), network: w}
+	ip(t, "netns", "add", host.Name)
+	t.Cleanup(func() { ip(t, "netns", "del", host.Name) })
+	port := fmt.Sprintf("lan%d", w.size)
+	n.IPTool(t, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.Name)
+	t.Cleanup(func() { n.IPTool(t, "link", "del", port) })
+	n.IPTool(t, "address", "add", netip.PrefixFrom(first, lan.Bits()).String(), "dev", port)
+	n.IPTool(t, "link", "set", port, "up")
+	host.IPTool(t, "address", "add", netip.PrefixFrom(first.Next(), lan.Bits()).String(), "dev", "eth0")
+	host.IPTool(t, "link", "set", "eth0", "up")
+	host.IPTool(t, "link", "set", "lo", "up")
+	return host
+}
+
+// Masquerade makes n the router of the namespaces behind it, like a router at home: they reach the
+// network with the address of n, and nothing reaches them unasked. It needs nft and sysctl.
+func (n *Netns) Masquerade(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"sysctl", "-q", "-w", "net.ipv4.ip_forward=1"},
+		{"nft", "add table ip home; add chain ip home post { type nat hook postrouting priority 100; }; add rule ip home post oifname eth0 masquerade"},
+	} {
+		if out, code := n.Run(t, args[0], args[1:]...); code != 0 {
+			t.Fatalf("%v: %s", args, out)
+		}
+	}
+}
+
+// Machine is a namespace with a /run of its own, in which the tools of WireGuard keep their sockets:
+// names of its interfaces do not meet those of other machines.
+type Machine struct {
+	*Netns
+	pid string // of a process in it
+}
+
+// Boot makes the namespace a machine. At the end, its userspace tunnels end with it.
+func (n *Netns) Boot(t *testing.T) *Machine {
+	t.Helper()
+	Need(t, "nsenter", "mount")
+	p := n.Spawn(t, nil, "sh", "-c", "mount -t tmpfs tmpfs /run && echo booted && exec sleep 1800")
+	p.Expect(t, "booted")
+	t.Cleanup(func() {
+		out, _ := n.Run(t, "ip", "-o", "link", "show", "type", "tun")
+		for line := range strings.Lines(out) {
+			if fields := strings.Fields(line); len(fields) > 1 {
+				_, _ = n.Run(t, "ip", "link", "del", strings.TrimSuffix(fields[1], ":"))
+			}
+		}
+	})
+	return &Machine{n, strconv.Itoa(p.Cmd.Process.Pid)}
+}
+
+// Command returns the arguments with which nsenter runs the program on the machine.
+func (m *Machine) Command(name string, args ...string) []string {
+	return append([]string{"--target", m.pid, "--net", "--mount", name}, args...)
+}
+
+// Spawn starts a program on the machine, see [Spawn].
+func (m *Machine) Spawn(t *testing.T, env []string, name string, args ...string) *Process {
+	t.Helper()
+	return Spawn(t, env, "nsenter", m.Command(name, args...)...)
+}
+
+// Run runs a program on the machine, see [Run].
+func (m *Machine) Run(t *testing.T, name string, args ...string) (string, int) {
+	t.Helper()
+	return Run(t, "nsenter", m.Command(name, args...)...)
 }
 
 // Cut makes every packet between the namespace and the test's own vanish without telling either:
