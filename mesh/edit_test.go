@@ -608,3 +608,35 @@ func (k *kept) random(r *rand.Rand, e *mesh.Edit, id string) error {
 	}
 	return e.PutNode(&n)
 }
+
+func TestAKeyIsReplacedWhereTheApplianceHasIt(t *testing.T) {
+	t.Parallel()
+	k := star(t, 2)
+	old, _, _ := k.state(t, "leaf0")
+	rotate := func(id string) mesh.Changed {
+		return k.edit(t, func(e *mesh.Edit) error { _, err := e.RotateKey(id); return err })
+	}
+	if c := rotate("leaf0"); !slices.Equal(c.NodeIDs, []string{"hub", "leaf0"}) {
+		t.Errorf("new configs for %q", c.NodeIDs)
+	}
+	if n, _, _ := k.state(t, "leaf0"); n.PrivateKey == old.PrivateKey || n.PublicKey == old.PublicKey || n.VirtualIP != old.VirtualIP {
+		t.Error("the pair is the former one, or more than the pair is another one")
+	}
+	if text := k.text("hub"); strings.Contains(text, old.PublicKey) {
+		t.Errorf("the hub still has the former key:\n%s", text)
+	}
+	for name, change := range map[string]func(*store.Node){
+		"written by hand": func(n *store.Node) { n.ConfigSource = store.SourceText },
+		"made its own":    func(n *store.Node) { n.PrivateKey, n.PublicKey = "", keysOf("phone").Public },
+	} {
+		k := star(t, 1)
+		k.alter(t, "leaf0", change)
+		err := k.db.Update(func(tx *store.Tx) error {
+			_, err := mesh.Change(tx, keptID, "admin", k.rng, func(e *mesh.Edit) error { _, err := e.RotateKey("leaf0"); return err })
+			return err
+		})
+		if refused, ok := errors.AsType[*mesh.Error](err); !ok || refused.Code != mesh.CodeKeyElsewhere || !strings.Contains(refused.Message, name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

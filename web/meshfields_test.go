@@ -384,3 +384,53 @@ func TestASubnetWithoutAFreeAddressTakesNoNode(t *testing.T) {
 		return nil
 	})
 }
+
+func TestANewKeyPairGoesToTheNodeAndItsPeers(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addMesh("office", nil)
+	gate := a.addMeshNode(cfg, "gate", object{"ipv4_address": "192.0.2.1"})
+	leaf, other := a.addMeshNode(cfg, "leaf", nil), a.addMeshNode(cfg, "other", nil)
+	for _, n := range []meshNodeJSON{leaf, other} {
+		a.post("/api/v1/configs/"+cfg+"/peer-links", object{"forward": object{"local_node_id": n.ID, "peer_node_id": gate.ID}}).ok(nil)
+	}
+	_, version := a.text(cfg, other.ID)
+	var v struct {
+		NodeID          string   `json:"node_id"`
+		KeyHolder       string   `json:"key_holder"`
+		PublicKey       string   `json:"public_key"`
+		Previous        string   `json:"previous_public_key"`
+		AffectedNodeIDs []string `json:"affected_node_ids"`
+	}
+	res := a.post(nodePath(cfg, leaf.ID)+"/rotate-key", nil)
+	res.ok(&v)
+	var after meshNodeJSON
+	a.get("/api/v1/nodes/" + leaf.ID).ok(&after)
+	if public, err := mesh.PublicKey(after.PrivateKey); err != nil || public != v.PublicKey || after.PublicKey != public || public == leaf.PublicKey {
+		t.Errorf("%v: the node has the public key %q, the answer %q, and the former one is %q", err, after.PublicKey, v.PublicKey, leaf.PublicKey)
+	}
+	want := []string{gate.ID, leaf.ID}
+	slices.Sort(want)
+	if v.NodeID != leaf.ID || v.KeyHolder != "appliance" || v.Previous != leaf.PublicKey || !slices.Equal(v.AffectedNodeIDs, want) {
+		t.Errorf("%+v", v)
+	}
+	if text, _ := a.text(cfg, gate.ID); !strings.Contains(text, "PublicKey = "+v.PublicKey) || strings.Contains(text, leaf.PublicKey) {
+		t.Errorf("the gateway's tunnel config:\n%s", text)
+	}
+	if _, now := a.text(cfg, other.ID); now != version {
+		t.Errorf("the tunnel config of a node that is no peer went from version %d to %d", version, now)
+	}
+	if strings.Contains(string(res.body), after.PrivateKey) {
+		t.Error("the answer has the private key")
+	}
+}
+
+func TestAKeyThatTheApplianceDoesNotHaveIsNotReplacedHere(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addMesh("office", nil)
+	public, _ := mesh.PublicKey(newPrivateKey(t))
+	phone := a.addMeshNode(cfg, "phone", object{"node_type": "static", "public_key": public})
+	hand := a.addMeshNode(cfg, "hand", object{"config_source": "text"})
+	for _, n := range []meshNodeJSON{phone, hand} {
+		a.post(nodePath(cfg, n.ID)+"/rotate-key", nil).fails(http.StatusConflict, "KEY_ELSEWHERE")
+	}
+}

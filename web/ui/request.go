@@ -50,6 +50,7 @@ var requests = map[string]string{
 	"DELETE /api/v1/nodes/{node_id}/tags/{tag}":                                       "Remove a tag from the node",
 	"POST /api/v1/configs/{config_id}/nodes/{node_id}/bind-command":                   "Create a bind command",
 	"POST /api/v1/configs/{config_id}/nodes/{node_id}/reset-client":                   "Reset the agent",
+	"POST /api/v1/configs/{config_id}/nodes/{node_id}/rotate-key":                     "Make new keys for the node",
 	"POST /api/client/bind":                                                           "Bind an agent",
 	"POST /api/client/v1/bind":                                                        "Bind an agent",
 	"PUT /api/v1/configs/{config_id}/nodes/{node_id}/applied-conf":                    "Save the tunnel config",

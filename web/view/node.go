@@ -62,7 +62,8 @@ type NodeSettings struct {
 	AWGNode
 }
 
-func nodeSettingsOf(s store.NodeSettings) NodeSettings {
+// NodeSettingsOf returns the settings as the API shows them, without the private key.
+func NodeSettingsOf(s store.NodeSettings) NodeSettings {
 	v := NodeSettings{
 		ConfigSource: "text", KeyHolder: "appliance", PublicKey: orNull(s.PublicKey), VirtualIP: prefixOrNull(s.VirtualIP),
 		VirtualIP6: prefixOrNull(s.VirtualIP6), IPv4Address: orNull(s.IPv4Address), IPv6Address: orNull(s.IPv6Address),
@@ -93,7 +94,7 @@ func (f Facts) View() Node {
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
 		ClientPresenceState: string(f.Presence.State), PresenceReason: f.Presence.Reason, WGRuntimeState: string(f.Presence.Tunnel), WantedState: f.Wanted,
-		SyncStatus: string(f.Sync()), NodeSettings: nodeSettingsOf(n.NodeSettings), IdentityConflict: f.Conflict,
+		SyncStatus: string(f.Sync()), NodeSettings: NodeSettingsOf(n.NodeSettings), IdentityConflict: f.Conflict,
 		LastSeen: wire.When(f.Evidence.ReachableAt), CreatedAt: wire.When(n.CreatedAt), UpdatedAt: wire.When(n.UpdatedAt),
 	}
 }

@@ -85,6 +85,7 @@ var meshStatuses = map[string]int{
 	mesh.CodeInvalidVirtualIP:   http.StatusUnprocessableEntity,
 	mesh.CodeIPPoolExhausted:    http.StatusConflict,
 	mesh.CodeInvalidKey:         http.StatusUnprocessableEntity,
+	mesh.CodeKeyElsewhere:       http.StatusConflict,
 	mesh.CodeInvalidPeerLink:    http.StatusUnprocessableEntity,
 	mesh.CodeInvalidQuickMesh:   http.StatusUnprocessableEntity,
 	mesh.CodeInvalidAWG:         http.StatusUnprocessableEntity,

@@ -47,5 +47,5 @@ type Commands interface {
 
 // Routes has the routes of these calls.
 func (a *API) Routes() []wire.Route {
-	return slices.Concat(a.desiredRoutes(), a.confhistoryRoutes(), a.syncRoutes(), a.controlRoutes(), a.commandRoutes())
+	return slices.Concat(a.desiredRoutes(), a.confhistoryRoutes(), a.syncRoutes(), a.controlRoutes(), a.commandRoutes(), a.rotateRoutes())
 }
