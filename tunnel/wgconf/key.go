@@ -75,6 +75,9 @@ func setPrivateKey(p *parser, v string) error {
 		p.iface().KeptLine = p.line
 		return nil
 	}
+	if v == Hidden {
+		return problem("%s keeps the key of the version before, which has none; give the key", Hidden)
+	}
 	secret, err := decodeKey(v)
 	if err != nil {
 		return err

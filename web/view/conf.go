@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 	"wfm/web/access"
 	"wfm/web/ui"
 	"wfm/web/wire"
@@ -80,6 +81,22 @@ func (r *Reader) ReadConfVersion(c echo.Context, version, against int) (v ConfTe
 		v.Diff, err = Diff(fmt.Sprint("version ", v.Against), former, fmt.Sprint("version ", version), v.Content)
 	}
 	return v, err
+}
+
+// WithKey returns the text with the private key of the latest version where it is hidden (see
+// wgconf.HidePrivateKey).
+func (r *Reader) WithKey(c echo.Context, text string) (string, error) {
+	if !wgconf.HidesPrivateKey(text) {
+		return text, nil
+	}
+	var former string
+	_, err := r.PathFacts(c, func(tx *store.Tx, f Facts) (err error) {
+		if f.Conf.Desired.Version != 0 {
+			former, err = tx.ConfText(f.Node.ID, f.Conf.Desired.SHA256)
+		}
+		return err
+	})
+	return wgconf.PutBackPrivateKey(text, former), err
 }
 
 // compared returns the version named, or, if named is 0, the newest one before version. It returns

@@ -1,9 +1,7 @@
 package link
 
 import (
-	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -29,26 +27,9 @@ func (a *API) workspaceRoutes() []wire.Route {
 	}
 }
 
-// briefNode is a node in answers about links.
-type briefNode struct {
-	NodeID    string `json:"node_id"`
-	Name      string `json:"name"`
-	Enabled   bool   `json:"enabled"`
-	NodeType  string `json:"node_type"`
-	VirtualIP string `json:"virtual_ip"` // without the length of its prefix; "" if there is none
-}
-
-func briefOf(n store.Node) briefNode {
-	v := briefNode{NodeID: n.ID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type)}
-	if n.VirtualIP.IsValid() {
-		v.VirtualIP = n.VirtualIP.Addr().String()
-	}
-	return v
-}
-
 type draftView struct {
-	LocalNode         briefNode      `json:"local_node"`
-	PeerNode          briefNode      `json:"peer_node"`
+	LocalNode         view.BriefNode `json:"local_node"`
+	PeerNode          view.BriefNode `json:"peer_node"`
 	EndpointRefFamily string         `json:"endpoint_ref_family"`
 	Forward           view.Direction `json:"forward"`
 	Reverse           view.Direction `json:"reverse"`
@@ -85,7 +66,7 @@ func (a *API) draft(c echo.Context) error {
 			return err
 		}
 		peer, err := tx.Node(d.Link.Forward.PeerNodeID)
-		v.LocalNode, v.PeerNode = briefOf(n), briefOf(peer)
+		v.LocalNode, v.PeerNode = view.BriefOf(n), view.BriefOf(peer)
 		v.Forward, v.Reverse, v.Warnings = view.DirectionOf(d.Link.Forward), view.DirectionOf(d.Link.Reverse), append(v.Warnings, d.Warnings...)
 		return err
 	})
@@ -96,34 +77,9 @@ func (a *API) draft(c echo.Context) error {
 }
 
 type workspaceView struct {
-	Node        briefNode    `json:"node"`
-	Connections []connection `json:"connections"`
-	Validation  reportView   `json:"validation"` // of the node and its links
-}
-
-// connection is a link as seen from one node: its forward direction is that node's.
-type connection struct {
-	LinkGroupID string    `json:"link_group_id"`
-	PeerNode    briefNode `json:"peer_node"`
-	Enabled     bool      `json:"enabled"`
-	Manual      bool      `json:"manual"`
-	view.LinkSecret
-	Notes            string         `json:"notes"`
-	UpdatedAt        *time.Time     `json:"updated_at"`
-	Forward          connectionHalf `json:"forward"`
-	Reverse          connectionHalf `json:"reverse"`
-	IntegrityStatus  string         `json:"integrity_status"` // healthy or broken
-	IntegrityMessage string         `json:"integrity_message"`
-	Readonly         bool           `json:"readonly"`
-	PeerDisabled     bool           `json:"peer_disabled"`
-}
-
-// connectionHalf is a direction with the words that a page shows.
-type connectionHalf struct {
-	LinkID           string `json:"link_id"`
-	EndpointSummary  string `json:"endpoint_summary"` // "" if the peer makes the connection
-	KeepaliveDisplay string `json:"keepalive_display"`
-	view.Direction
+	Node        view.BriefNode    `json:"node"`
+	Connections []view.Connection `json:"connections"`
+	Validation  reportView        `json:"validation"` // of the node and its links
 }
 
 func (a *API) workspace(c echo.Context) error {
@@ -144,10 +100,10 @@ func (a *API) workspace(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		v = workspaceView{Node: briefOf(n), Connections: []connection{}}
+		v = workspaceView{Node: view.BriefOf(n), Connections: []view.Connection{}}
 		for _, l := range links {
 			mine[l.ID] = true
-			one, err := connect(tx, m, l, n.ID, access.MayWrite(access.LoginOf(c)))
+			one, err := view.ConnectionOf(tx, m, l, n.ID, access.MayWrite(access.LoginOf(c)))
 			if err != nil {
 				return err
 			}
@@ -170,34 +126,6 @@ func (a *API) workspace(c echo.Context) error {
 	}
 	v.Validation = reportOf(mesh.Report{Findings: about})
 	return wire.Respond(c, v)
-}
-
-// connect returns the link as seen from the node.
-func connect(tx *store.Tx, m *mesh.Mesh, l store.Link, nodeID string, secrets bool) (connection, error) {
-	here, there, names := l.Forward, l.Reverse, [2]string{"forward", "reverse"}
-	if here.LocalNodeID != nodeID {
-		here, there, names = there, here, [2]string{"reverse", "forward"}
-	}
-	peer, err := tx.Node(here.PeerNodeID)
-	if err != nil {
-		return connection{}, err
-	}
-	half := func(name string, d store.Direction) connectionHalf {
-		v := connectionHalf{LinkID: l.ID + ":" + name, EndpointSummary: m.Endpoint(d), KeepaliveDisplay: "off", Direction: view.DirectionOf(d)}
-		if d.PersistentKeepalive > 0 {
-			v.KeepaliveDisplay = fmt.Sprintf("every %d s", d.PersistentKeepalive)
-		}
-		return v
-	}
-	v := connection{
-		LinkGroupID: l.ID, PeerNode: briefOf(peer), Enabled: l.Enabled, Manual: l.Manual, LinkSecret: view.LinkSecretOf(l, secrets), Notes: l.Notes,
-		UpdatedAt: wire.When(l.UpdatedAt), Forward: half(names[0], here), Reverse: half(names[1], there), IntegrityStatus: "healthy",
-		PeerDisabled: !peer.Enabled,
-	}
-	if err := m.CheckLink(l); err != nil {
-		v.IntegrityStatus, v.IntegrityMessage = "broken", err.Error()
-	}
-	return v, nil
 }
 
 // reportView has the findings about a mesh.

@@ -30,7 +30,8 @@ func (a *API) desiredRoutes() []wire.Route {
 		{
 			Method: http.MethodPut, Path: wire.PathNode + "/applied-conf", Access: wire.Session, Handle: a.putAppliedConf, OneWrite: true,
 			Summary: "Saves a tunnel config as the latest, and stages it unless stage is false. With push, it also pushes it, or does nothing at all. " +
-				"base_version is the version it was made from; force saves and pushes a config that may cut the node off.",
+				"base_version is the version it was made from; force saves and pushes a config that may cut the node off. " +
+				"The line PrivateKey = (hidden) keeps the private key of the latest version.",
 			Body: "content!, stage bool, push bool, " + wishMembers, Data: savedView{},
 			Codes: wishing + " " + wire.Commanding + " TOO_MANY_COMMANDS",
 		},
@@ -96,6 +97,9 @@ func (a *API) putAppliedConf(c echo.Context) error {
 		f.Reject("stage", "must not be false together with push, which stages the config")
 	}
 	if err := f.Err(); err != nil {
+		return err
+	}
+	if o.Wish.Text, err = a.Reader.WithKey(c, o.Wish.Text); err != nil {
 		return err
 	}
 	if push {
