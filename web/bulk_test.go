@@ -247,7 +247,14 @@ func TestConfigsAreListedWithTheNumberOfTheirNodes(t *testing.T) {
 		!strings.Contains(r.body, `"sync_status":"latest","status":"latest"`) {
 		t.Errorf("endpoint status: %s", r.body)
 	}
-	const want = `"node_count":4,"dynamic_node_count":2,"online_node_count":1,"offline_node_count":1,"disabled_node_count":1`
+	for _, state := range []string{"online", "unbound", "static", "disabled"} {
+		a.browse("/configs/"+cfg+"?state="+state).shows("1–1 of 1 found", `<option value="`+state+`" selected>`)
+	}
+	a.browse("/configs/" + cfg + "?state=offline").shows("No matching node")
+	a.browse("/configs/"+cfg).shows(`?state=static" class="figure static">`, ">no agent yet</span>")
+	a.browse("/").shows("1 no agent yet</span>", "1 static</span>", "1 disabled</span>", "0 offline</span>")
+	const want = `"node_count":4,"dynamic_node_count":2,"online_node_count":1,"offline_node_count":1,"disabled_node_count":1,` +
+		`"static_node_count":1,"unbound_node_count":1`
 	for _, path := range []string{"/api/v1/configs", "/api/v1/configs/" + cfg, "/api/v1/configs/" + cfg + "/overview"} {
 		if r := a.get(path).ok(nil); !strings.Contains(r.body, want) {
 			t.Errorf("%s: %s", path, r.body)

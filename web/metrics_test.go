@@ -17,6 +17,8 @@ func TestMetricsWantALoginAndNeverNameANode(t *testing.T) {
 	cfg := a.addConfig("office")
 	node := a.addNode(cfg, "gate")
 	a.bind(node)
+	a.addNode(cfg, "spare")
+	a.post("/api/v1/configs/"+cfg+"/nodes", object{"name": "phone", "node_type": "static"}).ok(nil)
 	if _, err := a.commands.add(t.Context(), store.Command{NodeID: node, Action: protocol.ActionStart}); err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +29,7 @@ func TestMetricsWantALoginAndNeverNameANode(t *testing.T) {
 	}
 	for _, line := range []string{
 		`wfm_build_info{version="1.2.3",`, "wfm_configs 1\n", `wfm_nodes{presence="offline"} 1`, `wfm_nodes{presence="online"} 0`,
+		`wfm_nodes{presence="unbound"} 1`, `wfm_nodes{presence="static"} 1`, `wfm_nodes{presence="disabled"} 0`,
 		`wfm_commands_open{state="queued"} 1`, "wfm_commands_given_total 1\n", `wfm_commands_ended_total{state="applied"} 0`,
 		"wfm_mqtt_sessions 7\n", `wfm_mqtt_messages_total{direction="refused"} 13`, "wfm_event_streams 0\n",
 		`wfm_http_requests_total{class="probe",status="4xx"} 1`, "wfm_store_write_failing 0\n", "go_goroutines ",

@@ -142,7 +142,7 @@ func TestListOfNodesIsFilteredAndPagedByTheServer(t *testing.T) {
 	a.browse(page + "?tag=edge").shows("1–3 of 3 found")
 	a.browse(page + "?q=NBY").shows("1–4 of 4 found")
 	a.browse(page + "?state=online").shows("No matching node")
-	a.browse(page+"?state=offline&tag=edge&q=n").shows("1–3 of 3 found", `value="n"`)
+	a.browse(page+"?state=unbound&tag=edge&q=n").shows("1–3 of 3 found", `value="n"`)
 }
 
 func TestASearchThatIsTooLongIsToldAndRollsNothingOut(t *testing.T) {

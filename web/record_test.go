@@ -235,7 +235,7 @@ func TestTheOverviewCountsTheNodes(t *testing.T) {
 		Nodes     []nodeJSON     `json:"nodes"`
 	}
 	a.get("/api/v1/configs/" + cfg + "/overview").ok(&v)
-	if v.Config.ID != cfg || v.NodeCount != 2 || v.Presence["online"] != 1 || v.Presence["offline"] != 1 || v.Nodes[0].Presence != "online" {
+	if v.Config.ID != cfg || v.NodeCount != 2 || v.Presence["online"] != 1 || v.Presence["unbound"] != 1 || v.Nodes[0].Presence != "online" {
 		t.Errorf("overview: %+v", v)
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wfm/presence"
 	"wfm/store"
 	"wfm/web/ui"
 	"wfm/web/view"
@@ -25,7 +24,7 @@ type nodeFilter struct {
 }
 
 func (w nodeFilter) fits(f view.Facts) bool {
-	if w.State != "" && string(f.Presence.State) != w.State || w.Sync != "" && f.SyncShown() != w.Sync ||
+	if w.State != "" && !w.has(f) || w.Sync != "" && f.TextState() != w.Sync ||
 		w.Tag != "" && !slices.Contains(f.Node.Tags, w.Tag) {
 		return false
 	}
@@ -35,6 +34,17 @@ func (w nodeFilter) fits(f view.Facts) bool {
 		texts = append(texts, f.Node.Client.Hostname)
 	}
 	return query == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), query) })
+}
+
+// stateUnwanted filters the nodes whose tunnel is not in the wanted state.
+const stateUnwanted = "unwanted"
+
+// has reports whether the node is in the state of the filter.
+func (w nodeFilter) has(f view.Facts) bool {
+	if w.State == stateUnwanted {
+		return f.Unwanted() != ""
+	}
+	return string(f.State()) == w.State
 }
 
 func readNodeFilter(c echo.Context) nodeFilter {
@@ -83,19 +93,15 @@ type nodesBody struct {
 	Tags             []string // all tags of the nodes
 	Nodes            []nodeRow
 	First, Last      int
-	Earlier, Further string // addresses
+	Earlier, Further string        // addresses
 	Rollout          *view.Rollout // the newest
 }
 
 // States and Syncs return the choices of the filter.
-func (nodesBody) States() []presence.State {
-	return []presence.State{presence.Online, presence.Dropped, presence.Offline}
-}
+func (nodesBody) States() []view.State { return view.States() }
 
 // Syncs is documented with States.
-func (nodesBody) Syncs() []store.SyncStatus {
-	return []store.SyncStatus{store.SyncLatest, store.SyncPending, store.SyncDrifted}
-}
+func (nodesBody) Syncs() []string { return view.TextStates() }
 
 func (p *Pages) nodesPage(c echo.Context) (show, error) {
 	v := nodesBody{tally: newTally(), Filter: readNodeFilter(c)}
@@ -130,6 +136,7 @@ func (p *Pages) nodesPage(c echo.Context) (show, error) {
 	}); err != nil {
 		return show{}, err
 	}
+	v.list = v.Path()
 	v.All, v.Matching = v.tally.Nodes, len(matching)
 	v.paginate(matching, pageQuery(c, "page"))
 	return show{template: "nodes", Page: ui.Page{
@@ -148,7 +155,7 @@ func (v *nodesBody) paginate(matching []view.Facts, asked string) {
 	begin := (page - 1) * nodesShown
 	end := min(begin+nodesShown, len(matching))
 	for _, f := range matching[begin:end] {
-		row := nodeRow{Node: f.View(), Sync: f.SyncShown(), SyncDetail: f.SyncDetail(), Unwanted: f.Unwanted()}
+		row := nodeRow{Node: f.View(), Sync: f.TextState(), SyncDetail: f.SyncDetail(), Unwanted: f.Unwanted()}
 		if f.Node.Client != nil {
 			row.Hostname = f.Node.Client.Hostname
 		}

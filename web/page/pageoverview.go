@@ -12,34 +12,91 @@ import (
 // tally counts nodes by state.
 type tally struct {
 	Nodes    int
-	Presence map[string]int
-	Sync     map[string]int
-	HasSync  bool // a node has a config
+	Presence map[view.State]int
+	Sync     map[string]int // by [view.Facts.TextState]
+	HasSync  bool           // a node has a config
 	// Wanted counts the tunnels that should run, Unwanted those that differ from the wanted state.
 	Wanted, Unwanted int
+	list             string // address of the list that the tiles lead to; else empty
 }
 
-func newTally() tally {
-	return tally{
-		Presence: view.NoPresence(),
-		Sync:     map[string]int{string(store.SyncLatest): 0, string(store.SyncPending): 0, string(store.SyncDrifted): 0},
-	}
-}
+func newTally() tally { return tally{Presence: view.NoStates(), Sync: make(map[string]int)} }
 
 // add counts the node. A node without a config has no sync state.
 func (t *tally) add(f view.Facts) {
 	t.Nodes++
-	t.Presence[string(f.Presence.State)]++
+	t.Presence[f.State()]++
 	if f.Wanted == protocol.WantedRunning {
 		t.Wanted++
 	}
 	if f.Unwanted() != "" {
 		t.Unwanted++
 	}
-	if state := f.SyncShown(); state != "" {
+	if state := f.TextState(); state != "" {
 		t.HasSync = true
 		t.Sync[state]++
 	}
+}
+
+// tile is a number at the top of a page.
+type tile struct {
+	Count       int
+	Words, Icon string
+	Class       string
+	Address     string // the list of the counted nodes; empty if the page has none
+}
+
+// Counts returns the numbers of nodes by presence. States that are rare appear only if a node has them.
+func (t tally) Counts() (all []tile) {
+	for _, s := range view.States() {
+		n := t.Presence[s]
+		if n == 0 && s != view.StateOnline && s != view.StateDropped && s != view.StateOffline {
+			continue
+		}
+		v := tile{Count: n, Words: ui.StateWords(s), Icon: string(s), Class: string(s), Address: t.filtered("state", string(s))}
+		if n == 0 && s != view.StateOnline {
+			v.Class = ""
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// Tiles returns the numbers of nodes by presence, and by the state of their tunnel config and tunnel.
+func (t tally) Tiles() []tile {
+	all := t.Counts()
+	for _, s := range []struct{ state, icon, class string }{
+		{"latest", "ok", ""}, {"pending", "wait", "dropped"}, {"drifted", "drifted", "bad"}, {view.TextToHandOut, "hand", "dropped"},
+	} {
+		n := t.Sync[s.state]
+		if !t.HasSync || n == 0 && s.state == view.TextToHandOut {
+			continue
+		}
+		v := tile{Count: n, Words: ui.SyncWords(s.state), Icon: s.icon, Address: t.filtered("sync", s.state)}
+		if n > 0 {
+			v.Class = s.class
+		}
+		all = append(all, v)
+	}
+	if t.Wanted+t.Unwanted > 0 {
+		v := tile{Count: t.Unwanted, Words: "tunnels not as wanted", Icon: "stopped", Address: t.filtered("state", stateUnwanted)}
+		if t.Unwanted == 1 {
+			v.Words = "tunnel not as wanted"
+		}
+		if t.Unwanted > 0 {
+			v.Class = "bad"
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// filtered returns the address of the list with that filter; empty if the page has no list.
+func (t tally) filtered(name, value string) string {
+	if t.list == "" {
+		return ""
+	}
+	return t.list + "?" + name + "=" + value
 }
 
 type configRow struct {

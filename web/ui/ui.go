@@ -156,7 +156,8 @@ var funcs = template.FuncMap{
 	},
 	"capital": Capital,
 	"action":  Action,
-	"sync":    syncWords,
+	"sync":    SyncWords,
+	"state":   StateWords,
 	"request": Request,
 	"idname":  idName,
 }

@@ -104,12 +104,26 @@ func count(n int, noun string) string {
 // Action names the action of a command in words. An unknown one is returned unchanged.
 func Action(a protocol.Action) string { return cmp.Or(a.Spec().Name, string(a)) }
 
-// syncWords returns the words for a sync state: whether a node has the latest tunnel config.
-func syncWords(state any) string {
-	if s := fmt.Sprint(state); s != "latest" {
+// StateWords returns the words for the state of a node.
+func StateWords(state any) string {
+	if s := fmt.Sprint(state); s != "unbound" {
 		return s
 	}
-	return "up to date"
+	return "no agent yet"
+}
+
+// SyncWords returns the words for the state of a node's tunnel config.
+func SyncWords(state any) string {
+	switch s := fmt.Sprint(state); s {
+	case "latest":
+		return "up to date"
+	case "handed_out":
+		return "handed out"
+	case "to_hand_out":
+		return "to hand out"
+	default:
+		return s
+	}
 }
 
 // Capital returns s with its first letter in upper case.

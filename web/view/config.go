@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"wfm/mesh"
-	"wfm/presence"
 	"wfm/store"
 	"wfm/web/wire"
 )
@@ -95,32 +94,37 @@ func orNull(v string) *string {
 	return &v
 }
 
-// NodeCounts counts the nodes of a mesh. Disabled ones count only in the first and the last. A node
-// whose link has dropped counts as offline.
+// NodeCounts counts the nodes of a mesh. Disabled ones count only as disabled and in the first number. A node whose
+// link has dropped, or that has no agent yet, counts as offline.
 type NodeCounts struct {
 	NodeCount         int `json:"node_count"`
 	DynamicNodeCount  int `json:"dynamic_node_count"`
 	OnlineNodeCount   int `json:"online_node_count"`
 	OfflineNodeCount  int `json:"offline_node_count"`
 	DisabledNodeCount int `json:"disabled_node_count"`
+	StaticNodeCount   int `json:"static_node_count"`
+	UnboundNodeCount  int `json:"unbound_node_count"` // the offline ones that have no agent
 }
 
 // Add counts the node.
 func (c *NodeCounts) Add(f Facts) {
 	c.NodeCount++
-	switch {
-	case !f.Node.Enabled:
+	switch f.State() {
+	case StateDisabled:
 		c.DisabledNodeCount++
 		return
-	case f.Node.Type != store.NodeDynamic:
+	case StateStatic:
+		c.StaticNodeCount++
 		return
-	}
-	c.DynamicNodeCount++
-	if f.Presence.State == presence.Online {
+	case StateOnline:
 		c.OnlineNodeCount++
-	} else {
+	case StateUnbound:
+		c.UnboundNodeCount++
+		c.OfflineNodeCount++
+	default:
 		c.OfflineNodeCount++
 	}
+	c.DynamicNodeCount++
 }
 
 // CountedConfig is a mesh with the numbers of its nodes.

@@ -59,9 +59,45 @@ func (r *Reader) Facts(tx *store.Tx, cfg store.Config, n store.Node) (Facts, err
 	return Facts{cfg, n, e, presence.Project(n, cfg.Enabled, e, now, r.Times), presence.Conflict(e, now), conf, w.State}, err
 }
 
-// NoPresence returns a count of nodes by state, with zero for each state.
-func NoPresence() map[string]int {
-	return map[string]int{string(presence.Online): 0, string(presence.Dropped): 0, string(presence.Offline): 0}
+// State is the state of a node for people and in counts. [presence.State] says "offline" also of nodes
+// that cannot be online; here these have states of their own.
+type State string
+
+// The states, in the order of their figures.
+const (
+	StateOnline   = State(presence.Online)
+	StateDropped  = State(presence.Dropped)
+	StateOffline  = State(presence.Offline)
+	StateUnbound  = State("unbound")  // no agent is bound
+	StateStatic   = State("static")   // it never has an agent
+	StateDisabled = State("disabled") // of either type
+)
+
+// States returns all states.
+func States() []State {
+	return []State{StateOnline, StateDropped, StateOffline, StateUnbound, StateStatic, StateDisabled}
+}
+
+// State returns the node's state.
+func (f Facts) State() State {
+	switch {
+	case !f.Node.Enabled:
+		return StateDisabled
+	case f.Node.Type == store.NodeStatic:
+		return StateStatic
+	case f.Node.Client == nil:
+		return StateUnbound
+	}
+	return State(f.Presence.State)
+}
+
+// NoStates returns a count of nodes by state, with zero for each state.
+func NoStates() map[State]int {
+	none := make(map[State]int)
+	for _, s := range States() {
+		none[s] = 0
+	}
+	return none
 }
 
 // Unwanted describes a tunnel that is not in the wanted state. It is empty if the tunnel is, or if

@@ -20,8 +20,9 @@ type Node struct {
 	InterfaceName       string   `json:"interface_name"`
 	Tags                []string `json:"tags"`
 	ClientInitialized   bool     `json:"client_initialized"`
-	ClientPresenceState string   `json:"client_presence_state"`
+	ClientPresenceState string   `json:"client_presence_state"` // online, dropped or offline
 	PresenceReason      string   `json:"presence_reason"`
+	NodeState           State    `json:"node_state"` // also tells apart the nodes that cannot be online
 	WGRuntimeState      string   `json:"wg_runtime_state"`
 	// WantedState is the state of the tunnel that the operator wants: running, stopped or none.
 	WantedState protocol.WantedState `json:"wanted_state"`
@@ -93,7 +94,8 @@ func (f Facts) View() Node {
 	return Node{
 		ID: n.ID, NodeID: n.ID, ConfigID: n.ConfigID, Name: n.Name, Enabled: n.Enabled, NodeType: string(n.Type),
 		InterfaceName: n.InterfaceName, Tags: tags, ClientInitialized: n.Client != nil,
-		ClientPresenceState: string(f.Presence.State), PresenceReason: f.Presence.Reason, WGRuntimeState: string(f.Presence.Tunnel), WantedState: f.Wanted,
+		ClientPresenceState: string(f.Presence.State), PresenceReason: f.Presence.Reason, NodeState: f.State(),
+		WGRuntimeState: string(f.Presence.Tunnel), WantedState: f.Wanted,
 		SyncStatus: string(f.Sync()), NodeSettings: NodeSettingsOf(n.NodeSettings), IdentityConflict: f.Conflict,
 		LastSeen: wire.When(f.Evidence.ReachableAt), CreatedAt: wire.When(n.CreatedAt), UpdatedAt: wire.When(n.UpdatedAt),
 	}

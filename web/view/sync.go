@@ -17,6 +17,29 @@ func (f Facts) SyncShown() string {
 	return string(f.Sync())
 }
 
+// The states of a static node's tunnel config, see [Facts.TextState].
+const (
+	TextHandedOut = "handed_out"
+	TextToHandOut = "to_hand_out" // it never was, or has changed since
+)
+
+// TextStates returns all states of a tunnel config.
+func TextStates() []string {
+	return []string{string(store.SyncLatest), string(store.SyncPending), string(store.SyncDrifted), TextHandedOut, TextToHandOut}
+}
+
+// TextState returns the state of the node's tunnel config: the sync state of a node with an agent, and
+// for a static one whether a person has the newest. It is empty while there is no config.
+func (f Facts) TextState() string {
+	if f.Node.Type != store.NodeStatic || f.Conf.Desired.Version == 0 {
+		return f.SyncShown()
+	}
+	if h := f.HandedOut(); h != nil && h.State == TextHandedOut {
+		return TextHandedOut
+	}
+	return TextToHandOut
+}
+
 // SyncDetail says why the node is not in sync; empty if it is.
 func (f Facts) SyncDetail() string {
 	s := f.Conf
@@ -86,7 +109,7 @@ func (f Facts) HandedOut() *HandedOut {
 	if f.Node.Type != store.NodeStatic || ref.Version == 0 {
 		return nil
 	}
-	v := &HandedOut{ref.Version, wire.When(f.Conf.HandedOutAt), "handed_out"}
+	v := &HandedOut{ref.Version, wire.When(f.Conf.HandedOutAt), TextHandedOut}
 	if ref.SHA256 != f.Conf.Desired.SHA256 {
 		v.State = "changed_since"
 	}

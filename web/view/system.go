@@ -35,7 +35,7 @@ type SystemSummary struct {
 	DynamicNodes int `json:"dynamic_nodes"`
 	OnlineNodes  int `json:"online_nodes"`
 	// Presence counts the nodes of all meshes by state.
-	Presence map[string]int `json:"presence"`
+	Presence map[State]int `json:"presence"`
 	// TunnelsUnwanted counts the nodes whose tunnel differs from the wanted state.
 	TunnelsUnwanted int `json:"tunnels_unwanted"`
 	// tunnels counts the nodes by wanted and found state, for the metrics.
@@ -46,7 +46,7 @@ type SystemSummary struct {
 
 // add counts the node by its states.
 func (s *SystemSummary) add(f Facts) {
-	s.Presence[string(f.Presence.State)]++
+	s.Presence[f.State()]++
 	s.tunnels[[2]string{string(f.Wanted), string(f.Presence.Tunnel)}]++
 	if f.Conflict != nil {
 		s.IdentityConflicts++
@@ -140,7 +140,7 @@ func (r *Reader) StoreService() StoreService {
 func (r *Reader) computeStatus() (SystemStatus, error) {
 	v := SystemStatus{
 		Summary: SystemSummary{
-			Presence: NoPresence(), tunnels: map[[2]string]int{},
+			Presence: NoStates(), tunnels: map[[2]string]int{},
 		},
 		Sync: NoSyncYet(),
 	}

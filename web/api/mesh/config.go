@@ -236,7 +236,7 @@ type overviewView struct {
 	NodeCount int             `json:"node_count"`
 	Stats     view.NodeCounts `json:"stats"`
 	// Presence and Sync count the nodes by state.
-	Presence map[string]int           `json:"presence"`
+	Presence map[view.State]int       `json:"presence"`
 	Sync     map[store.SyncStatus]int `json:"sync"`
 	Nodes    []view.Node              `json:"nodes"`
 }
@@ -248,11 +248,11 @@ func (a *API) overview(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		v = overviewView{Config: view.ConfigOf(cfg), Nodes: []view.Node{}, Presence: view.NoPresence(), Sync: view.NoSyncYet()}
+		v = overviewView{Config: view.ConfigOf(cfg), Nodes: []view.Node{}, Presence: view.NoStates(), Sync: view.NoSyncYet()}
 		return a.Reader.EachFacts(tx, cfg, func(f view.Facts) {
 			v.NodeCount++
 			v.Stats.Add(f)
-			v.Presence[string(f.Presence.State)]++
+			v.Presence[f.State()]++
 			v.Sync[f.Sync()]++
 			v.Nodes = append(v.Nodes, f.View())
 		})

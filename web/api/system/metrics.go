@@ -68,9 +68,9 @@ func (a *API) metrics(c echo.Context) error {
 	x.family("wfm_build_info", "gauge", "The version that runs.")
 	x.value("wfm_build_info", 1, "version", a.Version, "go_version", runtime.Version())
 	x.single("wfm_configs", "gauge", "Configs.", status.Summary.Configs)
-	x.family("wfm_nodes", "gauge", "Nodes by presence.")
-	for _, state := range []presence.State{presence.Online, presence.Dropped, presence.Offline} {
-		x.value("wfm_nodes", status.Summary.Presence[string(state)], "presence", string(state))
+	x.family("wfm_nodes", "gauge", "Nodes by presence; unbound, static and disabled ones cannot be online.")
+	for _, state := range view.States() {
+		x.value("wfm_nodes", status.Summary.Presence[state], "presence", string(state))
 	}
 	x.family("wfm_nodes_tunnel", "gauge", "Nodes by the wanted and the known state of their tunnel, which is unknown while a node is not online.")
 	for _, wanted := range []protocol.WantedState{protocol.WantedRunning, protocol.WantedStopped, protocol.WantedNone} {
