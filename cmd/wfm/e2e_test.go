@@ -12,7 +12,13 @@ import (
 	"wfm/internal/apptest"
 )
 
-func TestMain(m *testing.M) { os.Exit(apptest.Main(m)) }
+func TestMain(m *testing.M) {
+	if address := os.Getenv(serviceVariable); address != "" {
+		fmt.Println(answerAt(address))
+		os.Exit(1)
+	}
+	os.Exit(apptest.Main(m))
+}
 
 // mosquitto returns the arguments with which the mosquitto clients log in as the node.
 func mosquitto(n *apptest.Node, version string, more ...string) []string {

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,13 +30,12 @@ var lan4, lan6 = netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix(
 // public address, machines behind routers that hide them, and a host in the network of one of them.
 type meshSite struct {
 	*apptest.Appliance
-	t       *testing.T
-	network *apptest.Network
-	host    *apptest.Netns // behind amsterdam
-	gate, amsterdam, berlin, phone, spare,
-	outside *apptest.Machine
-	configID string
-	began    time.Time
+	t                                     *testing.T
+	network                               *apptest.Network
+	host                                  *apptest.Netns // behind amsterdam
+	gate, amsterdam, berlin, phone, spare *apptest.Machine
+	configID                              string
+	began                                 time.Time
 }
 
 // member is a node with its machine.
@@ -54,7 +56,7 @@ func newMeshSite(t *testing.T) *meshSite {
 		t.Skip("needs /dev/net/tun")
 	}
 	network := apptest.NewNetwork(t)
-	s := &meshSite{t: t, network: network, gate: network.Add(t).Boot(t), outside: network.Add(t).Boot(t), began: time.Now()}
+	s := &meshSite{t: t, network: network, gate: network.Add(t).Boot(t), began: time.Now()}
 	behind := func(lan string) *apptest.Machine {
 		router := network.Add(t)
 		m := router.AddBehind(t, netip.MustParsePrefix(lan)).Boot(t)
@@ -189,6 +191,7 @@ func (s *meshSite) ping(pairs ...reach) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), enough)
 	defer cancel()
 	var all sync.WaitGroup
+	var failed atomic.Bool
 	for _, p := range pairs {
 		all.Go(func() {
 			for {
@@ -198,6 +201,7 @@ func (s *meshSite) ping(pairs ...reach) {
 					return
 				}
 				if ctx.Err() != nil {
+					failed.Store(true)
 					s.t.Errorf("%s does not reach %s at %s", p.from.name, p.to, p.address)
 					return
 				}
@@ -205,11 +209,73 @@ func (s *meshSite) ping(pairs ...reach) {
 		})
 	}
 	all.Wait()
-	if s.t.Failed() {
+	if failed.Load() {
 		for _, m := range []*apptest.Machine{s.gate, s.amsterdam, s.berlin, s.phone} {
 			out, _ := m.Run(s.t, "sh", "-c", "wg show; ip route; ip -6 route")
 			s.t.Logf("%s:\n%s", m.Name, out)
 		}
 		s.t.FailNow()
 	}
+}
+
+// serviceVariable has the address at which the test's program serves, instead of testing.
+const serviceVariable = "WFM_TEST_SERVICE"
+
+// answerAt answers who comes by TCP or UDP with the address that they come from.
+func answerAt(address string) error {
+	ctx := context.Background()
+	tcp, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	udp, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving")
+	go func() {
+		b := make([]byte, 100)
+		for {
+			if _, from, err := udp.ReadFrom(b); err == nil {
+				_, _ = udp.WriteTo([]byte(from.(*net.UDPAddr).IP.String()), from)
+			}
+		}
+	}()
+	for {
+		c, err := tcp.Accept()
+		if err != nil {
+			return err
+		}
+		_, _ = io.WriteString(c, c.RemoteAddr().(*net.TCPAddr).IP.String())
+		_ = c.Close()
+	}
+}
+
+// service runs answerAt on the node's machine.
+func (s *meshSite) service(n *member, address string) {
+	s.t.Helper()
+	n.Spawn(s.t, []string{serviceVariable + "=" + address}, os.Args[0]).Expect(s.t, "serving")
+}
+
+// seenFromOutside returns the address under which a service sees a client in the public network.
+func (s *meshSite) seenFromOutside(network, address string) (seen string) {
+	s.t.Helper()
+	problem := error(nil)
+	apptest.Eventually(s.t, func() bool {
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(s.t.Context(), network, address)
+		if err == nil {
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(time.Second)) // a packet of UDP may be lost
+			if network == "udp" {
+				_, _ = io.WriteString(c, "hello")
+			}
+			b := make([]byte, 100)
+			var size int
+			size, err = c.Read(b)
+			seen = string(b[:size])
+		}
+		problem = err
+		return err == nil
+	}, func() string { return fmt.Sprintf("%s %s from outside: %v", network, address, problem) })
+	return seen
 }

@@ -157,7 +157,7 @@ func Spawn(t *testing.T, env []string, name string, args ...string) *Process {
 	}()
 	t.Cleanup(func() {
 		p.Kill()
-		if t.Failed() {
+		if t.Failed() && p.Output() != "" {
 			t.Logf("output of %s %s:\n%s", filepath.Base(name), strings.Join(masked(args), " "), p.Output())
 		}
 	})
