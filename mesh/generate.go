@@ -98,7 +98,7 @@ func (w *writer) hooks(key string, commands ...[]string) {
 func (m *Mesh) writeInterface(w *writer, n *member) {
 	w.WriteString("[Interface]\n")
 	if n.KeyHolder == store.KeyAtNode {
-		w.line("PrivateKey", wgconf.KeptOnNode)
+		w.line("PrivateKey", wgconf.KeptAs(n.PublicKey))
 	} else {
 		w.line("PrivateKey", n.PrivateKey)
 	}
@@ -168,11 +168,14 @@ func SameButComments(a, b string) bool {
 	return true
 }
 
-// nextMeant returns the next line of a config that the tools read, and the rest. The marks of managed
-// hooks count as comments.
+// nextMeant returns the next line of a config that the tools or the agent read, and the rest. The marks
+// of managed hooks count as comments.
 func nextMeant(text string) (line, rest string) {
 	for line == "" && text != "" {
 		line, text, _ = strings.Cut(text, "\n")
+		if kept, public := wgconf.Kept(line); kept {
+			return wgconf.KeptAs(public), text
+		}
 		line, _, _ = strings.Cut(line, "#")
 		line = strings.TrimSpace(line)
 	}

@@ -170,10 +170,16 @@ func TestATextNodeTakesPartWithWhatItsTextSays(t *testing.T) {
 func TestAKeyThatStaysOnTheNodeIsNotInTheText(t *testing.T) {
 	w := office(t)
 	w.node("gate").KeyHolder = store.KeyAtNode
-	if got := w.mesh().Text("gate"); !strings.Contains(got, "PrivateKey = (kept on the node)\n") || strings.Contains(got, keysOf("gate").Private) {
+	line := "PrivateKey = (kept on the node) # public key: " + keysOf("gate").Public + "\n"
+	if got := w.mesh().Text("gate"); !strings.Contains(got, line) || strings.Contains(got, keysOf("gate").Private) {
 		t.Errorf("the text is\n%s", got)
 	}
 	w.parse(t)
+	before := w.mesh().Text("gate")
+	w.node("gate").PublicKey = keysOf("next").Public
+	if after := w.mesh().Text("gate"); mesh.SameButComments(before, after) {
+		t.Errorf("another key of the node changes no more than a comment:\n%s", after)
+	}
 	w.node("gate").PublicKey = "" // its agent has not told it yet
 	if got := w.mesh().Text("phone"); strings.Contains(got, "[Peer]") {
 		t.Errorf("a peer without a key is in the text:\n%s", got)

@@ -20,8 +20,10 @@ type Interface struct {
 	// HasPrivateKey is set if the text has the key. Otherwise the node sets one, for instance by a
 	// hook.
 	HasPrivateKey bool
-	KeptLine      int    // of a PrivateKey that is [KeptOnNode]; 0 if there is none
-	PublicKey     string // base64, derived from the private key; "" if the text has none
+	KeptLine      int // of a PrivateKey that is [KeptOnNode]; 0 if there is none
+	// PublicKey is derived from the private key, or the one that a text with KeptLine names; in base64,
+	// "" if the text does not tell.
+	PublicKey string
 
 	Addresses      []netip.Prefix // with their host bits
 	AddressLine    int            // of the first Address; 0 if there is none

@@ -2,8 +2,9 @@
 // awg-quick with the keys of AmneziaWG.
 //
 // It owns the grammar, the errors that name each fault of a config and its line, and the warnings
-// about the effects of a config on its node. It does not own the text: nothing is rewritten, and an
-// accepted text is pushed byte for byte. It resolves no names, reads no files and runs no tools.
+// about the effects of a config on its node, and the mark of a private key that only the node has
+// ([KeptOnNode]). It does not own the text: an accepted text is pushed byte for byte. It resolves no
+// names, reads no files and runs no tools.
 //
 // Enter at [Parse], then [Config.Warnings]. docs/configs.md explains both for operators.
 //

@@ -66,13 +66,9 @@ var keys = func() map[string]key {
 	return m
 }()
 
-// KeptOnNode stands for a PrivateKey that only the node has. Its agent replaces it with the key;
-// the tools refuse it.
-const KeptOnNode = "(kept on the node)"
-
 func setPrivateKey(p *parser, v string) error {
 	if v == KeptOnNode {
-		p.iface().KeptLine = p.line
+		p.iface().KeptLine, p.iface().PublicKey = p.line, keptKey(p.rest)
 		return nil
 	}
 	if v == Hidden {

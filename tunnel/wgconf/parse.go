@@ -48,6 +48,7 @@ type parser struct {
 	faults    []Fault
 	section   section
 	line      int
+	rest      string               // of the line, after its #
 	seen      map[string]int       // line of each key in the current section
 	peers     map[string]int       // line of each peer's PublicKey
 	addresses map[netip.Prefix]int // line of each Address, see checkAddress
@@ -103,7 +104,8 @@ func (p *parser) readLine(line string) error {
 	if err := checkText(line); err != nil {
 		return err
 	}
-	read, _, cut := strings.Cut(line, "#") // also within a value, as the tools cut
+	read, rest, cut := strings.Cut(line, "#") // also within a value, as the tools cut
+	p.rest = rest
 	trimmed := strings.Trim(read, " \t")
 	switch {
 	case trimmed == "":
