@@ -42,16 +42,20 @@ type brokerHook struct {
 	refused    int // how many were refused
 	denied     int // refused connections
 	subscribed map[string]int
+	fresh      *mqtt.Client  // the node's newest connection, until it has subscribed
+	ready      chan struct{} // closed when it has
 }
 
 func newBrokerHook(password string) *brokerHook {
-	return &brokerHook{in: make(chan received, 500), password: password, subscribed: map[string]int{}}
+	return &brokerHook{in: make(chan received, 500), password: password, subscribed: map[string]int{}, ready: make(chan struct{})}
 }
 
 func (h *brokerHook) ID() string { return "test" }
 
 func (h *brokerHook) Provides(b byte) bool {
-	return bytes.IndexByte([]byte{mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnWillSent, mqtt.OnSubscribed}, b) >= 0
+	return bytes.IndexByte([]byte{
+		mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnWillSent, mqtt.OnSessionEstablished, mqtt.OnSubscribed,
+	}, b) >= 0
 }
 
 func (h *brokerHook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
@@ -74,9 +78,19 @@ func (h *brokerHook) OnACLCheck(_ *mqtt.Client, topic string, write bool) bool {
 	return protocol.MaySubscribe("cfg_a", "node_b", topic)
 }
 
-func (h *brokerHook) OnSubscribed(_ *mqtt.Client, pk packets.Packet, reasons []byte) {
+func (h *brokerHook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.fresh, h.ready = cl, make(chan struct{})
+}
+
+func (h *brokerHook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, reasons []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if cl == h.fresh { // to everything, with one packet
+		close(h.ready)
+		h.fresh = nil
+	}
 	for i, f := range pk.Filters {
 		if reasons[i] < 0x80 {
 			h.subscribed[f.Filter]++
@@ -147,8 +161,18 @@ func startBrokerOn(t *testing.T, l listeners.Listener, hook *brokerHook) *testBr
 	return &testBroker{t: t, server: server, addr: l.Address(), hook: hook, close: closeOnce}
 }
 
+// send sends a command once the node's newest connection has subscribed: over a new connection, an
+// ACK may arrive before the SUBSCRIBE.
 func (b *testBroker) send(kind protocol.Kind, requestID string, payload any) {
 	b.t.Helper()
+	b.hook.mu.Lock()
+	ready := b.hook.ready
+	b.hook.mu.Unlock()
+	select {
+	case <-ready:
+	case <-time.After(patience):
+		b.t.Fatal("the node does not subscribe")
+	}
 	topic, data := commandOf(b.t, kind, requestID, payload)
 	if err := b.server.Publish(topic, data, false, 1); err != nil {
 		b.t.Fatal(err)

@@ -539,21 +539,17 @@ func TestDescribeAndDetectTellWhatIsStoredForThisNodeAlone(t *testing.T) {
 
 func await(t *testing.T, l *testLog, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !strings.Contains(l.String(), text); {
-		if time.Now().After(deadline) {
-			t.Fatalf("never logged %q:\n%s", text, l)
-		}
+	if !eventually(func() bool { return strings.Contains(l.String(), text) }) {
+		t.Fatalf("never logged %q:\n%s", text, l)
 	}
 }
 
 func awaitNoChange(t *testing.T, dir string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		if ids, err := openChanges(dir); err == nil && len(ids) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the change stays open")
-		}
+	if !eventually(func() bool {
+		ids, err := openChanges(dir)
+		return err == nil && len(ids) == 0
+	}) {
+		t.Fatal("the change stays open")
 	}
 }

@@ -145,13 +145,11 @@ func TestRealTunnelThatSwallowsTheServerIsTakenBack(t *testing.T) {
 	}
 	b.next(protocol.KindHeartbeat)
 	send("req_6", swallow(51005), 5)
-	for deadline := time.Now().Add(patience); ; {
-		if c, err := loadChange(dir, g.profileID); err == nil && c != nil && !c.Deadline.IsZero() {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the config is not applied")
-		}
+	if !eventually(func() bool {
+		c, err := loadChange(dir, g.profileID)
+		return err == nil && c != nil && !c.Deadline.IsZero()
+	}) {
+		t.Fatal("the config is not applied")
 	}
 	_ = child.Process.Kill()
 	_ = child.Wait()

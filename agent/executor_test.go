@@ -132,16 +132,12 @@ func (b *bench) wantHeartbeat(t *testing.T, up bool) {
 // settled waits until no command is queued or runs.
 func (b *bench) settled(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	if !eventually(func() bool {
 		b.mu.Lock()
-		n := len(b.running)
-		b.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("commands do not end")
-		}
+		defer b.mu.Unlock()
+		return len(b.running) == 0
+	}) {
+		t.Fatal("commands do not end")
 	}
 }
 

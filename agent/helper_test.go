@@ -16,8 +16,21 @@ import (
 	"wfm/protocol"
 )
 
-// patience bounds how long a test waits for an event that must come.
-const patience = 15 * time.Second
+// patience bounds how long a test waits for an event that must come: it only ends a test that
+// hangs.
+const patience = time.Minute
+
+// eventually waits until ok returns true. It returns false if that takes longer than patience.
+func eventually(ok func() bool) bool {
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-ticks.C {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
 
 func testProfile() Profile {
 	return Profile{
@@ -133,10 +146,8 @@ func (f *fakeTools) awaitCall(t *testing.T) {
 // await waits until a tool has created the file name: "child" once it hangs.
 func (f *fakeTools) await(t *testing.T, name string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); f.read(name) == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the tool was never called")
-		}
+	if !eventually(func() bool { return f.read(name) != "" }) {
+		t.Fatal("the tool was never called")
 	}
 }
 
@@ -168,15 +179,13 @@ func (f *fakeTools) awaitGone(name string) {
 		f.t.Fatal(err)
 	}
 	// The orphan is reaped by init or stays its zombie: it is gone or in state Z, never asleep.
-	for deadline := time.Now().Add(patience); ; {
-		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			f.t.Fatalf("the %s outlived what started it: %s", name, stat)
-		}
+	var stat []byte
+	if !eventually(func() bool {
+		stat, err = os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	}) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		f.t.Fatalf("the %s outlived what started it: %s", name, stat)
 	}
 }
 

@@ -176,10 +176,8 @@ func TestAckSurvivesARestartOfTheBroker(t *testing.T) {
 	f.awaitCall(t)
 	b.close()
 	open() // the command ends while there is no broker
-	for deadline := time.Now().Add(patience); f.read("link-wfmtest0") == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("the command does not end")
-		}
+	if !eventually(func() bool { return f.read("link-wfmtest0") != "" }) {
+		t.Fatal("the command does not end")
 	}
 	b = startBroker(t, b.addr, hook)
 	b.wantAck(protocol.KindControlAck, "req_1", protocol.AckAccepted)
@@ -237,13 +235,8 @@ func TestRefusedCredentialsAreSaidOnceAndARebindHeals(t *testing.T) {
 	b := startBroker(t, "127.0.0.1:0", newBrokerHook("rotated"))
 	storeProfile(t, dir, b.addr, nil)
 	l, _ := runAgent(t, dir, f)
-	for deadline := time.Now().Add(patience); ; {
-		if _, denied := b.hook.counts(); denied >= 3 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the agent gave up")
-		}
+	if !eventually(func() bool { _, denied := b.hook.counts(); return denied >= 3 }) {
+		t.Fatal("the agent gave up")
 	}
 	if n := strings.Count(l.String(), "credentials refused: "); n != 1 {
 		t.Fatalf("said %d times", n)
@@ -256,10 +249,8 @@ func TestProfilesAreFollowedWhileTheAgentRuns(t *testing.T) {
 	f, dir := newFakeTools(t), t.TempDir()
 	b := startBroker(t, "127.0.0.1:0", newBrokerHook("pa55word-secret"))
 	l, _ := runAgent(t, dir, f)
-	for deadline := time.Now().Add(patience); !strings.Contains(l.String(), "no profile yet"); {
-		if time.Now().After(deadline) {
-			t.Fatal("an agent without a profile does not say so")
-		}
+	if !eventually(func() bool { return strings.Contains(l.String(), "no profile yet") }) {
+		t.Fatal("an agent without a profile does not say so")
 	}
 	storeProfile(t, dir, b.addr, nil)
 	b.next(protocol.KindHeartbeat)
@@ -320,10 +311,9 @@ func TestTLSTrustsTheBoundCAOnly(t *testing.T) {
 				plain.next(protocol.KindHeartbeat)
 				return
 			}
-			for deadline := time.Now().Add(patience); !strings.Contains(log.String(), "x509:"); {
-				if strings.Contains(log.String(), "msg=connected") || time.Now().After(deadline) {
-					t.Fatalf("not refused:\n%s", log)
-				}
+			connected := func() bool { return strings.Contains(log.String(), "msg=connected") }
+			if !eventually(func() bool { return connected() || strings.Contains(log.String(), "x509:") }) || connected() {
+				t.Fatalf("not refused:\n%s", log)
 			}
 		})
 	}
