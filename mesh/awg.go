@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,16 +44,42 @@ func awgLines(cfg store.Config, n store.AWGNode) []awgLine {
 	if version != awg31 {
 		return lines
 	}
+	cookies := cmp.Or(n.DisableCookies, switchValue(a.DisableCookies))
+	if cookies == switchOff {
+		cookies = ""
+	}
 	return append(lines,
-		awgLine{"HeaderProtectionKey", a.HeaderProtectionKey}, awgLine{"ContentPaddingAddition", a.ContentPaddingAddition},
-		awgLine{"RekeyAfterTime", a.RekeyAfterTime}, awgLine{"RekeyTimeout", a.RekeyTimeout}, awgLine{"RejectAfterTime", a.RejectAfterTime},
-		awgLine{"KeepaliveTimeout", a.KeepaliveTimeout}, awgLine{"MaxHandshakeAttempts", a.MaxHandshakeAttempts},
-		awgLine{"RandomTrailers", switchValue(a.RandomTrailers)}, awgLine{"DisableCookies", switchValue(a.DisableCookies)})
+		awgLine{"HeaderProtectionKey", a.HeaderProtectionKey},
+		awgLine{"ContentPaddingAddition", cmp.Or(n.ContentPaddingAddition, a.ContentPaddingAddition)},
+		awgLine{"RekeyAfterTime", cmp.Or(n.RekeyAfterTime, a.RekeyAfterTime)}, awgLine{"RekeyTimeout", cmp.Or(n.RekeyTimeout, a.RekeyTimeout)},
+		awgLine{"RejectAfterTime", cmp.Or(n.RejectAfterTime, a.RejectAfterTime)},
+		awgLine{"KeepaliveTimeout", cmp.Or(n.KeepaliveTimeout, a.KeepaliveTimeout)},
+		awgLine{"MaxHandshakeAttempts", cmp.Or(n.MaxHandshakeAttempts, a.MaxHandshakeAttempts)},
+		awgLine{"RandomTrailers", switchValue(a.RandomTrailers)}, awgLine{"DisableCookies", cookies})
+}
+
+// The values of a switch.
+const (
+	switchOn  = "on"
+	switchOff = "off"
+)
+
+// lacksAWG reports whether the node has no values of its own that are made for it. Its options are
+// chosen by a person.
+func lacksAWG(n store.AWGNode) bool {
+	return n.Jc+n.Jmin+n.Jmax+n.I1+n.I2+n.I3+n.I4+n.I5 == ""
+}
+
+// withPackets returns the options of n with the junk and the packets of made.
+func withPackets(n, made store.AWGNode) store.AWGNode {
+	n.Jc, n.Jmin, n.Jmax = made.Jc, made.Jmin, made.Jmax
+	n.I1, n.I2, n.I3, n.I4, n.I5 = made.I1, made.I2, made.I3, made.I4, made.I5
+	return n
 }
 
 func switchValue(on bool) string {
 	if on {
-		return "on"
+		return switchOn
 	}
 	return ""
 }
@@ -88,7 +115,7 @@ func CheckAWGMesh(cfg store.Config) []string {
 // CheckAWGNode returns the faults for which the tools would refuse the node's values of AmneziaWG,
 // each a sentence that begins with the field.
 func CheckAWGNode(cfg store.Config, n store.AWGNode) []string {
-	cfg.AWG = store.AWGMesh{}
+	cfg.AWG, cfg.AWGVersion = store.AWGMesh{}, awg31 // which knows all of them
 	return checkAWG(cfg, awgLines(cfg, n))
 }
 
@@ -242,7 +269,7 @@ func (c *converter) fillS34(from string) {
 	if from != awg15 || a.S1 == "" && a.S2 == "" || a.S3 != "" || a.S4 != "" {
 		return
 	}
-	s3, s4 := c.random.paddings(a.S1, a.S2)
+	s3, s4 := c.random.paddings(a.S1, a.S2, mostPadding)
 	c.set("awg_s3", &a.S3, s3, "it came with 2.0")
 	c.set("awg_s4", &a.S4, s4, "it came with 2.0")
 }

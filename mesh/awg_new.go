@@ -33,7 +33,9 @@ func (r *source) between(low, high uint32) uint32 {
 const (
 	noncePadding  = 12 // bytes that header protection takes from each padding
 	leastPadding  = 15
+	lowPadding    = 40 // the most, of low intensity
 	mostPadding   = 120
+	highPadding   = 200
 	mostOfData    = 20         // for S4
 	leastHeader   = 5          // 1 to 4 are WireGuard's own
 	highestHeader = 1<<31 - 1  // some tools read headers as signed numbers
@@ -45,13 +47,18 @@ var packetSizes = [4]int{148, 92, 64, 32}
 
 // NewAWG returns values of AmneziaWG that all nodes of a mesh share, for the version.
 func NewAWG(version string, random io.Reader) (store.AWGMesh, error) {
+	return newAWG(version, mostPadding, random)
+}
+
+// newAWG is NewAWG with paddings of up to most bytes.
+func newAWG(version string, most uint32, random io.Reader) (store.AWGMesh, error) {
 	r := source{from: random}
 	a := store.AWGMesh{}
-	s1 := r.padding(mostPadding, 0, nil)
-	s2 := r.padding(mostPadding, 1, []int{packetSizes[0] + s1})
+	s1 := r.padding(most, 0, nil)
+	s2 := r.padding(most, 1, []int{packetSizes[0] + s1})
 	a.S1, a.S2 = strconv.Itoa(s1), strconv.Itoa(s2)
 	if version != awg15 {
-		a.S3, a.S4 = r.paddings(a.S1, a.S2)
+		a.S3, a.S4 = r.paddings(a.S1, a.S2, most)
 	}
 	a.H1, a.H2, a.H3, a.H4 = r.headers(version != awg15)
 	if version == awg31 && r.err == nil {
@@ -73,14 +80,14 @@ func (r *source) padding(most uint32, kind int, taken []int) int {
 	return s
 }
 
-// paddings returns S3 and S4 beside S1 and S2.
-func (r *source) paddings(s1, s2 string) (s3, s4 string) {
+// paddings returns S3 and S4 beside S1 and S2; S3 is up to most.
+func (r *source) paddings(s1, s2 string, most uint32) (s3, s4 string) {
 	var taken []int
 	for i, s := range []string{s1, s2} {
 		n, _ := strconv.Atoi(s) // 0 if it is not given
 		taken = append(taken, packetSizes[i]+n)
 	}
-	three := r.padding(mostPadding, 2, taken)
+	three := r.padding(most, 2, taken)
 	four := r.padding(mostOfData-uint32(len(packetSizes)), 3, append(taken, packetSizes[2]+three))
 	return strconv.Itoa(three), strconv.Itoa(four)
 }
@@ -166,18 +173,19 @@ func (r *source) packet(d Disguise) (string, error) {
 	case "", DisguiseGeneric:
 		return fmt.Sprintf("<r %d>", r.between(40, 400)), nil
 	case DisguiseDNS:
-		// An id; flags and one question; a name of two labels; type A or AAAA, class IN.
+		// RFC 1035, section 4.1: an id; flags that ask for recursion, and one question; a name of two
+		// labels; type A, or AAAA of RFC 3596, class IN.
 		label := r.between(6, 20)
 		kind := []int{1, 28}[r.between(0, 1)]
 		return fmt.Sprintf("<r 2><b 0x01000001000000000000%02x><rc %d><b 0x03636f6d00%04x0001>", label, label, kind), nil
 	case DisguiseSTUN:
-		// RFC 8489: a request without attributes, the magic cookie, a transaction id.
+		// RFC 8489, sections 5 and 14: a request without attributes, the magic cookie, a transaction id.
 		return "<b 0x000100002112a442><r 12>", nil
 	case DisguiseRTP:
-		// RFC 3550: version 2 and a dynamic payload type; sequence number, timestamp and source; 20 ms of sound.
+		// RFC 3550, section 5.1, and RFC 3551: version 2 and a dynamic payload type; sequence number, timestamp and source; 20 ms of sound.
 		return fmt.Sprintf("<b 0x80%02x><r 10><r %d>", r.between(96, 127), r.between(80, 200)), nil
 	case DisguiseQUIC:
-		// RFC 9000: a long header of version 1, a destination id, no source id, no token, the length of
+		// RFC 9000, sections 14.1 and 17.2.2: a long header of version 1, a destination id, no source id, no token, the length of
 		// the rest; 1200 bytes in all, the least that an initial packet has.
 		const rest = 1200 - 18
 		return fmt.Sprintf("<b 0xc30000000108><r 8><b 0x0000%04x><r %d>", 0x4000|rest, rest), nil

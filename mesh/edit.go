@@ -125,7 +125,7 @@ func isAWG(c store.Config) bool { return New(c, nil, nil, nil).family() == "awg"
 // lacks reports whether fill would give the node something.
 func (e *Edit) lacks(c store.Config, n store.Node) bool {
 	return c.VirtualSubnet.IsValid() && !n.VirtualIP.IsValid() || c.VirtualSubnet6.IsValid() && !n.VirtualIP6.IsValid() ||
-		isAWG(c) && n.AWG == store.AWGNode{}
+		isAWG(c) && lacksAWG(n.AWG)
 }
 
 // fillConfig checks the settings and sets the values of AmneziaWG that are missing.

@@ -26,12 +26,12 @@ func (e *Edit) fillNode(cfg store.Config, before *Node, n *store.Node) error {
 	if err := e.fillAddresses(cfg, before, n); err != nil {
 		return err
 	}
-	if isAWG(cfg) && n.AWG == (store.AWGNode{}) {
+	if isAWG(cfg) && lacksAWG(n.AWG) {
 		awg, err := NewAWGNode("", "", e.random)
 		if err != nil {
 			return err
 		}
-		n.AWG = awg
+		n.AWG = withPackets(n.AWG, awg)
 	}
 	return nil
 }

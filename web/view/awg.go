@@ -63,6 +63,19 @@ type AWGNode struct {
 	I3   *string `json:"awg_i3"`
 	I4   *string `json:"awg_i4"`
 	I5   *string `json:"awg_i5"`
+	// Options are those that the node has otherwise than its mesh.
+	Options AWGNodeOptions `json:"awg_options"`
+}
+
+// AWGNodeOptions has a node's own values of AmneziaWG 3.1; null if one is that of the mesh.
+type AWGNodeOptions struct {
+	ContentPaddingAddition *string `json:"content_padding_addition"`
+	RekeyAfterTime         *string `json:"rekey_after_time"`
+	RekeyTimeout           *string `json:"rekey_timeout"`
+	RejectAfterTime        *string `json:"reject_after_time"`
+	KeepaliveTimeout       *string `json:"keepalive_timeout"`
+	MaxHandshakeAttempts   *string `json:"max_handshake_attempts"`
+	DisableCookies         *bool   `json:"disable_cookies"`
 }
 
 // AWGNodeOf returns the view of the values.
@@ -70,7 +83,20 @@ func AWGNodeOf(a store.AWGNode) AWGNode {
 	return AWGNode{
 		Jc: numberOrNull(a.Jc), Jmin: numberOrNull(a.Jmin), Jmax: numberOrNull(a.Jmax),
 		I1: orNull(a.I1), I2: orNull(a.I2), I3: orNull(a.I3), I4: orNull(a.I4), I5: orNull(a.I5),
+		Options: AWGNodeOptions{
+			ContentPaddingAddition: orNull(a.ContentPaddingAddition), RekeyAfterTime: orNull(a.RekeyAfterTime), RekeyTimeout: orNull(a.RekeyTimeout),
+			RejectAfterTime: orNull(a.RejectAfterTime), KeepaliveTimeout: orNull(a.KeepaliveTimeout),
+			MaxHandshakeAttempts: orNull(a.MaxHandshakeAttempts), DisableCookies: switchOrNull(a.DisableCookies),
+		},
 	}
+}
+
+func switchOrNull(v string) *bool {
+	if v == "" {
+		return nil
+	}
+	on := v == "on"
+	return &on
 }
 
 func numberOrNull(v string) *int {

@@ -8,8 +8,14 @@ const (
 	AWGMeshMembers = "awg_s1 value, awg_s2 value, awg_s3 value, awg_s4 value, awg_h1 value, awg_h2 value, awg_h3 value, awg_h4 value, awg_options object"
 	AWGOptions     = "header_protection_key, content_padding_addition value, rekey_after_time value, rekey_timeout value, reject_after_time value, " +
 		"keepalive_timeout value, max_handshake_attempts value, random_trailers bool, disable_cookies bool"
-	AWGNodeMembers = "awg_jc value, awg_jmin value, awg_jmax value, awg_i1, awg_i2, awg_i3, awg_i4, awg_i5"
+	AWGNodeMembers = "awg_jc value, awg_jmin value, awg_jmax value, awg_i1, awg_i2, awg_i3, awg_i4, awg_i5, awg_options object"
+	// AWGNodeOptions are those that a node may have otherwise than its mesh.
+	AWGNodeOptions = "content_padding_addition value, rekey_after_time value, rekey_timeout value, reject_after_time value, keepalive_timeout value, " +
+		"max_handshake_attempts value, disable_cookies bool"
 )
+
+// ofMesh are the options that nodes with different values of which could not understand each other.
+var ofMesh = []string{"header_protection_key", "random_trailers"}
 
 // maxAWGValue is the length up to which a value of AmneziaWG is read, in characters. The tools
 // decide what is in it.
@@ -56,7 +62,8 @@ func ReadAWGMesh(f *Fields) func(*store.AWGMesh) {
 	return together(all)
 }
 
-// ReadAWGNode reads the values of AmneziaWG that a node has for itself, see [ReadAWGMesh].
+// ReadAWGNode reads the values of AmneziaWG that a node has for itself, see [ReadAWGMesh]. An empty
+// option is that of the mesh, and so is a disable_cookies that is null.
 func ReadAWGNode(f *Fields) func(*store.AWGNode) {
 	var all []change[store.AWGNode]
 	text := func(v *string, to func(*store.AWGNode) *string) {
@@ -73,6 +80,27 @@ func ReadAWGNode(f *Fields) func(*store.AWGNode) {
 	text(f.Text("awg_i3", line), func(a *store.AWGNode) *string { return &a.I3 })
 	text(f.Text("awg_i4", line), func(a *store.AWGNode) *string { return &a.I4 })
 	text(f.Text("awg_i5", line), func(a *store.AWGNode) *string { return &a.I5 })
+	if o := f.Object("awg_options"); o != nil {
+		text(o.Value("content_padding_addition", line), func(a *store.AWGNode) *string { return &a.ContentPaddingAddition })
+		text(o.Value("rekey_after_time", line), func(a *store.AWGNode) *string { return &a.RekeyAfterTime })
+		text(o.Value("rekey_timeout", line), func(a *store.AWGNode) *string { return &a.RekeyTimeout })
+		text(o.Value("reject_after_time", line), func(a *store.AWGNode) *string { return &a.RejectAfterTime })
+		text(o.Value("keepalive_timeout", line), func(a *store.AWGNode) *string { return &a.KeepaliveTimeout })
+		text(o.Value("max_handshake_attempts", line), func(a *store.AWGNode) *string { return &a.MaxHandshakeAttempts })
+		cookies := "" // null: as the mesh
+		if disable := o.Flag("disable_cookies"); disable != nil {
+			cookies = map[bool]string{true: "on", false: "off"}[*disable]
+		}
+		if cookies != "" || o.Null("disable_cookies") {
+			text(&cookies, func(a *store.AWGNode) *string { return &a.DisableCookies })
+		}
+		for _, name := range ofMesh {
+			if o.Given(name) {
+				o.Reject(name, "must be the same for all nodes; give it in awg_options of the mesh")
+			}
+		}
+		f.AbsorbObject("awg_options", o.Faults())
+	}
 	return together(all)
 }
 

@@ -244,13 +244,23 @@ func (f *Fields) Texts(name string, limit int, check Rule) []string {
 // request's own and passes the faults to [Fields.Absorb]. An entry that is not an object is
 // rejected under its index and is nil.
 func (f *Fields) Objects(name string, limit int) []*Fields {
+	f.ask(name, AskRequired)
+	if !f.Given(name) {
+		f.Reject(name, "is required")
+	}
+	return f.objects(name, 1, limit)
+}
+
+// OptionalObjects is like Objects for a list that may be absent or empty.
+func (f *Fields) OptionalObjects(name string, limit int) []*Fields { return f.objects(name, 0, limit) }
+
+func (f *Fields) objects(name string, least, limit int) []*Fields {
 	v := take[[]json.RawMessage](f, name, "a list of objects")
-	f.Require(name, v != nil)
 	if v == nil {
 		return nil
 	}
-	if len(*v) == 0 || len(*v) > limit {
-		f.Reject(name, fmt.Sprintf("must have 1 to %d entries", limit))
+	if len(*v) < least || len(*v) > limit {
+		f.Reject(name, fmt.Sprintf("must have %d to %d entries", least, limit))
 		return nil
 	}
 	rows := make([]*Fields, len(*v))

@@ -1,6 +1,7 @@
 package draft
 
 import (
+	"cmp"
 	"crypto/rand"
 	"net/http"
 	"strings"
@@ -25,6 +26,14 @@ func (a *API) awgRoutes() []wire.Route {
 			Method: http.MethodPost, Path: "/api/v1/configs/awg/random", Access: wire.Session, Handle: a.randomAWG, Harmless: true,
 			Summary: "New values of AmneziaWG for a mesh, which are not kept. With regenerate_key=false, they have no header_protection_key.",
 			Query:   "awg_version regenerate_key", Data: awgDraft{}, Codes: "VALIDATION_ERROR",
+		},
+		{
+			Method: http.MethodPost, Path: "/api/v1/configs/awg/generate", Access: wire.Session, Handle: a.generateAWG, Harmless: true,
+			Summary: "New values of AmneziaWG for a mesh and its nodes, which are not kept. direction is the protocol that the first packets of a node imitate. " +
+				"With the scope node, those of the mesh stay as they are in config.",
+			Body:  "awg_version, direction, intensity, scope, config object, nodes objects",
+			Items: "node_id, " + wire.AWGNodeMembers, Objects: map[string]string{"config": wire.AWGMeshMembers, "awg_options": wire.AWGOptions},
+			Data: generatedAWG{}, Codes: mesh.CodeInvalidAWG,
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/configs/awg/convert", Access: wire.Session, Handle: a.convertAWG, Harmless: true,
@@ -58,6 +67,7 @@ type awgVersionView struct {
 	ConfigMembers []string `json:"config_members"`
 	NodeMembers   []string `json:"node_members"`
 	Options       []string `json:"awg_options"`
+	NodeOptions   []string `json:"node_awg_options"`
 }
 
 func (a *API) protocolOptions(c echo.Context) error {
@@ -70,7 +80,12 @@ func (a *API) protocolOptions(c echo.Context) error {
 		AWGIntensities: []string{string(mesh.IntensityLow), string(mesh.IntensityBalanced), string(mesh.IntensityHigh)},
 	}
 	for _, version := range awgVersions {
-		one := awgVersionView{AWGVersion: version, NodeMembers: names(wire.AWGNodeMembers), Options: []string{}}
+		one := awgVersionView{AWGVersion: version, Options: []string{}, NodeOptions: []string{}}
+		for _, name := range names(wire.AWGNodeMembers) {
+			if name != "awg_options" {
+				one.NodeMembers = append(one.NodeMembers, name)
+			}
+		}
 		for _, name := range names(wire.AWGMeshMembers) {
 			later := name == "awg_s3" || name == "awg_s4"
 			if name != "awg_options" && (version != "1.5" || !later) {
@@ -78,7 +93,7 @@ func (a *API) protocolOptions(c echo.Context) error {
 			}
 		}
 		if version == "3.1" {
-			one.Options = names(wire.AWGOptions)
+			one.Options, one.NodeOptions = names(wire.AWGOptions), names(wire.AWGNodeOptions)
 		}
 		v.AWGVersions = append(v.AWGVersions, one)
 	}
@@ -127,6 +142,76 @@ func (a *API) randomAWG(c echo.Context) error {
 		values.HeaderProtectionKey = ""
 	}
 	return wire.Respond(c, awgDraft{version, view.AWGMeshWithKey(values)})
+}
+
+// generatedAWG has new values for a mesh and its nodes.
+type generatedAWG struct {
+	Scope     string             `json:"scope"`
+	Direction mesh.Disguise      `json:"direction"`
+	Intensity mesh.Intensity     `json:"intensity"`
+	Config    awgDraft           `json:"config"`
+	Nodes     []generatedAWGNode `json:"nodes"` // in the order of the request
+}
+
+type generatedAWGNode struct {
+	NodeID string `json:"node_id"` // that of the request; empty if it has none
+	view.AWGNode
+}
+
+// The scopes of new values.
+const (
+	scopeAll  = "all"
+	scopeNode = "node"
+)
+
+func (a *API) generateAWG(c echo.Context) error {
+	f, err := wire.ReadBody(c, wire.BulkBodyLimit)
+	if err != nil {
+		return err
+	}
+	q := mesh.AWGQuery{
+		Version:   cmp.Or(wire.Or(f.Text("awg_version", wire.AWGVersion), ""), defaultAWGVersion),
+		Disguise:  mesh.Disguise(wire.Or(f.Text("direction", wire.Line(0, 20)), string(mesh.DisguiseGeneric))),
+		Intensity: mesh.Intensity(wire.Or(f.Text("intensity", wire.Line(0, 20)), string(mesh.IntensityBalanced))),
+	}
+	scope := wire.Or(f.Text("scope", wire.OneOf(scopeAll, scopeNode)), scopeAll)
+	q.NodesOnly = scope == scopeNode
+	if values := f.Object("config"); values != nil {
+		wire.ReadAWGMesh(values)(&q.Mesh)
+		f.AbsorbObject("config", values.Faults())
+	}
+	ids := readAWGNodes(f, &q)
+	if err := f.Err(); err != nil {
+		return err
+	}
+	v, err := mesh.GenerateAWG(q, rand.Reader)
+	if err != nil {
+		return err
+	}
+	answer := generatedAWG{scope, q.Disguise, q.Intensity, awgDraft{q.Version, view.AWGMeshWithKey(v.Mesh)}, []generatedAWGNode{}}
+	for i, n := range v.Nodes {
+		answer.Nodes = append(answer.Nodes, generatedAWGNode{ids[i], view.AWGNodeOf(n)})
+	}
+	return wire.Respond(c, answer)
+}
+
+// readAWGNodes reads the present values of the nodes, and returns their ids. Values for a node
+// alone need no present ones.
+func readAWGNodes(f *wire.Fields, q *mesh.AWGQuery) (ids []string) {
+	for i, row := range f.OptionalObjects("nodes", wire.BulkRows) {
+		if row == nil { // already rejected
+			continue
+		}
+		var n store.AWGNode
+		ids = append(ids, wire.Or(row.Text("node_id", wire.Line(0, protocol.MaxIDLength)), ""))
+		wire.ReadAWGNode(row)(&n)
+		q.Nodes = append(q.Nodes, n)
+		f.Absorb("nodes", i, row.Faults())
+	}
+	if len(q.Nodes) == 0 && q.NodesOnly {
+		ids, q.Nodes = []string{""}, make([]store.AWGNode, 1)
+	}
+	return ids
 }
 
 // convertedAWG has the values of another version.

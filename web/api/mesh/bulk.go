@@ -20,7 +20,7 @@ func (a *API) bulkRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: a.createNodes, OneWrite: true,
 			Summary: "Makes up to 1,000 nodes, all or none; detail.fields has the faults of each by its index.",
-			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Data: createdNodes{}, Codes: nodeCodes,
+			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Objects: nodeObjects, Data: createdNodes{}, Codes: nodeCodes,
 		},
 	}
 }

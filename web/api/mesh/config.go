@@ -42,8 +42,8 @@ func (a *API) configRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPut, Path: wire.PathConfig, Access: wire.Session, Handle: a.updateConfig, OneWrite: true,
-			Summary: "Changes a mesh; absent members stay as they are.",
-			Body:    "name, " + configMembers, Objects: configObjects, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS " + configCodes,
+			Summary: "Changes a mesh; absent members stay as they are. awg_node_updates has values of AmneziaWG of nodes, by their ids, which are changed with it.",
+			Body:    "name, awg_node_updates object, " + configMembers, Objects: configObjects, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS " + configCodes,
 		},
 		{
 			Method: http.MethodDelete, Path: wire.PathConfig, Access: wire.Session, Handle: a.deleteConfig, OneWrite: true,
@@ -61,7 +61,7 @@ func (a *API) configRoutes() []wire.Route {
 // ignoredConfig lists the members of a mesh that WG Free Mesh uses and the appliance does not yet.
 // Warnings of the answer name them, so that a script notices. A member that gets a meaning leaves
 // the list.
-var ignoredConfig = []string{"auto_sync", "awg_node_updates"}
+var ignoredConfig = []string{"auto_sync"}
 
 // configPatch holds the changes that a request makes to a mesh. Nil members do not change.
 type configPatch struct {
@@ -192,11 +192,11 @@ func (a *API) getConfig(c echo.Context) error {
 }
 
 func (a *API) updateConfig(c echo.Context) error {
-	f, err := wire.ReadBody(c, wire.BodyLimit)
+	f, err := wire.ReadBody(c, wire.BulkBodyLimit)
 	if err != nil {
 		return err
 	}
-	patch := readConfigPatch(f)
+	patch, nodes := readConfigPatch(f), readNodeUpdates(f)
 	if err := f.Err(); err != nil {
 		return err
 	}
@@ -208,7 +208,10 @@ func (a *API) updateConfig(c echo.Context) error {
 		if err := patch.apply(&cfg); err != nil {
 			return err
 		}
-		return e.PutConfig(&cfg)
+		if err := e.PutConfig(&cfg); err != nil || protocol.ToolFamily(cfg.TunnelProtocol) != "awg" {
+			return err
+		}
+		return nodes.apply(e)
 	})
 	if err != nil {
 		return err

@@ -21,6 +21,8 @@ const (
 		rules.CodeInvalidValue + " " + rules.CodeInvalidText
 )
 
+var nodeObjects = map[string]string{"awg_options": wire.AWGNodeOptions}
+
 func (a *API) nodeRoutes() []wire.Route {
 	return []wire.Route{
 		{
@@ -31,7 +33,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/nodes", Access: wire.Session, Handle: a.createNode, OneWrite: true,
 			Summary: "Makes a node.",
-			Body:    "name!, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS " + nodeCodes,
+			Body:    "name!, " + nodeMembers, Objects: nodeObjects, Data: view.Node{}, Codes: "NODE_NAME_EXISTS " + nodeCodes,
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.getNode,
@@ -41,7 +43,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		{
 			Method: http.MethodPut, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.updateNode, OneWrite: true,
 			Summary: "Changes a node; absent members stay as they are.",
-			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING " + nodeCodes,
+			Body:    "name, " + nodeMembers, Objects: nodeObjects, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING " + nodeCodes,
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/v1/nodes/:node_id", Access: wire.Session, Handle: a.deleteNode, OneWrite: true,
@@ -56,7 +58,7 @@ func (a *API) nodeRoutes() []wire.Route {
 		{
 			Method: http.MethodPut, Path: wire.PathNode, Access: wire.Session, Handle: a.updateNode, OneWrite: true,
 			Summary: "Changes a node; absent members stay as they are.",
-			Body:    "name, " + nodeMembers, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING " + nodeCodes,
+			Body:    "name, " + nodeMembers, Objects: nodeObjects, Data: view.Node{}, Codes: "NODE_NAME_EXISTS TUNNEL_RUNNING " + nodeCodes,
 		},
 		{
 			Method: http.MethodDelete, Path: wire.PathNode, Access: wire.Session, Handle: a.deleteNode, OneWrite: true,

@@ -24,11 +24,11 @@ const (
 // The members of a node that have no effect: none ever, on one whose tunnel config somebody writes,
 // and in a mesh that is not one of AmneziaWG.
 var (
-	ignoredNode   = []string{"auto_sync", "awg_options"}
+	ignoredNode   = []string{"auto_sync"}
 	ignoredOfText = []string{
 		"private_key", "virtual_ip", "virtual_ip6", "listen_port", "mtu", "dns", "masquerade", "pre_up", "post_up", "pre_down", "post_down", "key_holder",
 	}
-	awgOfNode = []string{"awg_jc", "awg_jmin", "awg_jmax", "awg_i1", "awg_i2", "awg_i3", "awg_i4", "awg_i5"}
+	awgOfNode = []string{"awg_jc", "awg_jmin", "awg_jmax", "awg_i1", "awg_i2", "awg_i3", "awg_i4", "awg_i5", "awg_options"}
 )
 
 // nodeSettingsPatch holds the changes that a request makes to the settings of a node. Nil members do

@@ -15,7 +15,7 @@ import (
 const settingsMembers = "virtual_subnet, virtual_subnet6, default_listen_port 0..65535, default_mtu 0..65535, default_dns, " + wire.AWGMeshMembers
 
 // awgOfMesh are the members of a mesh that have a meaning for AmneziaWG only.
-var awgOfMesh = []string{"awg_s1", "awg_s2", "awg_s3", "awg_s4", "awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options"}
+var awgOfMesh = []string{"awg_s1", "awg_s2", "awg_s3", "awg_s4", "awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options", "awg_node_updates"}
 
 // settingsPatch holds the changes that a request makes to the settings of a mesh. Nil members do not
 // change.
