@@ -1,8 +1,12 @@
 package mesh
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
-// Error is a refusal, in words for the person who asked. Message names the field and the remedy.
+// Error is a refusal, in words for the person who asked. Message names the field and the remedy; it begins
+// with the field, if it is about one alone.
 type Error struct {
 	Code    string
 	Message string
@@ -23,6 +27,15 @@ const (
 )
 
 func (e *Error) Error() string { return e.Message }
+
+// Field returns the name of the field that the refusal is about, or "".
+func (e *Error) Field() string {
+	word, _, _ := strings.Cut(e.Message, " ")
+	if word == "" || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '.' }) {
+		return ""
+	}
+	return word
+}
 
 func refuse(code, format string, args ...any) *Error {
 	return &Error{code, fmt.Sprintf(format, args...)}

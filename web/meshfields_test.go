@@ -3,12 +3,14 @@ package web_test
 import (
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"wfm/mesh"
 	"wfm/store"
+	"wfm/web"
 )
 
 type meshNodeJSON struct {
@@ -432,5 +434,32 @@ func TestAKeyThatTheApplianceDoesNotHaveIsNotReplacedHere(t *testing.T) {
 	hand := a.addMeshNode(cfg, "hand", object{"config_source": "text"})
 	for _, n := range []meshNodeJSON{phone, hand} {
 		a.post(nodePath(cfg, n.ID)+"/rotate-key", nil).fails(http.StatusConflict, "KEY_ELSEWHERE")
+	}
+}
+
+func TestAMeshWithoutASubnetOfItsOwnGetsAFreeOne(t *testing.T) {
+	a := newAPI(t, func(o *web.Options) {
+		o.Networks = func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.66.7.9/16")} }
+	})
+	for i, tc := range []struct {
+		given any // absent: "absent"
+		want  string
+	}{{"absent", "10.67.0.0/24"}, {"absent", "10.67.1.0/24"}, {"10.67.2.0/23", "10.67.2.0/23"}, {nil, ""}, {"absent", "10.67.4.0/24"}} {
+		body := object{"name": string(rune('a' + i)), "virtual_subnet": tc.given}
+		if tc.given == "absent" {
+			delete(body, "virtual_subnet")
+		}
+		var c struct {
+			ID            string
+			VirtualSubnet *string `json:"virtual_subnet"`
+		}
+		a.post("/api/v1/configs", body).ok(&c)
+		if deref(c.VirtualSubnet) != tc.want {
+			t.Errorf("%v: %q, want %q", tc.given, deref(c.VirtualSubnet), tc.want)
+		}
+		a.put("/api/v1/configs/"+c.ID, object{"description": "changed"}).ok(&c)
+		if deref(c.VirtualSubnet) != tc.want {
+			t.Errorf("%v: a change of something else made it %q", tc.given, deref(c.VirtualSubnet))
+		}
 	}
 }

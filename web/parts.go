@@ -80,7 +80,7 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken,
 			Stopping: s.stopping,
 		},
-		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader},
+		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Networks: o.Networks},
 		link: &link.API{
 			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Networks: o.Networks,
 		},

@@ -18,7 +18,9 @@ type fieldNode struct {
 
 func addDeployed(t *testing.T, a *apptest.Appliance, tunnel, version string) *fieldNode {
 	t.Helper()
-	configID := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": "office", "tunnel_protocol": tunnel, "awg_version": version})["config_id"].(string)
+	configID := a.Must(t, "POST", "/api/v1/configs", map[string]any{
+		"name": "office", "virtual_subnet": nil, "tunnel_protocol": tunnel, "awg_version": version,
+	})["config_id"].(string)
 	d := &fieldNode{t: t, Node: &apptest.Node{Appliance: a, ConfigID: configID}}
 	d.ID = a.Must(t, "POST", "/api/v1/configs/"+configID+"/nodes", map[string]any{"name": "router"})["node_id"].(string)
 	return d

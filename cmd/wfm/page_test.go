@@ -40,7 +40,13 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface st
 
 	b.click("[data-open=new-config]")
 	b.fill("#new-config input[name=name]", "home")
-	b.shot("new-config")
+	b.click("#new-config [value=hand]") // this session writes its tunnel configs
+	b.until("document.querySelector('#new-config [name=virtual_subnet]').disabled")
+	b.shot("new-config-by-hand")
+	b.click("#new-config [value=mesh]")
+	b.click("#new-config [name=_ipv6]")
+	b.inspect("new-config")
+	b.click("#new-config [value=hand]")
 	b.click("#new-config .primary")
 	b.see("No node yet.")
 	b.inspect("config-empty")
@@ -208,7 +214,7 @@ func TestWhatNodesAndPeopleWriteIsShownAsText(t *testing.T) {
 	t.Parallel()
 	apptest.Need(t, "chromium", "mosquitto_pub", "mosquitto_sub", "stdbuf")
 	a := apptest.Start(t, "")
-	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "description": hostile + "{{.}}"})["config_id"].(string)
+	cfg := a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": hostile, "virtual_subnet": nil, "description": hostile + "{{.}}"})["config_id"].(string)
 	n := a.AddNode(t, cfg, hostile, "wg0")
 	a.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"tags": []string{hostile}})
 	a.Must(t, "POST", "/api/v1/auth/tokens", map[string]any{"name": hostile, "scope": "read"})

@@ -235,7 +235,7 @@ type Node struct {
 // AddConfig makes a mesh and returns its id.
 func (a *Appliance) AddConfig(t *testing.T, name string) string {
 	t.Helper()
-	return a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": name})["config_id"].(string)
+	return a.Must(t, "POST", "/api/v1/configs", map[string]any{"name": name, "virtual_subnet": nil})["config_id"].(string)
 }
 
 // AddNode makes a dynamic node and binds an agent directory to it with the real agent.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -43,6 +44,8 @@ type Pages struct {
 	Directory *reach.Directory
 	Newest    func() string // the id of the newest event
 	Recent    *view.Activity
+	// Networks returns the addresses of the appliance's own interfaces, each with its network.
+	Networks func() []netip.Prefix
 }
 
 // Routes returns the routes of the admin page. They only read: a page makes every change through

@@ -1,8 +1,12 @@
 package page
 
 import (
+	"crypto/rand"
+	"errors"
+
 	"github.com/labstack/echo/v4"
 
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/ui"
@@ -104,6 +108,21 @@ type configRow struct {
 	tally
 }
 
+// offer has the networks that the dialog for a new mesh begins with.
+type offer struct{ Subnet, Subnet6 string }
+
+func (p *Pages) offerNetworks(tx *store.Tx) (o offer, err error) {
+	free, err := mesh.FreeSubnet(tx, p.Networks())
+	if refused, none := errors.AsType[*mesh.Error](err); none && refused.Code == mesh.CodeIPPoolExhausted {
+		return o, nil // the field stays empty
+	}
+	if err != nil {
+		return o, err
+	}
+	random, err := mesh.NewULA(rand.Reader)
+	return offer{free.String(), random.String()}, err
+}
+
 func (p *Pages) overviewPage(echo.Context) (show, error) {
 	type body struct {
 		tally
@@ -111,10 +130,13 @@ func (p *Pages) overviewPage(echo.Context) (show, error) {
 		ConfigCount int
 		Services    view.SystemServices
 		Traffic     traffic
-		NewConfig   store.Config
+		Offer       offer
 	}
-	v := body{tally: newTally(), NewConfig: store.Config{TunnelProtocol: protocol.TunnelWireGuard}}
-	if err := p.DB.View(func(tx *store.Tx) error {
+	v := body{tally: newTally()}
+	if err := p.DB.View(func(tx *store.Tx) (err error) {
+		if v.Offer, err = p.offerNetworks(tx); err != nil {
+			return err
+		}
 		configs, err := tx.Configs("", 0)
 		if err != nil {
 			return err

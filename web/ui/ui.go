@@ -134,8 +134,9 @@ func navigation() []entry {
 var funcs = template.FuncMap{
 	"navigation": navigation,
 	"actions":    func() []protocol.ActionSpec { return protocol.Actions(nil) },
-	"protocols":  func() []string { return []string{"wireguard", "amneziawg", "amneziawg_2"} },
-	"versions":   func() []string { return []string{"", "1.5", "2.0", "3.1"} },
+	"protocols":  protocols,
+	"tunnel":     tunnelName,
+	"versions":   awgVersions,
 	"when":       whenHTML,
 	"day":        day,
 	"size":       Size,

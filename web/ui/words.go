@@ -155,3 +155,30 @@ func list(texts []string) string {
 	}
 	return strings.Join(quoted, ", ")
 }
+
+// tunnelName returns the name of a tunnel protocol.
+func tunnelName(p string) string {
+	if protocol.ToolFamily(p) == "awg" {
+		return "AmneziaWG"
+	}
+	return "WireGuard"
+}
+
+// protocols returns the tunnel protocols to choose from. The one that is set keeps its spelling, since
+// AmneziaWG has two.
+func protocols(now string) []string {
+	if protocol.ToolFamily(now) == "awg" {
+		return []string{protocol.TunnelWireGuard, now}
+	}
+	return []string{protocol.TunnelWireGuard, protocol.TunnelAmneziaWG}
+}
+
+// awgVersion is a choice of the version of AmneziaWG.
+type awgVersion struct {
+	Version, Words string
+	Default        bool
+}
+
+func awgVersions() []awgVersion {
+	return []awgVersion{{"2.0", "2.0", true}, {"1.5", "1.5: for older apps", false}, {"3.1", "3.1: newest, few apps have it", false}}
+}

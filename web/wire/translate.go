@@ -56,7 +56,11 @@ func Translate(err error) Answer {
 		return a
 	}
 	if refused, ok := errors.AsType[*mesh.Error](err); ok {
-		return Answer{meshStatuses[refused.Code], refused.Code, refused.Message, nil}
+		a := Answer{Status: meshStatuses[refused.Code], Code: refused.Code, Message: refused.Message}
+		if field := refused.Field(); field != "" {
+			a.Detail = map[string]any{"field": field}
+		}
+		return a
 	}
 	if unusable, ok := errors.AsType[*tlsproblem.Error](err); ok {
 		return Answer{http.StatusConflict, "MQTT_TLS_CA_NOT_READY", "No agent could connect with the appliance's TLS certificate: " + sentence(unusable.Problem), nil}
@@ -67,8 +71,11 @@ func Translate(err error) Answer {
 			if told, ok := errors.AsType[*OriginError](err); ok {
 				a.Message = told.Message
 			}
-			if errors.Is(err, ErrNoServerAddress) {
+			switch {
+			case errors.Is(err, ErrNoServerAddress):
 				a.Detail = map[string]any{"fields": map[string]string{"server_url": "is required"}}
+			case errors.Is(err, store.ErrConfigNameExists), errors.Is(err, store.ErrNodeNameExists), errors.Is(err, store.ErrTokenNameExists):
+				a.Detail = map[string]any{"field": "name"}
 			}
 			return a
 		}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
 
 	"wfm/store"
@@ -17,6 +18,8 @@ type API struct {
 	Log    *slog.Logger
 	Audit  *access.Auditor
 	Reader *view.Reader
+	// Networks returns the addresses of the appliance's own interfaces, each with its network.
+	Networks func() []netip.Prefix
 }
 
 // Routes has the routes of these calls.

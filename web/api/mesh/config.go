@@ -32,7 +32,7 @@ func (a *API) configRoutes() []wire.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/api/v1/configs", Access: wire.Session, Handle: a.createConfig, OneWrite: true,
-			Summary: "Creates a mesh.",
+			Summary: "Creates a mesh. Without virtual_subnet, it gets a free network; with null, it has none, and its nodes' tunnel configs are written by hand.",
 			Body:    "name!, " + configMembers, Objects: configObjects, Data: view.Config{}, Codes: "CONFIG_NAME_EXISTS " + configCodes,
 		},
 		{
@@ -141,10 +141,15 @@ func (a *API) createConfig(c echo.Context) error {
 	}
 	id := protocol.NewID("cfg")
 	var cfg store.Config
-	changed, err := a.change(c, id, func(e *rules.Edit, _ *store.Tx) error {
+	changed, err := a.change(c, id, func(e *rules.Edit, tx *store.Tx) (err error) {
 		cfg = store.Config{ID: id, Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 		if err := patch.apply(&cfg); err != nil {
 			return err
+		}
+		if patch.settings.subnet == nil {
+			if cfg.VirtualSubnet, err = rules.FreeSubnet(tx, a.Networks()); err != nil {
+				return err
+			}
 		}
 		access.NoteID(c, "config_id", id)
 		return e.PutConfig(&cfg)

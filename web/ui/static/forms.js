@@ -4,19 +4,28 @@
 // survives updates of the page.
 'use strict'
 
-// valuesOf returns the values of the form's fields, to be sent as JSON. It leaves out an empty field
-// marked data-optional. For a form marked data-changes it leaves out unchanged fields, since another
-// user may have changed them meanwhile.
+// valuesOf returns the values of the form's fields, to be sent as JSON. A name like forward.notes is that
+// of a member of an object; one that begins with _ is for the page alone. It leaves out an empty field
+// marked data-optional. A field marked data-none is null where it does not apply (see data-when). For a
+// form marked data-changes it leaves out unchanged fields, since another user may have changed them
+// meanwhile.
 function valuesOf(form, submitter) {
   const values = {}
   const changes = 'changes' in form.dataset && changed(form)
   for (const e of form.elements) {
-    if (!e.name || e.disabled || e.type === 'submit' || e.type === 'button') continue
-    if (e.type === 'radio' && !e.checked || 'optional' in e.dataset && e.value.trim() === '') continue
-    if (!changes || changes.includes(e)) values[e.name] = valueOf(e)
+    if (!e.name || e.name.startsWith('_') || e.type === 'submit' || e.type === 'button') continue
+    if (e.disabled && !('none' in e.dataset) || e.type === 'radio' && !e.checked || 'optional' in e.dataset && e.value.trim() === '') continue
+    if (!changes || changes.includes(e)) put(values, e.name, e.disabled ? null : valueOf(e))
   }
-  if (submitter && submitter.name) values[submitter.name] = valueOf(submitter)
+  if (submitter && submitter.name) put(values, submitter.name, valueOf(submitter))
   return values
+}
+
+function put(values, name, value) {
+  const path = name.split('.')
+  const last = path.pop()
+  for (const part of path) values = values[part] ??= {}
+  values[last] = value
 }
 
 function valueOf(e) {
@@ -36,8 +45,9 @@ const listOf = text => [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,
 // its hidden fields, while one of its fields differs or has the focus: the hidden field that names the
 // version a text is based on must not run ahead of the text.
 const fields = form => [...form.elements].filter(e => e.name && e.matches('input:not([type=hidden]), select, textarea'))
-const current = e => e.type === 'checkbox' ? e.checked : e.value
-const initial = e => e.type === 'checkbox' ? e.defaultChecked
+const ticked = e => e.type === 'checkbox' || e.type === 'radio'
+const current = e => ticked(e) ? e.checked : e.value
+const initial = e => ticked(e) ? e.defaultChecked
   : e.options ? ([...e.options].find(o => o.defaultSelected) || e.options[0]).value : e.defaultValue
 const changed = form => fields(form).filter(e => current(e) !== initial(e))
 const unsaved = () => $$('form[data-keep]').filter(form => changed(form).length)
@@ -47,7 +57,7 @@ const unsaved = () => $$('form[data-keep]').filter(form => changed(form).length)
 function settle(form, sent, data) {
   for (const [e, value] of sent) {
     if (e.type === 'password' || e.closest('[data-force]')) continue // a password is not kept, and force counts once
-    if (e.type === 'checkbox') e.defaultChecked = value
+    if (ticked(e)) e.defaultChecked = value
     else if (e.options) {
       const now = e.value
       for (const o of e.options) o.defaultSelected = o.value === value
@@ -59,6 +69,20 @@ function settle(form, sent, data) {
     if (value !== undefined) e['value' in e ? 'value' : 'textContent'] = value
   }
 }
+
+// An element marked data-when="NAME=VALUE,VALUE …" applies only while each of these fields of its form has
+// one of the values. Otherwise it is hidden, and its fields are disabled.
+function arrange(form) {
+  for (const e of $$('[data-when]', form)) {
+    e.hidden = !e.dataset.when.split(' ').every(condition => {
+      const [name, values] = condition.split('=')
+      const field = form.elements[name]
+      return field && !field.disabled && values.split(',').includes(field.type === 'checkbox' ? String(field.checked) : field.value)
+    })
+    for (const field of $$('input, select, textarea, button', e)) field.disabled = field.closest('[data-when][hidden]') !== null
+  }
+}
+const arrangeAll = () => { for (const form of $$('form')) arrange(form) }
 
 async function call(method, path, values) {
   const options = { method, headers: { Accept: 'application/json' } }
@@ -213,17 +237,19 @@ function showError(form, error) {
     form.reset()
     return notice(error.message, 'error')
   }
-  const fields = (error.detail && error.detail.fields) || {}
+  const fields = { ...error.detail?.fields }
+  const about = error.detail?.field
+  if (about) fields[about] = error.message
   let first
   for (const [name, problem] of Object.entries(fields)) {
     const field = form.elements[name]
-    if (!field || !field.after || field.type === 'hidden') continue
+    if (!field || !field.after || field.type === 'hidden' || field.disabled) continue
     const id = `problem-${name}-${form.id || 'form'}`
     field.setAttribute('aria-invalid', 'true')
     field.setAttribute('aria-describedby', id)
     const folded = field.closest('details')
     if (folded) folded.open = true
-    field.after(element('small', { class: 'problem', id }, `${title(field)} ${problem}.`))
+    field.after(element('small', { class: 'problem', id }, name === about ? inWords(form, problem) : `${title(field)} ${problem}.`))
     first = first || field
   }
   const warnings = ((error.detail && error.detail.warnings) || []).map(warning)
@@ -267,6 +293,12 @@ function selectLine(area, line) {
 
 // title returns the page's name for the field: the beginning of its label.
 const title = field => (field.labels?.length && field.labels[0].firstChild.textContent.trim()) || field.name
+
+// inWords returns the sentence of the API with the page's names for the fields.
+function inWords(form, sentence) {
+  const said = sentence.replace(/\b[a-z][a-z0-9]*(?:[_.][a-z0-9_]+)+\b/g, name => form.elements[name]?.labels?.length ? title(form.elements[name]) : name)
+  return said[0].toUpperCase() + said.slice(1)
+}
 
 // showAnswer fills a place with values that are shown only once: a bind command, a token.
 async function showAnswer(place, data) {
@@ -333,6 +365,7 @@ document.addEventListener('input', event => {
   const form = event.target.form
   if (!form) return
   if (event.target.getAttribute('aria-invalid')) clearMessages(form)
+  arrange(form)
   if ('filter' in form.dataset) later('filter', 250, () => filter(form))
 })
 
@@ -396,5 +429,8 @@ document.addEventListener('close', event => {
   for (const e of $$('[data-standing]', event.target)) e.remove()
   soon(0)
 }, true)
+
+document.addEventListener('reset', event => setTimeout(() => arrange(event.target))) // it has not happened yet
+document.addEventListener('DOMContentLoaded', arrangeAll)
 
 addEventListener('beforeunload', event => { if (unsaved().length) event.preventDefault() })

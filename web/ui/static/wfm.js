@@ -94,6 +94,7 @@ function show(page) {
       },
     })
   }
+  arrangeAll()
   // A bind command is void if the node has another token, or none.
   const bind = $('#bind'), shown = $('#bind-answer')
   if (shown && !shown.hidden) shown.toggleAttribute('data-void', bind.dataset.openToken !== $('[data-until]', shown).dataset.end)
