@@ -193,7 +193,7 @@ func (e *Edit) PutNode(n *store.Node) error {
 		return err
 	}
 	if n.InterfaceName == "" {
-		n.InterfaceName = e.tx.FreeInterfaceName(cfg, *n)
+		n.InterfaceName = e.tx.FreeInterfaceName(cfg, *n, nil)
 	}
 	if faults := New(cfg, nil, nil, nil).CheckNode(Node{Node: *n}); len(faults) > 0 {
 		return refuse(CodeInvalidValue, "%s", strings.Join(faults, " "))

@@ -145,10 +145,11 @@ func (tx *Tx) interfaceTaken(configID, name, nodeID string) bool {
 }
 
 // FreeInterfaceName derives an interface name for the node from its name and its config's, see
-// [DeriveInterfaceName]. No other node of the config has that name.
-func (tx *Tx) FreeInterfaceName(cfg Config, n Node) string {
+// [DeriveInterfaceName]. No other node of the config has that name, and it is not among the reserved
+// ones.
+func (tx *Tx) FreeInterfaceName(cfg Config, n Node, reserved map[string]bool) string {
 	base := DeriveInterfaceName(cfg.Name, n.Name)
-	free := func(name string) bool { return !tx.interfaceTaken(n.ConfigID, name, n.ID) }
+	free := func(name string) bool { return !reserved[name] && !tx.interfaceTaken(n.ConfigID, name, n.ID) }
 	if free(base) {
 		return base
 	}

@@ -19,7 +19,7 @@ func TestDerivedInterfaceNamesAreReadableAndUniqueInTheirMesh(t *testing.T) {
 		t.Helper()
 		update(t, db, func(tx *Tx) error {
 			n := Node{ID: protocol.NewID("node"), ConfigID: cfg.ID, Name: name, Enabled: true, Type: NodeDynamic}
-			n.InterfaceName = tx.FreeInterfaceName(cfg, n)
+			n.InterfaceName = tx.FreeInterfaceName(cfg, n, nil)
 			got = n.InterfaceName
 			return tx.PutNode(&n)
 		})
@@ -57,7 +57,7 @@ func TestDerivedInterfaceNamesAreReadableAndUniqueInTheirMesh(t *testing.T) {
 	}
 	update(t, db, func(tx *Tx) error {
 		n := Node{ID: "node_o", ConfigID: other.ID, Name: "Gate 1"}
-		if got := tx.FreeInterfaceName(Config{ID: other.ID, Name: "stores"}, n); got != "stores-gate1" {
+		if got := tx.FreeInterfaceName(Config{ID: other.ID, Name: "stores"}, n, nil); got != "stores-gate1" {
 			t.Errorf("in another mesh: %s", got)
 		}
 		return nil

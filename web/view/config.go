@@ -50,13 +50,14 @@ type ConfigSettings struct {
 
 func configSettingsOf(s store.MeshSettings) ConfigSettings {
 	return ConfigSettings{
-		VirtualSubnet: prefixOrNull(s.VirtualSubnet), VirtualSubnet6: prefixOrNull(s.VirtualSubnet6),
+		VirtualSubnet: PrefixOrNull(s.VirtualSubnet), VirtualSubnet6: PrefixOrNull(s.VirtualSubnet6),
 		DefaultListenPort: positiveOrNull(s.DefaultListenPort), DefaultMTU: positiveOrNull(s.DefaultMTU), DefaultDNS: orNull(s.DefaultDNS),
 		AWGMesh: AWGMeshOf(s.AWG),
 	}
 }
 
-func prefixOrNull(p netip.Prefix) *string {
+// PrefixOrNull returns the text of p; nil for the zero prefix.
+func PrefixOrNull(p netip.Prefix) *string {
 	if !p.IsValid() {
 		return nil
 	}

@@ -66,8 +66,8 @@ type NodeSettings struct {
 // NodeSettingsOf returns the settings as the API shows them, without the private key.
 func NodeSettingsOf(s store.NodeSettings) NodeSettings {
 	v := NodeSettings{
-		ConfigSource: "text", KeyHolder: "appliance", PublicKey: orNull(s.PublicKey), VirtualIP: prefixOrNull(s.VirtualIP),
-		VirtualIP6: prefixOrNull(s.VirtualIP6), IPv4Address: orNull(s.IPv4Address), IPv6Address: orNull(s.IPv6Address),
+		ConfigSource: "text", KeyHolder: "appliance", PublicKey: orNull(s.PublicKey), VirtualIP: PrefixOrNull(s.VirtualIP),
+		VirtualIP6: PrefixOrNull(s.VirtualIP6), IPv4Address: orNull(s.IPv4Address), IPv6Address: orNull(s.IPv6Address),
 		ListenPort: positiveOrNull(s.ListenPort), MTU: positiveOrNull(s.MTU), DNS: orNull(s.DNS), Routes: []string{}, Masquerade: s.Masquerade,
 		PreUp: append([]string{}, s.PreUp...), PostUp: append([]string{}, s.PostUp...),
 		PreDown: append([]string{}, s.PreDown...), PostDown: append([]string{}, s.PostDown...), AWGNode: AWGNodeOf(s.AWG),

@@ -62,20 +62,29 @@ func ReadBody(c echo.Context, limit int64) (*Fields, error) {
 
 // ReadOptionalBody is like ReadBody but accepts a missing body.
 func ReadOptionalBody(c echo.Context, limit int64) (*Fields, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, limit))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
+	body, err := ReadText(c, limit)
+	if err != nil {
 		return nil, err
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errBodyBroken, err)
 	}
-	f, err := parseFields(body)
+	f, err := parseFields([]byte(body))
 	if err != nil {
 		return nil, err
 	}
 	f.route = c.Request().Method + " " + c.Path()
 	return f, nil
+}
+
+// ReadText returns the request's body, of at most limit bytes.
+func ReadText(c echo.Context, limit int64) (string, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return "", err
+	case err != nil:
+		return "", fmt.Errorf("%w: %w", errBodyBroken, err)
+	}
+	return string(body), nil
 }
 
 func parseFields(body []byte) (*Fields, error) {

@@ -64,8 +64,10 @@ type Route struct {
 	// Body lists the members of the request's object, as in "name!, enabled bool, tags strings,
 	// wait 0..60": the name, an exclamation mark if it is required, and the type unless it is a
 	// string. A leading question mark makes the body optional.
-	Body  string
-	Items string // the members of each object in a list of objects
+	Body string
+	// TextBody is the media type of a text that the request may have as its body instead of the object.
+	TextBody string
+	Items    string // the members of each object in a list of objects
 	// Objects has the members of each object that is a member of the request's object, or of one of
 	// Items.
 	Objects map[string]string

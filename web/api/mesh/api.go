@@ -24,5 +24,5 @@ type API struct {
 
 // Routes has the routes of these calls.
 func (a *API) Routes() []wire.Route {
-	return slices.Concat(a.configRoutes(), a.nodeRoutes(), a.bulkRoutes(), a.tagRoutes())
+	return slices.Concat(a.configRoutes(), a.nodeRoutes(), a.bulkRoutes(), a.importRoutes(), a.tagRoutes())
 }

@@ -131,7 +131,7 @@ func (p nodePatch) apply(tx *store.Tx, cfg store.Config, n *store.Node) error {
 	n.Type = store.NodeType(wire.Or(p.nodeType, string(n.Type)))
 	n.InterfaceName = wire.Or(p.interfaceName, n.InterfaceName)
 	if n.InterfaceName == "" {
-		n.InterfaceName = tx.FreeInterfaceName(cfg, *n)
+		n.InterfaceName = tx.FreeInterfaceName(cfg, *n, nil)
 	}
 	if p.tags != nil {
 		n.Tags = p.tags

@@ -86,7 +86,11 @@ func operation(r wire.Route, known *schemas) object {
 	}
 	if r.Body != "" {
 		schema, optional := bodySchema(r, r.Body)
-		o["requestBody"] = object{"required": !optional, "content": object{"application/json": object{"schema": schema}}}
+		content := object{"application/json": object{"schema": schema}}
+		if r.TextBody != "" {
+			content[r.TextBody] = object{"schema": object{"type": "string"}}
+		}
+		o["requestBody"] = object{"required": !optional, "content": content}
 	}
 	return o
 }
