@@ -18,19 +18,21 @@ import (
 // reach each other, and through all that happens to them later.
 func TestAWholeMesh(t *testing.T) {
 	t.Parallel()
+	apptest.Need(t, "zbarimg", "chromium")
 	s := newMeshSite(t)
 
 	s.step("the mesh is made from nothing")
-	s.configID = s.Must(t, "POST", "/api/v1/configs", map[string]any{
-		"name": "offices", "virtual_subnet": "10.66.0.0/24", "virtual_subnet6": "fd66::/64",
-	})["config_id"].(string)
-	gate := s.add(s.gate, "gate", map[string]any{"ipv4_address": s.gate.IP})
-	amsterdam := s.add(s.amsterdam, "amsterdam", map[string]any{"routes": []string{lan4.String(), lan6.String()}, "masquerade": true})
-	berlin := s.add(s.berlin, "berlin", nil)
-	phone := s.add(s.phone, "phone", map[string]any{"node_type": "static"})
-	for _, n := range []*member{gate, amsterdam, berlin} {
-		s.bindAgent(n, n.Must(t, "POST", n.Path("bind-command"), nil)["command"].(string))
-	}
+	o := s.operator()
+	o.makeMesh("offices")
+	gate := o.addNode(s.gate, "gate", "dynamic")
+	o.bind(gate)
+	amsterdam := o.addNode(s.amsterdam, "amsterdam", "dynamic")
+	o.bind(amsterdam)
+	berlin := o.addNode(s.berlin, "berlin", "dynamic")
+	o.bind(berlin)
+	phone := o.addNode(s.phone, "phone", "static")
+	s.set(gate, map[string]any{"ipv4_address": s.gate.IP})
+	s.set(amsterdam, map[string]any{"routes": []string{lan4.String(), lan6.String()}, "masquerade": true})
 
 	s.step("the nodes are linked, and have their tunnel configs")
 	s.Must(t, "POST", s.path("mesh/quick-generate"), map[string]any{"mode": "hub_spoke", "use_preshared_key": true})
@@ -46,7 +48,7 @@ func TestAWholeMesh(t *testing.T) {
 	s.pingHost(gate, berlin, phone)
 
 	s.step("the phone's code is the file")
-	s.scan(phone)
+	s.scan(o, phone)
 
 	s.step("a wrong public address of the gateway is mended")
 	leaves := []*member{amsterdam, berlin}
@@ -82,13 +84,19 @@ func TestAWholeMesh(t *testing.T) {
 	s.step("done")
 }
 
+// set changes settings of the node.
+func (s *meshSite) set(n *member, settings map[string]any) {
+	s.t.Helper()
+	s.Must(s.t, "PUT", "/api/v1/nodes/"+n.ID, settings)
+}
+
 // nobody is an address in the public network that no machine has.
 func (s *meshSite) nobody() string { return strings.TrimSuffix(s.network.HostIP, ".1") + ".250" }
 
 // move gives the gateway another public address and applies that to the leaves.
 func (s *meshSite) move(gate *member, address string, leaves []*member) {
 	s.t.Helper()
-	s.Must(s.t, "PUT", "/api/v1/nodes/"+gate.ID, map[string]any{"ipv4_address": address})
+	s.set(gate, map[string]any{"ipv4_address": address})
 	s.rollOut("push_config", leaves...)
 }
 
@@ -126,13 +134,10 @@ func (s *meshSite) takeUp(n *member, client *agenttest.Client) {
 }
 
 // scan checks that the QR code of a static node, as a browser shows it, has the bytes of its file.
-func (s *meshSite) scan(n *member) {
+func (s *meshSite) scan(o *operator, n *member) {
 	s.t.Helper()
-	apptest.Need(s.t, "zbarimg", "chromium")
-	b := openBrowser(s.t, s.URL, "code", 800, 800)
-	b.login()
-	b.open(n.Path("config-qr"))
-	picture, err := act(b, chromedp.FullScreenshot(100))
+	o.open(n.Path("config-qr"))
+	picture, err := act(o.browser, chromedp.FullScreenshot(100))
 	if err != nil {
 		s.t.Fatal(err)
 	}
