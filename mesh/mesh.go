@@ -192,6 +192,13 @@ func (m *Mesh) port(n *member) int {
 	return cmp.Or(n.ListenPort, m.config.DefaultListenPort, defaultListenPort)
 }
 
+// Node returns the node as the mesh sees it, and the port on which it listens; 0: the system chooses
+// it. The node must be one of the mesh.
+func (m *Mesh) Node(id string) (n Node, port int) {
+	found := m.byID[id]
+	return found.Node, m.port(found)
+}
+
 // public returns the public address of the node of the family; for no family, the one it has.
 func (n *Node) public(family store.EndpointFamily) string {
 	switch family {

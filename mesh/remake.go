@@ -36,6 +36,33 @@ func Load(tx *store.Tx, configID string) (*Mesh, error) {
 	return New(cfg, nodes, links, forwards), err
 }
 
+// LoadLinks returns the part of the mesh that the node's links are about: the node, its links and its
+// peers. It takes no longer for a large mesh.
+func LoadLinks(tx *store.Tx, cfg store.Config, nodeID string) (*Mesh, []store.Link, error) {
+	links, err := tx.LinksOfNode(nodeID)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := part{tx: tx, cfg: cfg, nodes: map[string]Node{}}
+	for _, id := range append([]string{nodeID}, peersIn(links, nodeID)...) {
+		if err := p.node(id); err != nil {
+			return nil, nil, err
+		}
+	}
+	return New(cfg, slices.Collect(maps.Values(p.nodes)), links, nil), links, nil
+}
+
+// peersIn returns the other ends of a node's links.
+func peersIn(links []store.Link, nodeID string) []string {
+	ids := make([]string, len(links))
+	for i, l := range links {
+		if ids[i] = l.Forward.PeerNodeID; ids[i] == nodeID {
+			ids[i] = l.Forward.LocalNodeID
+		}
+	}
+	return ids
+}
+
 // load returns the node as its mesh sees it.
 func load(tx *store.Tx, cfg store.Config, id string) (Node, error) {
 	n, err := tx.Node(id)

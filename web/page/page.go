@@ -61,6 +61,7 @@ func (p *Pages) Routes() []wire.Route {
 		{Method: http.MethodGet, Path: pathStatic, Access: wire.Guarded, Handle: p.static},
 		{Method: http.MethodPost, Path: "/ui/qr", Access: wire.Session, Harmless: true, Handle: p.qr},
 		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/diff", Access: wire.Session, Harmless: true, Handle: p.confDiff},
+		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/takeover", Access: wire.Session, Harmless: true, Handle: p.takeover},
 		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: p.scriptNeeded}, // reads nothing, so it needs no login
 		open("/setup", p.setupPage),
 		open("/login", p.loginPage),

@@ -44,7 +44,12 @@ type nodeBody struct {
 	SignalAt  time.Time
 	Client    view.ClientState
 	BoundAt   time.Time
-	OpenToken string // distinguishes the node's unspent bind token from its others; empty if it has none
+	// StartFirst reports that starting the tunnel is the next thing to do: it is stopped, and the node
+	// is there and has a tunnel config.
+	StartFirst bool
+	Mesh       meshPart
+	HandedOut  *view.HandedOut // of a static node
+	OpenToken  string          // distinguishes the node's unspent bind token from its others; empty if it has none
 
 	Day, Week           template.HTML
 	Uptime24h, Uptime7d string
@@ -82,6 +87,9 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 		if err != nil {
 			return err
 		}
+		if v.Mesh, err = p.readMesh(c, tx, f); err != nil {
+			return err
+		}
 		if !open.IsZero() {
 			v.OpenToken = open.Format(time.RFC3339Nano) // as in the answer with the token
 		}
@@ -102,7 +110,9 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 	}
 	v.Obstacle, v.Unwanted = p.Reader.Obstacle(f), f.Unwanted()
 	v.Conf, v.Sync = f.SyncRefs(), f.SyncShown()
-	v.CanPush, v.ToStage = f.Pushable(), f.ToStage()
+	v.CanPush, v.ToStage, v.HandedOut = f.Pushable(), f.ToStage(), f.HandedOut()
+	holds := f.Conf.MayHold() && (f.Conf.ReportedAt.IsZero() || f.Conf.Reported.SHA256 != "")
+	v.StartFirst = holds && !v.Away && f.Presence.Tunnel != presence.TunnelRunning
 	return show{template: "node", Page: ui.Page{
 		Title: f.Node.Name, Nav: "Overview", LiveConfig: f.Config.ID, LiveNode: f.Node.ID, Every: 30, Shape: v.Stage, Body: v,
 	}}, nil

@@ -45,7 +45,7 @@ type Page struct {
 var pages = parse()
 
 // shared are the files with the templates that several pages use.
-var shared = []string{"templates/layout.html", "templates/parts.html", "templates/mesh.html", "templates/newnode.html"}
+var shared = []string{"templates/layout.html", "templates/parts.html", "templates/mesh.html", "templates/newnode.html", "templates/nodemesh.html"}
 
 func parse() map[string]*template.Template {
 	parts := template.Must(template.New("").Funcs(funcs).ParseFS(files, shared...))
@@ -143,6 +143,7 @@ var funcs = template.FuncMap{
 	"count":      count,
 	"short":      short,
 	"join":       strings.Join,
+	"upper":      strings.ToUpper,
 	"words":      func(s string) int { return len(strings.Fields(s)) },
 	"list":       list,
 	"now":        func() string { return time.Now().UTC().Format(time.RFC3339Nano) },

@@ -79,3 +79,17 @@ func ConnectionOf(tx *store.Tx, m *mesh.Mesh, l store.Link, nodeID string, secre
 	}
 	return v, nil
 }
+
+// Who says which side of the link makes the connection.
+func (c Connection) Who() string {
+	here, there := c.Forward.EndpointSummary, c.Reverse.EndpointSummary
+	switch {
+	case here != "" && there != "":
+		return "either side, to " + here
+	case here != "":
+		return "this node, to " + here
+	case there != "":
+		return c.PeerNode.Name + ", to " + there
+	}
+	return ""
+}

@@ -32,6 +32,7 @@ function valueOf(e) {
   if (e.type === 'checkbox') return e.checked
   if ('bool' in e.dataset) return e.value === 'true'
   if ('list' in e.dataset) return listOf(e.value)
+  if ('rows' in e.dataset) return e.value.split('\n').map(row => row.trim()).filter(Boolean)
   if (e.type === 'number' || 'number' in e.dataset) return Number(e.value)
   return e.value
 }
@@ -278,11 +279,14 @@ async function showConflict(form, text) {
   const place = $('[data-conflict]', form)
   for (const e of $$('[data-value]', place)) e.textContent = theirs[e.dataset.value]
   $('button[name=base_version]', place).value = theirs.version
-  $('pre', place).replaceChildren(...theirs.lines.map(l => element('span', { class: l.class }, l.text + '\n')))
+  showLines($('pre', place), theirs.lines)
   if (!theirs.lines.length) $('pre', place).textContent = 'The texts are the same.'
   place.hidden = false
   place.focus()
 }
+
+// showLines shows the lines of a difference.
+const showLines = (pre, lines) => pre.replaceChildren(...lines.map(l => element('span', { class: l.class }, l.text + '\n')))
 
 function selectLine(area, line) {
   const lines = area.value.split('\n')
@@ -308,6 +312,10 @@ async function showAnswer(place, data) {
     e.replaceChildren(...texts.map(text => element('li', {}, text)))
     e.hidden = !texts.length
   }
+  for (const e of $$('[data-lines]', place)) {
+    showLines(e, data[e.dataset.lines] ?? [])
+    e.hidden = !e.hasChildNodes()
+  }
   for (const e of $$('[data-until]', place)) {
     e.dataset.end = data[e.dataset.until] ?? ''
     e.dataset.left = ''
@@ -319,6 +327,45 @@ async function showAnswer(place, data) {
     const response = await fetch('/ui/qr', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
     if (response.ok) e.src = 'data:image/svg+xml,' + encodeURIComponent(await response.text())
   }
+}
+
+// fill puts a draft that the API proposes into the fields of the form.
+async function fill(button) {
+  const [method, path] = button.dataset.fill.split(' ')
+  try {
+    for (const [name, value] of Object.entries(await call(method, path, {}))) {
+      const field = button.form.elements[name]
+      if (field) field.value = value ?? ''
+    }
+  } catch (error) {
+    showError(button.form, error)
+  }
+}
+
+// picture fetches an image that holds a secret, which is shown only when it is asked for.
+async function picture(button) {
+  const place = $('#' + button.dataset.into)
+  button.disabled = true
+  try {
+    const response = await fetch(button.dataset.picture)
+    if (!response.ok) throw (await response.json()).error
+    const said = response.headers.get('X-QR-Warning')
+    $('[data-warning]', place).textContent = said
+    $('[data-warning]', place).hidden = !said
+    $('img', place).src = 'data:image/svg+xml,' + encodeURIComponent(await response.text())
+    place.hidden = false
+    soon(0) // it counts as handed out
+  } catch (error) {
+    notice(error && error.code ? error.message : 'The appliance did not answer. Check that it is running, then try again.', 'error')
+  } finally {
+    button.disabled = false
+  }
+}
+
+// hide hides a value that was shown when it was asked for.
+function hide(place) {
+  for (const e of $$('[data-value]', place)) e.textContent = ''
+  place.hidden = true
 }
 
 // warning returns the text of a warning, which is a sentence or an object about a line.
@@ -380,6 +427,9 @@ document.addEventListener('click', async event => {
   const button = event.target.closest('button')
   if (!button) return
   if (button.dataset.copy) copy(button)
+  if (button.dataset.fill) fill(button)
+  if (button.dataset.picture) picture(button)
+  if (button.dataset.hide) hide($('#' + button.dataset.hide))
   if (button.dataset.open) $('#' + button.dataset.open).showModal()
   if ('close' in button.dataset) {
     button.form.reset() // at once, since the close event comes later
