@@ -61,6 +61,10 @@ func (w *written) requests() []oneWrite {
 		{"PUT /api/v1/configs/:config_id", config, object{"description": "x"}, "config_id"},
 		{"POST /api/v1/configs/:config_id/nodes", config + "/nodes", object{"name": "new"}, "config_id node_id"},
 		{"POST /api/v1/configs/:config_id/nodes/bulk", config + "/nodes/bulk", object{"nodes": []object{{"name": "b1"}, {"name": "b2"}}}, "config_id node_ids"},
+		{
+			"POST /api/v1/configs/:config_id/nodes/bulk-update", config + "/nodes/bulk-update",
+			object{"node_ids": []string{w.node, w.other}, "enabled": true, "add_tags": []string{"rack"}}, "config_id node_ids",
+		},
 		{"POST /api/v1/configs/:config_id/nodes/import", config + "/nodes/import", object{"csv": "c1\nc2"}, "config_id node_ids"},
 		{"POST /api/v1/configs/:config_id/bind-commands", config + "/bind-commands", object{"node_ids": []string{w.node, w.other}}, "config_id node_ids"},
 		{"POST" + pathNode + "/bind-command", node + "/bind-command", nil, "config_id node_id"},

@@ -93,6 +93,80 @@ func TestABulkCallNamesEveryFaultOfEveryRowAndDoesNothing(t *testing.T) {
 	}
 }
 
+func TestManyNodesAreChangedInOneCallOrNone(t *testing.T) {
+	a := newAPI(t)
+	cfg, other := a.addConfig("fleet"), a.addConfig("other")
+	n1, n2, n3, foreign := a.addNode(cfg, "a"), a.addNode(cfg, "b"), a.addNode(cfg, "c"), a.addNode(other, "d")
+	path := "/api/v1/configs/" + cfg + "/nodes/bulk-update"
+	type answer struct {
+		Message   string
+		Updated   int      `json:"updated_count"`
+		Unchanged int      `json:"unchanged_count"`
+		IDs       []string `json:"updated_node_ids"`
+	}
+	node := func(id string) (n nodeJSON) {
+		t.Helper()
+		a.get("/api/v1/nodes/" + id).ok(&n)
+		return n
+	}
+	var v answer
+	a.put("/api/v1/nodes/"+n1+"/tags", object{"tags": []string{"old", "edge"}}).ok(nil)
+	a.put("/api/v1/nodes/"+n2, object{"enabled": false}).ok(nil)
+	a.post(path, object{"node_ids": []string{n1, n2, n1}, "enabled": false, "add_tags": []string{"edge", "eu"}, "remove_tags": []string{"old", "none"}}).ok(&v)
+	if v.Updated != 2 || v.Unchanged != 0 || v.Message != "Changed 2 nodes." || !slices.Equal(v.IDs, []string{n1, n2}) {
+		t.Errorf("%+v", v)
+	}
+	if n := node(n1); n.Enabled || !slices.Equal(n.Tags, []string{"edge", "eu"}) {
+		t.Errorf("%+v", n)
+	}
+	a.post(path, object{"node_ids": []string{n1, n2, n3}, "enabled": true}).ok(&v)
+	if v.Updated != 2 || v.Unchanged != 1 || v.Message != "Changed 2 nodes. 1 had this already." || !node(n2).Enabled {
+		t.Errorf("%+v", v)
+	}
+	a.browse("/audit").shows("Change nodes", "<summary>3 nodes</summary>")
+
+	full := make([]string, store.MaxNodeTags)
+	for i := range full {
+		full[i] = fmt.Sprint("t", i)
+	}
+	a.put("/api/v1/nodes/"+n3+"/tags", object{"tags": full}).ok(nil)
+	many := make([]string, 5001)
+	for i := range many {
+		many[i] = n1
+	}
+	for field, body := range map[string]object{
+		"node_ids[1]": {"node_ids": []string{n1, foreign}, "enabled": false},
+		"node_ids[2]": {"node_ids": []string{n1, n2, n3}, "enabled": false, "add_tags": []string{"one more"}},
+		"node_ids":    {"node_ids": many, "enabled": false},
+		"enabled":     {"node_ids": []string{n1}},
+		"add_tags":    {"node_ids": []string{n1}, "add_tags": []string{""}, "enabled": false},
+		"remove_tags": {"node_ids": []string{n1}, "remove_tags": append(full, "x")},
+	} {
+		a.post(path, body).invalid(field)
+	}
+	a.post(path, object{"node_ids": []string{}, "enabled": false}).invalid("node_ids")
+	a.post("/api/v1/configs/none/nodes/bulk-update", object{"node_ids": []string{n1}, "enabled": false}).fails(404, "CONFIG_NOT_FOUND")
+	if n := node(n1); !n.Enabled || !slices.Equal(n.Tags, []string{"edge", "eu"}) {
+		t.Errorf("half of it was done: %+v", n)
+	}
+}
+
+// A disabled node's links rest, so its peers get new tunnel configs, each one only.
+func TestNodesThatAreDisabledTogetherGiveTheirPeersOneNewVersion(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addMesh("office", nil)
+	hub := a.addMeshNode(cfg, "hub", object{"ipv4_address": "192.0.2.1"})
+	b, c := a.addMeshNode(cfg, "b", nil), a.addMeshNode(cfg, "c", nil)
+	a.post("/api/v1/configs/"+cfg+"/mesh/quick-generate", object{"mode": "hub_spoke", "hub_node_id": hub.ID}).ok(nil)
+	_, before := a.text(cfg, hub.ID)
+	var v meshNodeJSON
+	a.post("/api/v1/configs/"+cfg+"/nodes/bulk-update", object{"node_ids": []string{b.ID, c.ID}, "enabled": false}).ok(&v)
+	text, after := a.text(cfg, hub.ID)
+	if after != before+1 || strings.Contains(text, "[Peer]") || !slices.Equal(v.AffectedNodeIDs, []string{hub.ID}) {
+		t.Errorf("version %d after %d, affected %v:\n%s", after, before, v.AffectedNodeIDs, text)
+	}
+}
+
 func TestTagsAreKeptAppliedAndDeleted(t *testing.T) {
 	a := newAPI(t)
 	cfg, other := a.addConfig("office"), a.addConfig("other")

@@ -40,6 +40,7 @@ var requests = map[string]string{
 	"GET /api/v1/configs/{config_id}/nodes/{node_id}":            "Read the node with its key",
 	"POST /api/v1/configs/{config_id}/nodes":                     "Add a node",
 	"POST /api/v1/configs/{config_id}/nodes/bulk":                "Add nodes",
+	"POST /api/v1/configs/{config_id}/nodes/bulk-update":         "Change nodes",
 	"POST /api/v1/configs/{config_id}/nodes/import":              "Import nodes",
 	"POST /api/v1/configs/{config_id}/bind-commands":             "Create bind commands",
 

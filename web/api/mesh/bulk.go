@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -21,6 +22,12 @@ func (a *API) bulkRoutes() []wire.Route {
 			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk", Access: wire.Session, Handle: a.createNodes, OneWrite: true,
 			Summary: "Makes up to 1,000 nodes, all or none; detail.fields has the faults of each by its index.",
 			Body:    "nodes! objects", Items: "name!, " + nodeMembers, Objects: nodeObjects, Data: createdNodes{}, Codes: nodeCodes,
+		},
+		{
+			Method: http.MethodPost, Path: wire.PathConfig + "/nodes/bulk-update", Access: wire.Session, Handle: a.updateNodes, OneWrite: true,
+			Summary: "Enables, disables or tags up to 5,000 nodes, all or none.",
+			Body:    "node_ids! strings, enabled bool, add_tags strings, remove_tags strings", Data: updatedNodes{},
+			Codes: "TOO_MANY_TAGS " + nodeCodes,
 		},
 	}
 }
@@ -140,4 +147,115 @@ func checkNewNodes(tx *store.Tx, cfg store.Config, rows []newNode, body *wire.Fi
 		}
 	}
 	return all.Err()
+}
+
+type updatedNodes struct {
+	Message        string   `json:"message"`
+	UpdatedCount   int      `json:"updated_count"`
+	UnchangedCount int      `json:"unchanged_count"` // nodes that were so before
+	UpdatedNodeIDs []string `json:"updated_node_ids"`
+	view.Effect
+}
+
+// bulkPatch holds a change of many nodes. Nil members do not change.
+type bulkPatch struct {
+	enabled             *bool
+	addTags, removeTags []string
+}
+
+// updateNodes changes many nodes in one transaction: all, or none.
+func (a *API) updateNodes(c echo.Context) error {
+	body, err := wire.ReadBody(c, wire.BulkBodyLimit)
+	if err != nil {
+		return err
+	}
+	ids := body.Texts("node_ids", importRows, wire.Line(1, protocol.MaxIDLength))
+	body.Require("node_ids", len(ids) > 0)
+	patch := bulkPatch{
+		body.Flag("enabled"), body.Texts("add_tags", store.MaxNodeTags, wire.Line(1, maxTag)), body.Texts("remove_tags", store.MaxNodeTags, wire.Line(1, maxTag)),
+	}
+	if patch.enabled == nil && len(patch.addTags)+len(patch.removeTags) == 0 {
+		body.Reject("enabled", "must be given, or add_tags or remove_tags")
+	}
+	if err := body.Err(); err != nil {
+		return err
+	}
+	v := updatedNodes{}
+	configID := c.Param("config_id")
+	changed, err := a.change(c, configID, func(e *rules.Edit, tx *store.Tx) error {
+		v = updatedNodes{UpdatedNodeIDs: []string{}}
+		nodes, _, err := view.NamedNodes(tx, configID, ids)
+		if err != nil {
+			return err
+		}
+		if err := patch.fits(nodes, ids); err != nil {
+			return err
+		}
+		for _, tag := range patch.addTags {
+			if err := tx.KeepTag(configID, tag); err != nil {
+				return err
+			}
+		}
+		for _, n := range nodes {
+			differs, err := patch.apply(e, tx, n)
+			if err != nil {
+				return err
+			}
+			if differs {
+				v.UpdatedNodeIDs = append(v.UpdatedNodeIDs, n.ID)
+			} else {
+				v.UnchangedCount++
+			}
+		}
+		access.NoteIDs(c, "node_ids", ids)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	v.UpdatedCount, v.Effect = len(v.UpdatedNodeIDs), view.EffectOf(changed)
+	v.Message = fmt.Sprintf("Changed %s.", nodeCount(v.UpdatedCount))
+	if v.UnchangedCount > 0 {
+		v.Message += fmt.Sprintf(" %d had this already.", v.UnchangedCount)
+	}
+	a.Log.Info("nodes changed", "config_id", configID, "count", v.UpdatedCount, "by", access.LoginOf(c).Username)
+	return wire.Respond(c, v)
+}
+
+// tags returns the tags that the node gets.
+func (p bulkPatch) tags(n store.Node) []string {
+	tags := slices.DeleteFunc(slices.Clone(n.Tags), func(tag string) bool { return slices.Contains(p.removeTags, tag) })
+	for _, tag := range p.addTags {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// fits returns a *[wire.InvalidError] that names each node with too many tags.
+func (p bulkPatch) fits(nodes []store.Node, ids []string) error {
+	f := &wire.Fields{}
+	for _, n := range nodes {
+		if got := p.tags(n); len(got) > store.MaxNodeTags && len(got) > len(n.Tags) {
+			f.Reject(wire.Indexed("node_ids", slices.Index(ids, n.ID)),
+				fmt.Sprintf("(%s) would have %d tags, more than %d; remove some first", n.Name, len(got), store.MaxNodeTags))
+		}
+	}
+	return f.Err()
+}
+
+// apply changes the node, and reports whether it was another one before.
+func (p bulkPatch) apply(e *rules.Edit, tx *store.Tx, n store.Node) (differs bool, err error) {
+	if tags := p.tags(n); !slices.Equal(tags, n.Tags) {
+		differs = true
+		if n, err = tx.SetTags(n.ID, tags); err != nil {
+			return true, err
+		}
+	}
+	if p.enabled == nil || *p.enabled == n.Enabled {
+		return differs, nil
+	}
+	n.Enabled = *p.enabled
+	return true, e.PutNode(&n)
 }
