@@ -24,6 +24,7 @@ const (
 	CodeInvalidAWG       = "INVALID_AWG_VALUE"
 
 	CodeInvalidPortForward = "INVALID_PORT_FORWARD"
+	CodeTopologyInvalid    = "TOPOLOGY_INVALID"
 )
 
 func (e *Error) Error() string { return e.Message }

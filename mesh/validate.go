@@ -39,6 +39,26 @@ func (r Report) Of(s Severity) []Finding {
 	return all
 }
 
+// Topology returns the errors for which no tunnel config made from the mesh is staged. A config that
+// would cut its node off is not among them: an operator may want it nevertheless, see tunnel.CutOffError.
+func (r Report) Topology() []Finding {
+	return slices.DeleteFunc(r.Of(SeverityError), func(f Finding) bool { return f.Code == CodeCutsOff })
+}
+
+// Refusal returns the *[Error] for a mesh that has errors, nil for one that has none. undone is the word
+// for the operation: applied or staged.
+func (r Report) Refusal(undone string) error {
+	all := r.Topology()
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return refuse(CodeTopologyInvalid, "Nothing was %s, since the mesh is not valid: %s", undone, all[0].Message)
+	}
+	return refuse(CodeTopologyInvalid, "Nothing was %s, since the mesh has %d errors; POST mesh/validate lists them all. The first: %s",
+		undone, len(all), all[0].Message)
+}
+
 // validator collects findings about a mesh.
 type validator struct {
 	*Mesh

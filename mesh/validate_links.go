@@ -186,6 +186,12 @@ func (v *validator) waysFrom(n *member) {
 	}
 }
 
+// Gateway reports whether the node passes packets on between others.
+func (m *Mesh) Gateway(nodeID string) bool {
+	n := m.byID[nodeID]
+	return n != nil && transits(n)
+}
+
 // transits reports whether a peer sends the node packets that are neither for it nor for the networks
 // behind it.
 func transits(n *member) bool {

@@ -73,6 +73,8 @@ type Command struct {
 	// ResolveBy is the detect that is to find out the outcome of a command that cannot be repeated;
 	// empty if there is none.
 	ResolveBy string `json:"resolve_by,omitempty"`
+	// Lapses is set for a push that is not sent any more once another version is desired.
+	Lapses bool `json:"lapses,omitempty"`
 	// Detail says, for people, how the command ended or which event it waits for.
 	Detail string        `json:"detail"`
 	Notes  []CommandNote `json:"notes,omitempty"`
@@ -256,6 +258,19 @@ func (tx *Tx) LastCommand(nodeID string) (c Command, ok bool, err error) {
 		}
 	}
 	return c, false, nil
+}
+
+// LastPush returns the node's newest push, or [ErrCommandNotFound].
+func (tx *Tx) LastPush(nodeID string) (Command, error) {
+	for _, entry := range tx.newestFirst(bucketCommandsByNode, nodeID, 0) {
+		if bytes.HasSuffix(entry, []byte(detectMark)) {
+			continue
+		}
+		if c, err := tx.Command(requestIDOf(entry)); err != nil || c.Action == protocol.ActionPush {
+			return c, indexError(err)
+		}
+	}
+	return Command{}, ErrCommandNotFound
 }
 
 // OpenCommands returns the node's open commands, oldest first; those of all nodes if nodeID is

@@ -50,6 +50,8 @@ type DB struct {
 	feed    feed
 	tally   tally
 	checker checker
+	// revisions are those of meshes.
+	revisions revisions
 
 	fault atomic.Pointer[error] // see broken
 	stuck atomic.Bool           // bbolt's locks will never be released

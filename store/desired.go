@@ -142,6 +142,9 @@ func (tx *Tx) SetDesired(nodeID, text string, v ConfVersion) (ConfState, error) 
 	if err := tx.putConfState(n, s); err != nil {
 		return s, err
 	}
+	if n.ConfigSource == SourceText { // the mesh goes by it
+		tx.reworded = append(tx.reworded, n.ConfigID)
+	}
 	return s, tx.pruneConfVersions(nodeID, s)
 }
 

@@ -36,7 +36,7 @@ func (s RolloutState) Active() bool { return s == RolloutRunning || s == Rollout
 // RolloutOutcome is the result of one node of a rollout.
 type RolloutOutcome string
 
-// The outcomes. The last four are final.
+// The outcomes. The last five are final.
 const (
 	RolloutNodeWaiting    RolloutOutcome = "waiting"    // for its turn
 	RolloutNodeSent       RolloutOutcome = "sent"       // its command was given and has not ended
@@ -44,6 +44,7 @@ const (
 	RolloutNodeDone       RolloutOutcome = "done"       // applied, and online since
 	RolloutNodeFailed     RolloutOutcome = "failed"
 	RolloutNodeSkipped    RolloutOutcome = "skipped"   // at its turn it was away or had the config already; nothing was done to it
+	RolloutNodeLater      RolloutOutcome = "later"     // at its turn it was away; its push waits for it, see Rollout.Later
 	RolloutNodeCancelled  RolloutOutcome = "cancelled" // the rollout ended before its turn
 )
 
@@ -65,6 +66,13 @@ type Rollout struct {
 	Staged  bool `json:"staged,omitempty"`
 	Version int  `json:"version,omitempty"`
 	Force   bool `json:"force,omitempty"`
+	// Later has a push wait for nodes that are away at their turn. It is sent once they are back, while
+	// the version is still the desired one. When the rollout stops or is cancelled, pushes that still
+	// wait are withdrawn.
+	Later bool `json:"later,omitempty"`
+	// Last is the number of nodes, at the end, whose waves have no others: a wave begins when all
+	// before it are decided.
+	Last int `json:"last,omitempty"`
 	// BrokerHost is the broker's host for nodes whose bind recorded none; may be empty.
 	BrokerHost string `json:"broker_host,omitempty"`
 	// WaveSize is the number of nodes that have their turn at the same time. MaxFailures is the
@@ -83,6 +91,28 @@ type Rollout struct {
 	// FinishedAt is when the last of its nodes was decided. For a stopped or cancelled rollout,
 	// that can be later than its end, because commands already sent are still followed.
 	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// Turns returns the nodes of the wave: those of count positions after the given one.
+func (r Rollout) Turns(wave int) (after uint64, count int) {
+	first := r.Total() - r.Last // the number of nodes in the other waves
+	waves := wavesOf(first, r.WaveSize)
+	begin, end := (wave-1)*r.WaveSize, first
+	if wave > waves {
+		begin, end = first+(wave-waves-1)*r.WaveSize, r.Total()
+	}
+	return uint64(begin), min(r.WaveSize, end-begin) //nolint:gosec // waves count from 1
+}
+
+// wavesOf returns how many waves n nodes need.
+func wavesOf(n, size int) int { return (n + size - 1) / size }
+
+// Total returns the number of the rollout's nodes.
+func (r Rollout) Total() (n int) {
+	for _, count := range r.Counts {
+		n += count
+	}
+	return n
 }
 
 // RolloutNode is one node's part in a rollout.
@@ -128,7 +158,10 @@ func (tx *Tx) AddRollout(r *Rollout, nodeIDs []string) error {
 		return &RolloutActiveError{newest[0].ID}
 	}
 	r.Seq = tx.lastSeq(bucketRolloutsByConfig, r.ConfigID) + 1
-	r.State, r.Wave, r.Waves = RolloutRunning, 1, (len(nodeIDs)+r.WaveSize-1)/r.WaveSize
+	r.Last = min(r.Last, len(nodeIDs))
+	first := len(nodeIDs) - r.Last // the number of nodes in the other waves
+	waves := wavesOf(first, r.WaveSize)
+	r.State, r.Wave, r.Waves = RolloutRunning, 1, waves+wavesOf(r.Last, r.WaveSize)
 	r.Counts = map[RolloutOutcome]int{RolloutNodeWaiting: len(nodeIDs)}
 	r.CreatedAt, r.UpdatedAt, r.FinishedAt = tx.now.UTC(), tx.now.UTC(), time.Time{}
 	for i, id := range nodeIDs {
@@ -139,8 +172,12 @@ func (tx *Tx) AddRollout(r *Rollout, nodeIDs []string) error {
 		if err != nil {
 			return err
 		}
+		wave := i/r.WaveSize + 1
+		if i >= first {
+			wave = waves + (i-first)/r.WaveSize + 1
+		}
 		if err := tx.writeRolloutNode(r.ID, RolloutNode{
-			Position: uint64(i) + 1, Wave: i/r.WaveSize + 1, NodeID: id, Name: n.Name, Outcome: RolloutNodeWaiting,
+			Position: uint64(i) + 1, Wave: wave, NodeID: id, Name: n.Name, Outcome: RolloutNodeWaiting,
 		}); err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ type Tx struct {
 
 	changes  []Change
 	onCommit []func()
+	reworded []string // meshes with a node that has another text of its own
 	grants   []grantChange
 	endedAt  time.Time           // of the former run's connections, while that is not written; else zero
 	touched  map[string]struct{} // nodes whose grant must be computed again

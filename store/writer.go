@@ -206,6 +206,7 @@ func (w *writer) commit(batch []*writeRequest) {
 					fn()
 				}
 				w.db.tally.take(tx)
+				w.db.revisions.take(tx)
 				w.db.feed.publish(tx.changes)
 				r.reply <- nil
 			}
@@ -335,6 +336,7 @@ func (w *writer) afterFailure(batch []*writeRequest, txs []*Tx) {
 	// Subscribers do not get changes that are not in the file: a subscriber that writes again after
 	// each change would try at once, and for ever.
 	if w.db.file.txid.Load() == w.tried {
+		w.db.revisions.take(txs...)
 		w.db.feed.publish(changes)
 	}
 }

@@ -81,6 +81,9 @@ type Order struct {
 	Version int    // only this version; with Staged, the one that must be staged; 0: any
 	Force   bool   // even if it cuts the node off, and if the node already has it
 	Host    string // of the broker, for a node whose bind did not name it; may be empty
+	// Lapses is for a push that waits for a node that is away: it is not sent once another version is
+	// desired.
+	Lapses bool
 }
 
 // Taken is the result of an [Order].
@@ -213,14 +216,10 @@ func (d Door) check(nodeID string, o Order, undone string, reach func(host strin
 	if err != nil {
 		return checked{}, err
 	}
-	conf, err := Read(seen.config, nodeID, seen.text)
-	if err == nil {
-		err = checkKey(conf, seen.node)
-	}
+	warnings, err := seen.judge(nodeID, reach)
 	if err != nil {
 		return checked{}, err
 	}
-	warnings := Warnings(conf, seen.node, reach(seen.host))
 	if CutsOff(warnings) && !o.Force && !seen.forced {
 		return checked{}, &CutOffError{undone, warnings}
 	}
@@ -276,6 +275,40 @@ type look struct {
 	node   store.Node
 	state  store.ConfState
 	text   string
+}
+
+// judge reads the text. The error is a *[wgconf.Error].
+func (l look) judge(nodeID string, reach func(host string) wgconf.Reach) ([]wgconf.Warning, error) {
+	conf, err := Read(l.config, nodeID, l.text)
+	if err == nil {
+		err = checkKey(conf, l.node)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Warnings(conf, l.node, reach(l.host)), nil
+}
+
+// Examined is what an order for a node would meet.
+type Examined struct {
+	Ref      store.ConfRef
+	Warnings []wgconf.Warning
+	// CutsOff is set if the order would be refused, unless it is forced, since the config may cut the node
+	// off.
+	CutsOff bool
+	// Fault is the *[wgconf.Error] of a text that cannot be given to the node; nil if it can.
+	Fault error
+}
+
+// Examine checks the order's version as [Door] does, and changes nothing. reach must return at once.
+// Errors: those of [Door] but *[wgconf.Error] and *[CutOffError].
+func (o Order) Examine(tx *store.Tx, nodeID string, reach func(host string) wgconf.Reach) (Examined, error) {
+	seen, err := o.look(tx, nodeID)
+	if err != nil {
+		return Examined{}, err
+	}
+	warnings, fault := seen.judge(nodeID, reach)
+	return Examined{seen.ref, warnings, CutsOff(warnings) && !seen.forced, fault}, nil
 }
 
 // basis is the input of the check of a look. The hash stands for the text.

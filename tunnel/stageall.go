@@ -14,16 +14,17 @@ type Staging struct {
 	Err error // one of those of Door.Stage; Taken is zero then
 }
 
-// StageAll does for each of the nodes the same as [Door.Stage] without force, in one transaction.
-// The refusal of one node does not keep others from being staged. host is that of [Order]. The
-// results are in the order of the ids. Errors: those of writing, after which nothing is staged.
-func (d Door) StageAll(ctx context.Context, nodeIDs []string, host string) ([]Staging, error) {
+// StageAll does for each of the nodes the same as [Door.Stage], in one transaction. The refusal of
+// one node does not keep others from being staged. The order must be for the desired version. If it
+// is forced, only versions that may cut their nodes off are marked as forced. The results are in the
+// order of the ids. Errors: those of writing, after which nothing is staged.
+func (d Door) StageAll(ctx context.Context, nodeIDs []string, o Order) ([]Staging, error) {
 	all := make([]Staging, len(nodeIDs))
 	todo := make([]int, len(nodeIDs))
 	for i := range todo {
 		todo[i] = i
 	}
-	o, reach := Order{Host: host}, d.reachOnce(ctx)
+	reach := d.reachOnce(ctx)
 	for range maxTries {
 		seen := make(map[int]checked, len(todo))
 		for _, i := range todo {
@@ -70,6 +71,11 @@ func stageSeen(tx *store.Tx, o Order, nodeIDs []string, todo []int, seen map[int
 		case err != nil: // nothing of this node is written yet
 			all[i] = Staging{Err: noneDesired(err)}
 			continue
+		}
+		if o.Force && CutsOff(c.warnings) {
+			if err := tx.ForceConf(nodeIDs[i], t.Ref.Version); err != nil {
+				return nil, err
+			}
 		}
 		if err := t.stage(tx); err != nil {
 			return nil, err

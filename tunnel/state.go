@@ -76,11 +76,17 @@ func Has(tx *store.Tx, nodeID string, s store.ConfState, ref store.ConfRef, fami
 	return true, nil
 }
 
+// Pushed returns the payload of a push. ok is false for another command.
+func Pushed(cmd store.Command) (p protocol.Push, ok bool) {
+	ok = cmd.Action == protocol.ActionPush && json.Unmarshal(cmd.Payload, &p) == nil
+	return p, ok
+}
+
 // PushedVersion returns the config version that the command takes to its node, or 0 if it is not a
 // push.
 func PushedVersion(cmd store.Command) int {
-	var p protocol.Push
-	if cmd.Action != protocol.ActionPush || json.Unmarshal(cmd.Payload, &p) != nil {
+	p, ok := Pushed(cmd)
+	if !ok {
 		return 0
 	}
 	return p.ConfigVersion

@@ -225,6 +225,7 @@ func TestAProofIsOneWriteToTheDisk(t *testing.T) {
 var inMoreWrites = map[string]string{
 	"POST /api/v1/configs/:config_id/endpoint/probe-batch":      "each node's detect goes out by itself",
 	"POST /api/v1/configs/:config_id/nodes/:node_id/rotate-key": "the node may make the keys, and a rollout may follow",
+	"POST /api/v1/configs/:config_id/apply":                     "the tunnel configs of a large mesh are staged in several",
 	"POST /api/v1/settings/mqtt/test":                           "it does something outside of the store",
 	"POST /api/v1/system/mqtt/reconcile":                        "it does something outside of the store",
 	"POST /api/v1/system/certificates/renew":                    "it does something outside of the store",

@@ -3,6 +3,7 @@ package web
 import (
 	"net/netip"
 
+	"wfm/apply"
 	"wfm/web/access"
 	"wfm/web/api/account"
 	"wfm/web/api/bind"
@@ -57,6 +58,21 @@ func (s *Server) newReader() *view.Reader {
 	return r
 }
 
+func (s *Server) newApplier(d *reach.Directory) *apply.Applier {
+	o := s.opts
+	if o.Applier != nil {
+		return o.Applier
+	}
+	a := apply.Options{
+		Store: o.Store, Evidence: o.Evidence, Presence: o.Presence, Host: func() string { return d.HostFor("") }, Resolver: o.Resolver,
+		Networks: o.Networks, Logger: o.Logger,
+	}
+	if o.Rollouts != nil {
+		a.Rollouts = o.Rollouts
+	}
+	return apply.New(a)
+}
+
 func (s *Server) newDirectory() *reach.Directory {
 	o := s.opts
 	d := &reach.Directory{
@@ -96,7 +112,7 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 			Commands: o.Commands, Stopping: s.stopping,
 		},
 		status:  &status.API{DB: o.Store, Reader: s.reader},
-		rollout: &rollout.API{DB: o.Store, Reader: s.reader, Directory: d, Rollouts: o.Rollouts},
+		rollout: &rollout.API{DB: o.Store, Reader: s.reader, Directory: d, Rollouts: o.Rollouts, Applier: s.applier},
 	}
 	if o.External != nil {
 		all.system.Reconcile = o.External.Reconcile

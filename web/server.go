@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/apply"
 	"wfm/internal/floodlog"
 	"wfm/presence"
 	"wfm/store"
@@ -63,6 +64,8 @@ type Options struct {
 	Broker   view.Broker
 	// Rollouts is nil if rollouts are impossible, which is answered with MQTT_DISABLED.
 	Rollouts rollout.Rollouts
+	// Applier plans and applies meshes. Default: one of the server's own.
+	Applier *apply.Applier
 	// Presence has the durations of the rules of presence. Zero ones mean the defaults.
 	Presence presence.Times
 	// Evidence completes a node's stored evidence by facts that could not be stored. Default: the
@@ -128,6 +131,7 @@ type Server struct {
 	guard   *access.Guard
 	audit   *access.Auditor
 	reader  *view.Reader
+	applier *apply.Applier
 	streams *events.Streams
 	pages   *page.Pages
 	apis    apis
@@ -174,6 +178,7 @@ func New(o Options) *Server {
 	s.reader = s.newReader()
 	s.streams = events.New(events.Options{Store: o.Store, Logger: o.Logger, Guard: s.guard, Reader: s.reader, Watch: o.Watch}, s.stopping.Done())
 	d := s.newDirectory()
+	s.applier = s.newApplier(d)
 	s.pages = &page.Pages{
 		DB: o.Store, Log: o.Logger, Version: o.Version, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Newest: s.streams.Newest, Recent: s.recent,
 		Networks: o.Networks,

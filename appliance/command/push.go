@@ -42,7 +42,7 @@ func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, reques
 		return err
 	})
 	taken, err := c.door.Push(joined, nodeID, o, func(tx *store.Tx, t tunnel.Taken) (err error) {
-		cmd, err = c.writePush(tx, nodeID, t.Ref, requestedBy)
+		cmd, err = c.writePush(tx, nodeID, t.Ref, o.Lapses, requestedBy)
 		return err
 	})
 	if err != nil {
@@ -52,14 +52,14 @@ func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, reques
 }
 
 // writePush adds the push of the version to the ledger, superseding the open one.
-func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, requestedBy string) (cmd store.Command, err error) {
+func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, lapses bool, requestedBy string) (cmd store.Command, err error) {
 	node, cfg, err := addressee(tx, nodeID)
 	if err != nil {
 		return cmd, err
 	}
 	cmd = store.Command{
 		RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: requestedBy,
-		ExpiresAt: tx.Now().Add(protocol.ActionPush.Spec().QueueTime).UTC(),
+		ExpiresAt: tx.Now().Add(protocol.ActionPush.Spec().QueueTime).UTC(), Lapses: lapses,
 	}
 	if err := c.supersede(tx, nodeID, cmd.RequestID); err != nil {
 		return cmd, err
@@ -130,6 +130,14 @@ func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 	cfg, err := tx.Config(cmd.ConfigID)
 	if err == nil && !tunnel.Fits(p, cfg, n) {
 		return "the node's interface or the tunnel protocol or its version was changed while it waited; it was never sent: push again", nil
+	}
+	if err != nil || !cmd.Lapses {
+		return "", err
+	}
+	s, err := tx.ConfState(cmd.NodeID)
+	if err == nil && s.Desired.SHA256 != p.ConfigSHA256 {
+		return fmt.Sprintf("the tunnel config was changed while version %d waited for the node; it was never sent: apply version %d", p.ConfigVersion,
+			s.Desired.Version), nil
 	}
 	return "", err
 }

@@ -23,6 +23,7 @@ const (
 // plan is the result of a step: the actions that follow.
 type plan struct {
 	issue    *store.RolloutNode  // the node whose turn it is
+	away     bool                // that node is, and its command waits for it
 	withdraw []string            // commands to cancel
 	more     bool                // another step follows at once
 	at       time.Time           // when another step is due even without a change; zero for never
@@ -39,6 +40,8 @@ type step struct {
 	before  store.RolloutState // of the rollout
 	wave    []store.RolloutNode
 	changed bool
+	// unfinished is set while commands that wait have to be withdrawn.
+	unfinished bool
 }
 
 // step does one step. It may be repeated, and begun again after a kill: it depends only on the
@@ -63,8 +66,8 @@ func (w *worker) step() (plan, error) {
 
 func (s *step) run() (err error) {
 	r := &s.rollout
-	size := r.WaveSize
-	if s.wave, err = s.tx.RolloutNodes(r.ID, uint64((r.Wave-1)*size), size); err != nil { //nolint:gosec // both are at least 1
+	after, count := r.Turns(r.Wave)
+	if s.wave, err = s.tx.RolloutNodes(r.ID, after, count); err != nil {
 		return err
 	}
 	for i := range s.wave {
@@ -169,7 +172,11 @@ func (s *step) follow(n *store.RolloutNode) error {
 func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
 	since := latest.Of(n.SentAt, s.w.began)
 	due, why := since.Add(openLimit), fmt.Sprintf("its command did not end within %s", openLimit)
-	if unsent := cmd.State == store.CommandQueued && cmd.Attempts == 0; unsent && !s.rollout.State.Active() {
+	unsent := cmd.State == store.CommandQueued && cmd.Attempts == 0
+	if unsent && s.rollout.Later && s.rollout.State.Active() && (cmd.Lapses || !s.tx.Now().Before(since.Add(queueLimit))) {
+		return s.leave(n, cmd)
+	}
+	if unsent && !s.rollout.State.Active() {
 		due, why = s.tx.Now(), "the rollout ended before its command was sent"
 	} else if unsent {
 		due, why = since.Add(queueLimit), fmt.Sprintf("it went offline at its turn: its command could not be sent within %s", queueLimit)
@@ -184,6 +191,20 @@ func (s *step) hurry(n *store.RolloutNode, cmd store.Command) error {
 	}
 	n.Withdrawn, n.Detail = true, why
 	return s.put(n)
+}
+
+// waits is the detail of a node whose command waits for it.
+const waits = "away at its turn; it gets the version once it is back"
+
+// leave lets the command wait for the node, which is away.
+func (s *step) leave(n *store.RolloutNode, cmd store.Command) error {
+	if !cmd.Lapses {
+		cmd.Lapses = true
+		if err := s.tx.PutCommand(cmd); err != nil {
+			return err
+		}
+	}
+	return s.decide(n, store.RolloutNodeLater, waits)
 }
 
 // confirm checks whether a node that has carried out its command is online.
@@ -257,6 +278,8 @@ func (s *step) turnOf(n *store.RolloutNode) error {
 		s.lookAt(now.Add(retryRefused))
 	case status.State != presence.Online && now.Before(s.w.patience):
 		s.lookAt(s.w.patience)
+	case status.State != presence.Online && s.rollout.Later:
+		s.issue, s.away = n, true
 	case status.State != presence.Online:
 		return s.decide(n, store.RolloutNodeSkipped, "not online at its turn: "+status.Reason)
 	case wasRefused && !now.Before(refused.first.Add(comeBack)):
@@ -269,12 +292,18 @@ func (s *step) turnOf(n *store.RolloutNode) error {
 	return nil
 }
 
-// giveUpTheRest decides all nodes that had no turn, in a rollout that has ended.
+// giveUpTheRest decides all nodes that had no turn, in a rollout that has ended, and withdraws the
+// commands that wait for nodes that are away.
 func (s *step) giveUpTheRest() error {
+	if s.rollout.Counts[store.RolloutNodeLater] > 0 {
+		if err := s.withdrawWaiting(); err != nil {
+			return err
+		}
+	}
 	if s.rollout.Counts[store.RolloutNodeWaiting] == 0 {
 		return nil
 	}
-	first := uint64((s.rollout.Wave - 1) * s.rollout.WaveSize) //nolint:gosec // both are at least 1
+	first, _ := s.rollout.Turns(s.rollout.Wave)
 	rest, err := s.tx.RolloutNodes(s.rollout.ID, first, 0)
 	for i := range rest {
 		if rest[i].Outcome != store.RolloutNodeWaiting {
@@ -287,10 +316,31 @@ func (s *step) giveUpTheRest() error {
 	return err
 }
 
+func (s *step) withdrawWaiting() error {
+	all, err := s.tx.RolloutNodes(s.rollout.ID, 0, 0)
+	for _, n := range all {
+		if n.Outcome != store.RolloutNodeLater {
+			continue
+		}
+		cmd, err := s.tx.Command(n.RequestID)
+		if errors.Is(err, store.ErrCommandNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if cmd.State == store.CommandQueued && cmd.Attempts == 0 {
+			s.withdraw = append(s.withdraw, n.RequestID)
+			s.more, s.unfinished = true, true // else nothing withdraws them after a kill
+		}
+	}
+	return err
+}
+
 // finish ends the rollout if no node is left, and otherwise records which changes matter.
 func (s *step) finish() {
 	r := &s.rollout
-	if r.Counts[store.RolloutNodeWaiting]+r.Counts[store.RolloutNodeSent]+r.Counts[store.RolloutNodeConfirming] == 0 {
+	if r.Counts[store.RolloutNodeWaiting]+r.Counts[store.RolloutNodeSent]+r.Counts[store.RolloutNodeConfirming] == 0 && !s.unfinished {
 		if r.State.Active() {
 			s.enter(store.RolloutDone, "every node had its turn")
 		}

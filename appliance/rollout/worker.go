@@ -154,24 +154,26 @@ func (w *worker) once() (plan, error) {
 	}
 	if p.issue != nil {
 		p.more = true
-		err = w.issue(*p.issue)
+		err = w.issue(*p.issue, p.away)
 	}
 	return p, err
 }
 
-// command gives the node its command.
-func (w *worker) command(nodeID string) (store.Command, error) {
+// command gives the node its command. away: the command waits for the node.
+func (w *worker) command(nodeID string, away bool) (store.Command, error) {
 	if w.action != protocol.ActionPush {
 		return w.commands.Issue(w.stopping, nodeID, w.action, w.by, false)
 	}
-	cmd, _, err := w.commands.Push(w.stopping, nodeID, w.order, w.by)
+	order := w.order
+	order.Lapses = away
+	cmd, _, err := w.commands.Push(w.stopping, nodeID, order, w.by)
 	return cmd, err
 }
 
 // issue gives the node its command and records that. It returns an error if that has to be tried
 // again.
-func (w *worker) issue(n store.RolloutNode) error {
-	cmd, refused := w.command(n.NodeID)
+func (w *worker) issue(n store.RolloutNode, away bool) error {
+	cmd, refused := w.command(n.NodeID, away)
 	if errors.Is(refused, refusal.ErrNodeOffline) {
 		now := time.Now()
 		r, ok := w.refused[n.NodeID]

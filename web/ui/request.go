@@ -28,6 +28,7 @@ var requests = map[string]string{
 	"POST /api/v1/configs/{config_id}/tags":                      "Add a tag",
 	"POST /api/v1/configs/{config_id}/tags/apply":                "Tag nodes",
 	"DELETE /api/v1/configs/{config_id}/tags/{tag}":              "Delete a tag",
+	"POST /api/v1/configs/{config_id}/apply":                     "Apply the mesh",
 	"POST /api/v1/configs/{config_id}/peer-links":                "Add a link",
 	"PUT /api/v1/peer-links/{link_group_id}":                     "Change a link",
 	"DELETE /api/v1/peer-links/{link_group_id}":                  "Delete a link",

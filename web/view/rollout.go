@@ -40,6 +40,7 @@ type rolloutCounts struct {
 	Done       int `json:"done"`
 	Failed     int `json:"failed"`
 	Skipped    int `json:"skipped"`
+	Later      int `json:"later"`
 	Cancelled  int `json:"cancelled"`
 }
 
@@ -49,10 +50,7 @@ func RolloutOf(r store.Rollout) Rollout {
 		Waiting: r.Counts[store.RolloutNodeWaiting], Sent: r.Counts[store.RolloutNodeSent],
 		Confirming: r.Counts[store.RolloutNodeConfirming], Done: r.Counts[store.RolloutNodeDone],
 		Failed: r.Counts[store.RolloutNodeFailed], Skipped: r.Counts[store.RolloutNodeSkipped],
-		Cancelled: r.Counts[store.RolloutNodeCancelled],
-	}
-	for _, n := range r.Counts {
-		counts.Total += n
+		Cancelled: r.Counts[store.RolloutNodeCancelled], Later: r.Counts[store.RolloutNodeLater], Total: r.Total(),
 	}
 	return Rollout{
 		ID: r.ID, RolloutID: r.ID, ConfigID: r.ConfigID, Action: r.Action, RequestedBy: r.RequestedBy, Staged: r.Staged, Version: r.Version, Force: r.Force,

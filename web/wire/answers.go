@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"wfm/apply"
 	"wfm/internal/refusal"
 	"wfm/internal/tlsproblem"
 	"wfm/protocol"
@@ -192,6 +193,10 @@ var answers = []struct {
 	{
 		refusal.ErrRolloutEnded, http.StatusConflict, "ROLLOUT_ENDED",
 		"The rollout is over; begin a new one.",
+	},
+	{
+		apply.ErrPlanChanged, http.StatusConflict, "PLAN_CHANGED",
+		"Nothing was applied: the mesh, or a node's tunnel config, was changed after this plan was made. Look at the new plan, then apply that.",
 	},
 	{
 		tunnel.ErrNoStagedConfig, http.StatusConflict, "NO_STAGED_CONFIG",

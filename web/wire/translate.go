@@ -99,6 +99,7 @@ var meshStatuses = map[string]int{
 	mesh.CodeInvalidPortForward: http.StatusUnprocessableEntity,
 	mesh.CodeInvalidValue:       http.StatusUnprocessableEntity,
 	mesh.CodeInvalidText:        http.StatusUnprocessableEntity,
+	mesh.CodeTopologyInvalid:    http.StatusConflict,
 }
 
 // asDesiredAnswer returns the answer to an error about a node's tunnel config, if err is one.

@@ -24,7 +24,7 @@ func (a *API) meshRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/mesh/validate", Access: wire.Session, Handle: a.validate, Harmless: true,
 			Summary: "The faults of a mesh, each with the node or link it is about and what to do.",
-			Data:    reportView{},
+			Data:    view.Report{},
 		},
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/mesh/quick-generate", Access: wire.Session, Handle: a.quick, OneWrite: true,
@@ -52,7 +52,7 @@ func (a *API) validate(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return wire.Respond(c, reportOf(m.Validate(around)))
+	return wire.Respond(c, view.ReportOf(m.Validate(around)))
 }
 
 // surroundings returns what the mesh must not collide with. Of the nodes, it looks up how they reach

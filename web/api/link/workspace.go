@@ -79,7 +79,7 @@ func (a *API) draft(c echo.Context) error {
 type workspaceView struct {
 	Node        view.BriefNode    `json:"node"`
 	Connections []view.Connection `json:"connections"`
-	Validation  reportView        `json:"validation"` // of the node and its links
+	Validation  view.Report       `json:"validation"` // of the node and its links
 }
 
 func (a *API) workspace(c echo.Context) error {
@@ -124,25 +124,6 @@ func (a *API) workspace(c echo.Context) error {
 			about = append(about, f)
 		}
 	}
-	v.Validation = reportOf(mesh.Report{Findings: about})
+	v.Validation = view.ReportOf(mesh.Report{Findings: about})
 	return wire.Respond(c, v)
-}
-
-// reportView has the findings about a mesh.
-type reportView struct {
-	Valid    bool           `json:"valid"`
-	Messages []string       `json:"messages"` // of the errors
-	Errors   []mesh.Finding `json:"errors"`
-	Warnings []mesh.Finding `json:"warnings"`
-}
-
-func reportOf(r mesh.Report) reportView {
-	v := reportView{
-		Valid: r.Valid(), Messages: []string{}, Errors: append([]mesh.Finding{}, r.Of(mesh.SeverityError)...),
-		Warnings: append([]mesh.Finding{}, r.Of(mesh.SeverityWarning)...),
-	}
-	for _, f := range v.Errors {
-		v.Messages = append(v.Messages, f.Message)
-	}
-	return v
 }

@@ -137,7 +137,7 @@ func (a *API) syncAll(c echo.Context) error {
 			todo, ids = append(todo, f.Node), append(ids, f.Node.ID)
 		}
 	}
-	outcomes, err := a.door().StageAll(c.Request().Context(), ids, a.Directory.HostFor(wire.RequestHost(c.Request().Host)))
+	outcomes, err := a.door().StageAll(c.Request().Context(), ids, tunnel.Order{Host: a.Directory.HostFor(wire.RequestHost(c.Request().Host))})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/apply"
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
@@ -30,11 +31,12 @@ type API struct {
 	Reader    *view.Reader
 	Directory *reach.Directory
 	Rollouts  Rollouts
+	Applier   *apply.Applier
 }
 
 // Routes has the routes of these calls.
 func (a *API) Routes() []wire.Route {
-	return []wire.Route{
+	return slices.Concat(a.applyRoutes(), []wire.Route{
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/endpoint/control-batch", Access: wire.Session, Handle: a.controlBatch, OneWrite: true,
 			Summary: "Begins a rollout: a command to the named nodes, or to those with the tag, wave after wave. A push is of the version that is " +
@@ -67,7 +69,7 @@ func (a *API) Routes() []wire.Route {
 			Summary: "Cancels a rollout.",
 			Data:    rolloutDetail{}, Paged: true, Codes: rolling,
 		},
-	}
+	})
 }
 
 // The limits of a rollout.
