@@ -20,12 +20,12 @@ const (
 	awg31 = "3.1"
 )
 
-// awgVersionOf returns the version of the mesh; 2.0 if it names none.
+// DefaultAWGVersion is the version of a mesh that names none. The tools for 3.1 are rare.
+const DefaultAWGVersion = awg20
+
+// awgVersionOf returns the version of the mesh.
 func awgVersionOf(cfg store.Config) string {
-	if cfg.AWGVersion == "" {
-		return awg20
-	}
-	return cfg.AWGVersion
+	return cmp.Or(cfg.AWGVersion, DefaultAWGVersion)
 }
 
 // awgLine is one line of an [Interface] section.

@@ -32,6 +32,7 @@ func (e *Error) Error() string { return e.Message }
 // Field returns the name of the field that the refusal is about, or "".
 func (e *Error) Field() string {
 	word, _, _ := strings.Cut(e.Message, " ")
+	word = strings.TrimSuffix(word, ":")
 	if word == "" || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '.' }) {
 		return ""
 	}

@@ -1,7 +1,9 @@
 package web_test
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"wfm/web"
@@ -43,5 +45,32 @@ func TestARefusedMeshSaysWhichFieldIsWrong(t *testing.T) {
 		{object{"name": "b", "virtual_subnet6": "10.9.0.0/24"}, 422, "INVALID_SUBNET", "virtual_subnet6"},
 	} {
 		a.post("/api/v1/configs", tc.body).about(tc.status, tc.code, tc.field)
+	}
+}
+
+func TestTheSettingsOfAMeshShowEachValueButNoKey(t *testing.T) {
+	a := newAPI(t)
+	var made struct {
+		ID      string
+		S1      int    `json:"awg_s1"`
+		H4      string `json:"awg_h4"`
+		Options struct {
+			Key string `json:"header_protection_key"`
+		} `json:"awg_options"`
+	}
+	a.post("/api/v1/configs", object{
+		"name": "home", "description": "all of us", "tunnel_protocol": "amneziawg", "awg_version": "3.1", "virtual_subnet": "10.9.0.0/24",
+		"virtual_subnet6": "fd00:9::/64", "default_listen_port": 4500, "default_mtu": 1380, "default_dns": "10.9.0.1",
+	}).ok(&made)
+	r := a.browse("/configs/"+made.ID+"/settings").shows(
+		`value="10.9.0.0/24"`, `value="fd00:9::/64"`, `value="4500"`, `value="1380"`, `value="10.9.0.1"`, "all of us", "AmneziaWG 3.1",
+		fmt.Sprintf(`name="awg_s1" data-text min="0" value="%d"`, made.S1), `name="awg_h4" value="`+made.H4+`"`, `aria-current="page">Settings`)
+	if made.Options.Key == "" || strings.Contains(r.body, made.Options.Key) {
+		t.Errorf("the page shows the header protection key %q", made.Options.Key)
+	}
+	a.put("/api/v1/configs/"+made.ID, object{"awg_h1": "none"}).about(422, "INVALID_VALUE", "awg_h1")
+	a.put("/api/v1/configs/"+made.ID, object{"default_mtu": 7}).about(422, "INVALID_VALUE", "default_mtu")
+	if r := a.browse("/configs/" + a.addConfig("plain") + "/settings").shows("WireGuard"); strings.Contains(r.body, "awg_s1") {
+		t.Error("a mesh of WireGuard shows values of AmneziaWG")
 	}
 }

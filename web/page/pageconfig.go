@@ -3,8 +3,6 @@ package page
 import (
 	"net/url"
 
-	"github.com/labstack/echo/v4"
-
 	"wfm/store"
 	"wfm/web/ui"
 	"wfm/web/view"
@@ -69,12 +67,4 @@ func (h meshHead) show(template, title string, body any) show {
 		title = " · " + title
 	}
 	return show{template: template, Page: ui.Page{Title: h.Config.Name + title, Nav: "Overview", LiveConfig: h.Config.ID, Body: body}}
-}
-
-func (p *Pages) meshSettingsPage(c echo.Context) (show, error) {
-	h, err := store.Read(p.DB, func(tx *store.Tx) (meshHead, error) { return readMeshHead(tx, c.Param("config_id"), tabSettings) })
-	if err != nil {
-		return show{}, err
-	}
-	return h.show("meshsettings", "Settings", h), nil
 }

@@ -49,10 +49,7 @@ func (a *API) awgRoutes() []wire.Route {
 	}
 }
 
-// The versions of AmneziaWG, and the one for new meshes while the tools for 3.1 are rare.
 var awgVersions = []string{"1.5", "2.0", "3.1"}
-
-const defaultAWGVersion = "2.0"
 
 type protocolOptions struct {
 	TunnelProtocols   []string         `json:"tunnel_protocols"`
@@ -73,7 +70,7 @@ type awgVersionView struct {
 func (a *API) protocolOptions(c echo.Context) error {
 	v := protocolOptions{
 		TunnelProtocols:   []string{protocol.TunnelWireGuard, protocol.TunnelAmneziaWG},
-		DefaultAWGVersion: defaultAWGVersion,
+		DefaultAWGVersion: mesh.DefaultAWGVersion,
 		AWGDirections: []string{
 			string(mesh.DisguiseGeneric), string(mesh.DisguiseDNS), string(mesh.DisguiseQUIC), string(mesh.DisguiseRTP), string(mesh.DisguiseSTUN),
 		},
@@ -119,7 +116,7 @@ func (a *API) randomAWG(c echo.Context) error {
 	f := &wire.Fields{}
 	version, withKey := c.QueryParam("awg_version"), true
 	if version == "" {
-		version = defaultAWGVersion
+		version = mesh.DefaultAWGVersion
 	}
 	if !protocol.ValidAWGVersion(version) {
 		f.Reject("awg_version", "must be one of "+strings.Join(awgVersions, ", "))
@@ -170,7 +167,7 @@ func (a *API) generateAWG(c echo.Context) error {
 		return err
 	}
 	q := mesh.AWGQuery{
-		Version:   cmp.Or(wire.Or(f.Text("awg_version", wire.AWGVersion), ""), defaultAWGVersion),
+		Version:   cmp.Or(wire.Or(f.Text("awg_version", wire.AWGVersion), ""), mesh.DefaultAWGVersion),
 		Disguise:  mesh.Disguise(wire.Or(f.Text("direction", wire.Line(0, 20)), string(mesh.DisguiseGeneric))),
 		Intensity: mesh.Intensity(wire.Or(f.Text("intensity", wire.Line(0, 20)), string(mesh.IntensityBalanced))),
 	}

@@ -21,6 +21,16 @@ function valuesOf(form, submitter) {
   return values
 }
 
+// fillIn sets the fields to the members of the values with their names. A member that is null is empty.
+function fillIn(fields, values) {
+  for (const e of fields) {
+    const value = e.name.split('.').reduce((v, part) => v?.[part], values)
+    if (value === undefined) continue
+    if (ticked(e)) e.checked = value === true
+    else e.value = value ?? ''
+  }
+}
+
 function put(values, name, value) {
   const path = name.split('.')
   const last = path.pop()
@@ -33,7 +43,7 @@ function valueOf(e) {
   if ('bool' in e.dataset) return e.value === 'true'
   if ('list' in e.dataset) return listOf(e.value)
   if ('rows' in e.dataset) return e.value.split('\n').map(row => row.trim()).filter(Boolean)
-  if (e.type === 'number' || 'number' in e.dataset) return Number(e.value)
+  if (e.type === 'number' && !('text' in e.dataset) || 'number' in e.dataset) return Number(e.value)
   return e.value
 }
 
@@ -160,11 +170,12 @@ async function submit(form, submitter) {
       if (!asSent) notice('What you typed since then is not saved yet.', 'warn')
     } else {
       const said = filled(form.dataset.done || '', data) || (data && data.message) || 'Done.'
-      if (asSent) notice(said, 'ok')
-      else notice(said + ' What you typed since then is not saved yet.', 'warn')
+      tell(said, data, asSent)
     }
-    if (!form.dataset.answer) for (const w of (data && data.warnings) || []) notice(warning(w), 'warn') // showAnswer shows them itself
-    if (dialog && asSent) dialog.close()
+    if (!form.dataset.answer) { // showAnswer shows the warnings itself
+      for (const w of [...data?.warnings || [], ...data?.change_hints || []]) notice(warning(w), 'warn')
+    }
+    if (dialog && asSent && !$('#' + (form.dataset.answer || 'none'), dialog)) dialog.close()
     soon(0)
   } catch (error) {
     if (!('message' in error)) throw error
@@ -175,6 +186,16 @@ async function submit(form, submitter) {
     form.removeAttribute('aria-busy')
     for (const b of buttons) b.disabled = false
   }
+}
+
+// tell shows what was done. If tunnel configs followed from it, it leads to the page that applies them.
+function tell(said, data, asSent) {
+  const changed = data?.affected_node_ids?.length
+  const mesh = $('main').dataset.config
+  if (!asSent) said += ' What you typed since then is not saved yet.'
+  if (!changed || !mesh) return notice(said, asSent ? 'ok' : 'warn')
+  const note = notice(`${said} ${changed === 1 ? '1 tunnel config has' : changed + ' tunnel configs have'} changed.`, asSent ? 'wait' : 'warn')
+  $('span', note).append(' ', element('a', { href: `/configs/${mesh}/apply` }, 'Review and apply'))
 }
 
 // filled replaces each {name} in the pattern by that member of the answer. In a path, the value is escaped.
@@ -300,7 +321,11 @@ const title = field => (field.labels?.length && field.labels[0].firstChild.textC
 
 // inWords returns the sentence of the API with the page's names for the fields.
 function inWords(form, sentence) {
-  const said = sentence.replace(/\b[a-z][a-z0-9]*(?:[_.][a-z0-9_]+)+\b/g, name => form.elements[name]?.labels?.length ? title(form.elements[name]) : name)
+  const said = sentence.replace(/\b[a-z][a-z0-9]*(?:[_.][a-z0-9_]+)+\b/g, name => {
+    const field = form.elements?.[name]
+    if (field?.labels?.length) return title(field)
+    return /^awg_[shij]\w{1,3}$/.test(name) ? name.slice(4).toUpperCase() : name
+  })
   return said[0].toUpperCase() + said.slice(1)
 }
 
@@ -309,12 +334,16 @@ async function showAnswer(place, data) {
   for (const e of $$('[data-value]', place)) e.textContent = data[e.dataset.value] ?? ''
   for (const e of $$('[data-values]', place)) {
     const texts = data[e.dataset.values] ?? []
-    e.replaceChildren(...texts.map(text => element('li', {}, text)))
+    e.replaceChildren(...texts.map(text => element('li', {}, inWords(place, text))))
     e.hidden = !texts.length
   }
   for (const e of $$('[data-lines]', place)) {
     showLines(e, data[e.dataset.lines] ?? [])
     e.hidden = !e.hasChildNodes()
+  }
+  for (const e of $$('[data-member]', place)) {
+    e.value = ''
+    fillIn([e], data[e.dataset.member])
   }
   for (const e of $$('[data-until]', place)) {
     e.dataset.end = data[e.dataset.until] ?? ''
@@ -412,6 +441,7 @@ document.addEventListener('input', event => {
   const form = event.target.form
   if (!form) return
   if (event.target.getAttribute('aria-invalid')) clearMessages(form)
+  for (const e of $$('[data-draft]')) if (e.id === form.dataset.answer) e.hidden = true // it answers another question
   arrange(form)
   if ('filter' in form.dataset) later('filter', 250, () => filter(form))
 })
@@ -434,6 +464,11 @@ document.addEventListener('click', async event => {
   if ('close' in button.dataset) {
     button.form.reset() // at once, since the close event comes later
     button.closest('dialog').close()
+  }
+  if (button.dataset.fill) { // values that the API proposes; nothing is saved
+    const [method, path] = button.dataset.fill.split(' ')
+    clearMessages(button.form)
+    await call(method, path, {}).then(data => fillIn(fields(button.form), data), error => showError(button.form, error))
   }
   if ('theirs' in button.dataset && await confirmed(button.dataset.ask, button.textContent)) {
     clearMessages(button.form)
@@ -472,10 +507,13 @@ document.addEventListener('cancel', event => {
 }, true)
 
 document.addEventListener('close', event => {
-  const form = $('form[data-api]', event.target)
-  if (!form || form.getAttribute('aria-busy') || event.target.open) return
-  form.reset()
-  clearMessages(form)
+  const forms = $$('form[data-api]', event.target)
+  if (!forms.length || forms.some(form => form.getAttribute('aria-busy')) || event.target.open) return
+  for (const form of forms) {
+    form.reset()
+    clearMessages(form)
+  }
+  for (const e of $$('[data-draft]', event.target)) e.hidden = true
   for (const e of $$('[data-standing]', event.target)) e.remove()
   soon(0)
 }, true)
