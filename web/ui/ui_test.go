@@ -207,7 +207,7 @@ func TestCountsHaveTheirPlural(t *testing.T) {
 
 // A config is a mesh to the API, and the text of a tunnel to wg-quick; the pages say which they mean.
 func TestThePagesSayMeshOrTunnelConfig(t *testing.T) {
-	action := regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	action := regexp.MustCompile(`(?s)\{\{.*?\}\}|(?:name|data-member)="[^"]*"`) // and the API's own names
 	bare := regexp.MustCompile(`(?i)(\S*)[\s>“"]+conf(?:ig)?s?[\s<.,:;?"”]`)
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil || len(names) == 0 {
