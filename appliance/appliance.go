@@ -14,6 +14,7 @@ import (
 	"wfm/appliance/command"
 	"wfm/appliance/emqx"
 	"wfm/appliance/ingress"
+	"wfm/appliance/nodekey"
 	"wfm/appliance/rollout"
 	"wfm/appliance/tracker"
 	"wfm/appliance/wanted"
@@ -95,6 +96,7 @@ type Appliance struct {
 	prober   *tracker.Prober // nil without MQTT
 	rollouts *rollout.Runner // nil without MQTT
 	wanted   *wanted.Keeper  // nil without MQTT
+	keys     *nodekey.Keeper // nil without MQTT
 	web      *web.Server
 	certs    *certs.Keeper // nil without TLS
 
@@ -203,6 +205,8 @@ func (a *Appliance) newBroker(ctx context.Context, o Options) error {
 	a.onStop("rollouts", a.rollouts.Stop)
 	a.wanted = wanted.New(wanted.Options{Store: a.db, Commands: a.ledger, Presence: o.Presence, Logger: o.Logger})
 	a.onStop("wanted tunnels", a.wanted.Stop)
+	a.keys = nodekey.New(nodekey.Options{Store: a.db, Logger: o.Logger})
+	a.onStop("keys of nodes", a.keys.Stop)
 	return nil
 }
 
@@ -278,6 +282,9 @@ func (a *Appliance) Start() error {
 		}
 		if err := a.wanted.Start(); err != nil {
 			return fmt.Errorf("watch the wanted tunnels: %w", err)
+		}
+		if err := a.keys.Start(); err != nil {
+			return fmt.Errorf("compare the keys of nodes: %w", err)
 		}
 	}
 	return a.web.Start()

@@ -452,17 +452,3 @@ func TextSaved(tx *store.Tx, s tunnel.Saved) (Changed, error) {
 		return nil
 	})
 }
-
-// AgentChanged makes the node's tunnel config anew after an agent was bound to it: the hooks that the
-// appliance adds fit the system of the agent. before is the node as it was. Errors: see [Change].
-func AgentChanged(tx *store.Tx, before, after store.Node) error {
-	system := func(n store.Node) string { return new(Mesh).platform(&member{Node: Node{Node: n}}) }
-	if after.ConfigSource != store.SourceMesh || system(before) == system(after) {
-		return nil
-	}
-	_, err := Change(tx, after.ConfigID, "agent", nil, func(e *Edit) error {
-		e.edit([]string{after.ID})
-		return nil
-	})
-	return err
-}

@@ -391,7 +391,7 @@ func TestHooksFitTheSystemOfTheAgentThatIsBound(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return mesh.AgentChanged(tx, before, b.Node)
+			return mesh.AgentChanged(tx, before, b.Node, k.rng)
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -2,9 +2,11 @@ package mesh
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 	"strings"
 
+	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 )
@@ -91,18 +93,14 @@ func privateKeyIn(text string) string {
 // fillKeys derives the public key, or makes a key pair if there is none.
 func (e *Edit) fillKeys(before *Node, n *store.Node) error {
 	switch {
+	case n.KeyHolder == store.KeyAtNode && before != nil && before.Type == store.NodeDynamic && n.Type == store.NodeStatic && !n.KeyChosen:
+		return renewKeys(e.random, n) // the agent takes its key along
 	case n.KeyHolder == store.KeyAtNode:
-		n.PrivateKey = ""
-		return nil
+		return leaveKey(e, before, n)
 	case n.PrivateKey == "" && n.PublicKey != "" && (before == nil || before.KeyHolder == n.KeyHolder || before.PublicKey != n.PublicKey):
 		return nil // the device has the private key
 	case n.PrivateKey == "":
-		keys, err := NewKeys(e.random)
-		if err != nil {
-			return err
-		}
-		n.PrivateKey, n.PublicKey = keys.Private, keys.Public
-		return nil
+		return renewKeys(e.random, n)
 	}
 	public, err := PublicKey(n.PrivateKey)
 	if err != nil {
@@ -113,6 +111,35 @@ func (e *Edit) fillKeys(before *Node, n *store.Node) error {
 		return refuse(CodeInvalidKey, "public_key does not belong to private_key; give the private key alone, or both of one pair.")
 	}
 	n.PublicKey = public
+	return nil
+}
+
+// renewKeys makes a key pair that the appliance has.
+func renewKeys(random io.Reader, n *store.Node) error {
+	keys, err := NewKeys(random)
+	if err != nil {
+		return err
+	}
+	n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtAppliance, keys.Private, keys.Public
+	return nil
+}
+
+// leaveKey leaves the private key to the node. Until the agent reports its key, the others keep the
+// former one.
+func leaveKey(e *Edit, before *Node, n *store.Node) error {
+	n.PrivateKey = ""
+	if n.Client == nil || n.Type != store.NodeDynamic {
+		return nil
+	}
+	if !n.Can(protocol.CapabilityNodeKey) && (before == nil || before.KeyHolder != store.KeyAtNode) {
+		return refuse(CodeInvalidKey, "key_holder cannot be node, since the agent of %s keeps no key of its own; update the agent first.", n.Name)
+	}
+	if before != nil && before.KeyHolder == store.KeyAtNode && before.PublicKey != n.PublicKey {
+		return nil // the change is about this key
+	}
+	if reported := n.Client.PublicKey; reported != "" && keyOwner(e, *n, reported) == "" {
+		n.PublicKey = reported
+	}
 	return nil
 }
 

@@ -15,7 +15,7 @@ func (e *Edit) RotateKey(nodeID string) (store.Node, error) {
 	case n.ConfigSource == store.SourceText:
 		return n, refuse(CodeKeyElsewhere, "The tunnel config of %s is written by hand; give it another PrivateKey there.", n.Name)
 	case n.KeyHolder == store.KeyAtNode:
-		return n, refuse(CodeKeyElsewhere, "The private key of %s is kept on the node, and a new one has to be made there.", n.Name)
+		return n, refuse(CodeKeyElsewhere, "The private key of %s is kept on the node, and its agent has to make a new one.", n.Name)
 	case n.PrivateKey == "" && n.PublicKey != "":
 		return n, refuse(CodeKeyElsewhere, "The device %s made its own keys; make new ones on the device, and give its public_key to the node.", n.Name)
 	}

@@ -16,6 +16,9 @@ const (
 	ActionDetect   Action = "detect"
 	ActionWGShow   Action = "wg_show"
 	ActionDescribe Action = "describe" // extension
+	// ActionRotateKey makes the agent prepare a new key pair for the tunnel (extension). The former one
+	// stays in use until a config comes that names the new public key.
+	ActionRotateKey Action = "rotate_key"
 )
 
 // Capabilities that an agent can report at bind and in describe (extension).
@@ -30,7 +33,8 @@ const (
 	// accepted. An applied detect or describe without config_sha256 means that nothing is stored.
 	CapabilityCommitConfirm = "commit_confirm"
 	// CapabilityNodeKey: the agent has a key pair of its own, and writes the private key into a config
-	// that says that the key is kept on the node.
+	// that says that the key is kept on the node. It reports the public key, and makes a new pair for
+	// rotate_key.
 	CapabilityNodeKey = "node_key"
 	// CapabilityWantedState: the agent keeps the last wanted state it received, restores a tunnel
 	// that should run and does not, and reports the state it holds.
@@ -42,6 +46,8 @@ var (
 	ErrInvalidAction = errors.New("unknown action")
 	// ErrCannotDescribe is returned for a describe to an agent without [CapabilityDescribe].
 	ErrCannotDescribe = errors.New("the node's agent cannot describe itself")
+	// ErrNoNodeKey is returned for a rotate_key to an agent without [CapabilityNodeKey].
+	ErrNoNodeKey = errors.New("the node's agent has no key pair of its own")
 )
 
 // ActionSpec describes an action. The appliance, its page and the agent look here, so that a new
@@ -61,6 +67,8 @@ type ActionSpec struct {
 	Repeatable bool
 	// InRollouts: a rollout may give the command to many nodes.
 	InRollouts bool
+	// Unlisted: people do not choose the action, since another request gives the command.
+	Unlisted bool
 	// ReportsStored: the ACK reports the config that is stored on the node.
 	ReportsStored bool
 	// Needs is the capability that the agent must have, if any. Without it, the command is refused
@@ -119,6 +127,13 @@ var actions = []ActionSpec{
 		// Deployed agents take describe for wg_show.
 		Needs: CapabilityDescribe, Lacking: ErrCannotDescribe,
 	},
+	{
+		Action: ActionRotateKey, Kind: KindInfo, Name: "new key", Label: "New key", Words: "make a new key pair on the node",
+		Unlisted: true, AnswerTime: 30 * time.Second,
+		// A repetition makes a newer key, and the newest one counts.
+		Repeatable: true,
+		Needs:      CapabilityNodeKey, Lacking: ErrNoNodeKey,
+	},
 }
 
 // Actions returns the actions for which keep returns true, in the order in which people read them.
@@ -132,6 +147,9 @@ func Actions(keep func(ActionSpec) bool) []ActionSpec {
 	}
 	return out
 }
+
+// Listed returns the actions that people choose from, in the order in which they read them.
+func Listed() []ActionSpec { return Actions(func(s ActionSpec) bool { return !s.Unlisted }) }
 
 // Spec returns the description of a, or the zero value for an unknown action.
 func (a Action) Spec() ActionSpec {

@@ -15,6 +15,9 @@ type BindRequest struct {
 	Platform      string   `json:"platform"`
 	ClientVersion string   `json:"client_version"`
 	Capabilities  []string `json:"capabilities,omitempty"` // extension
+	// Extension, with CapabilityNodeKey: the public key of the pair that the agent has made for the node,
+	// in base64.
+	PublicKey string `json:"public_key,omitempty"`
 }
 
 // BindResponse is the data of a successful bind.

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 )
@@ -86,6 +87,12 @@ func ValidInterfaceName(name string) bool {
 	return true
 }
 
+// ValidPublicKey reports whether s is a public key as wg(8) writes it: 32 bytes in base64, not all zeros.
+func ValidPublicKey(s string) bool {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 32 && len(s) == base64.StdEncoding.EncodedLen(32) && [32]byte(b) != [32]byte{}
+}
+
 // Push is the payload of config/push.
 type Push struct {
 	Action                 Action     `json:"action"`
@@ -154,6 +161,9 @@ type Ack struct {
 	Arch          string            `json:"arch,omitempty"`
 	Toolchain     map[string]string `json:"toolchain,omitempty"` // version by tool, for the installed tools
 	Capabilities  []string          `json:"capabilities,omitempty"`
+
+	// Extension, in info/ack for describe and rotate_key: the agent's newest public key for the tunnel.
+	PublicKey string `json:"public_key,omitempty"`
 }
 
 // Names of events that the appliance acts on, or that both sides write. Any other event is only
@@ -195,4 +205,6 @@ type Heartbeat struct {
 	Capabilities  []string `json:"capabilities,omitempty"`
 	// Extension: the wanted state that the agent holds.
 	WantedState WantedState `json:"wanted_state,omitempty"`
+	// Extension: the agent's newest public key for the tunnel, as in [Ack].
+	PublicKey string `json:"public_key,omitempty"`
 }

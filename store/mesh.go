@@ -65,8 +65,11 @@ const (
 type NodeSettings struct {
 	ConfigSource ConfigSource `json:"config_source,omitempty"`
 	KeyHolder    KeyHolder    `json:"key_holder,omitempty"`
-	PublicKey    string       `json:"public_key,omitempty"`  // base64
-	PrivateKey   string       `json:"private_key,omitempty"` // base64
+	// KeyChosen is set if a person chose the holder. Otherwise the node holds the key as soon as its
+	// agent can.
+	KeyChosen  bool   `json:"key_chosen,omitempty"`
+	PublicKey  string `json:"public_key,omitempty"`  // base64
+	PrivateKey string `json:"private_key,omitempty"` // base64
 
 	VirtualIP  netip.Prefix `json:"virtual_ip,omitzero"`  // in the tunnel; with its host bits
 	VirtualIP6 netip.Prefix `json:"virtual_ip6,omitzero"` // IPv6, beside an IPv4 VirtualIP

@@ -48,6 +48,8 @@ type Client struct {
 	Version      string    `json:"version"`
 	Capabilities []string  `json:"capabilities,omitempty"`
 	BoundAt      time.Time `json:"bound_at"`
+	// PublicKey is the newest one that the agent reported for the tunnel, in base64; "" if it has none.
+	PublicKey string `json:"public_key,omitempty"`
 	// MQTTHost is the broker's host name or address in the answer to the agent's bind.
 	MQTTHost string `json:"mqtt_host,omitempty"`
 }

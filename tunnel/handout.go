@@ -14,8 +14,9 @@ import (
 // A text that does not fit the mesh's tools, or would cut the node off and was not forced, is
 // passed over for the next. If every text has a fault, HandOut returns the first one: a deployed
 // agent overwrites its config with the answer, so an empty text would lose the node's config. An
-// agent does not start the config from the bind, and a push is checked again. The zero ref and ""
-// mean that there is no text.
+// agent does not start the config from the bind, and a push is checked again. A text whose private key
+// the agent does not have is never returned, since the tools refuse it. The zero ref and "" mean that
+// there is no text. n has the agent that is bound.
 func HandOut(tx *store.Tx, cfg store.Config, n store.Node, s store.ConfState, r wgconf.Reach) (store.ConfRef, string, error) {
 	var first store.ConfRef
 	var firstText string
@@ -35,6 +36,12 @@ func HandOut(tx *store.Tx, cfg store.Config, n store.Node, s store.ConfState, r 
 			return store.ConfRef{}, "", err
 		}
 		conf, problem := Read(cfg, n.ID, text)
+		if problem == nil && checkKey(conf, n) != nil {
+			continue
+		}
+		if kept, _ := wgconf.Kept(text); kept && problem != nil {
+			continue
+		}
 		if problem == nil && (v.Forced || !CutsOff(Warnings(conf, n, r))) {
 			return ref, text, nil
 		}

@@ -113,3 +113,43 @@ func TestWhatABindHandsOut(t *testing.T) {
 		})
 	}
 }
+
+func TestABindHandsOutNoTextWhoseKeyTheAgentLacks(t *testing.T) {
+	t.Parallel()
+	const own, other = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
+	kept := func(public string) string {
+		return strings.Replace(text(1), "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", wgconf.KeptAs(public), 1)
+	}
+	able := &store.Client{Capabilities: []string{protocol.CapabilityNodeKey}, PublicKey: own}
+	for name, tc := range map[string]struct {
+		staged, desired string
+		agent           *store.Client
+		want            string
+	}{
+		"a deployed agent":              {kept(own), text(2), &store.Client{}, text(2)},
+		"a deployed agent, and no more": {kept(own), kept(""), &store.Client{}, ""},
+		"and the text has a fault":      {amnezia(3) + kept(own), kept(own), &store.Client{}, ""},
+		"an agent with the key":         {kept(own), text(2), able, kept(own)},
+		"an agent with keys":            {kept(""), text(2), able, kept("")},
+		"an agent with another key":     {kept(other), kept(own), able, kept(own)},
+	} {
+		d := newDesk(t)
+		s := store.ConfState{Staged: d.desire(tc.staged, false), Desired: d.desire(tc.desired, false)}
+		d.update(func(tx *store.Tx) error {
+			n, err := tx.Node("node_a")
+			if err != nil {
+				return err
+			}
+			n.Client = tc.agent
+			cfg, err := tx.Config(n.ConfigID)
+			if err != nil {
+				return err
+			}
+			ref, got, err := HandOut(tx, cfg, n, s, wgconf.Reach{})
+			if got != tc.want || (ref.Version == 0) != (got == "") {
+				t.Errorf("%s: version %d: %q, want %q", name, ref.Version, got, tc.want)
+			}
+			return err
+		})
+	}
+}

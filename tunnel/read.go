@@ -32,13 +32,19 @@ func Read(cfg store.Config, nodeID, text string) (wgconf.Config, error) {
 // checkKey refuses a config whose private key the node's agent cannot put in. The error is a
 // *wgconf.Error. The agent of a node that is not bound yet may be able to.
 func checkKey(conf wgconf.Config, n store.Node) error {
-	if conf.Interface.KeptLine == 0 || n.Client == nil || n.Can(protocol.CapabilityNodeKey) {
+	line, named := conf.Interface.KeptLine, conf.Interface.PublicKey
+	problem := ""
+	switch {
+	case line == 0 || n.Client == nil:
 		return nil
+	case !n.Can(protocol.CapabilityNodeKey):
+		problem = "PrivateKey: the agent of this node has no key of its own; update the agent, or give the node's private key"
+	case named == "" || n.Client.PublicKey == "" || named == n.Client.PublicKey:
+		return nil
+	default:
+		problem = "PrivateKey: the node has another key now than the one that this line names; take the node's latest tunnel config"
 	}
-	return &wgconf.Error{Faults: []wgconf.Fault{{
-		Line:    conf.Interface.KeptLine,
-		Problem: "PrivateKey: the agent of this node has no key of its own; update the agent, or give the node's private key",
-	}}}
+	return &wgconf.Error{Faults: []wgconf.Fault{{Line: line, Problem: problem}}}
 }
 
 // commentSize returns how many bytes of the text are comments, including lines that contain nothing

@@ -269,7 +269,7 @@ func bound(a *protocol.Ack) {
 	a.Action = protocol.Action(Word(string(a.Action)))
 	a.ConfigSHA256, a.Platform = Word(a.ConfigSHA256), Word(a.Platform)
 	a.ClientVersion, a.Arch = Word(a.ClientVersion), Word(a.Arch)
-	a.Capabilities = Words(a.Capabilities)
+	a.Capabilities, a.PublicKey = Words(a.Capabilities), Word(a.PublicKey)
 	if len(a.Toolchain) > maxList {
 		a.Toolchain = nil
 	}

@@ -12,6 +12,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
+	"wfm/tunnel/wgconf"
 )
 
 // pushPayload is the payload of a push in the ledger: without the text, which holds the node's
@@ -131,13 +132,23 @@ func outdated(tx *store.Tx, cmd store.Command) (string, error) {
 	if err == nil && !tunnel.Fits(p, cfg, n) {
 		return "the node's interface or the tunnel protocol or its version was changed while it waited; it was never sent: push again", nil
 	}
-	if err != nil || !cmd.Lapses {
+	if err != nil {
 		return "", err
 	}
 	s, err := tx.ConfState(cmd.NodeID)
-	if err == nil && s.Desired.SHA256 != p.ConfigSHA256 {
+	if err == nil && cmd.Lapses && s.Desired.SHA256 != p.ConfigSHA256 {
 		return fmt.Sprintf("the tunnel config was changed while version %d waited for the node; it was never sent: apply version %d", p.ConfigVersion,
 			s.Desired.Version), nil
+	}
+	if err != nil || n.Can(protocol.CapabilityNodeKey) {
+		return "", err
+	}
+	text, err := tx.ConfText(n.ID, p.ConfigSHA256)
+	if kept, _ := wgconf.Kept(text); kept {
+		return "the node's agent was replaced by one that keeps no key of its own while it waited; it was never sent", nil
+	}
+	if errors.Is(err, store.ErrConfVersionNotFound) { // sending it says so
+		err = nil
 	}
 	return "", err
 }

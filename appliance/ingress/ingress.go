@@ -253,11 +253,18 @@ func (g *Ingress) heartbeat(tx *store.Tx, s Session, env protocol.Envelope, hb p
 	// announces no capabilities: then it has none beyond the protocol.
 	n, err := tx.Node(env.NodeID)
 	version, can := command.Word(hb.ClientVersion), command.Words(hb.Capabilities)
-	if err != nil || n.Client == nil || (slices.Equal(n.Client.Capabilities, can) && (version == "" || n.Client.Version == version)) {
+	if err != nil || n.Client == nil {
 		return err
 	}
+	key := n.Client.PublicKey
+	if !s.Late && protocol.ValidPublicKey(hb.PublicKey) {
+		key = hb.PublicKey
+	}
+	if slices.Equal(n.Client.Capabilities, can) && (version == "" || n.Client.Version == version) && n.Client.PublicKey == key {
+		return nil
+	}
 	return tx.UpdateClient(env.NodeID, func(c *store.Client) {
-		c.Capabilities = can
+		c.Capabilities, c.PublicKey = can, key
 		if version != "" {
 			c.Version = version
 		}
@@ -311,13 +318,18 @@ func (g *Ingress) ack(tx *store.Tx, s Session, topic protocol.Topic, env protoco
 // updateClient records the agent's own data from the ACK of the command.
 func updateClient(tx *store.Tx, cmd store.Command) error {
 	ack, described := cmd.Ack, cmd.Action == protocol.ActionDescribe && cmd.Ack.Status == protocol.AckApplied
-	if ack.ClientVersion == "" && ack.Platform == "" && !described {
+	rotated := cmd.Action == protocol.ActionRotateKey && ack.Status == protocol.AckApplied
+	tellsKey := (described || rotated) && protocol.ValidPublicKey(ack.PublicKey)
+	if ack.ClientVersion == "" && ack.Platform == "" && !described && !tellsKey {
 		return nil
 	}
 	return tx.UpdateClient(cmd.NodeID, func(c *store.Client) {
 		c.Version, c.Platform = cmp.Or(ack.ClientVersion, c.Version), cmp.Or(ack.Platform, c.Platform)
 		if described {
 			c.Capabilities = ack.Capabilities
+		}
+		if tellsKey {
+			c.PublicKey = ack.PublicKey
 		}
 	})
 }

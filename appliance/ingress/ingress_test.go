@@ -357,6 +357,40 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 	})
 }
 
+func TestIngressKeepsTheKeyThatTheAgentReports(t *testing.T) {
+	ingressTest(t, func(t *testing.T, f *fixture) {
+		s := f.session(1)
+		f.update(func(tx *store.Tx) error {
+			return tx.UpdateClient("node_a", func(c *store.Client) { c.Capabilities = []string{protocol.CapabilityNodeKey} })
+		})
+		keys := []string{
+			"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=",
+		}
+		want := func(key, when string) {
+			t.Helper()
+			if got := f.node().Client.PublicKey; got != key {
+				t.Errorf("%s: %q, want %q", when, got, key)
+			}
+		}
+		beat := `{"client_online":true,"capabilities":["node_key"],"public_key":"%s"}`
+		f.receive(s, protocol.KindHeartbeat, "", fmt.Sprintf(beat, keys[0]))
+		want(keys[0], "after a heartbeat")
+		f.receive(s, protocol.KindHeartbeat, "", fmt.Sprintf(beat, "not a key"))
+		want(keys[0], "after a heartbeat with something else")
+		f.receive(s, protocol.KindHeartbeat, "", `{"client_online":true,"capabilities":["node_key"]}`)
+		want(keys[0], "after a heartbeat without a key")
+		cmd := f.issue(protocol.ActionRotateKey)
+		f.receive(s, protocol.KindInfoAck, cmd.RequestID, fmt.Sprintf(`{"status":"failed","action":"rotate_key","public_key":%q}`, keys[1]))
+		want(keys[0], "after a new key that failed")
+		cmd = f.issue(protocol.ActionRotateKey)
+		f.receive(s, protocol.KindInfoAck, cmd.RequestID, fmt.Sprintf(`{"status":"applied","action":"rotate_key","public_key":%q}`, keys[1]))
+		want(keys[1], "after a new key")
+		cmd = f.issue(protocol.ActionDetect)
+		f.receive(s, protocol.KindDetectAck, cmd.RequestID, fmt.Sprintf(`{"status":"applied","platform":"linux","public_key":%q}`, keys[2]))
+		want(keys[1], "after a detect, which reports no key")
+	})
+}
+
 func TestAnEventAboutACommandLeavesANoteOnTheNodesOwnAlone(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)

@@ -133,7 +133,7 @@ func navigation() []entry {
 
 var funcs = template.FuncMap{
 	"navigation": navigation,
-	"actions":    func() []protocol.ActionSpec { return protocol.Actions(nil) },
+	"actions":    protocol.Listed,
 	"protocols":  protocols,
 	"tunnel":     tunnelName,
 	"versions":   awgVersions,

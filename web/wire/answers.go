@@ -147,12 +147,16 @@ var answers = []struct {
 	},
 	{
 		protocol.ErrInvalidAction, http.StatusBadRequest, "INVALID_ACTION",
-		"The action is unknown; use " + actionNames(protocol.Actions(nil)) + ".",
+		"The action is unknown; use " + actionNames(protocol.Listed()) + ".",
 	},
 	{
 		protocol.ErrCannotDescribe, http.StatusConflict, "AGENT_CANNOT_DESCRIBE",
 		"The agent on this node cannot report its details, like the WG Free Mesh client. Use wg_show to look at its tunnel; its version and platform are in " +
 			"endpoint/status.",
+	},
+	{
+		protocol.ErrNoNodeKey, http.StatusConflict, "AGENT_HAS_NO_KEY",
+		"The agent on this node keeps no key of its own. Update the agent, or set key_holder to appliance.",
 	},
 	{
 		tunnel.ErrNothingToStart, http.StatusConflict, "NO_CONFIRMED_CONFIG",

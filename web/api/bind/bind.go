@@ -1,6 +1,7 @@
 package bind
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -21,9 +22,10 @@ import (
 
 // Parts that several calls' bodies and errors share.
 const (
-	bindMembers = "token!, hostname, platform, client_version, capabilities strings"
+	bindMembers = "token!, hostname, platform, client_version, capabilities strings, public_key"
 	binding     = "RATE_LIMITED CLIENT_BIND_TOKEN_INVALID CLIENT_BIND_TOKEN_EXPIRED CLIENT_BIND_TOKEN_USED " +
-		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE"
+		"CLIENT_BIND_NOT_ALLOWED CLIENT_BIND_STATIC_NODE MQTT_DISABLED MQTT_TLS_CA_NOT_READY INTERFACE_NAME_UNUSABLE/409 BIND_ANSWER_TOO_LARGE " +
+		mesh.CodeKeyElsewhere + " " + mesh.CodeInvalidKey + " " + mesh.CodeInvalidText
 )
 
 func (a *API) bindRoutes() []wire.Route {
@@ -100,6 +102,9 @@ func (a *API) clientBind(c echo.Context) error {
 		Version:      wire.Or(body.Text("client_version", wire.Line(0, 64)), ""),
 		Capabilities: body.Texts("capabilities", 32, wire.Line(1, 64)),
 	}
+	if public := wire.Or(body.Text("public_key", wire.Line(0, 64)), ""); protocol.ValidPublicKey(public) {
+		client.PublicKey = public
+	}
 	if err := body.Err(); err != nil {
 		return err
 	}
@@ -156,7 +161,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTT
 	if err != nil {
 		return bound, none, err
 	}
-	if err := mesh.AgentChanged(tx, n, bound.Node); err != nil {
+	if err := mesh.AgentChanged(tx, n, bound.Node, rand.Reader); err != nil {
 		return bound, none, err
 	}
 	now, err := tx.ConfState(n.ID)
@@ -164,7 +169,7 @@ func bindNode(tx *store.Tx, token string, client store.Client, target reach.MQTT
 		return bound, none, err
 	}
 	state.Desired = now.Desired
-	ref, text, err := tunnel.HandOut(tx, cfg, n, state, broker)
+	ref, text, err := tunnel.HandOut(tx, cfg, bound.Node, state, broker)
 	if err != nil {
 		return bound, none, err
 	}

@@ -124,9 +124,9 @@ func (p nodeSettingsPatch) apply(cfg store.Config, n *store.Node) error {
 	}
 	switch wire.Or(p.keyHolder, "") {
 	case "appliance":
-		n.KeyHolder = store.KeyAtAppliance
+		n.KeyHolder, n.KeyChosen = store.KeyAtAppliance, true
 	case "node":
-		n.KeyHolder = store.KeyAtNode
+		n.KeyHolder, n.KeyChosen = store.KeyAtNode, true
 	}
 	n.VirtualIP, n.VirtualIP6 = wire.Or(p.address, n.VirtualIP), wire.Or(p.address6, n.VirtualIP6)
 	n.DNS, n.ListenPort, n.MTU = wire.Or(p.dns, n.DNS), wire.Or(p.listenPort, n.ListenPort), wire.Or(p.mtu, n.MTU)

@@ -72,7 +72,7 @@ func (a *API) control(c echo.Context) error {
 	if err := body.Err(); err != nil {
 		return err
 	}
-	if action.Kind() == "" {
+	if action.Kind() == "" || action.Spec().Unlisted {
 		return protocol.ErrInvalidAction
 	}
 	if err := a.Reader.MQTT(); err != nil {
