@@ -1,7 +1,11 @@
 package main
 
 import (
+	"os"
+	"os/exec"
 	"strings"
+
+	"github.com/chromedp/chromedp"
 
 	"wfm/internal/apptest"
 )
@@ -59,4 +63,82 @@ func (o *operator) bind(n *member) {
 	o.see("Valid for 4:5")
 	o.s.bindAgent(n, o.text("#bind-command"))
 	o.see("Online because its MQTT connection is open")
+}
+
+// openNode opens the node's page.
+func (o *operator) openNode(n *member) {
+	o.t.Helper()
+	o.open("/configs/" + n.ConfigID + "/nodes/" + n.ID)
+	o.live()
+}
+
+// reachAt says at which public address others reach the node.
+func (o *operator) reachAt(n *member, address string) {
+	o.t.Helper()
+	o.openNode(n)
+	o.eval("document.querySelector('#reach').open = true")
+	o.fill("#form-reach [name=ipv4_address]", address)
+	o.click("#form-reach .primary")
+	o.see("Saved.")
+}
+
+// putBehind says which networks are behind the node, whose hosts know no way to the mesh.
+func (o *operator) putBehind(n *member, networks string) {
+	o.t.Helper()
+	o.openNode(n)
+	o.click("[data-open=edit-node]")
+	o.fill("#edit-node [name=routes]", networks)
+	o.click("#edit-node [name=masquerade]")
+	o.click("#edit-node .primary")
+	o.see("Saved.")
+}
+
+// fetch gets the file of a static node with the command of a one-time link, which does not work again.
+func (o *operator) fetch(n *member) {
+	o.t.Helper()
+	o.openNode(n)
+	o.see("Not handed out yet")
+	o.click("#download-form button")
+	o.see("Valid for 4:5")
+	command := "cd " + n.AgentDir + " && umask 077 && " + o.text("#download-command")
+	o.s.inside(n.Machine, "sh", "-c", command)
+	if out, code := n.Run(o.t, "sh", "-c", command); code == 0 {
+		o.t.Errorf("the link gives the file twice: %s", out)
+	}
+	o.see("Handed out version")
+}
+
+// scan checks that the QR code on the page of a static node has the bytes of its file.
+func (o *operator) scan(n *member) {
+	o.t.Helper()
+	o.openNode(n)
+	o.click("[data-picture]")
+	o.until("document.querySelector('#config-qr img').naturalWidth > 0")
+	picture, err := act(o.browser, chromedp.Screenshot(chromedp.CSS("#config-qr img")))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	image := apptest.WriteFile(o.t, "code.png", string(picture))
+	text, err := exec.CommandContext(o.t.Context(), "zbarimg", "--quiet", "--raw", image).Output()
+	if err != nil {
+		o.t.Fatalf("zbarimg: %v %s", err, text)
+	}
+	file, err := os.ReadFile(n.file())
+	if err != nil || string(text) != string(file)+"\n" { // zbarimg adds the end of a line
+		o.t.Errorf("the code has %q, the file %q (%v)", text, file, err)
+	}
+}
+
+// forward leads a port of the entry to a port of the service's node, for TCP and UDP.
+func (o *operator) forward(entry *member, port string, service *member, servicePort string) {
+	o.t.Helper()
+	o.openNode(entry)
+	o.click("[data-open=new-forward]")
+	o.choose("#new-forward [name=to_node_id]", entry.ID)
+	o.fill("#new-forward [name=to_port]", port)
+	o.choose("#new-forward [name=from_node_id]", service.ID)
+	o.fill("#new-forward [name=from_port]", servicePort)
+	o.choose("#new-forward [name=protocol]", "all")
+	o.click("#new-forward .primary")
+	o.see("The port forward was added.")
 }

@@ -43,7 +43,7 @@ type member struct {
 	*apptest.Node
 	*apptest.Machine
 	name   string
-	v4, v6 string // in the mesh
+	v4, v6 string // in the mesh; "" if it has none
 }
 
 func newMeshSite(t *testing.T) *meshSite {
@@ -104,6 +104,9 @@ func (s *meshSite) add(m *apptest.Machine, name string, settings map[string]any)
 func (s *meshSite) member(m *apptest.Machine, node map[string]any) *member {
 	s.t.Helper()
 	address := func(key string) string {
+		if node[key] == nil {
+			return ""
+		}
 		p, err := netip.ParsePrefix(fmt.Sprint(node[key]))
 		if err != nil {
 			s.t.Fatalf("%s of %v: %v", key, node, err)
@@ -129,14 +132,20 @@ func (s *meshSite) bindAgent(n *member, command string) {
 	n.Await(s.t, "online")
 }
 
-// rollOut gives a command to the nodes and waits until each of them has carried it out.
-func (s *meshSite) rollOut(action string, nodes ...*member) {
+// apply applies the mesh and waits until each node has its tunnel config.
+func (s *meshSite) apply() {
+	s.t.Helper()
+	s.awaitRollout(s.Must(s.t, "POST", s.path("apply"), nil)["rollout_id"].(string))
+}
+
+// start starts the tunnels of the nodes.
+func (s *meshSite) start(nodes ...*member) {
 	s.t.Helper()
 	var ids []string
 	for _, n := range nodes {
 		ids = append(ids, n.ID)
 	}
-	begun := s.Must(s.t, "POST", s.path("endpoint/control-batch"), map[string]any{"action": action, "node_ids": ids, "wave_size": len(ids)})
+	begun := s.Must(s.t, "POST", s.path("endpoint/control-batch"), map[string]any{"action": "start", "node_ids": ids, "wave_size": len(ids)})
 	s.awaitRollout(begun["rollout_id"].(string))
 }
 
@@ -161,8 +170,10 @@ func (s *meshSite) pingEachOther(nodes ...*member) {
 	var pairs []reach
 	for _, from := range nodes {
 		for _, to := range nodes {
-			if from != to {
-				pairs = append(pairs, reach{from, to.name, to.v4}, reach{from, to.name, to.v6})
+			for _, address := range []string{to.v4, to.v6} {
+				if from != to && address != "" {
+					pairs = append(pairs, reach{from, to.name, address})
+				}
 			}
 		}
 	}
