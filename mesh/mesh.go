@@ -193,9 +193,12 @@ func (m *Mesh) port(n *member) int {
 }
 
 // Node returns the node as the mesh sees it, and the port on which it listens; 0: the system chooses
-// it. The node must be one of the mesh.
+// it. A node that is not one of the mesh is the zero Node.
 func (m *Mesh) Node(id string) (n Node, port int) {
 	found := m.byID[id]
+	if found == nil {
+		return Node{}, 0
+	}
 	return found.Node, m.port(found)
 }
 

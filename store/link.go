@@ -37,6 +37,16 @@ func (tx *Tx) Links(configID string) ([]Link, error) {
 	return tx.linksUnder(bucketLinksByConfig, nodeNameKey(configID, ""))
 }
 
+// LinkCount returns the number of links of the config, and reads none.
+func (tx *Tx) LinkCount(configID string) (n int) {
+	prefix := nodeNameKey(configID, "")
+	c := tx.cursor(bucketLinksByConfig)
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		n++
+	}
+	return n
+}
+
 // LinksOfNode returns the links that the node is an end of, by the id of the other end.
 func (tx *Tx) LinksOfNode(nodeID string) ([]Link, error) {
 	return tx.linksUnder(bucketLinksByNode, nodeNameKey(nodeID, ""))

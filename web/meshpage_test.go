@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -73,4 +74,85 @@ func TestTheSettingsOfAMeshShowEachValueButNoKey(t *testing.T) {
 	if r := a.browse("/configs/" + a.addConfig("plain") + "/settings").shows("WireGuard"); strings.Contains(r.body, "awg_s1") {
 		t.Error("a mesh of WireGuard shows values of AmneziaWG")
 	}
+}
+
+// paged is a mesh with two gateways, amsterdam and copenhagen, and two nodes behind NAT.
+func paged(t *testing.T, adjust ...func(*web.Options)) (a *api, cfg string, ids map[string]string) {
+	t.Helper()
+	a = newAPI(t, append([]func(*web.Options){func(o *web.Options) { o.Networks = func() []netip.Prefix { return nil } }}, adjust...)...)
+	cfg = a.addMesh("offices", object{"virtual_subnet": "10.9.0.0/24"})
+	ids = map[string]string{}
+	for _, n := range []struct{ name, public string }{{"amsterdam", "192.0.2.1"}, {"berlin", ""}, {"copenhagen", "198.51.100.7"}, {"hamburg", ""}} {
+		ids[n.name] = a.addMeshNode(cfg, n.name, object{"ipv4_address": n.public}).ID
+	}
+	return a, cfg, ids
+}
+
+func (a *api) link(cfg, from, to string, more object) (id string) {
+	a.t.Helper()
+	var v struct {
+		ID string `json:"link_group_id"`
+	}
+	body := object{"forward": object{"local_node_id": from, "peer_node_id": to}}
+	maps.Copy(body, more)
+	a.post("/api/v1/configs/"+cfg+"/peer-links", body).ok(&v)
+	return v.ID
+}
+
+func TestTheListOfLinksSaysWhoConnectsAndWhatIsWrong(t *testing.T) {
+	a, cfg, ids := paged(t)
+	page := "/configs/" + cfg + "/links"
+	a.browse(page).shows("No link yet.", `href="/configs/`+cfg+`/quick"`)
+	key := strings.Repeat("A", 42) + "E="
+	first := a.link(cfg, ids["berlin"], ids["amsterdam"], object{"notes": "<the first>", "preshared_key": key})
+	bad := a.link(cfg, ids["hamburg"], ids["berlin"], nil)
+	r := a.browse(page).shows("amsterdam – berlin", "berlin, to 192.0.2.1:51820", "keepalive by berlin every 25 s", "&lt;the first&gt;", "10.9.0.2/32",
+		"neither can", "Neither hamburg nor berlin has a public address", `href="/configs/`+cfg+"/links/"+bad+`">hamburg – berlin`, "1–2 of 2",
+		`Links <span class="count">2</span>`)
+	if strings.Contains(r.body, key) || strings.Contains(r.body, "ipv4_address") {
+		t.Error("the page shows the preshared key, or a name of the API")
+	}
+	a.browse(page+"?q=AMST").shows("1–1 of 1 found", first)
+	a.browse(page + "?q=none").shows("No matching link")
+	a.put("/api/v1/peer-links/"+bad, object{"enabled": false}).ok(nil)
+	a.put("/api/v1/nodes/"+ids["amsterdam"], object{"enabled": false}).ok(nil)
+	a.browse(page).shows(`<span class="tag">disabled</span>`, `<span class="tag">rests</span>`)
+}
+
+func TestTheListOfLinksHasPages(t *testing.T) {
+	a, cfg, ids := paged(t)
+	for i := range 60 {
+		a.link(cfg, ids["amsterdam"], a.addMeshNode(cfg, fmt.Sprintf("leaf %02d", i), nil).ID, nil)
+	}
+	page := "/configs/" + cfg + "/links"
+	a.browse(page).shows("1–50 of 60", "page=2")
+	a.browse(page+"?page=2").shows("51–60 of 60", "leaf 59")
+	a.browse(page+"?q=leaf&page=9").shows("51–60 of 60", "page=1&amp;q=leaf")
+}
+
+func TestTheFormForALinkProposesOneAndShowsWhatDoesNotWork(t *testing.T) {
+	a, cfg, ids := paged(t)
+	at := func(from, to string) string { return "/configs/" + cfg + "/links/new?a=" + ids[from] + "&b=" + ids[to] }
+	if r := a.browse("/configs/" + cfg + "/links/new").shows("Choose a node"); strings.Contains(r.body, "Add link") {
+		t.Error("a link of no nodes can be added")
+	}
+	a.browse(at("berlin", "amsterdam")).shows(
+		"Who connects: berlin, to 192.0.2.1:51820. Keepalive by berlin every 25 s.", `name="forward.allowed_ips" value="10.9.0.1/32"`,
+		`name="reverse.allowed_ips" value="10.9.0.2/32"`, `name="forward.local_node_id" value="`+ids["berlin"]+`"`, "Add link")
+	a.browse(at("berlin", "berlin")).shows(`aria-invalid="true"`, "cannot have a link to itself")
+	a.browse(at("berlin", "hamburg")).shows("Neither of the two can reach the other.", "Link both with amsterdam")
+	a.browse("/configs/" + cfg + "/links/new?a=" + ids["berlin"] + "&b=gone").shows("not in the mesh any more")
+
+	id := a.link(cfg, ids["berlin"], ids["amsterdam"], object{"notes": "old"})
+	a.browse(at("amsterdam", "berlin")).shows("have an enabled link already")
+	page := "/configs/" + cfg + "/links/" + id
+	a.browse(page).shows("berlin – amsterdam", `value="old"`, "Disable", "Delete link", `data-api="PUT /api/v1/peer-links/`+id+`"`)
+	other := a.addConfig("other")
+	if r := a.browse("/configs/" + other + "/links/" + id); r.status != 404 {
+		t.Errorf("the link is shown in another mesh: %d", r.status)
+	}
+	a.put("/api/v1/peer-links/"+id, object{"forward": object{"endpoint_mode": "manual", "endpoint_manual_host": "no host"}}).
+		about(422, "INVALID_PEER_LINK", "forward.endpoint_manual_host")
+	a.post("/api/v1/configs/"+cfg+"/peer-links", object{"forward": object{"local_node_id": ids["berlin"], "peer_node_id": ids["berlin"]}}).
+		about(422, "INVALID_PEER_LINK", "peer_node_id")
 }

@@ -181,7 +181,7 @@ func New(o Options) *Server {
 	s.applier = s.newApplier(d)
 	s.pages = &page.Pages{
 		DB: o.Store, Log: o.Logger, Version: o.Version, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Newest: s.streams.Newest, Recent: s.recent,
-		Networks: o.Networks,
+		Applier: s.applier, Networks: o.Networks,
 	}
 	s.document = sync.OnceValues(func() ([]byte, error) { return openapi.Describe(s.table(), o.Version) })
 	s.apis = s.newAPIs(d)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/apply"
 	"wfm/store"
 	"wfm/web/access"
 	"wfm/web/reach"
@@ -44,6 +45,7 @@ type Pages struct {
 	Directory *reach.Directory
 	Newest    func() string // the id of the newest event
 	Recent    *view.Activity
+	Applier   *apply.Applier
 	// Networks returns the addresses of the appliance's own interfaces, each with its network.
 	Networks func() []netip.Prefix
 }
@@ -67,6 +69,9 @@ func (p *Pages) Routes() []wire.Route {
 		open("/login", p.loginPage),
 		known("/", p.overviewPage),
 		known("/configs/:config_id", p.nodesPage),
+		known("/configs/:config_id/links", p.linksPage),
+		known("/configs/:config_id/links/new", p.newLinkPage),
+		known("/configs/:config_id/links/:link_id", p.linkPage),
 		known("/configs/:config_id/settings", p.meshSettingsPage),
 		known("/configs/:config_id/nodes/:node_id", p.nodePage),
 		known("/configs/:config_id/nodes/:node_id/conf", p.confPage),

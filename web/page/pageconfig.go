@@ -13,6 +13,7 @@ type meshTab string
 
 const (
 	tabNodes    meshTab = ""
+	tabLinks    meshTab = "/links"
 	tabSettings meshTab = "/settings"
 )
 
@@ -20,13 +21,14 @@ const (
 var meshTabs = []struct {
 	tab  meshTab
 	name string
-}{{tabNodes, "Nodes"}, {tabSettings, "Settings"}}
+}{{tabNodes, "Nodes"}, {tabLinks, "Links"}, {tabSettings, "Settings"}}
 
 // meshHead has the values that all pages of a mesh share.
 type meshHead struct {
 	Config    store.Config
 	Tab       meshTab
 	NodeCount int
+	LinkCount int
 	NewNode   view.Node // the values that the dialog for a new node begins with
 }
 
@@ -42,7 +44,7 @@ func readMeshHead(tx *store.Tx, configID string, tab meshTab) (h meshHead, err e
 	if h.Config, err = tx.Config(configID); err != nil {
 		return h, err
 	}
-	h.NodeCount = len(tx.NodeIDs(configID))
+	h.NodeCount, h.LinkCount = len(tx.NodeIDs(configID)), tx.LinkCount(configID)
 	return h, nil
 }
 
@@ -51,8 +53,11 @@ func (h meshHead) Tabs() []tabLink {
 	links := make([]tabLink, len(meshTabs))
 	for i, t := range meshTabs {
 		links[i] = tabLink{Name: t.name, Path: h.Path() + string(t.tab), Here: t.tab == h.Tab}
-		if t.tab == tabNodes {
+		switch t.tab {
+		case tabNodes:
 			links[i].Count = h.NodeCount
+		case tabLinks:
+			links[i].Count = h.LinkCount
 		}
 	}
 	return links

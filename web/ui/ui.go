@@ -136,6 +136,7 @@ var funcs = template.FuncMap{
 	"actions":    protocol.Listed,
 	"protocols":  protocols,
 	"tunnel":     tunnelName,
+	"plain":      plain,
 	"versions":   awgVersions,
 	"when":       whenHTML,
 	"day":        day,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -181,4 +182,21 @@ type awgVersion struct {
 
 func awgVersions() []awgVersion {
 	return []awgVersion{{"2.0", "2.0", true}, {"1.5", "1.5: for older apps", false}, {"3.1", "3.1: newest, few apps have it", false}}
+}
+
+// apiNames has the pages' words for the names of the API that sentences about a mesh contain.
+var apiNames = map[string]string{
+	"virtual_subnet": "the network", "virtual_subnet6": "the IPv6 network", "virtual_ip": "address in the tunnel", "virtual_ip6": "IPv6 address in the tunnel",
+	"ipv4_address": "public IPv4 address", "ipv6_address": "public IPv6 address", "listen_port": "UDP port", "allowed_ips": "allowed IPs",
+	"persistent_keepalive": "keepalive", "preshared_key": "preshared key", "public_key": "public key", "private_key": "private key",
+	"gateway_node_ids": "the gateways", "hub_node_id": "the gateway", "free_mesh": "“several gateways”", "full_mesh": "“each with each”",
+	"hub_spoke": "“one gateway”", "default_mtu": "MTU", "default_dns": "DNS", "default_listen_port": "UDP port",
+}
+
+var apiName = regexp.MustCompile(`\b[a-z]+[0-9]?(?:_[a-z0-9]+)+\b`)
+
+// plain returns the sentence with the pages' words for the API's names.
+func plain(sentence string) string {
+	sentence = strings.ReplaceAll(sentence, "an ipv4_address or ipv6_address", "a public address")
+	return Capital(apiName.ReplaceAllStringFunc(sentence, func(name string) string { return cmp.Or(apiNames[name], name) }))
 }
