@@ -219,6 +219,32 @@ func (e *Edit) PutNode(n *store.Node) error {
 	return e.readdress(*before, after)
 }
 
+// PutText makes the text the desired tunnel config of a node whose config somebody writes. note says
+// where it comes from. Errors: store.ErrNodeNotFound, and an [*Error] for a text that cannot be read.
+func (e *Edit) PutText(nodeID, text, note string) error {
+	cfg, err := e.tx.Config(e.id)
+	if err != nil {
+		return err
+	}
+	before, err := e.node(cfg, nodeID)
+	if err != nil {
+		return err
+	}
+	if _, err := ReadText(cfg, nodeID, text); err != nil {
+		return refuse(CodeInvalidText, "Nothing was changed, since %s could not be given its tunnel config: %s.", before.Name, strings.TrimSuffix(err.Error(), "."))
+	}
+	if _, err := e.tx.SetDesired(nodeID, text, store.ConfVersion{Author: e.author, Source: store.ConfEdited, Note: note}); err != nil {
+		return err
+	}
+	after, err := e.node(cfg, nodeID)
+	if err != nil {
+		return err
+	}
+	e.taken = nil
+	e.touch(TouchedByNode(&before, &after, e))
+	return nil
+}
+
 // sameInTexts reports whether the node gives the same to all texts but their comments.
 func sameInTexts(before, after Node) bool {
 	return before.Enabled == after.Enabled && before.Type == after.Type && before.InterfaceName == after.InterfaceName &&
