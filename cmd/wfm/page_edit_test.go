@@ -55,6 +55,11 @@ func asJSON(v any) string {
 	return string(raw)
 }
 
+// withoutKey returns the text as the editor shows it at first.
+func withoutKey(text string) string {
+	return strings.Replace(text, strings.Repeat("A", 42)+"E=", "(hidden)", 1)
+}
+
 const confText = "document.querySelector('#conf-form textarea').value"
 
 func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
@@ -80,7 +85,7 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 	b.click("[data-theirs]")
 	b.see("Your text is discarded")
 	b.click("#confirm [value=yes]")
-	b.until(confText + " === " + quote(tunnelText("two")) + " && document.querySelector('#conf-form [name=base_version]').value === '2'")
+	b.until(confText + " === " + quote(withoutKey(tunnelText("two"))) + " && document.querySelector('#conf-form [name=base_version]').value === '2'")
 
 	// The typed text replaces the saved one after a comparison of the two; a third text is asked
 	// about anew.
@@ -96,6 +101,74 @@ func TestATextIsSavedOverNoVersionThatItsAuthorHasNotSeen(t *testing.T) {
 	if got := savedText(t, n); got != tunnelText("mine") {
 		t.Errorf("saved is %q", got)
 	}
+}
+
+func TestTheEditorNumbersTheLinesAndLeadsToEveryFault(t *testing.T) {
+	t.Parallel()
+	b, _ := editing(t)
+	numbers := func() string {
+		return b.eval("document.querySelector('.numbers').textContent.split('\\n').at(-1)").(string)
+	}
+	coloured := func() string { return b.eval("document.querySelector('.colours').innerText.trim()").(string) }
+	if numbers() != "5" || coloured() != strings.TrimSpace(withoutKey(tunnelText("one"))) {
+		t.Errorf("%s lines, coloured is %q", numbers(), coloured())
+	}
+	b.fill("#conf-form textarea", "[Interface]\nPrivateKey = nonsense\nAdress = 10.0.0.1/24\n\n[Peer]\nAllowedIPs = 10.0.0.0/33\n")
+	b.click("#save")
+	b.see("the tunnel config has 4 faults", "did you mean Address?", "10.0.0.0/33")
+	selected := func(want string) {
+		t.Helper()
+		b.until("getSelection().toString() === " + quote(want))
+	}
+	selected("PrivateKey = nonsense")
+	b.click("[data-line='6']")
+	selected("AllowedIPs = 10.0.0.0/33")
+	if n := b.eval("document.querySelectorAll('.colours .wrong').length"); n != 4.0 {
+		t.Errorf("%v lines are marked", n)
+	}
+	b.inspect("conf-faults")
+	b.keys("x") // in place of the line
+	marked := b.eval("[...document.querySelectorAll('.colours .wrong')].map(e => e.innerText).join()")
+	if marked != "PrivateKey = nonsense,Adress = 10.0.0.1/24,[Peer]" {
+		t.Errorf("marked are %q", marked)
+	}
+
+	// A long text is not coloured.
+	long := tunnelText(strings.Repeat("x", 70_000))
+	b.fill("#conf-form textarea", long)
+	if hidden := b.eval("document.querySelector('.colours').hidden"); hidden != true || numbers() != "5" {
+		t.Errorf("hidden: %v, %s lines", hidden, numbers())
+	}
+	b.fill("#conf-form textarea", tunnelText("two"))
+	b.click("#save")
+	b.see("Saved as version 2.")
+	b.until("document.querySelector('.colours').innerText.trim() === " + quote(strings.TrimSpace(withoutKey(tunnelText("two")))))
+}
+
+func TestThePrivateKeyIsInTheEditorOnlyWhenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	b, n := editing(t)
+	key := strings.Repeat("A", 42) + "E="
+	if html := b.eval("fetch(location).then(r => r.text())").(string); strings.Contains(html, key) {
+		t.Error("the page has the key")
+	}
+	typed := withoutKey(tunnelText("typed"))
+	b.fill("#conf-form textarea", typed)
+	b.click("#save")
+	b.see("Saved as version 2.")
+	if got := savedText(t, n); got != tunnelText("typed") {
+		t.Errorf("saved is %q", got)
+	}
+
+	// What is typed stays when the key is shown.
+	b.fill("#conf-form textarea", typed+"# more\n")
+	b.click("[data-show-key]")
+	b.until(confText + " === " + quote(tunnelText("typed")+"# more\n"))
+	b.click("#save")
+	b.see("Saved as version 3.")
+	b.eval("document.activeElement.blur()")
+	b.click("[href$='/conf']:not([href^='?'])")
+	b.until("!location.search && " + confText + " === " + quote(typed+"# more\n"))
 }
 
 func TestTextThatIsTypedWhileItIsSavedIsKept(t *testing.T) {

@@ -146,7 +146,7 @@ func writeConfig(t *testing.T, b *browser) {
 	b.inspect("conf-empty")
 	b.fill("#conf-form textarea", text+"Adr = 10.98.0.2/24\n")
 	b.click("#save")
-	b.see("not valid")
+	b.see("the tunnel config has a fault", "is not a key of a WireGuard config")
 	if got := b.eval("getSelection().toString()"); got != "Adr = 10.98.0.2/24" {
 		t.Errorf("the wrong line is not selected: %q", got)
 	}

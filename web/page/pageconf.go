@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 	"wfm/web/access"
 	"wfm/web/ui"
 	"wfm/web/view"
@@ -24,8 +25,7 @@ type diffView struct {
 	Lines     []diffLine `json:"lines"`
 }
 
-// confDiff compares a text with the desired one. Like the text, the answer holds a private key, so
-// it needs write access and must not be cached.
+// confDiff compares a text with the desired one. The answer hides the keys of both.
 func (p *Pages) confDiff(c echo.Context) error {
 	body, err := wire.ReadBody(c, wire.ConfBodyLimit)
 	if err != nil {
@@ -33,6 +33,9 @@ func (p *Pages) confDiff(c echo.Context) error {
 	}
 	mine := body.Need("content", wire.ConfText)
 	if err := body.Err(); err != nil {
+		return err
+	}
+	if mine, err = p.Reader.WithKey(c, mine); err != nil {
 		return err
 	}
 	var v diffView
@@ -52,7 +55,7 @@ func (p *Pages) confDiff(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	v.Lines = diffLines(text)
+	v.Lines = diffLines(wgconf.HideKeys(text))
 	return wire.Respond(c, v)
 }
 
@@ -64,9 +67,14 @@ type confBody struct {
 	Sync          string
 	CanPush       bool // there is an agent to push to, and no obstacle
 	ToStage       bool // the desired version is not staged for the mesh's tools
+	Stage         string
+	HandedOut     *view.HandedOut // of a static node
 	Conf          view.SyncRefs
+	Made          bool // it is made from the mesh
 	Text          string
 	Hidden        bool // the login may not see texts
+	KeyShown      bool // the address asks for the keys
+	KeyHidden     bool // the text has a private key that is not shown
 	Versions      []view.ConfVersion
 	Shown         *view.ConfText
 	Diff          []diffLine
@@ -81,6 +89,7 @@ type diffLine struct {
 // confPage shows the editor of a node's tunnel config, with its history.
 func (p *Pages) confPage(c echo.Context) (show, error) {
 	v := confBody{Hidden: !access.MayWrite(access.LoginOf(c))}
+	v.KeyShown = pageQuery(c, "key") == "show" && !v.Hidden
 	version, _ := strconv.Atoi(pageQuery(c, "version")) // other text shows none
 	f, err := p.Reader.PathFacts(c, func(tx *store.Tx, f view.Facts) (err error) {
 		if f.Conf.Desired.Version != 0 && !v.Hidden {
@@ -105,7 +114,18 @@ func (p *Pages) confPage(c echo.Context) (show, error) {
 		if err != nil {
 			return show{}, err
 		}
+		if !v.KeyShown {
+			shown.Content, shown.Diff = wgconf.HideKeys(shown.Content), wgconf.HideKeys(shown.Diff)
+		}
 		v.Shown, v.Diff = &shown, diffLines(shown.Diff)
+	}
+	v.Made, v.Stage, v.HandedOut = f.Node.ConfigSource == store.SourceMesh, f.Stage(), f.HandedOut()
+	switch text := v.Text; {
+	case v.Made:
+		v.Text = wgconf.HideKeys(text)
+	case !v.KeyShown:
+		v.Text = wgconf.HidePrivateKey(text)
+		v.KeyHidden = v.Text != text
 	}
 	v.Config, v.Node, v.Conf, v.Sync = f.Config, f.View(), f.SyncRefs(), f.SyncShown()
 	v.CanPush, v.ToStage = f.Bound() && p.Reader.Obstacle(f) == "", f.ToStage()

@@ -280,7 +280,9 @@ function showError(form, error) {
   const typed = $$('input:not([type=hidden], [type=checkbox]), textarea, select, [data-force]', form).length > 0
   if (!typed) return notice([said, ...warnings].join(' '), 'error')
   if (first) return first.focus()
-  const message = element('div', { class: 'message error', role: 'alert' }, said)
+  const faults = error.detail?.faults || []
+  const message = element('div', { class: 'message error', role: 'alert' }, faults.length ? faultCount(faults.length) : said)
+  if (faults.length) message.append(faultList(faults))
   for (const w of warnings) message.append(element('p', {}, w))
   form.append(message)
   // The box to force the call appears only after the warnings have been shown.
@@ -290,7 +292,27 @@ function showError(form, error) {
     message.append(element('p', {}, 'Change the tunnel config, or tick “Do it anyway” and try again.'))
   }
   const area = $('textarea', form)
-  if (area && error.detail && error.detail.line) selectLine(area, error.detail.line)
+  if (!area) return
+  markLines(area, faults.map(f => f.line))
+  if (error.detail && error.detail.line) selectLine(area, error.detail.line)
+}
+
+const mostFaults = 100 // in a list
+
+const faultCount = n => n === 1 ? 'Nothing was saved: the tunnel config has a fault.' : `Nothing was saved: the tunnel config has ${n} faults.`
+
+// faultList lists the faults of a text. Each leads to its line.
+function faultList(faults) {
+  const list = element('ul', { class: 'faults' })
+  for (const f of faults.slice(0, mostFaults)) {
+    const item = element('li')
+    if (f.line) item.append(element('button', { type: 'button', class: 'small', 'data-line': f.line }, `Line ${f.line}`), ' ')
+    const said = f.problem[0].toUpperCase() + f.problem.slice(1)
+    item.append(/[.?!]$/.test(said) ? said : said + '.')
+    list.append(item)
+  }
+  if (faults.length > mostFaults) list.append(element('li', {}, `And ${faults.length - mostFaults} more.`))
+  return list
 }
 
 // showConflict shows the changes that saving the text over the newer version would make, and offers to
@@ -314,6 +336,7 @@ function selectLine(area, line) {
   const start = lines.slice(0, line - 1).reduce((n, l) => n + l.length + 1, 0)
   area.focus()
   area.setSelectionRange(start, start + (lines[line - 1] || '').length)
+  area.scrollTop = (line - 1) * parseFloat(getComputedStyle(area).lineHeight) - area.clientHeight / 2
 }
 
 // title returns the page's name for the field: the beginning of its label.
@@ -459,6 +482,7 @@ document.addEventListener('click', async event => {
   if (button.dataset.copy) copy(button)
   if (button.dataset.fill) fill(button)
   if (button.dataset.picture) picture(button)
+  if (button.dataset.line) selectLine($('textarea', button.form), Number(button.dataset.line))
   if (button.dataset.hide) hide($('#' + button.dataset.hide))
   if (button.dataset.open) $('#' + button.dataset.open).showModal()
   if ('close' in button.dataset) {

@@ -67,7 +67,8 @@ function busy(node) {
     if ('keep' in node.dataset && fields(node).includes(document.activeElement)) return held = true
   }
   if (node.form && 'api' in node.form.dataset && fields(node.form).includes(node) && current(node) !== initial(node)) return true
-  return (node.matches('dialog') && node.open) || (node.matches('[data-once], [data-outcome]') && !node.hidden) // values shown only once
+  return (node.matches('dialog') && node.open) || node.matches('[data-drawn]') ||
+    (node.matches('[data-once], [data-outcome]') && !node.hidden) // values shown only once
 }
 document.addEventListener('focusout', () => { if (held) { held = false; soon() } })
 
@@ -98,6 +99,7 @@ function show(page) {
   // A bind command is void if the node has another token, or none.
   const bind = $('#bind'), shown = $('#bind-answer')
   if (shown && !shown.hidden) shown.toggleAttribute('data-void', bind.dataset.openToken !== $('[data-until]', shown).dataset.end)
+  document.dispatchEvent(new Event('shown'))
   tick()
 }
 
