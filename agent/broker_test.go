@@ -3,16 +3,19 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"wfm/internal/mqtttest"
 	"wfm/protocol"
 )
 
@@ -141,16 +144,29 @@ func (h *brokerHook) counts() (refused, denied int) {
 
 func startBroker(t *testing.T, addr string, hook *brokerHook) *testBroker {
 	t.Helper()
-	return startBrokerOn(t, listeners.NewTCP(listeners.Config{ID: "t", Address: addr}), hook)
+	return startBrokerOn(t, listen(t, addr), hook)
 }
 
-func startBrokerOn(t *testing.T, l listeners.Listener, hook *brokerHook) *testBroker {
+// listen listens on the address. After a restart of the broker, its port may be taken for a moment.
+func listen(t *testing.T, addr string) (l net.Listener) {
+	t.Helper()
+	var err error
+	if !eventually(func() bool {
+		l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+		return !errors.Is(err, syscall.EADDRINUSE)
+	}) || err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func startBrokerOn(t *testing.T, l net.Listener, hook *brokerHook) *testBroker {
 	t.Helper()
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := server.AddHook(hook, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.AddListener(l); err != nil {
+	if err := server.AddListener(mqtttest.NewListener(server, "t", l)); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.Serve(); err != nil {
@@ -158,7 +174,7 @@ func startBrokerOn(t *testing.T, l listeners.Listener, hook *brokerHook) *testBr
 	}
 	closeOnce := sync.OnceFunc(func() { _ = server.Close() })
 	t.Cleanup(closeOnce)
-	return &testBroker{t: t, server: server, addr: l.Address(), hook: hook, close: closeOnce}
+	return &testBroker{t: t, server: server, addr: l.Addr().String(), hook: hook, close: closeOnce}
 }
 
 // send sends a command once the node's newest connection has subscribed: over a new connection, an

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/listeners"
-
 	"wfm/protocol"
 )
 
@@ -91,7 +89,7 @@ func TestRealTunnelThatSwallowsTheServerIsTakenBack(t *testing.T) {
 		return
 	}
 	l := listenAcross(t)
-	b := startBrokerOn(t, listeners.NewNet("t", l), newBrokerHook("pa55word-secret"))
+	b := startBrokerOn(t, l, newBrokerHook("pa55word-secret"))
 	dir := t.TempDir()
 	storeProfile(t, dir, l.Addr().String(), nil)
 	tun, g := newTunnels(dir), mustTarget(t, "wireguard", "")

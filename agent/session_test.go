@@ -19,8 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/listeners"
-
+	"wfm/internal/mqtttest"
 	"wfm/protocol"
 )
 
@@ -289,7 +288,7 @@ func TestTLSTrustsTheBoundCAOnly(t *testing.T) {
 	other, _ := selfSigned(t)
 	hook := newBrokerHook("pa55word-secret")
 	plain := startBroker(t, "127.0.0.1:0", hook)
-	l := listeners.NewTCP(listeners.Config{ID: "tls", Address: "127.0.0.1:0", TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	l := mqtttest.NewListener(plain.server, "tls", tls.NewListener(listen(t, "127.0.0.1:0"), &tls.Config{Certificates: []tls.Certificate{cert}}))
 	if err := plain.server.AddListener(l); err != nil {
 		t.Fatal(err)
 	}

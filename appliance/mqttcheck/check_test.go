@@ -20,12 +20,12 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"wfm/appliance/broker"
 	"wfm/appliance/ingress"
 	"wfm/appliance/mqttcheck"
+	"wfm/internal/mqtttest"
 	"wfm/protocol"
 	"wfm/store"
 )
@@ -256,7 +256,7 @@ func openBroker(t *testing.T, seen *[]string) net.Addr {
 		t.Fatal(err)
 	}
 	l := listen(t)
-	if err := s.AddListener(listeners.NewNet("open", l)); err != nil {
+	if err := s.AddListener(mqtttest.NewListener(s, "open", l)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Serve(); err != nil {

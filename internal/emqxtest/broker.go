@@ -13,6 +13,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"wfm/internal/emqxcall"
+	"wfm/internal/mqtttest"
 )
 
 // brokerName is the node of EMQX's cluster.
@@ -23,7 +24,7 @@ type broker struct {
 	mqtt.HookBase
 	emqx   *Server
 	server *mqtt.Server
-	socket *conns
+	listen []*mqtttest.Listener
 
 	mu       sync.Mutex
 	sessions map[*mqtt.Client]*session
@@ -53,9 +54,9 @@ type cached struct {
 	until   time.Time
 }
 
-func newBroker(e *Server, server *mqtt.Server, s *conns) *broker {
+func newBroker(e *Server, server *mqtt.Server, l []*mqtttest.Listener) *broker {
 	return &broker{
-		emqx: e, server: server, socket: s, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64),
+		emqx: e, server: server, listen: l, sessions: make(map[*mqtt.Client]*session), lastAt: make(map[string]int64),
 		inboxes: make(map[string]*inbox), members: make(map[string][]string), stuck: make(map[string]string),
 		refusals: make(map[*mqtt.Client]byte), kicks: make(map[string]chan struct{}), done: make(chan struct{}),
 	}
@@ -276,7 +277,7 @@ func (b *broker) decide(c Settings, clientID, user, action, topic string, retain
 // OnSessionEstablish waits until a session of the client id that is ending is gone completely.
 func (b *broker) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	if old, ok := b.server.Clients.Get(cl.ID); ok && old != cl && old.Closed() {
-		<-b.socket.done(old.Net.Conn)
+		b.awaitEnd(old)
 	}
 	b.mu.Lock()
 	kicked := b.kicks[cl.ID]
@@ -396,6 +397,14 @@ func (b *broker) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
 	return will, nil
 }
 
+// awaitEnd waits until the connection is gone completely: mochi cleans up after an old one by client
+// id, and must not meet a new one with the same id.
+func (b *broker) awaitEnd(cl *mqtt.Client) {
+	for _, l := range b.listen {
+		<-l.Gone(cl.Net.Conn)
+	}
+}
+
 func (b *broker) client(id string) *mqtt.Client {
 	cl, ok := b.server.Clients.Get(id)
 	if !ok || cl.Net.Inline || cl.Closed() {
@@ -434,7 +443,7 @@ func (b *broker) kick(id string) bool {
 	}()
 	_ = b.server.DisconnectClient(cl, packets.ErrAdministrativeAction)
 	cl.Stop(packets.ErrAdministrativeAction)
-	<-b.socket.done(cl.Net.Conn)
+	b.awaitEnd(cl)
 	b.leave(id)
 	b.server.UnsubscribeClient(cl)
 	cl.ClearInflights()

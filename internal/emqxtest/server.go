@@ -24,6 +24,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"wfm/internal/emqxcall"
+	"wfm/internal/mqtttest"
 )
 
 // The API key of every stand-in.
@@ -245,7 +246,7 @@ func (e *Server) Cut(clientID string) {
 	}
 	if cl := b.client(clientID); cl != nil {
 		cl.Stop(packets.ErrUnspecifiedError)
-		<-b.socket.done(cl.Net.Conn)
+		b.awaitEnd(cl)
 	}
 }
 
@@ -348,7 +349,7 @@ func (e *Server) stopMQTT(first func(*broker)) {
 	go func() { defer close(done); _ = b.server.Close() }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		e.tb.Error("the stand-in's broker does not stop")
 	}
 }
@@ -360,7 +361,12 @@ type Waiting struct{ Topic, Payload string }
 // sessions, which it returns. Messages in flight may have arrived.
 func (e *Server) KillMQTT() (waiting []Waiting) {
 	var killed *broker
-	e.stopMQTT(func(b *broker) { killed = b; b.socket.cut() })
+	e.stopMQTT(func(b *broker) {
+		killed = b
+		for _, l := range b.listen {
+			l.Cut()
+		}
+	})
 	killed.mu.Lock()
 	defer killed.mu.Unlock()
 	for _, i := range killed.inboxes {
@@ -381,13 +387,12 @@ func (e *Server) serveMQTT(l, own net.Listener) {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumInflight, c.MaximumClientWritesPending = 60_000, 60_000
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Capabilities: c, Logger: slog.New(slog.DiscardHandler), SysTopicResendInterval: 3600})
-	conns := newConns()
-	b := newBroker(e, server, conns)
+	b := newBroker(e, server, []*mqtttest.Listener{mqtttest.NewListener(server, "tcp", l), mqtttest.NewListener(server, ownListener, own)})
 	if err := server.AddHook(b, nil); err != nil {
 		e.tb.Fatal(err)
 	}
-	for id, l := range map[string]net.Listener{"tcp": l, ownListener: own} {
-		if err := server.AddListener(&socket{id: id, l: l, conns: conns}); err != nil {
+	for _, l := range b.listen {
+		if err := server.AddListener(l); err != nil {
 			e.tb.Fatal(err)
 		}
 	}

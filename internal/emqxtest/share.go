@@ -89,7 +89,7 @@ func (b *broker) expire(clientID string) {
 	cl, ok := b.server.Clients.Get(clientID)
 	if ok {
 		cl.Stop(packets.ErrUnspecifiedError)
-		<-b.socket.done(cl.Net.Conn)
+		b.awaitEnd(cl)
 	}
 	left := b.leave(clientID)
 	if ok {
@@ -111,7 +111,7 @@ func (b *broker) discard(clientID string) {
 		return
 	}
 	cl.Stop(packets.ErrQuotaExceeded)
-	<-b.socket.done(cl.Net.Conn)
+	b.awaitEnd(cl)
 	b.server.UnsubscribeClient(cl)
 	if now, ok := b.server.Clients.Get(clientID); ok && now == cl {
 		b.server.Clients.Delete(clientID)
