@@ -132,10 +132,10 @@ func (s *meshSite) bindAgent(n *member, command string) {
 	n.Await(s.t, "online")
 }
 
-// apply applies the mesh and waits until each node has its tunnel config.
-func (s *meshSite) apply() {
+// apply applies the mesh, as the request says, and waits until each node has its tunnel config.
+func (s *meshSite) apply(request any) {
 	s.t.Helper()
-	s.awaitRollout(s.Must(s.t, "POST", s.path("apply"), nil)["rollout_id"].(string))
+	s.awaitRollout(s.Must(s.t, "POST", s.path("apply"), request)["rollout_id"].(string))
 }
 
 // start starts the tunnels of the nodes.

@@ -33,7 +33,7 @@ func TestAWholeMesh(t *testing.T) {
 
 	s.step("the nodes are linked, and have their tunnel configs")
 	s.Must(t, "POST", s.path("mesh/quick-generate"), map[string]any{"mode": "hub_spoke", "use_preshared_key": true})
-	s.apply()
+	s.apply(nil)
 	s.start(gate, amsterdam, berlin)
 
 	s.step("the phone fetches its file, once")
@@ -50,14 +50,14 @@ func TestAWholeMesh(t *testing.T) {
 	s.step("a wrong public address of the gateway is mended")
 	leaves := []*member{amsterdam, berlin}
 	o.reachAt(gate, s.nobody())
-	s.apply()
+	s.apply(nil)
 	for _, n := range leaves {
 		if got := s.endpoint(n, gate); got != s.nobody()+":51820" {
 			t.Errorf("%s looks for the gateway at %s", n.name, got)
 		}
 	}
 	o.reachAt(gate, s.gate.IP)
-	s.apply()
+	s.apply(nil)
 	s.pingEachOther(gate, amsterdam, berlin, phone)
 
 	s.step("a deployed agent is a leaf like the others, and a port forward leads into the mesh")
@@ -66,7 +66,7 @@ func TestAWholeMesh(t *testing.T) {
 	s.Must(t, "POST", s.path("mesh/quick-generate"), map[string]any{"mode": "hub_spoke", "use_preshared_key": true})
 	s.service(berlin, net.JoinHostPort(berlin.v4, "80"))
 	o.forward(gate, "8080", berlin, "80")
-	s.apply()
+	s.apply(nil)
 	s.takeUp(old, client)
 	s.pingEachOther(gate, amsterdam, berlin, phone, old)
 	s.pingHost(gate, berlin, phone, old)
