@@ -663,3 +663,34 @@ func TestAPushedTextMakesTheConfigsOfThePeersAnew(t *testing.T) {
 		}
 	})
 }
+
+func TestAPushThatWaitedIsNotSentOnceAnotherVersionIsDesiredIfItLapses(t *testing.T) {
+	for lapses, want := range map[bool]store.CommandState{true: store.CommandCancelled, false: store.CommandSent} {
+		bubble(t, func(t *testing.T, f *fixture) {
+			push := func() store.Command {
+				cmd, _, err := f.Push(t.Context(), "node_a", tunnel.Order{Staged: true, Lapses: lapses}, "rollout")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return cmd
+			}
+			f.stage("node_a", "first")
+			first := push()
+			f.restart(time.Hour, true)
+			f.update(func(tx *store.Tx) error {
+				_, err := tx.SetDesired("node_a", confOf("second"), store.ConfVersion{Author: "admin"})
+				return err
+			})
+			f.connect("node_a")
+			got := f.want(first.RequestID, want, "")
+			if lapses && !strings.Contains(got.Detail, "while version 1 waited for the node; it was never sent: apply version 2") {
+				t.Errorf("%q", got.Detail)
+			}
+			f.disconnect("node_a")
+			f.stage("node_a", "third")
+			third := push()
+			f.connect("node_a")
+			f.want(third.RequestID, store.CommandSent, "")
+		})
+	}
+}

@@ -26,13 +26,15 @@ type ledger struct {
 	before func(nodeID string, action protocol.Action) // called by Issue first; may be nil
 	after  func(nodeID string)                         // called by Issue once the command is written; may be nil
 	issued []string                                    // node ids, in order
+
+	uncancelled error // of Cancel; may be nil
 }
 
 func (l *ledger) Issue(_ context.Context, nodeID string, action protocol.Action, by string, _ bool) (store.Command, error) {
-	return l.issue(nodeID, action, by, "{}")
+	return l.issue(nodeID, action, by, "{}", false)
 }
 
-func (l *ledger) issue(nodeID string, action protocol.Action, by, payload string) (store.Command, error) {
+func (l *ledger) issue(nodeID string, action protocol.Action, by, payload string, lapses bool) (store.Command, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.before != nil {
@@ -43,7 +45,7 @@ func (l *ledger) issue(nodeID string, action protocol.Action, by, payload string
 	}
 	cmd := store.Command{
 		RequestID: protocol.NewID("req"), ConfigID: "cfg_a", NodeID: nodeID, Action: action, Kind: action.Kind(),
-		Payload: []byte(payload), RequestedBy: by, State: store.CommandSent, Attempts: 1,
+		Payload: []byte(payload), RequestedBy: by, State: store.CommandSent, Attempts: 1, Lapses: lapses,
 	}
 	if state, ok := l.state[nodeID]; ok {
 		cmd.State, cmd.Attempts = state, 0
@@ -67,11 +69,17 @@ func (l *ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, by str
 	if err != nil {
 		return store.Command{}, taken, err
 	}
-	cmd, err := l.issue(nodeID, protocol.ActionPush, by, fmt.Sprintf(`{"config_version":%d}`, taken.Ref.Version))
+	cmd, err := l.issue(nodeID, protocol.ActionPush, by, fmt.Sprintf(`{"config_version":%d}`, taken.Ref.Version), o.Lapses)
 	return cmd, taken, err
 }
 
 func (l *ledger) Cancel(_ context.Context, requestID, by string) (cmd store.Command, err error) {
+	l.mu.Lock()
+	err = l.uncancelled
+	l.mu.Unlock()
+	if err != nil {
+		return cmd, err
+	}
 	err = l.db.Update(func(tx *store.Tx) error {
 		if cmd, err = tx.Command(requestID); err != nil {
 			return err
