@@ -170,7 +170,9 @@ func TestChangeIsNotConfirmedByATunnelThatWentDown(t *testing.T) {
 		return nil // the server is reachable without the tunnel
 	}}, 50*time.Millisecond)
 	push(t, b, "two", 2)
-	if ack := b.nextAck(t, "req_1"); ack.Status != protocol.AckFailed || !ack.RolledBack || !strings.Contains(ack.Message, "wfmtest0 is not up") {
+	ack := b.nextAck(t, "req_1")
+	if why := ack.Message; ack.Status != protocol.AckFailed || !ack.RolledBack ||
+		!strings.Contains(why, "wfmtest0 is not up") && !strings.Contains(why, "not yet") { // on a busy machine, there is no second attempt
 		t.Fatalf("%+v", ack)
 	}
 	b.settled(t)

@@ -11,7 +11,8 @@ import (
 )
 
 // Listener is a listener of a mochi broker. When the broker closes, it ends every connection, also
-// those that have not logged in. With mochi's own listeners, the broker would wait for those for ever.
+// those that have not logged in, and waits for their end. With mochi's own listeners, the broker
+// would wait for those for ever, and count new connections while it waits.
 type Listener struct {
 	server *mqtt.Server
 	id     string
@@ -20,6 +21,7 @@ type Listener struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]chan struct{} // closed once mochi has released the connection
 	closed bool                       // no more
+	served sync.WaitGroup
 }
 
 var _ listeners.Listener = (*Listener)(nil)
@@ -55,27 +57,32 @@ func (l *Listener) Serve(establish listeners.EstablishFn) {
 		if err != nil {
 			return
 		}
-		gone := make(chan struct{})
-		l.mu.Lock()
-		if l.closed {
-			_ = c.Close()
-		}
-		l.conns[c] = gone
-		l.mu.Unlock()
-		go func() {
-			_ = establish(l.id, c)
-			_ = c.Close()
-			l.mu.Lock()
-			delete(l.conns, c)
-			l.mu.Unlock()
-			close(gone)
-		}()
+		l.serve(c, establish)
 	}
 }
 
-// Close stops accepting and ends every connection. It does not call mochi's function for that: the
-// function locks the list of clients twice for reading, and so blocks for ever if a client comes or
-// goes in between.
+func (l *Listener) serve(c net.Conn, establish listeners.EstablishFn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = c.Close()
+		return
+	}
+	gone := make(chan struct{})
+	l.conns[c] = gone
+	l.served.Go(func() {
+		_ = establish(l.id, c)
+		_ = c.Close()
+		l.mu.Lock()
+		delete(l.conns, c)
+		l.mu.Unlock()
+		close(gone)
+	})
+}
+
+// Close stops accepting, and returns once every connection has ended. It does not call mochi's
+// function for that: the function locks the list of clients twice for reading, and so blocks for
+// ever if a client comes or goes in between.
 func (l *Listener) Close(listeners.CloseFn) {
 	_ = l.l.Close()
 	for _, cl := range l.server.Clients.GetAll() {
@@ -84,6 +91,7 @@ func (l *Listener) Close(listeners.CloseFn) {
 		}
 	}
 	l.Cut()
+	l.served.Wait()
 }
 
 // Cut closes every connection without a DISCONNECT, and those still to come.
