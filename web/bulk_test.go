@@ -325,7 +325,7 @@ func TestConfigsAreListedWithTheNumberOfTheirNodes(t *testing.T) {
 		a.browse("/configs/"+cfg+"?state="+state).shows("1–1 of 1 found", `<option value="`+state+`" selected>`)
 	}
 	a.browse("/configs/" + cfg + "?state=offline").shows("No matching node")
-	a.browse("/configs/"+cfg).shows(`?state=static" class="figure static">`, ">no agent yet</span>")
+	a.browse("/configs/"+cfg).shows(`<a class="figure static" href="/configs/`+cfg+`?state=static"><b>1</b>`, ">no agent yet</span>")
 	a.browse("/").shows("1 no agent yet</span>", "1 static</span>", "1 disabled</span>", "0 offline</span>")
 	const want = `"node_count":4,"dynamic_node_count":2,"online_node_count":1,"offline_node_count":1,"disabled_node_count":1,` +
 		`"static_node_count":1,"unbound_node_count":1`

@@ -103,7 +103,7 @@ func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
 func TestAssetsAreKeptByTheBrowserUntilTheyChange(t *testing.T) {
 	a := bareAPI(t)
 	for name, kind := range map[string]string{
-		"wfm.js": "text/javascript", "forms.js": "text/javascript", "wfm.css": "text/css",
+		"wfm.js": "text/javascript", "forms.js": "text/javascript", "nodes.js": "text/javascript", "wfm.css": "text/css",
 		"idiomorph.min.js": "text/javascript", "icon.svg": "image/svg+xml",
 	} {
 		r := a.get("/static/" + name)

@@ -64,6 +64,7 @@ func (p *Pages) Routes() []wire.Route {
 		{Method: http.MethodPost, Path: "/ui/qr", Access: wire.Session, Harmless: true, Handle: p.qr},
 		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/diff", Access: wire.Session, Harmless: true, Handle: p.confDiff},
 		{Method: http.MethodPost, Path: "/ui/configs/:config_id/nodes/:node_id/takeover", Access: wire.Session, Harmless: true, Handle: p.takeover},
+		{Method: http.MethodGet, Path: "/ui/configs/:config_id/nodes", Access: wire.Session, Handle: p.nodeChoices},
 		{Method: http.MethodPost, Path: "/ui/form", Access: wire.Open, Handle: p.scriptNeeded}, // reads nothing, so it needs no login
 		open("/setup", p.setupPage),
 		open("/login", p.loginPage),
@@ -220,7 +221,7 @@ func (p *Pages) ownPath(path string) string {
 		return home
 	}
 	for _, r := range p.Routes() {
-		if r.Method == http.MethodGet && r.Path != pathStatic && wire.Matches(r.Path, u.Path) {
+		if r.Method == http.MethodGet && r.Access == wire.Guarded && r.Path != pathStatic && wire.Matches(r.Path, u.Path) {
 			return path
 		}
 	}

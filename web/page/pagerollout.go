@@ -12,6 +12,7 @@ import (
 	"wfm/store"
 	"wfm/web/ui"
 	"wfm/web/view"
+	"wfm/web/view/nodelist"
 	"wfm/web/wire"
 )
 
@@ -116,17 +117,20 @@ func (p *Pages) newRolloutPage(c echo.Context) (show, error) {
 		if v.Config, err = tx.Config(c.Param("config_id")); err != nil {
 			return err
 		}
-		return p.Reader.EachFacts(tx, v.Config, func(f view.Facts) {
-			if f.Node.Type != store.NodeStatic && filter.fits(f) {
-				ids, names = append(ids, f.Node.ID), append(names, f.Node.Name)
-				switch f.SyncShown() {
-				case "":
-					v.Without++
-				case string(store.SyncLatest):
-					v.Latest++
-				}
+		fitting, err := listNodes(tx, p.Reader, v.Config, filter, false, func(*nodelist.Node) {})
+		for _, f := range fitting {
+			if f.Node.Type == store.NodeStatic {
+				continue
 			}
-		})
+			ids, names = append(ids, f.Node.ID), append(names, f.Node.Name)
+			switch f.SyncShown() {
+			case "":
+				v.Without++
+			case string(store.SyncLatest):
+				v.Latest++
+			}
+		}
+		return err
 	}); err != nil {
 		return show{}, err
 	}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"net/netip"
 	"time"
 
 	"wfm/mesh"
@@ -113,4 +114,24 @@ func (f Facts) ViewChanged(warnings []string, changed mesh.Changed) Node {
 	v := f.ViewWithKey()
 	v.Warnings, v.Effect = warnings, EffectOf(changed)
 	return v
+}
+
+// AddressesOf returns the addresses of the node in the tunnel: its own, or those of its hand-written
+// text. A text that can no longer be parsed has none.
+func AddressesOf(tx *store.Tx, cfg store.Config, n store.Node) ([]netip.Prefix, error) {
+	node := mesh.Node{Node: n}
+	if n.ConfigSource == store.SourceText {
+		state, err := tx.ConfState(n.ID)
+		if err != nil {
+			return nil, err
+		}
+		if state.Desired.Version != 0 {
+			text, err := tx.ConfText(n.ID, state.Desired.SHA256)
+			if err != nil {
+				return nil, err
+			}
+			node.Text, _ = mesh.ReadText(cfg, n.ID, text)
+		}
+	}
+	return node.Addresses(), nil
 }

@@ -10,6 +10,7 @@ import (
 	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/web/view"
 	"wfm/web/wire"
 )
 
@@ -118,7 +119,7 @@ func (a *API) owners(configID string) (cfg store.Config, owners map[netip.Addr][
 			return err
 		}
 		for _, n := range nodes {
-			addresses, err := addressesOf(tx, cfg, n)
+			addresses, err := view.AddressesOf(tx, cfg, n)
 			if err != nil {
 				return err
 			}
@@ -129,24 +130,4 @@ func (a *API) owners(configID string) (cfg store.Config, owners map[netip.Addr][
 		return nil
 	})
 	return cfg, owners, err
-}
-
-// addressesOf returns the addresses of the node in the tunnel: its own, or those of its
-// hand-written text. A text that can no longer be parsed has none.
-func addressesOf(tx *store.Tx, cfg store.Config, n store.Node) ([]netip.Prefix, error) {
-	node := mesh.Node{Node: n}
-	if n.ConfigSource == store.SourceText {
-		state, err := tx.ConfState(n.ID)
-		if err != nil {
-			return nil, err
-		}
-		if state.Desired.Version != 0 {
-			text, err := tx.ConfText(n.ID, state.Desired.SHA256)
-			if err != nil {
-				return nil, err
-			}
-			node.Text, _ = mesh.ReadText(cfg, n.ID, text)
-		}
-	}
-	return node.Addresses(), nil
 }

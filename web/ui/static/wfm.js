@@ -101,6 +101,7 @@ function show(page) {
   if (shown && !shown.hidden) shown.toggleAttribute('data-void', bind.dataset.openToken !== $('[data-until]', shown).dataset.end)
   document.dispatchEvent(new Event('shown'))
   tick()
+  document.dispatchEvent(new Event('shown'))
 }
 
 // A page has one stream, and none while it is hidden: browsers allow few connections to a host.
