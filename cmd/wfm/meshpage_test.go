@@ -94,10 +94,11 @@ func (o *operator) putBehind(n *member, networks string) {
 }
 
 // fetch gets the file of a static node with the command of a one-time link, which does not work again.
-func (o *operator) fetch(n *member) {
+// state is what the page says about the file before.
+func (o *operator) fetch(n *member, state string) {
 	o.t.Helper()
 	o.openNode(n)
-	o.see("Not handed out yet")
+	o.see(state)
 	o.click("#download-form button")
 	o.see("Valid for 4:5")
 	command := "cd " + n.AgentDir + " && umask 077 && " + o.text("#download-command")

@@ -37,7 +37,7 @@ func TestAWholeMesh(t *testing.T) {
 	s.start(gate, amsterdam, berlin)
 
 	s.step("the phone fetches its file, once")
-	o.fetch(phone)
+	o.fetch(phone, "Not handed out yet")
 	s.inside(s.phone, "wg-quick", "up", phone.file())
 
 	s.step("all reach each other and the host behind amsterdam")
@@ -60,7 +60,12 @@ func TestAWholeMesh(t *testing.T) {
 	s.apply(nil)
 	s.pingEachOther(gate, amsterdam, berlin, phone)
 
-	s.step("a deployed agent is a leaf like the others, and a port forward leads into the mesh")
+	s.step("new keys, a deployed agent, and a port forward")
+	for _, n := range []*member{gate, amsterdam} {
+		if got := n.Must(t, "POST", n.Path("rotate-key"), nil); got["status"] != "done" {
+			t.Errorf("new key of %s: %v", n.name, got)
+		}
+	}
 	old := s.add(s.spare, "dublin", nil)
 	client := s.bindDeployed(old)
 	s.Must(t, "POST", s.path("mesh/quick-generate"), map[string]any{"mode": "hub_spoke", "use_preshared_key": true})
@@ -68,6 +73,9 @@ func TestAWholeMesh(t *testing.T) {
 	o.forward(gate, "8080", berlin, "80")
 	s.apply(nil)
 	s.takeUp(old, client)
+	s.inside(s.phone, "wg-quick", "down", phone.file())
+	o.fetch(phone, "Changed since")
+	s.inside(s.phone, "wg-quick", "up", phone.file())
 	s.pingEachOther(gate, amsterdam, berlin, phone, old)
 	s.pingHost(gate, berlin, phone, old)
 	for _, network := range []string{"tcp", "udp"} {
