@@ -22,6 +22,7 @@ const (
 	CodeInvalidPeerLink  = "INVALID_PEER_LINK"
 	CodeInvalidQuickMesh = "INVALID_QUICK_MESH"
 	CodeInvalidAWG       = "INVALID_AWG_VALUE"
+	CodeInvalidImport    = "INVALID_IMPORT"
 
 	CodeInvalidPortForward = "INVALID_PORT_FORWARD"
 	CodeTopologyInvalid    = "TOPOLOGY_INVALID"

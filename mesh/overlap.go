@@ -6,6 +6,24 @@ import (
 	"wfm/store"
 )
 
+// TakenSubnets returns the subnets of all other meshes.
+func TakenSubnets(tx *store.Tx, configID string) ([]Taken, error) {
+	configs, err := tx.Configs("", 0)
+	if err != nil {
+		return nil, err
+	}
+	var all []Taken
+	for _, c := range configs {
+		if c.ID == configID {
+			continue
+		}
+		for _, s := range subnetsOf(c) {
+			all = append(all, Taken{s, "the mesh " + c.Name})
+		}
+	}
+	return all, nil
+}
+
 // checkOverlap checks that the subnets of the mesh overlap none of another mesh: a node of both, or the
 // appliance's own way to them, could not tell them apart. Error: an [*Error].
 func checkOverlap(tx *store.Tx, c store.Config) error {

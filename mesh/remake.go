@@ -18,15 +18,9 @@ func Load(tx *store.Tx, configID string) (*Mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := tx.Nodes(configID, "", 0)
+	nodes, err := LoadNodes(tx, cfg)
 	if err != nil {
 		return nil, err
-	}
-	nodes := make([]Node, len(all))
-	for i, n := range all {
-		if nodes[i], err = withText(tx, cfg, n); err != nil {
-			return nil, err
-		}
 	}
 	links, err := tx.Links(configID)
 	if err != nil {
@@ -61,6 +55,21 @@ func peersIn(links []store.Link, nodeID string) []string {
 		}
 	}
 	return ids
+}
+
+// LoadNodes returns the nodes of the mesh, by name.
+func LoadNodes(tx *store.Tx, cfg store.Config) ([]Node, error) {
+	all, err := tx.Nodes(cfg.ID, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]Node, len(all))
+	for i, n := range all {
+		if nodes[i], err = withText(tx, cfg, n); err != nil {
+			return nil, err
+		}
+	}
+	return nodes, nil
 }
 
 // load returns the node as its mesh sees it.

@@ -66,6 +66,10 @@ func (w *written) requests() []oneWrite {
 			object{"node_ids": []string{w.node, w.other}, "enabled": true, "add_tags": []string{"rack"}}, "config_id node_ids",
 		},
 		{"POST /api/v1/configs/:config_id/nodes/import", config + "/nodes/import", object{"csv": "c1\nc2"}, "config_id node_ids"},
+		{"POST /api/v1/configs/:config_id/import-conf", config + "/import-conf", object{"files": []object{
+			{"name": "i1.conf", "text": "[Interface]\nPrivateKey = " + randomPrivateKey(w.t) + "\nAddress = 10.9.0.1/24\n"},
+			{"name": "i2.conf", "text": "[Interface]\nPrivateKey = " + randomPrivateKey(w.t) + "\nAddress = 10.9.0.2/24\n"},
+		}}, "config_id node_ids"},
 		{"POST /api/v1/configs/:config_id/bind-commands", config + "/bind-commands", object{"node_ids": []string{w.node, w.other}}, "config_id node_ids"},
 		{"POST" + pathNode + "/bind-command", node + "/bind-command", nil, "config_id node_id"},
 		{"PUT /api/v1/nodes/:node_id", "/api/v1/nodes/" + w.node, object{"name": "renamed"}, "node_id"},

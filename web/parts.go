@@ -9,6 +9,7 @@ import (
 	"wfm/web/api/bind"
 	"wfm/web/api/download"
 	"wfm/web/api/draft"
+	"wfm/web/api/importconf"
 	"wfm/web/api/link"
 	"wfm/web/api/mesh"
 	"wfm/web/api/node"
@@ -26,6 +27,7 @@ type apis struct {
 	mesh     *mesh.API
 	link     *link.API
 	draft    *draft.API
+	importer *importconf.API
 	download *download.API
 	bind     *bind.API
 	node     *node.API
@@ -100,7 +102,8 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 		link: &link.API{
 			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Networks: o.Networks,
 		},
-		draft: &draft.API{DB: o.Store},
+		draft:    &draft.API{DB: o.Store},
+		importer: &importconf.API{DB: o.Store, Log: o.Logger, Audit: s.audit},
 		download: &download.API{
 			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Reader: s.reader, Directory: d, Stopping: s.stopping,
 		},

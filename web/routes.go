@@ -14,7 +14,8 @@ import (
 // table returns the routes of the API.
 func (s *Server) table() []wire.Route {
 	return slices.Concat(
-		s.apis.system.Routes(), s.apis.account.Routes(), s.apis.mesh.Routes(), s.apis.link.Routes(), s.apis.draft.Routes(), s.apis.download.Routes(),
+		s.apis.system.Routes(), s.apis.account.Routes(), s.apis.mesh.Routes(), s.apis.link.Routes(), s.apis.draft.Routes(), s.apis.importer.Routes(),
+		s.apis.download.Routes(),
 		s.apis.bind.Routes(), s.apis.node.Routes(), s.apis.status.Routes(), s.apis.rollout.Routes(), s.streams.Routes(),
 	)
 }

@@ -7,9 +7,6 @@ import (
 	"wfm/mesh"
 )
 
-// CodeInvalidImport is the code of a refusal because of the files.
-const CodeInvalidImport = "INVALID_IMPORT"
-
 // mostTold is how many problems a refusal names.
 const mostTold = 10
 
@@ -25,7 +22,7 @@ func (p Plan) Refusal() error {
 	if more := len(p.Problems) - len(words); more > 0 {
 		words = append(words, fmt.Sprintf("And %d more problems; dry_run names them.", more))
 	}
-	return &mesh.Error{Code: CodeInvalidImport, Message: "Nothing was imported. " + strings.Join(words, " ")}
+	return &mesh.Error{Code: mesh.CodeInvalidImport, Message: "Nothing was imported. " + strings.Join(words, " ")}
 }
 
 // Apply makes the nodes and links of the plan. Errors: that of Refusal, and those of the edit's methods.

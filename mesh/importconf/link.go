@@ -202,7 +202,7 @@ func (p *planner) direction(n, other *node, pr peer) store.Direction {
 // back proposes the other half of a link with a node that has no file.
 func (p *planner) back(n, other *node, pr peer) store.Direction {
 	d := store.Direction{LocalNodeID: other.ID, PeerNodeID: n.ID, EndpointMode: store.EndpointNone, EndpointPortMode: store.PortOfPeer}
-	for _, a := range n.Addresses() {
+	for _, a := range n.addresses() {
 		if other.has(a.Addr().Is4()) {
 			d.AllowedIPs = append(d.AllowedIPs, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
 		}

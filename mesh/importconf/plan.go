@@ -54,6 +54,9 @@ type Node struct {
 	File string   // "" if it is known only as a peer
 	Text string   // its tunnel config, the file's; "" if that is made from the mesh, or not known
 	Why  []string // sentences: why the text is kept
+	// Addresses are those in the tunnel, and Key is the public key, wherever they are stored.
+	Addresses []netip.Prefix
+	Key       string
 }
 
 // planner makes a plan.
@@ -204,7 +207,7 @@ func (p *planner) checkTaken() {
 		if n.conf != nil {
 			continue
 		}
-		address := n.Addresses()[0].Addr().String()
+		address := n.addresses()[0].Addr().String()
 		for i := 0; n.Name == "" || taken(names, n.Name); i++ {
 			n.Name = []string{address, "peer " + address, "peer " + n.PublicKey[:8] + " " + address}[min(i, 2)]
 			if i > 2 {
@@ -221,8 +224,8 @@ func taken[T any](names map[string]T, name string) bool {
 	return ok
 }
 
-// Addresses returns the addresses of the node in the tunnel.
-func (n *node) Addresses() []netip.Prefix {
+// addresses returns the addresses of the node in the tunnel.
+func (n *node) addresses() []netip.Prefix {
 	if n.conf != nil {
 		return n.conf.Interface.Addresses
 	}
@@ -238,7 +241,7 @@ func (p *planner) checkAddresses() {
 		}
 	}
 	for _, n := range p.nodes {
-		for _, a := range n.Addresses() {
+		for _, a := range n.addresses() {
 			first, isTaken := owners[a.Addr()]
 			switch {
 			case !isTaken && n.conf != nil:
@@ -288,7 +291,7 @@ func (p *planner) keyOf(n *node) (key string) {
 	for _, c := range p.files {
 		for _, peer := range c.peers {
 			if c == n.conf || !slices.ContainsFunc(peer.AllowedIPs, func(a netip.Prefix) bool {
-				return a.IsSingleIP() && slices.ContainsFunc(n.Addresses(), func(own netip.Prefix) bool { return own.Addr() == a.Addr() })
+				return a.IsSingleIP() && slices.ContainsFunc(n.addresses(), func(own netip.Prefix) bool { return own.Addr() == a.Addr() })
 			}) {
 				continue
 			}
@@ -306,7 +309,7 @@ func (p *planner) addPeers() {
 	known := map[netip.Addr]bool{}
 	inMesh := map[string]string{}
 	for _, n := range p.nodes {
-		for _, a := range n.Addresses() {
+		for _, a := range n.addresses() {
 			known[a.Addr()] = true
 		}
 	}
@@ -332,11 +335,11 @@ func (p *planner) addPeers() {
 			n := &node{Node: Node{Node: store.Node{ConfigID: p.Config.ID, Name: peer.name, Enabled: true, Type: store.NodeStatic}}, hosts: map[string]int{}}
 			n.PublicKey = peer.PublicKey
 			p.address(n, peer, known)
-			if len(n.Addresses()) == 0 {
+			if len(n.addresses()) == 0 {
 				p.oneSided(c, peer, "No file has the key of this peer, and its AllowedIPs have no address of its own, so it becomes no node. Bring its file too.")
 				continue
 			}
-			for _, a := range n.Addresses() {
+			for _, a := range n.addresses() {
 				known[a.Addr()] = true
 			}
 			p.byKey[n.PublicKey] = n

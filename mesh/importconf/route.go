@@ -57,7 +57,7 @@ func (p *planner) placesOfNodes() places {
 		}
 	}
 	for _, n := range p.nodes {
-		for _, a := range n.Addresses() {
+		for _, a := range n.addresses() {
 			t.addresses = append(t.addresses, a.Addr())
 		}
 	}

@@ -116,6 +116,7 @@ func (p *planner) mesh() *mesh.Mesh {
 // record returns the node as it is stored.
 func (p *planner) record(n *node) Node {
 	r := n.Node
+	r.Addresses, r.Key = n.addresses(), n.PublicKey
 	if n.conf == nil || len(n.Why) == 0 {
 		return r
 	}

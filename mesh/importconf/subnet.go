@@ -34,7 +34,7 @@ func (p *planner) planSubnets() {
 // one.
 func (p *planner) takeSubnet(field string, now *netip.Prefix, wanted netip.Prefix) {
 	if !wanted.IsValid() || *now == wanted || now.IsValid() && slices.ContainsFunc(p.nodes, func(n *node) bool {
-		return slices.ContainsFunc(n.Addresses(), func(a netip.Prefix) bool { return now.Contains(a.Addr()) })
+		return slices.ContainsFunc(n.addresses(), func(a netip.Prefix) bool { return now.Contains(a.Addr()) })
 	}) {
 		return
 	}
@@ -63,7 +63,7 @@ func (p *planner) subnetOf(v4 bool) netip.Prefix {
 		return err == nil && n.Addr().Is4() == v4
 	}
 	for _, n := range p.nodes {
-		for _, a := range n.Addresses() {
+		for _, a := range n.addresses() {
 			if a.Addr().Is4() != v4 {
 				continue
 			}
@@ -110,7 +110,7 @@ func (p *planner) checkOverlap(subnet netip.Prefix) {
 func (p *planner) noteOutside() {
 	cfg := p.plan.Config
 	for _, n := range p.nodes {
-		for _, a := range n.Addresses() {
+		for _, a := range n.addresses() {
 			for _, s := range []netip.Prefix{cfg.VirtualSubnet, cfg.VirtualSubnet6} {
 				if s.IsValid() && s.Addr().Is4() == a.Addr().Is4() && !s.Contains(a.Addr()) {
 					p.note(n.conf, n.conf.Interface.AddressLine,
@@ -123,5 +123,5 @@ func (p *planner) noteOutside() {
 
 // has reports whether the node has an address of the IP version.
 func (n *node) has(v4 bool) bool {
-	return slices.ContainsFunc(n.Addresses(), func(a netip.Prefix) bool { return a.Addr().Is4() == v4 })
+	return slices.ContainsFunc(n.addresses(), func(a netip.Prefix) bool { return a.Addr().Is4() == v4 })
 }

@@ -43,6 +43,7 @@ var requests = map[string]string{
 	"POST /api/v1/configs/{config_id}/nodes/bulk":                "Add nodes",
 	"POST /api/v1/configs/{config_id}/nodes/bulk-update":         "Change nodes",
 	"POST /api/v1/configs/{config_id}/nodes/import":              "Import nodes",
+	"POST /api/v1/configs/{config_id}/import-conf":               "Import wg-quick files",
 	"POST /api/v1/configs/{config_id}/bind-commands":             "Create bind commands",
 
 	"PUT /api/v1/nodes/{node_id}":                                                     "Change the node",

@@ -96,6 +96,7 @@ var meshStatuses = map[string]int{
 	mesh.CodeInvalidPeerLink:    http.StatusUnprocessableEntity,
 	mesh.CodeInvalidQuickMesh:   http.StatusUnprocessableEntity,
 	mesh.CodeInvalidAWG:         http.StatusUnprocessableEntity,
+	mesh.CodeInvalidImport:      http.StatusUnprocessableEntity,
 	mesh.CodeInvalidPortForward: http.StatusUnprocessableEntity,
 	mesh.CodeInvalidValue:       http.StatusUnprocessableEntity,
 	mesh.CodeInvalidText:        http.StatusUnprocessableEntity,
