@@ -156,3 +156,43 @@ func TestTheFormForALinkProposesOneAndShowsWhatDoesNotWork(t *testing.T) {
 	a.post("/api/v1/configs/"+cfg+"/peer-links", object{"forward": object{"local_node_id": ids["berlin"], "peer_node_id": ids["berlin"]}}).
 		about(422, "INVALID_PEER_LINK", "peer_node_id")
 }
+
+func TestTheQuickMeshShowsItsPlanBeforeItIsMade(t *testing.T) {
+	a, cfg, ids := paged(t)
+	page := "/configs/" + cfg + "/quick"
+	r := a.browse(page).shows(`value="free_mesh" checked`, "<b>3 links</b> made, <b>0</b> changed", "<b>4 tunnel configs</b> change",
+		"&#43;AllowedIPs = 10.9.0.0/24", `name="gateway_node_ids" data-list value="`+ids["amsterdam"]+", "+ids["copenhagen"]+`"`,
+		"Give another node a public address")
+	if strings.Contains(r.body, "PrivateKey = ") && !strings.Contains(r.body, "PrivateKey = (hidden)") {
+		t.Error("the differences show keys")
+	}
+	a.browse(page+"?mode=free_mesh&some=1&gateway="+ids["copenhagen"]).shows("<b>3 links</b> made", "amsterdam – copenhagen")
+	a.browse(page + "?mode=free_mesh&some=1").shows("Choose at least one gateway.")
+	a.browse(page+"?mode=hub_spoke&hub="+ids["copenhagen"]+"&psk=1").shows("<b>3 links</b> made", `name="hub_node_id" value="`+ids["copenhagen"]+`"`,
+		`name="use_preshared_key" data-bool value="true"`)
+	r = a.browse(page+"?mode=full_mesh").shows("berlin, hamburg", "Connect them through amsterdam", "gateway="+ids["amsterdam"])
+	if strings.Contains(r.body, "gateway_node_ids [") {
+		t.Error("the page gives advice for scripts")
+	}
+	a.browse(page + "?mode=star").shows("is unknown")
+
+	a.post("/api/v1/configs/"+cfg+"/mesh/quick-generate", object{"mode": "free_mesh"}).ok(nil)
+	a.browse(page).shows("Nothing would change.")
+	a.link(cfg, ids["berlin"], ids["copenhagen"], nil)
+	a.browse(page).shows("Also replace links made by hand", "Kept: 2 links", "berlin – copenhagen")
+	a.browse(page + "?replace=1").shows(`name="replace_manual" data-bool value="true"`)
+}
+
+func TestAQuickMeshWithoutAGatewayAsksForAPublicAddress(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addMesh("home", object{"virtual_subnet": "10.9.0.0/24"})
+	page := "/configs/" + cfg + "/quick"
+	a.browse(page).shows("needs at least two nodes")
+	hub := a.addMeshNode(cfg, "hub", nil).ID
+	a.addMeshNode(cfg, "leaf", nil)
+	a.browse(page).shows("no enabled node has a public address", `<details id="give-address" open>`,
+		`data-api="PUT /api/v1/nodes/{_node}"`, `<option value="`+hub+`">hub`)
+	a.put("/api/v1/nodes/"+hub, object{"ipv4_address": "no host"}).about(422, "INVALID_VALUE", "ipv4_address")
+	a.put("/api/v1/nodes/"+hub, object{"ipv4_address": "vpn.example.org"}).ok(nil)
+	a.browse(page).shows("<b>1 link</b> made", "hub, vpn.example.org")
+}

@@ -26,6 +26,16 @@ type linkEnd struct {
 	store.Direction
 }
 
+// Short returns the first of the allowed IPs, and the number of the others.
+func (e linkEnd) Short() string {
+	const most = 4
+	networks := strings.SplitN(e.Allowed, ", ", most+1)
+	if len(networks) <= most {
+		return e.Allowed
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(networks[:most], ", "), len(e.AllowedIPs)-most)
+}
+
 // linkRow is a link in words.
 type linkRow struct {
 	store.Link

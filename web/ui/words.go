@@ -193,10 +193,14 @@ var apiNames = map[string]string{
 	"hub_spoke": "“one gateway”", "default_mtu": "MTU", "default_dns": "DNS", "default_listen_port": "UDP port",
 }
 
+// throughGateway is a remedy for scripts. The page has a button for it.
+var throughGateway = regexp.MustCompile(`: use mode free_mesh with gateway_node_ids \[[^]]*\]`)
+
 var apiName = regexp.MustCompile(`\b[a-z]+[0-9]?(?:_[a-z0-9]+)+\b`)
 
 // plain returns the sentence with the pages' words for the API's names.
 func plain(sentence string) string {
+	sentence = throughGateway.ReplaceAllString(sentence, "")
 	sentence = strings.ReplaceAll(sentence, "an ipv4_address or ipv6_address", "a public address")
 	return Capital(apiName.ReplaceAllStringFunc(sentence, func(name string) string { return cmp.Or(apiNames[name], name) }))
 }

@@ -1,7 +1,7 @@
 // Forms, dialogs and notices. wfm.js keeps the pages up to date.
 //
-// A <form data-api="POST /api/…"> is sent as JSON, as any other client of the API would do. Typed text
-// survives updates of the page.
+// A <form data-api="POST /api/…"> is sent as JSON, as any other client of the API would do. {NAME} in its
+// path is the value of that field. Typed text survives updates of the page.
 'use strict'
 
 // valuesOf returns the values of the form's fields, to be sent as JSON. A name like forward.notes is that
@@ -146,7 +146,8 @@ async function submit(form, submitter) {
   }
   const asks = (submitter && submitter.dataset.confirm) || form.dataset.confirm
   if (asks && !await confirmed(asks, (submitter && submitter.textContent.trim()) || 'Continue')) return
-  const [method, path] = ((submitter && submitter.dataset.api) || form.dataset.api).split(' ')
+  const [method, pattern] = ((submitter && submitter.dataset.api) || form.dataset.api).split(' ')
+  const path = pattern.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(form.elements[name].value))
   clearMessages(form)
   const buttons = $$('button', form).filter(b => !b.disabled)
   form.setAttribute('aria-busy', 'true')
