@@ -31,30 +31,18 @@ func Load(tx *store.Tx, configID string) (*Mesh, error) {
 }
 
 // LoadLinks returns the part of the mesh that the node's links are about: the node, its links and its
-// peers. It takes no longer for a large mesh.
-func LoadLinks(tx *store.Tx, cfg store.Config, nodeID string) (*Mesh, []store.Link, error) {
-	links, err := tx.LinksOfNode(nodeID)
-	if err != nil {
-		return nil, nil, err
+// peers. Of more links than most, it takes the first ones; total is the number of all. It takes no
+// longer for a large mesh.
+func LoadLinks(tx *store.Tx, cfg store.Config, nodeID string, most int) (m *Mesh, links []store.Link, total int, err error) {
+	ends := tx.LinkEnds(nodeID)
+	p := part{tx: tx, cfg: cfg, nodes: map[string]Node{}, seen: map[string]struct{}{}}
+	if err := p.node(nodeID); err != nil {
+		return nil, nil, 0, err
 	}
-	p := part{tx: tx, cfg: cfg, nodes: map[string]Node{}}
-	for _, id := range append([]string{nodeID}, peersIn(links, nodeID)...) {
-		if err := p.node(id); err != nil {
-			return nil, nil, err
-		}
+	if err := p.add(ends[:min(len(ends), most)]); err != nil {
+		return nil, nil, 0, err
 	}
-	return New(cfg, slices.Collect(maps.Values(p.nodes)), links, nil), links, nil
-}
-
-// peersIn returns the other ends of a node's links.
-func peersIn(links []store.Link, nodeID string) []string {
-	ids := make([]string, len(links))
-	for i, l := range links {
-		if ids[i] = l.Forward.PeerNodeID; ids[i] == nodeID {
-			ids[i] = l.Forward.LocalNodeID
-		}
-	}
-	return ids
+	return New(cfg, slices.Collect(maps.Values(p.nodes)), p.links, nil), slices.Clone(p.links), len(ends), nil
 }
 
 // LoadNodes returns the nodes of the mesh, by name.

@@ -35,7 +35,7 @@ func TestTheEditorHasTheKeyOnlyWhenTheAddressAsksForIt(t *testing.T) {
 	a.browse(page).shows("PrivateKey = (hidden)", "Show the private key</a>").hides(shown)
 	a.browse(page+"?key=show").shows("PrivateKey = "+shown, "Hide the private key</a>").hides("(hidden)")
 	a.browse(page+"?version=1").shows("The whole text", "PresharedKey = (hidden)").hides(shown)
-	a.browse(page + "?version=1&key=show").shows("The whole text", "PresharedKey = "+psk)
+	a.browse(page+"?version=1&key=show").shows("The whole text", "PresharedKey = "+psk)
 	diff := a.post("/ui"+strings.TrimSuffix(page, "conf")+"diff", object{"content": strings.Replace(tunnelConf(3), privateKey, "(hidden)", 1)}).ok(nil).body
 	if strings.Contains(diff, privateKey) || strings.Contains(diff, psk) || !strings.Contains(diff, " PrivateKey = (hidden)") {
 		t.Errorf("%s", diff)

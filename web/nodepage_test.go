@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -108,7 +109,7 @@ func TestAStaticNodeIsHandedOutAndNeverOfflineOrPending(t *testing.T) {
 	r.nodeBrowsed(phone.ID).shows("Changed since</span>", "version 1 was handed out", "hand it out again").hides(wrong...)
 	r.get(nodePath(r.cfg, phone.ID) + "/config-qr")
 	r.nodeBrowsed(phone.ID).shows("Handed out</span> version 2").hides(wrong...)
-	r.browse("/configs/" + r.cfg + "/nodes/" + r.addMeshNode(r.cfg, "printer", object{"node_type": "static", "config_source": "text"}).ID).
+	r.browse("/configs/"+r.cfg+"/nodes/"+r.addMeshNode(r.cfg, "printer", object{"node_type": "static", "config_source": "text"}).ID).
 		shows("There is no tunnel config for this device yet", "Write the tunnel config").hides("Show the code", "Not handed out yet")
 }
 
@@ -135,4 +136,19 @@ func TestStartIsTheNextStepOnlyOfANodeThatCanStart(t *testing.T) {
 	a.browse(path).shows(primary)
 	seen(func(e *store.Evidence) { e.OfflineAt = e.ReachableAt })
 	a.browse(path).shows("offline").hides(primary)
+}
+
+func TestAHubsPageHasItsFirstLinksAndLeadsToTheOthers(t *testing.T) {
+	r := newRegion(t)
+	rows := make([]object, 100)
+	for i := range rows {
+		rows[i] = object{"name": fmt.Sprintf("leaf%d", i)}
+	}
+	r.post(r.path()+"/nodes/bulk", object{"nodes": rows}).ok(nil)
+	r.post(r.path()+"/mesh/quick-generate", object{"mode": "hub_spoke", "hub_node_id": r.gate.ID}).ok(nil)
+	page := r.nodeBrowsed(r.gate.ID).shows("/links?q=gate", ">2 more links</a>")
+	if n := strings.Count(page.body, `<tr id="link-`); n != 100 {
+		t.Errorf("%d links are shown", n)
+	}
+	r.nodeBrowsed(r.a.ID).hides("more link")
 }

@@ -99,6 +99,11 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 	if err != nil {
 		return show{}, err
 	}
+	if v.Mesh.Shown() {
+		if err := p.readFindings(c, f, &v.Mesh); err != nil {
+			return show{}, err
+		}
+	}
 	v.Config, v.Node, v.Stage = f.Config, f.View(), f.Stage()
 	v.API = "/api/v1" + v.Self
 	v.Client, v.Away = f.ClientState(), f.Presence.State != presence.Online

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"crypto/rand"
 	"slices"
 
@@ -15,11 +16,11 @@ import (
 	"wfm/web/wire"
 )
 
-// mostChecked is the number of nodes up to which a mesh is validated for the page of one of them.
-const mostChecked = 250
-
-// mostChoices bounds the nodes that the form for a port forward offers.
-const mostChoices = 500
+// The bounds of what the page of a node shows of its mesh.
+const (
+	mostLinks   = 100
+	mostChoices = 500 // nodes that the form for a port forward offers
+)
 
 // meshPart is a node's part in its mesh.
 type meshPart struct {
@@ -29,7 +30,8 @@ type meshPart struct {
 	Addresses []string
 	Port      int // on which it listens; 0: the system chooses it
 	PublicKey string
-	Links     []view.Connection
+	Links     []view.Connection // by the names of the peers
+	Further   int               // links that are not among them
 	Findings  []mesh.Finding
 	Forwards  []forwardRow
 	Choices   []nodeChoice // for a port forward
@@ -75,29 +77,26 @@ type forwardEnd struct {
 func (p *Pages) readMesh(c echo.Context, tx *store.Tx, f view.Facts) (v meshPart, err error) {
 	v.Made, v.AWG = f.Node.ConfigSource == store.SourceMesh, protocol.ToolFamily(f.Config.TunnelProtocol) == "awg"
 	v.Offered = !v.Made && (f.Config.VirtualSubnet.IsValid() || f.Config.VirtualSubnet6.IsValid())
-	m, links, err := mesh.LoadLinks(tx, f.Config, f.Node.ID)
+	m, links, total, err := mesh.LoadLinks(tx, f.Config, f.Node.ID, mostLinks)
 	if err != nil {
 		return v, err
 	}
+	v.Further = total - len(links)
 	own, port := m.Node(f.Node.ID)
 	v.PublicKey, v.Port = own.Key(), port
-	mine := map[string]bool{}
 	for _, a := range own.Addresses() {
 		v.Addresses = append(v.Addresses, a.Addr().String())
 	}
 	for _, l := range links {
-		mine[l.ID] = true
 		one, err := view.ConnectionOf(tx, m, l, f.Node.ID, false)
 		if err != nil {
 			return v, err
 		}
 		v.Links = append(v.Links, one)
 	}
+	slices.SortFunc(v.Links, func(a, b view.Connection) int { return cmp.Compare(a.PeerNode.Name, b.PeerNode.Name) })
 	if !v.Shown() {
 		return v, nil
-	}
-	if v.Findings, err = findingsAbout(tx, f.Node, mine); err != nil {
-		return v, err
 	}
 	if v.Made && f.Conf.Desired.Version != 0 && access.MayWrite(access.LoginOf(c)) {
 		text, err := tx.ConfText(f.Node.ID, f.Conf.Desired.SHA256)
@@ -109,21 +108,15 @@ func (p *Pages) readMesh(c echo.Context, tx *store.Tx, f view.Facts) (v meshPart
 	return v, v.readForwards(tx, f.Node)
 }
 
-// findingsAbout returns the faults of the mesh that are about the node or one of its links.
-func findingsAbout(tx *store.Tx, n store.Node, links map[string]bool) (about []mesh.Finding, err error) {
-	if len(tx.NodeIDs(n.ConfigID)) > mostChecked {
-		return nil, nil
-	}
-	m, err := mesh.Load(tx, n.ConfigID)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range m.Validate(mesh.Surroundings{}).Findings {
-		if f.NodeID == n.ID || links[f.LinkID] {
-			about = append(about, f)
+// readFindings reads the faults of the mesh that are about the node or one of its links.
+func (p *Pages) readFindings(c echo.Context, f view.Facts, v *meshPart) error {
+	report, err := p.Applier.Topology(c.Request().Context(), f.Config.ID)
+	for _, one := range report.Findings {
+		if one.NodeID == f.Node.ID || one.LinkID != "" && slices.ContainsFunc(v.Links, func(l view.Connection) bool { return l.LinkGroupID == one.LinkID }) {
+			v.Findings = append(v.Findings, one)
 		}
 	}
-	return about, nil
+	return err
 }
 
 // readForwards reads the port forwards whose entry or service the node is, and the nodes for another

@@ -382,19 +382,6 @@ async function showAnswer(place, data) {
   }
 }
 
-// fill puts a draft that the API proposes into the fields of the form.
-async function fill(button) {
-  const [method, path] = button.dataset.fill.split(' ')
-  try {
-    for (const [name, value] of Object.entries(await call(method, path, {}))) {
-      const field = button.form.elements[name]
-      if (field) field.value = value ?? ''
-    }
-  } catch (error) {
-    showError(button.form, error)
-  }
-}
-
 // picture fetches an image that holds a secret, which is shown only when it is asked for.
 async function picture(button) {
   const place = $('#' + button.dataset.into)
@@ -418,6 +405,7 @@ async function picture(button) {
 // hide hides a value that was shown when it was asked for.
 function hide(place) {
   for (const e of $$('[data-value]', place)) e.textContent = ''
+  for (const e of $$('img', place)) e.removeAttribute('src')
   place.hidden = true
 }
 
@@ -481,7 +469,6 @@ document.addEventListener('click', async event => {
   const button = event.target.closest('button')
   if (!button) return
   if (button.dataset.copy) copy(button)
-  if (button.dataset.fill) fill(button)
   if (button.dataset.picture) picture(button)
   if (button.dataset.line) selectLine($('textarea', button.form), Number(button.dataset.line))
   if (button.dataset.hide) hide($('#' + button.dataset.hide))

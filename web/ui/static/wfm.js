@@ -83,6 +83,11 @@ function show(page) {
   }
   for (const e of $$('[data-standing=gone]')) e.remove()
   document.title = page.title
+  // A value that was asked for is hidden when it is no longer the latest.
+  for (const e of $$('[data-once][data-version]', now)) {
+    const latest = $('#' + e.id, next)
+    if (!e.hidden && latest && latest.dataset.version !== e.dataset.version) hide(e)
+  }
   if (another) {
     // For example after a reset. Nothing of the old page is carried over.
     now.replaceWith(next)
