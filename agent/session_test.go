@@ -194,10 +194,9 @@ func TestStopIsQuickWhenTheBrokerJustWentAway(t *testing.T) {
 	l, stop := runAgent(t, dir, f)
 	b.next(protocol.KindHeartbeat)
 	b.close()
-	begun := time.Now()
 	stop()
-	if took := time.Since(begun); took > stopLimit-time.Second {
-		t.Fatalf("took %s\n%s", took, l)
+	if strings.Contains(l.String(), context.DeadlineExceeded.Error()) {
+		t.Fatalf("it waited until the end of its time\n%s", l)
 	}
 }
 

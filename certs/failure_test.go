@@ -61,12 +61,15 @@ func TestAnErrorOfTheLocalCAEndsWithTheNextLookThatIsWithoutOne(t *testing.T) {
 	<-done
 }
 
+// patience is the limit of every wait for what must happen. It only ends a test that hangs.
+const patience = time.Minute
+
 // await waits until the condition is met.
 func await(t *testing.T, met func() bool) {
 	t.Helper()
 	ticks := time.NewTicker(5 * time.Millisecond)
 	defer ticks.Stop()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for !met() {
 		select {
 		case <-ticks.C:

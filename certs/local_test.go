@@ -39,7 +39,7 @@ func run(t *testing.T, o Options) (k *Keeper, stop func()) {
 		t.Fatal(err)
 	}
 	stop = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := k.Stop(ctx); err != nil {
 			t.Error(err)
@@ -60,7 +60,7 @@ func connect(t *testing.T, k *Keeper, ca, host string) (*x509.Certificate, error
 	roots.AppendCertsFromPEM([]byte(ca))
 	near, far := net.Pipe()
 	defer near.Close()
-	_ = near.SetDeadline(time.Now().Add(10 * time.Second)) // net.Pipe blocks a side that writes while the other writes
+	_ = near.SetDeadline(time.Now().Add(patience)) // net.Pipe blocks a side that writes while the other writes
 	go func() {
 		defer far.Close()
 		_ = tls.Server(far, k.TLSConfig()).HandshakeContext(t.Context())
@@ -316,7 +316,7 @@ func awaitChange(t *testing.T, k *Keeper, ca string, from *x509.Certificate) {
 	t.Helper()
 	ticks := time.NewTicker(20 * time.Millisecond)
 	defer ticks.Stop()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for mustConnect(t, k, ca, "localhost").Equal(from) {
 		select {
 		case <-ticks.C:

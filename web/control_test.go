@@ -80,7 +80,7 @@ func TestAWaitEndsWithTheCommandStillOpen(t *testing.T) {
 func TestAWaitOutlastsTheTimeToReadARequest(t *testing.T) {
 	a, cfg, node := controlled(t)
 	s := httptest.NewUnstartedServer(web.New(web.Options{Store: a.db, Commands: a.commands, MQTTEnabled: true}).Handler())
-	s.Config.ReadTimeout = 100 * time.Millisecond
+	s.Config.ReadTimeout = 500 * time.Millisecond // below the wait
 	s.Start()
 	defer s.Close()
 	a.url = s.URL
@@ -110,7 +110,7 @@ func TestShutdownAnswersThoseThatWait(t *testing.T) {
 		answered <- a.post(nodePath(cfg, node)+"/endpoint/control", object{"action": "start", "wait": 60})
 	}()
 	<-waiting
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)

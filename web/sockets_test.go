@@ -57,11 +57,11 @@ func TestOneAddressHoldsAnEighthOfTheHTTPConnectionsUnlessItIsAProxy(t *testing.
 		if _, err := last.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		patience := time.Millisecond // it is already closed, or will not be
+		wait := time.Millisecond // it is already closed, or will not be
 		if evicts {
-			patience = 10 * time.Second
+			wait = patience
 		}
-		if err := first.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := first.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			t.Fatal(err)
 		}
 		_, err = first.Read(make([]byte, 1))

@@ -105,7 +105,7 @@ func TestConnectIsAnsweredWithTheStandardsCode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := mqtttest.Dial(t, f.Addr(), 4)
 			c.SendRaw(tc.packet)
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(patience))
 			var head [4]byte
 			n, err := c.Read(head[:])
 			got := hex.EncodeToString(head[:n])
@@ -136,7 +136,7 @@ func TestNoDisconnectIsSentBeforeMQTT5(t *testing.T) {
 		"many filters":     func(_ *fixture, c *mqtttest.Client) { c.SendRaw(unsubscribe(4, 1000)) },
 		"kick":             func(f *fixture, _ *mqtttest.Client) { f.renew(t, "node_a") },
 		"stop": func(f *fixture, _ *mqtttest.Client) {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			_ = f.Stop(ctx)
 		},
@@ -168,7 +168,7 @@ func TestMQTT5IsToldWhyItIsDisconnected(t *testing.T) {
 			}()
 		}, packets.ErrSessionTakenOver},
 		"stop": {func(f *fixture, _ *mqtttest.Client) {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			_ = f.Stop(ctx)
 		}, packets.ErrServerShuttingDown},
@@ -302,7 +302,7 @@ func TestWhoSpeaksAnotherLanguageIsToldApart(t *testing.T) {
 	}
 	c := mqtttest.Dial(t, f.Addr(), 4)
 	c.SendRaw([]byte("POST /api/client/bind HTTP/1.1\r\n\r\n"))
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	answer := make([]byte, 1000)
 	n, _ := c.Read(answer)
 	if !strings.Contains(string(answer[:n]), `"message":"This is the MQTT port.`) {
@@ -321,11 +321,11 @@ func (f *fixture) logged(tb testing.TB, words string) {
 // await waits until b holds the words.
 func await(tb testing.TB, b *syncBuffer, words string) {
 	tb.Helper()
-	patience := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	for !strings.Contains(b.String(), words) {
 		select {
 		case <-time.After(time.Millisecond):
-		case <-patience:
+		case <-timeout:
 			tb.Fatalf("never said %q:\n%s", words, b.String())
 		}
 	}

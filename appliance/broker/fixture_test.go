@@ -90,7 +90,7 @@ func startWith(tb testing.TB, limits Limits, wrap func(hooks.Grants) hooks.Grant
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := f.Stop(ctx); err != nil {
 			tb.Error(err)
@@ -180,10 +180,13 @@ func (f *fixture) Disconnected(s ingress.Session, reason string) {
 	f.events <- "disconnected " + s.NodeID + ": " + reason
 }
 
+// patience is the limit of every wait for what must happen. It only ends a test that hangs.
+const patience = time.Minute
+
 // await waits until one of the events has come; others before it are skipped.
 func (f *fixture) await(tb testing.TB, want ...string) string {
 	tb.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case e := <-f.events:

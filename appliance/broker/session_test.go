@@ -234,7 +234,7 @@ func TestASessionThatSendsTooMuchForTooLongIsEndedAndItsWillSaysNothing(t *testi
 	for range 700 { // messages taken until then; a pause between two of them is no longer than a wait
 		select {
 		case <-f.received:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("fewer messages were taken than may be sent")
 		}
 	}

@@ -90,7 +90,7 @@ func TestTwoRawClientsWithOneIdentityAreTold(t *testing.T) {
 				t.Errorf("DISCONNECT %#x", pk.ReasonCode)
 			}
 		} else if last != nil {
-			_ = last.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = last.SetReadDeadline(time.Now().Add(apptest.Patience))
 			if b, err := io.ReadAll(last); err != nil || len(b) != 0 {
 				t.Errorf("an MQTT 3.1.1 client got %x, %v", b, err)
 			}

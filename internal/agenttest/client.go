@@ -113,7 +113,7 @@ func (c *Client) Run() (stop func()) {
 
 // dial trusts only ca_cert, and checks the host's name.
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: 15 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
+	conn, err := (&net.Dialer{Timeout: time.Minute}).DialContext(ctx, "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
 	if err == nil && c.tls {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM([]byte(c.caCert)) {

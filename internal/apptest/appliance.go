@@ -129,7 +129,7 @@ func trusting(t *testing.T, address string) *http.Client {
 func (a *Appliance) Stop(t *testing.T) {
 	t.Helper()
 	a.Signal(t, syscall.SIGTERM)
-	if code := a.Wait(t, 5*time.Second); code != 0 {
+	if code := a.Wait(t, Patience); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM", code)
 	}
 }
