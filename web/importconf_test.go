@@ -79,7 +79,7 @@ func TestExistingFilesAreBroughtIntoAMesh(t *testing.T) {
 	var plan, made confImportJSON
 	answer := a.post(at, object{"files": files, "dry_run": true}).ok(&plan)
 	if !plan.DryRun || !plan.Valid || len(plan.Nodes) != 3 || len(plan.Links) != 2 || plan.Nodes[0].NodeID != "" || plan.Links[0].LinkGroupID != "" ||
-		!slices.Equal(plan.Settings, []string{"virtual_subnet becomes 10.8.0.0/24, the network of the files, instead of 10.66.0.0/24."}) {
+		!slices.Equal(plan.Settings, []string{"The network of the mesh becomes 10.8.0.0/24, that of the files, instead of 10.66.0.0/24."}) {
 		t.Errorf("%+v", plan)
 	}
 	var nodes []meshNodeJSON

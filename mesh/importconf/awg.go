@@ -196,7 +196,7 @@ func (p *planner) takeAWG() {
 	}
 	if version := cmp.Or(cfg.AWGVersion, "2.0"); version < needed {
 		cfg.AWGVersion = needed
-		p.setting("awg_version becomes %s, which knows all values of the files.", needed)
+		p.setting("The version of AmneziaWG becomes %s, which knows all values of the files.", needed)
 	}
 	p.setting("The values of AmneziaWG that all nodes share become those of the files.")
 }

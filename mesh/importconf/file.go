@@ -24,10 +24,12 @@ func (f File) base() string {
 	return strings.TrimSuffix(path.Base(strings.ReplaceAll(f.Name, `\`, "/")), ".conf")
 }
 
-// folder returns the name of the folder that the file is in; "" if the name has none.
+// folder returns the name of the folder that the file is in; "" if the name has none, or one in which
+// such files are on every machine.
 func (f File) folder() string {
 	folder := path.Base(path.Dir(strings.ReplaceAll(f.Name, `\`, "/")))
-	if folder == "." || folder == "/" || folder == ".." {
+	switch folder {
+	case ".", "..", "/", "wireguard", "amneziawg", "etc":
 		return ""
 	}
 	return folder

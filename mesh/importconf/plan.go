@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -154,8 +155,11 @@ func (p *planner) ids(n int, newID func() string) []string {
 	return ids
 }
 
-// nameNodes names the nodes: as a comment says, or as the file is named; as its folder, if several files
-// are named alike.
+// usual matches the names that files have on every machine.
+var usual = regexp.MustCompile(`^(wg|awg)[0-9]*$`)
+
+// nameNodes names the nodes: as a comment says, or as the file is named; as its folder, if the name is a
+// usual one or several files have it.
 func (p *planner) nameNodes() {
 	bases := map[string]int{}
 	for _, c := range p.files {
@@ -164,7 +168,7 @@ func (p *planner) nameNodes() {
 	for _, n := range p.nodes {
 		base := n.conf.file.base()
 		n.Name = n.conf.name
-		if n.Name == "" && bases[strings.ToLower(base)] > 1 {
+		if n.Name == "" && (bases[strings.ToLower(base)] > 1 || usual.MatchString(base)) {
 			n.Name = cleanName(n.conf.file.folder())
 		}
 		n.Name = cmp.Or(n.Name, cleanName(base))

@@ -128,7 +128,7 @@ func TestAUsualSetUpBecomesAMesh(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 	if p.Config.VirtualSubnet != netip.MustParsePrefix("10.8.0.0/24") ||
-		!slices.Equal(p.Settings, []string{"virtual_subnet becomes 10.8.0.0/24, the network of the files."}) {
+		!slices.Equal(p.Settings, []string{"The network of the mesh becomes 10.8.0.0/24, that of the files."}) {
 		t.Errorf("%s, %q", p.Config.VirtualSubnet, p.Settings)
 	}
 	vpn, laptop, office, phone := nodeOf(t, p, "vpn"), nodeOf(t, p, "laptop"), nodeOf(t, p, "office router"), nodeOf(t, p, "Anna's phone")
@@ -279,6 +279,17 @@ func TestFilesThatAreNamedAlikeAreNamedByTheirFolders(t *testing.T) {
 	for _, name := range []string{"vpn", "laptop"} {
 		if n := nodeOf(t, p, name); n.InterfaceName != "wg0" {
 			t.Errorf("%+v", n)
+		}
+	}
+}
+
+func TestAUsualNameGivesWayToTheFolder(t *testing.T) {
+	for file, want := range map[string]string{
+		"berlin/wg0.conf": "berlin", `C:\vpn\paris\awg1.conf`: "paris", "/etc/wireguard/wg0.conf": "wg0", "berlin/gate.conf": "gate", "wg0.conf": "wg0",
+	} {
+		p := importconf.Make(question(map[string]string{file: "[Interface]\nPrivateKey = {vpn}\nAddress = 10.8.0.1/24\n"}))
+		if len(p.Nodes) != 1 || p.Nodes[0].Name != want {
+			t.Errorf("%s: %+v, want %s", file, p.Nodes, want)
 		}
 	}
 }

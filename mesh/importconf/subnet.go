@@ -16,32 +16,32 @@ func (p *planner) planSubnets() {
 	}
 	cfg := &p.plan.Config
 	if !p.some(true) {
-		p.takeSubnet("virtual_subnet", &cfg.VirtualSubnet, p.subnetOf(false))
+		p.takeSubnet(&cfg.VirtualSubnet, p.subnetOf(false))
 		if cfg.VirtualSubnet.IsValid() && cfg.VirtualSubnet.Addr().Is6() && cfg.VirtualSubnet6.IsValid() {
-			p.setting("virtual_subnet6 is taken away: the files have addresses of IPv6 only.")
+			p.setting("The mesh has one network of IPv6 only: the files have no addresses of IPv4.")
 			cfg.VirtualSubnet6 = netip.Prefix{}
 		}
 		return
 	}
-	p.takeSubnet("virtual_subnet", &cfg.VirtualSubnet, p.subnetOf(true))
+	p.takeSubnet(&cfg.VirtualSubnet, p.subnetOf(true))
 	both := !slices.ContainsFunc(p.nodes, func(n *node) bool { return !n.has(true) || !n.has(false) }) // else each would get one
 	if both && cfg.VirtualSubnet.IsValid() && cfg.VirtualSubnet.Addr().Is4() {
-		p.takeSubnet("virtual_subnet6", &cfg.VirtualSubnet6, p.subnetOf(false))
+		p.takeSubnet(&cfg.VirtualSubnet6, p.subnetOf(false))
 	}
 }
 
 // takeSubnet makes the wanted network that of a field, unless an address of the files is in the present
 // one.
-func (p *planner) takeSubnet(field string, now *netip.Prefix, wanted netip.Prefix) {
+func (p *planner) takeSubnet(now *netip.Prefix, wanted netip.Prefix) {
 	if !wanted.IsValid() || *now == wanted || now.IsValid() && slices.ContainsFunc(p.nodes, func(n *node) bool {
 		return slices.ContainsFunc(n.addresses(), func(a netip.Prefix) bool { return now.Contains(a.Addr()) })
 	}) {
 		return
 	}
 	if now.IsValid() {
-		p.setting("%s becomes %s, the network of the files, instead of %s.", field, wanted, now)
+		p.setting("The network of the mesh becomes %s, that of the files, instead of %s.", wanted, now)
 	} else {
-		p.setting("%s becomes %s, the network of the files.", field, wanted)
+		p.setting("The network of the mesh becomes %s, that of the files.", wanted)
 	}
 	*now = wanted
 	p.checkOverlap(wanted)

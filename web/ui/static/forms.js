@@ -41,6 +41,7 @@ function put(values, name, value) {
 function valueOf(e) {
   if (e.type === 'checkbox') return e.checked
   if ('bool' in e.dataset) return e.value === 'true'
+  if ('json' in e.dataset) return JSON.parse(e.value)
   if ('list' in e.dataset) return listOf(e.value)
   if ('rows' in e.dataset) return e.value.split('\n').map(row => row.trim()).filter(Boolean)
   if (e.type === 'number' && !('text' in e.dataset) || 'number' in e.dataset) return Number(e.value)
