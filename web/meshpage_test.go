@@ -196,3 +196,34 @@ func TestAQuickMeshWithoutAGatewayAsksForAPublicAddress(t *testing.T) {
 	a.put("/api/v1/nodes/"+hub, object{"ipv4_address": "vpn.example.org"}).ok(nil)
 	a.browse(page).shows("<b>1 link</b> made", "hub, vpn.example.org")
 }
+
+func TestThePictureOfAMeshShowsItsNodesAndLinks(t *testing.T) {
+	a, cfg, ids := paged(t)
+	page := "/configs/" + cfg + "/picture"
+	a.browse("/configs/" + a.addConfig("empty") + "/picture").shows("No node yet.")
+	a.post("/api/v1/configs/"+cfg+"/mesh/quick-generate", object{"mode": "hub_spoke", "hub_node_id": ids["amsterdam"]}).ok(nil)
+	r := a.browse(page).shows("<title>amsterdam: no agent yet</title>", `class="back gateway"`,
+		`href="/configs/`+cfg+"/nodes/"+ids["berlin"]+`" class="mark state unbound"`, "berlin, copenhagen, hamburg")
+	if n := strings.Count(r.body, "<line "); n != 3 {
+		t.Errorf("%d lines of 3 links", n)
+	}
+	if strings.Contains(r.body, `class="wire rests"`) {
+		t.Error("a link rests")
+	}
+	a.put("/api/v1/nodes/"+ids["berlin"], object{"enabled": false}).ok(nil)
+	a.browse(page).shows(`class="wire rests"`, "link rests", "<title>berlin: disabled</title>")
+}
+
+func TestThePictureOfALargeMeshHasOneMarkForTheNodesOfAGateway(t *testing.T) {
+	a, cfg, ids := paged(t)
+	rows := make([]object, 80)
+	for i := range rows {
+		rows[i] = object{"name": fmt.Sprintf("leaf %02d", i), "node_type": []string{"static", "dynamic"}[i%2]}
+	}
+	a.post("/api/v1/configs/"+cfg+"/nodes/bulk", object{"nodes": rows}).ok(nil)
+	a.post("/api/v1/configs/"+cfg+"/mesh/quick-generate", object{"mode": "hub_spoke", "hub_node_id": ids["amsterdam"]}).ok(nil)
+	r := a.browse("/configs/"+cfg+"/picture").shows("The mesh has 84 nodes", "83 nodes at amsterdam", "43 no agent yet, 40 static")
+	if n := strings.Count(r.body, "<line "); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+}

@@ -73,6 +73,7 @@ func (p *Pages) Routes() []wire.Route {
 		known("/configs/:config_id/links", p.linksPage),
 		known("/configs/:config_id/links/new", p.newLinkPage),
 		known("/configs/:config_id/links/:link_id", p.linkPage),
+		known("/configs/:config_id/picture", p.picturePage),
 		known("/configs/:config_id/quick", p.quickPage),
 		known("/configs/:config_id/settings", p.meshSettingsPage),
 		known("/configs/:config_id/import-conf", p.importConfPage),

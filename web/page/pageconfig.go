@@ -14,6 +14,7 @@ type meshTab string
 const (
 	tabNodes    meshTab = ""
 	tabLinks    meshTab = "/links"
+	tabPicture  meshTab = "/picture"
 	tabSettings meshTab = "/settings"
 )
 
@@ -21,7 +22,7 @@ const (
 var meshTabs = []struct {
 	tab  meshTab
 	name string
-}{{tabNodes, "Nodes"}, {tabLinks, "Links"}, {tabSettings, "Settings"}}
+}{{tabNodes, "Nodes"}, {tabLinks, "Links"}, {tabPicture, "Picture"}, {tabSettings, "Settings"}}
 
 // meshHead has the values that all pages of a mesh share.
 type meshHead struct {
