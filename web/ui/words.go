@@ -202,5 +202,9 @@ var apiName = regexp.MustCompile(`\b[a-z]+[0-9]?(?:_[a-z0-9]+)+\b`)
 func plain(sentence string) string {
 	sentence = throughGateway.ReplaceAllString(sentence, "")
 	sentence = strings.ReplaceAll(sentence, "an ipv4_address or ipv6_address", "a public address")
-	return Capital(apiName.ReplaceAllStringFunc(sentence, func(name string) string { return cmp.Or(apiNames[name], name) }))
+	said := apiName.ReplaceAllStringFunc(sentence, func(name string) string { return cmp.Or(apiNames[name], name) })
+	if at := apiName.FindStringIndex(sentence); at != nil && at[0] == 0 {
+		return Capital(said)
+	}
+	return said // it may begin with the name of a node
 }
