@@ -18,6 +18,7 @@ import (
 	"wfm/appliance/rollout"
 	"wfm/appliance/tracker"
 	"wfm/appliance/wanted"
+	"wfm/apply"
 	"wfm/certs"
 	"wfm/internal/buildinfo"
 	"wfm/internal/emqxcall"
@@ -96,6 +97,7 @@ type Appliance struct {
 	prober   *tracker.Prober // nil without MQTT
 	rollouts *rollout.Runner // nil without MQTT
 	wanted   *wanted.Keeper  // nil without MQTT
+	auto     *apply.Auto     // nil without MQTT
 	keys     *nodekey.Keeper // nil without MQTT
 	web      *web.Server
 	certs    *certs.Keeper // nil without TLS
@@ -155,6 +157,10 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	}
 	a.web = web.New(a.webOptions(o)) //nolint:contextcheck // each request brings a context of its own
 	a.onStop("web", a.web.Stop)
+	if a.broker != nil {
+		a.auto = apply.NewAuto(a.web.Applier(), o.Logger) //nolint:contextcheck // it has a context of its own
+		a.onStop("changes that apply themselves", a.auto.Stop)
+	}
 	return a, nil
 }
 
@@ -282,6 +288,9 @@ func (a *Appliance) Start() error {
 		}
 		if err := a.wanted.Start(); err != nil {
 			return fmt.Errorf("watch the wanted tunnels: %w", err)
+		}
+		if err := a.auto.Start(); err != nil {
+			return fmt.Errorf("apply changes: %w", err)
 		}
 		if err := a.keys.Start(); err != nil {
 			return fmt.Errorf("compare the keys of nodes: %w", err)

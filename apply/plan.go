@@ -54,6 +54,7 @@ type Node struct {
 	CutsOff  bool // the config may cut the node off, and nobody wanted that so far
 	// Failed says how the last push of the config ended, if it was not applied.
 	Failed string
+	gaveUp bool // that push is not tried again by itself
 }
 
 // pushed reports whether applying pushes to the node.
@@ -217,6 +218,7 @@ func (r reader) decide(n store.Node, fault error, v *Node) error {
 		return err
 	}
 	v.Failed = failure(push)
+	v.gaveUp = v.Failed != "" && push.State != store.CommandExpired
 	switch {
 	case !r.cfg.Enabled:
 		v.block(CodeDisabled, "The mesh is disabled; enable it first.")

@@ -367,3 +367,26 @@ func TestApplyingNeedsTheRightAndAPossibleBody(t *testing.T) {
 	off := newAPI(t, func(o *web.Options) { o.MQTTEnabled = false })
 	off.post("/api/v1/configs/"+off.addConfig("x")+"/apply", nil).fails(409, "MQTT_DISABLED")
 }
+
+func TestNewNodesTakeTheAutoSyncOfTheirMesh(t *testing.T) {
+	a := newAPI(t)
+	var v struct {
+		AutoSync bool `json:"auto_sync"`
+	}
+	cfg := a.addMesh("office", object{"auto_sync": true})
+	a.get("/api/v1/configs/" + cfg).ok(&v)
+	if !v.AutoSync {
+		t.Error("the mesh does not have it")
+	}
+	follows, own := a.addMeshNode(cfg, "a", nil), a.addMeshNode(cfg, "b", object{"auto_sync": false})
+	a.put("/api/v1/configs/"+cfg, object{"auto_sync": false}).ok(nil)
+	for id, want := range map[string]bool{follows.ID: true, own.ID: false} {
+		if a.get("/api/v1/nodes/" + id).ok(&v); v.AutoSync != want {
+			t.Errorf("%s: %v", id, v.AutoSync)
+		}
+	}
+	a.put("/api/v1/nodes/"+follows.ID, object{"auto_sync": false}).ok(&v)
+	if v.AutoSync {
+		t.Error("the node still has it")
+	}
+}

@@ -285,7 +285,7 @@ func TestWhatMeansSomethingElsewhereIsAnsweredAsIgnored(t *testing.T) {
 			"name": "mesh " + method, "auto_sync": false, "default_dns": "", "default_mtu": nil,
 			"awg_h1": "5-9", "zebra": 1,
 		})
-		if want := []string{"auto_sync", "awg_h1"}; !slices.Equal(got, want) {
+		if want := []string{"awg_h1"}; !slices.Equal(got, want) {
 			t.Errorf("%s %s: %v, want %v", method, config, got, want)
 		}
 		got = warnings(method, node, object{

@@ -62,9 +62,6 @@ func (s *Server) newReader() *view.Reader {
 
 func (s *Server) newApplier(d *reach.Directory) *apply.Applier {
 	o := s.opts
-	if o.Applier != nil {
-		return o.Applier
-	}
 	a := apply.Options{
 		Store: o.Store, Evidence: o.Evidence, Presence: o.Presence, Host: func() string { return d.HostFor("") }, Resolver: o.Resolver,
 		Networks: o.Networks, Logger: o.Logger,

@@ -64,8 +64,6 @@ type Options struct {
 	Broker   view.Broker
 	// Rollouts is nil if rollouts are impossible, which is answered with MQTT_DISABLED.
 	Rollouts rollout.Rollouts
-	// Applier plans and applies meshes. Default: one of the server's own.
-	Applier *apply.Applier
 	// Presence has the durations of the rules of presence. Zero ones mean the defaults.
 	Presence presence.Times
 	// Evidence completes a node's stored evidence by facts that could not be stored. Default: the
@@ -214,6 +212,9 @@ func (l connectionLog) Write(p []byte) (int, error) {
 	l.log.Warn("trouble with an HTTP connection", "report", strings.TrimSpace(string(p)))
 	return len(p), nil
 }
+
+// Applier returns what plans and applies meshes for the server.
+func (s *Server) Applier() *apply.Applier { return s.applier }
 
 // Handler returns the whole server as one handler.
 func (s *Server) Handler() http.Handler { return s.handler }

@@ -45,13 +45,14 @@ type ConfigSettings struct {
 	DefaultListenPort *int    `json:"default_listen_port"`
 	DefaultMTU        *int    `json:"default_mtu"`
 	DefaultDNS        *string `json:"default_dns"`
+	AutoSync          bool    `json:"auto_sync"` // of new nodes
 	AWGMesh
 }
 
 func configSettingsOf(s store.MeshSettings) ConfigSettings {
 	return ConfigSettings{
 		VirtualSubnet: PrefixOrNull(s.VirtualSubnet), VirtualSubnet6: PrefixOrNull(s.VirtualSubnet6),
-		DefaultListenPort: positiveOrNull(s.DefaultListenPort), DefaultMTU: positiveOrNull(s.DefaultMTU), DefaultDNS: orNull(s.DefaultDNS),
+		DefaultListenPort: positiveOrNull(s.DefaultListenPort), DefaultMTU: positiveOrNull(s.DefaultMTU), DefaultDNS: orNull(s.DefaultDNS), AutoSync: s.AutoSync,
 		AWGMesh: AWGMeshOf(s.AWG),
 	}
 }

@@ -57,6 +57,7 @@ type NodeSettings struct {
 	DNS         *string  `json:"dns"`
 	Routes      []string `json:"routes"`
 	Masquerade  bool     `json:"masquerade"`
+	AutoSync    bool     `json:"auto_sync"` // every change is applied by itself
 	PreUp       []string `json:"pre_up"`
 	PostUp      []string `json:"post_up"`
 	PreDown     []string `json:"pre_down"`
@@ -69,7 +70,7 @@ func NodeSettingsOf(s store.NodeSettings) NodeSettings {
 	v := NodeSettings{
 		ConfigSource: "text", KeyHolder: "appliance", PublicKey: orNull(s.PublicKey), VirtualIP: PrefixOrNull(s.VirtualIP),
 		VirtualIP6: PrefixOrNull(s.VirtualIP6), IPv4Address: orNull(s.IPv4Address), IPv6Address: orNull(s.IPv6Address),
-		ListenPort: positiveOrNull(s.ListenPort), MTU: positiveOrNull(s.MTU), DNS: orNull(s.DNS), Routes: []string{}, Masquerade: s.Masquerade,
+		ListenPort: positiveOrNull(s.ListenPort), MTU: positiveOrNull(s.MTU), DNS: orNull(s.DNS), Routes: []string{}, Masquerade: s.Masquerade, AutoSync: s.AutoSync,
 		PreUp: append([]string{}, s.PreUp...), PostUp: append([]string{}, s.PostUp...),
 		PreDown: append([]string{}, s.PreDown...), PostDown: append([]string{}, s.PostDown...), AWGNode: AWGNodeOf(s.AWG),
 	}

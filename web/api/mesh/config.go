@@ -58,11 +58,6 @@ func (a *API) configRoutes() []wire.Route {
 	}
 }
 
-// ignoredConfig lists the members of a mesh that WG Free Mesh uses and the appliance does not yet.
-// Warnings of the answer name them, so that a script notices. A member that gets a meaning leaves
-// the list.
-var ignoredConfig = []string{"auto_sync"}
-
 // configPatch holds the changes that a request makes to a mesh. Nil members do not change.
 type configPatch struct {
 	name, description          *string

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"net/netip"
-	"slices"
 
 	rules "wfm/mesh"
 	"wfm/protocol"
@@ -11,7 +10,7 @@ import (
 )
 
 // nodeSettingsMembers are the members of a node from which tunnel configs are made.
-const nodeSettingsMembers = "config_source, key_holder, public_key, private_key, virtual_ip, virtual_ip6, ipv4_address, ipv6_address, " +
+const nodeSettingsMembers = "auto_sync bool, config_source, key_holder, public_key, private_key, virtual_ip, virtual_ip6, ipv4_address, ipv6_address, " +
 	"listen_port 0..65535, mtu 0..65535, dns, routes strings, masquerade bool, pre_up strings, post_up strings, pre_down strings, post_down strings, " +
 	wire.AWGNodeMembers
 
@@ -21,10 +20,9 @@ const (
 	maxHooks  = 32
 )
 
-// The members of a node that have no effect: none ever, on one whose tunnel config somebody writes,
+// The members of a node that have no effect on one whose tunnel config somebody writes,
 // and in a mesh that is not one of AmneziaWG.
 var (
-	ignoredNode   = []string{"auto_sync"}
 	ignoredOfText = []string{
 		"private_key", "virtual_ip", "virtual_ip6", "listen_port", "mtu", "dns", "masquerade", "pre_up", "post_up", "pre_down", "post_down", "key_holder",
 	}
@@ -40,7 +38,7 @@ type nodeSettingsPatch struct {
 	public4, public6, dns   *string
 	listenPort, mtu         *int
 	routes                  []netip.Prefix
-	masquerade              *bool
+	masquerade, autoSync    *bool
 	preUp, postUp           []string
 	preDown, postDown       []string
 	awg                     func(*store.AWGNode)
@@ -60,6 +58,7 @@ func readNodeSettingsPatch(f *wire.Fields) nodeSettingsPatch {
 		listenPort: f.Number("listen_port", 0, 65535),
 		mtu:        f.Number("mtu", 0, 65535),
 		masquerade: f.Flag("masquerade"),
+		autoSync:   f.Flag("auto_sync"),
 		preUp:      hooks("pre_up"), postUp: hooks("post_up"), preDown: hooks("pre_down"), postDown: hooks("post_down"),
 		awg: wire.ReadAWGNode(f),
 	}
@@ -99,6 +98,7 @@ func (p nodeSettingsPatch) apply(cfg store.Config, n *store.Node) error {
 	case "text":
 		n.ConfigSource = store.SourceText
 	}
+	n.AutoSync = wire.Or(p.autoSync, n.AutoSync)
 	n.IPv4Address, n.IPv6Address = wire.Or(p.public4, n.IPv4Address), wire.Or(p.public6, n.IPv6Address)
 	if p.routes != nil {
 		n.Routes = p.routes
@@ -150,7 +150,7 @@ func (p nodeSettingsPatch) apply(cfg store.Config, n *store.Node) error {
 
 // ignored returns a sentence for each member of the request that has no effect on the node.
 func (p nodeSettingsPatch) ignored(f *wire.Fields, cfg store.Config, n store.Node) []string {
-	members := slices.Clone(ignoredNode)
+	var members []string
 	if n.ConfigSource == store.SourceText {
 		members = append(members, ignoredOfText...)
 	}

@@ -12,7 +12,8 @@ import (
 
 // settingsMembers are the members of a mesh from which tunnel configs are made. virtual_subnet and
 // virtual_subnet6 may be null.
-const settingsMembers = "virtual_subnet, virtual_subnet6, default_listen_port 0..65535, default_mtu 0..65535, default_dns, " + wire.AWGMeshMembers
+const settingsMembers = "auto_sync bool, virtual_subnet, virtual_subnet6, default_listen_port 0..65535, default_mtu 0..65535, default_dns, " +
+	wire.AWGMeshMembers
 
 // awgOfMesh are the members of a mesh that have a meaning for AmneziaWG only.
 var awgOfMesh = []string{"awg_s1", "awg_s2", "awg_s3", "awg_s4", "awg_h1", "awg_h2", "awg_h3", "awg_h4", "awg_options", "awg_node_updates"}
@@ -23,6 +24,7 @@ type settingsPatch struct {
 	subnet, subnet6 *netip.Prefix // the zero prefix takes the subnet away
 	listenPort, mtu *int
 	dns             *string
+	autoSync        *bool
 	awg             func(*store.AWGMesh)
 	err             error // of a subnet
 }
@@ -32,6 +34,7 @@ func readSettingsPatch(f *wire.Fields) settingsPatch {
 		listenPort: f.Number("default_listen_port", 0, 65535),
 		mtu:        f.Number("default_mtu", 0, 65535),
 		dns:        f.Text("default_dns", wire.Line(0, 1000)),
+		autoSync:   f.Flag("auto_sync"),
 		awg:        wire.ReadAWGMesh(f),
 	}
 	p.subnet = p.readSubnet(f, "virtual_subnet")
@@ -69,6 +72,7 @@ func (p settingsPatch) apply(c *store.Config) error {
 	c.DefaultListenPort = wire.Or(p.listenPort, c.DefaultListenPort)
 	c.DefaultMTU = wire.Or(p.mtu, c.DefaultMTU)
 	c.DefaultDNS = wire.Or(p.dns, c.DefaultDNS)
+	c.AutoSync = wire.Or(p.autoSync, c.AutoSync)
 	if protocol.ToolFamily(c.TunnelProtocol) == "awg" {
 		p.awg(&c.AWG)
 	}
@@ -91,9 +95,9 @@ func (p settingsPatch) apply(c *store.Config) error {
 
 // ignored returns a sentence for each member of the request that has no effect on the mesh.
 func (p settingsPatch) ignored(f *wire.Fields, c store.Config) []string {
-	members := ignoredConfig
+	var members []string
 	if protocol.ToolFamily(c.TunnelProtocol) != "awg" {
-		members = append(append([]string{}, members...), awgOfMesh...)
+		members = awgOfMesh
 	}
 	return f.Ignored(members)
 }
