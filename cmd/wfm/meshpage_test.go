@@ -143,3 +143,26 @@ func (o *operator) forward(entry *member, port string, service *member, serviceP
 	o.click("#new-forward .primary")
 	o.see("The port forward was added.")
 }
+
+// link makes a quick mesh with one gateway and preshared keys, after a look at the plan.
+func (o *operator) link(changes string) {
+	o.t.Helper()
+	o.open("/configs/" + o.s.configID + "/quick")
+	o.live()
+	if !o.eval("document.querySelector('#quick [name=psk]').checked").(bool) {
+		o.click("#quick [name=psk]")
+	}
+	o.until("document.querySelector('#form-quick [name=use_preshared_key]')?.value === 'true'")
+	o.see(changes)
+	o.click("#form-quick .primary")
+	o.until("location.pathname.endsWith('/apply')")
+}
+
+// rotate gives the node a new key pair.
+func (o *operator) rotate(n *member) {
+	o.t.Helper()
+	o.openNode(n)
+	o.click("#rotate-key button")
+	o.click("#confirm [value=yes]")
+	o.see("The node has a new key pair")
+}

@@ -32,7 +32,7 @@ func TestAWholeMesh(t *testing.T) {
 	o.putBehind(amsterdam, lan4.String()+", "+lan6.String())
 
 	s.step("the nodes are linked, and have their tunnel configs")
-	s.Must(t, "POST", s.path("mesh/quick-generate"), map[string]any{"mode": "hub_spoke", "use_preshared_key": true})
+	o.link("3 links made")
 	s.apply(nil)
 	s.start(gate, amsterdam, berlin)
 
@@ -61,14 +61,11 @@ func TestAWholeMesh(t *testing.T) {
 	s.pingEachOther(gate, amsterdam, berlin, phone)
 
 	s.step("new keys, a deployed agent, and a port forward")
-	for _, n := range []*member{gate, amsterdam} {
-		if got := n.Must(t, "POST", n.Path("rotate-key"), nil); got["status"] != "done" {
-			t.Errorf("new key of %s: %v", n.name, got)
-		}
-	}
+	o.rotate(gate)
+	o.rotate(amsterdam)
 	old := s.add(s.spare, "dublin", nil)
 	client := s.bindDeployed(old)
-	s.Must(t, "POST", s.path("mesh/quick-generate"), map[string]any{"mode": "hub_spoke", "use_preshared_key": true})
+	o.link("1 link made")
 	s.service(berlin, net.JoinHostPort(berlin.v4, "80"))
 	o.forward(gate, "8080", berlin, "80")
 	s.apply(nil)
