@@ -86,6 +86,9 @@ func Run(ctx context.Context, o Options) error {
 	if n := endOrphans(o.Dir); n > 0 {
 		o.Log.Warn("a tool of the former agent was still at work and was ended", "processes", n)
 	}
+	if err := removeCopies(o.Dir); err != nil {
+		o.Log.Error("copies of tunnel configs that the former agent left cannot be removed", "err", err)
+	}
 	t := newTunnels(o.Dir)
 	t.link, t.confirmLimit, t.retryPause, t.watch = o.link, o.Confirm, o.ConfirmPause, watchLinks
 	k := &keeper{options: o, tunnels: t, bootID: readBootID(), instance: protocol.NewID("run"), served: map[string]*served{}}
@@ -323,6 +326,12 @@ func (k *keeper) forget(id string) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			k.options.Log.Error("a file of a removed profile stays", "profile_id", id, "err", err)
 		}
+	}
+	if _, err := os.Stat(profilePath(k.options.Dir, id)); !errors.Is(err, fs.ErrNotExist) {
+		return // it is only not served by this agent
+	}
+	if err := removeKeys(k.options.Dir, id); err != nil {
+		k.options.Log.Error("the keys of a removed profile stay", "profile_id", id, "err", err)
 	}
 }
 

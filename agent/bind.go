@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"wfm/agent/keyring"
 	"wfm/internal/buildinfo"
 	"wfm/protocol"
 )
@@ -66,7 +67,11 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	if err := writable(o.Dir); err != nil {
 		return Profile{}, err
 	}
-	answer, err := postBind(ctx, base, transport, bindRequest(o))
+	pair, err := keyring.NewPair()
+	if err != nil {
+		return Profile{}, err
+	}
+	answer, err := postBind(ctx, base, transport, bindRequest(o, pair))
 	if err != nil {
 		return Profile{}, err
 	}
@@ -83,8 +88,15 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	if former, err := LoadProfile(o.Dir, p.ID()); err == nil {
 		p.Restore = former.Restore // chosen by the operator of this machine
 	}
+	var keyErr error
+	if p.storable(o.Dir) == nil { // before the profile, for which a running agent makes a pair if there is none
+		keyErr = keysIn(o.Dir).Add(p.ID(), pair) // beside a former one, with which the tunnel goes on until the next push
+	}
 	if err := saveProfile(o.Dir, p); err != nil {
 		return Profile{}, fmt.Errorf("keep the server's answer: %w", err)
+	}
+	if keyErr != nil {
+		return p, fmt.Errorf("bound, but the key pair was not stored, and the agent will make another one: %w", keyErr)
 	}
 	if err := keepDesired(o.Dir, p, answer); err != nil {
 		return p, fmt.Errorf("bound, but the config that came with it was not stored: %w", err)
@@ -92,14 +104,14 @@ func Bind(ctx context.Context, o BindOptions) (Profile, error) {
 	return p, nil
 }
 
-func bindRequest(o BindOptions) protocol.BindRequest {
+func bindRequest(o BindOptions, pair keyring.Pair) protocol.BindRequest {
 	hostname := o.Hostname
 	if hostname == "" {
 		hostname, _ = os.Hostname() // informative only: an empty name is no reason to stop
 	}
 	return protocol.BindRequest{
 		Token: strings.TrimSpace(o.Token), Hostname: hostname, Platform: runtime.GOOS,
-		ClientVersion: buildinfo.Version(), Capabilities: capabilities(),
+		ClientVersion: buildinfo.Version(), Capabilities: capabilities(), PublicKey: pair.Public,
 	}
 }
 

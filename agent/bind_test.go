@@ -50,7 +50,7 @@ func TestBindStoresWhatTheServerSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if *path != "POST /api/client/bind" || last.Token != "tok" || last.Platform == "" || last.ClientVersion == "" ||
-		strings.Join(last.Capabilities, " ") != "dedupe describe commit_confirm wanted_state" {
+		strings.Join(last.Capabilities, " ") != "dedupe describe commit_confirm wanted_state node_key" || !protocol.ValidPublicKey(last.PublicKey) {
 		t.Fatalf("asked %s with platform %q, version %q, capabilities %v", *path, last.Platform, last.ClientVersion, last.Capabilities)
 	}
 	stored, err := LoadProfile(dir, "cfg_a-node_b")

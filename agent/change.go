@@ -198,7 +198,7 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 	}
 	err := store()
 	if err == nil {
-		err = t.takeUp(ctx, g.family, g.iface)
+		err = t.takeUp(ctx, g.profileID, g.family, g.iface)
 	}
 	if err != nil {
 		return t.takeBackLocked(ctx, *c, err)

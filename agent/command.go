@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"unicode/utf8"
 
+	"wfm/agent/keyring"
 	"wfm/internal/buildinfo"
 	"wfm/protocol"
 )
@@ -18,7 +19,10 @@ const maxOutput = protocol.MaxMessageSize - 8<<10
 
 // capabilities returns this agent's capabilities beyond those of the deployed agents.
 func capabilities() []string {
-	return []string{protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm, protocol.CapabilityWantedState}
+	return []string{
+		protocol.CapabilityDedupe, protocol.CapabilityDescribe, protocol.CapabilityCommitConfirm, protocol.CapabilityWantedState,
+		protocol.CapabilityNodeKey,
+	}
 }
 
 // target returns the target of a command. Not every backend fills in all fields: a missing
@@ -132,6 +136,8 @@ func (x *executor) info(ctx context.Context, env protocol.Envelope) protocol.Ack
 		return x.show(ctx, env.RequestID, i)
 	case protocol.ActionDescribe:
 		return x.describe(ctx, i)
+	case protocol.ActionRotateKey:
+		return x.rotateKey()
 	}
 	return failed(protocol.Ack{Action: protocol.Action(cut(string(i.Action)))},
 		fmt.Errorf("action %q is not known on info", cut(string(i.Action))))
@@ -141,6 +147,7 @@ func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
 	ack := protocol.Ack{
 		Action: protocol.ActionDescribe, ClientVersion: buildinfo.Version(), Platform: platform(), Arch: runtime.GOARCH,
 		Toolchain: x.tunnels.toolchain(ctx), Capabilities: capabilities(),
+		PublicKey: x.tunnels.keys.Public(x.profile.ID()),
 	}
 	iface := cmp.Or(i.InterfaceName, x.profile.Node.InterfaceName)
 	if err := usableInterface(iface); err != nil {
@@ -154,6 +161,22 @@ func (x *executor) describe(ctx context.Context, i protocol.Info) protocol.Ack {
 		return failed(ack, err)
 	}
 	ack.Status = protocol.AckApplied
+	return ack
+}
+
+// rotateKey makes a new key pair. The tunnel goes on with the former one until a config is pushed that
+// names the new key: by then the server has told it to the peers.
+func (x *executor) rotateKey() protocol.Ack {
+	ack := protocol.Ack{Action: protocol.ActionRotateKey}
+	pair, err := keyring.NewPair()
+	if err == nil {
+		err = x.tunnels.keys.Add(x.profile.ID(), pair)
+	}
+	if err != nil {
+		return failed(ack, fmt.Errorf("no new key was made: %w", err))
+	}
+	ack.Status, ack.PublicKey = protocol.AckApplied, pair.Public
+	ack.Message = "a new key pair is made; the tunnel uses it once a tunnel config for it comes"
 	return ack
 }
 

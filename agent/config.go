@@ -24,6 +24,9 @@ type configMeta struct {
 	TunnelProtocol string `json:"tunnel_protocol,omitempty"` // of the last push or start; empty after bind
 	AWGVersion     string `json:"awg_version,omitempty"`
 	ProfileID      string `json:"profile_id"`
+	// PublicKey is the key of a text that leaves the private key to the node; "" for any other text, and
+	// after a bind.
+	PublicKey string `json:"public_key,omitempty"`
 }
 
 // storedConfig is the config on disk for one interface.

@@ -12,10 +12,12 @@
 // On disk, below one folder:
 //
 //	profiles/<profile_id>.json      credentials, one file per node of this machine
+//	profiles/<profile_id>.key       the key pairs of the node's tunnel
 //	tunnels/<interface>.conf        the stored config, with its version beside it in <interface>.json
 //	state/<profile_id>.json         the journal
 //	state/<profile_id>.change.json  the open change: how to undo it, for as long as that may be needed
 //	state/<profile_id>.wanted.json  the wanted state of the tunnel, set by the last start or stop
+//	state/.up-*/<interface>.conf    a config with its private key, while a quick tool reads it
 //	state/tool                      the mark of the running quick tool, for the next agent
 //	agent.lock                      held while an agent runs
 //
@@ -70,6 +72,19 @@
 //   - A command ends an attempt. While a change is open, the agent makes no attempt.
 //   - A push starts a wanted tunnel that does not run. That start must be confirmed.
 //   - With "restore": false in the profile (`wfm-agent restore NODE off`) the agent only reports.
+//
+// Each profile has a key pair of its own (package keyring), made at the bind, and tells the server the public
+// key. A config may leave the private key to the node (wgconf.KeptOnNode):
+//
+//   - The stored text, its version and its hash are those that were pushed. Only a copy has the private
+//     key, for as long as a quick tool reads it. So whatever stores, compares or brings back a text needs
+//     no key.
+//   - The text names the public key that it is for. On request the agent makes a new pair and tells the
+//     server. The tunnel goes on with the former pair, also after a restart, until a text is pushed that
+//     names the new key; if that is taken back, so is the key. A text that names none is for the pair that
+//     was the newest when the text was stored.
+//   - After an applied push, the agent removes the pairs that are older than every one that a stored text
+//     or an open change needs. It removes all with the profile.
 //
 // The longest times, with hooks and name resolution that hang wherever they can: a push is applied
 // within 55 s (25 s for wg-quick down and for wg-quick up, some seconds to end them), is confirmed

@@ -65,6 +65,12 @@ func newExecutor(p Profile, t *tunnels, j *journal, out *outbox, log *slog.Logge
 // and starts the lanes. ctx is passed to every tool and ends them at once, so it must not be the
 // context that asks for a clean stop.
 func (x *executor) Start(ctx context.Context) {
+	switch made, err := x.tunnels.keys.Ensure(x.profile.ID()); {
+	case err != nil:
+		x.log.Error("this node has no key pair of its own", "err", err)
+	case made:
+		x.log.Info("a key pair was made for this node")
+	}
 	open, err := openChange(x.tunnels.configs.dir, x.profile.ID(), x.journal)
 	if err != nil {
 		x.log.Error("what to undo is not known any more, the stored config stays as it is", "err", err)
@@ -289,6 +295,11 @@ func (x *executor) finish(kind protocol.Kind, requestID string, ack protocol.Ack
 			_ = x.journal.Finish(kind, requestID, ack)
 		}
 	}
+	if kind == protocol.KindPush && ack.Status == protocol.AckApplied {
+		if err := x.tunnels.pruneKeys(x.profile.ID()); err != nil {
+			log.Warn("keys that are not needed any more stay", "err", err)
+		}
+	}
 	x.conclude(kind, requestID, ack)
 }
 
@@ -340,7 +351,8 @@ func (x *executor) send(e protocol.Event) { x.out.Put(message(protocol.KindEvent
 func (x *executor) beat() { x.out.Put(x.heartbeat()) }
 
 func (x *executor) heartbeat() outMessage {
-	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(x.profile.ID(), x.iface()), x.wanted.State()))
+	id := x.profile.ID()
+	return message(protocol.KindHeartbeat, heartbeat(x.tunnels.Up(id, x.iface()), x.wanted.State(), x.tunnels.keys.Public(id)))
 }
 
 // actionOf returns the action for an ACK if the command's own action is unknown.

@@ -290,7 +290,7 @@ func TestDescribeTellsToolsAndCapabilities(t *testing.T) {
 	b.Receive(topic, data)
 	ack := b.nextAck(t, "req_1")
 	if _, has := ack.Toolchain["awg-quick"]; has || ack.Toolchain["wg-quick"] != "present" || ack.Status != protocol.AckApplied ||
-		ack.Arch == "" || len(ack.Capabilities) != 4 {
+		ack.Arch == "" || len(ack.Capabilities) != 5 || !protocol.ValidPublicKey(ack.PublicKey) {
 		t.Fatalf("%+v", ack)
 	}
 }
@@ -455,7 +455,7 @@ func TestWhatAToolOfAKilledAgentStartedIsEnded(t *testing.T) {
 	f.awaitGone("child")
 	// Processes left by a tool that has ended do not concern the agent.
 	tun := f.tunnels(dir)
-	if err := tun.takeUp(t.Context(), "wg", "wfmtest1"); err != nil {
+	if err := tun.takeUp(t.Context(), testProfile().ID(), "wg", "wfmtest1"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(orphanPath(dir)); err == nil {

@@ -159,7 +159,7 @@ func (t *tunnels) Revive(ctx context.Context, profileID string, want wish, fresh
 			t.runPostDown(ctx, g.iface, stored.Text)
 		}
 	}
-	if err := t.takeUp(ctx, family, g.iface); err != nil {
+	if err := t.takeUp(ctx, profileID, family, g.iface); err != nil {
 		if ctx.Err() != nil {
 			err = errors.Join(err, ctx.Err())
 		}

@@ -129,12 +129,9 @@ func makeDirs(dir string) error {
 	return nil
 }
 
-// saveProfile stores p. It replaces a former profile of the same node.
-func saveProfile(dir string, p Profile) error {
+// storable reports whether p may be stored.
+func (p Profile) storable(dir string) error {
 	if err := p.validate(); err != nil {
-		return err
-	}
-	if err := makeDirs(dir); err != nil {
 		return err
 	}
 	// Ids may contain dashes, so two different nodes can share a profile id: never let one replace
@@ -142,6 +139,17 @@ func saveProfile(dir string, p Profile) error {
 	if old, err := LoadProfile(dir, p.ID()); err == nil &&
 		(old.Node.ConfigID != p.Node.ConfigID || old.Node.NodeID != p.Node.NodeID) {
 		return fmt.Errorf("profile %q belongs to another node, unbind that one first: %w", p.ID(), ErrProfileInvalid)
+	}
+	return nil
+}
+
+// saveProfile stores p. It replaces a former profile of the same node.
+func saveProfile(dir string, p Profile) error {
+	if err := p.storable(dir); err != nil {
+		return err
+	}
+	if err := makeDirs(dir); err != nil {
+		return err
 	}
 	data, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
@@ -215,8 +223,8 @@ func ListProfiles(dir string) ([]Profile, error) {
 	return profiles, errors.Join(problems...)
 }
 
-// RemoveProfile removes the profile with that profile id or node id, and its journal. It leaves the
-// tunnel and its stored config alone; only a change that still waits for its confirmation is taken
+// RemoveProfile removes the profile with that profile id or node id, its journal and its keys. It leaves
+// the tunnel and its stored config alone; only a change that still waits for its confirmation is taken
 // back, by the running agent or the next one. It returns the id of the profile. If several profiles
 // share the node id, it removes none.
 func RemoveProfile(dir, name string) (string, error) {
@@ -235,6 +243,9 @@ func RemoveProfile(dir, name string) (string, error) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("remove what is kept of the profile: %w", err)
 		}
+	}
+	if err := removeKeys(dir, id); err != nil {
+		return "", err
 	}
 	return id, atomicfile.SyncDir(profilesDir(dir))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wfm/protocol"
+	"wfm/tunnel/wgconf"
 )
 
 // Push makes the pushed text, which must have passed checkPush, the stored config and, if the
@@ -19,11 +20,15 @@ func (t *tunnels) Push(ctx context.Context, requestID string, g target, p protoc
 	if err != nil {
 		return outcome{}, err
 	}
-	store := func() error {
-		return t.configs.Write(g.iface, []byte(p.ConfigText), configMeta{
-			Version: p.ConfigVersion, TunnelProtocol: p.TunnelProtocol, AWGVersion: string(p.AWGVersion), ProfileID: g.profileID,
-		})
+	meta := configMeta{Version: p.ConfigVersion, TunnelProtocol: p.TunnelProtocol, AWGVersion: string(p.AWGVersion), ProfileID: g.profileID}
+	if kept, public := wgconf.Kept(p.ConfigText); kept {
+		pair, err := t.keys.Find(g.profileID, public)
+		if err != nil {
+			return outcome{}, fmt.Errorf("nothing was changed: %w", err)
+		}
+		meta.PublicKey = pair.Public
 	}
+	store := func() error { return t.configs.Write(g.iface, []byte(p.ConfigText), meta) }
 	open, present := t.openOnLocked(g), t.link(g.iface) != linkAbsent
 	if present && !former.Exists() {
 		return outcome{}, errForeign(g.iface)

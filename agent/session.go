@@ -278,10 +278,11 @@ func (s *session) serve(ctx context.Context, cm *autopaho.ConnectionManager) {
 
 // heartbeat also contains the agent's version and capabilities, by which the server notices an
 // agent that was replaced.
-func heartbeat(up bool, wanted protocol.WantedState) protocol.Heartbeat {
+func heartbeat(up bool, wanted protocol.WantedState, publicKey string) protocol.Heartbeat {
 	online := true
 	return protocol.Heartbeat{
 		ClientOnline: &online, WGOnline: &up, ClientVersion: buildinfo.Version(), Capabilities: capabilities(), WantedState: wanted,
+		PublicKey: publicKey,
 	}
 }
 

@@ -91,7 +91,7 @@ func TestAgentServesCommandsOverARealBroker(t *testing.T) {
 	beat := b.next(protocol.KindHeartbeat)
 	if beat.env.SessionID == "" || beat.env.BootID == "" ||
 		string(beat.env.Payload) != `{"client_online":true,"wg_online":false,"client_version":"dev","capabilities":["dedupe","describe","commit_confirm",`+
-			`"wanted_state"],"wanted_state":"none"}` {
+			`"wanted_state","node_key"],"wanted_state":"none","public_key":"`+keysIn(dir).Public("cfg_a-node_b")+`"}` {
 		t.Fatalf("heartbeat %+v", beat.env)
 	}
 	for _, filter := range protocol.SubscribeTopics("cfg_a", "node_b") {

@@ -82,10 +82,13 @@ func (t *tunnels) force(ctx context.Context, iface string, stored storedConfig) 
 	return "", fmt.Errorf("deleting the interface did not work either: %w", res.err)
 }
 
+// downPrefix begins the names of the folders of downWithoutHooks.
+const downPrefix = ".down-"
+
 // downWithoutHooks runs the quick tool with the part of the config that it needs to undo its own
 // work.
 func (t *tunnels) downWithoutHooks(ctx context.Context, family, iface string, stored storedConfig) error {
-	dir, err := os.MkdirTemp(stateDir(t.configs.dir), ".down-*")
+	dir, err := os.MkdirTemp(stateDir(t.configs.dir), downPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("copy config: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"wfm/agent/keyring"
 	"wfm/protocol"
 	"wfm/tunnel/wgconf"
 )
@@ -38,6 +39,7 @@ func systemLink(name string) linkState {
 // interfaces.
 type tunnels struct {
 	configs configs
+	keys    *keyring.Ring
 	// link returns the state of an interface. It is systemLink except in tests.
 	link        func(name string) linkState
 	changeLimit time.Duration // for wg-quick and awg-quick; see limit
@@ -60,7 +62,7 @@ type tunnels struct {
 
 func newTunnels(dir string) *tunnels {
 	return &tunnels{
-		configs: configs{dir: dir}, link: systemLink,
+		configs: configs{dir: dir}, keys: keysIn(dir), link: systemLink,
 		changeLimit: 25 * time.Second, undoLimit: 10 * time.Second,
 		forceLimit: 5 * time.Second, hookLimit: time.Second, showLimit: 10 * time.Second,
 		confirmLimit: confirmLimit, retryPause: retryPause, undoPatience: undoPatience,
@@ -280,11 +282,16 @@ func (t *tunnels) noteProtocol(g target, stored storedConfig) {
 	_ = t.configs.writeMeta(g.iface, meta)
 }
 
-// takeUp starts the interface. A failed start leaves no effects of its hooks behind, if the hooks
-// undo each other.
-func (t *tunnels) takeUp(ctx context.Context, family, iface string) error {
+// takeUp starts the interface for the profile. A failed start leaves no effects of its hooks behind, if
+// the hooks undo each other. Error, among others: keyring.ErrNoKey.
+func (t *tunnels) takeUp(ctx context.Context, profileID, family, iface string) error {
 	stored, unread := t.configs.Read(iface)
-	res := t.runQuick(ctx, limit(t.changeLimit, stored.Text), family, "up", t.configs.Path(iface))
+	path, remove, err := t.ready(profileID, iface, stored)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", iface, err)
+	}
+	defer remove()
+	res := t.runQuick(ctx, limit(t.changeLimit, stored.Text), family, "up", path)
 	if res.err != nil {
 		if unread == nil && t.link(iface) == linkAbsent {
 			t.runPostDown(ctx, iface, stored.Text)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"wfm/agent/keyring"
 	"wfm/protocol"
 )
 
@@ -101,7 +102,11 @@ func (t *tunnels) undoLocked(ctx context.Context, c change) (state string, err e
 	case !present && c.BootID != kernelBootID():
 		return "the former config is back; the machine was restarted since, so the tunnel was not started", nil
 	}
-	if err := t.takeUp(ctx, c.RanAs, c.Interface); err != nil {
+	err = t.takeUp(ctx, c.ProfileID, c.RanAs, c.Interface)
+	if errors.Is(err, keyring.ErrNoKey) { // the profile of the former config was unbound
+		return "the former config is back; its private key was removed since, so the tunnel was not started", nil
+	}
+	if err != nil {
 		return "", fmt.Errorf("the former config is back on disk but did not start either: %w", err)
 	}
 	return withNote("the former config is back and running", note), nil
