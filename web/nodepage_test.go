@@ -45,6 +45,15 @@ func TestTheNodesPageShowsItsPartInTheMeshAndNoKey(t *testing.T) {
 	looker.shows("this node, to 192.0.2.1:51820").hides("PrivateKey =")
 }
 
+func TestThePageShowsNoKeyThatTheNodeKeeps(t *testing.T) {
+	r := newRegion(t)
+	r.nodeBrowsed(r.a.ID).shows("Show with key", "Rotate key…")
+	r.put("/api/v1/nodes/"+r.a.ID, object{"key_holder": "node", "public_key": peerKey}).ok(nil)
+	r.nodeBrowsed(r.a.ID).shows("kept on the node; the appliance does not have it", "PrivateKey = (kept on the node)", peerKey).hides("Show with key")
+	phone := r.addMeshNode(r.cfg, "phone", object{"node_type": "static", "key_holder": "node"})
+	r.nodeBrowsed(phone.ID).hides("Rotate key…")
+}
+
 func TestThePageOfANodeOutsideOfAMeshHasNoPartInIt(t *testing.T) {
 	a := newAPI(t)
 	cfg := a.addConfig("home")

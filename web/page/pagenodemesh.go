@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -40,6 +41,9 @@ type meshPart struct {
 
 // Shown reports whether the mesh of the node is more than a list of nodes.
 func (m meshPart) Shown() bool { return m.Made || m.Offered || len(m.Links) > 0 }
+
+// KeysHidden reports whether the text that is shown has keys that are not.
+func (m meshPart) KeysHidden() bool { return strings.Contains(m.Text, wgconf.Hidden) }
 
 // ToApply reports whether the node has an agent and lacks the latest tunnel config.
 func (b nodeBody) ToApply() bool {

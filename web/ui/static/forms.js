@@ -194,6 +194,7 @@ async function submit(form, submitter) {
 function tell(said, data, asSent) {
   const changed = data?.affected_node_ids?.length
   const mesh = $('main').dataset.config
+  if (data?.status === 'failed') return notice(said, 'error')
   if (!asSent) said += ' What you typed since then is not saved yet.'
   if (!changed || !mesh) return notice(said, asSent ? 'ok' : 'warn')
   const note = notice(`${said} ${changed === 1 ? '1 tunnel config has' : changed + ' tunnel configs have'} changed.`, asSent ? 'wait' : 'warn')
