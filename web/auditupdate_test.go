@@ -63,7 +63,8 @@ func (w *written) requests() []oneWrite {
 		{"POST /api/v1/configs/:config_id/nodes/bulk", config + "/nodes/bulk", object{"nodes": []object{{"name": "b1"}, {"name": "b2"}}}, "config_id node_ids"},
 		{
 			"POST /api/v1/configs/:config_id/nodes/bulk-update", config + "/nodes/bulk-update",
-			object{"node_ids": []string{w.node, w.other}, "enabled": true, "add_tags": []string{"rack"}}, "config_id node_ids",
+			object{"node_ids": []string{w.node, w.other}, "enabled": true, "add_tags": []string{"rack"}},
+			"config_id node_ids",
 		},
 		{"POST /api/v1/configs/:config_id/nodes/import", config + "/nodes/import", object{"csv": "c1\nc2"}, "config_id node_ids"},
 		{"POST /api/v1/configs/:config_id/import-conf", config + "/import-conf", object{"files": []object{

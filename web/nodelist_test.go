@@ -128,3 +128,18 @@ func TestTheNodesThatMatchCanBeChosenOnEveryPage(t *testing.T) {
 		t.Errorf("%d", r.status)
 	}
 }
+
+func TestANodeOfAMeshIsAddedWithWhatItsDialogOffers(t *testing.T) {
+	a := newAPI(t)
+	cfg, byHand := a.addMesh("office", nil), a.addMesh("by hand", object{"virtual_subnet": nil})
+	for _, tab := range []string{"", "/settings", "/import"} {
+		a.browse("/configs/"+cfg+tab).shows(`name="virtual_ip"`, `name="node_type" value="static"`, `href="/configs/`+cfg+`/import">Add several…`)
+	}
+	if r := a.browse("/configs/" + byHand); strings.Contains(r.body, `name="virtual_ip"`) {
+		t.Error("a mesh without a subnet offers an address")
+	}
+	a.browse("/configs/"+cfg+"/import").shows(`data-api="POST /api/v1/configs/`+cfg+`/nodes/import"`, "Up to 5,000 nodes")
+	if r := a.browse("/configs/none/import"); r.status != 404 {
+		t.Errorf("%d", r.status)
+	}
+}

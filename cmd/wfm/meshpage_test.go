@@ -43,7 +43,7 @@ func (o *operator) addNode(m *apptest.Machine, name, kind string) *member {
 	o.live()
 	o.click("[data-open=new-node]")
 	o.fill("#new-node [name=name]", name)
-	o.choose("#new-node [name=node_type]", kind)
+	o.click("#new-node [name=node_type][value=" + kind + "]")
 	o.click("#new-node .primary")
 	o.until("document.querySelector('h1')?.innerText.includes(" + quote(name) + ") && location.pathname.includes('/nodes/')")
 	id := strings.Split(o.eval("location.pathname").(string), "/")[4]

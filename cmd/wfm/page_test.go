@@ -52,6 +52,7 @@ func firstSession(t *testing.T, a *apptest.Appliance, b *browser, link, iface st
 	b.inspect("config-empty")
 	b.click("[data-open=new-node]")
 	b.fill("#new-node input[name=name]", "router")
+	b.click("#new-node summary")
 	b.fill("#new-node input[name=interface_name]", iface)
 	b.fill("#new-node input[name=tags]", "edge, attic")
 	b.click("#new-node .primary")

@@ -75,6 +75,7 @@ func (p *Pages) Routes() []wire.Route {
 		known("/configs/:config_id/links/:link_id", p.linkPage),
 		known("/configs/:config_id/picture", p.picturePage),
 		known("/configs/:config_id/quick", p.quickPage),
+		known("/configs/:config_id/import", p.importPage),
 		known("/configs/:config_id/settings", p.meshSettingsPage),
 		known("/configs/:config_id/import-conf", p.importConfPage),
 		known("/configs/:config_id/nodes/:node_id", p.nodePage),

@@ -5,7 +5,6 @@ import (
 
 	"wfm/store"
 	"wfm/web/ui"
-	"wfm/web/view"
 )
 
 // meshTab is one of the pages of a mesh, by the last part of its address.
@@ -30,7 +29,6 @@ type meshHead struct {
 	Tab       meshTab
 	NodeCount int
 	LinkCount int
-	NewNode   view.Node // the values that the dialog for a new node begins with
 }
 
 // tabLink leads to a tab.
@@ -41,7 +39,7 @@ type tabLink struct {
 }
 
 func readMeshHead(tx *store.Tx, configID string, tab meshTab) (h meshHead, err error) {
-	h.Tab, h.NewNode = tab, view.Node{NodeType: string(store.NodeDynamic)}
+	h.Tab = tab
 	if h.Config, err = tx.Config(configID); err != nil {
 		return h, err
 	}

@@ -1,5 +1,7 @@
 // The list of nodes: selecting them, and its pages without loading the page anew. forms.js sends the forms.
 //
+// The page that adds several nodes is here too.
+//
 // The selection is kept while the list is filtered, sorted and paged. It has the state of each node by its id.
 'use strict'
 
@@ -94,3 +96,100 @@ async function bindPicked(button) {
 
 document.addEventListener('shown', mark)
 document.addEventListener('DOMContentLoaded', mark)
+
+// ---- adding several nodes ------------------------------------------------------------------------
+
+const mostPlanned = 100 // rows of the table, besides those with something to mend or to know
+
+document.addEventListener('submit', event => {
+  if (event.submitter?.id !== 'import-check') return
+  event.preventDefault()
+  event.stopPropagation() // forms.js would send it and go on
+  checkImport(event.target)
+}, true)
+
+document.addEventListener('input', event => { if (event.target.form?.id === 'form-import') forgetPlan() })
+
+document.addEventListener('change', async event => {
+  const file = event.target.id === 'import-file' && event.target.files[0]
+  if (!file) return
+  const form = event.target.form
+  form.elements.csv.value = await file.text()
+  event.target.value = ''
+  checkImport(form)
+})
+
+function forgetPlan() {
+  $('#import-plan').hidden = true
+  $('#import-add').hidden = true
+}
+
+// checkImport shows the nodes that would be made.
+async function checkImport(form) {
+  clearMessages(form)
+  forgetPlan()
+  const csv = form.elements.csv.value
+  const button = $('#import-check')
+  button.disabled = true
+  try {
+    const plan = await call('POST', form.dataset.api.split(' ')[1], { csv, dry_run: true })
+    if (form.elements.csv.value === csv) showPlan(plan)
+  } catch (error) {
+    if (!('message' in error)) throw error
+    showError(form, error)
+  } finally {
+    button.disabled = false
+  }
+}
+
+function showPlan(plan) {
+  const place = $('#import-plan')
+  const notes = new Map() // by line
+  const add = kind => note => {
+    if (!notes.has(note.row)) notes.set(note.row, [])
+    notes.get(note.row).push({ kind, text: `${note.column} ${note.message}.`.trim() })
+  }
+  plan.errors.forEach(add('problem'))
+  plan.row_warnings.forEach(add('hint'))
+  const lines = new Set(plan.rows.map(row => row.row))
+  $('[role=status]', place).textContent = plan.message
+  $('.faults', place).replaceChildren(...[...notes].filter(([line]) => !lines.has(line))
+    .flatMap(([line, all]) => all.map(note => element('li', { class: note.kind }, `Line ${line}: ${note.text}`))))
+  let plain = 0
+  const shown = plan.rows.filter(row => notes.has(row.row) || plain++ < mostPlanned)
+  $('tbody', place).replaceChildren(...shown.map(row => planRow(row, notes.get(row.row) || [])))
+  const table = $('table', place)
+  table.hidden = !plan.rows.length
+  table.classList.toggle('plain-tags', !plan.rows.some(row => row.tags.length))
+  table.classList.toggle('plain-notes', !notes.size)
+  const more = plan.rows.length - shown.length
+  $('[data-more]', place).textContent = more ? `and ${more} more` : ''
+  place.hidden = false
+  const button = $('#import-add')
+  button.hidden = !plan.valid
+  button.textContent = plan.rows.length === 1 ? 'Add 1 node' : `Add ${plan.rows.length} nodes`
+  if (!plan.valid) place.focus()
+}
+
+function planRow(row, notes) {
+  const tr = element('tr')
+  const cell = (label, text, attributes = {}) => {
+    const td = element('td', { 'data-label': label, ...attributes }, text)
+    tr.append(td)
+    return td
+  }
+  cell('Line', row.row, { class: 'num' })
+  tr.append(element('th', { scope: 'row' }, row.name || '–'))
+  cell('Type', row.node_type === 'static' ? 'static' : 'with an agent')
+  const addresses = [row.virtual_ip, row.virtual_ip6].filter(Boolean).map(address => address.replace(/\/\d+$/, ''))
+  const address = cell('Address', '')
+  for (const text of addresses) address.append(element('code', {}, text), ' ')
+  if (row.suggested) address.append(element('small', {}, 'next free'))
+  else if (!addresses.length) address.append(element('span', { class: 'muted' }, '–'))
+  cell('Interface', '').append(element('code', {}, row.interface_name))
+  const tags = cell('Tags', '')
+  for (const tag of row.tags) tags.append(element('span', { class: 'tag' }, tag), ' ')
+  const place = cell('To mend or to know', '', { class: 'notes' })
+  for (const note of notes) place.append(element('div', { class: note.kind }, note.text[0].toUpperCase() + note.text.slice(1)))
+  return tr
+}
