@@ -153,7 +153,7 @@ func (s *meshSite) start(nodes ...*member) {
 func (s *meshSite) awaitRollout(id string) {
 	s.t.Helper()
 	var last apptest.Answer
-	apptest.Eventually(s.t, func() bool {
+	within(s.t, enough, func() bool {
 		last = s.Call(s.t, "GET", "/api/v1/rollouts/"+id, nil)
 		state := last.Data.(map[string]any)["state"]
 		return state != "running"
