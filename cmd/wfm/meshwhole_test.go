@@ -28,6 +28,12 @@ func TestAWholeMesh(t *testing.T) {
 	berlin := o.addNode(s.berlin, "berlin", "dynamic")
 	o.bind(berlin)
 	phone := o.addNode(s.phone, "phone", "static")
+	for _, n := range []*member{gate, amsterdam, berlin} {
+		if got := s.Must(t, "GET", "/api/v1/nodes/"+n.ID, nil); got["key_holder"] != "node" {
+			t.Errorf("the agent of %s does not keep its key: %v", n.name, got)
+		}
+	}
+	s.Must(t, "PUT", "/api/v1/nodes/"+amsterdam.ID, map[string]any{"key_holder": "appliance"})
 	o.reachAt(gate, s.gate.IP)
 	o.putBehind(amsterdam, lan4.String()+", "+lan6.String())
 
