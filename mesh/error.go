@@ -18,6 +18,7 @@ const (
 	CodeInvalidVirtualIP = "INVALID_VIRTUAL_IP"
 	CodeIPPoolExhausted  = "IP_POOL_EXHAUSTED"
 	CodeInvalidKey       = "INVALID_KEY"
+	CodeNoNewKey         = "NO_NEW_KEY"
 	CodeKeyElsewhere     = "KEY_ELSEWHERE"
 	CodeInvalidPeerLink  = "INVALID_PEER_LINK"
 	CodeInvalidQuickMesh = "INVALID_QUICK_MESH"

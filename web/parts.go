@@ -109,7 +109,7 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 		},
 		node: &node.API{
 			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver,
-			Commands: o.Commands, Stopping: s.stopping,
+			Commands: o.Commands, Stopping: s.stopping, Applier: s.applier,
 		},
 		status:  &status.API{DB: o.Store, Reader: s.reader},
 		rollout: &rollout.API{DB: o.Store, Reader: s.reader, Directory: d, Rollouts: o.Rollouts, Applier: s.applier},

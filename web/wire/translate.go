@@ -92,6 +92,7 @@ var meshStatuses = map[string]int{
 	mesh.CodeInvalidVirtualIP:   http.StatusUnprocessableEntity,
 	mesh.CodeIPPoolExhausted:    http.StatusConflict,
 	mesh.CodeInvalidKey:         http.StatusUnprocessableEntity,
+	mesh.CodeNoNewKey:           http.StatusConflict,
 	mesh.CodeKeyElsewhere:       http.StatusConflict,
 	mesh.CodeInvalidPeerLink:    http.StatusUnprocessableEntity,
 	mesh.CodeInvalidQuickMesh:   http.StatusUnprocessableEntity,

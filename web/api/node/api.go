@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 
+	"wfm/apply"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
@@ -26,6 +27,7 @@ type API struct {
 	Resolver  *net.Resolver
 	Commands  Commands
 	Stopping  context.Context
+	Applier   *apply.Applier
 }
 
 // Commands gives commands to nodes and follows them.
