@@ -77,9 +77,9 @@ func TestTheSettingsOfAMeshShowEachValueButNoKey(t *testing.T) {
 }
 
 // paged is a mesh with two gateways, amsterdam and copenhagen, and two nodes behind NAT.
-func paged(t *testing.T, adjust ...func(*web.Options)) (a *api, cfg string, ids map[string]string) {
+func paged(t *testing.T) (a *api, cfg string, ids map[string]string) {
 	t.Helper()
-	a = newAPI(t, append([]func(*web.Options){func(o *web.Options) { o.Networks = func() []netip.Prefix { return nil } }}, adjust...)...)
+	a = newAPI(t, func(o *web.Options) { o.Networks = func() []netip.Prefix { return nil } })
 	cfg = a.addMesh("offices", object{"virtual_subnet": "10.9.0.0/24"})
 	ids = map[string]string{}
 	for _, n := range []struct{ name, public string }{{"amsterdam", "192.0.2.1"}, {"berlin", ""}, {"copenhagen", "198.51.100.7"}, {"hamburg", ""}} {
@@ -190,7 +190,7 @@ func TestAQuickMeshWithoutAGatewayAsksForAPublicAddress(t *testing.T) {
 	a.browse(page).shows("needs at least two nodes")
 	hub := a.addMeshNode(cfg, "hub", nil).ID
 	a.addMeshNode(cfg, "leaf", nil)
-	a.browse(page).shows("no enabled node has a public address", `<details id="give-address" open>`,
+	a.browse(page).shows("No node has a public address yet.", `<details id="give-address" open>`,
 		`data-api="PUT /api/v1/nodes/{_node}"`, `<option value="`+hub+`">hub`)
 	a.put("/api/v1/nodes/"+hub, object{"ipv4_address": "no host"}).about(422, "INVALID_VALUE", "ipv4_address")
 	a.put("/api/v1/nodes/"+hub, object{"ipv4_address": "vpn.example.org"}).ok(nil)

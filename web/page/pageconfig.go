@@ -50,14 +50,9 @@ func readMeshHead(tx *store.Tx, configID string, tab meshTab) (h meshHead, err e
 // Tabs returns the tabs of the mesh.
 func (h meshHead) Tabs() []tabLink {
 	links := make([]tabLink, len(meshTabs))
+	count := map[meshTab]int{tabNodes: h.NodeCount, tabLinks: h.LinkCount}
 	for i, t := range meshTabs {
-		links[i] = tabLink{Name: t.name, Path: h.Path() + string(t.tab), Here: t.tab == h.Tab}
-		switch t.tab {
-		case tabNodes:
-			links[i].Count = h.NodeCount
-		case tabLinks:
-			links[i].Count = h.LinkCount
-		}
+		links[i] = tabLink{t.name, h.Path() + string(t.tab), t.tab == h.Tab, count[t.tab]}
 	}
 	return links
 }

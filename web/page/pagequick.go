@@ -154,10 +154,13 @@ func (v *quickBody) plan(tx *store.Tx, m *mesh.Mesh) error {
 	case v.NodeCount < 2:
 		v.Problem = "The mesh needs at least two nodes. Add them first."
 		return nil
+	case len(v.Gateways) == 0 && v.Mode != mesh.FullMesh:
+		v.Problem = "No node has a public address yet. Give one to the node that all others can reach."
+		return nil
 	case v.Mode == mesh.HubSpoke:
 		q.HubNodeID = v.Hub
 	case v.Mode == mesh.FreeMesh:
-		if q.GatewayNodeIDs = v.GatewayIDs(); len(q.GatewayNodeIDs) == 0 && len(v.Gateways) > 0 {
+		if q.GatewayNodeIDs = v.GatewayIDs(); len(q.GatewayNodeIDs) == 0 {
 			v.Problem, v.ProblemAt = "Choose at least one gateway.", "gateway"
 			return nil
 		}
