@@ -390,3 +390,37 @@ func TestNewNodesTakeTheAutoSyncOfTheirMesh(t *testing.T) {
 		t.Error("the node still has it")
 	}
 }
+
+func TestThePageShowsThePlanAndThenTheRollout(t *testing.T) {
+	m := newApplied(t)
+	page := "/configs/" + m.cfg + "/apply"
+	m.browse("/configs/" + m.cfg).shows(`href="` + page + `">3 changes not applied</a>`)
+	m.browse(page).shows(
+		"3 nodes change, 1 tunnel restarts, 1 node is away", `value="`+m.plan().PlanHash+`"`, `name="node_ids" data-each value="`+m.a.ID+`" checked`,
+		"changes now, and its tunnel restarts", "is away, and gets it when it is back", "to hand out", "PrivateKey = (hidden, new)",
+		`<button class="primary">Apply</button>`,
+	).hides(m.a.PrivateKey, "Apply anyway", `id="rollout"`)
+	m.put("/api/v1/nodes/"+m.b.ID, object{"ipv4_address": "192.0.2.1"}).ok(nil)
+	m.browse(page).shows("are both reached at", "Correct what is wrong first").hides(`<button class="primary">Apply</button>`)
+	m.put("/api/v1/nodes/"+m.b.ID, object{"ipv4_address": ""}).ok(nil)
+
+	var v appliedJSON
+	m.post(m.path()+"/apply", nil).ok(&v)
+	m.browse(page).shows("The rollout that runs has to end first.", `data-api="POST /api/v1/rollouts/`+v.RolloutID+`/pause"`, "3 waiting")
+	m.post("/api/v1/rollouts/"+v.RolloutID+"/cancel", nil).ok(nil)
+	for _, n := range []meshNodeJSON{m.gate, m.a} {
+		m.pushed(m.cfg, n.ID, store.CommandApplied)
+	}
+	m.pushed(m.cfg, m.b.ID, store.CommandQueued)
+	m.browse(page).shows("Nothing to apply now: 1 push is on its way").hides("data-each")
+	m.browse("/configs/" + m.cfg).hides("not applied</a>")
+	m.pushed(m.cfg, m.b.ID, store.CommandApplied)
+	m.update(func(tx *store.Tx) error {
+		s, err := tx.ConfState(m.phone.ID)
+		if err != nil {
+			return err
+		}
+		return tx.NoteHandedOut(m.phone.ID, s.Desired)
+	})
+	m.browse(page).shows("Everything is applied.")
+}

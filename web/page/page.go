@@ -81,6 +81,7 @@ func (p *Pages) Routes() []wire.Route {
 		known("/configs/:config_id/nodes/:node_id", p.nodePage),
 		known("/configs/:config_id/nodes/:node_id/conf", p.confPage),
 		known("/configs/:config_id/rollout", p.newRolloutPage),
+		known("/configs/:config_id/apply", p.applyPage),
 		known("/settings", p.settingsPage),
 		known("/audit", p.auditPage),
 		known("/rollouts", p.rolloutsPage),

@@ -3,6 +3,7 @@ package page
 import (
 	"net/url"
 
+	"wfm/apply"
 	"wfm/store"
 	"wfm/web/ui"
 )
@@ -29,6 +30,7 @@ type meshHead struct {
 	Tab       meshTab
 	NodeCount int
 	LinkCount int
+	ToApply   int // nodes that get another tunnel config when the mesh is applied
 }
 
 // tabLink leads to a tab.
@@ -44,7 +46,8 @@ func readMeshHead(tx *store.Tx, configID string, tab meshTab) (h meshHead, err e
 		return h, err
 	}
 	h.NodeCount, h.LinkCount = len(tx.NodeIDs(configID)), tx.LinkCount(configID)
-	return h, nil
+	h.ToApply, err = apply.Pending(tx, h.Config)
+	return h, err
 }
 
 // Tabs returns the tabs of the mesh.

@@ -49,18 +49,48 @@ func (p *Pages) rolloutsPage(echo.Context) (show, error) {
 	return show{template: "rollouts", Page: ui.Page{Title: "Rollouts", Nav: "Rollouts", LiveAll: true, Body: rows}}, nil
 }
 
-func (p *Pages) rolloutPage(c echo.Context) (show, error) {
-	type body struct {
-		Rollout    view.Rollout
-		ConfigName string
-		Open       int // nodes under way
-		Bar        template.HTML
-		Nodes      []view.RolloutNode
-		After      uint64 // the position before the first one shown
-		Further    string
+// rolloutPart is a rollout with some of its nodes, on its own page and on others.
+type rolloutPart struct {
+	Rollout view.Rollout
+	Nodes   []view.RolloutNode
+	After   uint64 // the position before the first one shown
+	Further string
+}
+
+func readRolloutPart(tx *store.Tx, r store.Rollout, after uint64) (v rolloutPart, err error) {
+	v.Rollout, v.After = view.RolloutOf(r), after
+	nodes, err := tx.RolloutNodes(r.ID, after, nodesShown+1)
+	if err != nil {
+		return v, err
 	}
-	var v body
-	v.After, _ = strconv.ParseUint(pageQuery(c, "after"), 10, 64) // other text is the beginning
+	if len(nodes) > nodesShown {
+		nodes = nodes[:nodesShown]
+		v.Further = fmt.Sprintf("/rollouts/%s?after=%d", r.ID, nodes[nodesShown-1].Position)
+	}
+	v.Nodes, err = view.RolloutNodes(tx, nodes)
+	return v, err
+}
+
+// Open returns the number of nodes that are under way.
+func (v rolloutPart) Open() int { return v.Rollout.Counts.Sent + v.Rollout.Counts.Confirming }
+
+// Bar draws the progress.
+func (v rolloutPart) Bar() template.HTML {
+	n := v.Rollout.Counts
+	return ui.Progress([]ui.Part{
+		{Name: "done", N: n.Done},
+		{Name: "failed", N: n.Failed},
+		{Name: "open", N: v.Open()},
+		{Name: "skipped", N: n.Skipped + n.Later + n.Cancelled},
+	}, n.Total, fmt.Sprintf("%d of %d nodes are finished", n.Done+n.Failed+n.Skipped+n.Later+n.Cancelled, n.Total))
+}
+
+func (p *Pages) rolloutPage(c echo.Context) (show, error) {
+	var v struct {
+		rolloutPart
+		ConfigName string
+	}
+	after, _ := strconv.ParseUint(pageQuery(c, "after"), 10, 64) // other text is the beginning
 	if err := p.DB.View(func(tx *store.Tx) error {
 		r, err := tx.Rollout(c.Param("rollout_id"))
 		if err != nil {
@@ -70,27 +100,12 @@ func (p *Pages) rolloutPage(c echo.Context) (show, error) {
 		if err != nil {
 			return err
 		}
-		nodes, err := tx.RolloutNodes(r.ID, v.After, nodesShown+1)
-		if len(nodes) > nodesShown {
-			nodes = nodes[:nodesShown]
-			v.Further = fmt.Sprintf("/rollouts/%s?after=%d", r.ID, nodes[nodesShown-1].Position)
-		}
-		for _, n := range nodes {
-			v.Nodes = append(v.Nodes, view.RolloutNodeOf(n))
-		}
-		v.Rollout, v.ConfigName = view.RolloutOf(r), cfg.Name
+		v.ConfigName = cfg.Name
+		v.rolloutPart, err = readRolloutPart(tx, r, after)
 		return err
 	}); err != nil {
 		return show{}, err
 	}
-	n := v.Rollout.Counts
-	v.Open = n.Sent + n.Confirming
-	v.Bar = ui.Progress([]ui.Part{
-		{Name: "done", N: n.Done},
-		{Name: "failed", N: n.Failed},
-		{Name: "open", N: v.Open},
-		{Name: "skipped", N: n.Skipped + n.Cancelled},
-	}, n.Total, fmt.Sprintf("%d of %d nodes are finished", n.Done+n.Failed+n.Skipped+n.Cancelled, n.Total))
 	return show{template: "rollout", Page: ui.Page{
 		Title: "Rollout: " + ui.Action(v.Rollout.Action), Nav: "Rollouts", LiveConfig: v.Rollout.ConfigID, Body: v,
 	}}, nil

@@ -45,7 +45,10 @@ type Page struct {
 var pages = parse()
 
 // shared are the files with the templates that several pages use.
-var shared = []string{"templates/layout.html", "templates/parts.html", "templates/mesh.html", "templates/newnode.html", "templates/nodemesh.html"}
+var shared = []string{
+	"templates/layout.html", "templates/parts.html", "templates/mesh.html", "templates/newnode.html", "templates/nodemesh.html",
+	"templates/rolloutparts.html",
+}
 
 func parse() map[string]*template.Template {
 	parts := template.Must(template.New("").Funcs(funcs).ParseFS(files, shared...))

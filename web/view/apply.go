@@ -140,7 +140,7 @@ func PlanWords(c apply.Counts) string {
 		return "Everything is applied."
 	}
 	if c.Change == 0 {
-		return "Nothing is to be applied: " + strings.Join(parts, ", ") + "."
+		return "Nothing to apply now: " + strings.Join(parts, ", ") + "."
 	}
 	return strings.Join(parts, ", ") + "."
 }

@@ -1,6 +1,9 @@
 package view
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"time"
 
 	"wfm/protocol"
@@ -75,8 +78,33 @@ type RolloutNode struct {
 	DecidedAt     *time.Time `json:"decided_at"`
 }
 
-// RolloutNodeOf is one node's part of a rollout.
-func RolloutNodeOf(n store.RolloutNode) RolloutNode {
+// RolloutNodes returns nodes of a rollout. For those whose push waited, the detail says what has become of
+// it.
+func RolloutNodes(tx *store.Tx, nodes []store.RolloutNode) ([]RolloutNode, error) {
+	all := make([]RolloutNode, len(nodes))
+	for i, n := range nodes {
+		all[i] = rolloutNodeOf(n)
+		if n.Outcome != store.RolloutNodeLater {
+			continue
+		}
+		cmd, err := tx.Command(n.RequestID)
+		switch {
+		case errors.Is(err, store.ErrCommandNotFound):
+			continue
+		case err != nil:
+			return nil, err
+		case cmd.State == store.CommandApplied:
+			all[i].Detail = "away at its turn; it was back later and has the version"
+		case cmd.State.Ended():
+			all[i].Detail = fmt.Sprintf("away at its turn; %s: %s", cmd.State, cmp.Or(cmd.Detail, "no reason was given"))
+		case cmd.State != store.CommandQueued:
+			all[i].Detail = "away at its turn; it is back, and the push was sent"
+		}
+	}
+	return all, nil
+}
+
+func rolloutNodeOf(n store.RolloutNode) RolloutNode {
 	return RolloutNode{
 		NodeID: n.NodeID, NodeName: n.Name, Wave: n.Wave, Outcome: n.Outcome, RequestID: n.RequestID,
 		ConfigVersion: n.ConfigVersion, Detail: n.Detail,

@@ -240,20 +240,22 @@ func (a *API) getRollout(c echo.Context) error {
 
 func (a *API) respondRollout(c echo.Context, id string, limit int, after uint64) error {
 	var r store.Rollout
-	var nodes []store.RolloutNode
+	v := rolloutDetail{}
+	var next string
 	if err := a.DB.View(func(tx *store.Tx) (err error) {
 		if r, err = tx.Rollout(id); err != nil {
 			return err
 		}
-		nodes, err = tx.RolloutNodes(id, after, limit+1)
+		nodes, err := tx.RolloutNodes(id, after, limit+1)
+		if err != nil {
+			return err
+		}
+		nodes, next = wire.Cut(nodes, limit, func(n store.RolloutNode) string { return strconv.FormatUint(n.Position, 10) })
+		v.Rollout = view.RolloutOf(r)
+		v.Nodes, err = view.RolloutNodes(tx, nodes)
 		return err
 	}); err != nil {
 		return err
-	}
-	nodes, next := wire.Cut(nodes, limit, func(n store.RolloutNode) string { return strconv.FormatUint(n.Position, 10) })
-	v := rolloutDetail{view.RolloutOf(r), make([]view.RolloutNode, len(nodes))}
-	for i, n := range nodes {
-		v.Nodes[i] = view.RolloutNodeOf(n)
 	}
 	return wire.RespondPage(c, v, next)
 }

@@ -8,12 +8,16 @@
 // of a member of an object; one that begins with _ is for the page alone. It leaves out an empty field
 // marked data-optional. A field marked data-none is null where it does not apply (see data-when). For a
 // form marked data-changes it leaves out unchanged fields, since another user may have changed them
-// meanwhile.
+// meanwhile. Boxes marked data-each are a list of the values of those that are ticked.
 function valuesOf(form, submitter) {
   const values = {}
   const changes = 'changes' in form.dataset && changed(form)
   for (const e of form.elements) {
     if (!e.name || e.name.startsWith('_') || e.type === 'submit' || e.type === 'button') continue
+    if ('each' in e.dataset) {
+      put(values, e.name, (values[e.name] ?? []).concat(e.checked ? [e.value] : []))
+      continue
+    }
     if (e.disabled && !('none' in e.dataset) || e.type === 'radio' && !e.checked || 'optional' in e.dataset && e.value.trim() === '') continue
     if (!changes || changes.includes(e)) put(values, e.name, e.disabled ? null : valueOf(e))
   }
