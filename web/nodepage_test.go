@@ -161,3 +161,20 @@ func TestAHubsPageHasItsFirstLinksAndLeadsToTheOthers(t *testing.T) {
 	}
 	r.nodeBrowsed(r.a.ID).hides("more link")
 }
+
+func TestStartIsNotTheNextStepWhileChangesOfTheMeshAreNotApplied(t *testing.T) {
+	r := newRegion(t)
+	r.bind(r.a.ID)
+	v := r.syncStatus(nodePath(r.cfg, r.a.ID))
+	r.update(func(tx *store.Tx) error {
+		if err := tx.UpdateEvidence(r.a.ID, func(e *store.Evidence) { e.ReachableAt, e.HeartbeatAt = tx.Now(), tx.Now() }); err != nil {
+			return err
+		}
+		_, err := tx.ConfirmApplied(r.a.ID, store.ConfRef{Version: v.Desired, SHA256: v.DesiredS}, "wg", 1)
+		return err
+	})
+	const primary = `title="Start the tunnel (start)" class="primary"`
+	r.nodeBrowsed(r.a.ID).shows(primary, "up to date").hides("Review and apply</a>")
+	r.link(r.a.ID, r.gate.ID, nil)
+	r.nodeBrowsed(r.a.ID).shows("changes not applied", `href="/configs/`+r.cfg+`/apply">Review and apply</a>`).hides(primary)
+}

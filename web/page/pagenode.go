@@ -44,8 +44,8 @@ type nodeBody struct {
 	SignalAt  time.Time
 	Client    view.ClientState
 	BoundAt   time.Time
-	// StartFirst reports that starting the tunnel is the next thing to do: it is stopped, and the node
-	// is there and has a tunnel config.
+	// StartFirst reports that starting the tunnel is the next thing to do: it is stopped, the node is
+	// there, and has the tunnel config that the mesh makes, or one that somebody wrote.
 	StartFirst bool
 	Mesh       meshPart
 	HandedOut  *view.HandedOut // of a static node
@@ -117,7 +117,7 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 	v.Conf, v.Sync = f.SyncRefs(), f.SyncShown()
 	v.CanPush, v.ToStage, v.HandedOut = f.Pushable(), f.ToStage(), f.HandedOut()
 	holds := f.Conf.MayHold() && (f.Conf.ReportedAt.IsZero() || f.Conf.Reported.SHA256 != "")
-	v.StartFirst = holds && !v.Away && f.Presence.Tunnel != presence.TunnelRunning
+	v.StartFirst = holds && !v.Away && f.Presence.Tunnel != presence.TunnelRunning && !(v.Mesh.Made && v.ToApply())
 	return show{template: "node", Page: ui.Page{
 		Title: f.Node.Name, Nav: "Overview", LiveConfig: f.Config.ID, LiveNode: f.Node.ID, Every: 30, Shape: v.Stage, Body: v,
 	}}, nil

@@ -120,6 +120,7 @@ func (p *Pages) readFindings(c echo.Context, f view.Facts, v *meshPart) error {
 			v.Findings = append(v.Findings, one)
 		}
 	}
+	slices.SortStableFunc(v.Findings, func(a, b mesh.Finding) int { return cmp.Compare(a.Severity, b.Severity) }) // errors first
 	return err
 }
 

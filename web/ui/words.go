@@ -201,6 +201,7 @@ var apiName = regexp.MustCompile(`\b[a-z]+[0-9]?(?:_[a-z0-9]+)+\b`)
 // plain returns the sentence with the pages' words for the API's names.
 func plain(sentence string) string {
 	sentence = throughGateway.ReplaceAllString(sentence, "")
+	sentence = strings.ReplaceAll(sentence, " (config_source mesh)", "")
 	sentence = strings.ReplaceAll(sentence, "an ipv4_address or ipv6_address", "a public address")
 	said := apiName.ReplaceAllStringFunc(sentence, func(name string) string { return cmp.Or(apiNames[name], name) })
 	if at := apiName.FindStringIndex(sentence); at != nil && at[0] == 0 {
