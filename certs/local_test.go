@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wfm/internal/tlsproblem"
@@ -301,13 +302,15 @@ func TestClockThatWasALittleAheadMakesWhatIsValid(t *testing.T) {
 }
 
 func TestCertmagicRenewsInTime(t *testing.T) {
-	k, _ := run(t, Options{Store: openStore(t), lifetime: 3 * time.Second, check: 50 * time.Millisecond})
-	ca := caCert(t, k, "localhost")
-	first := mustConnect(t, k, ca, "localhost")
-	awaitChange(t, k, ca, first)
-	if s := k.Status(); s.LastError != "" || s.NextRenewal.After(s.NotAfter) || s.NextRenewal.Before(time.Now().Add(-time.Hour)) {
-		t.Errorf("status: %+v", s)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		k, _ := run(t, Options{Store: openStore(t), lifetime: 3 * time.Second, check: 50 * time.Millisecond})
+		ca := caCert(t, k, "localhost")
+		first := mustConnect(t, k, ca, "localhost")
+		awaitChange(t, k, ca, first)
+		if s := k.Status(); s.LastError != "" || s.NextRenewal.After(s.NotAfter) || s.NextRenewal.Before(time.Now().Add(-time.Hour)) {
+			t.Errorf("status: %+v", s)
+		}
+	})
 }
 
 // awaitChange waits until another certificate is served, and checks that a valid one is served all

@@ -64,7 +64,7 @@ const fields = form => [...form.elements].filter(e => e.name && e.matches('input
 const ticked = e => e.type === 'checkbox' || e.type === 'radio'
 const current = e => ticked(e) ? e.checked : e.value
 const initial = e => ticked(e) ? e.defaultChecked
-  : e.options ? ([...e.options].find(o => o.defaultSelected) || e.options[0]).value : e.defaultValue
+  : e.options ? ([...e.options].find(o => o.defaultSelected) || e.options[0])?.value ?? '' : e.defaultValue // a page that is left early may lack options
 const changed = form => fields(form).filter(e => current(e) !== initial(e))
 const unsaved = () => $$('form[data-keep]').filter(form => changed(form).length)
 
