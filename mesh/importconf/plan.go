@@ -267,6 +267,7 @@ func (p *planner) keysOfNodes() {
 	}
 	for _, n := range p.nodes {
 		n.PrivateKey, n.PublicKey = n.conf.private, n.conf.Interface.PublicKey
+		n.KeyChosen = n.PrivateKey != "" // peers without a file know it, so its agent must not take another one
 		if n.conf.Interface.KeptLine != 0 {
 			n.KeyHolder = store.KeyAtNode
 		}

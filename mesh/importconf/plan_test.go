@@ -136,7 +136,7 @@ func TestAUsualSetUpBecomesAMesh(t *testing.T) {
 		!slices.Equal(vpn.PostUp, []string{"iptables -A FORWARD -i %i -j ACCEPT"}) {
 		t.Errorf("%+v", vpn)
 	}
-	if laptop.ConfigSource != store.SourceMesh || laptop.DNS != "10.8.0.1, lan" || laptop.PublicKey != public("laptop") {
+	if !laptop.KeyChosen || laptop.ConfigSource != store.SourceMesh || laptop.DNS != "10.8.0.1, lan" || laptop.PublicKey != public("laptop") {
 		t.Errorf("%+v", laptop)
 	}
 	if office.ConfigSource != store.SourceText || office.Text != keys(home()["wg0.conf"], everybody...) || office.InterfaceName != "wg0" ||
