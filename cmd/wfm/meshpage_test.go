@@ -166,3 +166,17 @@ func (o *operator) rotate(n *member) {
 	o.click("#confirm [value=yes]")
 	o.see("The node has a new key pair")
 }
+
+// apply looks at what will change, presses the button, and waits until the page shows that the rollout is done.
+func (o *operator) apply() {
+	o.t.Helper()
+	o.open("/configs/" + o.s.configID + "/apply")
+	o.live()
+	const id = "document.querySelector('#rollout a[href^=\"/rollouts/\"]')?.pathname.split('/')[2]"
+	former := o.eval(id + " ?? ''").(string)
+	o.until("document.querySelectorAll('#form-apply .changes li').length > 0")
+	o.click("#form-apply .primary")
+	o.until(id + " && " + id + " !== " + quote(former))
+	o.s.awaitRollout(o.eval(id).(string))
+	o.until("document.querySelector('#rollout h2').innerText.match(/Last rollout\\s+done/)")
+}

@@ -39,7 +39,7 @@ func TestAWholeMesh(t *testing.T) {
 
 	s.step("the nodes are linked, and have their tunnel configs")
 	o.link("3 links made")
-	s.apply(nil)
+	o.apply()
 	s.start(gate, amsterdam, berlin)
 
 	s.step("the phone fetches its file, once")
@@ -56,14 +56,14 @@ func TestAWholeMesh(t *testing.T) {
 	s.step("a wrong public address of the gateway is mended")
 	leaves := []*member{amsterdam, berlin}
 	o.reachAt(gate, s.nobody())
-	s.apply(nil)
+	o.apply()
 	for _, n := range leaves {
 		if got := s.endpoint(n, gate); got != s.nobody()+":51820" {
 			t.Errorf("%s looks for the gateway at %s", n.name, got)
 		}
 	}
 	o.reachAt(gate, s.gate.IP)
-	s.apply(nil)
+	o.apply()
 	s.pingEachOther(gate, amsterdam, berlin, phone)
 
 	s.step("new keys, a deployed agent, and a port forward")
@@ -74,7 +74,7 @@ func TestAWholeMesh(t *testing.T) {
 	o.link("1 link made")
 	s.service(berlin, net.JoinHostPort(berlin.v4, "80"))
 	o.forward(gate, "8080", berlin, "80")
-	s.apply(nil)
+	o.apply()
 	s.takeUp(old, client)
 	s.inside(s.phone, "wg-quick", "down", phone.file())
 	o.fetch(phone, "Changed since")
