@@ -147,6 +147,7 @@ func TestTheFormForALinkProposesOneAndShowsWhatDoesNotWork(t *testing.T) {
 	a.browse(at("amsterdam", "berlin")).shows("have an enabled link already")
 	page := "/configs/" + cfg + "/links/" + id
 	a.browse(page).shows("berlin – amsterdam", `value="old"`, "Disable", "Delete link", `data-api="PUT /api/v1/peer-links/`+id+`"`)
+	a.browse("/configs/"+cfg+"/links/"+a.link(cfg, ids["berlin"], ids["hamburg"], nil)).shows("Neither berlin nor hamburg has a public address")
 	other := a.addConfig("other")
 	if r := a.browse("/configs/" + other + "/links/" + id); r.status != 404 {
 		t.Errorf("the link is shown in another mesh: %d", r.status)
@@ -163,7 +164,7 @@ func TestTheQuickMeshShowsItsPlanBeforeItIsMade(t *testing.T) {
 	r := a.browse(page).shows(`value="free_mesh" checked`, "<b>3 links</b> made, <b>0</b> changed", "<b>4 tunnel configs</b> change",
 		"&#43;AllowedIPs = 10.9.0.0/24", `name="gateway_node_ids" data-list value="`+ids["amsterdam"]+", "+ids["copenhagen"]+`"`,
 		"Give another node a public address")
-	if strings.Contains(r.body, "PrivateKey = ") && !strings.Contains(r.body, "PrivateKey = (hidden)") {
+	if n := strings.Count(r.body, "PrivateKey = (hidden)"); n == 0 || n != strings.Count(r.body, "PrivateKey = ") {
 		t.Error("the differences show keys")
 	}
 	a.browse(page+"?mode=free_mesh&some=1&gateway="+ids["copenhagen"]).shows("<b>3 links</b> made", "amsterdam – copenhagen")
@@ -212,6 +213,19 @@ func TestThePictureOfAMeshShowsItsNodesAndLinks(t *testing.T) {
 	}
 	a.put("/api/v1/nodes/"+ids["berlin"], object{"enabled": false}).ok(nil)
 	a.browse(page).shows(`class="wire rests"`, "link rests", "<title>berlin: disabled</title>")
+	var rows []struct {
+		Group string `json:"link_group_id"`
+		Peer  string `json:"peer_node_id"`
+	}
+	a.get("/api/v1/configs/" + cfg + "/peer-links").ok(&rows)
+	for _, row := range rows {
+		if row.Peer == ids["hamburg"] {
+			a.put("/api/v1/peer-links/"+row.Group, object{"enabled": false}).ok(nil)
+		}
+	}
+	if n := strings.Count(a.browse(page).body, `<line class="wire rests"`); n != 2 {
+		t.Errorf("%d links rest, want that of the disabled node and the disabled link", n)
+	}
 }
 
 func TestThePictureOfALargeMeshHasOneMarkForTheNodesOfAGateway(t *testing.T) {

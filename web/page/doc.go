@@ -6,6 +6,7 @@
 // Enter at [Pages.Routes].
 //
 // Invariants:
-//   - A page only reads, in one transaction.
+//   - A page only reads, in one transaction. The findings about a mesh are read before it: they are kept
+//     until the mesh changes (apply.Applier.Topology).
 //   - A page that needs a login sends other clients to the log-in, and back.
 package page

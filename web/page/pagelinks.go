@@ -213,7 +213,8 @@ type linkBody struct {
 	Link    *linkRow
 	// AtA and AtB are the public addresses at which A and B are found; "" if they have none.
 	AtA, AtB string
-	Warnings []string
+	Warnings []string       // about the proposal
+	Findings []mesh.Finding // about the link
 }
 
 func (p *Pages) newLinkPage(c echo.Context) (show, error) {
@@ -270,6 +271,10 @@ func (v *linkBody) set(m *mesh.Mesh, l store.Link) {
 }
 
 func (p *Pages) linkPage(c echo.Context) (show, error) {
+	report, err := p.Applier.Topology(c.Request().Context(), c.Param("config_id"))
+	if err != nil {
+		return show{}, err
+	}
 	var v linkBody
 	if err := p.DB.View(func(tx *store.Tx) (err error) {
 		if v.meshHead, err = readMeshHead(tx, c.Param("config_id"), tabLinks); err != nil {
@@ -287,8 +292,10 @@ func (p *Pages) linkPage(c echo.Context) (show, error) {
 			return err
 		}
 		v.set(m, l)
-		if err := m.CheckLink(l); err != nil {
-			v.Warnings = append(v.Warnings, err.Error())
+		for _, f := range report.Findings {
+			if f.LinkID == l.ID {
+				v.Findings = append(v.Findings, f)
+			}
 		}
 		return nil
 	}); err != nil {
