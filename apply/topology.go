@@ -25,14 +25,24 @@ type checked struct {
 	gateways map[string]bool
 }
 
-// Topology returns the findings about the mesh. They are kept until it changes. Error:
-// store.ErrConfigNotFound.
+// Topology returns the findings about the mesh. They are kept until it changes. It must not be called
+// within a transaction. Error: store.ErrConfigNotFound.
 func (a *Applier) Topology(ctx context.Context, configID string) (mesh.Report, error) {
 	c, err := a.check(ctx, configID)
 	if err != nil {
 		return mesh.Report{}, err
 	}
 	return c.report, nil
+}
+
+// Stageable returns a *mesh.Error if no tunnel config made from the mesh is to be staged, since the mesh is
+// not valid. It must not be called within a transaction. Error besides: store.ErrConfigNotFound.
+func (a *Applier) Stageable(ctx context.Context, configID string) error {
+	r, err := a.Topology(ctx, configID)
+	if err != nil {
+		return err
+	}
+	return r.Refusal("staged")
 }
 
 // check returns a copy of the result that is up to date.

@@ -108,6 +108,10 @@ type Door struct {
 	// Saved, if set, is called in the transaction that saves a text, after it. Its error takes
 	// everything back. mesh.Door sets it, so everybody takes the door from there.
 	Saved func(tx *store.Tx, s Saved) error
+	// Topology, if set, returns the error of a mesh whose configs must not be staged, although each of
+	// them could be. Stage and StageAll ask it, outside of transactions, about nodes whose configs are made
+	// from the mesh.
+	Topology func(ctx context.Context, configID string) error
 }
 
 // Saved is a text that was saved for a node.
@@ -132,6 +136,9 @@ func (d Door) Save(ctx context.Context, nodeID string, o Order, stage bool) (Tak
 // Stage freezes a version for delivery. With force, the version is marked as wanted although it may
 // cut the node off. Additional error: [ErrNoDesiredConfig].
 func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) {
+	if err := d.checkTopology(ctx, nodeID, map[string]error{}); err != nil {
+		return Taken{}, err
+	}
 	t, err := d.through(ctx, nodeID, o, "staged", func(tx *store.Tx, t *Taken) error {
 		if o.Force {
 			if err := tx.ForceConf(nodeID, t.Ref.Version); err != nil {
@@ -144,6 +151,23 @@ func (d Door) Stage(ctx context.Context, nodeID string, o Order) (Taken, error) 
 		err = noneDesired(err)
 	}
 	return t, err
+}
+
+// checkTopology returns the error of the node's mesh. known has the results so far, by mesh.
+func (d Door) checkTopology(ctx context.Context, nodeID string, known map[string]error) error {
+	if d.Topology == nil {
+		return nil
+	}
+	n, err := store.Read(d.Store, func(tx *store.Tx) (store.Node, error) { return tx.Node(nodeID) })
+	if err != nil || n.ConfigSource != store.SourceMesh {
+		return err
+	}
+	err, asked := known[n.ConfigID]
+	if !asked {
+		err = d.Topology(ctx, n.ConfigID)
+		known[n.ConfigID] = err
+	}
+	return err
 }
 
 // Push stages a version and makes queue write the command that takes it to the node. If the node

@@ -24,14 +24,18 @@ func (d Door) StageAll(ctx context.Context, nodeIDs []string, o Order) ([]Stagin
 	for i := range todo {
 		todo[i] = i
 	}
-	reach := d.reachOnce(ctx)
+	reach, topology := d.reachOnce(ctx), map[string]error{}
 	for range maxTries {
 		seen := make(map[int]checked, len(todo))
 		for _, i := range todo {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			c, err := d.check(nodeIDs[i], o, "staged", reach)
+			err := d.checkTopology(ctx, nodeIDs[i], topology)
+			var c checked
+			if err == nil {
+				c, err = d.check(nodeIDs[i], o, "staged", reach)
+			}
 			if all[i].Err = noneDesired(err); err == nil {
 				seen[i] = c
 			}

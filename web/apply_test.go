@@ -424,3 +424,94 @@ func TestThePageShowsThePlanAndThenTheRollout(t *testing.T) {
 	})
 	m.browse(page).shows("Everything is applied.")
 }
+
+func TestAMeshThatIsNotValidIsSaidWhereMeshesAreListed(t *testing.T) {
+	m := newApplied(t)
+	other := m.addConfig("hand-written")
+	own := m.addNode(other, "own")
+	m.save(nodePath(other, own), tunnelConf(1))
+	type status struct {
+		Topology struct {
+			Valid              bool
+			InvalidConfigCount int `json:"invalid_config_count"`
+			InvalidNodeCount   int `json:"invalid_node_count"`
+			InvalidConfigs     []struct {
+				ConfigID   string `json:"config_id"`
+				Name       string
+				ErrorCount int `json:"error_count"`
+				Message    string
+			} `json:"invalid_configs"`
+		}
+		Sync struct {
+			Latest, Pending int
+			IssueCount      int `json:"issue_count"`
+			Issues          []struct {
+				NodeName string `json:"node_name"`
+				Status   string
+				Message  string
+			}
+		}
+	}
+	check := func(wrong int) (s status) {
+		t.Helper()
+		m.get("/api/v1/system/status").ok(&s)
+		var list []struct {
+			ID                 string
+			TopologyInvalid    bool `json:"topology_invalid"`
+			TopologyErrorCount int  `json:"topology_error_count"`
+		}
+		m.get("/api/v1/configs").ok(&list)
+		for _, c := range list {
+			want := 0
+			if c.ID == m.cfg {
+				want = wrong
+			}
+			if c.TopologyErrorCount != want || c.TopologyInvalid != (want > 0) {
+				t.Errorf("%+v, want %d", c, want)
+			}
+		}
+		return s
+	}
+	s := check(0)
+	if !s.Topology.Valid || s.Topology.InvalidConfigCount != 0 || s.Sync.IssueCount != 5 || s.Sync.Pending != 5 || s.Sync.Issues[0].Status != "pending" ||
+		s.Sync.Issues[0].Message == "" {
+		t.Errorf("%+v", s)
+	}
+	m.put("/api/v1/nodes/"+m.b.ID, object{"ipv4_address": "192.0.2.1"}).ok(nil)
+	s = check(1)
+	if s.Topology.Valid || s.Topology.InvalidConfigCount != 1 || s.Topology.InvalidNodeCount != 1 || s.Topology.InvalidConfigs[0].Name != "region" ||
+		s.Topology.InvalidConfigs[0].ErrorCount != 1 {
+		t.Errorf("%+v", s.Topology)
+	}
+	type card struct {
+		Name      string
+		MeshError string `json:"mesh_error"`
+	}
+	var overview struct {
+		NodeCards         []card `json:"node_cards"`
+		DisabledNodeCards []card `json:"disabled_node_cards"`
+		Topology          reportJSON
+	}
+	m.put("/api/v1/nodes/"+m.phone.ID, object{"enabled": false}).ok(nil)
+	m.get(m.path() + "/overview").ok(&overview)
+	if len(overview.NodeCards) != 3 || len(overview.DisabledNodeCards) != 1 || overview.Topology.Valid || overview.NodeCards[0].MeshError != "" ||
+		!strings.Contains(overview.NodeCards[2].MeshError+overview.NodeCards[1].MeshError, "are both reached") {
+		t.Errorf("%+v", overview)
+	}
+
+	m.post(nodePath(m.cfg, m.a.ID)+"/sync", nil).fails(409, "TOPOLOGY_INVALID")
+	m.post(nodePath(m.cfg, m.a.ID)+"/sync", object{"force": true}).fails(409, "TOPOLOGY_INVALID")
+	m.save(nodePath(m.cfg, m.a.ID), tunnelConf(1))
+	m.post(nodePath(m.cfg, m.a.ID)+"/sync", nil).ok(nil) // its text is its own
+	var all struct {
+		SyncedCount int `json:"synced_count"`
+		Failed      []struct{ Code string }
+	}
+	m.post(m.path()+"/sync-all", nil).ok(&all)
+	if all.SyncedCount != 0 || len(all.Failed) < 2 || all.Failed[0].Code != "TOPOLOGY_INVALID" {
+		t.Errorf("%+v", all)
+	}
+	m.put("/api/v1/nodes/"+m.b.ID, object{"ipv4_address": ""}).ok(nil)
+	check(0)
+	m.post(nodePath(m.cfg, m.b.ID)+"/sync", nil).ok(nil)
+}

@@ -87,7 +87,7 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 	o := s.opts
 	all := apis{
 		system: &system.API{
-			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Certificates: o.Certificates,
+			Applier: s.applier, DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Certificates: o.Certificates,
 			Version: o.Version, MQTTEnabled: o.MQTTEnabled, TestMQTT: o.TestMQTT, Document: s.document, Counts: s.counts, Recent: s.recent,
 			Stopping: s.stopping,
 		},
@@ -95,7 +95,7 @@ func (s *Server) newAPIs(d *reach.Directory) apis {
 			DB: o.Store, Log: o.Logger, Guard: s.guard, Audit: s.audit, Recheck: s.streams.Recheck, SessionTTL: o.SessionTTL, SetupToken: o.SetupToken,
 			Stopping: s.stopping,
 		},
-		mesh: &mesh.API{DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Networks: o.Networks},
+		mesh: &mesh.API{Applier: s.applier, DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Networks: o.Networks},
 		link: &link.API{
 			DB: o.Store, Log: o.Logger, Audit: s.audit, Reader: s.reader, Directory: d, Resolver: o.Resolver, Networks: o.Networks,
 		},

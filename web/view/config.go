@@ -133,6 +133,10 @@ func (c *NodeCounts) Add(f Facts) {
 type CountedConfig struct {
 	Config
 	NodeCounts
+	// TopologyInvalid says that no tunnel config made from the mesh can be applied, because of the errors
+	// that mesh/validate lists.
+	TopologyInvalid    bool `json:"topology_invalid"`
+	TopologyErrorCount int  `json:"topology_error_count"`
 }
 
 // CountedConfig counts the nodes of the mesh.

@@ -84,11 +84,51 @@ type SystemServices struct {
 
 // SystemStatus is how the whole appliance is.
 type SystemStatus struct {
-	Summary   SystemSummary            `json:"summary"`
-	Services  SystemServices           `json:"services"`
-	Sync      map[store.SyncStatus]int `json:"sync"` // counts the nodes of all meshes by state
-	Timestamp *time.Time               `json:"timestamp"`
-	Timezone  string                   `json:"timezone"`
+	Summary   SystemSummary  `json:"summary"`
+	Services  SystemServices `json:"services"`
+	Sync      SyncSummary    `json:"sync"`
+	Timestamp *time.Time     `json:"timestamp"`
+	Timezone  string         `json:"timezone"`
+}
+
+// SyncSummary counts the nodes of all meshes by their sync state, and lists those that lack their latest
+// tunnel config. Disabled ones are no issues.
+type SyncSummary struct {
+	Latest     int         `json:"latest"`
+	Pending    int         `json:"pending"`
+	Drifted    int         `json:"drifted"`
+	IssueCount int         `json:"issue_count"`
+	Issues     []SyncIssue `json:"issues"` // the first 100
+}
+
+// SyncIssue is a node that lacks its latest tunnel config.
+type SyncIssue struct {
+	ConfigID   string           `json:"config_id"`
+	ConfigName string           `json:"config_name"`
+	NodeID     string           `json:"node_id"`
+	NodeName   string           `json:"node_name"`
+	Status     store.SyncStatus `json:"status"`
+	Message    string           `json:"message"`
+}
+
+func (s *SyncSummary) add(f Facts) {
+	state := f.Sync()
+	switch state {
+	case store.SyncLatest:
+		s.Latest++
+		return
+	case store.SyncPending:
+		s.Pending++
+	case store.SyncDrifted:
+		s.Drifted++
+	}
+	if !f.Node.Enabled || !f.Config.Enabled {
+		return
+	}
+	const listed = 100
+	if s.IssueCount++; s.IssueCount <= listed {
+		s.Issues = append(s.Issues, SyncIssue{f.Config.ID, f.Config.Name, f.Node.ID, f.Node.Name, state, f.SyncDetail()})
+	}
 }
 
 // statusReader shares one reading of the system's status among the requests that arrive while the
@@ -142,7 +182,7 @@ func (r *Reader) computeStatus() (SystemStatus, error) {
 		Summary: SystemSummary{
 			Presence: NoStates(), tunnels: map[[2]string]int{},
 		},
-		Sync: NoSyncYet(),
+		Sync: SyncSummary{Issues: []SyncIssue{}},
 	}
 	err := r.DB.View(func(tx *store.Tx) error {
 		v.Timestamp = wire.When(tx.Now())
@@ -157,7 +197,7 @@ func (r *Reader) computeStatus() (SystemStatus, error) {
 			if err := r.EachFacts(tx, cfg, func(f Facts) {
 				counts.Add(f)
 				v.Summary.add(f)
-				v.Sync[f.Sync()]++
+				v.Sync.add(f)
 			}); err != nil {
 				return err
 			}

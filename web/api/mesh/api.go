@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"wfm/apply"
 	"wfm/store"
 	"wfm/web/access"
 	"wfm/web/view"
@@ -14,10 +15,11 @@ import (
 // API answers the calls about configs, nodes and tags.
 // Its fields are set before the first request and not changed after that.
 type API struct {
-	DB     *store.DB
-	Log    *slog.Logger
-	Audit  *access.Auditor
-	Reader *view.Reader
+	DB      *store.DB
+	Log     *slog.Logger
+	Audit   *access.Auditor
+	Reader  *view.Reader
+	Applier *apply.Applier
 	// Networks returns the addresses of the appliance's own interfaces, each with its network.
 	Networks func() []netip.Prefix
 }

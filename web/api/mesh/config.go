@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"crypto/rand"
+	"errors"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -121,7 +122,20 @@ func (a *API) listConfigs(c echo.Context) error {
 	}); err != nil {
 		return err
 	}
+	for i := range views {
+		if err := a.judge(c, &views[i]); err != nil && !errors.Is(err, store.ErrConfigNotFound) {
+			return err
+		}
+	}
 	return wire.RespondList(c, views, next)
+}
+
+// judge says whether the mesh is valid.
+func (a *API) judge(c echo.Context, v *view.CountedConfig) error {
+	report, err := a.Applier.Topology(c.Request().Context(), v.ID)
+	v.TopologyErrorCount = len(report.Topology())
+	v.TopologyInvalid = v.TopologyErrorCount > 0
+	return err
 }
 
 func (a *API) createConfig(c echo.Context) error {
@@ -185,6 +199,9 @@ func (a *API) getConfig(c echo.Context) error {
 		}
 		return v, err
 	})
+	if err == nil {
+		err = a.judge(c, &v)
+	}
 	if err != nil {
 		return err
 	}
@@ -242,22 +259,78 @@ type overviewView struct {
 	Presence map[view.State]int       `json:"presence"`
 	Sync     map[store.SyncStatus]int `json:"sync"`
 	Nodes    []view.Node              `json:"nodes"`
+	// NodeCards and DisabledNodeCards are the nodes in short.
+	NodeCards         []nodeCard  `json:"node_cards"`
+	DisabledNodeCards []nodeCard  `json:"disabled_node_cards"`
+	Topology          view.Report `json:"topology"`
+}
+
+// nodeCard is a node in short.
+type nodeCard struct {
+	NodeID         string     `json:"node_id"`
+	Name           string     `json:"name"`
+	Enabled        bool       `json:"enabled"`
+	NodeType       string     `json:"node_type"`
+	NodeState      view.State `json:"node_state"`
+	WGRuntimeState string     `json:"wg_runtime_state"`
+	SyncStatus     string     `json:"sync_status"`
+	VirtualIP      *string    `json:"virtual_ip"`
+	MeshError      string     `json:"mesh_error"` // the first error of the mesh about the node; empty if there is none
+}
+
+// meshErrors returns the first error about each node of the mesh, or about a link of it.
+func meshErrors(tx *store.Tx, r rules.Report) (map[string]string, error) {
+	first := make(map[string]string)
+	about := func(id, message string) {
+		if id != "" && first[id] == "" {
+			first[id] = message
+		}
+	}
+	for _, f := range r.Of(rules.SeverityError) {
+		about(f.NodeID, f.Message)
+		if f.LinkID == "" {
+			continue
+		}
+		l, err := tx.Link(f.LinkID)
+		if err != nil && !errors.Is(err, store.ErrLinkNotFound) {
+			return nil, err
+		}
+		about(l.Forward.LocalNodeID, f.Message)
+		about(l.Reverse.LocalNodeID, f.Message)
+	}
+	return first, nil
 }
 
 func (a *API) overview(c echo.Context) error {
 	var v overviewView
+	report, err := a.Applier.Topology(c.Request().Context(), c.Param("config_id"))
+	if err != nil {
+		return err
+	}
 	if err := a.DB.View(func(tx *store.Tx) error {
 		cfg, err := tx.Config(c.Param("config_id"))
 		if err != nil {
 			return err
 		}
 		v = overviewView{Config: view.ConfigOf(cfg), Nodes: []view.Node{}, Presence: view.NoStates(), Sync: view.NoSyncYet()}
+		v.NodeCards, v.DisabledNodeCards, v.Topology = []nodeCard{}, []nodeCard{}, view.ReportOf(report)
+		wrong, err := meshErrors(tx, report)
+		if err != nil {
+			return err
+		}
 		return a.Reader.EachFacts(tx, cfg, func(f view.Facts) {
 			v.NodeCount++
 			v.Stats.Add(f)
 			v.Presence[f.State()]++
 			v.Sync[f.Sync()]++
-			v.Nodes = append(v.Nodes, f.View())
+			n := f.View()
+			v.Nodes = append(v.Nodes, n)
+			card := nodeCard{n.ID, n.Name, n.Enabled, n.NodeType, n.NodeState, n.WGRuntimeState, n.SyncStatus, n.VirtualIP, wrong[n.ID]}
+			if n.Enabled {
+				v.NodeCards = append(v.NodeCards, card)
+			} else {
+				v.DisabledNodeCards = append(v.DisabledNodeCards, card)
+			}
 		})
 	}); err != nil {
 		return err

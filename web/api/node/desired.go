@@ -152,7 +152,11 @@ func (a *API) respondSaved(c echo.Context, t tunnel.Taken, o tunnel.Order, push 
 }
 
 // door returns the door that saves and stages configs.
-func (a *API) door() tunnel.Door { return mesh.Door(a.DB, a.Resolver) }
+func (a *API) door() tunnel.Door {
+	d := mesh.Door(a.DB, a.Resolver)
+	d.Topology = a.Applier.Stageable
+	return d
+}
 
 // orderFor returns the id of the path's node. It sets in o the host of the broker for an agent that
 // binds by this request.

@@ -34,7 +34,7 @@ func (a *API) syncRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathNode + "/sync", Access: wire.Session, Handle: a.syncNode, OneWrite: true,
 			Summary: "Stages the latest tunnel config, for a push.",
-			Body:    "? force bool", Data: stagedView{}, Codes: "NO_DESIRED_CONFIG INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409",
+			Body:    "? force bool", Data: stagedView{}, Codes: "NO_DESIRED_CONFIG TOPOLOGY_INVALID INVALID_TUNNEL_CONFIG/422 CONFIG_WOULD_CUT_OFF/409",
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"wfm/apply"
 	"wfm/store"
 	"wfm/web/access"
 	"wfm/web/reach"
@@ -37,6 +38,7 @@ type API struct {
 	Log          *slog.Logger
 	Audit        *access.Auditor
 	Reader       *view.Reader
+	Applier      *apply.Applier
 	Directory    *reach.Directory
 	Certificates Certificates                    // nil while nothing is served with TLS
 	Reconcile    func(ctx context.Context) error // compares the accounts of an external broker; nil with the embedded one

@@ -1,11 +1,14 @@
 package system
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"wfm/store"
 	"wfm/web/view"
 	"wfm/web/wire"
 )
@@ -30,7 +33,7 @@ func (a *API) systemRoutes() []wire.Route {
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/status", Access: wire.Session, Handle: a.systemStatus,
 			Summary: "Counts of meshes and nodes, and the state of the services.",
-			Data:    view.SystemStatus{},
+			Data:    statusView{},
 		},
 		{
 			Method: http.MethodGet, Path: "/api/v1/system/timezone", Access: wire.Session, Handle: a.systemTimezone,
@@ -80,9 +83,66 @@ func (a *API) readyz(c echo.Context) error {
 	return c.String(http.StatusOK, "ready\n")
 }
 
-func (a *API) systemStatus(c echo.Context) error {
-	v, err := a.Reader.ReadStatus()
+// statusView is how the whole appliance is.
+type statusView struct {
+	view.SystemStatus
+	Topology topologyView `json:"topology"`
+}
+
+// topologyView says which meshes are not valid, so that nothing made from them can be applied.
+type topologyView struct {
+	Valid              bool          `json:"valid"`
+	InvalidConfigCount int           `json:"invalid_config_count"`
+	InvalidNodeCount   int           `json:"invalid_node_count"` // nodes that errors are about
+	InvalidConfigs     []invalidMesh `json:"invalid_configs"`
+}
+
+type invalidMesh struct {
+	ConfigID   string `json:"config_id"`
+	Name       string `json:"name"`
+	ErrorCount int    `json:"error_count"`
+	Message    string `json:"message"` // of the first error
+}
+
+func (a *API) topology(ctx context.Context) (topologyView, error) {
+	v := topologyView{Valid: true, InvalidConfigs: []invalidMesh{}}
+	configs, err := store.Read(a.DB, func(tx *store.Tx) ([]store.Config, error) { return tx.Configs("", 0) })
 	if err != nil {
+		return v, err
+	}
+	for _, cfg := range configs {
+		report, err := a.Applier.Topology(ctx, cfg.ID)
+		if errors.Is(err, store.ErrConfigNotFound) { // deleted since
+			continue
+		}
+		if err != nil {
+			return v, err
+		}
+		wrong := report.Topology()
+		if len(wrong) == 0 {
+			continue
+		}
+		v.Valid = false
+		v.InvalidConfigs = append(v.InvalidConfigs, invalidMesh{cfg.ID, cfg.Name, len(wrong), wrong[0].Message})
+		nodes := make(map[string]bool)
+		for _, f := range wrong {
+			if f.NodeID != "" {
+				nodes[f.NodeID] = true
+			}
+		}
+		v.InvalidNodeCount += len(nodes)
+	}
+	v.InvalidConfigCount = len(v.InvalidConfigs)
+	return v, nil
+}
+
+func (a *API) systemStatus(c echo.Context) error {
+	status, err := a.Reader.ReadStatus()
+	if err != nil {
+		return err
+	}
+	v := statusView{SystemStatus: status}
+	if v.Topology, err = a.topology(c.Request().Context()); err != nil {
 		return err
 	}
 	return wire.Respond(c, v)
