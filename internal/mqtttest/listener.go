@@ -44,10 +44,16 @@ func (l *Listener) Gone(c net.Conn) <-chan struct{} {
 	return gone
 }
 
-// ID, Address, Protocol and Init are required of a listener by mochi.
-func (l *Listener) ID() string              { return l.id }
-func (l *Listener) Address() string         { return l.l.Addr().String() }
-func (l *Listener) Protocol() string        { return "tcp" }
+// ID returns the id that mochi knows the listener by.
+func (l *Listener) ID() string { return l.id }
+
+// Address returns the host and port.
+func (l *Listener) Address() string { return l.l.Addr().String() }
+
+// Protocol returns the network, for mochi.
+func (l *Listener) Protocol() string { return "tcp" }
+
+// Init does nothing: the listener has no log.
 func (l *Listener) Init(*slog.Logger) error { return nil }
 
 // Serve accepts until Close.
