@@ -15,14 +15,13 @@ func (r region) nodeBrowsed(node string) *reply {
 }
 
 // hides expects a page without the texts.
-func (r *reply) hides(texts ...string) *reply {
+func (r *reply) hides(texts ...string) {
 	r.t.Helper()
 	for _, text := range texts {
 		if strings.Contains(r.body, text) {
 			r.t.Errorf("%s shows %q:\n%s", r.what, text, r.body)
 		}
 	}
-	return r
 }
 
 func TestTheNodesPageShowsItsPartInTheMeshAndNoKey(t *testing.T) {

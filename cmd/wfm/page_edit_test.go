@@ -113,9 +113,9 @@ func TestTheEditorNumbersTheLinesAndLeadsToEveryFault(t *testing.T) {
 	if numbers() != "5" || coloured() != strings.TrimSpace(withoutKey(tunnelText("one"))) {
 		t.Errorf("%s lines, coloured is %q", numbers(), coloured())
 	}
-	b.fill("#conf-form textarea", "[Interface]\nPrivateKey = nonsense\nAdress = 10.0.0.1/24\n\n[Peer]\nAllowedIPs = 10.0.0.0/33\n")
+	b.fill("#conf-form textarea", "[Interface]\nPrivateKey = nonsense\nListenPorts = 1\n\n[Peer]\nAllowedIPs = 10.0.0.0/33\n")
 	b.click("#save")
-	b.see("the tunnel config has 4 faults", "did you mean Address?", "10.0.0.0/33")
+	b.see("the tunnel config has 4 faults", "did you mean ListenPort?", "10.0.0.0/33")
 	selected := func(want string) {
 		t.Helper()
 		b.until("getSelection().toString() === " + quote(want))
@@ -129,7 +129,7 @@ func TestTheEditorNumbersTheLinesAndLeadsToEveryFault(t *testing.T) {
 	b.inspect("conf-faults")
 	b.keys("x") // in place of the line
 	marked := b.eval("[...document.querySelectorAll('.colours .wrong')].map(e => e.innerText).join()")
-	if marked != "PrivateKey = nonsense,Adress = 10.0.0.1/24,[Peer]" {
+	if marked != "PrivateKey = nonsense,ListenPorts = 1,[Peer]" {
 		t.Errorf("marked are %q", marked)
 	}
 

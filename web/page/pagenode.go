@@ -117,7 +117,7 @@ func (p *Pages) nodePage(c echo.Context) (show, error) {
 	v.Conf, v.Sync = f.SyncRefs(), f.SyncShown()
 	v.CanPush, v.ToStage, v.HandedOut = f.Pushable(), f.ToStage(), f.HandedOut()
 	holds := f.Conf.MayHold() && (f.Conf.ReportedAt.IsZero() || f.Conf.Reported.SHA256 != "")
-	v.StartFirst = holds && !v.Away && f.Presence.Tunnel != presence.TunnelRunning && !(v.Mesh.Made && v.ToApply())
+	v.StartFirst = holds && !v.Away && f.Presence.Tunnel != presence.TunnelRunning && (!v.Mesh.Made || !v.ToApply())
 	return show{template: "node", Page: ui.Page{
 		Title: f.Node.Name, Nav: "Overview", LiveConfig: f.Config.ID, LiveNode: f.Node.ID, Every: 30, Shape: v.Stage, Body: v,
 	}}, nil

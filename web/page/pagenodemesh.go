@@ -126,7 +126,7 @@ func (p *Pages) readFindings(c echo.Context, f view.Facts, v *meshPart) error {
 
 // readForwards reads the port forwards whose entry or service the node is, and the nodes for another
 // one.
-func (v *meshPart) readForwards(tx *store.Tx, n store.Node) error {
+func (m *meshPart) readForwards(tx *store.Tx, n store.Node) error {
 	forwards, err := tx.PortForwardsOfNode(n.ID)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (v *meshPart) readForwards(tx *store.Tx, n store.Node) error {
 		if row.Service, err = end(f.FromNodeID, f.FromPort); err != nil {
 			return err
 		}
-		v.Forwards = append(v.Forwards, row)
+		m.Forwards = append(m.Forwards, row)
 	}
 	nodes, err := tx.Nodes(n.ConfigID, "", mostChoices+1)
 	if err != nil {
@@ -151,13 +151,13 @@ func (v *meshPart) readForwards(tx *store.Tx, n store.Node) error {
 	}
 	if len(nodes) <= mostChoices {
 		for _, other := range nodes {
-			v.Choices = append(v.Choices, nodeChoice{other.ID, other.Name})
+			m.Choices = append(m.Choices, nodeChoice{other.ID, other.Name})
 		}
 		return nil
 	}
-	v.Choices = []nodeChoice{{n.ID, n.Name}} // of a larger mesh, the nodes that it has links with
-	for _, l := range v.Links {
-		v.Choices = append(v.Choices, nodeChoice{l.PeerNode.NodeID, l.PeerNode.Name})
+	m.Choices = []nodeChoice{{n.ID, n.Name}} // of a larger mesh, the nodes that it has links with
+	for _, l := range m.Links {
+		m.Choices = append(m.Choices, nodeChoice{l.PeerNode.NodeID, l.PeerNode.Name})
 	}
 	return nil
 }
