@@ -177,3 +177,13 @@ func TestStartIsNotTheNextStepWhileChangesOfTheMeshAreNotApplied(t *testing.T) {
 	r.link(r.a.ID, r.gate.ID, nil)
 	r.nodeBrowsed(r.a.ID).shows("changes not applied", `href="/configs/`+r.cfg+`/apply">Review and apply</a>`).hides(primary)
 }
+
+func TestTheFormOfANodeHasTheOptionsOfItsVersionOfAmneziaWG(t *testing.T) {
+	r := newRegion(t)
+	r.nodeBrowsed(r.a.ID).shows(`name="auto_sync"`, `name="post_up"`).hides("awg_")
+	r.put(r.path(), object{"tunnel_protocol": "amneziawg", "awg_version": "2.0"}).ok(nil)
+	r.nodeBrowsed(r.a.ID).shows(`name="awg_jc"`, `name="awg_i5"`, "Generate J and I").hides("awg_options")
+	r.put(r.path(), object{"awg_version": "3.1", "awg_options": object{"rekey_after_time": "100-130"}}).ok(nil)
+	r.put("/api/v1/nodes/"+r.a.ID, object{"awg_options": object{"rekey_timeout": "7"}}).ok(nil)
+	r.nodeBrowsed(r.a.ID).shows(`name="awg_options.rekey_after_time" value="" placeholder="100-130"`, `name="awg_options.rekey_timeout" value="7"`)
+}

@@ -37,12 +37,14 @@ func TestANodeOfAMeshOnItsPage(t *testing.T) {
 
 	b.click("[data-open=edit-node]")
 	b.fill("#edit-node [name=routes]", "192.168.7.0/24, 192.168.8.0/24")
+	b.click("#edit-node [name=auto_sync]")
 	b.click("#edit-expert summary")
 	b.fill("#edit-node [name=post_up]", "echo one, two\n\necho three")
 	b.inspect("node-edit")
 	b.click("#edit-node .primary")
 	b.see("192.168.8.0/24")
-	if got := asJSON(node(gate)["post_up"]) + asJSON(node(gate)["routes"]); got != `["echo one, two","echo three"]["192.168.7.0/24","192.168.8.0/24"]` {
+	const want = `["echo one, two","echo three"]["192.168.7.0/24","192.168.8.0/24"]true`
+	if got := asJSON(node(gate)["post_up"]) + asJSON(node(gate)["routes"]) + asJSON(node(gate)["auto_sync"]); got != want {
 		t.Errorf("saved is %s", got)
 	}
 	forwards(t, b)

@@ -56,12 +56,17 @@ func (v *meshSettingsBody) setAWG(a store.AWGMesh) {
 		v.Paddings = append(v.Paddings, field("s3", a.S3), field("s4", a.S4))
 	}
 	v.Headers = []awgField{field("h1", a.H1), field("h2", a.H2), field("h3", a.H3), field("h4", a.H4)}
-	v.Options = []awgField{
-		{"awg_options.content_padding_addition", "Content padding", a.ContentPaddingAddition},
-		{"awg_options.rekey_after_time", "New key after", a.RekeyAfterTime},
-		{"awg_options.rekey_timeout", "Next try after", a.RekeyTimeout},
-		{"awg_options.reject_after_time", "Key ends after", a.RejectAfterTime},
-		{"awg_options.keepalive_timeout", "Keepalive after", a.KeepaliveTimeout},
-		{"awg_options.max_handshake_attempts", "Most tries", a.MaxHandshakeAttempts},
+	v.Options = optionFields(a.ContentPaddingAddition, a.RekeyAfterTime, a.RekeyTimeout, a.RejectAfterTime, a.KeepaliveTimeout, a.MaxHandshakeAttempts)
+}
+
+// optionFields returns the fields for the options of AmneziaWG 3.1 that are numbers, with their values.
+func optionFields(padding, rekeyAfter, rekeyTimeout, rejectAfter, keepalive, attempts string) []awgField {
+	return []awgField{
+		{"awg_options.content_padding_addition", "Content padding", padding},
+		{"awg_options.rekey_after_time", "New key after", rekeyAfter},
+		{"awg_options.rekey_timeout", "Next try after", rekeyTimeout},
+		{"awg_options.reject_after_time", "Key ends after", rejectAfter},
+		{"awg_options.keepalive_timeout", "Keepalive after", keepalive},
+		{"awg_options.max_handshake_attempts", "Most tries", attempts},
 	}
 }

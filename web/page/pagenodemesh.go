@@ -25,9 +25,10 @@ const (
 
 // meshPart is a node's part in its mesh.
 type meshPart struct {
-	Made      bool // its tunnel config is made from the mesh
-	Offered   bool // it could be
-	AWG       bool // the mesh is one of AmneziaWG
+	Made      bool         // its tunnel config is made from the mesh
+	Offered   bool         // it could be
+	AWG       bool         // the mesh is one of AmneziaWG
+	Options   []nodeOption // of AmneziaWG 3.1
 	Addresses []string
 	Port      int // on which it listens; 0: the system chooses it
 	PublicKey string
@@ -61,6 +62,26 @@ func (b nodeBody) App() string {
 	return "WireGuard"
 }
 
+// nodeOption is an option of AmneziaWG that a node may have otherwise than its mesh.
+type nodeOption struct {
+	awgField
+	Mesh string // the mesh's
+}
+
+func nodeOptions(cfg store.Config, n store.Node) []nodeOption {
+	if cmp.Or(cfg.AWGVersion, mesh.DefaultAWGVersion) != "3.1" {
+		return nil
+	}
+	a, m := n.AWG, cfg.AWG
+	own := optionFields(a.ContentPaddingAddition, a.RekeyAfterTime, a.RekeyTimeout, a.RejectAfterTime, a.KeepaliveTimeout, a.MaxHandshakeAttempts)
+	theirs := optionFields(m.ContentPaddingAddition, m.RekeyAfterTime, m.RekeyTimeout, m.RejectAfterTime, m.KeepaliveTimeout, m.MaxHandshakeAttempts)
+	all := make([]nodeOption, len(own))
+	for i := range own {
+		all[i] = nodeOption{own[i], theirs[i].Value}
+	}
+	return all
+}
+
 // nodeChoice is a node in a form.
 type nodeChoice struct{ ID, Name string }
 
@@ -80,6 +101,9 @@ type forwardEnd struct {
 // readMesh reads the node's part in its mesh.
 func (p *Pages) readMesh(c echo.Context, tx *store.Tx, f view.Facts) (v meshPart, err error) {
 	v.Made, v.AWG = f.Node.ConfigSource == store.SourceMesh, protocol.ToolFamily(f.Config.TunnelProtocol) == "awg"
+	if v.AWG {
+		v.Options = nodeOptions(f.Config, f.Node)
+	}
 	v.Offered = !v.Made && (f.Config.VirtualSubnet.IsValid() || f.Config.VirtualSubnet6.IsValid())
 	m, links, total, err := mesh.LoadLinks(tx, f.Config, f.Node.ID, mostLinks)
 	if err != nil {
