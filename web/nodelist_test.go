@@ -120,11 +120,29 @@ func TestTheNodesThatMatchCanBeChosenOnEveryPage(t *testing.T) {
 	if got := a.browse("/configs/" + cfg + "?nodes=node_00001,node_00007").shows("Only the chosen nodes are shown.").rows(); got != "node 00001 node 00007" {
 		t.Errorf("chosen: %s", got)
 	}
+	apply := "/configs/" + cfg + "/apply"
+	a.save(nodePath(cfg, "node_00001"), tunnelConf(1))
+	a.save(nodePath(cfg, "node_00002"), tunnelConf(1))
+	if r := a.browse(apply).shows("node 00001</a>", "node 00002</a>"); strings.Contains(r.body, "Only the chosen nodes") {
+		t.Error("the whole plan is called a part")
+	}
+	for _, query := range []string{"?nodes=node_00002", "?q=node+00002", "?tag=site+c"} {
+		r := a.browse(apply+query).shows("Only the chosen nodes are shown.", "node 00002</a>")
+		if strings.Contains(r.body, "node 00001</a>") {
+			t.Errorf("%s shows another node", query)
+		}
+	}
+	a.bind("node_00001")
+	a.bind("node_00002")
+	a.browse(apply + "?nodes=node_00002").shows(`<input type="hidden" name="node_ids" data-list value="node_00002">`)
 	long := make([]string, 2000)
 	for i := range long {
 		long[i] = fmt.Sprintf("node_%026d", i)
 	}
 	if r := a.browse("/configs/" + cfg + "/rollout?nodes=" + strings.Join(long, ",")); r.status != 422 || !strings.Contains(r.body, "more than 500 nodes") {
+		t.Errorf("%d", r.status)
+	}
+	if r := a.browse(apply + "?q=" + strings.Repeat("x", 201)); r.status != 422 {
 		t.Errorf("%d", r.status)
 	}
 }

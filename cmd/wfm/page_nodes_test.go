@@ -127,5 +127,6 @@ func selectNodes(t *testing.T, b *browser) {
 		t.Error("the page was loaded anew")
 	}
 	b.eval("document.querySelector('[data-picked-link]').click()")
-	b.see("Apply to 60 nodes of home")
+	b.see("Review and apply")
+	b.until("location.pathname.endsWith('/apply') && location.search === ''")
 }

@@ -15,6 +15,7 @@ import (
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/web/view"
+	"wfm/web/view/nodelist"
 	"wfm/web/wire"
 )
 
@@ -75,6 +76,8 @@ type applyBody struct {
 	Earlier, Further string // addresses
 	// Boxes is set if all nodes that can be chosen are on the page.
 	Boxes            bool
+	Filter           url.Values // of the address; with one, only some nodes of the plan are shown and applied
+	Chosen           []string   // the ids of the nodes to push to, if there is a filter
 	Errors, Warnings []findingRow
 	Rollout          *rolloutPart // the newest rollout that pushed; nil if there is none
 }
@@ -99,10 +102,14 @@ func (p *Pages) applyPage(c echo.Context) (show, error) {
 	if err != nil {
 		return show{}, err
 	}
+	filter := readNodeFilter(c)
+	if plan.Nodes, err = p.ofFilter(id, plan.Nodes, filter); err != nil {
+		return show{}, err
+	}
 	slices.SortStableFunc(plan.Nodes, func(a, b apply.Node) int {
 		return cmp.Compare(slices.Index(fateOrder, a.Fate), slices.Index(fateOrder, b.Fate))
 	})
-	v := applyBody{All: len(plan.Nodes)}
+	v := applyBody{All: len(plan.Nodes), Filter: filter.Values()}
 	pages := max(1, (len(plan.Nodes)+nodesShown-1)/nodesShown)
 	page, err := strconv.Atoi(pageQuery(c, "page"))
 	if err != nil {
@@ -114,6 +121,13 @@ func (p *Pages) applyPage(c echo.Context) (show, error) {
 	v.First, v.Last = begin+1, begin+len(shown)
 	if v.Plan, err = view.PlanOf(p.Applier, plan, shown); err != nil {
 		return show{}, err
+	}
+	if len(v.Filter) > 0 {
+		for _, n := range plan.Nodes {
+			if (changeRow{PlanNode: view.PlanNodeOf(n)}).Pushed() {
+				v.Chosen = append(v.Chosen, n.ID)
+			}
+		}
 	}
 	v.Boxes = page == 1 && v.Plan.Counts.Change <= nodesShown && v.Plan.Counts.Change > 1
 	for _, n := range v.Plan.Nodes {
@@ -137,10 +151,35 @@ func (p *Pages) applyPage(c echo.Context) (show, error) {
 		if page < 1 || page > pages {
 			return ""
 		}
-		return fmt.Sprintf("%s%s?page=%d", v.Path(), tabApply, page)
+		q := filter.Values()
+		q.Set("page", strconv.Itoa(page))
+		return fmt.Sprintf("%s%s?%s", v.Path(), tabApply, q.Encode())
 	}
 	v.Earlier, v.Further = address(page-1), address(page+1)
 	return v.show("apply", "Review and apply", v), nil
+}
+
+// ofFilter returns the nodes of a plan that pass the filter of the address.
+func (p *Pages) ofFilter(configID string, nodes []apply.Node, w nodeFilter) ([]apply.Node, error) {
+	if w.LeftOut != "" { // more nodes than the search would be changed
+		return nil, &wire.InvalidError{Message: w.LeftOut}
+	}
+	if len(w.Values()) == 0 {
+		return nodes, nil
+	}
+	fits := make(map[string]bool)
+	err := p.DB.View(func(tx *store.Tx) error {
+		cfg, err := tx.Config(configID)
+		if err != nil {
+			return err
+		}
+		fitting, err := listNodes(tx, p.Reader, cfg, w, false, func(*nodelist.Node) {})
+		for _, l := range fitting {
+			fits[l.Node.ID] = true
+		}
+		return err
+	})
+	return slices.DeleteFunc(nodes, func(n apply.Node) bool { return !fits[n.ID] }), err
 }
 
 // countLines returns how many lines a difference adds and removes.

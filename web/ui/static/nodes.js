@@ -6,6 +6,15 @@
 'use strict'
 
 const picked = new Map()
+let everything = null // the search whose nodes are all selected, with their number
+const mostNamed = 500 // nodes in an address
+
+// searched returns the search in the address, without the order and the page of the list.
+function searched() {
+  const query = new URLSearchParams(location.search)
+  for (const name of ['sort', 'size', 'page']) query.delete(name)
+  return query.size ? '?' + query : ''
+}
 
 // mark shows the selection in the list and in the bar.
 function mark() {
@@ -28,7 +37,8 @@ function mark() {
   $('[data-pick-matching]', bar).hidden = here < boxes.length || picked.size >= Number(bar.dataset.matching)
   for (const field of $$('[data-picked]')) field.value = [...picked.keys()].join(',')
   const link = $('[data-picked-link]', bar)
-  link.href = link.pathname + (picked.size <= 500 ? '?nodes=' + [...picked.keys()].join(',') : location.search)
+  const matching = everything?.search === searched() && everything.size === picked.size
+  link.search = matching ? searched() : picked.size <= mostNamed ? '?nodes=' + [...picked.keys()].join(',') : '?nodes='
 }
 
 document.addEventListener('change', event => {
@@ -47,7 +57,7 @@ document.addEventListener('change', event => {
 })
 
 document.addEventListener('click', async event => {
-  const button = event.target.closest('button, a[data-nav]')
+  const button = event.target.closest('button, a[data-nav], a[data-picked-link]')
   if (!button) return
   if ('nav' in button.dataset && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault()
@@ -62,7 +72,9 @@ document.addEventListener('click', async event => {
     button.disabled = true
     try {
       const data = await call('GET', $('#picked').dataset.choices + location.search)
+      picked.clear()
       for (const node of data.nodes) picked.set(node.id, node.state)
+      everything = { search: searched(), size: picked.size }
     } catch (error) {
       notice(error.message, 'error')
     }
@@ -70,6 +82,10 @@ document.addEventListener('click', async event => {
     mark()
   }
   if (button.dataset.bindPicked) bindPicked(button)
+  if ('pickedLink' in button.dataset && button.search === '?nodes=') {
+    event.preventDefault()
+    notice(`Select up to ${mostNamed} nodes to apply, or all that match a search.`, 'warn')
+  }
 })
 
 addEventListener('popstate', () => { if ($('#node-list')) refresh() })
@@ -133,16 +149,16 @@ async function checkImport(form) {
   button.disabled = true
   try {
     const plan = await call('POST', form.dataset.api.split(' ')[1], { csv, dry_run: true })
-    if (form.elements.csv.value === csv) showPlan(plan)
+    if (form.elements.csv.value === csv) showNewNodes(plan)
   } catch (error) {
-    if (!('message' in error)) throw error
+    if (error instanceof Error) throw error
     showError(form, error)
   } finally {
     button.disabled = false
   }
 }
 
-function showPlan(plan) {
+function showNewNodes(plan) {
   const place = $('#import-plan')
   const notes = new Map() // by line
   const add = kind => note => {
