@@ -161,12 +161,33 @@ func start(tb testing.TB, s Settings, addr string, c *tls.Config) *Server {
 	return e
 }
 
-// lastPort is the last port that listen took for an address without one. The ports lie below those
-// that the system gives to clients: otherwise a client of a stopped listener could get its port,
-// and would be connected to itself. Each test process begins elsewhere.
-var lastPort atomic.Int32
+// Each test process has a block of ports, so that none takes a port that a stopped listener of
+// another is to listen on again. The ports lie below those that the system gives to clients:
+// otherwise a client of a stopped listener could get its port, and would be connected to itself.
+const (
+	firstPort = 10_000
+	blocks    = 10
+	blockSize = 1000
+)
 
-func init() { lastPort.Store(10_000 + int32(os.Getpid()%400)*20) }
+// block listens on the first port of the process's block until the process ends, which marks the
+// block as taken.
+var block = sync.OnceValue(func() net.Listener {
+	for i := range blocks {
+		first := strconv.Itoa(firstPort + (os.Getpid()+i)%blocks*blockSize)
+		if l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", first)); err == nil {
+			return l
+		}
+	}
+	panic("other processes have taken every block of ports")
+})
+
+var portsTaken atomic.Int32
+
+// nextPort returns the port after the one that it returned last, in the block.
+func nextPort() int {
+	return block().Addr().(*net.TCPAddr).Port + 1 + int(portsTaken.Add(1))%(blockSize-1)
+}
 
 // listen listens on the address. Port 0 stands for a port that can be listened on again later.
 func listen(tb testing.TB, addr string) net.Listener {
@@ -177,7 +198,7 @@ func listen(tb testing.TB, addr string) net.Listener {
 	}
 	for tries := range 1000 {
 		if port == "0" {
-			addr = net.JoinHostPort(host, strconv.Itoa(int(lastPort.Add(1))))
+			addr = net.JoinHostPort(host, strconv.Itoa(nextPort()))
 		} else if tries > 0 {
 			time.Sleep(10 * time.Millisecond) // another process of tests is looking for a free port
 		}
