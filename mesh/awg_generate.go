@@ -79,6 +79,7 @@ func (i Intensity) mostPadding() uint32 {
 		return lowPadding
 	case IntensityHigh:
 		return highPadding
+	default:
+		return mostPadding
 	}
-	return mostPadding
 }

@@ -46,6 +46,7 @@ func packetOf(t *testing.T, description string) []byte {
 // problemOf returns why the packet is not one of the protocol, as its RFC describes them.
 func problemOf(d mesh.Disguise, p []byte) string {
 	switch d {
+	case mesh.DisguiseGeneric:
 	case mesh.DisguiseDNS: // RFC 1035, 4.1
 		if len(p) < 12 || p[2]&0x80 != 0 || p[2]>>3&0xf != 0 || !bytes.Equal(p[4:12], []byte{0, 1, 0, 0, 0, 0, 0, 0}) {
 			return "the header is not that of a query with one question"

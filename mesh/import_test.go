@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,7 @@ func meaning(text string) []string {
 			for network := range strings.SplitSeq(value, ", ") {
 				lines = append(lines, key+" "+network)
 			}
+		case line == "SaveConfig = false", line == "PersistentKeepalive = 0", line == "PersistentKeepalive = off": // as without the line
 		case isValue:
 			lines = append(lines, line)
 		}
@@ -102,6 +104,78 @@ func TestRandomMeshesMeanTheSameAfterTheyWereImported(t *testing.T) {
 		t.Errorf("%d are made from the mesh, and %d stay texts", made, kept)
 	}
 	t.Logf("%d made, %d kept", made, kept)
+}
+
+// changed returns the text with a few changes that people make.
+func (r *randomWorld) changed(text string) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for range r.IntN(4) {
+		i := r.IntN(len(lines))
+		key, value, _ := strings.Cut(lines[i], " = ")
+		switch {
+		case key == "PersistentKeepalive":
+			lines[i] = "PersistentKeepalive = " + []string{"7", "0", "off"}[r.IntN(3)]
+		case key == "Endpoint":
+			lines[i] = strings.Replace(lines[i], ":", []string{"1.example:", ":"}[r.IntN(2)], 1) + []string{"", "1"}[r.IntN(2)]
+		case key == "AllowedIPs":
+			lines[i] += ", " + []string{"0.0.0.0/0", "172.16.0.0/12", "fd02::/48", "10.66.0.77/32", "192.168.7.0/24"}[r.IntN(5)]
+		case key == "ListenPort" || key == "PresharedKey":
+			lines[i] = "# " + lines[i]
+		case key == "Address":
+			lines[i] = "Address = " + strings.Replace(value, "/32", "/24", 1)
+		case key == "[Interface]":
+			lines[i] += "\n" + []string{"Table = off", "MTU = 1300", "DNS = 9.9.9.9, lan", "FwMark = 7", "PreUp = true", "SaveConfig = false"}[r.IntN(6)]
+		case key == "[Peer]" && r.IntN(2) == 0:
+			lines[i] += "\nPublicKey = " + keysOf(fmt.Sprint("stranger", r.IntN(3))).Public + "\nAllowedIPs = 10.66.0.9" + fmt.Sprint(r.IntN(3)) + "/32\n[Peer]"
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// Whatever the files say, each node's tunnel config says the same afterwards.
+func TestChangedFilesKeepTheirMeaning(t *testing.T) {
+	imported, made, kept := 0, 0, 0
+	for seed := range uint64(200) {
+		r := newRandomWorld(t, seed)
+		files := map[string]string{}
+		for i := range r.nodes {
+			r.nodes[i].InterfaceName = r.nodes[i].ID
+		}
+		for _, id := range slices.Sorted(maps.Keys(r.mesh().Texts())) {
+			if r.IntN(8) > 0 { // nobody has the others
+				files[id] = r.changed(r.mesh().Text(id))
+			}
+		}
+		cfg := store.Config{ID: keptID, Name: "a", Enabled: true, TunnelProtocol: r.config.TunnelProtocol}
+		k := newKept(t)
+		k.edit(t, func(e *mesh.Edit) error { c := cfg; return e.PutConfig(&c) })
+		plan := importconf.Make(question(cfg, files))
+		if len(files) == 0 || len(plan.Problems) > 0 {
+			continue
+		}
+		imported++
+		k.edit(t, plan.Apply)
+		for _, n := range plan.Nodes {
+			if n.File == "" {
+				continue
+			}
+			id := strings.TrimSuffix(strings.TrimPrefix(n.File, "conf/"), ".conf")
+			got, want := meaning(k.text(n.ID)), meaning(files[id])
+			if n.Text == "" {
+				made++
+			} else {
+				kept++
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("seed %d: %s (%q) became\n%s\nwas\n%s\nwhich means\n%s\nand\n%s", seed, id, n.Why, k.text(n.ID), files[id],
+					strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+	if imported < 80 || made < 100 || kept < 100 {
+		t.Errorf("%d were imported, with %d texts made and %d kept", imported, made, kept)
+	}
+	t.Logf("%d were imported, with %d texts made and %d kept", imported, made, kept)
 }
 
 // expected returns why a text may be kept. Without a subnet of the mesh, hooks have another one; without

@@ -91,7 +91,8 @@ func TestExistingFilesAreBroughtIntoAMesh(t *testing.T) {
 		t.Errorf("%+v", made)
 	}
 	for i, want := range []struct{ name, source, kind, address, public string }{
-		{"router", "text", "dynamic", "10.8.0.2/24", ""}, {"server", "mesh", "dynamic", "10.8.0.1/24", "vpn.example.org"},
+		{"router", "text", "dynamic", "10.8.0.2/24", ""},
+		{"server", "mesh", "dynamic", "10.8.0.1/24", "vpn.example.org"},
 		{"Anna's phone", "text", "static", "10.8.0.3/32", ""},
 	} {
 		n := made.Nodes[i]
@@ -104,7 +105,7 @@ func TestExistingFilesAreBroughtIntoAMesh(t *testing.T) {
 		t.Errorf("the text of the router became version %d\n%s", version, text)
 	}
 	text, version := a.text(cfg, made.Nodes[1].NodeID)
-	for _, line := range strings.Split(files[0]["text"].(string), "\n") {
+	for line := range strings.SplitSeq(files[0]["text"].(string), "\n") {
 		if !strings.Contains(text, line) && !strings.HasPrefix(line, "#") {
 			t.Errorf("version %d of the server lacks %q:\n%s", version, line, text)
 		}

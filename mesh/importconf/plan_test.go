@@ -311,6 +311,38 @@ func TestOneSidedPeersGetNoLink(t *testing.T) {
 	}
 }
 
+// A port that a router forwards, and an address inside of a house, are the link's.
+func TestEndpointsThatDifferAreTheLinks(t *testing.T) {
+	all := home()
+	all["laptop.conf"] = strings.Replace(all["laptop.conf"], "vpn.example.org:51820", "vpn.example.org:443", 1)
+	all["wg0.conf"] = strings.NewReplacer("vpn.example.org", "192.168.7.9", "Table = 123\n", "").Replace(all["wg0.conf"])
+	all["tablet.conf"] = "[Interface]\nPrivateKey = {tablet}\nAddress = 10.8.0.5/24\n" +
+		"[Peer]\nPublicKey = <vpn>\nEndpoint = vpn.example.org:51820\nAllowedIPs = 10.8.0.1\n"
+	all["vpn.conf"] += "[Peer]\nPublicKey = <tablet>\nAllowedIPs = 10.8.0.5/32\n"
+	p := importconf.Make(question(all))
+	if n := nodeOf(t, p, "vpn"); n.IPv4Address != "vpn.example.org" {
+		t.Errorf("%+v", n)
+	}
+	for name, want := range map[string]store.Direction{
+		"laptop": {
+			EndpointMode: store.EndpointAuto, EndpointRefFamily: store.EndpointIPv4, EndpointPortMode: store.PortManual, EndpointManualPort: 443,
+		},
+		"office router": {EndpointMode: store.EndpointManual, EndpointManualHost: "192.168.7.9", EndpointPortMode: store.PortOfPeer},
+		"tablet":        {EndpointMode: store.EndpointAuto, EndpointRefFamily: store.EndpointIPv4, EndpointPortMode: store.PortOfPeer},
+	} {
+		n := nodeOf(t, p, name)
+		i := slices.IndexFunc(p.Links, func(l store.Link) bool { return l.Forward.LocalNodeID == n.ID || l.Reverse.LocalNodeID == n.ID })
+		got := p.Links[i].Forward
+		if got.LocalNodeID != n.ID {
+			got = p.Links[i].Reverse
+		}
+		want.LocalNodeID, want.PeerNodeID, want.AllowedIPs, want.PersistentKeepalive = got.LocalNodeID, got.PeerNodeID, got.AllowedIPs, got.PersistentKeepalive
+		if fmt.Sprint(got) != fmt.Sprint(want) || n.ConfigSource != store.SourceMesh {
+			t.Errorf("%s: %+v, want %+v; %q", name, got, want, n.Why)
+		}
+	}
+}
+
 func TestANodeMayKeepItsPrivateKey(t *testing.T) {
 	all := home()
 	all["laptop.conf"] = strings.Replace(all["laptop.conf"], "{laptop}", wgconf.KeptOnNode, 1)
@@ -384,6 +416,25 @@ func TestCommentsThatAreNoNames(t *testing.T) {
 		p := importconf.Make(question(all))
 		if n := p.Nodes[len(p.Nodes)-1]; n.Name != want {
 			t.Errorf("%q names %q, want %q", comment, n.Name, want)
+		}
+	}
+}
+
+func BenchmarkMake(b *testing.B) {
+	all := map[string]string{}
+	var server strings.Builder
+	server.WriteString("[Interface]\nPrivateKey = " + private("server") + "\nAddress = 10.8.0.1/16\nListenPort = 51820\n")
+	for i := range 900 {
+		name := fmt.Sprint("leaf", i)
+		address := netip.AddrFrom4([4]byte{10, 8, byte(1 + i/250), byte(1 + i%250)}).String()
+		fmt.Fprintf(&server, "[Peer]\nPublicKey = %s\nAllowedIPs = %s/32, 10.%d.%d.0/24\n", public(name), address, 100+i/250, i%250)
+		all[name+".conf"] = "[Interface]\nPrivateKey = " + private(name) + "\nAddress = " + address + "/16\n[Peer]\nPublicKey = " + public("server") +
+			"\nAllowedIPs = 10.8.0.0/16, 10.100.0.0/14\nEndpoint = 192.0.2.1:51820\n"
+	}
+	all["server.conf"] = server.String()
+	for b.Loop() {
+		if p := importconf.Make(question(all)); len(p.Links) != 900 || len(p.Problems) > 0 {
+			b.Fatal(p.Problems, len(p.Links))
 		}
 	}
 }

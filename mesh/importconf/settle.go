@@ -65,7 +65,7 @@ func (p *planner) unfit(n *node) (why []string) {
 	switch count := len(i.Addresses); {
 	case count == 0:
 		add("It has no Address.")
-	case count > 2 || count == 2 && !(four && six):
+	case count > 2 || count == 2 && four != six:
 		add("It has several addresses of one IP version (line %d).", i.AddressLine)
 	case count == 1 && cfg.VirtualSubnet6.IsValid():
 		add("The mesh would give it an address of the other IP version too.")
