@@ -107,7 +107,7 @@ func TestTheListOfLinksSaysWhoConnectsAndWhatIsWrong(t *testing.T) {
 	first := a.link(cfg, ids["berlin"], ids["amsterdam"], object{"notes": "<the first>", "preshared_key": key})
 	bad := a.link(cfg, ids["hamburg"], ids["berlin"], nil)
 	r := a.browse(page).shows("amsterdam – berlin", "berlin, to 192.0.2.1:51820", "keepalive by berlin every 25 s", "&lt;the first&gt;", "10.9.0.2/32",
-		"neither can", "Neither hamburg nor berlin has a public address", `href="/configs/`+cfg+"/links/"+bad+`">hamburg – berlin`, "1–2 of 2",
+		"neither can", "1 finding", "Neither hamburg nor berlin has a public address", `href="/configs/`+cfg+"/links/"+bad+`">hamburg – berlin`, "1–2 of 2",
 		`Links <span class="count">2</span>`)
 	if strings.Contains(r.body, key) || strings.Contains(strings.ReplaceAll(r.body, `name="ipv4_address"`, ""), "ipv4_address") {
 		t.Error("the page shows the preshared key, or a name of the API")
@@ -147,7 +147,7 @@ func TestTheFormForALinkProposesOneAndShowsWhatDoesNotWork(t *testing.T) {
 	a.browse(at("amsterdam", "berlin")).shows("have an enabled link already")
 	page := "/configs/" + cfg + "/links/" + id
 	a.browse(page).shows("berlin – amsterdam", `value="old"`, "Disable", "Delete link", `data-api="PUT /api/v1/peer-links/`+id+`"`)
-	a.browse("/configs/"+cfg+"/links/"+a.link(cfg, ids["berlin"], ids["hamburg"], nil)).shows("Neither berlin nor hamburg has a public address")
+	a.browse("/configs/" + cfg + "/links/" + a.link(cfg, ids["berlin"], ids["hamburg"], nil)).shows("Neither berlin nor hamburg has a public address")
 	other := a.addConfig("other")
 	if r := a.browse("/configs/" + other + "/links/" + id); r.status != 404 {
 		t.Errorf("the link is shown in another mesh: %d", r.status)

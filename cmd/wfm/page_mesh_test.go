@@ -129,7 +129,7 @@ func changeLinks(b *browser, at string, ids map[string]string) {
 	b.click("#form-link [data-fill]")
 	b.until("document.querySelector('#form-link [name=preshared_key]').value.length === 44")
 	b.click("#form-link .primary")
-	b.see("Saved.", "Review and apply", "Remove the preshared key")
+	b.see("Saved. 2 tunnel configs have changed.", "Remove the preshared key")
 	b.inspect("mesh-link")
 	b.click("#enable-link button")
 	b.see("disabled")
