@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -143,6 +144,30 @@ func TestTheEditorNumbersTheLinesAndLeadsToEveryFault(t *testing.T) {
 	b.click("#save")
 	b.see("Saved as version 2.")
 	b.until("document.querySelector('.colours').innerText.trim() === " + quote(strings.TrimSpace(withoutKey(tunnelText("two")))))
+}
+
+func TestSaveAndPushTellsInTheEditorHowThePushWent(t *testing.T) {
+	t.Parallel()
+	apptest.NeedRoot(t)
+	apptest.Need(t, "wg", "wg-quick")
+	b, n := editing(t)
+	agent := n.StartAgent(t)
+	b.open("/configs/" + n.ConfigID + "/nodes/" + n.ID + "/conf")
+	b.live()
+	b.fill("#conf-form textarea", tunnelText("pushed"))
+	b.click("#save-push")
+	b.until("document.querySelector('[data-outcome=ok]')?.textContent === 'Saved as version 2. Push of version 2: done.'")
+	b.until("document.querySelector('#v-2').innerText.includes('applied')")
+	if got := b.eval("document.querySelector('[data-outcome]').hidden"); got != false {
+		t.Error("an update of the page takes the outcome away")
+	}
+	b.inspect("conf-pushed")
+
+	// A push to a node that has just gone waits for it, in the same place.
+	agent.Signal(t, syscall.SIGKILL)
+	b.fill("#conf-form textarea", tunnelText("later"))
+	b.click("#save-push")
+	b.until("document.querySelector('[data-outcome=wait]')?.textContent.startsWith('Saved as version 3.')")
 }
 
 func TestThePrivateKeyIsInTheEditorOnlyWhenItIsAskedFor(t *testing.T) {
