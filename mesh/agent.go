@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"io"
 	"strings"
 
@@ -19,39 +20,46 @@ const (
 )
 
 // AgentChanged makes tunnel configs anew after an agent was bound to the node: the hooks that the
-// appliance adds fit the system of the agent, and the private key is where the agent can have it. It
-// stays on the node as soon as the agent can keep it, unless a person chose the appliance as its holder;
-// from an agent that cannot, it goes back to the appliance. before is the node as it was. Errors: an
-// [*Error] if a person chose that the node holds its key and the agent cannot, or if another node has
-// the key; and see [Change].
+// appliance adds fit the system of the agent, and from an agent that cannot keep the private key, it goes
+// back to the appliance. before is the node as it was.
+//
+// An agent that can keep the key is noted, and [TakeKeys] moves the key soon after: when many agents are
+// bound at once, the tunnel configs of a large mesh cannot be made anew for each of them while it waits.
+//
+// Errors: an [*Error] if the agent cannot run what the node must have, and see [Change].
 func AgentChanged(tx *store.Tx, before, after store.Node, random io.Reader) error {
 	if after.ConfigSource != store.SourceMesh {
 		return runnable(tx, after)
 	}
+	if reported(after) != "" {
+		if err := tx.UpdateClient(after.ID, func(c *store.Client) { c.KeyPending = true }); err != nil {
+			return err
+		}
+	}
 	n := after
-	said, err := placeKey(&n)
-	if err != nil {
-		return err
+	returns := n.KeyHolder == store.KeyAtNode && reported(n) == ""
+	if returns && n.KeyChosen {
+		return refuse(CodeKeyElsewhere, "The key of this node has to stay on it, and this agent cannot keep one. "+
+			"Update the agent, or set key_holder of the node to appliance.")
 	}
 	system := func(n store.Node) string { return new(Mesh).platform(&member{Node: Node{Node: n}}) }
-	if said == "" && system(before) == system(after) {
+	if !returns && system(before) == system(after) {
 		return nil
 	}
 	if _, err := Change(tx, n.ConfigID, byAgent, random, func(e *Edit) error {
 		e.edit([]string{n.ID})
-		if said == "" {
+		if !returns {
 			return nil
 		}
-		if n.KeyHolder == store.KeyAtNode {
-			if other := keyOwner(e, n, n.PublicKey); other != "" {
-				return refuse(CodeInvalidKey, "Another node of this mesh, %s, has the key of this agent; remove the agent's files, and bind it again.", other)
-			}
-		}
+		n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtAppliance, "", ""
 		return e.PutNode(&n)
-	}); err != nil || said == "" {
+	}); err != nil || !returns {
 		return err
 	}
-	return tx.Note(n.ID, store.JournalEntry{Level: "info", Event: eventKey, Message: said})
+	return tx.Note(n.ID, store.JournalEntry{
+		Level: "info", Event: eventKey,
+		Message: "the agent cannot keep a private key, so the appliance made a new pair; the node and its peers need their new tunnel configs",
+	})
 }
 
 // runnable refuses an agent that cannot run the hand-written config of the node.
@@ -67,64 +75,81 @@ func runnable(tx *store.Tx, n store.Node) error {
 	return err
 }
 
-// newKeySaid is the journal's message about another key of a node that holds it.
-const newKeySaid = "the node has a new key; it and its peers need their new tunnel configs"
-
-// placeKey gives the private key of the node to the holder that fits its agent, and says so; "" if it
-// stays as it is.
-func placeKey(n *store.Node) (said string, err error) {
-	reported := ""
-	if n.Can(protocol.CapabilityNodeKey) {
-		reported = n.Client.PublicKey
+// reported returns the public key of the pair that the node's agent keeps, "" if it keeps none.
+func reported(n store.Node) string {
+	if n.Client == nil || !n.Can(protocol.CapabilityNodeKey) {
+		return ""
 	}
-	ours := n.PrivateKey != "" || n.PublicKey == "" // otherwise a device has the key, without an agent's help
-	switch held := n.KeyHolder == store.KeyAtNode; {
-	case held && reported == n.PublicKey && reported != "":
-		return "", nil
-	case reported != "" && (held || ours && !n.KeyChosen):
-		n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtNode, "", reported
-		if held {
-			return newKeySaid, nil
-		}
-		return "the private key is kept on the node from now on; it and its peers need their new tunnel configs", nil
-	case held && n.KeyChosen:
-		return "", refuse(CodeKeyElsewhere, "The key of this node has to stay on it, and this agent cannot keep one. "+
-			"Update the agent, or set key_holder of the node to appliance.")
-	case held:
-		n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtAppliance, "", ""
-		return "the agent cannot keep a private key, so the appliance made a new pair; the peers of the node need their new tunnel configs", nil
-	}
-	return "", nil
+	return n.Client.PublicKey
 }
 
-// KeyDiffers reports whether the agent of a node that holds its key reported another one than the others
-// have. [TakeKey] gives it to them.
+// KeyDiffers reports whether the node's agent has a key that the others have to be given: the node holds
+// its key and reported another one, or an agent was bound to it that is to hold the key. [TakeKeys] gives
+// it to them.
 func KeyDiffers(n store.Node) bool {
-	return n.ConfigSource == store.SourceMesh && n.KeyHolder == store.KeyAtNode && n.Can(protocol.CapabilityNodeKey) &&
-		n.Client.PublicKey != "" && n.Client.PublicKey != n.PublicKey
+	if n.ConfigSource != store.SourceMesh || reported(n) == "" {
+		return false
+	}
+	if n.KeyHolder == store.KeyAtNode {
+		return reported(n) != n.PublicKey
+	}
+	// Without a private key, a device has it without the agent's help.
+	return n.Client.KeyPending && !n.KeyChosen && n.PrivateKey != ""
 }
 
-// TakeKey makes the tunnel configs anew that a key touches for which [KeyDiffers] holds, and does nothing
-// otherwise. It stages nothing. Errors: an [*Error] if another node has the key, and see [Change]. After
-// an error the transaction must be rolled back.
+// TakeKeys makes the tunnel configs anew that the keys touch of the nodes for which [KeyDiffers] holds; the
+// others stay as they are. It stages nothing. A key that another node of the mesh has is refused, with the
+// reason by the node's id. Errors: see [Change]. After an error the transaction must be rolled back.
+func TakeKeys(tx *store.Tx, configID string, nodeIDs []string, random io.Reader) (changed Changed, refused map[string]*Error, err error) {
+	refused = map[string]*Error{}
+	changed, err = Change(tx, configID, byAgent, random, func(e *Edit) error {
+		for _, id := range nodeIDs {
+			n, err := tx.Node(id)
+			if errors.Is(err, store.ErrNodeNotFound) || err == nil && !KeyDiffers(n) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if other := keyOwner(e, n, reported(n)); other != "" {
+				refused[id] = refuse(CodeInvalidKey, "The node reported the public key of %s; its former one stays.", other)
+				continue
+			}
+			if err := takeKey(e, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return changed, refused, err
+}
+
+func takeKey(e *Edit, n store.Node) error {
+	said := "the node has a new key; it and its peers need their new tunnel configs"
+	if n.KeyHolder != store.KeyAtNode {
+		said = "the private key is kept on the node from now on; it and its peers need their new tunnel configs"
+	}
+	n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtNode, "", reported(n)
+	if err := e.PutNode(&n); err != nil {
+		return err
+	}
+	if err := e.tx.UpdateClient(n.ID, func(c *store.Client) { c.KeyPending = false }); err != nil {
+		return err
+	}
+	return e.tx.Note(n.ID, store.JournalEntry{Level: "info", Event: eventKey, Message: said})
+}
+
+// TakeKey is [TakeKeys] for one node. A refused key is an [*Error].
 func TakeKey(tx *store.Tx, nodeID string, random io.Reader) (Changed, error) {
 	n, err := tx.Node(nodeID)
 	if err != nil || !KeyDiffers(n) {
 		return Changed{}, err
 	}
-	changed, err := Change(tx, n.ConfigID, byAgent, random, func(e *Edit) error {
-		if other := keyOwner(e, n, n.Client.PublicKey); other != "" {
-			return refuse(CodeInvalidKey, "The node reported the public key of %s; it keeps its former one.", other)
-		}
-		n.PublicKey = n.Client.PublicKey
-		return e.PutNode(&n)
-	})
-	if err != nil {
-		return Changed{}, err
+	changed, refused, err := TakeKeys(tx, n.ConfigID, []string{nodeID}, random)
+	if why := refused[nodeID]; err == nil && why != nil {
+		err = why
 	}
-	return changed, tx.Note(nodeID, store.JournalEntry{
-		Level: "info", Event: eventKey, Message: newKeySaid,
-	})
+	return changed, err
 }
 
 // KeyRefused notes in the node's journal why [TakeKey] refused its key.

@@ -34,7 +34,11 @@ func (k *kept) bind(tb testing.TB, id, key string) error {
 		if err != nil {
 			return err
 		}
-		return mesh.AgentChanged(tx, before, b.Node, k.rng)
+		if err := mesh.AgentChanged(tx, before, b.Node, k.rng); err != nil {
+			return err
+		}
+		_, err = mesh.TakeKey(tx, id, k.rng)
+		return err
 	})
 	k.check(tb)
 	return err
@@ -196,5 +200,22 @@ func TestANodeWithoutItsAgentGetsAKeyThatItCanRun(t *testing.T) {
 	k.alter(t, "leaf0", func(n *store.Node) { n.Type = store.NodeStatic })
 	if n, _, _ := k.state(t, "leaf0"); n.KeyHolder != store.KeyAtAppliance || !strings.Contains(k.text("leaf0"), "PrivateKey = "+n.PrivateKey) {
 		t.Errorf("the config of a static node is\n%s", k.text("leaf0"))
+	}
+}
+
+func TestAKeyThatAPersonGaveStaysInUse(t *testing.T) {
+	t.Parallel()
+	k := star(t, 1)
+	own := keysOf("by hand")
+	text := "[Interface]\nPrivateKey = " + own.Private + "\nAddress = 10.66.0.77/24\n"
+	if _, err := mesh.Door(k.db, nil).Save(t.Context(), "leaf0", tunnel.Order{Wish: &tunnel.Wish{Text: text, Author: "anna"}}, false); err != nil {
+		t.Fatal(err)
+	}
+	k.alter(t, "leaf0", func(n *store.Node) { n.ConfigSource = store.SourceMesh })
+	if err := k.bind(t, "leaf0", keysOf("first").Public); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, _ := k.state(t, "leaf0"); n.PublicKey != own.Public || n.PrivateKey != own.Private {
+		t.Errorf("the node has the public key %s", n.PublicKey)
 	}
 }

@@ -56,6 +56,7 @@ func (e *Edit) takeOver(cfg store.Config, before store.Node, n *store.Node) erro
 		n.KeyHolder = store.KeyAtNode
 	case c.Interface.HasPrivateKey:
 		n.KeyHolder, n.PrivateKey, n.PublicKey = store.KeyAtAppliance, privateKeyIn(text), ""
+		n.KeyChosen = true // its peers may have it outside of the mesh
 	}
 	if len(c.Interface.Addresses) > 0 && n.VirtualIP == before.VirtualIP && n.VirtualIP6 == before.VirtualIP6 {
 		n.VirtualIP, n.VirtualIP6 = netip.Prefix{}, netip.Prefix{}

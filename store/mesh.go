@@ -65,8 +65,8 @@ const (
 type NodeSettings struct {
 	ConfigSource ConfigSource `json:"config_source,omitempty"`
 	KeyHolder    KeyHolder    `json:"key_holder,omitempty"`
-	// KeyChosen is set if a person chose the holder. Otherwise the node holds the key as soon as its
-	// agent can.
+	// KeyChosen is set if a person chose the holder, or gave the private key. Otherwise the node holds the
+	// key as soon as its agent can.
 	KeyChosen  bool   `json:"key_chosen,omitempty"`
 	PublicKey  string `json:"public_key,omitempty"`  // base64
 	PrivateKey string `json:"private_key,omitempty"` // base64

@@ -50,6 +50,8 @@ type Client struct {
 	BoundAt      time.Time `json:"bound_at"`
 	// PublicKey is the newest one that the agent reported for the tunnel, in base64; "" if it has none.
 	PublicKey string `json:"public_key,omitempty"`
+	// KeyPending is set from the bind of an agent that is to hold the node's key until it does.
+	KeyPending bool `json:"key_pending,omitempty"`
 	// MQTTHost is the broker's host name or address in the answer to the agent's bind.
 	MQTTHost string `json:"mqtt_host,omitempty"`
 }

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,6 +24,10 @@ func TestANodeThatHoldsItsKeyMakesTheNewOne(t *testing.T) {
 	}
 	bind := object{"token": a.bindToken(cfg, leaf.ID), "capabilities": []string{"node_key"}, "public_key": keys[0]}
 	a.post("/api/client/bind", bind).ok(nil)
+	takeKeys := func() { // as the appliance does when an agent is bound
+		a.update(func(tx *store.Tx) error { _, err := mesh.TakeKey(tx, leaf.ID, rand.Reader); return err })
+	}
+	takeKeys()
 	var n meshNodeJSON
 	a.get("/api/v1/nodes/" + leaf.ID).ok(&n)
 	if n.KeyHolder != "node" || n.PublicKey != keys[0] || n.PrivateKey != "" {
@@ -74,6 +79,7 @@ func TestANodeThatHoldsItsKeyMakesTheNewOne(t *testing.T) {
 		t.Errorf("back at the appliance: %+v", n)
 	}
 	a.post("/api/client/bind", object{"token": a.bindToken(cfg, leaf.ID), "capabilities": []string{"node_key"}, "public_key": keys[2]}).ok(nil)
+	takeKeys()
 	if a.get("/api/v1/nodes/" + leaf.ID).ok(&n); n.KeyHolder != "appliance" {
 		t.Errorf("another bind moved the key that was to be kept by the appliance: %+v", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"wfm/internal/bounded"
@@ -38,15 +39,18 @@ func New(o Options) *Keeper {
 	return &Keeper{Options: o, ctx: ctx, end: end, refused: make(map[string]string)}
 }
 
+// nodes are ids of nodes by the mesh.
+type nodes map[string][]string
+
 // Start takes the keys that were reported before, and then follows the changes.
 func (k *Keeper) Start() error {
 	changes := k.Store.Subscribe(feedBuffer) // subscribe before reading
-	differing, err := k.differing()
+	due, err := k.differing()
 	if err != nil {
 		changes.Close()
 		return err
 	}
-	k.done.Go(func() { k.run(changes, differing) })
+	k.done.Go(func() { k.run(changes, due) })
 	return nil
 }
 
@@ -56,88 +60,121 @@ func (k *Keeper) Stop(ctx context.Context) error {
 	return bounded.Wait(ctx, "stop taking keys", k.done.Wait)
 }
 
-func (k *Keeper) run(changes *store.Subscription, differing []string) {
+func (k *Keeper) run(changes *store.Subscription, due nodes) {
 	defer func() { changes.Close() }()
 	for {
-		for _, id := range differing {
-			k.take(id)
+		for configID, ids := range due {
+			k.take(configID, ids)
 		}
-		differing = nil
+		due = nodes{}
 		select {
 		case <-k.ctx.Done():
 			return
 		case c, ok := <-changes.C:
-			if ok {
-				if c.Kind == store.ChangeNode {
-					k.look(c.NodeID)
-				}
+			if k.drain(changes, due, c, ok) {
 				continue
 			}
 			changes = k.Store.Subscribe(feedBuffer)
 			var err error
-			if differing, err = k.differing(); errors.Is(err, store.ErrClosed) {
+			if due, err = k.differing(); errors.Is(err, store.ErrClosed) {
 				return
 			}
 		}
 	}
 }
 
-// differing returns the nodes whose reported key the others do not have.
-func (k *Keeper) differing() (ids []string, err error) {
-	err = k.Store.View(func(tx *store.Tx) error {
+// drain notes the change, and those that wait behind it: the keys of nodes that are bound at the same time
+// are taken together. It returns false once the subscription has ended.
+func (k *Keeper) drain(changes *store.Subscription, due nodes, c store.Change, ok bool) bool {
+	for ok {
+		k.note(due, c)
+		select {
+		case c, ok = <-changes.C:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// note adds the node of the change to due if the others lack its key.
+func (k *Keeper) note(due nodes, c store.Change) {
+	if c.Kind != store.ChangeNode || slices.Contains(due[c.ConfigID], c.NodeID) {
+		return
+	}
+	n, err := store.Read(k.Store, func(tx *store.Tx) (store.Node, error) { return tx.Node(c.NodeID) })
+	if err == nil && mesh.KeyDiffers(n) && k.refused[n.ID] != n.Client.PublicKey {
+		due[n.ConfigID] = append(due[n.ConfigID], n.ID)
+	}
+}
+
+// differing returns the nodes whose keys the others lack.
+func (k *Keeper) differing() (nodes, error) {
+	due := nodes{}
+	err := k.Store.View(func(tx *store.Tx) error {
 		configs, err := tx.Configs("", 0)
 		if err != nil {
 			return err
 		}
 		for _, cfg := range configs {
-			nodes, err := tx.Nodes(cfg.ID, "", 0)
+			all, err := tx.Nodes(cfg.ID, "", 0)
 			if err != nil {
 				return err
 			}
-			for _, n := range nodes {
+			for _, n := range all {
 				if mesh.KeyDiffers(n) {
-					ids = append(ids, n.ID)
+					due[cfg.ID] = append(due[cfg.ID], n.ID)
 				}
 			}
 		}
 		return nil
 	})
-	return ids, err
+	return due, err
 }
 
-// look takes the node's key if the others do not have it.
-func (k *Keeper) look(nodeID string) {
-	n, err := store.Read(k.Store, func(tx *store.Tx) (store.Node, error) { return tx.Node(nodeID) })
-	if err == nil && mesh.KeyDiffers(n) && k.refused[nodeID] != n.Client.PublicKey {
-		k.take(nodeID)
+// take takes the keys of the nodes of a mesh. If that fails because of one of them, it takes each key by
+// itself.
+func (k *Keeper) take(configID string, ids []string) {
+	var refused map[string]*mesh.Error
+	changed, err := store.Write(k.Store, func(tx *store.Tx) (changed mesh.Changed, err error) {
+		changed, refused, err = mesh.TakeKeys(tx, configID, ids, rand.Reader)
+		return changed, err
+	})
+	why, isRefusal := errors.AsType[*mesh.Error](err)
+	switch {
+	case err == nil:
+		for id, why := range refused {
+			k.refuse(id, why)
+		}
+		if len(changed.NodeIDs) > 0 {
+			k.Logger.Info("nodes have new keys", "config_id", configID, "nodes", len(ids)-len(refused), "new_configs", len(changed.NodeIDs))
+		}
+	case isRefusal && len(ids) == 1:
+		k.refuse(ids[0], why)
+	case isRefusal:
+		for _, id := range ids {
+			k.take(configID, []string{id})
+		}
+	case errors.Is(err, store.ErrConfigNotFound), errors.Is(err, store.ErrClosed):
+	default: // the nodes' next messages bring them here again
+		k.Logger.Error("cannot take the keys of nodes", "config_id", configID, "nodes", len(ids), "err", err)
 	}
 }
 
-func (k *Keeper) take(nodeID string) {
-	var key string
-	changed, err := store.Write(k.Store, func(tx *store.Tx) (mesh.Changed, error) {
+// refuse notes in the node's journal why its key was not taken.
+func (k *Keeper) refuse(nodeID string, why *mesh.Error) {
+	k.Logger.Warn("the key of a node is refused", "node_id", nodeID, "err", why)
+	err := k.Store.Update(func(tx *store.Tx) error {
 		n, err := tx.Node(nodeID)
-		if err != nil || n.Client == nil {
-			return mesh.Changed{}, err
+		if err != nil {
+			return err
 		}
-		key = n.Client.PublicKey
-		return mesh.TakeKey(tx, nodeID, rand.Reader)
+		if n.Client != nil {
+			k.refused[nodeID] = n.Client.PublicKey
+		}
+		return mesh.KeyRefused(tx, nodeID, why)
 	})
-	why, refused := errors.AsType[*mesh.Error](err)
-	switch {
-	case err == nil:
-		delete(k.refused, nodeID)
-		if len(changed.NodeIDs) > 0 {
-			k.Logger.Info("a node has a new key", "node_id", nodeID, "new_configs", len(changed.NodeIDs))
-		}
-	case refused:
-		k.refused[nodeID] = key
-		k.Logger.Warn("the key of a node is refused", "node_id", nodeID, "err", err)
-		if err := k.Store.Update(func(tx *store.Tx) error { return mesh.KeyRefused(tx, nodeID, why) }); err != nil {
-			k.Logger.Error("cannot note in the journal that a key is refused", "node_id", nodeID, "err", err)
-		}
-	case errors.Is(err, store.ErrNodeNotFound), errors.Is(err, store.ErrClosed):
-	default: // the node's next message brings it here again
-		k.Logger.Error("cannot take the key of a node", "node_id", nodeID, "err", err)
+	if err != nil && !errors.Is(err, store.ErrNodeNotFound) && !errors.Is(err, store.ErrClosed) {
+		k.Logger.Error("cannot note in the journal that a key is refused", "node_id", nodeID, "err", err)
 	}
 }

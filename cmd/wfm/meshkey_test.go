@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,9 +39,10 @@ func TestKeysThatStayOnTheirNodes(t *testing.T) {
 	s.step("the nodes hold their keys from the bind on")
 	for _, n := range k.nodes {
 		k.bind(n)
-		if v := k.node(n); v["key_holder"] != "node" || v["private_key"] != nil || v["public_key"] != k.keys(n)[0] {
-			t.Errorf("%s: %v; its agent has %q", n.name, v, k.keys(n))
-		}
+		apptest.Eventually(t, func() bool {
+			v := k.node(n)
+			return v["key_holder"] == "node" && v["private_key"] == nil && v["public_key"] == k.keys(n)[0]
+		}, func() string { return fmt.Sprintf("%s: %v; its agent has %q", n.name, k.node(n), k.keys(n)) })
 	}
 	s.apply(nil)
 	s.start(gate, leaf)

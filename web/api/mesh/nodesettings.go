@@ -141,6 +141,7 @@ func (p nodeSettingsPatch) apply(cfg store.Config, n *store.Node) error {
 	}
 	if p.privateKey != nil && *p.privateKey != n.PrivateKey {
 		n.PrivateKey = *p.privateKey
+		n.KeyChosen = n.KeyChosen || n.PrivateKey != "" // a key that is given is to be used
 		if p.publicKey == nil {
 			n.PublicKey = "" // derived, or made anew
 		}
