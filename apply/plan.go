@@ -11,6 +11,7 @@ import (
 
 	"wfm/mesh"
 	"wfm/presence"
+	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel"
 	"wfm/tunnel/wgconf"
@@ -48,6 +49,7 @@ type Node struct {
 	Has      store.ConfRef
 	Drifted  bool // the node reported another text than Has
 	Restarts bool // its tunnel runs, and is restarted
+	Starts   bool // nobody has started or stopped its tunnel so far; see [Order.Start]
 	Gateway  bool // it passes packets on between others, so its turn comes last
 	AutoSync bool
 	Warnings []wgconf.Warning
@@ -76,6 +78,7 @@ type Plan struct {
 type Counts struct {
 	Change   int // get their config now or later
 	Restart  int // of Change, whose tunnels are restarted
+	Start    int // of Change, whose tunnels nobody has started or stopped so far
 	Later    int // of Change, that are away
 	OnItsWay int
 	Blocked  int
@@ -102,7 +105,7 @@ func (p Plan) Count() (c Counts) {
 }
 
 func (c *Counts) add(n Node) {
-	for counter, is := range map[*int]bool{&c.Restart: n.Restarts, &c.Later: n.Fate == Later, &c.CutOff: n.CutsOff} {
+	for counter, is := range map[*int]bool{&c.Restart: n.Restarts, &c.Start: n.Starts, &c.Later: n.Fate == Later, &c.CutOff: n.CutsOff} {
 		if is {
 			*counter++
 		}
@@ -218,6 +221,10 @@ func (r reader) decide(n store.Node, fault error, v *Node) error {
 		return err
 	}
 	v.Failed = failure(push)
+	wanted, err := r.tx.Wanted(n.ID)
+	if err != nil {
+		return err
+	}
 	v.gaveUp = v.Failed != "" && push.State != store.CommandExpired
 	switch {
 	case !r.cfg.Enabled:
@@ -237,6 +244,7 @@ func (r reader) decide(n store.Node, fault error, v *Node) error {
 	default:
 		v.Fate, v.Restarts = Now, status.Tunnel == presence.TunnelRunning
 	}
+	v.Starts = v.pushed() && wanted.State == protocol.WantedNone && !v.Restarts
 	return nil
 }
 

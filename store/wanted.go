@@ -28,7 +28,7 @@ type Word struct {
 	// State is protocol.WantedRunning or WantedStopped, or WantedNone if there is no word.
 	State protocol.WantedState `json:"state"`
 	At    time.Time            `json:"at,omitzero"`
-	// RequestID is the start or stop that set the word.
+	// RequestID is the start or stop that set the word; empty until then, see [Tx.WantTunnel].
 	RequestID string `json:"request_id,omitempty"`
 }
 
@@ -59,6 +59,16 @@ func (tx *Tx) SetWanted(cmd Command) error {
 	}
 	word := Word{State: cmd.Action.Leaves(), At: tx.now.UTC(), RequestID: cmd.RequestID}
 	return tx.putWanted(cmd.NodeID, Wanted{Word: word, Former: old.Word})
+}
+
+// WantTunnel records that the tunnel should run, unless there is a word already. No command gives the
+// word: the first start that the appliance sends by itself does.
+func (tx *Tx) WantTunnel(nodeID string) error {
+	w, err := tx.Wanted(nodeID)
+	if err != nil || w.State != protocol.WantedNone {
+		return err
+	}
+	return tx.putWanted(nodeID, Wanted{Word: Word{State: protocol.WantedRunning, At: tx.now.UTC()}})
 }
 
 // WithdrawWanted takes back the word that a command set, unless a later command has set another.

@@ -20,6 +20,7 @@ type planNodeJSON struct {
 	DesiredVersion   int `json:"desired_version"`
 	ConfirmedVersion int `json:"confirmed_version"`
 	Restarts         bool
+	Starts           bool
 	Gateway          bool
 	CutsOff          bool `json:"cuts_off"`
 	Warnings         []struct{ Code string }
@@ -282,6 +283,41 @@ func TestApplyingStagesAllAndBeginsOneRolloutWithTheGatewaysLast(t *testing.T) {
 	m.post(m.path()+"/apply", object{"node_ids": []string{m.a.ID}}).ok(&v)
 	if v.RolloutID != "" || v.Rollout != nil {
 		t.Errorf("%+v", v)
+	}
+}
+
+func TestApplyingStartsTunnelsThatWereNeverStartedIfItIsAskedTo(t *testing.T) {
+	m := newApplied(t)
+	m.update(func(tx *store.Tx) error {
+		return tx.SetWanted(store.Command{RequestID: "req_a", NodeID: m.b.ID, Action: protocol.ActionStop})
+	})
+	if p := m.plan(); p.Counts["start"] != 1 || !p.Nodes[0].Starts || p.Nodes[0].NodeName != "a" {
+		t.Errorf("the tunnel of the gateway runs, and that of b was stopped: %+v", p)
+	}
+	m.browse("/configs/" + m.cfg + "/apply").shows(`name="start" checked> Start 1 tunnel that was never started`)
+	wanted := func() string {
+		words := ""
+		m.update(func(tx *store.Tx) error {
+			for _, n := range []meshNodeJSON{m.gate, m.a, m.b} {
+				w, err := tx.Wanted(n.ID)
+				words += n.Name + " " + string(w.State) + ", "
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return words
+	}
+	var v appliedJSON
+	m.post(m.path()+"/apply", nil).ok(&v)
+	if got := wanted(); got != "gate none, a none, b stopped, " {
+		t.Errorf("without start: %s", got)
+	}
+	m.post("/api/v1/rollouts/"+v.RolloutID+"/cancel", nil).ok(nil)
+	m.post(m.path()+"/apply", object{"start": true}).ok(&v)
+	if got := wanted(); got != "gate none, a running, b stopped, " {
+		t.Errorf("with start: %s", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 
 	"wfm/protocol"
@@ -11,14 +12,19 @@ import (
 const ByWantedState = "wanted state"
 
 // StartWanted sends the start of a tunnel that should run and was found stopped. It is not an order
-// of the operator, so it changes no wanted state. check is called in the transaction that writes
+// of the operator, so it changes no wanted state; but if no command has given the operator's word yet,
+// the word ends with this one, should it fail. check is called in the transaction that writes
 // the command; if it returns an error, the command is not written. Errors: those of [Ledger.Issue].
 func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
 	return c.give(context.Background(), nodeID, func(tx *store.Tx) (store.Command, error) {
 		if err := check(tx); err != nil {
 			return store.Command{}, err
 		}
-		return c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
+		cmd, err := c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
+		if err == nil {
+			err = tx.UpdateWanted(nodeID, func(w *store.Wanted) { w.RequestID = cmp.Or(w.RequestID, cmd.RequestID) })
+		}
+		return cmd, err
 	})
 }
 

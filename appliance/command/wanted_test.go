@@ -173,3 +173,24 @@ func TestStartByTheApplianceIsNoWord(t *testing.T) {
 		}
 	})
 }
+
+func TestWordThatNoCommandGaveEndsWithTheFirstStartIfThatFails(t *testing.T) {
+	for outcome, want := range map[protocol.AckStatus]protocol.WantedState{
+		protocol.AckApplied: protocol.WantedRunning, protocol.AckFailed: protocol.WantedNone,
+	} {
+		bubble(t, func(t *testing.T, f *fixture) {
+			f.connect("node_b")
+			if err := f.db.Update(func(tx *store.Tx) error { return tx.WantTunnel("node_b") }); err != nil {
+				t.Fatal(err)
+			}
+			cmd, err := f.StartWanted("node_b", func(*store.Tx) error { return nil })
+			if w := f.wanted("node_b"); err != nil || w.State != protocol.WantedRunning || w.RequestID != cmd.RequestID {
+				t.Fatal(w, err)
+			}
+			f.answer(cmd, outcome)
+			if got := f.wanted("node_b").State; got != want {
+				t.Errorf("after the first start was %s: wanted %s, want %s", outcome, got, want)
+			}
+		})
+	}
+}

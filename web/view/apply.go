@@ -29,6 +29,7 @@ type Plan struct {
 type PlanCounts struct {
 	Change   int `json:"change"`     // get their tunnel config now or later
 	Restart  int `json:"restart"`    // of change: their tunnels run and are restarted
+	Start    int `json:"start"`      // of change: their tunnels were never started or stopped
 	Later    int `json:"later"`      // of change: they are away
 	CutOff   int `json:"cut_off"`    // of change: they may be cut off from the appliance
 	OnItsWay int `json:"on_its_way"` // have a push that is not answered yet
@@ -50,6 +51,7 @@ type PlanNode struct {
 	ConfirmedVersion int                `json:"confirmed_version"`
 	Drifted          bool               `json:"drifted"`  // the node reported another text
 	Restarts         bool               `json:"restarts"` // its tunnel runs, and is restarted
+	Starts           bool               `json:"starts"`   // its tunnel was never started or stopped: apply with start starts it
 	Gateway          bool               `json:"gateway"`  // its turn comes after the others'
 	AutoSync         bool               `json:"auto_sync"`
 	CutsOff          bool               `json:"cuts_off"`
@@ -84,7 +86,7 @@ func PlanOf(a *apply.Applier, p apply.Plan, nodes []apply.Node) (Plan, error) {
 	v := Plan{
 		ConfigID: p.Config.ID, PlanHash: p.Hash, Message: PlanWords(c), RolloutID: p.Active, Report: ReportOf(p.Report),
 		Counts: PlanCounts{
-			Change: c.Change, Restart: c.Restart, Later: c.Later, CutOff: c.CutOff, OnItsWay: c.OnItsWay, Blocked: c.Blocked, HandOut: c.HandOut,
+			Change: c.Change, Restart: c.Restart, Start: c.Start, Later: c.Later, CutOff: c.CutOff, OnItsWay: c.OnItsWay, Blocked: c.Blocked, HandOut: c.HandOut,
 		},
 		Nodes: make([]PlanNode, len(nodes)),
 	}
@@ -111,7 +113,7 @@ func PlanOf(a *apply.Applier, p apply.Plan, nodes []apply.Node) (Plan, error) {
 func PlanNodeOf(n apply.Node) PlanNode {
 	return PlanNode{
 		NodeID: n.ID, NodeName: n.Name, Fate: n.Fate, Code: n.Code, Reason: n.Reason, DesiredVersion: n.Desired.Version, DesiredSHA256: n.Desired.SHA256,
-		ConfirmedVersion: n.Has.Version, Drifted: n.Drifted, Restarts: n.Restarts, Gateway: n.Gateway, AutoSync: n.AutoSync, CutsOff: n.CutsOff,
+		ConfirmedVersion: n.Has.Version, Drifted: n.Drifted, Restarts: n.Restarts, Starts: n.Starts, Gateway: n.Gateway, AutoSync: n.AutoSync, CutsOff: n.CutsOff,
 		Warnings: wire.ViewWarnings(n.Warnings), LastFailure: n.Failed,
 	}
 }

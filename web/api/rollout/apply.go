@@ -28,8 +28,9 @@ func (a *API) applyRoutes() []wire.Route {
 		{
 			Method: http.MethodPost, Path: wire.PathConfig + "/apply", Access: wire.Session, Handle: a.apply,
 			Summary: "Applies a mesh: stages the latest tunnel configs, and begins a rollout that pushes them to the nodes that do not have them, gateways last. " +
-				"Nodes that are away get theirs once they are back. With plan_hash, nothing is done if the plan is another one by now.",
-			Body: "? plan_hash, node_ids strings, wave_size 1..256, max_failures 1..10000, force bool", Data: appliedView{},
+				"Nodes that are away get theirs once they are back. With plan_hash, nothing is done if the plan is another one by now. " +
+				"With start, tunnels that were never started or stopped are started, too.",
+			Body: "? plan_hash, node_ids strings, wave_size 1..256, max_failures 1..10000, force bool, start bool", Data: appliedView{},
 			Codes: "MQTT_DISABLED NODE_DISABLED PLAN_CHANGED " + mesh.CodeTopologyInvalid + " CONFIG_WOULD_CUT_OFF/409 ROLLOUT_ACTIVE/409",
 		},
 	}
@@ -86,6 +87,7 @@ func (a *API) apply(c echo.Context) error {
 		WaveSize:    wire.Or(body.Number("wave_size", 1, maxWaveSize), 0),
 		MaxFailures: wire.Or(body.Number("max_failures", 1, maxRolloutNodes), 0),
 		Force:       wire.Or(body.Flag("force"), false),
+		Start:       wire.Or(body.Flag("start"), false),
 	}
 	if err := body.Err(); err != nil {
 		return err
