@@ -40,7 +40,9 @@ func TestAWholeMesh(t *testing.T) {
 	s.step("the nodes are linked, and have their tunnel configs")
 	o.link("3 links made")
 	o.apply()
-	s.start(gate, amsterdam, berlin)
+	for _, n := range []*member{gate, amsterdam, berlin} { // the button starts them, too
+		awaitFound(t, n.Node, "running running")
+	}
 
 	s.step("the phone fetches its file, once")
 	o.fetch(phone, "Not handed out yet")
