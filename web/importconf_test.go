@@ -165,9 +165,10 @@ func TestAnImportIsAllOrNothing(t *testing.T) {
 	a.post("/api/v1/configs/cfg_none/import-conf", object{"files": files}).fails(404, "CONFIG_NOT_FOUND")
 	var kept confImportJSON
 	other := a.addMesh("text", object{"virtual_subnet": nil})
-	alone := []object{{"name": "wg0.conf", "text": "[Interface]\nPrivateKey = " + newPrivateKey(t) + "\nAddress = 172.20.1.1/32\n"}}
+	alone := []object{{"name": "wg0.conf", "node_type": "static", "text": "[Interface]\nPrivateKey = " + newPrivateKey(t) + "\nAddress = 172.20.1.1/32\n"}}
 	a.post("/api/v1/configs/"+other+"/import-conf", object{"files": alone, "as_text": true}).ok(&kept)
-	if kept.Nodes[0].ConfigSource != "text" || !slices.Equal(kept.Nodes[0].Why, []string{"It was asked for."}) {
+	a.post(at, object{"files": []object{{"name": "x.conf", "text": "x", "node_type": "phone"}}}).invalid("files[0].node_type")
+	if kept.Nodes[0].NodeType != "static" || kept.Nodes[0].ConfigSource != "text" || !slices.Equal(kept.Nodes[0].Why, []string{"It was asked for."}) {
 		t.Errorf("%+v", kept)
 	}
 }

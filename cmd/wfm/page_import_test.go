@@ -77,6 +77,9 @@ func TestExistingFilesAreBroughtOnThePage(t *testing.T) {
 	b.inspect("import-plan-narrow")
 	b.width(1280)
 
+	b.eval("(e => { e.value = 'static'; e.dispatchEvent(new Event('change')) })(document.querySelector('[aria-label=\"Kind of file 1\"]'))")
+	b.until("document.querySelector('#import-found').innerText.includes(document.querySelector('[aria-label=\"Name of file 1\"]').value + ', no agent')")
+
 	// A pasted file, with a name that is taken, which can be changed in the list.
 	raw, err := os.ReadFile(filepath.Join(dir, "laptop.conf"))
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 
 // File is a file as it was given.
 type File struct {
-	Name string // folders may stand before it
-	Text string
+	Name   string // folders may stand before it
+	Text   string
+	Static bool // of a node without an agent
 }
 
 // base returns the name of the file without folders and extension. wg-quick takes it as the name of the

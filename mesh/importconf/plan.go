@@ -140,6 +140,9 @@ func (p *planner) readFiles() {
 		n := &node{conf: c, Node: Node{File: c.file.Name}, hosts: map[string]int{}}
 		n.ID, n.ConfigID, n.Enabled, n.Type = ids[i], p.Config.ID, true, store.NodeDynamic
 		n.ConfigSource = store.SourceMesh
+		if c.file.Static {
+			n.Type = store.NodeStatic
+		}
 		p.nodes = append(p.nodes, n)
 	}
 }

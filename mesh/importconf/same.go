@@ -26,7 +26,7 @@ func (d *difference) add(differs bool, format string, args ...any) {
 
 // compare compares the text that the mesh makes for the node with its file.
 func (p *planner) compare(m *mesh.Mesh, n *node) difference {
-	made, err := read(p.plan.Config, File{n.File, m.Text(n.ID)})
+	made, err := read(p.plan.Config, File{Name: n.File, Text: m.Text(n.ID)})
 	if err != nil {
 		return difference{why: []string{"What the mesh makes of it cannot be pushed."}}
 	}

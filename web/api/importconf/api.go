@@ -32,7 +32,7 @@ func (a *API) Routes() []wire.Route {
 			Summary: "Makes nodes and links of up to 1,000 files for wg-quick or awg-quick, all or none. A node whose file means the same as the tunnel config that " +
 				"the mesh would make gets that one; others, and with as_text all, keep their text. With dry_run, the answer has the plan with every problem, " +
 				"and nothing is changed.",
-			Body: "files! objects, as_text bool, dry_run bool", Items: "name!, text!", Data: confImportView{},
+			Body: "files! objects, as_text bool, dry_run bool", Items: "name!, text!, node_type", Data: confImportView{},
 			Codes: mesh.CodeInvalidImport + " " + mesh.CodeInvalidSubnet + " " + mesh.CodeInvalidAWG + " " + mesh.CodeInvalidVirtualIP + " " +
 				mesh.CodeInvalidKey + " " + mesh.CodeInvalidValue + " " + mesh.CodeInvalidText + " " + mesh.CodeInvalidPeerLink,
 		},
@@ -54,7 +54,10 @@ func readOrder(c echo.Context) (o order, err error) {
 		if row == nil { // already rejected
 			continue
 		}
-		o.files = append(o.files, rules.File{Name: row.Need("name", wire.Line(1, 255)), Text: row.Need("text", wire.ConfText)})
+		kind := row.Text("node_type", wire.OneOf(string(store.NodeDynamic), string(store.NodeStatic)))
+		o.files = append(o.files, rules.File{
+			Name: row.Need("name", wire.Line(1, 255)), Text: row.Need("text", wire.ConfText), Static: wire.Or(kind, "") == string(store.NodeStatic),
+		})
 		f.Absorb("files", i, row.Faults())
 	}
 	o.asText, o.dryRun = wire.Or(f.Flag("as_text"), false), wire.Or(f.Flag("dry_run"), false)

@@ -2,14 +2,14 @@
 // imports them, and shows the plan of that after each change of them.
 'use strict'
 
-const chosen = [] // { name, text }
+const chosen = [] // { name, text, node_type }
 let asked = 0 // plans asked for; only the answer to the last one is shown
 
 const importForm = () => $('#import-conf')
 
 function choose(name, text) {
   const same = chosen.find(f => f.name === name && f.text === text)
-  if (!same) chosen.push({ name, text })
+  if (!same) chosen.push({ name, text, node_type: 'dynamic' })
 }
 
 // showFiles lists the chosen files, each with a name that can be changed.
@@ -23,6 +23,15 @@ function showFiles() {
       name.value = file.name
       plan()
     })
+    const kind = element('select', { 'aria-label': `Kind of file ${i + 1}` })
+    for (const [value, words] of [['dynamic', 'a machine with an agent'], ['static', 'a phone or a router']]) {
+      kind.append(element('option', { value }, words))
+    }
+    kind.value = file.node_type
+    kind.addEventListener('change', () => {
+      file.node_type = kind.value
+      plan()
+    })
     const remove = element('button', { type: 'button', class: 'quiet', 'aria-label': `Remove ${file.name}` }, 'Remove')
     remove.addEventListener('click', () => {
       chosen.splice(i, 1)
@@ -30,7 +39,7 @@ function showFiles() {
       plan()
       ;($('#import-files tbody button') || $('#import-choose')).focus()
     })
-    row.append(cell('Name', name), cell('Size', `${new Blob([file.text]).size} B`, 'num'), cell('', remove))
+    row.append(cell('Name', name), cell('Of', kind), cell('Size', `${new Blob([file.text]).size} B`, 'num'), cell('', remove))
     return row
   }))
 }
@@ -82,7 +91,7 @@ function remarks(title, all, kind) {
 const networks = d => d.allowed_ips || 'nothing'
 
 function nodeRow(n) {
-  const kind = n.node_type === 'static' ? 'static, no agent' : n.file
+  const kind = [n.file, n.node_type === 'static' ? 'no agent' : ''].filter(Boolean).join(', ')
   const made = n.config_source === 'mesh' ? ['made by the mesh']
     : n.file ? ['kept as it is', ...n.why.map(muted)] : ['not known here']
   const reached = [n.ipv4_address, n.ipv6_address].filter(Boolean).join(', ')
