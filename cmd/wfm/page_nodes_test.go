@@ -87,6 +87,10 @@ func selectNodes(t *testing.T, b *browser) {
 	pick("site 3")
 	pick("site 4")
 	b.see("2 selected")
+	b.eval("document.querySelectorAll('[data-pick]')[9].dispatchEvent(new MouseEvent('click', {bubbles: true, shiftKey: true}))")
+	b.see("6 selected") // with all between the last two
+	b.eval("document.querySelectorAll('[data-pick]')[6].dispatchEvent(new MouseEvent('click', {bubbles: true, shiftKey: true}))")
+	b.see("2 selected")
 	b.eval("document.querySelector('#page-further').click()")
 	b.see("51–61 of 61")
 	pick("site 59")

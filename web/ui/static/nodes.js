@@ -56,6 +56,22 @@ document.addEventListener('change', event => {
   }
 })
 
+// A click with the shift key selects all rows from the one that was clicked last.
+let lastPicked = ''
+document.addEventListener('click', event => {
+  const box = event.target.closest('[data-pick]')
+  if (!box) return
+  const boxes = $$('[data-pick]')
+  const from = boxes.findIndex(other => other.value === lastPicked)
+  const to = boxes.indexOf(box)
+  lastPicked = box.value
+  if (!event.shiftKey || from < 0) return
+  for (const other of boxes.slice(Math.min(from, to), Math.max(from, to) + 1)) {
+    if (box.checked) picked.set(other.value, other.dataset.pick)
+    else picked.delete(other.value)
+  }
+})
+
 document.addEventListener('click', async event => {
   const button = event.target.closest('button, a[data-nav], a[data-picked-link]')
   if (!button) return
