@@ -189,6 +189,10 @@ func TestAQuickMeshWithoutAGatewayAsksForAPublicAddress(t *testing.T) {
 	cfg := a.addMesh("home", object{"virtual_subnet": "10.9.0.0/24"})
 	page := "/configs/" + cfg + "/quick"
 	a.browse(page).shows("needs at least two nodes")
+	byHand := a.addConfig("by hand")
+	a.addNode(byHand, "one")
+	a.addNode(byHand, "two")
+	a.browse("/configs/"+byHand+"/quick").shows("The mesh has no network", `href="/configs/`+byHand+`/settings"`)
 	hub := a.addMeshNode(cfg, "hub", nil).ID
 	a.addMeshNode(cfg, "leaf", nil)
 	a.browse(page).shows("No node has a public address yet.", `<details id="give-address" open>`,

@@ -107,7 +107,10 @@ func makeQuickMesh(b *browser, at string, ids map[string]string) {
 
 func changeLinks(b *browser, at string, ids map[string]string) {
 	b.t.Helper()
-	b.open(at + "/links/new?a=" + ids["berlin"] + "&b=" + ids["berlin"])
+	b.open(at + "/links/new?a=" + ids["berlin"] + "&b=" + ids["amsterdam"])
+	b.fill("#form-link [name=notes]", "about another pair")
+	b.eval("document.querySelector('#choose-b').value = " + quote(ids["berlin"]))
+	b.eval("document.querySelector('#choose-b').dispatchEvent(new Event('input', {bubbles: true}))")
 	b.see("cannot have a link to itself")
 	b.eval("document.querySelector('#choose-b').value = " + quote(ids["copenhagen"]))
 	b.eval("document.querySelector('#choose-b').dispatchEvent(new Event('input', {bubbles: true}))")

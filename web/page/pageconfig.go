@@ -60,6 +60,22 @@ func (h meshHead) Tabs() []tabLink {
 	return links
 }
 
+// HasNetwork reports whether tunnel configs are made from the mesh.
+func (h meshHead) HasNetwork() bool {
+	return h.Config.VirtualSubnet.IsValid() || h.Config.VirtualSubnet6.IsValid()
+}
+
+// Next returns what a person is likely to do next: apply, link or add.
+func (h meshHead) Next() string {
+	switch {
+	case h.ToApply > 0:
+		return "apply"
+	case h.NodeCount > 1 && h.LinkCount == 0 && h.HasNetwork():
+		return "link"
+	}
+	return "add"
+}
+
 // Path returns the address of the mesh's first page.
 func (h meshHead) Path() string { return "/configs/" + url.PathEscape(h.Config.ID) }
 

@@ -154,6 +154,9 @@ func (v *quickBody) plan(tx *store.Tx, m *mesh.Mesh) error {
 	case v.NodeCount < 2:
 		v.Problem = "The mesh needs at least two nodes. Add them first."
 		return nil
+	case !v.HasNetwork() && v.Mode != mesh.FullMesh:
+		v.Problem = "The mesh has no network for its gateways to pass on. Give it one in the settings."
+		return nil
 	case len(v.Gateways) == 0 && v.Mode != mesh.FullMesh:
 		v.Problem = "No node has a public address yet. Give one to the node that all others can reach."
 		return nil

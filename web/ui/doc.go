@@ -16,6 +16,10 @@
 // the server sent. A form marked data-keep is left alone as a whole while one of its fields differs or
 // has the focus. It also survives the deletion of its object and the end of the login session.
 //
+// A form may have fields that apply only with certain values of others (data-when), a button that fills in
+// values proposed by the API (data-fill), and an answer that is shown before another form acts on it
+// (data-answer with data-draft). A refusal that names a field is shown at the field.
+//
 // The pages use the words of the people who use them (mesh, push, check). The protocol's words stay
 // in titles and in the parts for experts, which are folded.
 //

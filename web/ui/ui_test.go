@@ -205,6 +205,19 @@ func TestCountsHaveTheirPlural(t *testing.T) {
 	}
 }
 
+func TestSentencesOfTheAPIAreShownInTheWordsOfThePages(t *testing.T) {
+	for given, want := range map[string]string{
+		"virtual_subnet 10.0.0.0/8 is taken.":                                            "The network 10.0.0.0/8 is taken.",
+		"Give one of them an ipv4_address or ipv6_address.":                              "Give one of them a public address.",
+		"Connect them through a: use mode free_mesh with gateway_node_ids [\"node_x\"].": "Connect them through a.",
+		"berlin has no virtual_ip, and some_thing.":                                      "berlin has no address in the tunnel, and some_thing.",
+	} {
+		if got := plain(given); got != want {
+			t.Errorf("%q is shown as %q, want %q", given, got, want)
+		}
+	}
+}
+
 // A config is a mesh to the API, and the text of a tunnel to wg-quick; the pages say which they mean.
 func TestThePagesSayMeshOrTunnelConfig(t *testing.T) {
 	action := regexp.MustCompile(`(?s)\{\{.*?\}\}|(?:name|data-member)="[^"]*"`) // and the API's own names

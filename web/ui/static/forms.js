@@ -464,8 +464,10 @@ document.addEventListener('input', event => {
   if ('filter' in form.dataset) later('filter', 250, () => filter(form))
 })
 
-// filter puts the form's fields into the address and shows the list for it.
+// filter puts the form's fields into the address and shows the page for it. A form that data-follows it is
+// about something else then, so what was typed there is dropped.
 function filter(form) {
+  for (const e of $$('form[data-follows]')) if (e.dataset.follows === form.id) e.reset()
   const query = new URLSearchParams([...new FormData(form)].filter(([, v]) => v !== ''))
   history.replaceState(null, '', location.pathname + (String(query) && '?' + query))
   refresh()
