@@ -44,8 +44,9 @@ func (k *kept) bind(tb testing.TB, id, key string) error {
 	return err
 }
 
-// report is what the agent of the node reports from now on, and what follows from it.
-func (k *kept) report(tb testing.TB, id, key string) (c mesh.Changed, err error) {
+// report has the agent of leaf0 report the key from now on, and returns what follows from it.
+func (k *kept) report(tb testing.TB, key string) (c mesh.Changed, err error) {
+	const id = "leaf0"
 	tb.Helper()
 	k.update(tb, func(tx *store.Tx) error {
 		return tx.UpdateClient(id, func(c *store.Client) { c.PublicKey = key })
@@ -156,14 +157,14 @@ func TestAReportedKeyGoesToThePeersAndNothingIsStaged(t *testing.T) {
 	if err := k.bind(t, "leaf0", keysOf("first").Public); err != nil {
 		t.Fatal(err)
 	}
-	c, err := k.report(t, "leaf0", keysOf("second").Public)
+	c, err := k.report(t, keysOf("second").Public)
 	if err != nil || !slices.Equal(c.NodeIDs, []string{"hub", "leaf0"}) || !strings.Contains(k.text("hub"), keysOf("second").Public) {
 		t.Errorf("%v, new configs for %q; the hub's is\n%s", err, c.NodeIDs, k.text("hub"))
 	}
 	if _, s, _ := k.state(t, "hub"); s.Staged.Version != 0 {
 		t.Errorf("version %d of the hub is staged", s.Staged.Version)
 	}
-	if c, err = k.report(t, "leaf0", keysOf("second").Public); err != nil || len(c.NodeIDs) > 0 {
+	if c, err = k.report(t, keysOf("second").Public); err != nil || len(c.NodeIDs) > 0 {
 		t.Errorf("the same key again: %v, new configs for %q", err, c.NodeIDs)
 	}
 	hub, _, _ := k.state(t, "hub")
@@ -173,7 +174,7 @@ func TestAReportedKeyGoesToThePeersAndNothingIsStaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, key := range map[string]string{"hub": hub.PublicKey, "leaf1": own.Public} {
-		c, err := k.report(t, "leaf0", key)
+		c, err := k.report(t, key)
 		if refused, ok := errors.AsType[*mesh.Error](err); !ok || !strings.Contains(refused.Message, name) || len(c.NodeIDs) > 0 {
 			t.Errorf("the key of %s: %v, new configs for %q", name, err, c.NodeIDs)
 		}
@@ -186,7 +187,7 @@ func TestAReportedKeyGoesToThePeersAndNothingIsStaged(t *testing.T) {
 		}
 	}
 	k.alter(t, "leaf0", func(n *store.Node) { n.KeyHolder = store.KeyAtAppliance })
-	if c, err = k.report(t, "leaf0", keysOf("third").Public); err != nil || len(c.NodeIDs) > 0 {
+	if c, err = k.report(t, keysOf("third").Public); err != nil || len(c.NodeIDs) > 0 {
 		t.Errorf("a key reported while the appliance holds it: %v, new configs for %q", err, c.NodeIDs)
 	}
 }

@@ -1,8 +1,8 @@
 // Package mesh has the rules of a mesh: from a subnet, nodes and links that say what should be true,
 // it makes the tunnel config of each node.
 //
-// It owns addresses ([NextAddress], [OfferSubnet]), keys ([NewKeys]), links and their drafts
-// ([Mesh.Draft]), the quick mesh ([Mesh.Quick]), the hooks that the appliance adds to a config, the
+// It owns addresses ([NextAddress], [OfferSubnet]), keys ([NewKeys], [Edit.RotateKey], and those of agents:
+// [TakeKeys]), links and their drafts ([Mesh.Draft]), the quick mesh ([Mesh.Quick]), the hooks that the appliance adds to a config, the
 // values of AmneziaWG ([NewAWG]), the findings about a mesh ([Mesh.Validate]), and the texts
 // ([Mesh.Text]). [Change] changes a mesh in the store, and makes the texts that this touches in the same
 // transaction.

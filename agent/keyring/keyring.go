@@ -100,7 +100,7 @@ func (r *Ring) write(profileID string, pairs []Pair) error {
 	for _, p := range pairs {
 		f.PrivateKeys = append(f.PrivateKeys, p.Private)
 	}
-	data, err := json.Marshal(f)
+	data, err := json.Marshal(f) //nolint:gosec // the file is where the keys are kept
 	if err != nil {
 		return fmt.Errorf("encode keys of %q", profileID)
 	}
