@@ -86,7 +86,7 @@ func TestRandomMeshesMeanTheSameAfterTheyWereImported(t *testing.T) {
 			if n.Text != "" {
 				kept++
 				if n.Text != before[id] || k.text(n.ID) != n.Text || len(n.Why) == 0 {
-					t.Errorf("seed %d: the text of %s was not kept, or nobody knows why: %q", seed, id, n.Why)
+					t.Errorf("seed %d: the text of %s was not kept, or without a reason: %q", seed, id, n.Why)
 				}
 				// A network that no other node has an address to reach stands in no file but in the hooks of its node.
 				if !slices.Contains(r.expected(seed%3 > 0), strings.Join(n.Why, " ")) {
@@ -142,7 +142,7 @@ func TestChangedFilesKeepTheirMeaning(t *testing.T) {
 			r.nodes[i].InterfaceName = r.nodes[i].ID
 		}
 		for _, id := range slices.Sorted(maps.Keys(r.mesh().Texts())) {
-			if r.IntN(8) > 0 { // nobody has the others
+			if r.IntN(8) > 0 { // the others are missing
 				files[id] = r.changed(r.mesh().Text(id))
 			}
 		}

@@ -168,7 +168,7 @@ func TestAnImportIsAllOrNothing(t *testing.T) {
 	alone := []object{{"name": "wg0.conf", "node_type": "static", "text": "[Interface]\nPrivateKey = " + newPrivateKey(t) + "\nAddress = 172.20.1.1/32\n"}}
 	a.post("/api/v1/configs/"+other+"/import-conf", object{"files": alone, "as_text": true}).ok(&kept)
 	a.post(at, object{"files": []object{{"name": "x.conf", "text": "x", "node_type": "phone"}}}).invalid("files[0].node_type")
-	if kept.Nodes[0].NodeType != "static" || kept.Nodes[0].ConfigSource != "text" || !slices.Equal(kept.Nodes[0].Why, []string{"It was asked for."}) {
+	if kept.Nodes[0].NodeType != "static" || kept.Nodes[0].ConfigSource != "text" || !slices.Equal(kept.Nodes[0].Why, []string{"You asked to keep every file."}) {
 		t.Errorf("%+v", kept)
 	}
 }

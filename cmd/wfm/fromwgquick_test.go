@@ -23,7 +23,7 @@ func TestTheScriptOfFromWGQuickTakesOverTunnelsThatRun(t *testing.T) {
 	machines := []*apptest.Machine{s.gate, s.amsterdam, s.berlin, s.phone}
 	for i, file := range handMade(t, s.gate.IP) {
 		folder := filepath.Join(dir, "files", names[i])
-		if names[i] == "phone" { // nobody has its file but the phone
+		if names[i] == "phone" { // its file stays on the phone
 			folder = filepath.Join(dir, "phone")
 		}
 		if err := os.MkdirAll(folder, 0o700); err != nil {

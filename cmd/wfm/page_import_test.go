@@ -56,7 +56,7 @@ func TestExistingFilesAreBroughtOnThePage(t *testing.T) {
 	b.until("location.pathname.endsWith('/import-conf') && document.readyState === 'complete'")
 	b.inspect("import-empty")
 
-	// A broken file first: the plan says what is wrong with which line.
+	// A broken file first: the plan names its fault and the line.
 	broken := filepath.Join(dir, "broken.conf")
 	if err := os.WriteFile(broken, []byte("[Interface]\nAddress = 10.8.0.9/24\nColour = red\n"), 0o600); err != nil {
 		t.Fatal(err)

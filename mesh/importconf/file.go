@@ -111,7 +111,7 @@ type reader struct {
 	*conf
 	line    int
 	begun   bool      // a key of the section was read
-	pending []comment // comments of which the section is not known yet
+	pending []comment // comments whose section is not known yet
 }
 
 func (r *reader) read(line string) {

@@ -37,7 +37,7 @@ func (p *planner) settle() {
 	}
 	for _, n := range p.nodes {
 		if p.AsText && n.conf != nil && len(n.Why) == 0 {
-			n.Why = []string{"It was asked for."}
+			n.Why = []string{"You asked to keep every file."}
 		}
 		if n.adds && len(n.Why) == 0 {
 			p.note(n.conf, n.conf.Interface.Line, "The appliance adds hooks that switch forwarding on, since other nodes reach networks through this one.")
@@ -128,8 +128,8 @@ func (p *planner) record(n *node) Node {
 	return r
 }
 
-// dropRoutes drops the routes because of which some node would send a network elsewhere than its file
-// does, and reports whether there were any.
+// dropRoutes drops the routes that would make a node send a network elsewhere than its file does, and
+// reports whether there were any.
 func (p *planner) dropRoutes() (dropped bool) {
 	if len(p.routes) == 0 {
 		return false

@@ -7,8 +7,8 @@ import (
 	"wfm/mesh"
 )
 
-// planSubnets gives an empty mesh the subnets of the files, in the place of those in which no file has
-// an address.
+// planSubnets gives an empty mesh the subnets of the files. A subnet of the mesh stays if an address of
+// the files is in it.
 func (p *planner) planSubnets() {
 	defer p.noteOutside()
 	if len(p.Nodes) > 0 {

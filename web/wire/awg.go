@@ -14,7 +14,7 @@ const (
 		"max_handshake_attempts value, disable_cookies bool"
 )
 
-// ofMesh are the options that nodes with different values of which could not understand each other.
+// ofMesh are the options that all nodes of a mesh need alike.
 var ofMesh = []string{"header_protection_key", "random_trailers"}
 
 // maxAWGValue is the length up to which a value of AmneziaWG is read, in characters. The tools
