@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,7 +86,10 @@ func (b *browser) watch(event any) {
 		}
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
-			fault = fmt.Sprintf("console: %s", e.Args[0].Value)
+			fault = "console:"
+			for _, a := range e.Args {
+				fault += " " + cmp.Or(string(a.Value), a.Description)
+			}
 		}
 	case *log.EventEntryAdded:
 		// A refusal by the API is not the page's fault.
