@@ -83,6 +83,7 @@ func TestImagesOfTheREADME(t *testing.T) {
 		b.click("[data-picture]")
 		b.until("document.querySelector('#config-qr img').naturalWidth > 0")
 	})
+	picture("apply", mesh+"/apply", func() { b.eval("document.querySelector('.changes li:nth-child(2) details').open = true") })
 	s := &meshSite{Appliance: a, t: t, configID: cfg}
 	a.Must(t, "POST", "/api/v1"+mesh+"/apply", nil)
 	var running []*member
@@ -93,5 +94,6 @@ func TestImagesOfTheREADME(t *testing.T) {
 	}
 	s.start(running...)
 	picture("config", mesh)
+	picture("mesh", mesh+"/picture")
 	picture("node", mesh+"/nodes/"+ids["berlin"])
 }

@@ -175,6 +175,10 @@ func (o *operator) apply() {
 	const id = "document.querySelector('#rollout a[href^=\"/rollouts/\"]')?.pathname.split('/')[2]"
 	former := o.eval(id + " ?? ''").(string)
 	o.until("document.querySelectorAll('#form-apply .changes li').length > 0")
+	o.eval("for (const e of document.querySelectorAll('.changes details')) e.open = true")
+	if wide := o.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide != 0.0 {
+		o.t.Errorf("with the differences, the page is %v pixels wider than the screen", wide)
+	}
 	o.click("#form-apply .primary")
 	o.until(id + " && " + id + " !== " + quote(former))
 	o.s.awaitRollout(o.eval(id).(string))
