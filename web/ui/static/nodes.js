@@ -219,9 +219,9 @@ function planRow(row, notes) {
   if (row.suggested) address.append(element('small', {}, 'next free'))
   else if (!addresses.length) address.append(element('span', { class: 'muted' }, '–'))
   cell('Interface', '').append(element('code', {}, row.interface_name))
-  const tags = cell('Tags', '')
+  const tags = cell('Tags', '', row.tags.length ? {} : { class: 'none' })
   for (const tag of row.tags) tags.append(element('span', { class: 'tag' }, tag), ' ')
-  const place = cell('To mend or to know', '', { class: 'notes' })
+  const place = cell('Notes', '', { class: notes.length ? 'notes' : 'notes none' })
   for (const note of notes) place.append(element('div', { class: note.kind }, note.text[0].toUpperCase() + note.text.slice(1)))
   return tr
 }
