@@ -36,7 +36,8 @@ type Order struct {
 	WaveSize, MaxFailures int
 	// Force also applies configs that may cut their nodes off. Agents that can take such a change back do.
 	Force bool
-	// Start also has tunnels run that nobody has started or stopped so far.
+	// Start also starts the tunnels that nobody has started or stopped so far, each once its node has its
+	// config.
 	Start bool
 }
 
@@ -85,7 +86,7 @@ func (a *Applier) Apply(ctx context.Context, o Order) (Done, error) {
 		ids[i] = n.ID
 	}
 	r := store.Rollout{
-		ConfigID: o.ConfigID, Action: protocol.ActionPush, RequestedBy: o.By, Staged: true, Later: true, Last: gateways, BrokerHost: o.Host,
+		ConfigID: o.ConfigID, Action: protocol.ActionPush, RequestedBy: o.By, Staged: true, Later: true, Starts: o.Start, Last: gateways, BrokerHost: o.Host,
 		WaveSize: o.WaveSize, MaxFailures: o.MaxFailures,
 	}
 	if r.WaveSize == 0 {
@@ -98,29 +99,10 @@ func (a *Applier) Apply(ctx context.Context, o Order) (Done, error) {
 	if errors.Is(err, store.ErrNodeNotFound) { // deleted since
 		err = ErrPlanChanged
 	}
-	if err == nil && o.Start {
-		err = a.want(push)
-	}
 	if err == nil {
 		a.Logger.Info("mesh applied", "config_id", o.ConfigID, "rollout_id", d.Rollout.ID, "nodes", len(ids), "by", o.By)
 	}
 	return d, err
-}
-
-// want records that the tunnels should run that nobody has started or stopped so far. They are started
-// as any tunnel that should run and does not, once their nodes have their configs.
-func (a *Applier) want(nodes []Node) error {
-	return a.Store.Update(func(tx *store.Tx) error {
-		for _, n := range nodes {
-			if !n.Starts {
-				continue
-			}
-			if err := tx.WantTunnel(n.ID); err != nil && !errors.Is(err, store.ErrNodeNotFound) {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // Refuses returns the error of an order for the whole plan, nil if it can be carried out.

@@ -75,6 +75,9 @@ type Command struct {
 	ResolveBy string `json:"resolve_by,omitempty"`
 	// Lapses is set for a push that is not sent any more once another version is desired.
 	Lapses bool `json:"lapses,omitempty"`
+	// Starts is set for a push after which the tunnel is to run, unless the operator stopped it. Once the
+	// push has ended, it says that a start follows.
+	Starts bool `json:"starts,omitempty"`
 	// Detail says, for people, how the command ended or which event it waits for.
 	Detail string        `json:"detail"`
 	Notes  []CommandNote `json:"notes,omitempty"`

@@ -70,6 +70,8 @@ type Rollout struct {
 	// the version is still the desired one. When the rollout stops or is cancelled, pushes that still
 	// wait are withdrawn.
 	Later bool `json:"later,omitempty"`
+	// Starts has a push also start the tunnel, unless it runs or the operator stopped it.
+	Starts bool `json:"starts,omitempty"`
 	// Last is the number of nodes, at the end, whose waves have no others: a wave begins when all
 	// before it are decided.
 	Last int `json:"last,omitempty"`

@@ -28,7 +28,7 @@ type Word struct {
 	// State is protocol.WantedRunning or WantedStopped, or WantedNone if there is no word.
 	State protocol.WantedState `json:"state"`
 	At    time.Time            `json:"at,omitzero"`
-	// RequestID is the start or stop that set the word; empty until then, see [Tx.WantTunnel].
+	// RequestID is the start or stop that set the word.
 	RequestID string `json:"request_id,omitempty"`
 }
 
@@ -61,14 +61,15 @@ func (tx *Tx) SetWanted(cmd Command) error {
 	return tx.putWanted(cmd.NodeID, Wanted{Word: word, Former: old.Word})
 }
 
-// WantTunnel records that the tunnel should run, unless there is a word already. No command gives the
-// word: the first start that the appliance sends by itself does.
-func (tx *Tx) WantTunnel(nodeID string) error {
-	w, err := tx.Wanted(nodeID)
+// WantRunning records that the tunnel should run because of the push, unless there is a word on it
+// already. It returns the word that is valid then.
+func (tx *Tx) WantRunning(push Command) (Wanted, error) {
+	w, err := tx.Wanted(push.NodeID)
 	if err != nil || w.State != protocol.WantedNone {
-		return err
+		return w, err
 	}
-	return tx.putWanted(nodeID, Wanted{Word: Word{State: protocol.WantedRunning, At: tx.now.UTC()}})
+	w = Wanted{Word: Word{State: protocol.WantedRunning, At: tx.now.UTC(), RequestID: push.RequestID}}
+	return w, tx.putWanted(push.NodeID, w)
 }
 
 // WithdrawWanted takes back the word that a command set, unless a later command has set another.

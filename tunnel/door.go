@@ -84,6 +84,8 @@ type Order struct {
 	// Lapses is for a push that waits for a node that is away: it is not sent once another version is
 	// desired.
 	Lapses bool
+	// Starts has the push also start the tunnel once it is applied; see store.Command.
+	Starts bool
 }
 
 // Taken is the result of an [Order].

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -119,18 +118,7 @@ func (c *Ledger) followUp(tx *store.Tx, cmd store.Command) error {
 	if err != nil || ours(n) {
 		return err
 	}
-	tx.OnCommit(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.stopped {
-			return
-		}
-		c.running.Go(func() { // the caller is the session's own goroutine, which should go on reading
-			if _, err := c.Issue(context.Background(), cmd.NodeID, protocol.ActionDetect, "system", false); err != nil {
-				c.log.Info("cannot ask the node for its tunnel's state after a failed command", "node_id", cmd.NodeID, "request_id", cmd.RequestID, "err", err)
-			}
-		})
-	})
+	c.issueAfter(tx, cmd, protocol.ActionDetect, "system")
 	return nil
 }
 

@@ -43,7 +43,7 @@ func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, reques
 		return err
 	})
 	taken, err := c.door.Push(joined, nodeID, o, func(tx *store.Tx, t tunnel.Taken) (err error) {
-		cmd, err = c.writePush(tx, nodeID, t.Ref, o.Lapses, requestedBy)
+		cmd, err = c.writePush(tx, nodeID, t.Ref, o, requestedBy)
 		return err
 	})
 	if err != nil {
@@ -53,14 +53,14 @@ func (c *Ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, reques
 }
 
 // writePush adds the push of the version to the ledger, superseding the open one.
-func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, lapses bool, requestedBy string) (cmd store.Command, err error) {
+func (c *Ledger) writePush(tx *store.Tx, nodeID string, ref store.ConfRef, o tunnel.Order, requestedBy string) (cmd store.Command, err error) {
 	node, cfg, err := addressee(tx, nodeID)
 	if err != nil {
 		return cmd, err
 	}
 	cmd = store.Command{
 		RequestID: protocol.NewID("req"), ConfigID: cfg.ID, NodeID: nodeID, Action: protocol.ActionPush, RequestedBy: requestedBy,
-		ExpiresAt: tx.Now().Add(protocol.ActionPush.Spec().QueueTime).UTC(), Lapses: lapses,
+		ExpiresAt: tx.Now().Add(protocol.ActionPush.Spec().QueueTime).UTC(), Lapses: o.Lapses, Starts: o.Starts,
 	}
 	if err := c.supersede(tx, nodeID, cmd.RequestID); err != nil {
 		return cmd, err
@@ -182,6 +182,14 @@ func (c *Ledger) endApplied(tx *store.Tx, cmd *store.Command, ack protocol.Ack) 
 	}
 	if !confirmed {
 		cmd.Notes = append(cmd.Notes, store.CommandNote{At: tx.Now().UTC(), Text: "a later push is confirmed already, so this one is not"})
+	}
+	if cmd.Starts {
+		if cmd.Starts, err = startFollows(tx, *cmd, ack); err != nil {
+			return err
+		}
+		if cmd.Starts {
+			c.issueAfter(tx, *cmd, protocol.ActionStart, ByWantedState)
+		}
 	}
 	return c.end(tx, cmd, store.CommandApplied, ack.Message)
 }

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 
 	"wfm/protocol"
@@ -12,19 +11,49 @@ import (
 const ByWantedState = "wanted state"
 
 // StartWanted sends the start of a tunnel that should run and was found stopped. It is not an order
-// of the operator, so it changes no wanted state; but if no command has given the operator's word yet,
-// the word ends with this one, should it fail. check is called in the transaction that writes
+// of the operator, so it changes no wanted state. check is called in the transaction that writes
 // the command; if it returns an error, the command is not written. Errors: those of [Ledger.Issue].
 func (c *Ledger) StartWanted(nodeID string, check func(*store.Tx) error) (store.Command, error) {
 	return c.give(context.Background(), nodeID, func(tx *store.Tx) (store.Command, error) {
 		if err := check(tx); err != nil {
 			return store.Command{}, err
 		}
-		cmd, err := c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
-		if err == nil {
-			err = tx.UpdateWanted(nodeID, func(w *store.Wanted) { w.RequestID = cmp.Or(w.RequestID, cmd.RequestID) })
+		return c.writeIn(tx, nodeID, protocol.ActionStart, ByWantedState, false)
+	})
+}
+
+// startFollows makes the tunnel of an applied push wanted, and reports whether a start has to follow: unless
+// it runs or the operator stopped it. If the appliance ends before the start is written, the word in the
+// store has the tunnel started (package wanted).
+func startFollows(tx *store.Tx, push store.Command, ack protocol.Ack) (bool, error) {
+	word, err := tx.WantRunning(push)
+	if err != nil {
+		return false, err
+	}
+	runs := ack.WGOnline
+	if runs == nil { // a deployed agent's ACK does not say it
+		e, err := tx.Evidence(push.NodeID)
+		if err != nil {
+			return false, err
 		}
-		return cmd, err
+		runs = e.TunnelRunning
+	}
+	return word.State == protocol.WantedRunning && (runs == nil || !*runs), nil
+}
+
+// issueAfter gives the node of a command another one once the transaction is committed.
+func (c *Ledger) issueAfter(tx *store.Tx, cmd store.Command, next protocol.Action, requestedBy string) {
+	tx.OnCommit(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.stopped {
+			return
+		}
+		c.running.Go(func() { // the caller is the session's own goroutine, which should go on reading
+			if _, err := c.Issue(context.Background(), cmd.NodeID, next, requestedBy, false); err != nil {
+				c.log.Info("cannot give a node the command that follows", "node_id", cmd.NodeID, "action", next, "request_id", cmd.RequestID, "err", err)
+			}
+		})
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"wfm/internal/refusal"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel"
 )
 
 func (f *fixture) wanted(nodeID string) (w store.Wanted) {
@@ -174,23 +175,56 @@ func TestStartByTheApplianceIsNoWord(t *testing.T) {
 	})
 }
 
-func TestWordThatNoCommandGaveEndsWithTheFirstStartIfThatFails(t *testing.T) {
-	for outcome, want := range map[protocol.AckStatus]protocol.WantedState{
-		protocol.AckApplied: protocol.WantedRunning, protocol.AckFailed: protocol.WantedNone,
+func TestAPushStartsATunnelThatNobodyStopped(t *testing.T) {
+	runs := true
+	for name, c := range map[string]struct {
+		before  protocol.Action // the operator's
+		runs    *bool
+		starts  bool
+		follows bool // a start
+		wanted  protocol.WantedState
+	}{
+		"never started":                   {starts: true, follows: true, wanted: protocol.WantedRunning},
+		"it runs":                         {starts: true, runs: &runs, wanted: protocol.WantedRunning},
+		"started, and not running":        {before: protocol.ActionStart, starts: true, follows: true, wanted: protocol.WantedRunning},
+		"stopped":                         {before: protocol.ActionStop, starts: true, wanted: protocol.WantedStopped},
+		"never started, not asked to run": {wanted: protocol.WantedNone},
 	} {
 		bubble(t, func(t *testing.T, f *fixture) {
-			f.connect("node_b")
-			if err := f.db.Update(func(tx *store.Tx) error { return tx.WantTunnel("node_b") }); err != nil {
+			f.connect("node_a")
+			if c.before != "" {
+				f.answer(f.issue("node_a", c.before, false), protocol.AckApplied)
+			}
+			f.stage("node_a", "x")
+			push, _, err := f.Push(t.Context(), "node_a", tunnel.Order{Staged: true, Starts: c.starts}, "rollout")
+			if err != nil {
 				t.Fatal(err)
 			}
-			cmd, err := f.StartWanted("node_b", func(*store.Tx) error { return nil })
-			if w := f.wanted("node_b"); err != nil || w.State != protocol.WantedRunning || w.RequestID != cmd.RequestID {
-				t.Fatal(w, err)
+			f.wantWanted(name+": a push that is open", c.before.Leaves())
+			f.ackOn("node_a", protocol.KindPushAck, push.RequestID, protocol.Ack{Status: protocol.AckApplied, WGOnline: c.runs})
+			f.wantWanted(name, c.wanted)
+			all := f.commands("node_a")
+			last := all[len(all)-1]
+			if follows := last.Action == protocol.ActionStart && last.Seq > push.Seq; follows != c.follows || f.command(push.RequestID).Starts != c.follows {
+				t.Errorf("%s: a start follows: %v, want %v", name, follows, c.follows)
 			}
-			f.answer(cmd, outcome)
-			if got := f.wanted("node_b").State; got != want {
-				t.Errorf("after the first start was %s: wanted %s, want %s", outcome, got, want)
+			if c.follows {
+				f.answer(last, protocol.AckFailed)
+				f.wantWanted(name+", and the start failed", protocol.WantedNone)
 			}
 		})
 	}
+}
+
+func TestAPushThatFailedStartsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.connect("node_a")
+		f.stage("node_a", "x")
+		push, _, err := f.Push(t.Context(), "node_a", tunnel.Order{Staged: true, Starts: true}, "rollout")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.answer(push, protocol.AckFailed)
+		f.wantWanted("a push that failed", protocol.WantedNone)
+	})
 }

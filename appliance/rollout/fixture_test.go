@@ -70,6 +70,10 @@ func (l *ledger) Push(ctx context.Context, nodeID string, o tunnel.Order, by str
 		return store.Command{}, taken, err
 	}
 	cmd, err := l.issue(nodeID, protocol.ActionPush, by, fmt.Sprintf(`{"config_version":%d}`, taken.Ref.Version), o.Lapses)
+	if err == nil && o.Starts {
+		cmd.Starts = true
+		err = l.db.Update(func(tx *store.Tx) error { return tx.PutCommand(cmd) })
+	}
 	return cmd, taken, err
 }
 

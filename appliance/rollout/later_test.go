@@ -13,6 +13,12 @@ import (
 // that are away. The last nodes have waves of their own.
 func (f *fixture) apply(last int, ids ...string) string {
 	f.t.Helper()
+	return f.applyAs(store.Rollout{Last: last}, ids...)
+}
+
+// applyAs is apply with more of the rollout chosen.
+func (f *fixture) applyAs(r store.Rollout, ids ...string) string {
+	f.t.Helper()
 	for _, id := range ids {
 		f.update(func(tx *store.Tx) error {
 			s, err := tx.SetDesired(id, "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n", store.ConfVersion{Author: "admin"})
@@ -22,9 +28,9 @@ func (f *fixture) apply(last int, ids ...string) string {
 			return err
 		})
 	}
-	ro, err := f.Begin(f.t.Context(), store.Rollout{
-		ConfigID: "cfg_a", Action: protocol.ActionPush, RequestedBy: "admin", Staged: true, Later: true, Last: last, WaveSize: 2, MaxFailures: 1,
-	}, ids)
+	r.ConfigID, r.Action, r.RequestedBy, r.Staged, r.Later = "cfg_a", protocol.ActionPush, "admin", true, true
+	r.WaveSize, r.MaxFailures = 2, 1
+	ro, err := f.Begin(f.t.Context(), r, ids)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -169,5 +175,40 @@ func TestPushesThatWaitAreWithdrawnAfterAKill(t *testing.T) {
 			t.Errorf("%+v", cmd)
 		}
 		f.want(id, "stopped", "later failed cancelled")
+	})
+}
+
+func TestANodeIsDoneOnceItsTunnelIsStarted(t *testing.T) {
+	start := func(f *fixture, ids ...string) {
+		for _, id := range ids {
+			if _, err := f.ledger.Issue(t.Context(), id, protocol.ActionStart, "wanted state", false); err != nil {
+				f.t.Fatal(err)
+			}
+		}
+	}
+	bubble(t, func(_ *testing.T, f *fixture) {
+		id := f.applyAs(store.Rollout{Starts: true}, "a", "b", "c")
+		f.end(store.CommandApplied, "a", "b")
+		f.want(id, "running", "confirming confirming waiting")
+		f.wantDetail(id, 1, "is being started")
+		start(f, "a", "b")
+		f.want(id, "running", "confirming confirming waiting")
+		f.restart(0)
+		f.connect("a", true)
+		f.connect("b", true)
+		f.connect("c", true)
+		f.end(store.CommandApplied, "a")
+		f.want(id, "running", "done confirming waiting")
+		f.end(store.CommandFailed, "b")
+		f.want(id, "stopped", "done failed cancelled")
+		f.wantDetail(id, 2, "its tunnel was not started: failed: so it went")
+	})
+	bubble(t, func(_ *testing.T, f *fixture) { // no start comes
+		id := f.applyAs(store.Rollout{Starts: true}, "a")
+		f.end(store.CommandApplied, "a")
+		pass(comeBack - time.Nanosecond)
+		f.want(id, "running", "confirming")
+		pass(time.Nanosecond)
+		f.want(id, "stopped", "failed")
 	})
 }

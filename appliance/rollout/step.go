@@ -8,6 +8,7 @@ import (
 
 	"wfm/internal/latest"
 	"wfm/presence"
+	"wfm/protocol"
 	"wfm/store"
 )
 
@@ -207,8 +208,50 @@ func (s *step) leave(n *store.RolloutNode, cmd store.Command) error {
 	return s.decide(n, store.RolloutNodeLater, waits)
 }
 
+// started follows the start after the node's push. It returns the start, or the push if none follows. ended
+// is false until that is carried out; then the node is decided or another step will look.
+func (s *step) started(n *store.RolloutNode, push store.Command) (cmd store.Command, ended bool, err error) {
+	start, err := startAfter(s.tx, push)
+	due := latest.Of(push.AckAt, s.w.began).Add(comeBack)
+	switch {
+	case err != nil || !push.Starts:
+		return push, err == nil, err
+	case start.State == store.CommandApplied:
+		return start, true, nil
+	case start.State.Ended() && start.RequestID != "":
+		return start, false, s.decide(n, store.RolloutNodeFailed, fmt.Sprintf("it has the tunnel config, but its tunnel was not started: %s: %s", start.State,
+			cmp.Or(start.Detail, "no reason was given")))
+	case start.RequestID == "" && !s.tx.Now().Before(due):
+		return start, false, s.decide(n, store.RolloutNodeFailed, "it has the tunnel config, but its tunnel could not be started")
+	case start.RequestID == "":
+		s.lookAt(due)
+	}
+	if n.Outcome == store.RolloutNodeConfirming {
+		return start, false, nil
+	}
+	n.AppliedAt = push.AckAt
+	return start, false, s.decide(n, store.RolloutNodeConfirming, "it has the tunnel config; its tunnel is being started")
+}
+
+// startAfter returns the newest start or stop of the node after the push. The zero value: none.
+func startAfter(tx *store.Tx, push store.Command) (store.Command, error) {
+	for cmd, err := range tx.EachCommand(push.NodeID) {
+		if err != nil || cmd.Seq <= push.Seq {
+			return store.Command{}, err
+		}
+		if cmd.Kind == protocol.KindControl && cmd.Action.Leaves() != protocol.WantedNone {
+			return cmd, nil
+		}
+	}
+	return store.Command{}, nil
+}
+
 // confirm checks whether a node that has carried out its command is online.
 func (s *step) confirm(n *store.RolloutNode, cmd store.Command) error {
+	cmd, ended, err := s.started(n, cmd)
+	if err != nil || !ended {
+		return err
+	}
 	status, err := s.status(n.NodeID)
 	due := latest.Of(cmd.AckAt, s.w.began).Add(comeBack)
 	n.AppliedAt = cmd.AckAt

@@ -52,7 +52,7 @@ func newWorker(r *Runner, ro store.Rollout, now time.Time) *worker {
 	return &worker{
 		Runner: r, id: ro.ID, order: tunnel.Order{
 			Staged: ro.Staged, Version: ro.Version, Force: ro.Force,
-			Host: ro.BrokerHost,
+			Host: ro.BrokerHost, Starts: ro.Starts,
 		}, by: author(ro.ID), action: ro.Action, began: now,
 		turn: make(chan struct{}, 1), refused: make(map[string]span),
 	}

@@ -87,7 +87,7 @@ func judge(n store.Node, w store.Wanted, e store.Evidence, now time.Time) verdic
 	case w.Attempts > 0:
 		at = at.Add(retry.Pause(firstPause, mostPause, w.Attempts-1))
 	}
-	if n.Can(protocol.CapabilityWantedState) && w.RequestID != "" { // else no start was ever sent
+	if n.Can(protocol.CapabilityWantedState) {
 		at = latest.Of(at, since.Add(agentTurn))
 	}
 	if now.Before(at) {

@@ -16,7 +16,7 @@ func TestStartIsSentOnlyOnFreshEvidenceAndWithinBounds(t *testing.T) {
 		return store.Evidence{ConnectionID: 1, ConnectedAt: ago(time.Hour), TunnelRunning: new(false), TunnelAt: ago(d)}
 	}
 	word := func(d time.Duration, attempts int, last time.Duration) store.Wanted {
-		w := store.Wanted{Word: store.Word{State: protocol.WantedRunning, At: ago(d), RequestID: "req_a"}, Attempts: attempts}
+		w := store.Wanted{Word: store.Word{State: protocol.WantedRunning, At: ago(d)}, Attempts: attempts}
 		if attempts > 0 {
 			w.LastAttemptAt = ago(last)
 		}
@@ -29,8 +29,6 @@ func TestStartIsSentOnlyOnFreshEvidenceAndWithinBounds(t *testing.T) {
 	probed.ProbeSentAt = ago(time.Minute)
 	runs := stopped(time.Minute)
 	runs.TunnelRunning = new(true)
-	fresh := word(2*time.Second, 0, 0)
-	fresh.RequestID = ""
 	back := stopped(time.Minute)
 	back.ConnectedAt = ago(2 * time.Minute)
 	for name, c := range map[string]struct {
@@ -61,7 +59,6 @@ func TestStartIsSentOnlyOnFreshEvidenceAndWithinBounds(t *testing.T) {
 			own, word(2*time.Second, 0, 0), holds(stopped(time.Second), protocol.WantedNone),
 			verdict{again: ago(2 * time.Second).Add(agentTurn)},
 		},
-		"agent that was never sent a start":   {own, fresh, holds(stopped(time.Second), protocol.WantedNone), verdict{act: actStart}},
 		"agent without a word on what it has": {own, word(2*time.Hour, 0, 0), stopped(time.Minute), verdict{act: actStart}},
 	} {
 		if got := judge(c.node, c.w, c.e, now); got != c.want {
