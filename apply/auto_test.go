@@ -44,12 +44,12 @@ func bubble(t *testing.T, test func(w *world)) {
 		w := &world{T: t, dir: dir}
 		w.open()
 		defer w.close()
-		w.change(func(e *mesh.Edit, tx *store.Tx) error {
+		w.change(func(e *mesh.Edit, _ *store.Tx) error {
 			cfg := store.Config{ID: "cfg_a", Name: "a", Enabled: true, TunnelProtocol: protocol.TunnelWireGuard}
 			return e.PutConfig(&cfg)
 		})
 		for i, id := range []string{"a", "b"} {
-			w.change(func(e *mesh.Edit, tx *store.Tx) error {
+			w.change(func(e *mesh.Edit, _ *store.Tx) error {
 				n, err := e.NewNode(id)
 				if err != nil {
 					return err

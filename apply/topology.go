@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -47,13 +48,10 @@ func (a *Applier) Stageable(ctx context.Context, configID string) error {
 
 // check returns a copy of the result that is up to date.
 func (a *Applier) check(ctx context.Context, configID string) (result, error) {
-	a.mu.Lock()
-	c := a.known[configID]
-	if c == nil {
-		c = new(checked)
-		a.known[configID] = c
+	c, err := a.result(configID)
+	if err != nil {
+		return result{}, err
 	}
-	a.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, revision := a.Store.Now(), a.Store.MeshRevision(configID) // before the mesh is read
@@ -62,9 +60,6 @@ func (a *Applier) check(ctx context.Context, configID string) (result, error) {
 	}
 	m, err := store.Read(a.Store, func(tx *store.Tx) (*mesh.Mesh, error) { return mesh.Load(tx, configID) })
 	if err != nil {
-		a.mu.Lock()
-		delete(a.known, configID)
-		a.mu.Unlock()
 		return result{}, err
 	}
 	around, err := a.surroundings(ctx, configID)
@@ -79,6 +74,29 @@ func (a *Applier) check(ctx context.Context, configID string) (result, error) {
 	}
 	c.done, c.revision, c.at = ctx.Err() == nil, revision, now
 	return result{c.report, c.gateways}, nil
+}
+
+// result returns the place for the mesh's result. It forgets the results of meshes that were deleted.
+func (a *Applier) result(configID string) (*checked, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.known[configID]; c != nil {
+		return c, nil
+	}
+	if err := a.Store.View(func(tx *store.Tx) error {
+		for id := range a.known {
+			if _, err := tx.Config(id); errors.Is(err, store.ErrConfigNotFound) {
+				delete(a.known, id)
+			}
+		}
+		_, err := tx.Config(configID)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	c := new(checked)
+	a.known[configID] = c
+	return c, nil
 }
 
 // result is what a check found.

@@ -125,3 +125,17 @@ func TestAMeshIsReviewedAndAppliedOnItsPage(t *testing.T) {
 	s.b.StartAgent(t)
 	b.see("Everything is applied.")
 }
+
+func TestAChangeOfANodeWithAutoSyncIsAppliedByItself(t *testing.T) {
+	s := newBranches(t)
+	s.a.StartAgent(t)
+	s.Must(t, "PUT", "/api/v1/nodes/"+s.a.ID, map[string]any{"auto_sync": true})
+	s.confirms(t, s.a, s.desired(t, s.a))
+	s.change(t, s.a, 1390)
+	s.Kill()
+	s.Respawn(t)
+	s.confirms(t, s.a, s.desired(t, s.a))
+	if got := s.Must(t, "GET", s.gate.Path("sync-status"), nil)["status"]; got != "pending" {
+		t.Errorf("a node without auto_sync is %v", got)
+	}
+}

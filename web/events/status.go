@@ -2,6 +2,8 @@ package events
 
 import (
 	"fmt"
+
+	"wfm/web/view"
 )
 
 // statusEvent returns the system's status if nodes or a service have changed since the last call.
@@ -20,5 +22,12 @@ func (s *Streams) statusEvent(nodesChanged bool) (e event, changed bool, err err
 		return event{}, false, nil
 	}
 	status, err := s.reader.ReadStatus()
-	return event{eventSystemStatus, status}, err == nil, err
+	return newStatusEvent(status), err == nil, err
+}
+
+// newStatusEvent is without the list of nodes that lack their tunnel configs, which would make it many times
+// as long.
+func newStatusEvent(status view.SystemStatus) event {
+	status.Sync.Issues = []view.SyncIssue{}
+	return event{eventSystemStatus, status}
 }

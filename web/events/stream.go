@@ -184,7 +184,7 @@ func (s *Streams) greet(w *eventWriter, begin joined) error {
 		return err
 	}
 	var frames []frame
-	for _, e := range []event{{eventSystemStatus, status}, clockEvent()} {
+	for _, e := range []event{newStatusEvent(status), clockEvent()} {
 		f, err := own(e, id)
 		if err != nil {
 			return err
