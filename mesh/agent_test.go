@@ -46,8 +46,8 @@ func (k *kept) bind(tb testing.TB, id, key string) error {
 
 // report has the agent of leaf0 report the key from now on, and returns what follows from it.
 func (k *kept) report(tb testing.TB, key string) (c mesh.Changed, err error) {
-	const id = "leaf0"
 	tb.Helper()
+	const id = "leaf0"
 	k.update(tb, func(tx *store.Tx) error {
 		return tx.UpdateClient(id, func(c *store.Client) { c.PublicKey = key })
 	})

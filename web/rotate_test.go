@@ -85,3 +85,44 @@ func TestANodeThatHoldsItsKeyMakesTheNewOne(t *testing.T) {
 	}
 	a.post(nodePath(cfg, leaf.ID)+"/endpoint/control", object{"action": "rotate_key"}).fails(http.StatusBadRequest, "INVALID_ACTION")
 }
+
+func TestANewKeyIsAppliedWithTheRequestThatMakesIt(t *testing.T) {
+	m := newApplied(t)
+	var v struct {
+		PublicKey string `json:"public_key"`
+		Status    string
+		Message   string
+		RolloutID string `json:"rollout_id"`
+	}
+	rotate := func() { m.post(nodePath(m.cfg, m.a.ID)+"/rotate-key", object{"apply": true}).ok(&v) }
+	rotate()
+	if v.Status != "done" || v.PublicKey == m.a.PublicKey || v.RolloutID == "" {
+		t.Errorf("%+v", v)
+	}
+	var r struct {
+		Nodes []struct {
+			NodeID string `json:"node_id"`
+		}
+	}
+	m.get("/api/v1/rollouts/" + v.RolloutID).ok(&r)
+	if len(r.Nodes) != 2 || r.Nodes[0].NodeID != m.a.ID || r.Nodes[1].NodeID != m.gate.ID {
+		t.Errorf("the rollout is to %+v, want the node and then its gateway", r.Nodes)
+	}
+	first := v.PublicKey
+	rotate() // while the rollout runs
+	if v.Status != "done" || v.PublicKey == first || v.RolloutID != "" ||
+		!strings.HasPrefix(v.Message, "The node has a new key pair, which is not applied yet. ") {
+		t.Errorf("during a rollout: %+v", v)
+	}
+}
+
+func TestWithoutMQTTNoNewKeyIsMadeToBeApplied(t *testing.T) {
+	a := newAPI(t)
+	cfg := a.addMesh("office", nil)
+	gate := a.addMeshNode(cfg, "gate", nil)
+	a.post(nodePath(cfg, gate.ID)+"/rotate-key", object{"apply": true}).fails(http.StatusConflict, "MQTT_DISABLED")
+	var n meshNodeJSON
+	if a.get("/api/v1/nodes/" + gate.ID).ok(&n); n.PublicKey != gate.PublicKey {
+		t.Error("a new key was made")
+	}
+}
