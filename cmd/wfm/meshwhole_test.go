@@ -64,9 +64,14 @@ func TestAWholeMesh(t *testing.T) {
 			t.Errorf("%s looks for the gateway at %s", n.name, got)
 		}
 	}
+	for _, n := range leaves { // the change that mends it is applied by itself
+		s.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"auto_sync": true})
+	}
 	o.reachAt(gate, s.gate.IP)
-	o.apply()
 	s.pingEachOther(gate, amsterdam, berlin, phone)
+	for _, n := range leaves {
+		s.Must(t, "PUT", "/api/v1/nodes/"+n.ID, map[string]any{"auto_sync": false})
+	}
 
 	s.step("new keys, a deployed agent, and a port forward")
 	o.rotate(gate)
