@@ -29,7 +29,7 @@ func (a *API) applyRoutes() []wire.Route {
 			Method: http.MethodPost, Path: wire.PathConfig + "/apply", Access: wire.Session, Handle: a.apply,
 			Summary: "Applies a mesh: stages the latest tunnel configs, and begins a rollout that pushes them to the nodes that do not have them, gateways last. " +
 				"Nodes that are away get theirs once they are back. With plan_hash, nothing is done if the plan is another one by now. " +
-				"With start, tunnels that were never started or stopped are started, too.",
+				"wave_size is 10 and max_failures 1 unless given. With start, tunnels that were never started or stopped are started, too.",
 			Body: "? plan_hash, node_ids strings, wave_size 1..256, max_failures 1..10000, force bool, start bool", Data: appliedView{},
 			Codes: "MQTT_DISABLED NODE_DISABLED PLAN_CHANGED " + mesh.CodeTopologyInvalid + " CONFIG_WOULD_CUT_OFF/409 ROLLOUT_ACTIVE/409",
 		},
