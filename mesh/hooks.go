@@ -101,6 +101,9 @@ func (m *Mesh) natOf(n *member) nat {
 		}
 		for f := range t {
 			t[f].to = disjoint(t[f].to)
+			if len(t[f].from) == 0 { // the mesh has no addresses of the family; nft refuses an empty set
+				t[f].to = nil
+			}
 		}
 	}
 	for _, e := range m.entering(n) {

@@ -125,3 +125,17 @@ func TestTheParserWarnsOfNothingInManagedHooksButThatTheyAreThere(t *testing.T) 
 		}
 	}
 }
+
+func TestNothingIsMasqueradedInAFamilyThatTheMeshDoesNotHave(t *testing.T) {
+	w := newWorld("fd00:66::/64")
+	w.add("gate", public("192.0.2.1"))
+	w.add("branch", routes("192.168.7.0/24", "fd00:7::/64"), func(n *mesh.Node) { n.Masquerade = true })
+	w.link(t, "branch", "gate", carries("fd00:66::/64", "fd00:66::2/128"))
+	for _, platform := range []string{"linux", "darwin"} {
+		on(platform)(&w.nodes[1])
+		text := w.mesh().Text("branch")
+		if strings.Contains(text, "{  }") || strings.Contains(text, "192.168.7.0/24 }") || !strings.Contains(text, "fd00:7::/64") {
+			t.Errorf("%s:\n%s", platform, text)
+		}
+	}
+}
