@@ -158,7 +158,7 @@ func New(ctx context.Context, o Options) (_ *Appliance, err error) {
 	a.web = web.New(a.webOptions(o)) //nolint:contextcheck // each request brings a context of its own
 	a.onStop("web", a.web.Stop)
 	if a.broker != nil {
-		a.auto = apply.NewAuto(a.web.Applier(), o.Logger) //nolint:contextcheck // it has a context of its own
+		a.auto = apply.NewAuto(a.web.Applier(), o.Logger)
 		a.onStop("changes that apply themselves", a.auto.Stop)
 	}
 	return a, nil

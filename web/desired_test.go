@@ -75,7 +75,9 @@ func (a *api) syncStatus(path string) (v syncJSON) {
 func (a *api) counted(cfg string) map[string]int {
 	a.t.Helper()
 	var overview struct{ Sync map[string]int }
-	var status struct{ Sync struct{ Latest, Pending, Drifted int } }
+	var status struct {
+		Sync struct{ Latest, Pending, Drifted int }
+	}
 	a.get("/api/v1/configs/" + cfg + "/overview").ok(&overview)
 	a.get("/api/v1/system/status").ok(&status)
 	if s := status.Sync; fmt.Sprint(overview.Sync) != fmt.Sprint(map[string]int{"latest": s.Latest, "pending": s.Pending, "drifted": s.Drifted}) {
