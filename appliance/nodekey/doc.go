@@ -9,6 +9,7 @@
 //
 // Invariants:
 //   - A key is only taken from the node itself, and never one that another node of the mesh has.
+//   - A node that reports new keys without end changes its peers' tunnel configs a bounded number of times.
 //   - It makes new versions of tunnel configs, and stages and sends nothing.
 //   - A message of a node is stored even if its key cannot be taken: the key is taken in a transaction of
 //     its own.

@@ -5,17 +5,31 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"wfm/internal/bounded"
 	"wfm/mesh"
 	"wfm/store"
 )
 
-// feedBuffer is the number of changes that may wait for the keeper before it reads everything again.
-const feedBuffer = 8192
+const (
+	// feedBuffer is the number of changes that may wait for the keeper before it reads everything again.
+	feedBuffer = 8192
+	// keyBurst keys of a node are taken at once, and then one each keyPause. Each of them changes the tunnel
+	// configs of the node's peers, so an agent that never stops would keep the mesh from being applied.
+	keyBurst = 5
+	keyPause = 10 * time.Minute
+)
+
+var errTooOften = &mesh.Error{
+	Code:    mesh.CodeInvalidKey,
+	Message: fmt.Sprintf("The node changes its key too often; from now on, its newest one is taken every %d minutes. Check its agent.", keyPause/time.Minute),
+}
 
 // Options configures New.
 type Options struct {
@@ -29,14 +43,17 @@ type Keeper struct {
 	ctx     context.Context //nolint:containedctx // it ends with the keeper
 	end     context.CancelFunc
 	done    sync.WaitGroup
-	refused map[string]string // by node id: the key whose refusal is in the journal; used by the goroutine only
+	// The rest is used by the goroutine only.
+	refused map[string]string    // by node id: the key whose refusal is in the journal
+	used    map[string]time.Time // by node id: when the node may again change its key keyBurst times
+	later   map[string]string    // by node id: the mesh of a node whose key has to wait
 }
 
 // New makes a keeper; nothing happens before [Keeper.Start].
 func New(o Options) *Keeper {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	ctx, end := context.WithCancel(context.Background())
-	return &Keeper{Options: o, ctx: ctx, end: end, refused: make(map[string]string)}
+	return &Keeper{Options: o, ctx: ctx, end: end, refused: make(map[string]string), used: make(map[string]time.Time), later: make(map[string]string)}
 }
 
 // nodes are ids of nodes by the mesh.
@@ -64,12 +81,20 @@ func (k *Keeper) run(changes *store.Subscription, due nodes) {
 	defer func() { changes.Close() }()
 	for {
 		for configID, ids := range due {
-			k.take(configID, ids)
+			if ids = k.admit(configID, ids); len(ids) > 0 {
+				k.take(configID, ids)
+			}
 		}
 		due = nodes{}
+		var wake <-chan time.Time
+		if next, ok := k.next(); ok {
+			wake = time.After(next.Sub(k.Store.Now()))
+		}
 		select {
 		case <-k.ctx.Done():
 			return
+		case <-wake:
+			k.waited(due)
 		case c, ok := <-changes.C:
 			if k.drain(changes, due, c, ok) {
 				continue
@@ -79,6 +104,51 @@ func (k *Keeper) run(changes *store.Subscription, due nodes) {
 			if due, err = k.differing(); errors.Is(err, store.ErrClosed) {
 				return
 			}
+		}
+	}
+}
+
+// admit returns the nodes whose keys may be taken now. The others have to wait.
+func (k *Keeper) admit(configID string, ids []string) (admitted []string) {
+	now := k.Store.Now()
+	maps.DeleteFunc(k.used, func(_ string, at time.Time) bool { return !at.After(now) })
+	for _, id := range ids {
+		switch used, some := k.used[id]; {
+		case !some:
+			used = now
+			fallthrough
+		case !now.Before(free(used)):
+			k.used[id] = used.Add(keyPause)
+			admitted = append(admitted, id)
+		default:
+			k.later[id] = configID
+			k.refuse(id, errTooOften)
+		}
+	}
+	return admitted
+}
+
+// free returns when a node may change its key again.
+func free(used time.Time) time.Time { return used.Add(-(keyBurst - 1) * keyPause) }
+
+// next returns when the key of a node has waited long enough.
+func (k *Keeper) next() (next time.Time, ok bool) {
+	for id := range k.later {
+		if at := free(k.used[id]); !ok || at.Before(next) {
+			next, ok = at, true
+		}
+	}
+	return next, ok
+}
+
+// waited adds the nodes to due that have waited long enough.
+func (k *Keeper) waited(due nodes) {
+	now := k.Store.Now()
+	for id, configID := range k.later {
+		if !now.Before(free(k.used[id])) {
+			delete(k.later, id)
+			delete(k.refused, id)
+			due[configID] = append(due[configID], id)
 		}
 	}
 }
@@ -99,7 +169,7 @@ func (k *Keeper) drain(changes *store.Subscription, due nodes, c store.Change, o
 
 // note adds the node of the change to due if the others lack its key.
 func (k *Keeper) note(due nodes, c store.Change) {
-	if c.Kind != store.ChangeNode || slices.Contains(due[c.ConfigID], c.NodeID) {
+	if c.Kind != store.ChangeNode || k.later[c.NodeID] != "" || slices.Contains(due[c.ConfigID], c.NodeID) {
 		return
 	}
 	n, err := store.Read(k.Store, func(tx *store.Tx) (store.Node, error) { return tx.Node(c.NodeID) })

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wfm/appliance/nodekey"
@@ -20,11 +21,17 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	db, err := store.Open(t.TempDir(), store.Options{})
+	o := openOffice(t, t.TempDir())
+	t.Cleanup(func() { _ = o.db.Close() })
+	return o
+}
+
+func openOffice(t *testing.T, dir string) *office {
+	t.Helper()
+	db, err := store.Open(dir, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close() })
 	o := &office{t, db}
 	o.update(func(tx *store.Tx) error {
 		_, err := mesh.Change(tx, "cfg_a", "admin", rand.Reader, func(e *mesh.Edit) error {
@@ -138,4 +145,51 @@ func TestAReportedKeyIsTakenAndThatOfAnotherNodeIsNot(t *testing.T) {
 	if n := o.node("node_a"); n.PublicKey != keys[2] || o.node("node_b").PublicKey != b.PublicKey {
 		t.Errorf("the node has the key %s", n.PublicKey)
 	}
+}
+
+// An agent that reports one new key after the other would change the configs of its peers without end.
+func TestANodeThatNeverStopsChangingItsKeyHasToWait(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := openOffice(t, dir)
+		k := nodekey.New(nodekey.Options{Store: o.db})
+		if err := k.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var last string
+		flood := func() {
+			for range 20 {
+				pair, err := mesh.NewKeys(rand.Reader)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = pair.Public
+				o.reports(last)
+				synctest.Wait()
+			}
+		}
+		flood()
+		o.waits("node_key", 5)
+		o.waits("node_key_refused", 1)
+		if o.node("node_a").PublicKey == last {
+			t.Error("the last key was taken at once")
+		}
+		time.Sleep(10 * time.Minute) // in the bubble
+		synctest.Wait()
+		o.waits("node_key", 6)
+		if got := o.node("node_a").PublicKey; got != last {
+			t.Errorf("after the wait, the node has the key %s, want its last one, %s", got, last)
+		}
+		flood()
+		o.waits("node_key", 6)
+		time.Sleep(2 * time.Hour)
+		flood()
+		o.waits("node_key", 12) // the one that waited, and five
+		if err := k.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := o.db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
