@@ -30,7 +30,7 @@ func TestAMeshThatMayCutANodeOffIsAppliedOnlyWithForceAndTakenBackIfItDoes(t *te
 	s.pingEachOther(gate, berlin)
 
 	s.step("a network that cuts off")
-	s.Must(t, "PUT", "/api/v1/nodes/"+gate.ID, map[string]any{"routes": []string{s.network.HostIP + "/32"}})
+	s.Must(t, "PUT", "/api/v1/nodes/"+gate.ID, map[string]any{"routes": []string{s.server.IP + "/32"}})
 	s.Refused(t, "CONFIG_WOULD_CUT_OFF", "POST", s.path("apply"), nil)
 	id := s.Must(t, "POST", s.path("apply"), map[string]any{"force": true})["rollout_id"].(string)
 	var last apptest.Answer

@@ -32,7 +32,8 @@ type meshSite struct {
 	*apptest.Appliance
 	t                                     *testing.T
 	network                               *apptest.Network
-	host                                  *apptest.Netns // behind amsterdam
+	host                                  *apptest.Netns   // behind amsterdam
+	server                                *apptest.Machine // of the appliance
 	gate, amsterdam, berlin, phone, spare *apptest.Machine
 	configID                              string
 	began                                 time.Time
@@ -69,7 +70,9 @@ func newMeshSite(t *testing.T) *meshSite {
 	port := strings.Fields(s.inside(s.amsterdam, "sh", "-c", "ip -o -4 address show to "+lan4.String()))[1]
 	s.amsterdam.IPTool(t, "address", "add", "fd00:7::1/64", "dev", port, "nodad")
 	s.host.IPTool(t, "address", "add", "fd00:7::2/64", "dev", "eth0", "nodad")
-	s.Appliance = apptest.Start(t, "", "WFM_HTTP_ADDR="+network.HostIP+":18000", "WFM_MQTT_ADDR="+network.HostIP+":11883")
+	// On a machine of its own, the appliance offers no other networks because of other tests' tunnels.
+	s.server = network.Add(t).Boot(t)
+	s.Appliance = apptest.StartOn(t, s.server, "WFM_HTTP_ADDR="+s.server.IP+":18000", "WFM_MQTT_ADDR="+s.server.IP+":11883")
 	return s
 }
 

@@ -33,6 +33,7 @@ type Appliance struct {
 	Token          string // of the admin's login session
 	Client         *http.Client
 	env            []string
+	machine        *Machine // on which it runs; nil: the test's own
 }
 
 // Start starts an appliance on free loopback ports and logs in. Its data is in dir, or in a new
@@ -45,6 +46,18 @@ func Start(t *testing.T, dir string, env ...string) *Appliance {
 	a := &Appliance{Dir: dir, Client: http.DefaultClient, env: append([]string{
 		"WFM_DATA_DIR=" + dir, "WFM_HTTP_ADDR=127.0.0.1:" + FreePort(t), "WFM_MQTT_ADDR=127.0.0.1:" + FreePort(t),
 		"WFM_ADMIN_PASSWORD=" + Password, "WFM_LOG_LEVEL=info",
+	}, env...)}
+	a.Restart(t)
+	return a
+}
+
+// StartOn is like Start, on a machine of its own: it sees none of the test's interfaces. env has its
+// addresses there.
+func StartOn(t *testing.T, m *Machine, env ...string) *Appliance {
+	t.Helper()
+	dir := t.TempDir()
+	a := &Appliance{Dir: dir, Client: http.DefaultClient, machine: m, env: append([]string{
+		"WFM_DATA_DIR=" + dir, "WFM_ADMIN_PASSWORD=" + Password, "WFM_LOG_LEVEL=info",
 	}, env...)}
 	a.Restart(t)
 	return a
@@ -78,7 +91,12 @@ func (a *Appliance) Respawn(t *testing.T, env ...string) {
 
 func (a *Appliance) spawn(t *testing.T, env ...string) {
 	t.Helper()
-	a.Process = Spawn(t, append(a.env, env...), Binary("wfm"), "serve")
+	env = append(a.env, env...)
+	if a.machine == nil {
+		a.Process = Spawn(t, env, Binary("wfm"), "serve")
+	} else {
+		a.Process = a.machine.Spawn(t, env, Binary("wfm"), "serve")
+	}
 	a.URL = strings.TrimSuffix(strings.Fields(a.Expect(t, "page and API"))[3], "/")
 	if f := strings.Fields(a.Expect(t, "MQTT broker")); f[2] != "off" {
 		var err error
