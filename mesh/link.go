@@ -204,7 +204,8 @@ func (m *Mesh) CheckLink(l store.Link) error {
 	}
 	for _, other := range m.links {
 		if other.Enabled && other.ID != l.ID && pairOf(*other) == pairOf(l) {
-			return refuse(CodeInvalidPeerLink, "%s and %s have an enabled link already (%s); change that one, or disable it first.", local.Name, peer.Name, other.ID)
+			return refuse(CodeInvalidPeerLink, "forward: %s and %s have an enabled link already (%s); change that one, or disable it first.",
+				local.Name, peer.Name, other.ID)
 		}
 	}
 	return nil

@@ -188,7 +188,7 @@ func TestCheckLinkNamesFieldAndRemedy(t *testing.T) {
 			func(l *store.Link) {
 				l.Forward.PeerNodeID, l.Reverse.LocalNodeID = "west", "west"
 			},
-			"north and west have an enabled link already (link_west_north); change that one, or disable it first.",
+			"forward: north and west have an enabled link already (link_west_north); change that one, or disable it first.",
 		},
 		{
 			func(l *store.Link) {
@@ -206,6 +206,8 @@ func TestCheckLinkNamesFieldAndRemedy(t *testing.T) {
 		case tt.want == "" && err == nil:
 		case !errors.As(err, &refusal) || refusal.Code != mesh.CodeInvalidPeerLink || refusal.Message != tt.want:
 			t.Errorf("the link is answered with %v, want %q", err, tt.want)
+		case !slices.Contains([]string{"forward", "reverse", "preshared_key"}, strings.Split(refusal.Field(), ".")[0]):
+			t.Errorf("%q is said to be about the field %q", tt.want, refusal.Field())
 		}
 	}
 }

@@ -179,7 +179,10 @@ func TestBadLinksAreRefusedInASentence(t *testing.T) {
 	}{
 		{object{"forward": ends(r.a.ID, r.a.ID)}, "peer_node_id is a itself; choose another node of the mesh."},
 		{object{"forward": ends(r.a.ID, foreign.ID)}, "peer_node_id and local_node_id have to be nodes of this mesh; one of them is not."},
-		{object{"forward": ends(r.a.ID, r.gate.ID)}, "a and gate have an enabled link already (" + l.LinkGroupID + "); change that one, or disable it first."},
+		{
+			object{"forward": ends(r.a.ID, r.gate.ID)},
+			"forward: a and gate have an enabled link already (" + l.LinkGroupID + "); change that one, or disable it first.",
+		},
 		{
 			object{"forward": ends(r.b.ID, r.gate.ID), "reverse": ends(r.gate.ID, r.a.ID)},
 			"reverse: local_node_id and peer_node_id have to be the two nodes of the link, which never change; make another link for other nodes.",

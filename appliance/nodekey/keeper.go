@@ -40,9 +40,9 @@ type Options struct {
 // Keeper takes the keys.
 type Keeper struct {
 	Options
-	ctx     context.Context //nolint:containedctx // it ends with the keeper
-	end     context.CancelFunc
-	done    sync.WaitGroup
+	ctx  context.Context //nolint:containedctx // it ends with the keeper
+	end  context.CancelFunc
+	done sync.WaitGroup
 	// The rest is used by the goroutine only.
 	refused map[string]string    // by node id: the key whose refusal is in the journal
 	used    map[string]time.Time // by node id: when the node may again change its key keyBurst times
