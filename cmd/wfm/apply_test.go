@@ -115,6 +115,7 @@ func TestAMeshIsReviewedAndAppliedOnItsPage(t *testing.T) {
 	b.see("3 nodes change", "is away, and gets it when it is back", "gateway")
 	b.inspect("apply-plan")
 	b.click("#form-apply [value=" + s.a.ID + "]") // not this one
+	b.click("#form-apply [name=start]")           // no tunnel can be started here
 	b.click("#form-apply .primary")
 	b.see("The rollout to 2 nodes has begun.")
 	b.until("document.querySelector('#rollout-title')?.innerText.includes('done')")
