@@ -144,7 +144,14 @@ func orNone(n int) string {
 
 // subnetsTaken finds addresses in the subnets that must be reached outside of the tunnel.
 func (v *validator) subnetsTaken() {
-	appliance := slices.Clone(v.around.Addresses)
+	inMesh := map[netip.Addr]bool{}
+	for _, n := range v.nodes {
+		for _, p := range n.Addresses() {
+			inMesh[p.Addr()] = true
+		}
+	}
+	// The appliance may run on a node of the mesh, and then has the node's address itself.
+	appliance := slices.DeleteFunc(slices.Clone(v.around.Addresses), func(a netip.Addr) bool { return inMesh[a.Unmap()] })
 	if v.around.Reach != nil {
 		for _, n := range v.nodes {
 			appliance = append(appliance, v.around.Reach(n.Node.Node).Addresses...)

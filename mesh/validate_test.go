@@ -45,6 +45,20 @@ func TestAGoodMeshHasNoFindings(t *testing.T) {
 	}
 }
 
+func TestTheApplianceMayRunOnANodeOfTheMesh(t *testing.T) {
+	w := trio(t)
+	hub := w.node("hub")
+	for _, tt := range []struct {
+		own  string
+		want int
+	}{{hub.VirtualIP.Addr().String(), 0}, {hub.VirtualIP6.Addr().String(), 0}, {"10.66.0.200", 1}, {"fd00:66::200", 1}} {
+		around := mesh.Surroundings{Reach: near, Addresses: []netip.Addr{addr("198.51.100.1"), addr(tt.own)}}
+		if got := w.mesh().Validate(around).Findings; len(got) != tt.want {
+			t.Errorf("with the appliance at %s: %+v", tt.own, got)
+		}
+	}
+}
+
 func TestAnExitForPhonesHasNoFindings(t *testing.T) {
 	w := newWorld("10.66.0.0/24")
 	phone := func(n *mesh.Node) { n.Type = store.NodeStatic }
