@@ -296,6 +296,9 @@ func (tx *Tx) resetClient(n Node, reason string) error {
 	if err := tx.putEvidence(n, Evidence{OfflineAt: tx.now.UTC(), OfflineReason: reason, RetiredSessionID: retired}); err != nil {
 		return err
 	}
+	if err := tx.forgetWanted(n.ID); err != nil {
+		return err
+	}
 	return tx.endWork(n, reason)
 }
 
@@ -313,6 +316,9 @@ func (tx *Tx) cutOff(n Node, reason string) error {
 	if err := tx.putEvidence(n, e); err != nil {
 		return err
 	}
+	if err := tx.keepStopped(n.ID); err != nil {
+		return err
+	}
 	return tx.endWork(n, reason)
 }
 
@@ -321,9 +327,6 @@ func (tx *Tx) endWork(n Node, reason string) error {
 		return err
 	}
 	if err := tx.cancelOpenCommands(n.ID, reason); err != nil {
-		return err
-	}
-	if err := tx.forgetWanted(n.ID); err != nil {
 		return err
 	}
 	tx.Emit(Change{Kind: ChangeNode, ConfigID: n.ConfigID, NodeID: n.ID})

@@ -109,6 +109,16 @@ func (tx *Tx) putWanted(nodeID string, w Wanted) error {
 	return put(tx, bucketWanted, nodeID, w)
 }
 
+// keepStopped forgets the word of a node that was disabled, unless it is that the tunnel is stopped: once
+// the node is enabled again, applying its mesh must not start the tunnel.
+func (tx *Tx) keepStopped(nodeID string) error {
+	w, err := tx.Wanted(nodeID)
+	if err != nil || w.State == protocol.WantedStopped {
+		return err
+	}
+	return tx.forgetWanted(nodeID)
+}
+
 // forgetWanted removes the word if it no longer applies: a start was taken back, the node was
-// reset, disabled, turned static or deleted, or its interface has another name.
+// reset, turned static or deleted, or its interface has another name. See also keepStopped.
 func (tx *Tx) forgetWanted(nodeID string) error { return tx.deleteRaw(bucketWanted, []byte(nodeID)) }

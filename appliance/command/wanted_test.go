@@ -126,6 +126,19 @@ func TestWordEndsWithWhatTakesTheNodeAway(t *testing.T) {
 			f.update(end)
 			f.wantWanted(name, protocol.WantedNone)
 		})
+		// Applying a mesh starts tunnels without a word, so a stopped one of a node that was disabled for a
+		// while needs to keep it.
+		want := protocol.WantedNone
+		if strings.HasSuffix(name, "disabled") {
+			want = protocol.WantedStopped
+		}
+		bubble(t, func(_ *testing.T, f *fixture) {
+			f.bind("node_a")
+			f.connect("node_a")
+			f.answer(f.issue("node_a", protocol.ActionStop, false), protocol.AckApplied)
+			f.update(end)
+			f.wantWanted("stopped, then "+name, want)
+		})
 	}
 }
 
