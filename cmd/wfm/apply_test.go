@@ -92,10 +92,11 @@ func TestANodeThatIsAwayGetsWhatWasAppliedOnceItIsBackAndNothingThatIsOutdated(t
 		return len(newest) == 1 && newest[0].(map[string]any)["fate"] == "now"
 	}, func() string { return "the node's push still waits" })
 	s.confirms(t, s.b, outdated-1)
-	text := s.Call(t, "GET", s.b.Path("endpoint/logs"), nil).Body
-	if !strings.Contains(text, fmt.Sprintf("while version %d waited for the node", outdated)) {
-		t.Errorf("no command says that it was outdated: %s", text)
-	}
+	text := ""
+	apptest.Eventually(t, func() bool { // the plan may know that the node is back before the waiting push is looked at
+		text = s.Call(t, "GET", s.b.Path("endpoint/logs"), nil).Body
+		return strings.Contains(text, fmt.Sprintf("while version %d waited for the node", outdated))
+	}, func() string { return "no command says that it was outdated: " + text })
 	if got := s.applied(t); got != "beta done@1" {
 		t.Errorf("%s", got)
 	}
