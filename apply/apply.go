@@ -123,10 +123,10 @@ func (a *Applier) refuse(o Order, p Plan, push []Node) error {
 		return store.ErrNodeDisabled
 	case a.Rollouts == nil:
 		return refusal.ErrMQTTDisabled
+	case p.Active != "": // first: it changes the plan
+		return &store.RolloutActiveError{ID: p.Active}
 	case o.PlanHash != "" && o.PlanHash != p.Hash:
 		return ErrPlanChanged
-	case p.Active != "":
-		return &store.RolloutActiveError{ID: p.Active}
 	}
 	if err := p.Report.Refusal("applied"); err != nil {
 		return err

@@ -272,6 +272,7 @@ func TestApplyingStagesAllAndBeginsOneRolloutWithTheGatewaysLast(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	m.post(m.path()+"/apply", nil).fails(409, "ROLLOUT_ACTIVE")
+	m.post(m.path()+"/apply", object{"plan_hash": "the one before"}).fails(409, "ROLLOUT_ACTIVE") // as the second click of two sends
 	m.post("/api/v1/rollouts/"+v.RolloutID+"/cancel", nil).ok(nil)
 
 	m.pushed(m.cfg, m.a.ID, store.CommandApplied)
