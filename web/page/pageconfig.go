@@ -67,10 +67,13 @@ func (h meshHead) HasNetwork() bool {
 
 // Next returns what a person is likely to do next: apply, link or add.
 func (h meshHead) Next() string {
+	apart := h.HasNetwork() && h.LinkCount < h.NodeCount-1 // too few links for all nodes to reach each other
 	switch {
+	case apart && h.LinkCount == 0: // tunnel configs without peers are of no use yet
+		return "link"
 	case h.ToApply > 0:
 		return "apply"
-	case h.NodeCount > 1 && h.LinkCount == 0 && h.HasNetwork():
+	case apart:
 		return "link"
 	}
 	return "add"
