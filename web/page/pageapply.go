@@ -209,7 +209,7 @@ func lastPush(tx *store.Tx, configID string) (*rolloutPart, error) {
 func (v *applyBody) report(tx *store.Tx, report mesh.Report) error {
 	errs, warnings := report.Of(mesh.SeverityError), report.Of(mesh.SeverityWarning)
 	for to, findings := range map[*[]findingRow][]mesh.Finding{&v.Errors: errs, &v.Warnings: warnings} {
-		for i, f := range findings {
+		for i, f := range sortedFindings(findings) {
 			row := findingRow{Finding: f}
 			if i < mostFindings {
 				var err error

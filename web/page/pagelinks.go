@@ -12,6 +12,7 @@ import (
 
 	"wfm/mesh"
 	"wfm/store"
+	"wfm/web/view/nodelist"
 )
 
 // linksShown is the number of links on one page of the list.
@@ -169,6 +170,20 @@ func (v *linksBody) find(m *mesh.Mesh, links []store.Link, report mesh.Report, a
 	v.Earlier, v.Further = address(page-1), address(page+1)
 }
 
+// sortedFindings returns the findings by kind, in the order in which the kinds first occur, and within a
+// kind by their words. Those of a report are in the order of node ids, which says nothing to people.
+func sortedFindings(findings []mesh.Finding) []mesh.Finding {
+	kinds := make(map[string]int)
+	for _, f := range findings {
+		if _, known := kinds[f.Code]; !known {
+			kinds[f.Code] = len(kinds)
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(findings), func(a, b mesh.Finding) int {
+		return cmp.Or(cmp.Compare(kinds[a.Code], kinds[b.Code]), nodelist.Natural(a.Message, b.Message))
+	})
+}
+
 // mostFindings bounds the findings of each severity on the page.
 const mostFindings = 20
 
@@ -179,7 +194,7 @@ func (v *linksBody) report(m *mesh.Mesh, links []store.Link, report mesh.Report)
 		b, _ := m.Node(l.Forward.PeerNodeID)
 		pairs[l.ID] = a.Name + " – " + b.Name
 	}
-	for _, f := range report.Findings {
+	for _, f := range sortedFindings(report.Findings) {
 		row := findingRow{Finding: f}
 		switch {
 		case f.LinkID != "":
