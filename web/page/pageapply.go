@@ -52,10 +52,18 @@ func (r changeRow) Words() string {
 			return "to hand out"
 		}
 		return "to hand out again"
-	default:
-		return "cannot get it"
 	}
+	switch r.Code {
+	case apply.CodeNotBound:
+		return "waits for its agent"
+	case apply.CodeDisabled:
+		return "is disabled"
+	}
+	return "cannot get it"
 }
+
+// Rests reports whether the node gets its tunnel config once somebody binds or enables it. That is no fault.
+func (r changeRow) Rests() bool { return r.Code == apply.CodeNotBound || r.Code == apply.CodeDisabled }
 
 // Versions says which version is replaced by which.
 func (r changeRow) Versions() string {
