@@ -116,7 +116,7 @@ func TestTheNodesThatMatchCanBeChosenOnEveryPage(t *testing.T) {
 	a.call("GET", "/ui/configs/"+cfg+"/nodes", nil, as("")).fails(401, "AUTH_REQUIRED")
 	a.browse("/login?next=%2Fui%2Fconfigs%2F" + cfg + "%2Fnodes").shows(`data-then="/"`)
 
-	a.browse("/configs/"+cfg+"/rollout?nodes=node_00001,node_00007,none").shows("Apply to 2 nodes of home", `value="node_00001,node_00007"`)
+	a.browse("/configs/"+cfg+"/rollout?nodes=node_00001,node_00007,none").shows("Command 2 nodes of home", `value="node_00001,node_00007"`)
 	if got := a.browse("/configs/" + cfg + "?nodes=node_00001,node_00007").shows("Only the chosen nodes are shown.").rows(); got != "node 00001 node 00007" {
 		t.Errorf("chosen: %s", got)
 	}

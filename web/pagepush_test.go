@@ -60,6 +60,6 @@ func TestTheButtonThatAppliesCountsTheNodesOfTheRollout(t *testing.T) {
 		t.Error("the page offers a rollout to static nodes")
 	}
 	a.addNode(cfg, "router")
-	a.browse("/configs/"+cfg).shows("Apply to 1 node…", "1–2 of 2")
-	a.browse("/configs/" + cfg + "/rollout").shows("Apply to 1 node of home")
+	a.browse("/configs/"+cfg).shows("Command 1 node…", "1–2 of 2")
+	a.browse("/configs/" + cfg + "/rollout").shows("Command 1 node of home")
 }

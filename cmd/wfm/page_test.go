@@ -172,7 +172,7 @@ func writeConfig(t *testing.T, b *browser) {
 func rollOut(b *browser) {
 	b.t.Helper()
 	b.click("#nodes a[href*=rollout]")
-	b.see("Apply to 1 node of home")
+	b.see("Command 1 node of home")
 	b.inspect("rollout-new")
 	b.click("#form-rollout .primary")
 	b.click("#confirm [value=yes]")
