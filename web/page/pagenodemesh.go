@@ -37,6 +37,7 @@ type meshPart struct {
 	Findings  []mesh.Finding
 	Forwards  []forwardRow
 	Choices   []nodeChoice // for a port forward
+	Entry     string       // the id of the node that the form for a port forward offers as the entry; "" means none
 	Text      string       // the tunnel config, without its keys; "" if there is none or the login may not see it
 }
 
@@ -168,6 +169,12 @@ func (m *meshPart) readForwards(tx *store.Tx, n store.Node) error {
 			return err
 		}
 		m.Forwards = append(m.Forwards, row)
+	}
+	switch toPeer := func(l view.Connection) bool { return l.Enabled && l.Forward.EndpointSummary != "" }; {
+	case n.IPv4Address+n.IPv6Address != "":
+		m.Entry = n.ID
+	case slices.ContainsFunc(m.Links, toPeer):
+		m.Entry = m.Links[slices.IndexFunc(m.Links, toPeer)].PeerNode.NodeID
 	}
 	nodes, err := tx.Nodes(n.ConfigID, "", mostChoices+1)
 	if err != nil {
