@@ -189,6 +189,7 @@ function showNewNodes(plan) {
     .flatMap(([line, all]) => all.map(note => element('li', { class: note.kind }, `Line ${line}: ${note.text}`))))
   let plain = 0
   const shown = plan.rows.filter(row => notes.has(row.row) || plain++ < mostPlanned)
+  shown.sort((a, b) => notes.has(b.row) - notes.has(a.row)) // what needs attention first
   $('tbody', place).replaceChildren(...shown.map(row => planRow(row, notes.get(row.row) || [])))
   const table = $('table', place)
   table.hidden = !plan.rows.length
