@@ -3,6 +3,7 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -263,5 +264,17 @@ func TestAnImportGivesBothAddressesOfADualStackMesh(t *testing.T) {
 	})
 	if want := `["10.66.0.1/32","fd00:66::9/128","10.66.0.7/32","fd00:66::7/128","10.66.0.2/32","fd00:66::1/128"]`; err != nil || string(got) != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestTagsOfAnImportedNodeMayBeSeparatedByCommasAsOnThePage(t *testing.T) {
+	a := newAPI(t)
+	path := "/api/v1/configs/" + a.meshWith("office", "10.66.0.0/24") + "/nodes/import"
+	for _, text := range []string{"name,tags\nx,\"edge, eu\"", "name;tags\nx;edge,eu", "name,tags\nx,edge|eu", "name,tags\nx,edge;eu"} {
+		var v importJSON
+		a.post(path, object{"csv": text, "dry_run": true}).ok(&v)
+		if len(v.Rows) != 1 || !slices.Equal(v.Rows[0].Tags, []string{"edge", "eu"}) {
+			t.Errorf("%q: rows %+v, want the tags edge and eu", text, v.Rows)
+		}
 	}
 }

@@ -203,9 +203,10 @@ func (t *nodeTable) add(line int, columns, cells []string) {
 	t.rows = append(t.rows, n)
 }
 
-// parts splits a cell with several values.
+// parts splits a cell with several values. A comma separates them as it does on the page, in a cell in
+// quotation marks or between columns that are separated otherwise.
 func parts(cell string) []string {
-	return strings.FieldsFunc(cell, func(r rune) bool { return r == ';' || r == '|' })
+	return strings.FieldsFunc(cell, func(r rune) bool { return strings.ContainsRune(";|,", r) })
 }
 
 func (t *nodeTable) addresses(n *importedNode, cell string) {
