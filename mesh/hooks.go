@@ -36,13 +36,7 @@ const (
 // platform returns the system of the node, as far as hooks go; "" if none are made for it.
 func (m *Mesh) platform(n *member) string {
 	if n.Client != nil && n.Client.Platform != "" {
-		switch p := strings.ToLower(n.Client.Platform); {
-		case strings.HasPrefix(p, platformDarwin), strings.HasPrefix(p, "macos"):
-			return platformDarwin
-		case strings.HasPrefix(p, "windows"):
-			return ""
-		}
-		return platformLinux
+		return systemOf(n.Client.Platform)
 	}
 	for _, f := range m.forwards[n.ID] {
 		if f.ToPlatform == platformDarwin {
@@ -51,6 +45,20 @@ func (m *Mesh) platform(n *member) string {
 	}
 	return platformLinux
 }
+
+// systemOf is like platform, for the platform that an agent reported.
+func systemOf(platform string) string {
+	switch p := strings.ToLower(platform); {
+	case strings.HasPrefix(p, platformDarwin), strings.HasPrefix(p, "macos"):
+		return platformDarwin
+	case strings.HasPrefix(p, "windows"):
+		return ""
+	}
+	return platformLinux
+}
+
+// SameHooks reports whether nodes get the same hooks with agents of the two platforms.
+func SameHooks(platform, other string) bool { return systemOf(platform) == systemOf(other) }
 
 // managedHooks returns the hooks that the appliance adds for the node. Each can run twice. The last
 // ones undo exactly the changes of the first ones.

@@ -9,6 +9,7 @@ import (
 	"wfm/internal/plaintext"
 	"wfm/protocol"
 	"wfm/store"
+	"wfm/tunnel/wgconf"
 )
 
 // Bounds of the parts of an ACK that are kept; a node chooses their length.
@@ -223,7 +224,9 @@ func (c *Ledger) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 			Level: "warning", Event: "output_unmatched", RequestID: Word(ev.RequestID), SessionID: env.SessionID, Message: why,
 		})
 	}
-	return tx.AddOutput(cmd.RequestID, store.Output{Stream: ev.Stream, Message: plaintext.Line(ev.Message, maxMessage), Output: ev.Output})
+	return tx.AddOutput(cmd.RequestID, store.Output{
+		Stream: ev.Stream, Message: plaintext.Line(wgconf.HideKeysWithin(ev.Message), maxMessage), Output: wgconf.HideKeysWithin(ev.Output),
+	})
 }
 
 // Remark adds text from a node's event to the command it names. It ignores commands that were not
@@ -253,7 +256,7 @@ func Words(list []string) []string {
 
 // bound cuts the parts that a node can make too long.
 func bound(a *protocol.Ack) {
-	a.Message = plaintext.Line(a.Message, maxMessage)
+	a.Message = plaintext.Line(wgconf.HideKeysWithin(a.Message), maxMessage) // tools quote lines of the text that they refuse
 	a.Action = protocol.Action(Word(string(a.Action)))
 	a.ConfigSHA256, a.Platform = Word(a.ConfigSHA256), Word(a.Platform)
 	a.ClientVersion, a.Arch = Word(a.ClientVersion), Word(a.Arch)

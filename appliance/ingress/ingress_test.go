@@ -322,6 +322,24 @@ func TestIngressTakesNothingAboutTheAgentFromAnAckThatDoesNotCount(t *testing.T)
 	}
 }
 
+// A tool that refuses a line prints it, and users who may only read see the messages of nodes.
+func TestIngressHidesKeysInTheMessagesOfANode(t *testing.T) {
+	const key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	ingressTest(t, func(t *testing.T, f *fixture) {
+		s := f.session(1)
+		cmd := f.issue(protocol.ActionStart)
+		f.receive(s, protocol.KindControlAck, cmd.RequestID, `{"status":"failed","message":"refused:\nPrivateKey = `+key+`\n"}`)
+		got := f.command(cmd.RequestID)
+		if got.State != store.CommandFailed || got.Detail != "refused: PrivateKey = (hidden)" || strings.Contains(got.Ack.Message, key) {
+			t.Errorf("%s: %s, %s", got.State, got.Detail, got.Ack.Message)
+		}
+		f.receive(s, protocol.KindEvent, "", `{"level":"error","event":"x","message":"PresharedKey = `+key+`"}`)
+		if e := f.evidence(); e.LastEventMessage != "PresharedKey = (hidden)" {
+			t.Error(e.LastEventMessage)
+		}
+	})
+}
+
 func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 	ingressTest(t, func(t *testing.T, f *fixture) {
 		s := f.session(1)
@@ -329,6 +347,11 @@ func TestIngressKeepsWhatTheAgentSaysOfItselfBounded(t *testing.T) {
 		f.receive(s, protocol.KindDetectAck, cmd.RequestID, `{"status":"applied","platform":"openwrt","capabilities":["dedupe"]}`)
 		if c := f.node().Client; c.Platform != "openwrt" || c.Version != "1.0" || len(c.Capabilities) != 0 {
 			t.Errorf("after a detect: %+v", c)
+		}
+		cmd = f.issue(protocol.ActionDetect)
+		f.receive(s, protocol.KindDetectAck, cmd.RequestID, `{"status":"applied","platform":"darwin"}`)
+		if c := f.node().Client; c.Platform != "openwrt" {
+			t.Errorf("without a bind, the agent is on another system: %+v", c)
 		}
 		f.update(func(tx *store.Tx) error {
 			return tx.UpdateClient("node_a", func(c *store.Client) { c.Capabilities = []string{protocol.CapabilityDescribe} })

@@ -7,14 +7,23 @@ const Hidden = "(hidden)"
 
 // secretLine matches the lines of a text, or of a difference between texts, that hold a secret key,
 // comments among them. privateLine matches the PrivateKey only.
+//
+// secretWithin matches such a key in any other text.
 var (
-	secretLine  = regexp.MustCompile(`(?im)^([-+ \t#]*(?:PrivateKey|PresharedKey|HeaderProtectionKey)[ \t]*=[ \t]*)([^#\r\n]*?)([ \t]*(?:#.*)?\r?)$`)
-	privateLine = regexp.MustCompile(`(?im)^([ \t]*PrivateKey[ \t]*=[ \t]*)([^#\r\n]*?)([ \t]*(?:#.*)?\r?)$`)
+	secretLine   = regexp.MustCompile(`(?im)^([-+ \t#]*(?:PrivateKey|PresharedKey|HeaderProtectionKey)[ \t]*=[ \t]*)([^#\r\n]*?)([ \t]*(?:#.*)?\r?)$`)
+	secretWithin = regexp.MustCompile(`(?i)((?:PrivateKey|PresharedKey|HeaderProtectionKey)\s*=\s*)[A-Za-z0-9+/]{20,}=*`)
+	privateLine  = regexp.MustCompile(`(?im)^([ \t]*PrivateKey[ \t]*=[ \t]*)([^#\r\n]*?)([ \t]*(?:#.*)?\r?)$`)
 )
 
 // HideKeys returns the text, or the difference between two texts, with [Hidden] for each secret key. It
 // does not look into hooks.
 func HideKeys(text string) string { return replaceValues(secretLine, text, Hidden) }
+
+// HideKeysWithin returns a message in which somebody may quote lines of a text, with [Hidden] for each
+// secret key.
+func HideKeysWithin(message string) string {
+	return secretWithin.ReplaceAllString(message, "${1}"+Hidden)
+}
 
 // HidePrivateKey returns the text with [Hidden] for the private key. [PutBackPrivateKey] undoes it.
 func HidePrivateKey(text string) string { return replaceValues(privateLine, text, Hidden) }

@@ -49,3 +49,19 @@ func TestAHiddenPrivateKeyIsPutBack(t *testing.T) {
 		t.Errorf("a typed key became %q", got)
 	}
 }
+
+func TestKeysThatAMessageQuotesAreHidden(t *testing.T) {
+	const key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	for in, want := range map[string]string{
+		"Line unrecognized: `PrivateKey=" + key + "'":            "Line unrecognized: `PrivateKey=(hidden)'",
+		"[Interface] privatekey = " + key + " MTU = 1":           "[Interface] privatekey = (hidden) MTU = 1",
+		"a\nPresharedKey\t= " + key + "\nb":                      "a\nPresharedKey\t= (hidden)\nb",
+		"HeaderProtectionKey=" + key[:30]:                        "HeaderProtectionKey=(hidden)",
+		"peer: " + key + ", PublicKey = " + key:                  "peer: " + key + ", PublicKey = " + key,
+		"PrivateKey = (kept on the node), private key: (hidden)": "PrivateKey = (kept on the node), private key: (hidden)",
+	} {
+		if got := HideKeysWithin(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
