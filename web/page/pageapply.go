@@ -115,7 +115,7 @@ func (p *Pages) applyPage(c echo.Context) (show, error) {
 		return show{}, err
 	}
 	slices.SortStableFunc(plan.Nodes, func(a, b apply.Node) int {
-		return cmp.Compare(slices.Index(fateOrder, a.Fate), slices.Index(fateOrder, b.Fate))
+		return cmp.Or(cmp.Compare(slices.Index(fateOrder, a.Fate), slices.Index(fateOrder, b.Fate)), nodelist.Natural(a.Name, b.Name))
 	})
 	v := applyBody{All: len(plan.Nodes), Filter: filter.Values()}
 	pages := max(1, (len(plan.Nodes)+nodesShown-1)/nodesShown)

@@ -145,7 +145,7 @@ func (v *linksBody) find(m *mesh.Mesh, links []store.Link, report mesh.Report, a
 		}
 	}
 	slices.SortFunc(rows, func(a, b linkRow) int {
-		return cmp.Or(cmp.Compare(a.A.Name, b.A.Name), cmp.Compare(a.B.Name, b.B.Name), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(nodelist.Natural(a.A.Name, b.A.Name), nodelist.Natural(a.B.Name, b.B.Name), cmp.Compare(a.ID, b.ID))
 	})
 	v.Matching = len(rows)
 	pages := max(1, (len(rows)+linksShown-1)/linksShown)
@@ -245,6 +245,7 @@ func (p *Pages) newLinkPage(c echo.Context) (show, error) {
 		for _, n := range nodes {
 			v.Choices = append(v.Choices, nodeChoice{n.ID, n.Name})
 		}
+		slices.SortFunc(v.Choices, func(a, b nodeChoice) int { return nodelist.Natural(a.Name, b.Name) })
 		if v.From == "" || v.To == "" {
 			return nil
 		}

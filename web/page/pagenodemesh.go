@@ -14,6 +14,7 @@ import (
 	"wfm/tunnel/wgconf"
 	"wfm/web/access"
 	"wfm/web/view"
+	"wfm/web/view/nodelist"
 	"wfm/web/wire"
 )
 
@@ -123,7 +124,7 @@ func (p *Pages) readMesh(c echo.Context, tx *store.Tx, f view.Facts) (v meshPart
 		}
 		v.Links = append(v.Links, one)
 	}
-	slices.SortFunc(v.Links, func(a, b view.Connection) int { return cmp.Compare(a.PeerNode.Name, b.PeerNode.Name) })
+	slices.SortFunc(v.Links, func(a, b view.Connection) int { return nodelist.Natural(a.PeerNode.Name, b.PeerNode.Name) })
 	if !v.Shown() {
 		return v, nil
 	}
@@ -184,6 +185,7 @@ func (m *meshPart) readForwards(tx *store.Tx, n store.Node) error {
 		for _, other := range nodes {
 			m.Choices = append(m.Choices, nodeChoice{other.ID, other.Name})
 		}
+		slices.SortFunc(m.Choices, func(a, b nodeChoice) int { return nodelist.Natural(a.Name, b.Name) })
 		return nil
 	}
 	m.Choices = []nodeChoice{{n.ID, n.Name}} // of a larger mesh, the nodes that it has links with

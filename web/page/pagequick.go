@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -14,6 +13,7 @@ import (
 	"wfm/store"
 	"wfm/tunnel/wgconf"
 	"wfm/web/view"
+	"wfm/web/view/nodelist"
 )
 
 // What the plan of a quick mesh shows at most.
@@ -134,8 +134,8 @@ func (v *quickBody) offer(m *mesh.Mesh, query url.Values) {
 			v.Gateways = append(v.Gateways, quickChoice{n.ID, n.Name, at, chosen})
 		}
 	}
-	slices.SortFunc(v.Gateways, func(a, b quickChoice) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(v.Others, func(a, b nodeChoice) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.Gateways, func(a, b quickChoice) int { return nodelist.Natural(a.Name, b.Name) })
+	slices.SortFunc(v.Others, func(a, b nodeChoice) int { return nodelist.Natural(a.Name, b.Name) })
 	if v.Mode == "" {
 		v.Mode = mesh.HubSpoke
 		if len(v.Gateways) > 1 {
