@@ -261,6 +261,12 @@ func (v *validator) portForwards() {
 		protocol string
 		number   int
 	}
+	arrival := func(f store.PortForward) string { // its id says nothing to people
+		if f.Protocol == store.ForwardAll {
+			return fmt.Sprint("port ", f.ToPort)
+		}
+		return fmt.Sprintf("port %d (%s)", f.ToPort, f.Protocol)
+	}
 	for _, n := range v.nodes {
 		taken := map[port]store.PortForward{}
 		for _, f := range v.forwards[n.ID] {
@@ -269,7 +275,7 @@ func (v *validator) portForwards() {
 			}
 			if problem := v.forwardProblem(n, f); problem != "" {
 				v.wrong[n] = true
-				v.add(SeverityError, CodeBadForward, n, nil, "The port forward %s: %s", f.ID, problem)
+				v.add(SeverityError, CodeBadForward, n, nil, "The port forward of %s: %s", arrival(f), problem)
 				continue
 			}
 			for _, protocol := range []string{"tcp", "udp"} {
@@ -278,22 +284,22 @@ func (v *validator) portForwards() {
 				}
 				p := port{protocol, f.ToPort}
 				if first, again := taken[p]; again && first.ID != f.ID {
-					v.add(SeverityError, CodeBadForward, n, nil, "The port forward %s: to_port %d (%s) of %s is forwarded by %s already; choose another port.", f.ID,
-						f.ToPort, protocol, n.Name, first.ID)
+					v.add(SeverityError, CodeBadForward, n, nil, "The port forward of %s: to_port %d (%s) of %s is forwarded already; choose another port.", arrival(f),
+						f.ToPort, protocol, n.Name)
 					continue
 				}
 				taken[p] = f
 			}
 			if v.platform(n) == "" {
-				v.add(SeverityWarning, CodeBadForward, n, nil, "The port forward %s: no hooks are made for the system of %s; choose an entry that runs Linux or macOS.",
-					f.ID, n.Name)
+				v.add(SeverityWarning, CodeBadForward, n, nil, "The port forward of %s: no hooks are made for the system of %s; choose an entry that runs Linux or macOS.",
+					arrival(f), n.Name)
 			}
 		}
 	}
 	for _, id := range sortedKeys(v.forwards) {
 		if v.byID[id] == nil {
 			for _, f := range v.forwards[id] {
-				v.add(SeverityError, CodeBadForward, nil, nil, "The port forward %s: to_node_id %q is not a node of this mesh; delete the port forward.", f.ID, id)
+				v.add(SeverityError, CodeBadForward, nil, nil, "The port forward of %s: to_node_id %q is not a node of this mesh; delete the port forward.", arrival(f), id)
 			}
 		}
 	}

@@ -321,13 +321,14 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 			"a port forward to itself", func(w *world) {
 				w.forwards = append(w.forwards, forwardTo("hub"))
 			},
-			[]string{"error BAD_PORT_FORWARD hub: The port forward pf_1: from_node_id and to_node_id are both hub; the service and the entry have to be two nodes."},
+			[]string{"error BAD_PORT_FORWARD hub: The port forward of port 80 (tcp): from_node_id and to_node_id are both hub; " +
+				"the service and the entry have to be two nodes."},
 		},
 		{
 			"a port forward without an entry", func(w *world) {
 				w.forwards = append(w.forwards, forwardTo("gone"))
 			},
-			[]string{`error BAD_PORT_FORWARD : The port forward pf_1: to_node_id "gone" is not a node of this mesh; delete the port forward.`},
+			[]string{`error BAD_PORT_FORWARD : The port forward of port 80 (tcp): to_node_id "gone" is not a node of this mesh; delete the port forward.`},
 		},
 		{
 			"a port twice", func(w *world) {
@@ -339,7 +340,7 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 				f.ID, f.Protocol, f.ToPort = "pf_3", "udp", 81
 				w.forwards = append(w.forwards, f)
 			},
-			[]string{"error BAD_PORT_FORWARD hub: The port forward pf_2: to_port 80 (tcp) of hub is forwarded by pf_1 already; choose another port."},
+			[]string{"error BAD_PORT_FORWARD hub: The port forward of port 80: to_port 80 (tcp) of hub is forwarded already; choose another port."},
 		},
 	}
 	for _, tt := range tests {
