@@ -235,5 +235,6 @@ func (v *quickBody) compare(before, after *mesh.Mesh) error {
 		}
 		v.Diffs = append(v.Diffs, d)
 	}
+	slices.SortFunc(v.Diffs, func(a, b planDiff) int { return nodelist.Natural(a.Name, b.Name) })
 	return nil
 }
