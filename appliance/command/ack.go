@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wfm/internal/plaintext"
+	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
 	"wfm/tunnel/wgconf"
@@ -225,7 +226,7 @@ func (c *Ledger) Output(tx *store.Tx, topic protocol.Topic, env protocol.Envelop
 		})
 	}
 	return tx.AddOutput(cmd.RequestID, store.Output{
-		Stream: ev.Stream, Message: plaintext.Line(wgconf.HideKeysWithin(ev.Message), maxMessage), Output: wgconf.HideKeysWithin(ev.Output),
+		Stream: ev.Stream, Message: Message(ev.Message, maxMessage), Output: wgconf.HideKeysWithin(ev.Output),
 	})
 }
 
@@ -242,6 +243,19 @@ func (c *Ledger) Remark(tx *store.Tx, nodeID, requestID, text string) error {
 	return tx.AddNote(requestID, text)
 }
 
+// Message bounds a message of a node and puts it on one line. It hides the keys of a tunnel config in it:
+// tools quote lines that they refuse.
+func Message(s string, limit int) string { return plaintext.Line(wgconf.HideKeysWithin(s), limit) }
+
+// Platform returns the platform to keep of an agent that reports one without a bind. That is the former
+// one if the reported one needs other hooks, since only a bind makes the tunnel config anew for it.
+func Platform(former, reported string) string {
+	if reported == "" || former != "" && !mesh.SameHooks(former, reported) {
+		return former
+	}
+	return reported
+}
+
 // Word bounds a short text that a node chose and puts it on one line.
 func Word(s string) string { return plaintext.Line(s, maxWord) }
 
@@ -256,7 +270,7 @@ func Words(list []string) []string {
 
 // bound cuts the parts that a node can make too long.
 func bound(a *protocol.Ack) {
-	a.Message = plaintext.Line(wgconf.HideKeysWithin(a.Message), maxMessage) // tools quote lines of the text that they refuse
+	a.Message = Message(a.Message, maxMessage)
 	a.Action = protocol.Action(Word(string(a.Action)))
 	a.ConfigSHA256, a.Platform = Word(a.ConfigSHA256), Word(a.Platform)
 	a.ClientVersion, a.Arch = Word(a.ClientVersion), Word(a.Arch)

@@ -11,10 +11,8 @@ import (
 	"wfm/appliance/command"
 	"wfm/internal/floodlog"
 	"wfm/internal/plaintext"
-	"wfm/mesh"
 	"wfm/protocol"
 	"wfm/store"
-	"wfm/tunnel/wgconf"
 )
 
 // Bounds of the parts of an event that are kept, in bytes.
@@ -326,11 +324,7 @@ func updateClient(tx *store.Tx, cmd store.Command) error {
 		return nil
 	}
 	return tx.UpdateClient(cmd.NodeID, func(c *store.Client) {
-		c.Version = cmp.Or(ack.ClientVersion, c.Version)
-		// Another system needs other hooks. Only a bind makes the tunnel config anew for it.
-		if ack.Platform != "" && (c.Platform == "" || mesh.SameHooks(c.Platform, ack.Platform)) {
-			c.Platform = ack.Platform
-		}
+		c.Version, c.Platform = cmp.Or(ack.ClientVersion, c.Version), command.Platform(c.Platform, ack.Platform)
 		if described {
 			c.Capabilities = ack.Capabilities
 		}
@@ -341,7 +335,7 @@ func updateClient(tx *store.Tx, cmd store.Command) error {
 }
 
 func (g *Ingress) event(tx *store.Tx, s Session, topic protocol.Topic, env protocol.Envelope, ev protocol.Event) error {
-	name, message := plaintext.Line(ev.Event, maxEventName), plaintext.Line(wgconf.HideKeysWithin(ev.Message), maxEventMessage)
+	name, message := plaintext.Line(ev.Event, maxEventName), command.Message(ev.Message, maxEventMessage)
 	record := func(e *store.Evidence) { e.EventAt, e.LastEvent, e.LastEventMessage = tx.Now().UTC(), name, message }
 	old, err := overtaken(tx, s, env)
 	if err != nil {
