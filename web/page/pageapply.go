@@ -52,12 +52,13 @@ func (r changeRow) Words() string {
 			return "to hand out"
 		}
 		return "to hand out again"
-	}
-	switch r.Code {
-	case apply.CodeNotBound:
-		return "waits for its agent"
-	case apply.CodeDisabled:
-		return "is disabled"
+	case apply.Blocked:
+		switch r.Code {
+		case apply.CodeNotBound:
+			return "waits for its agent"
+		case apply.CodeDisabled:
+			return "is disabled"
+		}
 	}
 	return "cannot get it"
 }
