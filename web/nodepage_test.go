@@ -1,10 +1,13 @@
 package web_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"wfm/protocol"
 	"wfm/store"
 )
 
@@ -186,4 +189,26 @@ func TestTheFormOfANodeHasTheOptionsOfItsVersionOfAmneziaWG(t *testing.T) {
 	r.put(r.path(), object{"awg_version": "3.1", "awg_options": object{"rekey_after_time": "100-130"}}).ok(nil)
 	r.put("/api/v1/nodes/"+r.a.ID, object{"awg_options": object{"rekey_timeout": "7"}}).ok(nil)
 	r.nodeBrowsed(r.a.ID).shows(`name="awg_options.rekey_after_time" value="" placeholder="100-130"`, `name="awg_options.rekey_timeout" value="7"`)
+}
+
+func TestTheTunnelStatusNamesThePeersThatAreNodesOfTheMesh(t *testing.T) {
+	r := newRegion(t)
+	r.bind(r.a.ID)
+	r.link(r.a.ID, r.gate.ID, nil)
+	var gate struct {
+		PublicKey string `json:"public_key"`
+	}
+	r.get("/api/v1/nodes/" + r.gate.ID).ok(&gate)
+	ctx := t.Context() // the request's context would join its transaction
+	r.commands.wait = func(_ context.Context, id string) {
+		_, err := r.commands.end(ctx, id, func(c *store.Command) {
+			c.State, c.Ack = store.CommandApplied, &protocol.Ack{Status: protocol.AckApplied, Message: "shown"}
+		})
+		r.update(func(tx *store.Tx) error {
+			text := "interface: wg0\n\npeer: " + gate.PublicKey + "\n  allowed ips: 10.66.0.0/24\n"
+			return errors.Join(err, tx.AddOutput(id, store.Output{Stream: "stdout", Output: text}))
+		})
+	}
+	r.post(nodePath(r.cfg, r.a.ID)+"/endpoint/control", object{"action": "wg_show", "wait": 60}).ok(nil)
+	r.nodeBrowsed(r.a.ID).shows(`<th scope="row">gate <code title="` + strings.ReplaceAll(gate.PublicKey, "+", "&#43;"))
 }

@@ -34,6 +34,7 @@ type meshPart struct {
 	Port      int // on which it listens; 0: the system chooses it
 	PublicKey string
 	Links     []view.Connection // by the names of the peers
+	Names     map[string]string // of the peers, by public key
 	Further   int               // links that are not among them
 	Findings  []mesh.Finding
 	Forwards  []forwardRow
@@ -111,7 +112,7 @@ func (p *Pages) readMesh(c echo.Context, tx *store.Tx, f view.Facts) (v meshPart
 	if err != nil {
 		return v, err
 	}
-	v.Further = total - len(links)
+	v.Further, v.Names = total-len(links), make(map[string]string, len(links))
 	own, port := m.Node(f.Node.ID)
 	v.PublicKey, v.Port = own.Key(), port
 	for _, a := range own.Addresses() {
@@ -123,6 +124,9 @@ func (p *Pages) readMesh(c echo.Context, tx *store.Tx, f view.Facts) (v meshPart
 			return v, err
 		}
 		v.Links = append(v.Links, one)
+		if peer, _ := m.Node(one.PeerNode.NodeID); peer.Key() != "" {
+			v.Names[peer.Key()] = one.PeerNode.Name
+		}
 	}
 	slices.SortFunc(v.Links, func(a, b view.Connection) int { return nodelist.Natural(a.PeerNode.Name, b.PeerNode.Name) })
 	if !v.Shown() {
