@@ -233,6 +233,8 @@ func (m *Mesh) fieldProblems(n *member) []string {
 	for _, route := range n.Routes {
 		if !route.IsValid() || route != route.Masked() || route.Addr().Is4In6() {
 			problems = append(problems, fmt.Sprintf("routes: %s is not a network; write it like 192.168.1.0/24.", route))
+		} else if a := route.Addr(); a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+			problems = append(problems, fmt.Sprintf("routes: %s never leaves a machine or its own network; give a network that can be routed.", route))
 		}
 	}
 	for _, p := range []netip.Prefix{n.VirtualIP, n.VirtualIP6} {

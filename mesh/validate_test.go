@@ -288,6 +288,16 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 			},
 		},
 		{
+			"routes that lead nowhere", func(w *world) {
+				w.node("leaf").Routes = []netip.Prefix{prefix("127.0.0.0/8"), prefix("224.0.0.0/4"), prefix("fe80::/10")}
+			},
+			[]string{
+				`error INVALID_VALUE leaf: leaf: routes: 127.0.0.0/8 never leaves a machine or its own network; `,
+				`error INVALID_VALUE leaf: leaf: routes: 224.0.0.0/4 never leaves a machine or its own network; `,
+				`error INVALID_VALUE leaf: leaf: routes: fe80::/10 never leaves a machine or its own network; `,
+			},
+		},
+		{
 			"IPv6 in an IPv4 field", func(w *world) { w.node("hub").IPv4Address = "2001:db8::1" },
 			[]string{`error INVALID_VALUE hub: hub: ipv4_address: "2001:db8::1" is neither such an address nor a host name; ` +
 				`give one like 192.0.2.1 or vpn.example.org, without a port.`},
