@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -183,7 +184,9 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 	if err := t.supersedeLocked(c.Interface, c.ProfileID); err != nil {
 		return outcome{}, fmt.Errorf("nothing was changed: %w", err)
 	}
+	var seen map[string]netip.AddrPort
 	if t.link(g.iface) != linkAbsent {
+		seen = t.endpoints(ctx, c.former().runsAs(), g.iface)
 		// Do this with the former text still in place, because it says how to undo its own setup.
 		note, err := t.takeDown(ctx, t.changeLimit, g, c.former())
 		if err != nil {
@@ -203,6 +206,7 @@ func (t *tunnels) commitLocked(ctx context.Context, g target, c *change, store f
 	if err != nil {
 		return t.takeBackLocked(ctx, *c, err)
 	}
+	t.setEndpoints(ctx, g.family, g.iface, seen)
 	c.Deadline = time.Now().Add(t.confirmLimit)
 	// If this write fails, a restarted agent finds a change that is not whole and takes it back,
 	// which is the safe side.

@@ -182,3 +182,52 @@ func TestRealTunnelComesBackOnceItsEndpointResolvesAgain(t *testing.T) {
 	wantRestored(t, b)
 	expectRunning(t, tun, g, "51001")
 }
+
+func TestPeersKeepTheirEndpointsWhenTheTunnelIsRestarted(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	dir := t.TempDir()
+	if err := makeDirs(dir); err != nil {
+		t.Fatal(err)
+	}
+	tun, g := newTunnels(dir), mustTarget(t, "wireguard", "")
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", g.iface).Run() }) //nolint:noctx // clean-up has no context left
+	push := func(text string, version int) {
+		t.Helper()
+		if ack := pushTo(t, tun, g.profileID, pushOf(text, version)); ack.Status != protocol.AckApplied {
+			t.Fatalf("%+v", ack)
+		}
+	}
+	wg := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "wg", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("wg %q: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	const fixed, roams, gone = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+		"TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
+	peers := func(keys ...string) string {
+		text := strings.Replace(realConfig(51001), "AllowedIPs", "Endpoint = 192.0.2.1:1\nAllowedIPs", 1)
+		for i, key := range keys {
+			text += fmt.Sprintf("\n[Peer]\nPublicKey = %s\nAllowedIPs = 10.99.0.%d/32\n", key, i+3)
+		}
+		return text
+	}
+	push(peers(roams, gone), 1)
+	if _, err := tun.Start(t.Context(), "req_1", g); err != nil {
+		t.Fatal(err)
+	}
+	confirmed(t, tun)
+	for _, key := range []string{fixed, roams, gone} {
+		wg("set", g.iface, "peer", key, "endpoint", "192.0.2.9:9")
+	}
+	push(peers(roams), 2)
+	confirmed(t, tun)
+	got := wg("show", g.iface, "endpoints")
+	if !strings.Contains(got, fixed+"\t192.0.2.1:1\n") || !strings.Contains(got, roams+"\t192.0.2.9:9\n") || strings.Contains(got, gone) {
+		t.Errorf("after the restart: %s", got)
+	}
+}

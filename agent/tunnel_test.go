@@ -216,7 +216,7 @@ func TestPushStoresAndRestartsOnlyWhatRan(t *testing.T) {
 	if ack.Status != protocol.AckApplied || ack.ConfigVersion != 2 || ack.RolledBack {
 		t.Fatalf("%+v", ack)
 	}
-	if got := f.read("calls"); got != "wg-quick up wfmtest0\nwg-quick down wfmtest0\nwg-quick up wfmtest0" {
+	if got := f.read("calls"); got != "wg-quick up wfmtest0\nwg show wfmtest0 endpoints\nwg-quick down wfmtest0\nwg-quick up wfmtest0" {
 		t.Fatalf("calls:\n%s", got)
 	}
 }
