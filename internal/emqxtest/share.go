@@ -62,7 +62,7 @@ func (b *broker) leave(clientID string) (left []packets.Packet) {
 	if i := b.inboxes[clientID]; i != nil {
 		delete(b.inboxes, clientID)
 		i.mu.Lock()
-		left = slices.Concat(i.unacknowledged(), i.queue)
+		left = slices.Concat(i.unacknowledged(), i.queue, i.mailbox)
 		i.dead, i.mailbox, i.queue, i.cl = true, nil, nil, nil
 		clear(i.inflight)
 		i.mu.Unlock()
@@ -76,16 +76,7 @@ func (b *broker) leave(clientID string) (left []packets.Packet) {
 // expire ends a session as its expiry does. EMQX gives what waited in it to the others of its group; it
 // does not when the session was taken over, kicked or killed.
 func (b *broker) expire(clientID string) {
-	gone := make(chan struct{})
-	b.mu.Lock()
-	b.kicks[clientID] = gone
-	b.mu.Unlock()
-	defer func() {
-		b.mu.Lock()
-		delete(b.kicks, clientID)
-		b.mu.Unlock()
-		close(gone)
-	}()
+	defer b.holdOff(clientID)()
 	cl, ok := b.server.Clients.Get(clientID)
 	if ok {
 		cl.Stop(packets.ErrUnspecifiedError)
@@ -103,8 +94,26 @@ func (b *broker) expire(clientID string) {
 	}
 }
 
+// holdOff lets the client wait with its next connection until the function that it returns is called:
+// otherwise it could still take over the session that is being ended.
+func (b *broker) holdOff(clientID string) (release func()) {
+	gone := make(chan struct{})
+	b.mu.Lock()
+	b.kicks[clientID] = gone
+	b.mu.Unlock()
+	return func() {
+		b.mu.Lock()
+		if b.kicks[clientID] == gone {
+			delete(b.kicks, clientID)
+		}
+		b.mu.Unlock()
+		close(gone)
+	}
+}
+
 // discard ends a session as force_shutdown does, with all its waiting messages.
 func (b *broker) discard(clientID string) {
+	defer b.holdOff(clientID)()
 	b.leave(clientID)
 	cl, ok := b.server.Clients.Get(clientID)
 	if !ok {
