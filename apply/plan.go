@@ -82,6 +82,7 @@ type Counts struct {
 	Later    int // of Change, that are away
 	OnItsWay int
 	Blocked  int
+	NoAgent  int // of Blocked, that have no agent yet
 	HandOut  int
 	CutOff   int // of Change, that may be cut off
 }
@@ -97,6 +98,9 @@ func (p Plan) Count() (c Counts) {
 			c.OnItsWay++
 		case Blocked:
 			c.Blocked++
+			if n.Code == CodeNotBound {
+				c.NoAgent++
+			}
 		case HandOut:
 			c.HandOut++
 		}

@@ -278,6 +278,10 @@ func (v *validator) portForwards() {
 				v.add(SeverityError, CodeBadForward, n, nil, "The port forward of %s: %s", arrival(f), problem)
 				continue
 			}
+			if problem := handWrittenEntry(n); problem != "" { // the text may have hooks of its own, so nothing is wrong yet
+				v.add(SeverityWarning, CodeBadForward, n, nil, "The port forward of %s: %s", arrival(f), problem)
+				continue
+			}
 			for _, protocol := range []string{"tcp", "udp"} {
 				if f.Protocol != store.ForwardAll && string(f.Protocol) != protocol {
 					continue
@@ -311,10 +315,19 @@ func (m *Mesh) CheckPortForward(f store.PortForward) error {
 	if to == nil {
 		return refuse(CodeInvalidPortForward, "to_node_id %q is not a node of this mesh.", f.ToNodeID)
 	}
-	if problem := m.forwardProblem(to, f); problem != "" {
+	if problem := cmp.Or(m.forwardProblem(to, f), handWrittenEntry(to)); problem != "" {
 		return refuse(CodeInvalidPortForward, "%s", problem)
 	}
 	return nil
+}
+
+// handWrittenEntry says why a node with a tunnel config of its own cannot be the entry; "" if it has none.
+func handWrittenEntry(to *member) string {
+	if to.ConfigSource != store.SourceText {
+		return ""
+	}
+	return fmt.Sprintf("the tunnel config of %s is written by hand, so no hooks are added to it; let the mesh make it (config_source mesh), or choose "+
+		"another entry.", to.Name)
 }
 
 func (m *Mesh) forwardProblem(to *member, f store.PortForward) string {
@@ -336,9 +349,6 @@ func (m *Mesh) forwardProblem(to *member, f store.PortForward) string {
 		return fmt.Sprintf("to_port %d is the listen_port of %s, which its tunnel needs; choose another port.", f.ToPort, to.Name)
 	case !slices.ContainsFunc(from.Addresses(), to.has):
 		return fmt.Sprintf("%s and %s have no address of the same IP version in the tunnel; give them one.", from.Name, to.Name)
-	case to.ConfigSource == store.SourceText:
-		return fmt.Sprintf("the tunnel config of %s is written by hand, so no hooks are added to it; let the mesh make it (config_source mesh), or choose "+
-			"another entry.", to.Name)
 	}
 	return ""
 }

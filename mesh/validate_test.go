@@ -328,6 +328,18 @@ func TestValidateNamesWhatIsWrongAndTheRemedy(t *testing.T) {
 			},
 		},
 		{
+			"a port forward at a node that is written by hand", func(w *world) {
+				w.node("hub").ConfigSource = store.SourceText
+				w.forwards = append(w.forwards, store.PortForward{
+					ID: "pf_1", FromNodeID: "leaf", FromPort: 80, ToNodeID: "hub", ToPort: 80, ToPlatform: "linux", Protocol: store.ForwardTCP, Enabled: true,
+				})
+			},
+			[]string{
+				"warning TEXT_LACKS_PEER hub", "warning TEXT_LACKS_PEER hub",
+				"warning BAD_PORT_FORWARD hub: The port forward of port 80 (tcp): the tunnel config of hub is written by hand, ",
+			},
+		},
+		{
 			"a port forward to itself", func(w *world) {
 				w.forwards = append(w.forwards, forwardTo("hub"))
 			},

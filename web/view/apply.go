@@ -136,7 +136,8 @@ func PlanWords(c apply.Counts) string {
 	add(c.Restart, "tunnel restarts", "tunnels restart")
 	add(c.Later, "node is away and gets it when it is back", "nodes are away and get it when they are back")
 	add(c.OnItsWay, "push is on its way", "pushes are on their way")
-	add(c.Blocked, "node cannot get its tunnel config", "nodes cannot get their tunnel configs")
+	add(c.NoAgent, "node waits for its agent", "nodes wait for their agents")
+	add(c.Blocked-c.NoAgent, "node cannot get its tunnel config", "nodes cannot get their tunnel configs")
 	add(c.HandOut, "static node gets its tunnel config by hand", "static nodes get their tunnel configs by hand")
 	if len(parts) == 0 {
 		return "Everything is applied."
