@@ -36,7 +36,7 @@ type Order struct {
 	WaveSize, MaxFailures int
 	// Force also applies configs that may cut their nodes off. Agents that can take such a change back do.
 	Force bool
-	// Start also starts the tunnels that nobody has started or stopped so far, each once its node has its
+	// Start also starts the tunnels that were never started or stopped, each once its node has its
 	// config.
 	Start bool
 }
@@ -50,7 +50,7 @@ type Done struct {
 	Left []Node
 }
 
-// Apply stages what is desired, and begins a rollout that pushes it to the nodes that do not have it. Nodes
+// Apply stages the desired configs and begins a rollout that pushes them to the nodes that lack them. Nodes
 // that are away get it when they are back. Errors: store.ErrConfigNotFound, store.ErrNodeDisabled for a mesh
 // that is, refusal.ErrMQTTDisabled, [ErrPlanChanged], a *mesh.Error for a mesh that is not valid, a
 // *tunnel.CutOffError, a *store.RolloutActiveError, and those of writing.

@@ -26,7 +26,7 @@ const (
 	mostTold = 100
 )
 
-// ByAutoSync is the author of rollouts that nobody asked for.
+// ByAutoSync is the author of rollouts that the appliance begins on its own.
 const ByAutoSync = "auto_sync"
 
 // EventNotApplied is the event of a change that was not applied by itself.

@@ -278,7 +278,7 @@ func TestWhatFailedOrWasStoppedIsNotAppliedAgainByItself(t *testing.T) {
 	})
 }
 
-// notes are the messages of the events of the node about what is not applied.
+// notes are the messages of the node's events about changes that are not applied.
 func (w *world) notes(id string) (all []string) {
 	w.Helper()
 	if err := w.db.View(func(tx *store.Tx) error {

@@ -49,11 +49,11 @@ type Node struct {
 	Has      store.ConfRef
 	Drifted  bool // the node reported another text than Has
 	Restarts bool // its tunnel runs, and is restarted
-	Starts   bool // nobody has started or stopped its tunnel so far; see [Order.Start]
+	Starts   bool // its tunnel was never started or stopped; see [Order.Start]
 	Gateway  bool // it passes packets on between others, so its turn comes last
 	AutoSync bool
 	Warnings []wgconf.Warning
-	CutsOff  bool // the config may cut the node off, and nobody wanted that so far
+	CutsOff  bool // the config may cut the node off, and was not forced
 	// Failed says how the last push of the config ended, if it was not applied.
 	Failed string
 	gaveUp bool // that push is not tried again by itself
@@ -78,7 +78,7 @@ type Plan struct {
 type Counts struct {
 	Change   int // get their config now or later
 	Restart  int // of Change, whose tunnels are restarted
-	Start    int // of Change, whose tunnels nobody has started or stopped so far
+	Start    int // of Change, whose tunnels were never started or stopped
 	Later    int // of Change, that are away
 	OnItsWay int
 	Blocked  int

@@ -99,7 +99,7 @@ func TestAWholeMesh(t *testing.T) {
 	s.step("done")
 }
 
-// nobody is an address in the public network that no machine has.
+// nobody returns an address of the public network that no machine has.
 func (s *meshSite) nobody() string { return strings.TrimSuffix(s.network.HostIP, ".1") + ".250" }
 
 // endpoint returns where the node's tunnel looks for the peer.

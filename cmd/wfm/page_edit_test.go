@@ -185,7 +185,7 @@ func TestThePrivateKeyIsInTheEditorOnlyWhenItIsAskedFor(t *testing.T) {
 		t.Errorf("saved is %q", got)
 	}
 
-	// What is typed stays when the key is shown.
+	// Typed text stays when the key is shown.
 	b.fill("#conf-form textarea", typed+"# more\n")
 	b.click("[data-show-key]")
 	b.until(confText + " === " + quote(tunnelText("typed")+"# more\n"))

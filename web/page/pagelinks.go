@@ -83,7 +83,7 @@ func rowOf(m *mesh.Mesh, l store.Link) linkRow {
 	return linkRow{Link: l, A: end(l.Forward), B: end(l.Reverse)}
 }
 
-// findingRow is a finding with the way to what it is about.
+// findingRow is a finding with the address of the page it is about.
 type findingRow struct {
 	mesh.Finding
 	Name, Path string // of the node or link; "" if it is about the mesh

@@ -55,7 +55,7 @@ type rowView struct {
 	Tags          []string       `json:"tags"`
 }
 
-// importNodes makes the nodes of a list, or says what it would make.
+// importNodes makes the nodes of a list or, in a dry run, plans them.
 func (a *API) importNodes(c echo.Context) error {
 	text, dryRun, err := readImport(c)
 	if err != nil {
