@@ -32,7 +32,7 @@ const ByAutoSync = "auto_sync"
 // EventNotApplied is the event of a change that was not applied by itself.
 const EventNotApplied = "not_applied"
 
-// Auto applies the changes of nodes with auto_sync by itself. What is due follows from the store, so
+// Auto applies the changes of nodes with auto_sync by itself. The due changes follow from the store, so
 // nothing is lost with a stop or a kill.
 type Auto struct {
 	applier *Applier
@@ -207,7 +207,7 @@ func (a *Auto) lastChange(configID string) (latest time.Time, concerned bool, er
 	return latest, concerned, err
 }
 
-// apply applies what is due. A config whose push has failed is not pushed again, nor is one that a rollout
+// apply applies the due changes. A config whose push has failed is not pushed again, nor is one that a rollout
 // which was stopped or cancelled did not get to.
 func (a *Auto) apply(configID string) error {
 	host := a.applier.Host()

@@ -33,7 +33,7 @@ func blocks(t *testing.T, document, section string) (all []string) {
 	}
 }
 
-// The script of "Your first mesh", with machines that have what it asks for.
+// The script of "Your first mesh", with machines as it asks for.
 func TestTheScriptOfTheFirstMeshMakesAMeshThatWorks(t *testing.T) {
 	t.Parallel()
 	apptest.Need(t, "bash", "curl", "grep", "cut")
